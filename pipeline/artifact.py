@@ -1,0 +1,142 @@
+"""Records: what exists, each beside its files and described by a `manifest.json`.
+
+A stage reads specs and these records, never another stage's innards. A record is frozen; `folder`
+is where its files lie on this machine and is not written into the manifest.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.spec import OptimizationProfile, Precision, Runtime
+
+MANIFEST_NAME = "manifest.json"
+MANIFEST_SCHEMA = 1
+
+
+class Record(BaseModel):
+    """Base of everything that is written into a manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TensorSpec(Record):
+    """One input or output of a graph.
+
+    `dtype` is Triton's word without its ``TYPE_`` prefix (INT64, FP32, FP16). A dimension is a fixed
+    size or the name of a dynamic axis (``batch``, ``sequence``).
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+class FileRecord(Record):
+    """Size in bytes and lower-case hex SHA-256 of one file of an artifact."""
+
+    size: int
+    sha256: str
+
+
+class Artifact(Record):
+    """What every artifact has.
+
+    `key` is the digest of the spec fields that matter, the input artifacts' keys and the versions of
+    the tools: same key, same artifact.
+    """
+
+    name: str
+    key: str = ""
+    folder: Path = Field(default=Path(), exclude=True)
+    files: dict[str, FileRecord] = {}
+    spec: dict[str, Any] = {}
+    inputs: dict[str, str] = {}
+    tools: dict[str, str] = {}
+    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+    def path(self, relative: str) -> Path:
+        """Return the path of one of the artifact's files."""
+        return self.folder / relative
+
+
+class ParityRecord(Record):
+    """How far an ONNX graph lies from PyTorch FP32, over every shape that was checked."""
+
+    shapes: tuple[tuple[int, int], ...]
+    max_abs_error: float
+    mean_cosine: float
+
+
+class OnnxModel(Artifact):
+    """An ONNX graph of a BERT or DistilBERT: ``model.onnx``, ``reference.npz`` and perhaps ``tokenizer.json``.
+
+    ``reference.npz`` holds PyTorch FP32 answers to fixed inputs: one array for each graph input
+    (``input/<name>``, shape [rows, sequence]), one for each output (``output/<name>``), and ``text``
+    (one string a row; empty strings where there is no tokenizer).
+    """
+
+    architecture: Literal["bert", "distilbert"]
+    task: str
+    weights: Literal["hub", "random"]
+    source: str
+    precision: Precision
+    opset: int
+    model_inputs: tuple[TensorSpec, ...]
+    model_outputs: tuple[TensorSpec, ...]
+    max_sequence_length: int
+    vocab_size: int
+    parameters: int
+    labels: tuple[str, ...] = ()
+    parity: ParityRecord | None = None
+
+
+class PrecisionProof(Record):
+    """What was found inside an engine, and how it was found.
+
+    `method` is ``engine inspector`` where the builder's inspector names the types, else
+    ``strongly typed network``: the types of the network that the engine was compiled from.
+    `gemm_flops_share` maps a precision to its share of the GEMM FLOPs, 0..1; `layers` to a count.
+    """
+
+    method: str
+    gemm_flops_share: dict[str, float]
+    layers: dict[str, int]
+
+
+class Engine(Artifact):
+    """A serialized engine for one GPU architecture: ``model.engine``.
+
+    `builder` decides what may load it: a ``tensorrt`` engine is a plan for Triton's TensorRT backend;
+    a ``tensorrt-rtx`` engine is not, and no Triton backend loads it.
+    """
+
+    builder: Literal["tensorrt", "tensorrt-rtx"]
+    builder_version: str
+    precision: Precision
+    gpu: str
+    compute_capability: str
+    profiles: tuple[OptimizationProfile, ...]
+    model_inputs: tuple[TensorSpec, ...]
+    model_outputs: tuple[TensorSpec, ...]
+    proof: PrecisionProof
+    build_seconds: float
+
+
+class RepositoryEntry(Artifact):
+    """One model directory of a Triton repository.
+
+    Its files: ``config.pbtxt``, ``<version>/model.onnx`` or plans, ``reference.npz`` and perhaps ``tokenizer.json``.
+    `tolerance` is the smallest mean cosine to PyTorch FP32 with which `prep verify` lets it pass.
+    """
+
+    runtime: Runtime
+    precision: Precision
+    task: str
+    architecture: str
+    weights: str
+    max_batch_size: int
+    compute_capabilities: tuple[str, ...] = ()
+    tolerance: float

@@ -1,0 +1,107 @@
+"""Every way in which `prep` refuses or fails on purpose.
+
+::
+
+    PrepError                    what failed, the value seen, the value expected, and a hint
+    |-- SpecError                the request itself is wrong: a flag, a config key, a combination
+    |-- SourceError              the model cannot be read: unknown, unsupported, unreachable, damaged
+    |-- ExportError              the ONNX export failed
+    |   `-- ParityError          the ONNX graph does not answer as PyTorch does
+    |-- PrecisionError           a graph cannot be put into the precision that was asked for
+    |-- EngineError              the builder failed; its log is in the message
+    |   `-- UnsupportedGpuError  this builder cannot build for that GPU
+    |-- RepositoryError          a Triton repository is missing, damaged or would not load
+    |-- ServerError              Triton did not start, died, or cannot be reached
+    |-- VerifyError              Triton answers, but not as the reference does
+    |-- StoreError               the release store refused or failed
+    |   |-- StoreAccessError     no credentials, or not enough permission
+    |   |-- BucketMissingError   there is no such bucket
+    |   `-- ReleaseExistsError   a release is immutable, and this one is already there
+    `-- WorkspaceError           the workspace cannot be used
+        |-- WorkspaceBusyError   another run holds it and did not finish in time
+        `-- DiskFullError        no space left; nothing half-written was kept
+
+Anything that is not a `PrepError` is a bug of ours and keeps its traceback.
+"""
+
+
+class PrepError(Exception):
+    """A failure that the user can act on.
+
+    Args:
+        message: One sentence: what failed, the value seen, the value expected.
+        hint: What to do about it: a command to run or a key to change.
+    """
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class SpecError(PrepError):
+    """The request is wrong: a flag, a config key, or a combination of them."""
+
+
+class SourceError(PrepError):
+    """The model cannot be read: unknown, unsupported, unreachable or damaged."""
+
+
+class ExportError(PrepError):
+    """The export to ONNX failed."""
+
+
+class ParityError(ExportError):
+    """The ONNX graph does not answer as PyTorch does."""
+
+
+class PrecisionError(PrepError):
+    """A graph cannot be put into the precision that was asked for."""
+
+
+class EngineError(PrepError):
+    """The builder failed; `message` carries the builder's own words."""
+
+
+class UnsupportedGpuError(EngineError):
+    """The builder cannot build for the GPU that was asked for."""
+
+
+class RepositoryError(PrepError):
+    """A Triton model repository is missing, damaged, or would not load."""
+
+
+class ServerError(PrepError):
+    """Triton did not start, died, or cannot be reached."""
+
+
+class VerifyError(PrepError):
+    """Triton answers, but not as the reference does."""
+
+
+class StoreError(PrepError):
+    """The release store refused a request or failed to carry it out."""
+
+
+class StoreAccessError(StoreError):
+    """There are no credentials, or they do not allow the operation."""
+
+
+class BucketMissingError(StoreError):
+    """The bucket does not exist."""
+
+
+class ReleaseExistsError(StoreError):
+    """A release is immutable, and one with this id is already there."""
+
+
+class WorkspaceError(PrepError):
+    """The workspace cannot be used."""
+
+
+class WorkspaceBusyError(WorkspaceError):
+    """Another run holds the same artifact and did not finish in time."""
+
+
+class DiskFullError(WorkspaceError):
+    """No space is left on the device; nothing half-written was kept."""

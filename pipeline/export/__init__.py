@@ -1,0 +1,1 @@
+"""From a model's weights to ONNX, checked against PyTorch."""

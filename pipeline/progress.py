@@ -1,0 +1,23 @@
+"""How a stage tells what it is doing, without knowing who listens.
+
+A stage calls ``report("building sm75", 0.4)``; the command line draws a bar, a library user may
+pass nothing at all.
+"""
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Receives the phase that a stage is in."""
+
+    def __call__(self, phase: str, fraction: float | None = None) -> None:
+        """Report one step.
+
+        Args:
+            phase: What is being done now, in a few words ("checking parity").
+            fraction: How much of the stage is done, 0..1, or None where that is not known.
+        """
+
+
+def ignore_progress(phase: str, fraction: float | None = None) -> None:
+    """Report to nobody: the default of every stage."""

@@ -1,0 +1,1 @@
+"""Immutable releases of a model repository, on GCS or in a folder."""

@@ -1,0 +1,337 @@
+"""Requests: what a user asked for, from `configs/*.yaml` or from flags (a flag wins over the file).
+
+Every spec is frozen and refuses unknown keys, naming the nearest known one. YAML keys and flags have
+the same names, in snake_case and kebab-case. Nothing here touches a model, a vendor library or the
+network.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from pipeline.errors import SpecError
+
+Task = Literal[
+    "auto",
+    "fill-mask",
+    "question-answering",
+    "text-classification",
+    "token-classification",
+    "feature-extraction",
+]
+Weights = Literal["hub", "random"]
+Precision = Literal["fp32", "fp16", "int8"]
+Builder = Literal["auto", "tensorrt", "tensorrt-rtx"]
+Runtime = Literal["tensorrt", "onnxruntime"]
+StreamPriority = Literal["default", "max", "min"]
+
+TASKS: tuple[str, ...] = get_args(Task)
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+BUILDERS: tuple[str, ...] = get_args(Builder)
+RUNTIMES: tuple[str, ...] = get_args(Runtime)
+
+# A name becomes a Triton model directory, a GCS object prefix and a Kubernetes label.
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
+
+
+class Spec(BaseModel):
+    """Base of every request: frozen, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def refuse_unknown_keys(cls, given: Any) -> Any:
+        """Name the nearest known key, which pydantic's own message does not."""
+        if not isinstance(given, Mapping):
+            return given
+        for key in given:
+            if key not in cls.model_fields:
+                known = sorted(cls.model_fields)
+                nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+                hint = f"did you mean '{nearest[0]}'?" if nearest else f"known keys: {', '.join(known)}"
+                raise PydanticCustomError("unknown_key", "unknown key '{key}'", {"key": str(key), "hint": hint})
+        return given
+
+
+_SHAPE = re.compile(r"^\s*(\d+)\s*x\s*(\d+)\s*$")
+
+
+def parse_profile(text: str) -> dict[str, tuple[int, int]]:
+    """Parse a min/opt/max triple of ``BATCHxSEQUENCE`` shapes.
+
+    Args:
+        text: Three shapes, ``1x16,8x128,16x384``.
+
+    Returns:
+        The keyword arguments of `OptimizationProfile`.
+
+    Raises:
+        ValueError: The text is not three shapes.
+    """
+    matches = [_SHAPE.match(part) for part in text.split(",")]
+    shapes = [(int(match[1]), int(match[2])) for match in matches if match]
+    if len(matches) != 3 or len(shapes) != 3:
+        raise ValueError(f"'{text}' is not a min,opt,max triple of BATCHxSEQUENCE shapes such as 1x16,8x128,16x384")
+    return {"min": shapes[0], "opt": shapes[1], "max": shapes[2]}
+
+
+class OptimizationProfile(Spec):
+    """The shapes an engine accepts and the one it is tuned for; each is (batch, sequence).
+
+    Source of the rule min <= opt <= max: `IOptimizationProfile::setDimensions` in NvInfer.h.
+    """
+
+    min: tuple[int, int]
+    opt: tuple[int, int]
+    max: tuple[int, int]
+
+    @model_validator(mode="before")
+    @classmethod
+    def accept_triple(cls, given: Any) -> Any:
+        """Accept the text form ``1x16,8x128,16x384``."""
+        return parse_profile(given) if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def check_order(self) -> Self:
+        """Refuse min > opt, opt > max and sizes below 1."""
+        for axis, label in enumerate(("batch", "sequence")):
+            low, mid, high = self.min[axis], self.opt[axis], self.max[axis]
+            if not 1 <= low <= mid <= high:
+                raise ValueError(f"{label} sizes must satisfy 1 <= min <= opt <= max, got {low}, {mid}, {high}")
+        return self
+
+    def __str__(self) -> str:
+        return ",".join(f"{batch}x{sequence}" for batch, sequence in (self.min, self.opt, self.max))
+
+
+DEFAULT_PROFILE = OptimizationProfile(min=(1, 16), opt=(8, 128), max=(16, 384))
+
+
+class ModelSpec(Spec):
+    """Which model to export, and how.
+
+    `weights="random"` builds the architecture with weights drawn from `seed`: for benchmarks and for
+    machines that cannot reach a hub. It is never chosen for the user.
+    """
+
+    model: str = Field(min_length=1)
+    name: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
+    task: Task = "auto"
+    weights: Weights = "hub"
+    seed: int = Field(default=0, ge=0)
+    revision: str | None = None
+
+
+def _lower(given: Any) -> Any:
+    return given.strip().lower() if isinstance(given, str) else given
+
+
+GpuName = Annotated[str, BeforeValidator(_lower), Field(min_length=1)]
+
+
+class EngineSpec(Spec):
+    """One engine for one GPU architecture."""
+
+    precision: Precision
+    gpu: GpuName
+    builder: Builder = "auto"
+    profiles: tuple[OptimizationProfile, ...] = Field(default=(DEFAULT_PROFILE,), min_length=1)
+    optimization_level: Annotated[int, Field(ge=0, le=5)] | None = None
+    workspace_limit_mib: Annotated[int, Field(gt=0)] | None = None
+
+
+class QueueSpec(Spec):
+    """Triton's dynamic batcher (`ModelDynamicBatching` in model_config.proto)."""
+
+    max_queue_delay_us: int = Field(default=500, ge=0)
+    preferred_batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    priority_levels: int = Field(default=0, ge=0)
+    default_priority_level: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def check_priority(self) -> Self:
+        """Mirror the server: levels > 0 need a default within them (core, model_config_utils.cc)."""
+        if self.priority_levels and not 1 <= self.default_priority_level <= self.priority_levels:
+            raise ValueError(
+                f"default_priority_level must be in 1..{self.priority_levels}, got {self.default_priority_level}"
+            )
+        if not self.priority_levels and self.default_priority_level:
+            raise ValueError("default_priority_level needs priority_levels > 0")
+        return self
+
+
+class ServingSpec(Spec):
+    """How Triton serves an entry: the part of config.pbtxt that is a choice, not a fact of the artifact.
+
+    `max_batch_size` and `instance_kind` are taken from the artifact where they are None.
+    """
+
+    max_batch_size: Annotated[int, Field(ge=1)] | None = None
+    dynamic_batching: QueueSpec | None = QueueSpec()
+    instance_count: int = Field(default=1, ge=1)
+    instance_kind: Literal["cpu", "gpu"] | None = None
+    stream_priority: StreamPriority = "default"
+    threads: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def check_preferred_sizes(self) -> Self:
+        """Mirror the server: preferred sizes lie in 1..max_batch_size (core, model_config_utils.cc)."""
+        if self.max_batch_size and self.dynamic_batching:
+            for size in self.dynamic_batching.preferred_batch_sizes:
+                if size > self.max_batch_size:
+                    raise ValueError(f"preferred batch size {size} exceeds max_batch_size {self.max_batch_size}")
+        return self
+
+
+class VariantSpec(Spec):
+    """One way of serving a model: a runtime, a precision, and for TensorRT the GPUs."""
+
+    runtime: Runtime
+    precision: Precision = "fp32"
+    name: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
+    gpus: tuple[GpuName, ...] = ()
+    builder: Builder = "auto"
+    profiles: tuple[OptimizationProfile, ...] = Field(default=(DEFAULT_PROFILE,), min_length=1)
+    optimization_level: Annotated[int, Field(ge=0, le=5)] | None = None
+    workspace_limit_mib: Annotated[int, Field(gt=0)] | None = None
+    serving: ServingSpec = ServingSpec()
+
+    @model_validator(mode="after")
+    def check_runtime(self) -> Self:
+        """Refuse TensorRT without a GPU and ONNX Runtime with TensorRT's keys or precisions."""
+        if self.runtime == "tensorrt" and not self.gpus:
+            raise ValueError("a tensorrt variant needs gpus, for example gpus: [t4, l4]")
+        if self.runtime == "onnxruntime":
+            for key in ("gpus", "builder", "optimization_level", "workspace_limit_mib"):
+                if key in self.model_fields_set:
+                    raise ValueError(f"{key} means nothing for runtime onnxruntime")
+        return self
+
+    def engine_specs(self) -> tuple[EngineSpec, ...]:
+        """Return one engine request for each GPU."""
+        return tuple(
+            EngineSpec(
+                precision=self.precision,
+                gpu=gpu,
+                builder=self.builder,
+                profiles=self.profiles,
+                optimization_level=self.optimization_level,
+                workspace_limit_mib=self.workspace_limit_mib,
+            )
+            for gpu in self.gpus
+        )
+
+
+class PipelineModelSpec(ModelSpec):
+    """A model of a pipeline file, with the variants to make of it."""
+
+    variants: tuple[VariantSpec, ...] = Field(min_length=1)
+
+    def model_spec(self) -> ModelSpec:
+        """Return the export request alone."""
+        return ModelSpec(**{key: getattr(self, key) for key in ModelSpec.model_fields})
+
+
+class VerifySpec(Spec):
+    """What `prep run` checks on a real Triton, after publishing where it publishes."""
+
+    enabled: bool = True
+    timeout_s: float = Field(default=120.0, gt=0)
+
+
+class RunSpec(Spec):
+    """A whole pipeline file."""
+
+    models: tuple[PipelineModelSpec, ...] = Field(min_length=1)
+    repository: str = "model_repository"
+    verify: VerifySpec = VerifySpec()
+    publish: str | None = None
+
+
+S = TypeVar("S", bound=Spec)
+
+
+def build_spec(spec_type: type[S], given: Mapping[str, Any], *, where: str) -> S:
+    """Build a spec from raw values.
+
+    Args:
+        spec_type: The spec to build.
+        given: Raw values, keyed by field name.
+        where: What the user wrote it in ("configs/nightly.yaml", "the command line"), for the message.
+
+    Raises:
+        SpecError: The values are not a valid request.
+    """
+    try:
+        return spec_type.model_validate(given)
+    except ValidationError as err:
+        raise spec_error_from_validation(err, where=where) from err
+
+
+def spec_error_from_validation(err: ValidationError, *, where: str) -> SpecError:
+    """Turn pydantic's first finding into one sentence and a hint."""
+    first = err.errors(include_url=False)[0]
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+    kind, context = first["type"], first.get("ctx", {})
+    if kind == "unknown_key":
+        told, hint = f"unknown key '{context['key']}'", str(context["hint"])
+    elif kind == "literal_error":
+        told, hint = f"{first['input']!r} is not a known value", f"expected one of {context['expected']}"
+    elif kind == "value_error":
+        told, hint = str(context["error"]), "correct the value and run again"
+    elif kind == "missing":
+        told, hint = "a required key is missing", f"add '{first['loc'][-1]}'"
+    else:
+        told, hint = f"{first['msg'].lower()} (got {first['input']!r})", "correct the value and run again"
+    more = f" (and {err.error_count() - 1} more)" if err.error_count() > 1 else ""
+    return SpecError(f"{where}{f', {place}' if place else ''}: {told}{more}", hint=hint)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice, of which PyYAML would keep the last silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = str(key_node.value)
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"key '{key}' is given twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_run_spec(path: Path) -> RunSpec:
+    """Load a pipeline file.
+
+    Raises:
+        SpecError: The file is missing, not UTF-8, not YAML, or not a valid pipeline.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as err:
+        raise SpecError(f"there is no config file {path}", hint="see configs/ for examples to copy") from err
+    except (OSError, UnicodeDecodeError) as err:
+        raise SpecError(f"{path} cannot be read: {err}", hint="a config is a UTF-8 YAML file") from err
+    return parse_run_spec(text, where=str(path))
+
+
+def parse_run_spec(text: str, *, where: str) -> RunSpec:
+    """Parse the text of a pipeline file; see `load_run_spec`."""
+    try:
+        # A subclass of SafeLoader: it builds plain values only.
+        given = yaml.load(text, Loader=_StrictLoader)  # noqa: S506
+    except yaml.YAMLError as err:
+        mark = getattr(err, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(err, "problem", None) or "not valid YAML"
+        raise SpecError(f"{where}{line}: {problem}", hint="check the indentation and the quotes there") from err
+    if not isinstance(given, Mapping):
+        raise SpecError(f"{where} is not a mapping of keys", hint="a pipeline file begins with 'models:'")
+    return build_spec(RunSpec, given, where=where)

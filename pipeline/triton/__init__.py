@@ -1,0 +1,1 @@
+"""Triton: config.pbtxt, model repositories, and a real server to check them on."""
