@@ -16,6 +16,7 @@
     |-- StoreError               the release store refused or failed
     |   |-- StoreAccessError     no credentials, or not enough permission
     |   |-- BucketMissingError   there is no such bucket
+    |   |-- PreconditionError    an object is not the one that a write expected to find
     |   `-- ReleaseExistsError   a release is immutable, and this one is already there
     `-- WorkspaceError           the workspace cannot be used
         |-- WorkspaceBusyError   another run holds it and did not finish in time
@@ -89,6 +90,10 @@ class StoreAccessError(StoreError):
 
 class BucketMissingError(StoreError):
     """The bucket does not exist."""
+
+
+class PreconditionError(StoreError):
+    """An object is not the one (or not absent) that a conditional write expected to find."""
 
 
 class ReleaseExistsError(StoreError):

@@ -190,18 +190,23 @@ class ServingSpec(Spec):
         return self
 
 
-class VariantSpec(Spec):
-    """One way of serving a model: a runtime, a precision, and for TensorRT the GPUs."""
+class EntrySpec(Spec):
+    """One entry of a Triton repository: which artifact, under which name, served how."""
 
     runtime: Runtime
     precision: Precision = "fp32"
     name: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
+    serving: ServingSpec = ServingSpec()
+
+
+class VariantSpec(EntrySpec):
+    """One way of serving a model: an entry, and for TensorRT the GPUs to build for."""
+
     gpus: tuple[GpuName, ...] = ()
     builder: Builder = "auto"
     profiles: tuple[OptimizationProfile, ...] = Field(default=(DEFAULT_PROFILE,), min_length=1)
     optimization_level: Annotated[int, Field(ge=0, le=5)] | None = None
     workspace_limit_mib: Annotated[int, Field(gt=0)] | None = None
-    serving: ServingSpec = ServingSpec()
 
     @model_validator(mode="after")
     def check_runtime(self) -> Self:
@@ -240,9 +245,15 @@ class PipelineModelSpec(ModelSpec):
 
 
 class VerifySpec(Spec):
-    """What `prep run` checks on a real Triton, after publishing where it publishes."""
+    """How to check a repository or a release on a real Triton.
+
+    `server_url` names a Triton that already serves it; one is started where it is None, on `grpc_port`
+    or a free one. `timeout_s` is how long the server may take to load everything.
+    """
 
     enabled: bool = True
+    server_url: str | None = None
+    grpc_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     timeout_s: float = Field(default=120.0, gt=0)
 
 

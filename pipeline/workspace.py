@@ -80,12 +80,29 @@ class Produced(Generic[A]):
     reused: bool
 
 
-class Workspace:
-    """A folder of artifacts that several runs may use at once."""
+class NotMadeError(Exception):
+    """A read-only workspace does not hold the artifact: a dry run stops here. Not a failure."""
 
-    def __init__(self, root: Path = DEFAULT_ROOT, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(f"{recipe.stage} {recipe.name} is not made yet")
+        self.recipe = recipe
+
+
+class Workspace:
+    """A folder of artifacts that several runs may use at once.
+
+    Args:
+        root: The folder; made when the first artifact is.
+        lock_timeout_s: How long to wait for another run that is making the same artifact.
+        read_only: Make nothing: `produce` raises `NotMadeError` for what is not there (dry runs).
+    """
+
+    def __init__(
+        self, root: Path = DEFAULT_ROOT, *, lock_timeout_s: float = LOCK_TIMEOUT_S, read_only: bool = False
+    ) -> None:
         self.root = root.absolute()
         self.lock_timeout_s = lock_timeout_s
+        self.read_only = read_only
 
     def find(self, recipe: Recipe, artifact_type: type[A]) -> A | None:
         """Return the finished artifact of a recipe, or None; changes nothing."""
@@ -104,8 +121,13 @@ class Workspace:
             WorkspaceBusyError: Another run is making the same artifact and does not finish.
             DiskFullError: The device is full; the half-written folder was removed.
             WorkspaceError: The folder cannot be written.
+            NotMadeError: The workspace is read-only and does not hold it.
         """
         found = self.find(recipe, artifact_type)
+        if self.read_only:
+            if found is None:
+                raise NotMadeError(recipe)
+            return Produced(found, reused=True)
         if found is None:
             with translate_os_errors(self.root), self._locked(recipe):
                 found = self.find(recipe, artifact_type)  # another run may have made it meanwhile
@@ -208,7 +230,7 @@ def load_artifact(folder: Path, artifact_type: type[A], *, strict: bool = True) 
     manifest = folder / MANIFEST_NAME
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
-        if content.pop("schema", None) != MANIFEST_SCHEMA:
+        if not isinstance(content, dict) or content.pop("schema", None) != MANIFEST_SCHEMA:
             raise ValueError("written by another version of prep")
         artifact = artifact_type.model_validate({**content, "folder": folder})
         for relative, expected in artifact.files.items():

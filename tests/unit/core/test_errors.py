@@ -1,0 +1,29 @@
+"""The error tree: what its docstring draws is what exists, and every error carries a hint."""
+
+import inspect
+import re
+
+import pytest
+
+from pipeline import errors
+from pipeline.errors import PrepError
+
+CLASSES = [
+    item
+    for _, item in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(item, PrepError) and item.__module__ == errors.__name__
+]
+
+
+def test_the_docstring_draws_every_error_and_no_other():
+    assert errors.__doc__
+    tree = errors.__doc__.split("::", 1)[1].split("Anything that", 1)[0]
+    drawn = set(re.findall(r"^[\s|`-]*(\w+Error)\b", tree, flags=re.MULTILINE))
+    assert drawn == {item.__name__ for item in CLASSES}
+
+
+@pytest.mark.parametrize("error", CLASSES, ids=lambda item: item.__name__)
+def test_every_error_says_what_and_what_to_do(error: type[PrepError]):
+    raised = error("the model has no vocabulary", hint="add vocab.txt")
+    assert str(raised) == raised.message == "the model has no vocabulary"
+    assert raised.hint == "add vocab.txt"

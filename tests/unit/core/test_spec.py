@@ -1,0 +1,148 @@
+"""Requests: what is accepted, and how a wrong one is refused."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import SpecError
+from pipeline.spec import (
+    EngineSpec,
+    ModelSpec,
+    OptimizationProfile,
+    ServingSpec,
+    VariantSpec,
+    build_spec,
+    load_run_spec,
+    parse_profile,
+    parse_run_spec,
+)
+
+CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
+MINIMAL = "models: [{model: minilm, variants: [{runtime: onnxruntime}]}]"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_config_loads(path: Path):
+    assert load_run_spec(path).models
+
+
+def test_there_are_shipped_configs():
+    assert {"quickstart.yaml", "nightly.yaml"} <= {path.name for path in CONFIGS}
+
+
+shapes = st.tuples(st.integers(1, 64), st.integers(1, 512))
+
+
+@given(st.lists(shapes, min_size=3, max_size=3))
+def test_profile_text_round_trips_when_ordered(drawn):
+    batches, sequences = sorted(shape[0] for shape in drawn), sorted(shape[1] for shape in drawn)
+    text = ",".join(f"{batch}x{sequence}" for batch, sequence in zip(batches, sequences, strict=True))
+    assert str(OptimizationProfile.model_validate(text)) == text
+
+
+@given(st.text(max_size=30))
+def test_profile_parser_gives_three_shapes_or_a_value_error(text: str):
+    try:
+        parsed = parse_profile(text)
+    except ValueError as err:
+        assert "BATCHxSEQUENCE" in str(err)
+    else:
+        assert list(parsed) == ["min", "opt", "max"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "told"),
+    [
+        ("8x16,4x128,16x384", "batch sizes must satisfy 1 <= min <= opt <= max, got 8, 4, 16"),
+        ("1x16,8x512,16x384", "sequence sizes must satisfy 1 <= min <= opt <= max, got 16, 512, 384"),
+        ("0x16,8x128,16x384", "batch sizes must satisfy"),
+        ("1x16,8x128", "is not a min,opt,max triple"),
+        ("fast", "is not a min,opt,max triple"),
+    ],
+)
+def test_a_wrong_profile_is_refused_with_the_values_seen(profile: str, told: str):
+    with pytest.raises(SpecError, match=told):
+        build_spec(EngineSpec, {"precision": "fp16", "gpu": "t4", "profiles": [profile]}, where="the command line")
+
+
+@pytest.mark.parametrize(
+    ("text", "told", "hint"),
+    [
+        ("modles: []", "unknown key 'modles'", "did you mean 'models'?"),
+        (
+            "models: [{model: minilm, variants: [{runtime: onnxruntime, precison: fp16}]}]",
+            "models[0].variants[0]: unknown key 'precison'",
+            "did you mean 'precision'?",
+        ),
+        ("models: [{model: minilm, variants: []}]", "models[0].variants", "correct the value"),
+        ("models: [{model: minilm, task: translate, variants: [{runtime: onnxruntime}]}]", "'translate'", "fill-mask"),
+        ("models: [{variants: [{runtime: onnxruntime}]}]", "a required key is missing", "add 'model'"),
+        ("models: [{model: a, variants: [{runtime: tensorrt}]}]", "needs gpus", "run again"),
+        ("models: [{model: a, variants: [{runtime: onnxruntime, gpus: [t4]}]}]", "gpus means nothing", "run again"),
+        ("{models: [], models: []}", "key 'models' is given twice", "check the indentation"),
+        ("models: [", "the config", "check the indentation"),
+        ("just text", "is not a mapping", "begins with 'models:'"),
+    ],
+)
+def test_a_wrong_config_is_refused_with_its_place_and_a_hint(text: str, told: str, hint: str):
+    with pytest.raises(SpecError) as caught:
+        parse_run_spec(text, where="the config")
+    assert told in caught.value.message
+    assert hint in caught.value.hint
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_config_or_a_spec_error(text: str):
+    try:
+        assert parse_run_spec(text, where="it").models
+    except SpecError as err:
+        assert err.hint
+
+
+def test_a_missing_or_binary_config_is_refused(tmp_path: Path):
+    with pytest.raises(SpecError, match="there is no config file"):
+        load_run_spec(tmp_path / "absent.yaml")
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SpecError, match="cannot be read"):
+        load_run_spec(binary)
+
+
+def test_specs_are_frozen_and_comparable():
+    spec = parse_run_spec(MINIMAL, where="it")
+    assert spec == parse_run_spec(MINIMAL, where="elsewhere")
+    with pytest.raises(ValueError, match="frozen"):
+        spec.publish = "gs://elsewhere"  # type: ignore[misc]
+
+
+def test_a_variant_gives_one_engine_request_for_each_gpu():
+    variant = VariantSpec(runtime="tensorrt", precision="fp16", gpus=("T4", " l4"))
+    assert [spec.gpu for spec in variant.engine_specs()] == ["t4", "l4"]
+    assert {spec.precision for spec in variant.engine_specs()} == {"fp16"}
+
+
+@pytest.mark.parametrize(
+    ("queue", "told"),
+    [
+        ({"priority_levels": 2}, "default_priority_level must be in 1..2, got 0"),
+        ({"priority_levels": 2, "default_priority_level": 3}, "default_priority_level must be in 1..2, got 3"),
+        ({"default_priority_level": 1}, "needs priority_levels > 0"),
+    ],
+)
+def test_priority_levels_follow_the_servers_rule(queue: dict[str, int], told: str):
+    with pytest.raises(SpecError, match=told):
+        build_spec(ServingSpec, {"dynamic_batching": queue}, where="it")
+
+
+def test_a_preferred_batch_size_beyond_the_largest_is_refused():
+    given_ = {"max_batch_size": 4, "dynamic_batching": {"preferred_batch_sizes": [8]}}
+    with pytest.raises(SpecError, match="preferred batch size 8 exceeds max_batch_size 4"):
+        build_spec(ServingSpec, given_, where="it")
+
+
+@pytest.mark.parametrize("name", ["Bert", "a/b", "../x", "-a", "a b", "é", "a" * 64])
+def test_a_name_that_no_directory_or_label_can_have_is_refused(name: str):
+    with pytest.raises(SpecError, match="name"):
+        build_spec(ModelSpec, {"model": "bert-base", "name": name}, where="the command line")

@@ -1,0 +1,212 @@
+"""The workspace: same key, same artifact; nothing half-written; several runs at once."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.artifact import MANIFEST_NAME, Artifact
+from pipeline.errors import DiskFullError, WorkspaceBusyError, WorkspaceError
+from pipeline.workspace import NotMadeError, Recipe, Workspace, load_artifact, write_atomically
+
+
+def recipe(**spec: Any) -> Recipe:
+    return Recipe(stage="export", name="tiny", spec=spec, tools={"torch": "2"})
+
+
+def write_model(folder: Path) -> Mapping[str, Any]:
+    (folder / "model.onnx").write_bytes(b"weights")
+    return {}
+
+
+def refuse(folder: Path) -> Mapping[str, Any]:
+    raise AssertionError("made again")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "build")
+
+
+def test_an_artifact_is_made_once_and_found_afterwards(workspace: Workspace):
+    first = workspace.produce(recipe(opset=20), Artifact, write_model)
+    second = workspace.produce(recipe(opset=20), Artifact, refuse)
+    assert (first.reused, second.reused) == (False, True)
+    assert second.artifact == first.artifact
+    assert second.artifact.path("model.onnx").read_bytes() == b"weights"
+    assert second.artifact.files["model.onnx"].size == 7
+
+
+def test_another_spec_tool_or_input_is_another_artifact(workspace: Workspace):
+    keys = {
+        recipe(opset=20).key,
+        recipe(opset=21).key,
+        Recipe(stage="export", name="tiny", spec={"opset": 20}, tools={"torch": "3"}).key,
+        Recipe(stage="export", name="tiny", spec={"opset": 20}, tools={"torch": "2"}, inputs={"model": "x"}).key,
+        Recipe(stage="engine", name="tiny", spec={"opset": 20}, tools={"torch": "2"}).key,
+    }
+    assert len(keys) == 5
+
+
+@given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5) | st.none(), max_size=5))
+def test_a_key_does_not_depend_on_the_order_of_the_spec(spec: dict[str, Any]):
+    assert recipe(**{"a": spec}).key == recipe(**{"a": dict(reversed(spec.items()))}).key
+
+
+def test_the_current_artifact_follows_the_last_one_made_or_found(workspace: Workspace):
+    old = workspace.produce(recipe(opset=20), Artifact, write_model).artifact
+    new = workspace.produce(recipe(opset=21), Artifact, write_model).artifact
+    assert workspace.current("export", "tiny", Artifact) == new
+    workspace.produce(recipe(opset=20), Artifact, refuse)
+    assert workspace.current("export", "tiny", Artifact) == old
+    assert workspace.list_current("export", Artifact) == [old]
+    assert workspace.current("export", "absent", Artifact) is None
+
+
+def test_a_failed_stage_leaves_nothing(workspace: Workspace):
+    def fail(folder: Path) -> Mapping[str, Any]:
+        (folder / "model.onnx").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        workspace.produce(recipe(), Artifact, fail)
+    assert [path for path in workspace.root.rglob("*") if path.is_file() and "locks" not in path.parts] == []
+    assert workspace.find(recipe(), Artifact) is None
+
+
+def test_a_damaged_artifact_is_made_again(workspace: Workspace):
+    made = workspace.produce(recipe(), Artifact, write_model).artifact
+    made.path("model.onnx").write_bytes(b"short")
+    assert workspace.find(recipe(), Artifact) is None
+    assert not workspace.produce(recipe(), Artifact, write_model).reused
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"schema": 99}', '{"schema": 1, "name": 3}'])
+def test_a_damaged_manifest_is_no_artifact(workspace: Workspace, content: str):
+    made = workspace.produce(recipe(), Artifact, write_model).artifact
+    made.path(MANIFEST_NAME).write_text(content)
+    assert workspace.find(recipe(), Artifact) is None
+    with pytest.raises(WorkspaceError, match="holds no whole Artifact") as caught:
+        load_artifact(made.folder, Artifact)
+    assert caught.value.hint
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(workspace: Workspace):
+    def fill(folder: Path) -> Mapping[str, Any]:
+        (folder / "model.onnx").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(DiskFullError, match="no space is left") as caught:
+        workspace.produce(recipe(), Artifact, fill)
+    assert "--workspace" in caught.value.hint
+    assert not list(workspace.root.rglob("model.onnx"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is a Linux device")
+def test_a_really_full_device_is_told(workspace: Workspace):
+    def fill(folder: Path) -> Mapping[str, Any]:
+        with Path("/dev/full").open("wb", buffering=0) as stream:
+            stream.write(b"x")
+        return {}
+
+    with pytest.raises(DiskFullError):
+        workspace.produce(recipe(), Artifact, fill)
+
+
+def test_a_workspace_below_a_file_is_refused_with_a_hint(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WorkspaceError, match="cannot be written") as caught:
+        Workspace(tmp_path / "file" / "build").produce(recipe(), Artifact, write_model)
+    assert "--workspace" in caught.value.hint
+
+
+def test_a_read_only_workspace_finds_but_never_makes(workspace: Workspace):
+    planner = Workspace(workspace.root, read_only=True)
+    with pytest.raises(NotMadeError) as caught:
+        planner.produce(recipe(), Artifact, refuse)
+    assert caught.value.recipe == recipe()
+    assert not workspace.root.exists()
+    workspace.produce(recipe(), Artifact, write_model)
+    assert planner.produce(recipe(), Artifact, refuse).reused
+
+
+def test_two_runs_at_once_make_an_artifact_once(workspace: Workspace):
+    made: list[str] = []
+    began = threading.Event()
+
+    def make_slowly(folder: Path) -> Mapping[str, Any]:
+        began.set()
+        made.append("first")
+        threading.Event().wait(0.3)
+        return write_model(folder)
+
+    first = threading.Thread(target=workspace.produce, args=(recipe(), Artifact, make_slowly))
+    first.start()
+    began.wait()
+    second = Workspace(workspace.root).produce(recipe(), Artifact, refuse)
+    first.join()
+    assert second.reused
+    assert made == ["first"]
+
+
+def test_a_run_that_waits_too_long_is_told_who_holds_the_workspace(workspace: Workspace):
+    impatient = Workspace(workspace.root, lock_timeout_s=0.05)
+
+    def make_inside(folder: Path) -> Mapping[str, Any]:
+        with pytest.raises(WorkspaceBusyError, match="another run has held export tiny") as caught:
+            impatient.produce(recipe(), Artifact, refuse)
+        assert "--workspace" in caught.value.hint
+        return write_model(folder)
+
+    assert not workspace.produce(recipe(), Artifact, make_inside).reused
+
+
+def test_kill_minus_9_in_the_middle_leaves_nothing_that_a_rerun_takes_for_finished(workspace: Workspace):
+    code = f"""
+        import time
+        from pathlib import Path
+        from pipeline.artifact import Artifact
+        from pipeline.workspace import Recipe, Workspace
+
+        def make(folder):
+            (folder / "model.onnx").write_bytes(b"half")
+            print("writing", flush=True)
+            time.sleep(60)
+
+        recipe = Recipe(stage="export", name="tiny", spec={{}}, tools={{"torch": "2"}})
+        Workspace(Path({str(workspace.root)!r})).produce(recipe, Artifact, make)
+    """
+    child = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "writing\n"
+        child.send_signal(signal.SIGKILL)
+    assert workspace.find(recipe(), Artifact) is None
+    again = workspace.produce(recipe(), Artifact, write_model)
+    assert not again.reused
+    assert again.artifact.path("model.onnx").read_bytes() == b"weights"
+    assert not list(workspace.root.rglob(".staging-*"))
+
+
+def test_an_atomic_write_replaces_the_whole_file_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    target = tmp_path / "pointer"
+    write_atomically(target, b"old")
+
+    def fail(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="full"):
+        write_atomically(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
