@@ -1,0 +1,205 @@
+"""A store in a local folder, with what GCS gives: whole objects, and writes with a precondition.
+
+An object is staged in ``<root>/.staging/`` and renamed into place under a lock. A generation is the
+modification time in nanoseconds, moved on where the clock has not. Names that begin with a dot are
+the store's own.
+"""
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO
+
+from filelock import FileLock, Timeout
+
+from pipeline.errors import PreconditionError, StoreError
+from pipeline.publish.store import (
+    CREATE_ONLY,
+    OnBytes,
+    StoredObject,
+    check_object_name,
+    crc32c_of_file,
+    ignore_bytes,
+    store_error_from_os,
+)
+
+LOCK_TIMEOUT_S = 60.0
+_STALE_AFTER_S = 3600.0
+_BLOCK = 1 << 20
+
+
+class FolderStore:
+    """The `Store` of a local folder; the folder is made by the first write."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    @property
+    def uri(self) -> str:
+        """The folder's path."""
+        return str(self.root)
+
+    def check_access(self) -> None:
+        """See `Store`; a folder that is not there yet is an empty store."""
+        with _translated(self.root):
+            if self.root.exists():
+                list(self.root.iterdir())
+
+    def list_objects(self, prefix: str) -> list[StoredObject]:
+        """See `Store`."""
+        with _translated(self.root):
+            return [self._describe(path) for path in self._walk(self._folder(prefix))]
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """See `Store`."""
+        folder = self._folder(prefix)
+        with _translated(folder):
+            below = sorted(folder.iterdir()) if folder.exists() else []
+            return [path.name for path in below if _is_visible(path) and path.is_dir() and any(self._walk(path))]
+
+    def stat(self, name: str) -> StoredObject | None:
+        """See `Store`."""
+        path = self._path(name)
+        with _translated(path):
+            return self._describe(path) if path.is_file() else None
+
+    def read_bytes(self, name: str) -> bytes:
+        """See `Store`."""
+        path = self._path(name)
+        with _translated(path):
+            return path.read_bytes()
+
+    def download_file(self, name: str, path: Path) -> None:
+        """See `Store`."""
+        source = self._path(name)
+        with _translated(source), source.open("rb") as reader, path.open("wb") as writer:
+            _copy_blocks(reader, writer, ignore_bytes)
+
+    def upload_file(
+        self,
+        name: str,
+        path: Path,
+        *,
+        crc32c: str,
+        if_generation_match: int = CREATE_ONLY,
+        on_bytes: OnBytes = ignore_bytes,
+    ) -> StoredObject:
+        """See `Store`."""
+
+        def write(staging: BinaryIO) -> None:
+            with path.open("rb") as reader:
+                _copy_blocks(reader, staging, on_bytes)
+
+        return self._write(name, write, if_generation_match, crc32c=crc32c)
+
+    def write_bytes(self, name: str, content: bytes, *, if_generation_match: int = CREATE_ONLY) -> StoredObject:
+        """See `Store`."""
+
+        def write(staging: BinaryIO) -> None:
+            staging.write(content)
+
+        return self._write(name, write, if_generation_match)
+
+    def _write(
+        self, name: str, write: Callable[[BinaryIO], None], if_generation_match: int, *, crc32c: str | None = None
+    ) -> StoredObject:
+        target = self._path(name)
+        with _translated(target):
+            self._check_generation(target, if_generation_match)  # before the bytes are copied, as well as after
+            staging = self._staging_dir / uuid.uuid4().hex
+            try:
+                with staging.open("xb") as stream:
+                    write(stream)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                if crc32c is not None and (found := crc32c_of_file(staging)) != crc32c:
+                    raise StoreError(
+                        f"{self.uri}/{name} would have crc32c {found}, expected {crc32c}: the file changed on its way",
+                        hint="publish again while nothing writes to the repository",
+                    )
+                self._place(staging, target, if_generation_match)
+            finally:
+                staging.unlink(missing_ok=True)
+            return self._describe(target)
+
+    def _place(self, staging: Path, target: Path, if_generation_match: int) -> None:
+        with self._locked():
+            found = self._check_generation(target, if_generation_match)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            generation = max(time.time_ns(), found + 1)
+            os.utime(staging, ns=(generation, generation))
+            staging.replace(target)
+
+    def _check_generation(self, target: Path, expected: int) -> int:
+        found = target.stat().st_mtime_ns if target.exists() else 0
+        if found != expected:
+            raise PreconditionError(
+                f"{target} is at generation {found}, expected {expected} (0: absent)",
+                hint="another run wrote it; look at what is there, then run again",
+            )
+        return found
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock = FileLock(self.root / ".lock")
+        try:
+            lock.acquire(timeout=LOCK_TIMEOUT_S)
+        except Timeout as err:
+            raise StoreError(
+                f"another run has held {self.root} for over {LOCK_TIMEOUT_S:g} s", hint="wait for it, or end it"
+            ) from err
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @cached_property
+    def _staging_dir(self) -> Path:
+        folder = self.root / ".staging"
+        folder.mkdir(parents=True, exist_ok=True)
+        for remains in folder.iterdir():  # of runs that were killed
+            if time.time() - remains.stat().st_mtime > _STALE_AFTER_S:
+                remains.unlink(missing_ok=True)
+        return folder
+
+    def _walk(self, folder: Path) -> Iterator[Path]:
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if _is_visible(path):
+                if path.is_dir():
+                    yield from self._walk(path)
+                elif path.is_file():
+                    yield path
+
+    def _describe(self, path: Path) -> StoredObject:
+        found = path.stat()
+        name = path.relative_to(self.root).as_posix()
+        return StoredObject(name, size=found.st_size, crc32c=crc32c_of_file(path), generation=found.st_mtime_ns)
+
+    def _path(self, name: str) -> Path:
+        check_object_name(name, where=self.uri)
+        return self.root / name
+
+    def _folder(self, prefix: str) -> Path:
+        return self._path(prefix.removesuffix("/")) if prefix else self.root
+
+
+def _is_visible(path: Path) -> bool:
+    return not path.name.startswith(".")
+
+
+def _copy_blocks(reader: BinaryIO, writer: BinaryIO, on_bytes: OnBytes) -> None:
+    while block := reader.read(_BLOCK):
+        writer.write(block)
+        on_bytes(len(block))
+
+
+@contextmanager
+def _translated(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as err:
+        raise store_error_from_os(err, str(place)) from err

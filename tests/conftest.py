@@ -1,0 +1,79 @@
+"""Fixtures that several rooms use: a real GCS server, and a small model repository."""
+
+import importlib.util
+import os
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from pipeline.artifact import RepositoryEntry
+from pipeline.workspace import record_files, save_manifest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def local_gcs() -> ModuleType:
+    """The module of `scripts/with_local_gcs.py`."""
+    spec = importlib.util.spec_from_file_location("with_local_gcs", ROOT / "scripts" / "with_local_gcs.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def gcs_server(local_gcs: ModuleType) -> Iterator[str]:
+    """The URL of a real GCS server that keeps its buckets in memory."""
+    with local_gcs.run_local_gcs() as url:
+        yield url
+
+
+@pytest.fixture
+def gcs_bucket(gcs_server: str, local_gcs: ModuleType, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a new, empty bucket, with the environment in which google-cloud-storage and Triton find it."""
+    for name, value in local_gcs.environment_for(gcs_server).items():
+        if os.environ.get(name) != value:
+            monkeypatch.setenv(name, value)
+    bucket = f"test-{uuid.uuid4().hex}"
+    local_gcs.make_bucket(gcs_server, bucket)
+    return bucket
+
+
+@pytest.fixture
+def make_repository(tmp_path: Path) -> Callable[..., Path]:
+    """Write a model repository with one entry for each name; the content depends on `seed` alone."""
+
+    def make(*names: str, seed: int = 0, model_bytes: int = 2000) -> Path:
+        folder = tmp_path / "model_repository"
+        for name in names or ("bert", "distilbert"):
+            entry_dir = folder / name
+            (entry_dir / "1").mkdir(parents=True, exist_ok=True)
+            (entry_dir / "config.pbtxt").write_text(f'name: "{name}"\n')
+            (entry_dir / "1" / "model.onnx").write_bytes(bytes([seed % 256]) * model_bytes)
+            (entry_dir / "reference.npz").write_bytes(f"{name} {seed}".encode())
+            (entry_dir / "tokenizer.json").write_text("{}")
+            entry = RepositoryEntry(
+                name=name,
+                key=f"{seed:016x}",
+                folder=entry_dir,
+                files=record_files(entry_dir),
+                tools={"onnx": "1.21"},
+                runtime="onnxruntime",
+                precision="fp32",
+                task="fill-mask",
+                architecture="bert",
+                weights="random",
+                max_batch_size=8,
+                tolerance=0.999,
+            )
+            save_manifest(entry, entry_dir)
+        (folder / "README.md").write_text("not part of a release")
+        return folder
+
+    return make

@@ -1,0 +1,289 @@
+"""Releases on a real GCS server and in a folder: whole, immutable, and only ever visible when finished."""
+
+import json
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from pipeline.errors import BucketMissingError, PreconditionError, RepositoryError, StoreError
+from pipeline.publish import release as release_module
+from pipeline.publish.release import (
+    fetch_reference_files,
+    latest_release,
+    list_releases,
+    load_release,
+    plan_release,
+    publish_release,
+)
+from pipeline.publish.store import open_store
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(params=["folder", "gcs"])
+def store(request, tmp_path):
+    if request.param == "folder":
+        return open_store(str(tmp_path / "store"))
+    return open_store(f"gs://{request.getfixturevalue('gcs_bucket')}/models")
+
+
+class FailingStore:
+    """A store that breaks at the nth upload, or damages what was uploaded: faults that no server makes on demand."""
+
+    def __init__(self, inner, *, fail_at=None, damage=None):
+        self._inner, self._fail_at, self._damage, self._uploads = inner, fail_at, damage, 0
+        self._lock = threading.Lock()
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    def upload_file(self, name, path, **options):
+        with self._lock:
+            self._uploads += 1
+            if self._uploads == self._fail_at:
+                raise StoreError("the network is gone", hint="wait")
+        stored = self._inner.upload_file(name, path, **options)
+        if self._damage and name.endswith(self._damage):
+            self._inner.write_bytes(name, b"\xff" * stored.size, if_generation_match=stored.generation)
+        return stored
+
+
+def test_release_is_whole_and_describes_itself(store, make_repository):
+    published = publish_release(make_repository("bert", "distilbert"), store)
+    release = published.release
+    assert published.created
+    assert published.uri == release.uri == f"{store.uri}/releases/{release.id}"
+    assert published.uploaded_files == len(release.files) == 10
+    assert published.uploaded_bytes == release.size
+    assert [(entry.name, entry.precision, entry.tools) for entry in release.entries] == [
+        ("bert", "fp32", {"onnx": "1.21"}),
+        ("distilbert", "fp32", {"onnx": "1.21"}),
+    ]
+    folder = f"releases/{release.id}/"
+    listed = {found.name.removeprefix(folder): found for found in store.list_objects(folder)}
+    assert listed.keys() == {*release.files, "release.json"}
+    assert all(listed[name].crc32c == file.crc32c for name, file in release.files.items())
+    assert json.loads(store.read_bytes(f"{folder}release.json"))["schema"] == 1
+    assert load_release(store, release.id) == release
+
+
+def test_publishing_the_same_again_uploads_nothing(store, make_repository):
+    first = publish_release(make_repository(), store)
+    again = publish_release(make_repository(), store)  # written anew, with other times
+    assert not again.created
+    assert (again.uploaded_bytes, again.uploaded_files) == (0, 0)
+    assert again.release == first.release
+    assert list_releases(store) == [first.release]
+
+
+def test_new_content_is_a_new_release_and_the_newest_comes_first(store, make_repository):
+    releases = [publish_release(make_repository(seed=seed), store).release for seed in (1, 2, 1)]
+    assert list_releases(store) == releases[::-1]
+    assert latest_release(store) == releases[2]
+    assert len({release.id for release in releases}) == 3
+
+
+def test_new_release_is_the_newest_even_when_the_clock_went_back(store, make_repository, monkeypatch):
+    class Clock(datetime):
+        moment = datetime(2030, 1, 1, tzinfo=UTC)
+
+        @classmethod
+        def now(cls, tz=None):
+            return cls.moment
+
+    monkeypatch.setattr(release_module, "datetime", Clock)
+    publish_release(make_repository(seed=1), store)
+    Clock.moment -= timedelta(days=1)
+    second = publish_release(make_repository(seed=2), store).release
+    assert second.id.startswith("20300101T000001Z-")
+    assert second.created_at == Clock.moment
+    assert latest_release(store) == second
+
+
+def test_named_entries_alone_are_published(store, make_repository):
+    release = publish_release(make_repository("bert", "distilbert"), store, entries=["bert"]).release
+    assert {name.partition("/")[0] for name in release.files} == {"bert"}
+
+
+def test_plan_says_what_would_be_published_and_writes_nothing(store, make_repository):
+    folder = make_repository()
+    plan = plan_release(folder, store)
+    assert store.list_objects("") == []
+    assert plan.files == publish_release(folder, store).release.files
+    assert plan.uri.startswith(f"{store.uri}/releases/")
+
+
+def test_progress_ends_at_the_whole(store, make_repository):
+    heard = {}
+    publish_release(make_repository(), store, progress=lambda phase, fraction=None: heard.update({phase: fraction}))
+    assert heard == {"checking files": 1.0, "uploading 10 files": 1.0, "checking the release": None}
+
+
+def test_upload_that_breaks_off_is_no_release_and_is_taken_up_again(store, make_repository):
+    folder = make_repository("bert", "distilbert")
+    with pytest.raises(StoreError, match="the network is gone"):
+        publish_release(folder, FailingStore(store, fail_at=6))
+    assert list_releases(store) == []
+    assert latest_release(store) is None
+    left = {found.name for found in store.list_objects("")}
+    assert left
+    published = publish_release(folder, store)
+    assert published.created
+    assert 0 < published.uploaded_files == 10 - len(left)
+    assert len(store.list_folders("releases/")) == 1
+    assert list_releases(store) == [published.release]
+
+
+def test_remains_of_other_content_are_left_alone(store, make_repository):
+    with pytest.raises(StoreError):
+        publish_release(make_repository(seed=1), FailingStore(store, fail_at=3))
+    published = publish_release(make_repository(seed=2), store)
+    assert published.uploaded_files == 10
+    assert list_releases(store) == [published.release]
+
+
+def test_remains_older_than_the_newest_release_are_not_taken_up(store, make_repository):
+    with pytest.raises(StoreError):
+        publish_release(make_repository(seed=1), FailingStore(store, fail_at=3))
+    publish_release(make_repository(seed=2), store)
+    third = publish_release(make_repository(seed=1), store)
+    assert latest_release(store) == third.release
+
+
+def test_damaged_object_keeps_the_release_from_being_made(store, make_repository):
+    folder = make_repository("bert")
+    with pytest.raises(StoreError, match=r"bert/1/model.onnx is 2000 bytes, crc32c .* expected 2000 bytes") as caught:
+        publish_release(folder, FailingStore(store, damage="model.onnx"))
+    assert "publish again" in caught.value.hint
+    assert list_releases(store) == []
+    published = publish_release(folder, store)  # under a new id: the damaged remains are not trusted
+    assert published.uploaded_files == 5
+    assert list_releases(store) == [published.release]
+
+
+def test_file_changed_without_a_trace_is_refused_before_anything_is_uploaded(store, make_repository):
+    import os
+
+    folder = make_repository("bert")
+    model = folder / "bert" / "1" / "model.onnx"
+    times = model.stat().st_mtime_ns
+    model.write_bytes(b"\xff" * 2000)
+    os.utime(model, ns=(times, times))
+    with pytest.raises(RepositoryError, match=r"model.onnx has sha256 .* it was changed") as caught:
+        publish_release(folder, store)
+    assert "prep assemble" in caught.value.hint
+    assert store.list_objects("") == []
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from pipeline.publish.release import publish_release
+from pipeline.publish.store import open_store
+
+def stop_halfway(phase, fraction=None):
+    if phase.startswith("uploading") and fraction > float(sys.argv[3]):
+        print("halfway", flush=True)
+        time.sleep(600)
+
+publish_release(Path(sys.argv[1]), open_store(sys.argv[2]), progress=stop_halfway)
+"""
+
+
+@pytest.mark.parametrize("share", ["0", "0.5", "0.99"])
+def test_killed_publisher_leaves_no_release_and_a_rerun_completes_it(store, make_repository, share):
+    folder = make_repository("bert", "distilbert", "minilm", model_bytes=3 << 20)
+    command = [sys.executable, "-c", KILLED, str(folder), store.uri, share]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout.readline() == "halfway\n"
+        child.kill()
+    assert list_releases(store) == []
+    published = publish_release(folder, store)
+    assert published.created
+    assert list_releases(store) == [published.release]
+    objects = {found.name.partition(f"{published.release.id}/")[2]: found for found in store.list_objects("")}
+    assert all(objects[name].crc32c == file.crc32c for name, file in published.release.files.items())
+
+
+def test_publishers_of_the_same_content_at_once_make_whole_releases(store, make_repository):
+    folder, published = make_repository("bert", "distilbert"), []
+    threads = [
+        threading.Thread(target=lambda: published.append(publish_release(folder, open_store(store.uri))))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(published) == 4
+    assert {release.id for release in list_releases(store)} == {one.release.id for one in published}
+    assert sum(one.created for one in published) == len({one.release.id for one in published})
+
+
+def test_own_release_json_whose_answer_was_lost_is_recognised(store, make_repository):
+    class Deaf(FailingStore):
+        def write_bytes(self, name, content, **options):
+            store.write_bytes(name, content, **options)
+            raise PreconditionError("the retry met the first try's object", hint="")
+
+    published = publish_release(make_repository("bert"), Deaf(store))
+    assert published.created
+    assert list_releases(store) == [published.release]
+
+
+def test_missing_release_is_told(store):
+    with pytest.raises(StoreError, match="has no release 20260131T235959Z-0123456789ab") as caught:
+        load_release(store, "20260131T235959Z-0123456789ab")
+    assert "prep releases" in caught.value.hint
+
+
+def test_what_is_not_a_release_is_not_listed(store, make_repository):
+    release = publish_release(make_repository(), store).release
+    store.write_bytes("releases/notes/release.json", b"{}")
+    store.write_bytes("releases/20990101T000000Z-0123456789ab/bert/config.pbtxt", b"half-uploaded")
+    assert list_releases(store) == [release]
+
+
+def test_release_of_a_newer_prep_stops_both_listing_and_publishing(store, make_repository):
+    store.write_bytes("releases/20990101T000000Z-0123456789ab/release.json", b'{"schema": 2}')
+    for act in (lambda: list_releases(store), lambda: publish_release(make_repository(), store)):
+        with pytest.raises(StoreError, match="made by a newer prep"):
+            act()
+
+
+def test_verifier_gets_everything_but_the_model_binaries(store, make_repository, tmp_path):
+    release = publish_release(make_repository("bert"), store).release
+    folder = fetch_reference_files(store, release, tmp_path / "fetched")
+    assert folder == tmp_path / "fetched"
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()) == [
+        "bert/config.pbtxt",
+        "bert/manifest.json",
+        "bert/reference.npz",
+        "bert/tokenizer.json",
+    ]
+    original = tmp_path / "model_repository" / "bert" / "reference.npz"
+    assert (folder / "bert" / "reference.npz").read_bytes() == original.read_bytes()
+
+
+def test_fetching_a_damaged_file_is_refused_and_leaves_no_file(store, make_repository, tmp_path):
+    release = publish_release(make_repository("bert"), store).release
+    stored = store.stat(f"releases/{release.id}/bert/reference.npz")
+    store.write_bytes(stored.name, b"\0" * stored.size, if_generation_match=stored.generation)
+    with pytest.raises(StoreError, match=r"reference.npz is not what its release says") as caught:
+        fetch_reference_files(store, release, tmp_path / "fetched")
+    assert "publish again" in caught.value.hint
+    assert not list((tmp_path / "fetched").rglob("*reference.npz*"))
+
+
+def test_missing_bucket_is_told_before_anything_is_digested(gcs_bucket, make_repository):
+    heard = []
+    with pytest.raises(BucketMissingError):
+        publish_release(
+            make_repository(),
+            open_store(f"gs://{gcs_bucket}-not"),
+            progress=lambda phase, fraction=None: heard.append(phase),
+        )
+    assert heard == []

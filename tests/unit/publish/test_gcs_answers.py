@@ -1,0 +1,172 @@
+"""What GCS answers that a local server never does: refusals, outages, damage."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from pipeline.errors import BucketMissingError, PreconditionError, SpecError, StoreAccessError, StoreError
+from pipeline.publish import gcs
+from pipeline.publish.store import open_store
+
+DENIED = (
+    "someone@example.iam.gserviceaccount.com does not have storage.objects.create access to the Google Cloud Storage "
+    "object. Permission 'storage.objects.create' denied on resource (or it may not exist)."
+)
+
+
+@pytest.fixture
+def answer_with(monkeypatch):
+    """Start a server that gives every request the same answer, and mean it by gs://."""
+    servers = []
+    paths = []
+
+    def start(status, message="", *, body=None, headers=None):
+        content = json.dumps({"error": {"code": status, "message": message}}).encode() if body is None else body
+
+        class Answer(BaseHTTPRequestHandler):
+            def answer(self):
+                paths.append(self.path.partition("?")[0])
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                self.send_response(status)
+                for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_POST = answer  # noqa: N815 - http.server's names
+
+            def log_message(self, *args):
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        return open_store("gs://models/bert")
+
+    monkeypatch.setattr(gcs, "_RETRY_FOR_S", 0.1)
+    monkeypatch.setattr(gcs, "_FIRST_RETRY_FOR_S", 0.1)
+    start.paths = paths
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_forbidden_write_names_the_missing_permission(answer_with):
+    with pytest.raises(StoreAccessError, match=r"storage.objects.create is not allowed on gs://models") as caught:
+        answer_with(403, DENIED).write_bytes("a", b"x")
+    assert "roles/storage.objectAdmin" in caught.value.hint
+
+
+def test_forbidden_request_without_words_names_what_it_needed(answer_with):
+    with pytest.raises(StoreAccessError, match=r"storage.objects.list is not allowed"):
+        answer_with(403).check_access()
+
+
+def test_credentials_that_are_not_accepted_get_the_way_to_log_in(answer_with, monkeypatch):
+    import google.auth
+    from google.auth.credentials import Credentials
+
+    class Stale(Credentials):
+        def refresh(self, request):
+            self.token = "stale"
+
+    store = answer_with(401, "Invalid Credentials")
+    monkeypatch.setenv("API_ENDPOINT_OVERRIDE", os.environ["STORAGE_EMULATOR_HOST"])
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST")
+    monkeypatch.setattr(google.auth, "default", lambda scopes: (Stale(), None))
+    with pytest.raises(StoreAccessError, match=r"did not accept the credentials .*Invalid Credentials") as caught:
+        store.check_access()
+    assert "gcloud auth application-default login" in caught.value.hint
+
+
+def test_missing_bucket_is_told_from_a_missing_object(answer_with):
+    with pytest.raises(BucketMissingError, match="there is no bucket gs://models") as caught:
+        answer_with(404, "The specified bucket does not exist.").read_bytes("a")
+    assert "gcloud storage buckets create gs://models" in caught.value.hint
+    with pytest.raises(StoreError, match="there is no object gs://models/bert/a"):
+        answer_with(404, "No such object: models/bert/a").read_bytes("a")
+
+
+def test_failed_precondition_says_that_another_run_wrote(answer_with):
+    with pytest.raises(PreconditionError, match="gs://models/bert/a is not at the generation") as caught:
+        answer_with(412, "At least one of the pre-conditions you specified did not hold.").write_bytes("a", b"x")
+    assert "another run wrote it" in caught.value.hint
+
+
+def test_outage_is_retried_and_then_told(answer_with):
+    with pytest.raises(StoreError, match=r"cannot be reached: .*Service Unavailable") as caught:
+        answer_with(503, "Service Unavailable").check_access()
+    assert "run again" in caught.value.hint
+
+
+def test_other_refusals_are_told_in_the_servers_words(answer_with):
+    with pytest.raises(StoreError, match=r"GCS refused the request for gs://models/bert: .*No billing account"):
+        answer_with(400, "No billing account").check_access()
+
+
+def test_damaged_download_is_refused(answer_with):
+    store = answer_with(200, body=b"damaged", headers={"X-Goog-Hash": "crc32c=AAAAAA=="})
+    with pytest.raises(StoreError, match="arrived damaged") as caught:
+        store.read_bytes("a")
+    assert "run again" in caught.value.hint
+
+
+def test_nobody_listening_is_a_store_error_in_few_words(monkeypatch):
+    monkeypatch.setattr(gcs, "_FIRST_RETRY_FOR_S", 0.1)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with pytest.raises(StoreError, match=r"gs://models cannot be reached: .*Connection refused") as caught:
+        open_store("gs://models").check_access()
+    assert "network" in caught.value.hint
+
+
+def test_emulator_without_a_scheme_is_refused(monkeypatch):
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "127.0.0.1:9000")
+    with pytest.raises(SpecError, match="STORAGE_EMULATOR_HOST is not a URL") as caught:
+        open_store("gs://models").check_access()
+    assert "http://127.0.0.1:PORT" in caught.value.hint
+
+
+def test_going_without_credentials_is_logged(answer_with, caplog):
+    caplog.set_level(logging.INFO)
+    store = answer_with(200, body=b"{}")
+    store.check_access()
+    assert "the emulator on 127.0.0.1, without credentials" in caplog.text
+
+
+def test_without_credentials_and_emulator_nothing_is_tried_anonymously(tmp_path):
+    script = "from pipeline.publish.store import open_store\nopen_store('gs://models').check_access()"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GOOGLE_", "STORAGE_", "GCE_"))}
+    # NO_GCE_CHECK: a test machine may be one of Google's.
+    environment = {**kept, "HOME": str(tmp_path), "CLOUDSDK_CONFIG": str(tmp_path), "NO_GCE_CHECK": "true"}
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "StoreAccessError: there are no usable credentials for gs://models" in ended.stderr
+
+
+def test_looking_for_credentials_names_the_login_in_its_hint(monkeypatch, tmp_path):
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    (tmp_path / "key.json").write_text('{"type": "service_account", "private_key": "SECRET"}')
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "key.json"))
+    with pytest.raises(StoreAccessError, match="no usable credentials") as caught:
+        open_store("gs://models").check_access()
+    assert "gcloud auth application-default login" in caught.value.hint
+    assert "SECRET" not in caught.value.message
+
+
+def test_nothing_is_asked_about_the_bucket_itself(answer_with):
+    # That would need storage.buckets.get, which an account that may only publish does not have.
+    store = answer_with(200, body=b"{}")
+    store.check_access()
+    store.list_folders("releases/")
+    assert set(answer_with.paths) == {"/storage/v1/b/models/o"}

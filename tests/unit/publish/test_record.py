@@ -1,0 +1,137 @@
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import SpecError, StoreError
+from pipeline.publish.record import (
+    Release,
+    ReleaseEntry,
+    ReleaseFile,
+    check_release_id,
+    moment_from_release_id,
+    parse_release,
+    release_id_from_content,
+    render_release,
+)
+from pipeline.publish.release import locate_release
+
+ID = "20260131T235959Z-0123456789ab"
+URI = f"gs://models/bert/releases/{ID}"
+
+
+def make_release(**changes):
+    fields = {
+        "id": ID,
+        "created_at": datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC),
+        "prep_version": "0.1.0",
+        "content_digest": "0123456789ab" + "0" * 52,
+        "entries": (
+            ReleaseEntry(
+                name="bert",
+                key="k",
+                runtime="tensorrt",
+                precision="fp16",
+                task="fill-mask",
+                architecture="bert",
+                weights="hub",
+                max_batch_size=8,
+                compute_capabilities=("7.5",),
+                tolerance=0.99,
+                tools={"tensorrt": "10.13"},
+            ),
+        ),
+        "files": {"bert/config.pbtxt": ReleaseFile(size=3, crc32c="AAAAAA==", sha256="00")},
+        "uri": URI,
+    }
+    return Release(**{**fields, **changes})
+
+
+def test_release_survives_being_written_and_read():
+    release = make_release()
+    assert parse_release(render_release(release), uri=URI) == release
+    assert release.size == 3
+
+
+def test_release_json_does_not_say_where_it_lies():
+    content = json.loads(render_release(make_release()))
+    assert "uri" not in content
+    assert content["schema"] == 1
+
+
+def test_release_of_a_newer_prep_is_refused_with_the_way_to_upgrade():
+    content = {**json.loads(render_release(make_release())), "schema": 2, "news": []}
+    with pytest.raises(StoreError, match=r"made by a newer prep \(schema 2; this one reads up to 1") as caught:
+        parse_release(json.dumps(content).encode(), uri=URI)
+    assert "pip install --upgrade" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": None},
+        {"schema": 0},
+        {"id": "20260131T235958Z-0123456789ab"},
+        {"files": {"../../etc/passwd": {"size": 1, "crc32c": "", "sha256": ""}}},
+        {"files": {"/etc/passwd": {"size": 1, "crc32c": "", "sha256": ""}}},
+        {"entries": "none"},
+    ],
+)
+def test_damaged_release_json_is_named(change):
+    content = {**json.loads(render_release(make_release())), **change}
+    with pytest.raises(StoreError, match=r"release.json is damaged") as caught:
+        parse_release(json.dumps(content).encode(), uri=URI)
+    assert URI in caught.value.hint
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["schema", "id", "files", "entries"]), inner),
+    max_leaves=8,
+)
+
+
+@given(st.binary() | json_values.map(lambda value: json.dumps(value).encode()))
+def test_any_other_content_of_release_json_is_a_store_error(content):
+    with pytest.raises(StoreError):
+        parse_release(content, uri=URI)
+
+
+@given(st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(9999, 1, 1)))
+def test_release_ids_sort_by_time_and_give_it_back(moment):
+    moment = moment.replace(tzinfo=UTC, microsecond=0)
+    release_id = release_id_from_content(moment, "0123456789abcdef")
+    check_release_id(release_id)
+    assert moment_from_release_id(release_id) == moment
+
+
+@pytest.mark.parametrize("text", ["", "latest", "20260131T235959Z", f"{ID}0", f"../{ID}", ID.upper()])
+def test_what_is_not_an_id_is_refused(text):
+    with pytest.raises(SpecError, match="is not the id of a release") as caught:
+        check_release_id(text)
+    assert "prep releases" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("uri", "located"),
+    [
+        ("gs://models/bert", ("gs://models/bert", None)),
+        ("gs://models", ("gs://models", None)),
+        (URI, ("gs://models/bert", ID)),
+        (f"{URI}/", ("gs://models/bert", ID)),
+        (f"gs://models/releases/{ID}", ("gs://models", ID)),
+        ("gs://models/bert/releases", ("gs://models/bert", None)),
+        (f"releases/{ID}", (".", ID)),
+        ("./out", ("./out", None)),
+        ("releases", ("releases", None)),
+    ],
+)
+def test_uri_of_a_release_is_split_into_store_and_id(uri, located):
+    assert locate_release(uri) == located
+
+
+def test_uri_with_something_else_below_releases_is_refused():
+    with pytest.raises(SpecError, match="'current' is not the id"):
+        locate_release("gs://models/releases/current")
