@@ -129,7 +129,7 @@ class RepositoryEntry(Artifact):
     """One model directory of a Triton repository.
 
     Its files: ``config.pbtxt``, ``<version>/model.onnx`` or plans, ``reference.npz`` and perhaps ``tokenizer.json``.
-    `tolerance` is the smallest mean cosine to PyTorch FP32 with which `prep verify` lets it pass.
+    `tolerance` is the smallest cosine to PyTorch FP32, of any one answer, that `prep verify` lets pass.
     """
 
     runtime: Runtime

@@ -7,7 +7,17 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "transformers", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "polygraphy", "tritonclient", "numpy"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "onnx",
+    "onnxruntime",
+    "tensorrt",
+    "tensorrt_rtx",
+    "polygraphy",
+    "tritonclient",
+    "numpy",
+}
 COMMANDS = ["export", "build-engine", "assemble", "verify", "publish", "releases", "run", "doctor"]
 
 PROBE = """

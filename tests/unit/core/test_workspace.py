@@ -60,7 +60,7 @@ def test_another_spec_tool_or_input_is_another_artifact(workspace: Workspace):
 
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5) | st.none(), max_size=5))
 def test_a_key_does_not_depend_on_the_order_of_the_spec(spec: dict[str, Any]):
-    assert recipe(**{"a": spec}).key == recipe(**{"a": dict(reversed(spec.items()))}).key
+    assert recipe(a=spec).key == recipe(a=dict(reversed(spec.items()))).key
 
 
 def test_the_current_artifact_follows_the_last_one_made_or_found(workspace: Workspace):

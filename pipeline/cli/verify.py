@@ -1,0 +1,44 @@
+"""`prep verify`: a repository or a release, on a real Triton."""
+
+from typing import Annotated
+
+import typer
+
+from pipeline.cli import output
+from pipeline.cli.options import JsonOption, VerboseOption
+from pipeline.cli.render import describe_verified
+
+
+def verify(
+    target: Annotated[str, typer.Argument(help="A repository folder, or gs://bucket/prefix (its newest release).")],
+    server: Annotated[
+        str | None, typer.Option(help="A running Triton's gRPC address (host:port); one is started by default.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="gRPC port of the Triton that is started; a free one by default.")
+    ] = None,
+    timeout_s: Annotated[float, typer.Option(help="How long Triton may take to load everything, seconds.")] = 120.0,
+    json: JsonOption = False,
+    verbose: VerboseOption = 0,
+) -> None:
+    """Load every entry in a real Triton, send real text, and compare the answers with PyTorch.
+
+    \b
+    Examples:
+      prep verify model_repository
+      prep verify gs://bucket/models
+      prep verify model_repository --server localhost:8001
+    """
+    with output.session(as_json=json, verbose=verbose) as out:
+        from pipeline.run.verification import verify_target
+        from pipeline.spec import VerifySpec, build_spec
+
+        given = {"server_url": server, "grpc_port": port, "timeout_s": timeout_s}
+        spec = build_spec(VerifySpec, given, where="the command line")
+        with out.progress(f"verify {target}") as progress:
+            report = verify_target(target, spec, progress=progress)
+        document = report.model_dump(mode="json")
+        out.document(document)
+        out.line(f"Triton {report.server_version} ({report.server_flavour}) on {report.repository_uri}", style="bold")
+        for entry in document["entries"]:
+            out.line(f"  {describe_verified(entry)}")

@@ -1,0 +1,199 @@
+"""The engine stage: one serialized engine for one GPU architecture, and proof of its precision."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifact import Engine, OnnxModel, PrecisionProof, TensorSpec
+from pipeline.engine.builders import ResolvedBuilder, resolve_builder
+from pipeline.engine.child import run_worker
+from pipeline.engine.gpus import Gpu, check_gpu_present, check_rtx_builds, resolve_gpu
+from pipeline.engine.profile import check_profiles, shapes_from_profile
+from pipeline.errors import EngineError, SpecError
+from pipeline.progress import Progress, ignore_progress
+from pipeline.spec import EngineSpec
+from pipeline.workspace import Produced, Recipe, Workspace
+
+log = logging.getLogger(__name__)
+
+# Part of the key: raise it when this stage gives another engine for the same request.
+BUILD_VERSION = 1
+
+_ENGINE_FILE = "model.engine"
+_GRAPH_FILE = "model.onnx"
+_TAGS = {"tensorrt": "trt", "tensorrt-rtx": "rtx"}
+
+
+def build_engine(
+    model: OnnxModel, spec: EngineSpec, workspace: Workspace, *, progress: Progress = ignore_progress
+) -> Produced[Engine]:
+    """Build one engine, in a child process, and prove that it holds the precision asked for.
+
+    The artifact is ``engine/<model>-<precision>-<trt|rtx>-sm<capability>``: GPUs of one architecture
+    share an engine, and `gpu` is the name it was first asked for by.
+
+    Args:
+        model: The ONNX graph, already in the precision of `spec`.
+        spec: Precision, GPU, builder and shapes.
+        workspace: Where the engine is kept.
+        progress: Told about the build, with a fraction.
+
+    Raises:
+        SpecError: The precision is not that of the graph, or a profile exceeds the model.
+        UnsupportedGpuError: The GPU is unknown, or this builder does not build for it.
+        EngineError: No builder is usable, the build failed, or the engine is not what was asked for.
+    """
+    check_precision(model, spec)
+    gpu, builder = check_engine_request(model, spec)
+    recipe = Recipe(
+        stage="engine",
+        name=f"{name_variant(model.name, spec.precision)}-{_TAGS[builder.name]}-{gpu.sm}",
+        spec={
+            "precision": spec.precision,
+            "compute_capability": gpu.compute_capability,
+            "builder": builder.name,
+            "profiles": [str(profile) for profile in spec.profiles],
+            "optimization_level": spec.optimization_level,
+            "workspace_limit_mib": spec.workspace_limit_mib,
+            "build": BUILD_VERSION,
+        },
+        inputs={"onnx": model.key},
+        tools={builder.name: builder.version},
+    )
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        if builder.name == "tensorrt":
+            check_gpu_present(gpu)
+        phase = f"building {recipe.name}"
+        progress(phase, 0.0)
+        started = time.monotonic()
+        request = render_request(model, spec, gpu, builder) | {"engine_path": str(folder / _ENGINE_FILE)}
+        if builder.name == "tensorrt":
+            cache = workspace.root / "timing-caches" / f"tensorrt-{builder.version}-{gpu.sm}.cache"
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            request["timing_cache_path"] = str(cache)
+        built = run_worker(request, on_progress=lambda fraction: progress(phase, fraction))
+        progress(phase, 1.0)
+        return {
+            "builder": builder.name,
+            "builder_version": builder.version,
+            "precision": spec.precision,
+            "gpu": spec.gpu,
+            "compute_capability": gpu.compute_capability,
+            "profiles": spec.profiles,
+            "model_inputs": match_tensors(built["inputs"], model.model_inputs, "input"),
+            "model_outputs": match_tensors(built["outputs"], model.model_outputs, "output"),
+            "proof": check_proof(PrecisionProof(**built["proof"]), spec.precision),
+            "build_seconds": round(time.monotonic() - started, 3),
+        }
+
+    return workspace.produce(recipe, Engine, make)
+
+
+def check_engine_request(model: OnnxModel, spec: EngineSpec) -> tuple[Gpu, ResolvedBuilder]:
+    """Refuse, before any work, what cannot be built; return the GPU and the builder that are meant.
+
+    Args:
+        model: The graph in any precision: only its sizes matter here.
+        spec: GPU, builder, precision and shapes.
+
+    Raises:
+        SpecError: A profile exceeds the model.
+        UnsupportedGpuError: The GPU is unknown, or this builder does not build for it.
+        EngineError: No builder is usable.
+    """
+    check_profiles(model, spec.profiles)
+    gpu = resolve_gpu(spec.gpu)
+    builder = resolve_builder(spec.builder)
+    if builder.name == "tensorrt-rtx":
+        check_rtx_builds(gpu, spec.precision)
+    return gpu, builder
+
+
+def check_precision(model: OnnxModel, spec: EngineSpec) -> None:
+    """Refuse a precision that the graph does not have: a builder would quietly build the graph's own.
+
+    Raises:
+        SpecError: The precisions differ, or INT8 is asked for.
+    """
+    if spec.precision == "int8":
+        raise SpecError(
+            f"an INT8 engine of {model.name} cannot be built yet: --int8 comes with the next release",
+            hint="build with --fp16",
+        )
+    if spec.precision != model.precision:
+        raise SpecError(
+            f"an {spec.precision} engine was asked for, but the graph of {model.name} is {model.precision}; "
+            "an engine takes its precision from the graph",
+            hint="convert the graph first (`prep build-engine --fp16` does), or ask for --" + model.precision,
+        )
+
+
+def name_variant(model_name: str, precision: str) -> str:
+    """Return ``<model>-<precision>``, without saying the precision twice."""
+    return f"{model_name.removesuffix(f'-{precision}')}-{precision}"
+
+
+def render_request(model: OnnxModel, spec: EngineSpec, gpu: Gpu, builder: ResolvedBuilder) -> dict[str, Any]:
+    """Write what the worker must know, as JSON values (`pipeline.engine.worker.Request`)."""
+    return {
+        "builder": builder.name,
+        "onnx_path": str(model.path(_GRAPH_FILE)),
+        "compute_capability": gpu.compute_capability,
+        "profiles": [shapes_from_profile(model.model_inputs, profile) for profile in spec.profiles],
+        "opt": list(spec.profiles[0].opt),
+        "optimization_level": spec.optimization_level,
+        "workspace_limit_mib": spec.workspace_limit_mib,
+        "timing_cache_path": None,
+    }
+
+
+def match_tensors(
+    built: Sequence[Mapping[str, Any]], expected: Sequence[TensorSpec], role: str
+) -> tuple[TensorSpec, ...]:
+    """Check an engine's tensors against the graph's record and name their dynamic axes.
+
+    Raises:
+        EngineError: A name, a type or a fixed dimension differs.
+    """
+    known = {tensor.name: tensor for tensor in expected}
+    if [tensor["name"] for tensor in built] != list(known) and {tensor["name"] for tensor in built} != set(known):
+        raise EngineError(
+            f"the engine's {role}s are {[tensor['name'] for tensor in built]}, the graph's record says {list(known)}",
+            hint="export the model again: prep export",
+        )
+    matched = []
+    for tensor in built:
+        spec = known[tensor["name"]]
+        shape_fits = len(tensor["shape"]) == len(spec.shape) and all(
+            size == -1 or not isinstance(axis, int) or size == axis
+            for size, axis in zip(tensor["shape"], spec.shape, strict=True)
+        )
+        if tensor["dtype"] != spec.dtype or not shape_fits:
+            raise EngineError(
+                f"{role} '{spec.name}' of the engine is {tensor['dtype']} {tensor['shape']}, "
+                f"the graph's record says {spec.dtype} {list(spec.shape)}",
+                hint="export the model again: prep export",
+            )
+        matched.append(spec)
+    return tuple(matched)
+
+
+def check_proof(proof: PrecisionProof, precision: str) -> PrecisionProof:
+    """Refuse an engine any GEMM of which is not in the precision that was asked for.
+
+    Raises:
+        EngineError: The share of its GEMM FLOPs in that precision is below 1.
+    """
+    share = proof.gemm_flops_share.get(precision, 0.0)
+    if share < 1.0 - 1e-9:
+        found = ", ".join(f"{part:.1%} {word}" for word, part in proof.gemm_flops_share.items()) or "no GEMM at all"
+        raise EngineError(
+            f"the engine does not hold what was asked for: its GEMM FLOPs are {found} ({proof.method}), "
+            f"expected 100% {precision}",
+            hint="convert the exported fp32 graph again with this version of prep: prep build-engine --" + precision,
+        )
+    log.debug("proved by %s: %s", proof.method, proof.gemm_flops_share)
+    return proof

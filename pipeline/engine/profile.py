@@ -1,0 +1,54 @@
+"""Optimization profiles: the shapes of each input, and whether the model can take them."""
+
+from collections.abc import Sequence
+
+from pipeline.artifact import OnnxModel, TensorSpec
+from pipeline.errors import EngineError, SpecError
+from pipeline.spec import OptimizationProfile
+
+BATCH, SEQUENCE = "batch", "sequence"
+
+# min, opt and max shape of each input, by name: what IOptimizationProfile takes.
+ShapeTriples = dict[str, list[list[int]]]
+
+
+def check_profiles(model: OnnxModel, profiles: Sequence[OptimizationProfile]) -> None:
+    """Refuse sequences longer than the model has positions for.
+
+    Raises:
+        SpecError: A profile's longest sequence exceeds `model.max_sequence_length`.
+    """
+    for profile in profiles:
+        longest = profile.max[1]
+        if longest > model.max_sequence_length:
+            raise SpecError(
+                f"profile {profile} goes up to sequence length {longest}, "
+                f"{model.name} takes at most {model.max_sequence_length}",
+                hint=f"lower the last shape of the profile to {profile.max[0]}x{model.max_sequence_length} or less",
+            )
+
+
+def shapes_from_profile(inputs: Sequence[TensorSpec], profile: OptimizationProfile) -> ShapeTriples:
+    """Give every input its min, opt and max shape.
+
+    Raises:
+        EngineError: An input has a dynamic axis that is neither ``batch`` nor ``sequence``.
+    """
+    return {
+        tensor.name: [
+            [_size_of_axis(tensor, axis, batch, sequence) for axis in tensor.shape]
+            for batch, sequence in (profile.min, profile.opt, profile.max)
+        ]
+        for tensor in inputs
+    }
+
+
+def _size_of_axis(tensor: TensorSpec, axis: int | str, batch: int, sequence: int) -> int:
+    if isinstance(axis, int):
+        return axis
+    if axis in (BATCH, SEQUENCE):
+        return batch if axis == BATCH else sequence
+    raise EngineError(
+        f"input '{tensor.name}' has a dynamic axis '{axis}', a profile gives only {BATCH} and {SEQUENCE}",
+        hint="export the model again: prep export",
+    )

@@ -1,0 +1,100 @@
+"""What a run tells: one row for each step, and who listens."""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, Protocol
+
+from pydantic import Field
+
+from pipeline.artifact import Record
+from pipeline.progress import Progress, ignore_progress
+from pipeline.workspace import Produced
+
+RowState = Literal["made", "unchanged", "planned", "left out"]
+
+
+class StageRow(Record):
+    """What became of one step: its artifact, the seconds it took, and its numbers."""
+
+    stage: str
+    artifact: str
+    state: RowState
+    seconds: float = 0.0
+    figures: dict[str, Any] = Field(default_factory=dict)
+    path: str = ""
+    note: str = ""
+
+
+class RunReport(Record):
+    """Everything one run did."""
+
+    rows: tuple[StageRow, ...]
+    repository: str
+    release: str | None = None
+    seconds: float
+    dry_run: bool = False
+
+    @property
+    def is_unchanged(self) -> bool:
+        """True where every step found its artifact."""
+        return all(row.state in ("unchanged", "left out") for row in self.rows)
+
+
+class Listener(Protocol):
+    """Hears about each step while it runs."""
+
+    def stage(self, label: str) -> AbstractContextManager[Progress]:
+        """Return the progress of a step that begins."""
+
+    def finished(self, row: StageRow) -> None:
+        """Take the row of a step that ended."""
+
+
+class Silent:
+    """A listener that says nothing."""
+
+    def stage(self, label: str) -> AbstractContextManager[Progress]:  # noqa: ARG002 silent
+        """Report to nobody."""
+        return nullcontext(ignore_progress)
+
+    def finished(self, row: StageRow) -> None:
+        """Keep nothing."""
+
+
+class RowCollector:
+    """Times the steps and collects their rows."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.rows: list[StageRow] = []
+        self.began = time.monotonic()
+
+    def add(self, row: StageRow) -> None:
+        """Keep a row and tell the listener."""
+        self.rows.append(row)
+        self.listener.finished(row)
+
+    def step(
+        self,
+        stage: str,
+        label: str,
+        make: Callable[[Progress], Produced[Any]],
+        figures: Callable[[Any], dict[str, Any]],
+    ) -> Any:
+        """Run one step that produces an artifact."""
+        began = time.monotonic()
+        with self.listener.stage(f"{stage} {label}") as progress:
+            produced = make(progress)
+        artifact = produced.artifact
+        self.add(
+            StageRow(
+                stage=stage,
+                artifact=artifact.name,
+                state="unchanged" if produced.reused else "made",
+                seconds=round(time.monotonic() - began, 3),
+                figures=figures(artifact),
+                path=str(artifact.folder),
+            )
+        )
+        return artifact

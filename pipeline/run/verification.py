@@ -1,0 +1,117 @@
+"""A repository or a release, checked on a real Triton; remembered while nothing changed."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from pipeline.artifact import Artifact, RepositoryEntry
+from pipeline.errors import RepositoryError
+from pipeline.progress import Progress, ignore_progress
+from pipeline.run.report import RowCollector
+from pipeline.spec import VerifySpec
+from pipeline.workspace import Produced, Recipe, Workspace
+
+if TYPE_CHECKING:
+    from pipeline.triton.report import VerifyReport
+
+
+class Verification(Artifact):
+    """That a repository or release was verified: the key names its entries and its place."""
+
+    report: dict[str, Any] = Field(default_factory=dict)
+
+
+def verify_once(
+    rows: RowCollector,
+    entries: Sequence[RepositoryEntry],
+    release_uri: str | None,
+    spec: VerifySpec,
+    workspace: Workspace,
+) -> None:
+    """Verify what a run made, unless these very entries were verified at this very place before."""
+    from pipeline.triton.verify import verification_tools
+
+    target = release_uri or str(entries[0].folder.parent)
+    recipe = Recipe(
+        stage="verify",
+        name="repository",
+        spec={"target": target, "entries": {entry.name: entry.key for entry in entries}},
+        tools=verification_tools(),
+    )
+
+    def make(progress: Progress) -> Produced[Verification]:
+        def check(folder: Path) -> dict[str, Any]:
+            report = verify_target(target, spec, names=[entry.name for entry in entries], progress=progress)
+            (folder / "report.json").write_text(report.model_dump_json(indent=2), encoding="utf-8")
+            return {"report": report.model_dump(mode="json")}
+
+        return workspace.produce(recipe, Verification, check)
+
+    rows.step("verify", target, make, _verify_figures)
+
+
+def verify_target(
+    target: str, spec: VerifySpec, *, names: Sequence[str] | None = None, progress: Progress = ignore_progress
+) -> "VerifyReport":
+    """Verify a local repository, or a release by its URI, on a real Triton.
+
+    Args:
+        target: A folder, ``gs://…/releases/<id>``, or ``gs://…`` whose newest release is meant.
+        spec: Which server, and how long it may take.
+        names: The entries to verify; all where None.
+        progress: Hears about each step.
+
+    Returns:
+        The report, in which everything passed.
+
+    Raises:
+        VerifyError: An entry does not answer as its reference.
+        ServerError: Triton did not start or died.
+    """
+    from pipeline.triton.report import check_report
+    from pipeline.triton.repository import load_repository
+    from pipeline.triton.verify import verify_entries
+
+    with tempfile.TemporaryDirectory(prefix="prep-verify-") as scratch:
+        repository_uri, folder = target, Path(target)
+        is_remote = "://" in target
+        if is_remote:
+            repository_uri, folder = _fetch_references(target, Path(scratch))
+        found = load_repository(folder, reference_only=is_remote)
+        entries = [entry for entry in found if names is None or entry.name in names]
+        report = verify_entries(entries, repository_uri, spec, progress=progress)
+    check_report(report)
+    return report
+
+
+def _fetch_references(target: str, scratch: Path) -> tuple[str, Path]:
+    from pipeline.publish.release import fetch_reference_files, locate_release
+    from pipeline.publish.store import open_store
+
+    prefix, release_id = locate_release(target)
+    store = open_store(prefix)
+    release = load_or_latest(store, release_id)
+    return str(release.uri), fetch_reference_files(store, release, scratch)
+
+
+def load_or_latest(store: Any, release_id: str | None) -> Any:
+    """Return the release of an id, or the newest one.
+
+    Raises:
+        RepositoryError: There is no release yet.
+    """
+    from pipeline.publish.release import latest_release, load_release
+
+    release = load_release(store, release_id) if release_id else latest_release(store)
+    if release is None:
+        raise RepositoryError(
+            f"there is no release under {store.uri}", hint=f"prep publish model_repository {store.uri}"
+        )
+    return release
+
+
+def _verify_figures(verification: Verification) -> dict[str, Any]:
+    return dict(verification.report)

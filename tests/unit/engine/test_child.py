@@ -1,0 +1,91 @@
+"""The conversation with a worker, with small programs in its place."""
+
+import errno
+import sys
+
+import pytest
+
+from pipeline.engine import child
+from pipeline.engine.child import run_worker
+from pipeline.errors import EngineError
+
+REQUEST = {"builder": "tensorrt-rtx"}
+
+
+@pytest.fixture
+def worker(monkeypatch):
+    """Run the given program instead of the worker."""
+    real = child.subprocess.Popen
+
+    def install(program):
+        def start(_command, **options):
+            return real(
+                [sys.executable, "-c", f"import json, os, sys\nrequest = json.load(sys.stdin)\n{program}"], **options
+            )
+
+        monkeypatch.setattr(child.subprocess, "Popen", start)
+
+    return install
+
+
+def run():
+    told = []
+    return run_worker(REQUEST, on_progress=told.append), told
+
+
+def test_progress_and_answer_come_through(worker):
+    worker("print(json.dumps({'progress': 0.5})); print(json.dumps({'built': {'pid': request['parent_pid']}}))")
+    answer, told = run()
+    assert (answer, told) == ({"pid": child.os.getpid()}, [0.5])
+
+
+def test_a_refusal_carries_the_builders_words_without_colours_and_noise(worker):
+    worker(
+        "sys.stderr.write('[I] starting\\n\\x1b[33m[W] Make sure input input_ids has Int64 binding.\\x1b[0m\\n"
+        "\\x1b[31m[E] FP32 GEMM is not supported\\x1b[0m\\n'); print(json.dumps({'failed': 'Invalid Engine'}))"
+    )
+    with pytest.raises(EngineError) as caught:
+        run()
+    assert caught.value.message == "tensorrt-rtx failed: Invalid Engine\n  [E] FP32 GEMM is not supported"
+    assert "-v" in caught.value.hint
+
+
+def test_a_crash_is_an_error_with_the_last_words(worker):
+    worker("sys.stderr.write('last words\\n'); sys.stderr.flush(); os.kill(os.getpid(), 11)")
+    with pytest.raises(EngineError, match=r"crashed: its process died of SIGSEGV\n  last words"):
+        run()
+
+
+def test_a_kill_is_told_as_lack_of_memory(worker):
+    worker("os.kill(os.getpid(), 9)")
+    with pytest.raises(EngineError, match="died of SIGKILL") as caught:
+        run()
+    assert "memory" in caught.value.hint
+
+
+def test_a_silent_end_is_an_error(worker):
+    worker("sys.exit(3)")
+    with pytest.raises(EngineError, match="gave no answer: its process ended with exit code 3"):
+        run()
+
+
+def test_a_full_disk_in_the_child_is_a_full_disk_here(worker):
+    worker(f"print(json.dumps({{'os_error': [{errno.ENOSPC}, 'No space left on device']}}))")
+    with pytest.raises(OSError, match="No space left") as caught:
+        run()
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_an_interrupt_ends_the_child(worker, tmp_path):
+    worker(
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"
+        "print(json.dumps({'progress': 0.1}), flush=True)\nimport time; time.sleep(60)"
+    )
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_worker(REQUEST, on_progress=interrupt)
+    with pytest.raises(ProcessLookupError):
+        child.os.kill(int((tmp_path / "pid").read_text()), 0)

@@ -1,0 +1,37 @@
+import pytest
+
+from pipeline.artifact import TensorSpec
+from pipeline.engine.profile import check_profiles, shapes_from_profile
+from pipeline.errors import EngineError, SpecError
+from pipeline.spec import OptimizationProfile
+from pipeline.workspace import Workspace
+from tests.fakes.onnx_bert import make_bert, store_model
+
+PROFILE = OptimizationProfile(min=(1, 16), opt=(8, 32), max=(16, 64))
+
+
+def test_every_input_gets_its_three_shapes():
+    inputs = [
+        TensorSpec(name="ids", dtype="INT64", shape=("batch", "sequence")),
+        TensorSpec(name="fixed", dtype="FP32", shape=("batch", 4)),
+    ]
+    assert shapes_from_profile(inputs, PROFILE) == {
+        "ids": [[1, 16], [8, 32], [16, 64]],
+        "fixed": [[1, 4], [8, 4], [16, 4]],
+    }
+
+
+def test_an_unknown_dynamic_axis_is_refused():
+    tensor = TensorSpec(name="ids", dtype="INT64", shape=("batch", "height"))
+    with pytest.raises(EngineError, match="'ids' has a dynamic axis 'height'") as caught:
+        shapes_from_profile([tensor], PROFILE)
+    assert "prep export" in caught.value.hint
+
+
+def test_a_profile_longer_than_the_model_is_refused_with_both_lengths(tmp_path):
+    model = store_model(Workspace(tmp_path), make_bert(layers=1))
+    check_profiles(model, [PROFILE])
+    longer = OptimizationProfile(min=(1, 16), opt=(8, 32), max=(16, 65))
+    with pytest.raises(SpecError, match="up to sequence length 65, tiny takes at most 64") as caught:
+        check_profiles(model, [PROFILE, longer])
+    assert "16x64 or less" in caught.value.hint
