@@ -70,6 +70,39 @@ class ParityRecord(Record):
     mean_cosine: float
 
 
+class FidelityRecord(Record):
+    """How far a converted graph lies from FP32 on real text: cosine of each row's unpadded output values."""
+
+    rows: int
+    mean_cosine: float
+    min_cosine: float
+    runtime: str
+
+
+class AccuracyRecord(Record):
+    """A task's metric before and after conversion, in points (0..100)."""
+
+    metric: str
+    rows: int
+    reference: float
+    converted: float
+
+
+class QuantizationRecord(Record):
+    """How a graph was quantised.
+
+    `linear_flops_share` is the share of the encoder's linear-layer GEMM FLOPs in INT8, 0..1. `damage`
+    maps a layer to the cosine distance that quantising it alone costs.
+    """
+
+    scheme: Literal["static symmetric W8A8", "dynamic W8A8"]
+    calibration: dict[str, Any] = {}
+    smoothing_alpha: float | None = None
+    kept_out: tuple[str, ...] = ()
+    linear_flops_share: float
+    damage: dict[str, float] = {}
+
+
 class OnnxModel(Artifact):
     """An ONNX graph of a BERT or DistilBERT: ``model.onnx``, ``reference.npz`` and perhaps ``tokenizer.json``.
 
@@ -91,6 +124,9 @@ class OnnxModel(Artifact):
     parameters: int
     labels: tuple[str, ...] = ()
     parity: ParityRecord | None = None
+    fidelity: FidelityRecord | None = None
+    accuracy: AccuracyRecord | None = None
+    quantization: QuantizationRecord | None = None
 
 
 class PrecisionProof(Record):

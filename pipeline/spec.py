@@ -29,11 +29,13 @@ Weights = Literal["hub", "random"]
 Precision = Literal["fp32", "fp16", "int8"]
 Builder = Literal["auto", "tensorrt", "tensorrt-rtx"]
 Runtime = Literal["tensorrt", "onnxruntime"]
+CalibrationMethod = Literal["max", "percentile", "entropy", "mse"]
 StreamPriority = Literal["default", "max", "min"]
 
 TASKS: tuple[str, ...] = get_args(Task)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 BUILDERS: tuple[str, ...] = get_args(Builder)
+CALIBRATION_METHODS: tuple[str, ...] = get_args(CalibrationMethod)
 RUNTIMES: tuple[str, ...] = get_args(Runtime)
 
 # A name becomes a Triton model directory, a GCS object prefix and a Kubernetes label.
@@ -145,6 +147,55 @@ class EngineSpec(Spec):
     profiles: tuple[OptimizationProfile, ...] = Field(default=(DEFAULT_PROFILE,), min_length=1)
     optimization_level: Annotated[int, Field(ge=0, le=5)] | None = None
     workspace_limit_mib: Annotated[int, Field(gt=0)] | None = None
+
+
+class CalibrationSpec(Spec):
+    """The text that INT8 activation ranges are measured on. There is no default: random ids tell nothing.
+
+    `path` is a .txt (one text a line), .jsonl (`field` holds the text) or .npz (arrays named as the
+    graph's inputs, ids within the vocabulary). `percentile` is used by method percentile alone.
+    """
+
+    path: str = Field(min_length=1)
+    field: str = "text"
+    samples: int = Field(default=128, ge=1)
+    seed: int = Field(default=0, ge=0)
+    method: CalibrationMethod = "max"
+    percentile: float = Field(default=99.999, gt=50.0, le=100.0)
+
+
+class GateSpec(Spec):
+    """What a variant must reach to be written at all.
+
+    `min_cosine` is the smallest mean cosine to FP32. `eval_data` is a .jsonl with labels;
+    `max_accuracy_drop` is in points (0.5: from 90.0 to no less than 89.5).
+    """
+
+    min_cosine: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    eval_data: str | None = None
+    max_accuracy_drop: Annotated[float, Field(ge=0.0, le=100.0)] | None = None
+
+    @model_validator(mode="after")
+    def check_eval_data(self) -> Self:
+        """A drop needs labels, and labels need a budget."""
+        if (self.eval_data is None) != (self.max_accuracy_drop is None):
+            raise ValueError("eval_data and max_accuracy_drop belong together")
+        return self
+
+
+class QuantizationSpec(Spec):
+    """Static symmetric INT8 for TensorRT: explicit Q/DQ, weights per channel, activations per tensor.
+
+    `smoothing_alpha` moves the scale of activations into weights (SmoothQuant, arXiv:2211.10438); None
+    turns it off. `keep_out` names layers that stay FP16 whatever is measured; `search` lets the
+    sensitivity search keep out more until the gate is met.
+    """
+
+    calibration: CalibrationSpec
+    smoothing_alpha: Annotated[float, Field(ge=0.0, le=1.0)] | None = 0.5
+    keep_out: tuple[str, ...] = ()
+    search: bool = True
+    gate: GateSpec = GateSpec(min_cosine=0.99)
 
 
 class QueueSpec(Spec):
