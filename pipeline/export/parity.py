@@ -46,6 +46,13 @@ class Case:
         batch, sequence = self.inputs["attention_mask"].shape
         return batch, sequence
 
+    def thinned(self, step: int) -> "Case":
+        """Return every `step`-th row."""
+        return Case(
+            {name: array[::step] for name, array in self.inputs.items()},
+            {name: array[::step] for name, array in self.answers.items()},
+        )
+
 
 def check_parity(
     path: Path, cases: Sequence[Case], model_inputs: Sequence[TensorSpec], model_outputs: Sequence[TensorSpec]
@@ -129,8 +136,9 @@ def _open_session(path: Path) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    # A few short batches: an arena that keeps their memory would only add to the peak.
+    # A few short batches: an arena would only add to the peak of memory, and spinning threads to the load.
     options.enable_cpu_mem_arena = False
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as err:  # its exceptions share no base class but Exception

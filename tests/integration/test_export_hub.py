@@ -1,0 +1,177 @@
+"""The hub client against a small hub on loopback."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import SourceError
+from pipeline.export import hub
+from pipeline.export.onnx import export_model
+from pipeline.export.source import resolve_source
+from pipeline.spec import ModelSpec
+from pipeline.workspace import Workspace
+
+pytestmark = pytest.mark.integration
+
+COMMIT = "c0ffee" * 6 + "c0ff"
+CONFIG = {
+    "model_type": "bert",
+    "architectures": ["BertModel"],
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "vocab_size": 40,
+    "max_position_embeddings": 32,
+}
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
+REFUSALS = {"gated": (403, "GatedRepo"), "private": (401, "RepoNotFound"), "teapot": (418, "")}
+
+
+class Hub(BaseHTTPRequestHandler):
+    folder: Path
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        path = self.path.split("?")[0].removeprefix("/api/models").strip("/")
+        name = path.split("/")[1]
+        if name in REFUSALS:
+            return self.answer(*REFUSALS[name])
+        if "/resolve/" in path:
+            return self.send_file(self.folder / path.rsplit("/", 1)[-1])
+        if "/revision/" in path and path.rsplit("/", 1)[-1] not in (COMMIT, "main"):
+            return self.answer(404, "RevisionNotFound")
+        if "/tree/" in path:
+            tree = [
+                {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": "0" * 40}
+                for file in self.files()
+            ]
+            return self.answer(200, "", json.dumps(tree).encode())
+        siblings = [{"rfilename": file.name} for file in self.files()]
+        return self.answer(200, "", json.dumps({"id": f"org/{name}", "sha": COMMIT, "siblings": siblings}).encode())
+
+    def files(self) -> list[Path]:
+        return sorted(self.folder.iterdir())
+
+    def send_file(self, file: Path) -> None:
+        if not file.is_file():
+            return self.answer(404, "EntryNotFound")
+        return self.answer(200, "", file.read_bytes())
+
+    def answer(self, status: int, code: str, body: bytes = b"") -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", f'"{hash(body) & 0xFFFFFFFF:040x}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        if code:
+            self.send_header("X-Error-Code", code)
+            self.send_header("X-Error-Message", "refused")
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+def point_at(monkeypatch, url: str) -> None:
+    """Do what HF_ENDPOINT does, which the client reads once, when it is imported."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory) -> Path:
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("hub")
+    BertModel(BertConfig.from_dict(CONFIG)).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    (folder / "pytorch_model.bin").write_bytes(b"a pickle that nobody asks for")
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch) -> Path:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def server(repository: Path, cache: Path, monkeypatch) -> Iterator[ThreadingHTTPServer]:
+    from huggingface_hub import constants
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Served", (Hub,), {"folder": repository}))
+    point_at(monkeypatch, f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_hub_model_is_exported_at_its_commit_without_pickles(server, cache, tmp_path, capfd):
+    made = export_model(ModelSpec(model="org/Tiny"), Workspace(tmp_path / "build"))
+    assert made.artifact.name == "tiny"
+    assert made.artifact.source == f"hub:org/Tiny@{COMMIT}"
+    assert set(made.artifact.files) == {"model.onnx", "reference.npz", "tokenizer.json"}
+    assert not list(cache.rglob("pytorch_model.bin"))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_hub_that_went_away_is_replaced_by_its_cache_and_that_is_said(server, tmp_path, monkeypatch, caplog):
+    workspace = Workspace(tmp_path / "build")
+    export_model(ModelSpec(model="org/Tiny"), workspace)
+    point_at(monkeypatch, "http://127.0.0.1:9")
+    assert export_model(ModelSpec(model="org/Tiny"), workspace).reused
+    assert f"using the cached commit {COMMIT[:12]} of org/Tiny" in caplog.text
+    assert export_model(ModelSpec(model="org/Tiny", name="again"), workspace).artifact.name == "again"
+
+
+def test_random_weights_of_a_hub_model_need_its_config_only(server, cache):
+    found = resolve_source(ModelSpec(model="org/Tiny", weights="random", revision="main"))
+    assert (found.weights, found.config["hidden_size"]) == ("random", 32)
+    assert not list(cache.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("repo", "message", "hint"),
+    [
+        ("org/gated", "org/gated is gated", "hf auth login"),
+        ("org/private", "has no public repository org/private", "hf auth login"),
+        ("org/teapot", "refused org/teapot: HTTP 418", "HF_ENDPOINT"),
+    ],
+)
+def test_refusal_of_the_hub_is_told_with_a_remedy(server, repo, message, hint):
+    with pytest.raises(SourceError) as caught:
+        resolve_source(ModelSpec(model=repo))
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("revision", ["nowhere", "0" * 40])
+def test_unknown_revision_is_told(server, revision):
+    with pytest.raises(SourceError, match=f"org/Tiny has no revision '{revision}'") as caught:
+        resolve_source(ModelSpec(model="org/Tiny", revision=revision))
+    assert "--revision" in caught.value.hint
+
+
+def test_repository_without_a_config_is_told(server, repository, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    server.RequestHandlerClass.folder = empty
+    with pytest.raises(SourceError, match=r"org/Other has no config.json") as caught:
+        hub.fetch_config("org/Other", None)
+    assert "save_pretrained" in caught.value.hint

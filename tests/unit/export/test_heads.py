@@ -1,0 +1,71 @@
+import pytest
+
+from pipeline.errors import SourceError
+from pipeline.export.heads import HEADS, class_name, input_specs, labels, output_specs, resolve_task
+from pipeline.spec import TASKS
+
+
+class Config:
+    vocab_size = 100
+    hidden_size = 32
+    num_labels = 3
+    id2label = {2: "c", 0: "a", 1: "b"}  # noqa: RUF012
+
+
+@pytest.mark.parametrize(
+    ("architecture", "task"),
+    [
+        ("BertForMaskedLM", "fill-mask"),
+        ("BertForPreTraining", "fill-mask"),
+        ("DistilBertForMaskedLM", "fill-mask"),
+        ("BertForQuestionAnswering", "question-answering"),
+        ("DistilBertForSequenceClassification", "text-classification"),
+        ("BertForTokenClassification", "token-classification"),
+        ("BertModel", "feature-extraction"),
+        ("DistilBertModel", "feature-extraction"),
+    ],
+)
+def test_auto_is_the_head_of_the_checkpoint(architecture, task):
+    assert resolve_task("auto", {"architectures": [architecture]}, where="it") == task
+
+
+@pytest.mark.parametrize("named", [None, [], ["BertForNextSentencePrediction"], ["RobertaModel"], "BertModel", [7]])
+def test_auto_without_a_known_head_asks_for_a_task(named):
+    with pytest.raises(SourceError, match="--task auto cannot tell") as caught:
+        resolve_task("auto", {"architectures": named}, where="it")
+    assert "--task fill-mask|question-answering" in caught.value.hint
+
+
+def test_requested_task_is_kept():
+    assert resolve_task("fill-mask", {}, where="it") == "fill-mask"
+
+
+def test_every_task_of_the_spec_has_a_head():
+    assert {"auto", *HEADS} == set(TASKS)
+
+
+def test_transformers_has_every_class():
+    import transformers
+
+    for architecture in ("bert", "distilbert"):
+        for task in HEADS:
+            assert hasattr(transformers, class_name(architecture, task))
+
+
+def test_interface_is_int64_in_and_fp32_out():
+    assert [spec.name for spec in input_specs("bert")] == ["input_ids", "attention_mask", "token_type_ids"]
+    assert [spec.name for spec in input_specs("distilbert")] == ["input_ids", "attention_mask"]
+    assert {(spec.dtype, spec.shape) for spec in input_specs("bert")} == {("INT64", ("batch", "sequence"))}
+    shapes = {task: [(spec.name, spec.shape) for spec in output_specs(task, Config)] for task in HEADS}
+    assert shapes == {
+        "fill-mask": [("logits", ("batch", "sequence", 100))],
+        "question-answering": [("start_logits", ("batch", "sequence")), ("end_logits", ("batch", "sequence"))],
+        "text-classification": [("logits", ("batch", 3))],
+        "token-classification": [("logits", ("batch", "sequence", 3))],
+        "feature-extraction": [("last_hidden_state", ("batch", "sequence", 32))],
+    }
+
+
+def test_labels_are_in_the_order_of_their_index_and_only_for_tasks_that_have_them():
+    assert labels("text-classification", Config) == ("a", "b", "c")
+    assert labels("fill-mask", Config) == ()
