@@ -80,12 +80,16 @@ class FidelityRecord(Record):
 
 
 class AccuracyRecord(Record):
-    """A task's metric before and after conversion, in points (0..100)."""
+    """A task's metric before and after conversion, in points (0..100).
+
+    `rows` counts the labelled rows. `others` holds (reference, converted) of metrics that no budget is set on.
+    """
 
     metric: str
     rows: int
     reference: float
     converted: float
+    others: dict[str, tuple[float, float]] = {}
 
 
 class QuantizationRecord(Record):
@@ -134,12 +138,19 @@ class PrecisionProof(Record):
 
     `method` is ``engine inspector`` where the builder's inspector names the types, else
     ``strongly typed network``: the types of the network that the engine was compiled from.
-    `gemm_flops_share` maps a precision to its share of the GEMM FLOPs, 0..1; `layers` to a count.
+    `gemm_flops_share` maps a precision to its share of the GEMM FLOPs, 0..1, at `weighed_at` (batch,
+    sequence); `linear_flops_share` does so for the encoder's products with weights alone. `layers` maps a
+    precision to a count. `fused_attention` is None where the builder does not tell; `weights_bytes` are
+    the constants of the network, or of the engine where it can tell.
     """
 
     method: str
     gemm_flops_share: dict[str, float]
     layers: dict[str, int]
+    linear_flops_share: dict[str, float] = {}
+    weighed_at: tuple[int, int] | None = None
+    fused_attention: bool | None = None
+    weights_bytes: int | None = None
 
 
 class Engine(Artifact):

@@ -7,7 +7,7 @@ network.
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -30,6 +30,7 @@ Precision = Literal["fp32", "fp16", "int8"]
 Builder = Literal["auto", "tensorrt", "tensorrt-rtx"]
 Runtime = Literal["tensorrt", "onnxruntime"]
 CalibrationMethod = Literal["max", "percentile", "entropy", "mse"]
+HardwareCompatibility = Literal["none", "ampere_plus"]
 StreamPriority = Literal["default", "max", "min"]
 
 TASKS: tuple[str, ...] = get_args(Task)
@@ -37,6 +38,7 @@ PRECISIONS: tuple[str, ...] = get_args(Precision)
 BUILDERS: tuple[str, ...] = get_args(Builder)
 CALIBRATION_METHODS: tuple[str, ...] = get_args(CalibrationMethod)
 RUNTIMES: tuple[str, ...] = get_args(Runtime)
+HARDWARE_COMPATIBILITIES: tuple[str, ...] = get_args(HardwareCompatibility)
 
 # A name becomes a Triton model directory, a GCS object prefix and a Kubernetes label.
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
@@ -114,6 +116,49 @@ class OptimizationProfile(Spec):
 
 
 DEFAULT_PROFILE = OptimizationProfile(min=(1, 16), opt=(8, 128), max=(16, 384))
+DEFAULT_BATCH = (1, 8, 16)
+
+
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """Parse sizes such as ``32,64,128``.
+
+    Raises:
+        ValueError: The text is not a list of whole numbers.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise ValueError(f"'{text}' is not a list of sizes such as 32,64,128")
+    return tuple(int(part) for part in parts)
+
+
+def profiles_from_seq_lens(
+    seq_lens: Sequence[int], batch: Sequence[int] = DEFAULT_BATCH
+) -> tuple[OptimizationProfile, ...]:
+    """Give every sequence-length bucket an optimization profile of its own.
+
+    Profile i takes the sequences that the bucket before it does not, and is tuned for the bucket's end,
+    to which a client pads: min = the bucket before + 1 (1 for the first), opt = max = the bucket.
+
+    Args:
+        seq_lens: The ends of the buckets, increasing: ``(32, 64, 128)``.
+        batch: Smallest, usual and largest batch size.
+
+    Raises:
+        ValueError: A size is below 1 or out of order, or `batch` is not a triple.
+    """
+    if not seq_lens or list(seq_lens) != sorted(set(seq_lens)) or seq_lens[0] < 1:
+        raise ValueError(f"seq_lens must increase from 1 or more, got {_join_sizes(seq_lens)}")
+    if len(batch) != 3 or list(batch) != sorted(batch) or batch[0] < 1:
+        raise ValueError(f"batch must be min,opt,max with 1 <= min <= opt <= max, got {_join_sizes(batch)}")
+    low, usual, high = batch
+    return tuple(
+        OptimizationProfile(min=(low, before + 1), opt=(usual, bucket), max=(high, bucket))
+        for before, bucket in zip((0, *seq_lens), seq_lens, strict=False)
+    )
+
+
+def _join_sizes(sizes: Sequence[int]) -> str:
+    return ",".join(map(str, sizes)) or "nothing"
 
 
 class ModelSpec(Spec):
@@ -138,15 +183,55 @@ def _lower(given: Any) -> Any:
 GpuName = Annotated[str, BeforeValidator(_lower), Field(min_length=1)]
 
 
-class EngineSpec(Spec):
+def _parse_sizes(given: Any) -> Any:
+    return parse_sizes(given) if isinstance(given, str) else given
+
+
+Sizes = Annotated[tuple[int, ...], BeforeValidator(_parse_sizes)]
+
+
+class BuildOptions(Spec):
+    """How to build an engine, whatever it is built for.
+
+    `seq_lens` with `batch` is a short way to write `profiles`: see `profiles_from_seq_lens`. The rest but
+    `workspace_limit_mib` means something to the standard TensorRT builder alone (IBuilderConfig in
+    NvInfer.h). `hardware_compatible: ampere_plus` makes a plan that Ampere and every later architecture
+    load. A `refit` engine takes new weights later; `strip_weights` leaves them out of the plan, which must
+    then be refitted before use.
+    """
+
+    builder: Builder = "auto"
+    profiles: tuple[OptimizationProfile, ...] = Field(default=(DEFAULT_PROFILE,), min_length=1)
+    seq_lens: Sizes = ()
+    batch: Sizes = ()
+    optimization_level: Annotated[int, Field(ge=0, le=5)] | None = None
+    workspace_limit_mib: Annotated[int, Field(gt=0)] | None = None
+    version_compatible: bool = False
+    hardware_compatible: HardwareCompatibility = "none"
+    refit: bool = False
+    strip_weights: bool = False
+
+    @model_validator(mode="after")
+    def check_profiles(self) -> Self:
+        """Refuse two ways of saying the shapes, and a batch that belongs to no bucket."""
+        if self.seq_lens:
+            if self.profiles != (DEFAULT_PROFILE,):
+                raise ValueError("profiles and seq_lens exclude each other")
+            self.engine_profiles()
+        elif self.batch:
+            raise ValueError("batch belongs to seq_lens; a profile has its own batch sizes")
+        return self
+
+    def engine_profiles(self) -> tuple[OptimizationProfile, ...]:
+        """Return the profiles that were asked for, in either way."""
+        return profiles_from_seq_lens(self.seq_lens, self.batch or DEFAULT_BATCH) if self.seq_lens else self.profiles
+
+
+class EngineSpec(BuildOptions):
     """One engine for one GPU architecture."""
 
     precision: Precision
     gpu: GpuName
-    builder: Builder = "auto"
-    profiles: tuple[OptimizationProfile, ...] = Field(default=(DEFAULT_PROFILE,), min_length=1)
-    optimization_level: Annotated[int, Field(ge=0, le=5)] | None = None
-    workspace_limit_mib: Annotated[int, Field(gt=0)] | None = None
 
 
 class CalibrationSpec(Spec):
@@ -192,7 +277,7 @@ class QuantizationSpec(Spec):
     """
 
     calibration: CalibrationSpec
-    smoothing_alpha: Annotated[float, Field(ge=0.0, le=1.0)] | None = 0.5
+    smoothing_alpha: Annotated[float, Field(ge=0.0, le=1.0)] | None = 0.8
     keep_out: tuple[str, ...] = ()
     search: bool = True
     gate: GateSpec = GateSpec(min_cosine=0.99)
@@ -250,14 +335,10 @@ class EntrySpec(Spec):
     serving: ServingSpec = ServingSpec()
 
 
-class VariantSpec(EntrySpec):
+class VariantSpec(EntrySpec, BuildOptions):
     """One way of serving a model: an entry, and for TensorRT the GPUs to build for."""
 
     gpus: tuple[GpuName, ...] = ()
-    builder: Builder = "auto"
-    profiles: tuple[OptimizationProfile, ...] = Field(default=(DEFAULT_PROFILE,), min_length=1)
-    optimization_level: Annotated[int, Field(ge=0, le=5)] | None = None
-    workspace_limit_mib: Annotated[int, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def check_runtime(self) -> Self:
@@ -265,24 +346,15 @@ class VariantSpec(EntrySpec):
         if self.runtime == "tensorrt" and not self.gpus:
             raise ValueError("a tensorrt variant needs gpus, for example gpus: [t4, l4]")
         if self.runtime == "onnxruntime":
-            for key in ("gpus", "builder", "optimization_level", "workspace_limit_mib"):
+            for key in ("gpus", *BuildOptions.model_fields):
                 if key in self.model_fields_set:
                     raise ValueError(f"{key} means nothing for runtime onnxruntime")
         return self
 
     def engine_specs(self) -> tuple[EngineSpec, ...]:
         """Return one engine request for each GPU."""
-        return tuple(
-            EngineSpec(
-                precision=self.precision,
-                gpu=gpu,
-                builder=self.builder,
-                profiles=self.profiles,
-                optimization_level=self.optimization_level,
-                workspace_limit_mib=self.workspace_limit_mib,
-            )
-            for gpu in self.gpus
-        )
+        options = {key: getattr(self, key) for key in BuildOptions.model_fields if key in self.model_fields_set}
+        return tuple(EngineSpec(precision=self.precision, gpu=gpu, **options) for gpu in self.gpus)
 
 
 class PipelineModelSpec(ModelSpec):
@@ -339,7 +411,8 @@ def build_spec(spec_type: type[S], given: Mapping[str, Any], *, where: str) -> S
 
 def spec_error_from_validation(err: ValidationError, *, where: str) -> SpecError:
     """Turn pydantic's first finding into one sentence and a hint."""
-    first = err.errors(include_url=False)[0]
+    found = err.errors(include_url=False)
+    first = found[0]
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
     kind, context = first["type"], first.get("ctx", {})
     if kind == "unknown_key":
@@ -350,9 +423,16 @@ def spec_error_from_validation(err: ValidationError, *, where: str) -> SpecError
         told, hint = str(context["error"]), "correct the value and run again"
     elif kind == "missing":
         told, hint = "a required key is missing", f"add '{first['loc'][-1]}'"
+    elif kind == "string_pattern_mismatch":  # NAME_PATTERN is the only one
+        told = f"{first['input']!r} is not a name"
+        hint = "at most 63 lower-case letters, digits, '.', '_' and '-', beginning and ending with a letter or digit"
+    elif kind == "too_short":
+        told, hint = "at least one is needed", "see configs/ for examples"
     else:
         told, hint = f"{first['msg'].lower()} (got {first['input']!r})", "correct the value and run again"
-    more = f" (and {err.error_count() - 1} more)" if err.error_count() > 1 else ""
+    # A tuple whose items are wrong is reported as too short as well.
+    others = sum(other["type"] != "too_short" for other in found[1:])
+    more = f" (and {others} more)" if others else ""
     return SpecError(f"{where}{f', {place}' if place else ''}: {told}{more}", hint=hint)
 
 

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_ROOT = Path("build")
 LOCK_TIMEOUT_S = 1800.0
+_REFUSED = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
 
 A = TypeVar("A", bound=Artifact)
 
@@ -281,8 +282,12 @@ def remove_tree(folder: Path) -> None:
 
 
 @contextmanager
-def translate_os_errors(place: Path) -> Iterator[None]:
+def translate_os_errors(place: Path, *, setting: str = "--workspace") -> Iterator[None]:
     """Turn a full disk and a refused write into errors with a remedy.
+
+    Args:
+        place: Where it is written.
+        setting: What names another place: a flag, a key, a variable.
 
     Raises:
         DiskFullError: No space, or no quota, is left.
@@ -293,10 +298,11 @@ def translate_os_errors(place: Path) -> Iterator[None]:
     except OSError as err:
         if err.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(
-                f"no space is left on the device of {place}", hint="free some space, or name another --workspace"
+                f"no space is left on the device of {place}",
+                hint=f"free some space, or name another place with {setting}",
             ) from err
-        if err.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
+        if err.errno in _REFUSED:
             raise WorkspaceError(
-                f"{place} cannot be written: {err.strerror}", hint="name a folder you can write with --workspace"
+                f"{place} cannot be written: {err.strerror}", hint=f"name a folder that you can write with {setting}"
             ) from err
         raise

@@ -12,7 +12,6 @@ the summed resident memory of a step's process tree, sampled every 20 ms.
 import argparse
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
@@ -68,10 +67,9 @@ def measure(command: list[str], cwd: Path) -> tuple[float, float]:
     began = time.monotonic()
     child = psutil.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     peak = 0
-    with tempfile.TemporaryFile():
-        while child.poll() is None:
-            peak = max(peak, sum_resident(child))
-            time.sleep(0.02)
+    while child.poll() is None:
+        peak = max(peak, sum_resident(child))
+        time.sleep(0.02)
     seconds = time.monotonic() - began
     if child.returncode:
         sys.exit(f"{' '.join(command[:3])} failed:\n{child.stderr.read().decode()[-2000:]}")
@@ -120,8 +118,6 @@ def main() -> None:
         for side, run in (("bare", run_bare), ("prep", run_prep)):
             with tempfile.TemporaryDirectory(prefix="prep-overhead-") as folder:
                 results[side].append(run(chosen.model, Path(folder)))
-                shutil.rmtree(folder, ignore_errors=True)
-                Path(folder).mkdir(exist_ok=True)
             print(f"run {number + 1} of {chosen.runs}, {side}: done", file=sys.stderr)
     print(f"{chosen.model}, seeded weights, {platform.machine()}, {os.cpu_count()} CPUs, medians of {chosen.runs} runs")
     print(f"{'step':<14}{'bare s':>9}{'prep s':>9}{'ratio':>8}{'bare MiB':>11}{'prep MiB':>10}{'ratio':>8}")

@@ -41,7 +41,9 @@ def assemble(
     max_queue_delay_us: Annotated[
         int, typer.Option(help="How long a request may wait for others, microseconds.")
     ] = 500,
-    preferred_batch_size: Annotated[list[int] | None, typer.Option(help="Preferred batch size; repeat it.")] = None,
+    preferred_batch_size: Annotated[
+        list[int] | None, typer.Option(metavar="<int>", help="Preferred batch size; repeat it.")
+    ] = None,
     priority_levels: Annotated[int, typer.Option(help="Levels of request priority; 1 is the highest.")] = 0,
     default_priority_level: Annotated[int, typer.Option(help="Level of a request that names none.")] = 0,
     stream_priority: Annotated[

@@ -30,6 +30,7 @@ def build_engine(
         list[str] | None,
         typer.Option(
             help="Target GPU (t4, l4, a10, a100, …); repeat it. The GPU present by default, else t4 and l4.",
+            metavar="GPU",
             autocompletion=complete_from(*GPU_EXAMPLES),
         ),
     ] = None,
@@ -42,7 +43,10 @@ def build_engine(
     ] = "auto",
     profile: Annotated[
         list[str] | None,
-        typer.Option(help="Optimization profile as min,opt,max of BATCHxSEQUENCE; repeat it. [1x16,8x128,16x384]"),
+        typer.Option(
+            metavar="MIN,OPT,MAX",
+            help="Optimization profile, three shapes BATCHxSEQUENCE; repeat it. [1x16,8x128,16x384]",
+        ),
     ] = None,
     optimization_level: Annotated[int | None, typer.Option(help="0 to 5: builder effort (tensorrt).")] = None,
     workspace_limit_mib: Annotated[int | None, typer.Option(help="Scratch GPU memory limit in MiB (tensorrt).")] = None,
@@ -69,27 +73,27 @@ def build_engine(
             "workspace_limit_mib": workspace_limit_mib,
         }
         given |= {key: value for key, value in optional.items() if value}
+        store = Workspace(workspace)
+        models = find_exported(store, model, workspace)
         specs = [
             build_spec(EngineSpec, given | {"gpu": target}, where="the command line")
             for target in gpu or default_gpus()
         ]
-        store = Workspace(workspace)
         printer = RowPrinter(out)
-        rows = [
-            row
-            for exported in find_exported(store, model, workspace)
-            for row in build_engines(exported, specs, store, printer)
-        ]
+        rows = [row for exported in models for row in build_engines(exported, specs, store, printer)]
         out.document(rows_document(rows))
         printer.summary(rows)
 
 
 def _choose_precision(*, fp16: bool, fp32: bool, int8: bool) -> str:
     from pipeline.errors import SpecError
+    from pipeline.run.checks import check_precision
 
     chosen = [name for name, wanted in (("fp16", fp16), ("fp32", fp32), ("int8", int8)) if wanted]
     if len(chosen) > 1:
         raise SpecError(f"--{' and --'.join(chosen)} exclude each other", hint="name one precision")
+    if int8:
+        check_precision("int8")
     return chosen[0] if chosen else "fp16"
 
 

@@ -1,12 +1,17 @@
 """The `prep` command: it only gathers the commands, one small file each."""
 
+import sys
+from typing import Any
+
 import typer
 
 from pipeline import __version__
+from pipeline.cli import output
 from pipeline.cli.assemble import assemble
 from pipeline.cli.build_engine import build_engine
 from pipeline.cli.doctor import doctor
 from pipeline.cli.export import export
+from pipeline.cli.inspect import inspect
 from pipeline.cli.publish import publish
 from pipeline.cli.releases import releases
 from pipeline.cli.run import run
@@ -37,16 +42,28 @@ def prep(
     del version
 
 
-app.command()(export)
-app.command("build-engine")(build_engine)
-app.command()(assemble)
-app.command()(verify)
-app.command()(publish)
-app.command()(releases)
-app.command()(run)
-app.command()(doctor)
+app.command(short_help="A model to ONNX, checked against PyTorch.")(export)
+app.command("build-engine", short_help="Exported models to TensorRT engines.")(build_engine)
+app.command(short_help="What an engine holds, and how that is known.")(inspect)
+app.command(short_help="Exported models to a Triton repository.")(assemble)
+app.command(short_help="A repository or release, on a real Triton.")(verify)
+app.command(short_help="A repository as an immutable release.")(publish)
+app.command(short_help="The releases that were published.")(releases)
+app.command(short_help="The whole chain, from one file.")(run)
+app.command(short_help="What this machine can do, and the remedies.")(doctor)
+
+# Typer brings its own click, of which this is the public end.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        code = app(standalone_mode=False, prog_name="prep")
+    except _UsageError as err:
+        usage: Any = err
+        usage.show()
+        if "--json" in sys.argv:
+            output.tell_usage_error(usage.format_message(), hint="prep --help")
+        sys.exit(output.EXIT_USAGE)
+    sys.exit(code or 0)

@@ -31,7 +31,9 @@ WorkspaceOption = Annotated[
     typer.Option("--workspace", help="Folder of the artifacts that are kept between runs.", envvar="PREP_WORKSPACE"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-VerboseOption = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more on stderr.")]
+VerboseOption = Annotated[
+    int, typer.Option("--verbose", "-v", count=True, show_default=False, help="Say more on stderr.")
+]
 
 DEFAULT_WORKSPACE = Path("build")
 DEFAULT_REPOSITORY = Path("model_repository")

@@ -13,15 +13,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import typer
 
 from pipeline.errors import PrepError, SpecError
 from pipeline.progress import Progress
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -38,8 +35,8 @@ class Output:
         self.verbose = verbose
         # A pipe or a file has no width: give tables room instead of rich's 80 columns.
         width = None if sys.stdout.isatty() else 200
-        self.out: Console = Console(highlight=False, soft_wrap=True, width=width)
-        self.err: Console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.out = Console(highlight=False, soft_wrap=True, width=width)
+        self.err = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def document(self, content: Any) -> None:
         """Print the one JSON document of ``--json``; nothing otherwise."""
@@ -54,11 +51,13 @@ class Output:
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table of the human form; nothing with ``--json``. A column named ``#…`` is a number."""
+        from rich import box
         from rich.table import Table
 
         if self.as_json:
             return
-        table = Table(title=title or None, title_justify="left", title_style="bold", show_edge=False, pad_edge=False)
+        table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        table.show_edge = table.pad_edge = False
         for column in columns:
             table.add_column(column.lstrip("#"), justify="right" if column.startswith("#") else "left", overflow="fold")
         for row in rows:
@@ -67,7 +66,14 @@ class Output:
 
     def note(self, text: str) -> None:
         """Print a line of progress on stderr."""
-        self.err.print(text, style="dim", markup=False)
+        self.tell(text, style="dim")
+
+    def tell(self, text: str, *, style: str = "") -> None:
+        """Print a line on stderr."""
+        from rich.text import Text
+
+        # A Text of its own: a style given to print() would colour the bar below it as well.
+        self.err.print(Text(text, style=style))
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Progress]:
@@ -102,17 +108,20 @@ class _PhaseLines:
 
 
 class _NoticeHandler(logging.Handler):
-    """Renders what the stages log: a warning stands out, a notice does not."""
+    """Renders what the stages log, each notice once: a warning stands out, a note does not."""
 
-    def __init__(self, console: "Console") -> None:
+    def __init__(self, output: Output) -> None:
         super().__init__()
-        self.console = console
+        self.output = output
+        self.told: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
         warns = record.levelno >= logging.WARNING
         text = f"{'warning' if warns else 'note'}: {record.getMessage()}"
-        self.console.print(text, style="yellow" if warns else "dim", markup=False)
+        if text not in self.told:
+            self.told.add(text)
+            self.output.tell(text, style="yellow" if warns else "dim")
 
 
 @contextmanager
@@ -123,12 +132,12 @@ def session(*, as_json: bool, verbose: int) -> Iterator[Output]:
     """
     output = Output(as_json=as_json, verbose=verbose)
     logger = logging.getLogger("pipeline")
-    handler = _NoticeHandler(output.err)
+    handler = _NoticeHandler(output)
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
-    previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        yield output
+        with _clean_end():
+            yield output
     except PrepError as err:
         if os.environ.get("PREP_DEBUG"):
             raise
@@ -136,24 +145,46 @@ def session(*, as_json: bool, verbose: int) -> Iterator[Output]:
     except KeyboardInterrupt:
         if os.environ.get("PREP_DEBUG"):
             raise
-        output.err.print("interrupted: nothing half-written was kept; run the same command again", style="yellow")
+        told, hint = "interrupted: nothing half-written was kept", "run the same command again"
+        output.document(_error_document("Interrupted", told, hint))
+        output.tell(f"{told}; {hint}", style="yellow")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
-        signal.signal(signal.SIGTERM, previous)
         logger.removeHandler(handler)
 
 
+@contextmanager
+def _clean_end() -> Iterator[None]:
+    """Let SIGTERM, and a terminal that closes, clean up as Ctrl-C does; a command under nohup goes on."""
+    handled = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    for number in handled:
+        signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
-    """Let SIGTERM clean up as Ctrl-C does."""
     del signum, frame
     raise KeyboardInterrupt
 
 
 def _fail(output: Output, err: PrepError) -> NoReturn:
-    output.document({"error": {"type": type(err).__name__, "message": err.message, "hint": err.hint}})
-    output.err.print(f"error: {err.message}", style="red", markup=False)
-    output.err.print(f"hint: {err.hint}", markup=False)
+    output.document(_error_document(type(err).__name__, err.message, err.hint))
+    output.tell(f"error: {err.message}", style="red")
+    output.tell(f"hint: {err.hint}")
     raise typer.Exit(EXIT_USAGE if isinstance(err, SpecError) else EXIT_FAILED)
+
+
+def tell_usage_error(message: str, *, hint: str) -> None:
+    """Print the JSON document of a command line that names no known command, or a wrong flag."""
+    Output(as_json=True, verbose=0).document(_error_document("UsageError", message, hint))
+
+
+def _error_document(kind: str, message: str, hint: str) -> dict[str, Any]:
+    return {"error": {"type": kind, "message": message, "hint": hint}}
 
 
 def format_size(size: float) -> str:

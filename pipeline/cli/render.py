@@ -27,16 +27,32 @@ class RowPrinter:
     def finished(self, row: "StageRow") -> None:
         """Tell the end of one step."""
         took = f" in {format_seconds(row.seconds)}" if row.state == "made" else ""
-        self.out.note(f"{row.stage:<9} {row.artifact}: {row.state}{took}")
+        self.out.note(f"{row.stage:<9} {row.artifact}: {describe_state(row)}{took}")
 
     def summary(self, rows: "Iterable[StageRow]", title: str = "") -> None:
         """Print the table of a run."""
-        columns = ("stage", "artifact", "state", "#time", "numbers")
-        self.out.table(
-            title,
-            columns,
-            [(row.stage, row.artifact, row.state, format_seconds(row.seconds), describe_row(row)) for row in rows],
-        )
+        cells = [line for row in rows for line in cells_from_row(row)]
+        self.out.table(title, ("stage", "artifact", "state", "#time", "numbers"), cells)
+
+
+def cells_from_row(row: "StageRow") -> list[tuple[str, ...]]:
+    """Return the lines of a table that tell one row: one, or one for each entry that was verified."""
+    state = describe_state(row)
+    took = format_seconds(row.seconds) if row.state == "made" else ""
+    entries = row.figures.get("entries", ())
+    if not entries:
+        return [(row.stage, row.artifact, state, took, describe_row(row))]
+    return [
+        (row.stage, entry["name"], state, took if number == 0 else "", describe_answers(entry))
+        for number, entry in enumerate(entries)
+    ]
+
+
+def describe_state(row: "StageRow") -> str:
+    """Say what became of a step, in the word of its stage."""
+    if row.state != "made":
+        return row.state
+    return {"verify": "passed", "publish": "published", "assemble": "written"}.get(row.stage, "made")
 
 
 def rows_document(rows: "Iterable[StageRow]") -> dict[str, Any]:
@@ -58,18 +74,27 @@ def describe_row(row: "StageRow") -> str:
         told.append(f"max batch {figures['max_batch_size']}")
     if "uploaded_bytes" in figures:
         told.append(f"{figures['files']} files, {format_size(figures['uploaded_bytes'])} uploaded")
-    told += [describe_verified(entry) for entry in figures.get("entries", ())]
     return "; ".join([*told, row.note] if row.note else told)
 
 
-def describe_verified(entry: dict[str, Any]) -> str:
+def describe_answers(entry: dict[str, Any]) -> str:
     """Say what verifying one entry found."""
     if entry.get("mean_cosine") is None:
-        return f"{entry['name']}: {entry['status']}"
-    return (
-        f"{entry['name']}: {entry['rows']} answers, mean cosine to PyTorch {entry['mean_cosine']:.6f}, "
-        f"mean batch {entry['mean_batch_size']:.1f}, p50 {entry['p50_ms']:.1f} ms"
-    )
+        return str(entry["detail"] or entry["status"])
+    told = [f"{entry['rows']} answers, cosine to PyTorch {entry['mean_cosine']:.6f}", f"p50 {entry['p50_ms']:.1f} ms"]
+    if entry.get("mean_batch_size"):
+        told.append(f"mean batch {entry['mean_batch_size']:.1f}")
+    return "; ".join(told)
+
+
+def tell_verification(out: Output, report: dict[str, Any], *, is_remembered: bool = False) -> None:
+    """Say which server loaded what, and show one real sentence with its answer."""
+    server = f"Triton {report['server_version']} ({report['server_flavour']})"
+    remembered = ", in an earlier run" if is_remembered else ""
+    out.line(f"{server} loaded {report['repository_uri']}{remembered}", style="bold")
+    example = next((entry["example"] for entry in report["entries"] if entry.get("example")), "")
+    if example:
+        out.line(f"  {example}")
 
 
 def shorten(path: str) -> str:

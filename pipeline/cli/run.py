@@ -7,7 +7,7 @@ import typer
 
 from pipeline.cli import output
 from pipeline.cli.options import DEFAULT_WORKSPACE, JsonOption, VerboseOption, WorkspaceOption
-from pipeline.cli.render import RowPrinter
+from pipeline.cli.render import RowPrinter, tell_verification
 
 
 def run(
@@ -42,6 +42,9 @@ def run(
         out.document({"config": str(config), "unchanged": report.is_unchanged, **report.model_dump(mode="json")})
         printer.summary(report.rows, title=f"prep run {config}")
         out.line()
+        for row in report.rows:
+            if "server_version" in row.figures:
+                tell_verification(out, row.figures, is_remembered=row.state == "unchanged")
         if dry_run:
             out.line("dry run: nothing was written")
         elif report.is_unchanged:

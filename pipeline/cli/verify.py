@@ -6,11 +6,16 @@ import typer
 
 from pipeline.cli import output
 from pipeline.cli.options import JsonOption, VerboseOption
-from pipeline.cli.render import describe_verified
+from pipeline.cli.render import describe_answers, tell_verification
 
 
 def verify(
-    target: Annotated[str, typer.Argument(help="A repository folder, or gs://bucket/prefix (its newest release).")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="A repository folder, a release, or the gs://bucket/prefix or folder of releases (the newest)."
+        ),
+    ],
     server: Annotated[
         str | None, typer.Option(help="A running Triton's gRPC address (host:port); one is started by default.")
     ] = None,
@@ -39,6 +44,6 @@ def verify(
             report = verify_target(target, spec, progress=progress)
         document = report.model_dump(mode="json")
         out.document(document)
-        out.line(f"Triton {report.server_version} ({report.server_flavour}) on {report.repository_uri}", style="bold")
+        tell_verification(out, document)
         for entry in document["entries"]:
-            out.line(f"  {describe_verified(entry)}")
+            out.line(f"  {entry['name']}: {describe_answers(entry)}")

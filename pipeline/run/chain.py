@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import Engine, OnnxModel, RepositoryEntry
-from pipeline.errors import RepositoryError
+from pipeline.run.checks import check_machine, check_run_spec, nothing_servable
 from pipeline.run.report import Listener, RowCollector, RunReport, Silent, StageRow
 from pipeline.run.stages import build_model_engines, convert_model
 from pipeline.run.verification import verify_once
@@ -40,16 +40,19 @@ def run_pipeline(
     """
     rows = RowCollector(listener or Silent())
     repository_dir = Path(spec.repository)
-    entries = [entry for model in spec.models for entry in _make_model(rows, model, workspace, repository_dir)]
     uri = publish_uri or spec.publish
+    is_verified = verify and spec.verify.enabled
+    _check_before(spec, uri, is_verified=is_verified, dry_run=workspace.read_only)
+    entries = [entry for model in spec.models for entry in _make_model(rows, model, workspace, repository_dir)]
     release_uri = None
     if workspace.read_only:
-        _plan_rest(rows, uri, is_verified=verify and spec.verify.enabled)
+        _plan_rest(rows, uri, is_verified=is_verified)
     else:
-        _check_servable(entries)
+        if not entries:
+            raise nothing_servable()
         if uri:
             release_uri = _publish(rows, repository_dir, entries, uri)
-        if verify and spec.verify.enabled:
+        if is_verified:
             verify_once(rows, entries, release_uri, spec.verify, workspace)
     return RunReport(
         rows=tuple(rows.rows),
@@ -58,6 +61,19 @@ def run_pipeline(
         seconds=round(time.monotonic() - rows.began, 3),
         dry_run=workspace.read_only,
     )
+
+
+def _check_before(spec: RunSpec, uri: str | None, *, is_verified: bool, dry_run: bool) -> None:
+    """Refuse what is known to fail before the minutes of work that it would waste."""
+    check_run_spec(spec)
+    if not dry_run:  # a dry run may plan for another machine
+        check_machine(spec, is_verified=is_verified)
+    if uri:
+        from pipeline.publish.store import open_store
+
+        store = open_store(uri)
+        if not dry_run:
+            store.check_access()
 
 
 def _plan_rest(rows: RowCollector, uri: str | None, *, is_verified: bool) -> None:
@@ -125,18 +141,12 @@ def _make_variant(
     entry: RepositoryEntry = rows.step(
         "assemble",
         f"{model.name} {variant.runtime} {variant.precision}",
-        lambda _: assemble_entry(graph, engines, variant.serving, repository_dir, name=variant.name),
+        lambda progress: assemble_entry(
+            graph, engines, variant.serving, repository_dir, name=variant.name, progress=progress
+        ),
         _entry_figures,
     )
     return entry
-
-
-def _check_servable(entries: Sequence[RepositoryEntry]) -> None:
-    if not entries:
-        raise RepositoryError(
-            "nothing that Triton can serve came of this config: its only engines are TensorRT-RTX ones",
-            hint="add a variant with runtime: onnxruntime, or build with builder: tensorrt on the target GPU",
-        )
 
 
 def _publish(rows: RowCollector, repository_dir: Path, entries: Sequence[RepositoryEntry], uri: str) -> str:

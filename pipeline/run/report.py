@@ -81,20 +81,22 @@ class RowCollector:
         label: str,
         make: Callable[[Progress], Produced[Any]],
         figures: Callable[[Any], dict[str, Any]],
+        *,
+        artifact: str | None = None,
     ) -> Any:
-        """Run one step that produces an artifact."""
+        """Run one step that produces an artifact; its row has the artifact's name unless it is given another."""
         began = time.monotonic()
         with self.listener.stage(f"{stage} {label}") as progress:
             produced = make(progress)
-        artifact = produced.artifact
+        made = produced.artifact
         self.add(
             StageRow(
                 stage=stage,
-                artifact=artifact.name,
+                artifact=artifact or made.name,
                 state="unchanged" if produced.reused else "made",
                 seconds=round(time.monotonic() - began, 3),
-                figures=figures(artifact),
-                path=str(artifact.folder),
+                figures=figures(made),
+                path=str(made.folder),
             )
         )
-        return artifact
+        return made

@@ -1,15 +1,17 @@
 """One model through one stage: the steps that both the chain and the single commands take."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import Engine, OnnxModel, RepositoryEntry
-from pipeline.errors import RepositoryError, SpecError
+from pipeline.errors import RepositoryError
 from pipeline.progress import Progress, ignore_progress
+from pipeline.run.checks import check_precision
 from pipeline.run.report import Listener, RowCollector, Silent, StageRow
 from pipeline.spec import EngineSpec, EntrySpec, Precision
-from pipeline.workspace import Produced, Workspace
+from pipeline.workspace import NotMadeError, Produced, Workspace
 
 
 def put_in_precision(
@@ -23,8 +25,7 @@ def put_in_precision(
     """
     if precision == "fp32":
         return Produced(model, reused=True)
-    if precision == "int8":
-        raise SpecError("INT8 is not available yet, only fp32 and fp16 are", hint="use --fp16")
+    check_precision(precision)
     from pipeline.precision.fp16 import convert_to_fp16
 
     return convert_to_fp16(model, workspace, progress=progress)
@@ -52,6 +53,7 @@ def build_model_engines(
     """Take `build_engines`'s steps within a longer run; return the converted graph and its engines."""
     from pipeline.engine.build import build_engine, check_engine_request
 
+    specs = list(dict.fromkeys(specs))  # --gpu t4 --gpu t4 is one engine
     for spec in specs:  # refuse a wrong GPU before the minutes that its neighbour takes
         check_engine_request(model, spec)
     graph = convert_model(rows, model, specs[0].precision, workspace)
@@ -95,17 +97,24 @@ def assemble_model(
     """
     from pipeline.triton.repository import assemble_entry
 
+    check_precision(spec.precision)
+    engines = _find_engines(model, spec.precision, workspace) if spec.runtime == "tensorrt" else []
     graph = put_in_precision(model, spec.precision, workspace).artifact
-    engines: list[Engine] = []
-    if spec.runtime == "tensorrt":
-        built = [one for one in workspace.list_current("engine", Engine) if one.inputs.get("onnx") == graph.key]
-        engines = [engine for engine in built if engine.builder == "tensorrt"] or built
-        if not engines:
-            raise RepositoryError(
-                f"no {spec.precision} engine of {model.name} was built in {workspace.root}",
-                hint=f"on the target GPU: prep build-engine {model.name} --{spec.precision} --builder tensorrt",
-            )
     return assemble_entry(graph, engines, spec.serving, repository_dir, name=spec.name)
+
+
+def _find_engines(model: OnnxModel, precision: Precision, workspace: Workspace) -> list[Engine]:
+    """Return the engines of a model's current graph: the plans, or the others where there are no plans."""
+    built: list[Engine] = []
+    with suppress(NotMadeError):  # a graph that was never converted has no engines: do not convert it for nothing
+        graph = put_in_precision(model, precision, Workspace(workspace.root, read_only=True)).artifact
+        built = [one for one in workspace.list_current("engine", Engine) if one.inputs.get("onnx") == graph.key]
+    if not built:
+        raise RepositoryError(
+            f"no {precision} engine of {model.name} was built in {workspace.root}",
+            hint=f"on the target GPU: prep build-engine {model.name} --{precision} --builder tensorrt",
+        )
+    return [engine for engine in built if engine.builder == "tensorrt"] or built
 
 
 def _graph_figures(model: OnnxModel) -> dict[str, Any]:

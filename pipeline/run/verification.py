@@ -12,7 +12,7 @@ from pipeline.errors import RepositoryError
 from pipeline.progress import Progress, ignore_progress
 from pipeline.run.report import RowCollector
 from pipeline.spec import VerifySpec
-from pipeline.workspace import Produced, Recipe, Workspace
+from pipeline.workspace import Produced, Recipe, Workspace, translate_os_errors
 
 if TYPE_CHECKING:
     from pipeline.triton.report import VerifyReport
@@ -31,26 +31,39 @@ def verify_once(
     spec: VerifySpec,
     workspace: Workspace,
 ) -> None:
-    """Verify what a run made, unless these very entries were verified at this very place before."""
-    from pipeline.triton.verify import verification_tools
+    """Verify what a run made, unless these very entries were verified at this very place before.
 
+    On a server that somebody else runs, nothing is remembered: it may serve something else today.
+    """
     target = release_uri or str(entries[0].folder.parent)
-    recipe = Recipe(
-        stage="verify",
-        name="repository",
-        spec={"target": target, "entries": {entry.name: entry.key for entry in entries}},
-        tools=verification_tools(),
-    )
+    names = [entry.name for entry in entries]
+    recipe = _verification_recipe(entries, target)
 
     def make(progress: Progress) -> Produced[Verification]:
         def check(folder: Path) -> dict[str, Any]:
-            report = verify_target(target, spec, names=[entry.name for entry in entries], progress=progress)
+            report = verify_target(target, spec, names=names, progress=progress)
             (folder / "report.json").write_text(report.model_dump_json(indent=2), encoding="utf-8")
             return {"report": report.model_dump(mode="json")}
 
+        if spec.server_url:
+            report = verify_target(target, spec, names=names, progress=progress)
+            unkept = Verification(name=recipe.name, report=report.model_dump(mode="json"))
+            return Produced(unkept, reused=False)
         return workspace.produce(recipe, Verification, check)
 
-    rows.step("verify", target, make, _verify_figures)
+    rows.step("verify", target, make, _verify_figures, artifact=", ".join(sorted(names)))
+
+
+def _verification_recipe(entries: Sequence[RepositoryEntry], target: str) -> Recipe:
+    from pipeline.triton.verify import verification_tools
+
+    place = target if "://" in target else str(Path(target).absolute())
+    return Recipe(
+        stage="verify",
+        name="repository",
+        spec={"target": place, "entries": {entry.name: entry.key for entry in entries}},
+        tools=verification_tools(),
+    )
 
 
 def verify_target(
@@ -59,7 +72,8 @@ def verify_target(
     """Verify a local repository, or a release by its URI, on a real Triton.
 
     Args:
-        target: A folder, ``gs://…/releases/<id>``, or ``gs://…`` whose newest release is meant.
+        target: A repository's folder, a release, or a store (``gs://bucket/prefix`` or a folder) whose newest
+            release is meant.
         spec: Which server, and how long it may take.
         names: The entries to verify; all where None.
         progress: Hears about each step.
@@ -71,28 +85,52 @@ def verify_target(
         VerifyError: An entry does not answer as its reference.
         ServerError: Triton did not start or died.
     """
+    from pipeline.publish.store import parse_folder_uri
     from pipeline.triton.report import check_report
     from pipeline.triton.repository import load_repository
     from pipeline.triton.verify import verify_entries
 
-    with tempfile.TemporaryDirectory(prefix="prep-verify-") as scratch:
-        repository_uri, folder = target, Path(target)
-        is_remote = "://" in target
-        if is_remote:
-            repository_uri, folder = _fetch_references(target, Path(scratch))
-        found = load_repository(folder, reference_only=is_remote)
+    scratch_root = Path(tempfile.gettempdir())
+    with (
+        translate_os_errors(scratch_root, setting="TMPDIR"),
+        tempfile.TemporaryDirectory(prefix="prep-verify-") as scratch,
+    ):
+        located = _locate_release(target)
+        if located:
+            repository_uri, folder = _fetch_references(*located, Path(scratch))
+        else:
+            folder = parse_folder_uri(target) if "://" in target else Path(target)
+            repository_uri = str(folder)
+        found = load_repository(folder, reference_only=located is not None)
         entries = [entry for entry in found if names is None or entry.name in names]
         report = verify_entries(entries, repository_uri, spec, progress=progress)
     check_report(report)
     return report
 
 
-def _fetch_references(target: str, scratch: Path) -> tuple[str, Path]:
-    from pipeline.publish.release import fetch_reference_files, locate_release
+def _locate_release(target: str) -> tuple[str, str | None] | None:
+    """Return the store and the release id (None: the newest) that a target means; None for a repository's folder."""
+    from pipeline.publish.record import RELEASE_NAME, RELEASES
+    from pipeline.publish.release import latest_release, locate_release
+    from pipeline.publish.store import open_store, parse_folder_uri
+
+    if target.startswith("gs://"):
+        store_uri, release_id = locate_release(target)
+        # A store may itself be called "releases".
+        is_store = release_id is None and store_uri != target and latest_release(open_store(target))
+        return (target, None) if is_store else (store_uri, release_id)
+    folder = parse_folder_uri(target)
+    for store in (folder, folder.parent if folder.name == RELEASES else folder):
+        if any((store / RELEASES).glob(f"*/{RELEASE_NAME}")):
+            return str(store), None
+    return None
+
+
+def _fetch_references(store_uri: str, release_id: str | None, scratch: Path) -> tuple[str, Path]:
+    from pipeline.publish.release import fetch_reference_files
     from pipeline.publish.store import open_store
 
-    prefix, release_id = locate_release(target)
-    store = open_store(prefix)
+    store = open_store(store_uri)
     release = load_or_latest(store, release_id)
     return str(release.uri), fetch_reference_files(store, release, scratch)
 

@@ -15,7 +15,7 @@ class EntryReport(Record):
     A cosine is taken over all values of one output for one row (its unpadded positions) against PyTorch
     FP32; `mean_batch_size` is rows per execution while requests came at once, from the server's
     statistics; `p50_ms` is the median of the single requests, seen from the client. None where it was
-    not measured, or is not a number.
+    not measured, or is not a number. `example` shows one sentence with the first values of its answer.
     """
 
     name: str
@@ -32,6 +32,7 @@ class EntryReport(Record):
     text_checked: bool = False
     mean_batch_size: float | None = None
     p50_ms: float | None = None
+    example: str = ""
 
 
 class VerifyReport(Record):

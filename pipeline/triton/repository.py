@@ -81,7 +81,7 @@ def assemble_entry(
     """
     recipe = entry_recipe(model, engines, serving, name=name)
     final = repository_dir / recipe.name
-    with translate_os_errors(repository_dir), _locked(repository_dir):
+    with translate_os_errors(repository_dir, setting="--output"), _locked(repository_dir):
         found = _find_unchanged(final, recipe)
         if found:
             return Produced(found, reused=True)
@@ -113,7 +113,7 @@ def entry_recipe(
     profiles = [profile for engine in engines for profile in engine.profiles]
     return Recipe(
         stage="entry",
-        name=_checked_name(name or _default_name(model.name, engines, precision)),
+        name=_checked_name(name or default_entry_name(model.name, precision, is_plan=bool(engines))),
         spec={
             "serving": serving.model_dump(mode="json"),
             # What `prep verify` may send: the range that every plan accepts.
@@ -191,10 +191,11 @@ def _precision(model: OnnxModel, engines: Sequence[Engine]) -> Precision:
     return found[0]
 
 
-def _default_name(model_name: str, engines: Sequence[Engine], precision: Precision) -> str:
+def default_entry_name(model_name: str, precision: Precision, *, is_plan: bool) -> str:
+    """Return the name of an entry for which none was chosen."""
     for known in PRECISIONS:
         model_name = model_name.removesuffix(f"-{known}")
-    return f"{model_name}-{'trt' if engines else 'onnx'}-{precision}"
+    return f"{model_name}-{'trt' if is_plan else 'onnx'}-{precision}"
 
 
 def _checked_name(name: str) -> str:

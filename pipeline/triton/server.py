@@ -216,10 +216,10 @@ def _wait_until_ready(server: _Server, timeout_s: float) -> None:
         if _describe_running(server.ports["http"]).get("name") == server.server_id and _is_open(server.ports):
             return
         time.sleep(POLL_INTERVAL_S)
-    told = "\n".join(parse_errors(read_log(server.log_path)))
+    told = "\n".join(parse_errors(read_log(server.log_path))) or "(it wrote nothing)"
     raise ServerError(
         f"Triton was not ready within {timeout_s:g} s; its last lines:\n{told}",
-        hint="check that the repository can be reached, or allow more time with --timeout",
+        hint="check that the repository can be reached, or allow more time with --timeout-s",
     )
 
 
@@ -227,7 +227,8 @@ def _death_of(server: _Server) -> ServerError:
     lines = parse_errors(read_log(server.log_path))
     kind = _PortTakenError if any(PORT_TAKEN in line.lower() for line in lines) else ServerError
     return kind(
-        f"Triton ended with exit status {server.started.returncode}; its last lines:\n" + "\n".join(lines),
+        f"Triton ended with exit status {server.started.returncode}; its last lines:\n"
+        + ("\n".join(lines) or "(it wrote nothing)"),
         hint="correct what the last line names; `prep doctor` checks the server itself",
     )
 

@@ -163,6 +163,7 @@ class _Trial:
         self.comparison = Comparison()
         self.latencies_ms: list[float] = []
         self.requests = 0
+        self.example = ""
 
     def run(self) -> EntryReport:
         if not self.rows:
@@ -186,6 +187,7 @@ class _Trial:
             text_checked=text_checked,
             mean_batch_size=mean_batch_size,
             p50_ms=median(self.latencies_ms),
+            example=self.example,
             **{key: None if math.isnan(value) else value for key, value in numbers.items()},
         )
 
@@ -215,6 +217,18 @@ class _Trial:
             answer, elapsed_ms = self.client.ask(self.entry.name, inputs, self.outputs)
             self.latencies_ms.append(elapsed_ms)
             self._compare([row], answer)
+            self.example = self.example or self._describe_answer(row, answer)
+
+    def _describe_answer(self, row: int, answer: dict[str, Any]) -> str:
+        """Show a sentence and the first values of its answer beside PyTorch's; nothing for a row without text."""
+        text, name = self.reference.text[row], self.outputs[0]
+        if not text:
+            return ""
+        values = [
+            ", ".join(f"{value:.4f}" for value in array.ravel()[:3])
+            for array in (answer[name][0], self.reference.outputs[name][row])
+        ]
+        return f'"{text}" -> {name} [{values[0]}, …], PyTorch [{values[1]}, …]'
 
     def _ask_full_batches(self) -> None:
         size = min(self.config.max_batch_size, len(self.rows), self._affordable_rows())

@@ -1,5 +1,6 @@
 """Requests: what is accepted, and how a wrong one is refused."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import SpecError
 from pipeline.spec import (
+    DEFAULT_PROFILE,
     EngineSpec,
     ModelSpec,
     OptimizationProfile,
@@ -17,6 +19,7 @@ from pipeline.spec import (
     load_run_spec,
     parse_profile,
     parse_run_spec,
+    profiles_from_seq_lens,
 )
 
 CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
@@ -76,7 +79,13 @@ def test_a_wrong_profile_is_refused_with_the_values_seen(profile: str, told: str
             "models[0].variants[0]: unknown key 'precison'",
             "did you mean 'precision'?",
         ),
-        ("models: [{model: minilm, variants: []}]", "models[0].variants", "correct the value"),
+        ("models: [{model: minilm, variants: []}]", "models[0].variants: at least one is needed", "see configs/"),
+        ("models: [{model: a, name: A b, variants: [{runtime: onnxruntime}]}]", "'A b' is not a name", "lower-case"),
+        (
+            "models: [{model: a, variants: [{runtime: onnxruntim}]}]",  # one fault, and not also an empty list
+            "variants[0].runtime: 'onnxruntim' is not a known value",
+            "'onnxruntime'",
+        ),
         ("models: [{model: minilm, task: translate, variants: [{runtime: onnxruntime}]}]", "'translate'", "fill-mask"),
         ("models: [{variants: [{runtime: onnxruntime}]}]", "a required key is missing", "add 'model'"),
         ("models: [{model: a, variants: [{runtime: tensorrt}]}]", "needs gpus", "run again"),
@@ -146,3 +155,54 @@ def test_a_preferred_batch_size_beyond_the_largest_is_refused():
 def test_a_name_that_no_directory_or_label_can_have_is_refused(name: str):
     with pytest.raises(SpecError, match="name"):
         build_spec(ModelSpec, {"model": "bert-base", "name": name}, where="the command line")
+
+
+sizes = st.lists(st.integers(1, 4096), min_size=1, max_size=8, unique=True).map(sorted)
+
+
+@given(sizes, st.lists(st.integers(1, 64), min_size=3, max_size=3).map(sorted))
+def test_length_buckets_cover_every_length_once(seq_lens, batch):
+    profiles = profiles_from_seq_lens(seq_lens, batch)
+    covered = [length for profile in profiles for length in range(profile.min[1], profile.max[1] + 1)]
+    assert covered == list(range(1, seq_lens[-1] + 1))
+    assert all(profile.opt == (batch[1], profile.max[1]) for profile in profiles)
+    assert {(profile.min[0], profile.max[0]) for profile in profiles} == {(batch[0], batch[2])}
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"seq_lens": "64,32"}, "seq_lens must increase from 1 or more, got 64,32"),
+        ({"seq_lens": [32, 32]}, "seq_lens must increase from 1 or more, got 32,32"),
+        ({"seq_lens": [0, 32]}, "seq_lens must increase from 1 or more, got 0,32"),
+        ({"seq_lens": "32;64"}, "'32;64' is not a list of sizes such as 32,64,128"),
+        ({"seq_lens": [32], "batch": "1,8"}, "batch must be min,opt,max with 1 <= min <= opt <= max, got 1,8"),
+        ({"seq_lens": [32], "batch": [8, 1, 16]}, "batch must be min,opt,max"),
+        ({"seq_lens": [32], "profiles": ["1x1,1x8,1x16"]}, "profiles and seq_lens exclude each other"),
+        ({"batch": [1, 8, 16]}, "batch belongs to seq_lens"),
+        ({"hardware_compatible": "ampere"}, "'ampere' is not a known value"),
+    ],
+)
+def test_wrong_build_options_are_refused_with_the_values_seen(fields, told):
+    with pytest.raises(SpecError, match=re.escape(told)):
+        build_spec(EngineSpec, {"precision": "fp16", "gpu": "t4", **fields}, where="the command line")
+
+
+def test_seq_lens_are_a_short_way_to_write_profiles():
+    spec = EngineSpec.model_validate({"precision": "fp16", "gpu": "t4", "seq_lens": "32,64", "batch": "1,4,8"})
+    assert [str(profile) for profile in spec.engine_profiles()] == ["1x1,4x32,8x32", "1x33,4x64,8x64"]
+    assert EngineSpec.model_validate(spec.model_dump()) == spec
+    assert EngineSpec(precision="fp16", gpu="t4").engine_profiles() == (DEFAULT_PROFILE,)
+
+
+def test_a_variant_hands_its_build_options_to_every_engine():
+    options = {"seq_lens": (32, 64), "version_compatible": True, "refit": True, "optimization_level": 5}
+    variant = VariantSpec(runtime="tensorrt", precision="fp16", gpus=("a100", "l4"), **options)
+    assert variant.engine_specs() == tuple(EngineSpec(precision="fp16", gpu=gpu, **options) for gpu in ("a100", "l4"))
+
+
+@pytest.mark.parametrize("key", ["seq_lens", "profiles", "refit", "hardware_compatible"])
+def test_a_build_option_means_nothing_to_onnxruntime(key):
+    given = {"seq_lens": [32], "profiles": ["1x1,1x8,1x16"], "refit": True, "hardware_compatible": "ampere_plus"}
+    with pytest.raises(SpecError, match=f"{key} means nothing for runtime onnxruntime"):
+        build_spec(VariantSpec, {"runtime": "onnxruntime", key: given[key]}, where="a test")

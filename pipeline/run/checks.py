@@ -1,0 +1,105 @@
+"""What a run can be refused for before its first minute of work."""
+
+from pathlib import Path
+
+from pipeline.errors import RepositoryError, SpecError
+from pipeline.spec import ModelSpec, Precision, RunSpec, VariantSpec
+
+
+def check_run_spec(spec: RunSpec) -> None:
+    """Refuse a pipeline file that no machine could run.
+
+    Raises:
+        SpecError: Two models or two entries have one name, or a precision is not available yet.
+    """
+    models: set[str] = set()
+    entries: dict[str, str] = {}
+    for number, model in enumerate(spec.models):
+        name = name_of_model(model)
+        if name in models:
+            raise SpecError(
+                f"two models of this config have the name '{name}'",
+                hint="give one of them another name, or put all variants under one model",
+            )
+        models.add(name)
+        for index, variant in enumerate(model.variants):
+            check_precision(variant.precision)
+            if variant in model.variants[:index]:
+                raise SpecError(
+                    f"models[{number}].variants[{index}] is there twice", hint="remove one of the two variants"
+                )
+            _check_entry_name(variant, name, f"models[{number}].variants[{index}]", entries)
+
+
+def check_machine(spec: RunSpec, *, is_verified: bool) -> None:
+    """Refuse what this machine cannot do; starts nothing and imports nothing heavy.
+
+    Raises:
+        UnsupportedGpuError: A builder does not build for a GPU.
+        EngineError: A builder cannot be used here.
+        RepositoryError: Nothing would come of it that Triton can serve.
+        ServerError: There is no Triton to verify with.
+    """
+    variants = [variant for model in spec.models for variant in model.variants]
+    builders = {builder for variant in variants for builder in _check_engines(variant)}
+    if builders == {"tensorrt-rtx"} and all(variant.runtime == "tensorrt" for variant in variants):
+        raise nothing_servable()
+    if is_verified and spec.verify.server_url is None:
+        from pipeline.triton.installation import describe_server
+
+        describe_server()
+
+
+def check_precision(precision: Precision) -> None:
+    """Refuse a precision that is not available yet.
+
+    Raises:
+        SpecError: It is INT8.
+    """
+    if precision == "int8":
+        raise SpecError("INT8 is not available yet, only fp32 and fp16 are", hint="use fp16 (--fp16)")
+
+
+def nothing_servable() -> RepositoryError:
+    """Return the error of a config whose engines are all TensorRT-RTX ones."""
+    return RepositoryError(
+        "nothing that Triton can serve comes of this config: its only engines are TensorRT-RTX ones",
+        hint="add a variant with runtime: onnxruntime, or build with builder: tensorrt on the target GPU",
+    )
+
+
+def name_of_model(spec: ModelSpec) -> str:
+    """Return the name that the export of a model will have; see `pipeline.export.source.resolve_source`."""
+    from pipeline.export.source import name_from_text
+
+    # The last part of a folder's path, of a hub id, and an alias itself.
+    return spec.name or name_from_text(Path(spec.model.strip()).expanduser().resolve().name)
+
+
+def _check_engines(variant: VariantSpec) -> set[str]:
+    """Check a variant's engines as far as that needs no graph; return the names of their builders."""
+    if variant.runtime != "tensorrt":
+        return set()
+    from pipeline.engine.builders import resolve_builder
+    from pipeline.engine.gpus import check_rtx_builds, resolve_gpu
+
+    builder = resolve_builder(variant.builder)
+    for gpu in map(resolve_gpu, variant.gpus):
+        if builder.name == "tensorrt-rtx":
+            check_rtx_builds(gpu, variant.precision)
+    return {builder.name}
+
+
+def _check_entry_name(variant: VariantSpec, model_name: str, place: str, entries: dict[str, str]) -> None:
+    if variant.builder == "tensorrt-rtx":
+        return  # its engines become no entry
+    from pipeline.triton.repository import default_entry_name
+
+    is_plan = variant.runtime == "tensorrt"
+    name = variant.name or default_entry_name(model_name, variant.precision, is_plan=is_plan)
+    if name in entries:
+        raise SpecError(
+            f"{entries[name]} and {place} would both be the entry '{name}'",
+            hint=f"give one of them another name, say name: {name}-2",
+        )
+    entries[name] = place

@@ -1,0 +1,189 @@
+"""What a command says, where, and with which exit code."""
+
+import io
+import json
+import logging
+import os
+import signal
+
+import pytest
+import typer
+
+from pipeline.cli import main as cli
+from pipeline.cli import output
+from pipeline.errors import SourceError, SpecError
+
+log = logging.getLogger("pipeline.cli.test")
+
+
+def run_session(body, *, as_json: bool = False) -> int:
+    """Run a body in a session and return the exit code."""
+    try:
+        with output.session(as_json=as_json, verbose=0) as out:
+            body(out)
+    except typer.Exit as end:
+        return end.exit_code
+    return 0
+
+
+def failing(error: BaseException):
+    def body(_out):
+        raise error
+
+    return body
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(SpecError("no such key", hint="look"), 2), (SourceError("no such model", hint="look"), 1)]
+)
+def test_an_error_is_a_sentence_a_hint_and_an_exit_code(error, code: int, capsys: pytest.CaptureFixture[str]):
+    assert run_session(failing(error)) == code
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err == f"error: {error.message}\nhint: look\n"
+
+
+def test_an_error_is_the_one_document_with_json(capsys: pytest.CaptureFixture[str]):
+    assert run_session(failing(SourceError("no such model", hint="look")), as_json=True) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document == {"error": {"type": "SourceError", "message": "no such model", "hint": "look"}}
+
+
+def test_markup_in_an_error_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]):
+    run_session(failing(SourceError("models[0].variants[1]: [red]x[/red]", hint="[b]")))
+    assert capsys.readouterr().err == "error: models[0].variants[1]: [red]x[/red]\nhint: [b]\n"
+
+
+def test_what_is_no_prep_error_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run_session(failing(ZeroDivisionError()))
+
+
+def test_prep_debug_keeps_the_traceback(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PREP_DEBUG", "1")
+    with pytest.raises(SourceError):
+        run_session(failing(SourceError("no such model", hint="look")))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_interrupts_as_ctrl_c_does(number: signal.Signals, capsys: pytest.CaptureFixture[str]):
+    before = signal.getsignal(number)
+    assert run_session(lambda _: os.kill(os.getpid(), number)) == 130
+    assert "nothing half-written was kept; run the same command again" in capsys.readouterr().err
+    assert signal.getsignal(number) == before
+
+
+def test_a_command_under_nohup_outlives_its_terminal():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run_session(lambda _: os.kill(os.getpid(), signal.SIGHUP)) == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_an_interrupted_command_has_a_document_too(capsys: pytest.CaptureFixture[str]):
+    assert run_session(failing(KeyboardInterrupt()), as_json=True) == 130
+    assert json.loads(capsys.readouterr().out)["error"]["type"] == "Interrupted"
+
+
+def test_notices_go_to_stderr_and_each_is_told_once(capsys: pytest.CaptureFixture[str]):
+    def body(_out):
+        for _ in range(3):
+            log.info("the same")
+        log.warning("the same")
+        log.debug("too much")
+
+    assert run_session(body) == 0
+    assert capsys.readouterr() == ("", "note: the same\nwarning: the same\n")
+
+
+def test_a_log_gets_one_line_for_each_phase(capsys: pytest.CaptureFixture[str]):
+    def body(out: output.Output):
+        with out.progress("export tiny") as progress:
+            progress("loading", 0.0)
+            progress("loading", 0.5)
+            progress("writing", 0.9)
+
+    assert run_session(body) == 0
+    assert capsys.readouterr() == ("", "  export tiny: loading\n  export tiny: writing\n")
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    out = output.Output(as_json=False, verbose=0)
+    with out.progress("export tiny") as progress:
+        progress("loading", 0.5)
+    assert "export tiny: loading" in capsys.readouterr().err
+
+
+def test_no_color_is_honoured_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    output.Output(as_json=False, verbose=0).tell("wrong", style="red")
+    assert "\x1b[31m" not in capsys.readouterr().err
+
+
+def test_json_silences_everything_but_the_document(capsys: pytest.CaptureFixture[str]):
+    out = output.Output(as_json=True, verbose=0)
+    out.line("for people")
+    out.table("a table", ("one", "#two"), [("1", "2")])
+    out.document({"answer": 42})
+    assert json.loads(capsys.readouterr().out) == {"answer": 42}
+
+
+def test_a_table_keeps_every_word_however_narrow_the_terminal_is():
+    from rich.console import Console
+
+    out = output.Output(as_json=False, verbose=0)
+    stream = io.StringIO()
+    out.out = Console(file=stream, width=40)
+    out.table("", ("stage", "#time", "numbers"), [("export", "1.0 s", "many words that have to be folded [a] b")])
+    told = stream.getvalue()
+    assert max(map(len, told.splitlines())) <= 40
+    assert [word for word in ("many", "folded", "[a]") if word not in told] == []
+
+
+@pytest.mark.parametrize(("size", "told"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (3 << 30, "3.00 GiB")])
+def test_sizes_are_told_in_binary_units(size: int, told: str):
+    assert output.format_size(size) == told
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.04, "0.0 s"), (59.94, "59.9 s"), (125, "2 min 05 s")])
+def test_durations_are_told_for_people(seconds: float, told: str):
+    assert output.format_seconds(seconds) == told
+
+
+def test_a_wrong_command_line_exits_2_with_a_document(monkeypatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr("sys.argv", ["prep", "exprt", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    told = capsys.readouterr()
+    error = json.loads(told.out)["error"]
+    assert error["type"] == "UsageError"
+    assert "exprt" in error["message"]
+    assert "exprt" in told.err
+
+
+def test_a_failed_command_gives_its_exit_code_to_the_shell(monkeypatch, tmp_path, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr("sys.argv", ["prep", "run", str(tmp_path / "nowhere.yaml")])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "there is no config file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("prep bui", "build-engine"), ("prep export mi", "minilm"), ("prep build-engine --gpu a1", "a100")],
+)
+def test_tab_completes_commands_and_values(words: str, completed: str, monkeypatch, capsys):
+    monkeypatch.setenv("_PREP_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    monkeypatch.setattr("sys.argv", ["prep"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert completed in capsys.readouterr().out.split()

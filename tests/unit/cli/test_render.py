@@ -1,0 +1,131 @@
+"""The human form of a run."""
+
+import pytest
+
+from pipeline.cli.output import Output
+from pipeline.cli.render import (
+    RowPrinter,
+    cells_from_row,
+    describe_answers,
+    describe_row,
+    describe_state,
+    rows_document,
+    tell_verification,
+)
+from pipeline.run.report import StageRow
+
+ENTRY = {
+    "name": "tiny-onnx-fp32",
+    "status": "loaded",
+    "detail": "",
+    "rows": 16,
+    "mean_cosine": 0.9999996,
+    "mean_batch_size": 5.33,
+    "p50_ms": 2.04,
+    "example": '"A cat." -> logits [0.1000, …], PyTorch [0.1000, …]',
+}
+REPORT = {
+    "server_version": "2.51.0",
+    "server_flavour": "a wheel",
+    "repository_uri": "gs://bucket/models/releases/1",
+    "entries": [ENTRY],
+}
+
+
+def row(**more) -> StageRow:
+    return StageRow(**{"stage": "engine", "artifact": "tiny", "state": "made", "seconds": 1.25, **more})
+
+
+@pytest.mark.parametrize(
+    ("figures", "told"),
+    [
+        ({}, ""),
+        ({"size_bytes": 2048, "max_batch_size": 16}, "2.0 KiB; max batch 16"),
+        ({"size_bytes": 2048, "max_abs_error": 1.2e-6}, "2.0 KiB; parity: largest difference 1.2e-06"),
+        ({"files": 3, "uploaded_bytes": 0}, "3 files, 0 B uploaded"),
+        (
+            {
+                "gemm_flops_share": {"fp16": 1.0, "fp32": 0.0},
+                "builder": "tensorrt-rtx",
+                "compute_capability": "7.5",
+                "proof": "engine inspector",
+            },
+            "tensorrt-rtx 7.5, GEMM FLOPs 100% fp16 (engine inspector)",
+        ),
+    ],
+)
+def test_numbers_are_told_in_words(figures: dict, told: str):
+    assert describe_row(row(figures=figures)) == told
+
+
+def test_a_note_follows_the_numbers():
+    assert describe_row(row(figures={"max_batch_size": 4}, note="kept")) == "max batch 4; kept"
+
+
+@pytest.mark.parametrize(
+    ("stage", "state", "told"),
+    [
+        ("verify", "made", "passed"),
+        ("publish", "made", "published"),
+        ("assemble", "made", "written"),
+        ("engine", "made", "made"),
+        ("verify", "unchanged", "unchanged"),
+        ("assemble", "left out", "left out"),
+    ],
+)
+def test_a_state_has_the_word_of_its_stage(stage: str, state: str, told: str):
+    assert describe_state(row(stage=stage, state=state)) == told
+
+
+def test_every_verified_entry_has_a_line_and_the_time_is_told_once():
+    verified = row(stage="verify", artifact="a, b", figures={"entries": [ENTRY | {"name": name} for name in "ab"]})
+    lines = cells_from_row(verified)
+    assert [line[:4] for line in lines] == [("verify", "a", "passed", "1.2 s"), ("verify", "b", "passed", "")]
+    assert lines[0][4] == "16 answers, cosine to PyTorch 1.000000; p50 2.0 ms; mean batch 5.3"
+
+
+def test_what_was_found_has_no_time():
+    assert cells_from_row(row(state="unchanged")) == [("engine", "tiny", "unchanged", "", "")]
+
+
+def test_an_entry_that_gave_no_answer_tells_why():
+    assert describe_answers({**ENTRY, "mean_cosine": None, "detail": "no TensorRT backend"}) == "no TensorRT backend"
+    assert describe_answers({"mean_cosine": None, "detail": "", "status": "loaded"}) == "loaded"
+
+
+def test_verification_names_the_server_and_shows_a_sentence(capsys: pytest.CaptureFixture[str]):
+    out = Output(as_json=False, verbose=0)
+    tell_verification(out, REPORT)
+    tell_verification(out, REPORT | {"entries": []}, is_remembered=True)
+    assert capsys.readouterr().out.splitlines() == [
+        "Triton 2.51.0 (a wheel) loaded gs://bucket/models/releases/1",
+        f"  {ENTRY['example']}",
+        "Triton 2.51.0 (a wheel) loaded gs://bucket/models/releases/1, in an earlier run",
+    ]
+
+
+def test_steps_are_told_on_stderr_as_they_end(capsys: pytest.CaptureFixture[str]):
+    printer = RowPrinter(Output(as_json=False, verbose=0))
+    with printer.stage("engine tiny") as progress:
+        progress("building", 0.5)
+    printer.finished(row())
+    printer.finished(row(state="unchanged"))
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines() == [
+        "  engine tiny: building",
+        "engine    tiny: made in 1.2 s",
+        "engine    tiny: unchanged",
+    ]
+
+
+def test_the_document_of_rows_has_every_field():
+    assert rows_document([row()])["stages"][0] == {
+        "stage": "engine",
+        "artifact": "tiny",
+        "state": "made",
+        "seconds": 1.25,
+        "figures": {},
+        "path": "",
+        "note": "",
+    }

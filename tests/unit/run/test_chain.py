@@ -1,0 +1,268 @@
+"""The order of the stages, and what is told about it; the stages that take long are played."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pipeline.artifact import Artifact, Engine, OnnxModel, PrecisionProof
+from pipeline.errors import SpecError, VerifyError
+from pipeline.publish.release import publish_release
+from pipeline.publish.store import open_store
+from pipeline.run.chain import run_pipeline
+from pipeline.run.report import RunReport, StageRow
+from pipeline.run.verification import load_or_latest, verify_target
+from pipeline.spec import RunSpec, parse_run_spec
+from pipeline.triton.report import EntryReport, VerifyReport
+from pipeline.workspace import Recipe, Workspace
+from tests.fakes.triton_artifacts import make_model
+
+ONNX = "{runtime: onnxruntime}"
+RTX = "{runtime: tensorrt, builder: tensorrt-rtx, precision: fp16, gpus: [t4], profiles: ['1x1,1x8,2x16']}"
+
+
+def own_fields(artifact: Artifact) -> dict:
+    return {key: getattr(artifact, key) for key in type(artifact).model_fields if key not in Artifact.model_fields}
+
+
+class Stages:
+    """Plays export, conversion, build and server on a real workspace, and counts their work."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[str] = []
+        self.verified: list[tuple[str, list[str]]] = []
+        self.failure = ""
+        monkeypatch.setattr("pipeline.export.onnx.export_model", self.export_model)
+        monkeypatch.setattr("pipeline.run.stages.put_in_precision", self.put_in_precision)
+        monkeypatch.setattr("pipeline.engine.build.build_engine", self.build_engine)
+        monkeypatch.setattr("pipeline.triton.verify.verify_entries", self.verify_entries)
+
+    def _produce(self, workspace: Workspace, recipe: Recipe, kind: type, fields) -> object:
+        def make(folder: Path) -> Mapping:
+            self.made.append(f"{recipe.stage} {recipe.name}")
+            return fields(folder)
+
+        return workspace.produce(recipe, kind, make)
+
+    def export_model(self, spec, workspace, *, progress):
+        progress("exporting", 0.5)
+        return self._produce(workspace, Recipe("export", "tiny", {}), OnnxModel, lambda at: own_fields(make_model(at)))
+
+    def put_in_precision(self, model, precision, workspace, *, progress):
+        def convert(folder: Path) -> dict:
+            return own_fields(make_model(folder)) | {"precision": precision}
+
+        recipe = Recipe("precision", f"{model.name}-{precision}", {}, {"onnx": model.key})
+        return self._produce(workspace, recipe, OnnxModel, convert)
+
+    def build_engine(self, model, spec, workspace, *, progress):
+        def build(folder: Path) -> dict:
+            (folder / "model.engine").write_bytes(b"engine")
+            proof = PrecisionProof(method="strongly typed network", gemm_flops_share={"fp16": 1.0}, layers={"fp16": 1})
+            return {
+                "builder": "tensorrt-rtx",
+                "builder_version": "1.7",
+                "precision": spec.precision,
+                "gpu": spec.gpu,
+                "compute_capability": "7.5",
+                "profiles": spec.profiles,
+                "model_inputs": model.model_inputs,
+                "model_outputs": model.model_outputs,
+                "proof": proof,
+                "build_seconds": 0.1,
+            }
+
+        return self._produce(workspace, Recipe("engine", "tiny-fp16-rtx-sm75", {}), Engine, build)
+
+    def verify_entries(self, entries, repository_uri, spec, *, progress):
+        self.verified.append((repository_uri, [entry.name for entry in entries]))
+        reports = [
+            EntryReport(
+                name=entry.name,
+                runtime=entry.runtime,
+                precision=entry.precision,
+                status="failed" if self.failure else "loaded",
+                detail=self.failure,
+                tolerance=entry.tolerance,
+            )
+            for entry in entries
+        ]
+        return VerifyReport(
+            repository_uri=repository_uri, server_version="2.51.0", server_flavour="played", entries=tuple(reports)
+        )
+
+
+@pytest.fixture
+def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stages:
+    monkeypatch.chdir(tmp_path)
+    return Stages(monkeypatch)
+
+
+def run_spec(*variants: str, more: str = "") -> RunSpec:
+    return parse_run_spec(f"{more}\nmodels: [{{model: ./tiny, variants: [{', '.join(variants)}]}}]", where="a test")
+
+
+def run(spec: RunSpec, *, dry_run: bool = False, **more) -> RunReport:
+    return run_pipeline(spec, Workspace(Path("build"), read_only=dry_run), **more)
+
+
+def shown(report: RunReport) -> list[tuple[str, str, str]]:
+    return [(row.stage, row.artifact, row.state) for row in report.rows]
+
+
+def test_rtx_engines_are_made_and_left_out_of_the_repository(stages: Stages):
+    report = run(run_spec(RTX, ONNX))
+    assert shown(report) == [
+        ("export", "tiny", "made"),
+        ("precision", "tiny-fp16", "made"),
+        ("engine", "tiny-fp16-rtx-sm75", "made"),
+        ("assemble", "tiny-fp16-rtx-sm75", "left out"),
+        ("assemble", "tiny-onnx-fp32", "made"),
+        ("verify", "tiny-onnx-fp32", "made"),
+    ]
+    assert "no Triton backend loads them" in report.rows[3].note
+    assert report.rows[2].figures["gemm_flops_share"] == {"fp16": 1.0}
+    assert [path.name for path in Path("model_repository").iterdir() if path.is_dir()] == ["tiny-onnx-fp32"]
+
+
+def test_a_second_run_makes_nothing_and_remembers_the_verification(stages: Stages):
+    first = run(run_spec(RTX, ONNX))
+    made, verified = list(stages.made), list(stages.verified)
+    second = run(run_spec(RTX, ONNX))
+    assert (stages.made, stages.verified) == (made, verified)
+    assert second.is_unchanged
+    assert not first.is_unchanged
+    assert second.rows[-1].figures == first.rows[-1].figures
+
+
+def test_another_way_of_serving_is_verified_again(stages: Stages):
+    run(run_spec(ONNX))
+    report = run(run_spec("{runtime: onnxruntime, serving: {max_batch_size: 2}}"))
+    assert [row[2] for row in shown(report)] == ["unchanged", "made", "made"]
+    assert len(stages.verified) == 2
+
+
+def test_a_failed_verification_is_not_remembered(stages: Stages):
+    stages.failure = "the smallest cosine is 0.5"
+    for _ in range(2):
+        with pytest.raises(VerifyError, match=r"tiny-onnx-fp32: the smallest cosine is 0\.5"):
+            run(run_spec(ONNX))
+    stages.failure = ""
+    assert run(run_spec(ONNX)).rows[-1].state == "made"
+
+
+def test_a_running_server_is_asked_every_time(stages: Stages):
+    for _ in range(2):
+        report = run(run_spec(ONNX, more="verify: {server_url: 'host:8001'}"))
+        assert report.rows[-1].state == "made"
+    assert len(stages.verified) == 2
+
+
+@pytest.mark.parametrize("more", [{"verify": False}, {}])
+def test_verification_can_be_left_out(stages: Stages, more: dict):
+    report = run(run_spec(ONNX, more="" if more else "verify: {enabled: false}"), **more)
+    assert [row.stage for row in report.rows] == ["export", "assemble"]
+
+
+def test_a_release_is_published_once_and_is_what_is_verified(stages: Stages):
+    spec = run_spec(ONNX, more="publish: ./elsewhere")
+    first = run(spec, publish_uri="./releases")
+    second = run(spec, publish_uri="./releases")
+    assert first.release is not None
+    assert first.release.startswith(str(Path("releases").absolute()))
+    assert second.release == first.release
+    assert second.is_unchanged
+    assert [target for target, _ in stages.verified] == [first.release]
+    assert not Path("elsewhere").exists()
+
+
+def test_only_the_entries_of_the_config_are_published(stages: Stages):
+    run(run_spec(ONNX))
+    report = run(run_spec("{runtime: onnxruntime, name: other}"), publish_uri="./releases")
+    release = load_or_latest(open_store("./releases"), None)
+    assert report.release == release.uri
+    assert [entry.name for entry in release.entries] == ["other"]
+
+
+def test_a_repository_is_relative_to_the_current_folder(stages: Stages):
+    run(run_spec(ONNX, more="repository: ./served"))
+    assert Path("served/tiny-onnx-fp32/config.pbtxt").is_file()
+
+
+def test_a_dry_run_plans_everything_and_writes_nothing(stages: Stages):
+    report = run(run_spec(RTX, ONNX), dry_run=True, publish_uri="gs://bucket/models")
+    assert shown(report) == [
+        ("export", "tiny", "planned"),
+        ("variant", "./tiny tensorrt fp16 for t4", "planned"),
+        ("variant", "./tiny onnxruntime fp32", "planned"),
+        ("publish", "gs://bucket/models", "planned"),
+        ("verify", "gs://bucket/models", "planned"),
+    ]
+    assert report.dry_run
+    assert not list(Path().iterdir())
+
+
+def test_a_dry_run_tells_what_is_there_already(stages: Stages):
+    run(run_spec(ONNX), verify=False)
+    report = run(run_spec(RTX, ONNX), dry_run=True)
+    assert shown(report) == [
+        ("export", "tiny", "unchanged"),
+        ("precision", "tiny-fp16", "planned"),
+        ("assemble", "tiny (onnxruntime)", "planned"),
+        ("verify", "the repository", "planned"),
+    ]
+    assert report.rows[1].note == "and what follows from it for tensorrt fp16 for t4"
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_wrong_place_to_publish_is_refused_before_the_first_stage(stages: Stages, dry_run: bool):
+    with pytest.raises(SpecError, match="unknown scheme 's3'"):
+        run(run_spec(ONNX), dry_run=dry_run, publish_uri="s3://bucket")
+    assert not stages.made
+
+
+def test_each_step_is_told_to_the_listener(stages: Stages):
+    class Ears:
+        def __init__(self) -> None:
+            self.begun: list[str] = []
+            self.ended: list[StageRow] = []
+
+        def stage(self, label: str):
+            from contextlib import nullcontext
+
+            from pipeline.progress import ignore_progress
+
+            self.begun.append(label)
+            return nullcontext(ignore_progress)
+
+        def finished(self, row: StageRow) -> None:
+            self.ended.append(row)
+
+    ears = Ears()
+    report = run(run_spec(ONNX), listener=ears)
+    assert ears.begun == ["export ./tiny", "assemble tiny onnxruntime fp32", "verify model_repository"]
+    assert tuple(ears.ended) == report.rows
+
+
+@pytest.mark.parametrize("target", ["releases", "./releases/releases", "file://{}/releases", "{}/releases"])
+def test_a_folder_of_releases_means_its_newest_release(stages: Stages, make_repository, target: str):
+    repository = make_repository("bert")
+    release = publish_release(repository, open_store("./releases")).uri
+    verify_target(
+        target.format(Path.cwd()), parse_run_spec("models: [{model: a, variants: [" + ONNX + "]}]", where="t").verify
+    )
+    assert stages.verified == [(release, ["bert"])]
+
+
+def test_a_release_or_a_repository_is_verified_where_it_lies(stages: Stages, make_repository):
+    repository = make_repository("bert", "other")
+    release = publish_release(repository, open_store("./releases")).uri
+    spec = run_spec(ONNX).verify
+    verify_target(release, spec)
+    verify_target(str(repository), spec, names=["other"])
+    verify_target(f"file://{repository}", spec)
+    assert stages.verified == [
+        (release, ["bert", "other"]),
+        (str(repository), ["other"]),
+        (str(repository), ["bert", "other"]),
+    ]

@@ -1,0 +1,118 @@
+"""What a run is refused for before its first minute of work."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import EngineError, RepositoryError, ServerError, SpecError, UnsupportedGpuError
+from pipeline.run.checks import check_machine, check_precision, check_run_spec, name_of_model
+from pipeline.spec import ModelSpec, RunSpec, parse_run_spec
+
+ONNX = "{runtime: onnxruntime}"
+RTX = "{runtime: tensorrt, builder: tensorrt-rtx, precision: fp16, gpus: [t4]}"
+
+
+def run_spec(*models: tuple[str, str], more: str = "") -> RunSpec:
+    """Build a pipeline of (model and its keys, variants) pairs."""
+    lines = [f"  - {{model: {model}, variants: [{variants}]}}" for model, variants in models]
+    return parse_run_spec("\n".join([more, "models:", *lines]), where="a test")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message", "hint"),
+    [
+        (run_spec(("./bert", ONNX), ("./other/bert", RTX)), "two models of this config have the name 'bert'", "name"),
+        (run_spec(("./a, name: x", ONNX), ("./b, name: x", ONNX)), "have the name 'x'", "name"),
+        (run_spec(("bert-base", f"{ONNX}, {ONNX}")), "models[0].variants[1] is there twice", "remove"),
+        (
+            run_spec(("bert-base", f"{ONNX}, {{runtime: onnxruntime, serving: {{instance_count: 2}}}}")),
+            "models[0].variants[0] and models[0].variants[1] would both be the entry 'bert-base-onnx-fp32'",
+            "name: bert-base-onnx-fp32-2",
+        ),
+        (
+            run_spec(("./a", "{runtime: onnxruntime, name: x}"), ("./b", "{runtime: onnxruntime, name: x}")),
+            "models[0].variants[0] and models[1].variants[0] would both be the entry 'x'",
+            "another name",
+        ),
+        (
+            run_spec(("./a", ONNX), ("./a-fp32", ONNX)),  # an entry's name does not say a precision twice
+            "would both be the entry 'a-onnx-fp32'",
+            "another name",
+        ),
+        (run_spec(("./a", "{runtime: onnxruntime, precision: int8}")), "INT8 is not available yet", "fp16"),
+    ],
+)
+def test_a_config_that_no_machine_can_run_is_refused(spec: RunSpec, message: str, hint: str):
+    with pytest.raises(SpecError) as refused:
+        check_run_spec(spec)
+    assert message in refused.value.message
+    assert hint in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        run_spec(("bert-base", f"{ONNX}, {{runtime: onnxruntime, precision: fp16}}"), ("distilbert", ONNX)),
+        run_spec(("./a", f"{ONNX}, {{runtime: onnxruntime, name: second}}")),
+        # Engines of TensorRT-RTX become no entry, so two profiles do not meet.
+        run_spec(("./a", f"{RTX}, {{runtime: tensorrt, builder: tensorrt-rtx, precision: fp16, gpus: [l4]}}, {ONNX}")),
+    ],
+)
+def test_what_has_names_of_its_own_passes(spec: RunSpec):
+    check_run_spec(spec)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("bert-base", "bert-base"),
+        ("sentence-transformers/all-MiniLM-L6-v2", "all-minilm-l6-v2"),
+        ("./folder/My Bert/", "my-bert"),
+        ("/", "model"),
+    ],
+)
+def test_a_model_has_the_name_of_its_last_part(model: str, name: str):
+    assert name_of_model(ModelSpec(model=model)) == name
+
+
+def test_a_folder_named_by_a_dot_has_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "bert"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert name_of_model(ModelSpec(model=".")) == "bert"
+    assert name_of_model(ModelSpec(model=".", name="chosen")) == "chosen"
+
+
+def test_engines_that_nothing_loads_are_not_built():
+    with pytest.raises(RepositoryError, match="only engines are TensorRT-RTX ones") as refused:
+        check_machine(run_spec(("./a", RTX)), is_verified=False)
+    assert "runtime: onnxruntime" in refused.value.hint
+    check_machine(run_spec(("./a", RTX), ("./b", ONNX)), is_verified=False)
+
+
+def test_a_gpu_that_the_builder_cannot_build_for_is_refused():
+    spec = run_spec(("./a", ONNX), ("./b", RTX.replace("t4", "h100")))
+    with pytest.raises(UnsupportedGpuError, match="h100"):
+        check_machine(spec, is_verified=False)
+
+
+def test_a_builder_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pipeline.engine.builders.find_builder_problem", lambda _: "it is not installed")
+    with pytest.raises(EngineError, match="cannot be used here: it is not installed"):
+        check_machine(run_spec(("./a", RTX), ("./b", ONNX)), is_verified=False)
+
+
+def test_a_missing_server_is_refused_only_where_one_is_needed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PREP_TRITONSERVER", "/nowhere/tritonserver")
+    spec = run_spec(("./a", ONNX))
+    with pytest.raises(ServerError, match="which is not a program"):
+        check_machine(spec, is_verified=True)
+    check_machine(spec, is_verified=False)
+    check_machine(run_spec(("./a", ONNX), more="verify: {server_url: host:8001}"), is_verified=True)
+
+
+def test_int8_is_refused_by_name():
+    with pytest.raises(SpecError, match="INT8 is not available yet") as refused:
+        check_precision("int8")
+    assert "--fp16" in refused.value.hint
+    check_precision("fp16")
