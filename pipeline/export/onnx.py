@@ -96,7 +96,7 @@ def _make_model(source: Source, seed: int, folder: Path, progress: Progress) -> 
     fields = written.fields
     parity = check_parity(folder / MODEL_NAME, written.cases, fields["model_inputs"], fields["model_outputs"])
     log.info(
-        "%s: %d nodes, %.0f M parameters, within %.1e of PyTorch over %d batches",
+        "%s: %d nodes, %.1f M parameters, within %.1e of PyTorch over %d batches",
         source.name, written.nodes, fields["parameters"] / 1e6, parity.max_abs_error, len(parity.shapes),
     )  # fmt: skip
     return {**fields, "parity": parity}

@@ -134,6 +134,7 @@ def mean_cosine(wanted: npt.NDArray[np.float32], got: npt.NDArray[np.float32]) -
 def _open_session(path: Path) -> Any:
     import onnxruntime
 
+    onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     # A few short batches: an arena would only add to the peak of memory, and spinning threads to the load.

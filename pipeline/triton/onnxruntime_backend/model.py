@@ -28,6 +28,7 @@ class TritonPythonModel:
                 "the Python twin of the ONNX Runtime backend serves instance_kind cpu only; "
                 f"this entry asks for {args['model_instance_kind'].lower()}"
             )
+        onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         threads = config.get("parameters", {}).get("intra_op_thread_count", {}).get("string_value", "0")
         options.intra_op_num_threads = int(threads)  # 0: as many as there are cores
