@@ -1,8 +1,9 @@
-"""Type-check what `pipeline.engine` calls against the stubs of the standard TensorRT, which installs nowhere here.
+"""Type-check what `pipeline.engine` calls against the stubs of the standard TensorRT, which need not be here.
 
     .venv/bin/python scripts/check_tensorrt_calls.py
 
-The stubs (PyPI, tensorrt-stubs) are fetched once into .venv without what they depend on, which is TensorRT.
+The stubs (PyPI, tensorrt-stubs) are fetched once beside the installed packages, without what they depend on,
+which is TensorRT.
 WAR(tensorrt-stubs 10.13.0.35.1): five of their declarations are no Python, and mypy reads nothing after one;
 they are repaired in the copy. Exits with mypy's status; 3 where the stubs cannot be fetched.
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 STUBS = "tensorrt-stubs==10.13.0.35.1"
-TARGET = ROOT / ".venv" / "tensorrt-stubs"
+TARGET = Path(sys.prefix) / "tensorrt-stubs"
 EXIT_CANNOT = 3
 
 # A parameter called `in`, and one without a default behind others with one.
@@ -54,16 +55,15 @@ def fetch_stubs(target: Path) -> None:
 
 
 def main() -> int:
-    target = TARGET if TARGET.parent.is_dir() else Path(tempfile.gettempdir()) / "tensorrt-stubs"
-    if not target.is_dir():
+    if not TARGET.is_dir():
         try:
-            fetch_stubs(target)
+            fetch_stubs(TARGET)
         except subprocess.CalledProcessError:
             print(f"{STUBS} cannot be fetched: the calls to TensorRT were not checked", file=sys.stderr)
             return EXIT_CANNOT
-    config = target / "mypy.ini"
-    config.write_text(CONFIG.format(stubs=target), encoding="utf-8")
-    command = [sys.executable, "-m", "mypy", "--config-file", str(config), "--cache-dir", str(target / "cache")]
+    config = TARGET / "mypy.ini"
+    config.write_text(CONFIG.format(stubs=TARGET), encoding="utf-8")
+    command = [sys.executable, "-m", "mypy", "--config-file", str(config), "--cache-dir", str(TARGET / "cache")]
     return subprocess.run([*command, "pipeline/engine"], cwd=ROOT, check=False).returncode
 
 

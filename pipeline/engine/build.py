@@ -1,6 +1,5 @@
 """The engine stage: one serialized engine for one GPU architecture, and proof of its precision."""
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,16 +9,16 @@ from pipeline.artifact import Engine, OnnxModel, PrecisionProof, TensorSpec
 from pipeline.engine.builders import ResolvedBuilder, resolve_builder
 from pipeline.engine.child import run_worker
 from pipeline.engine.gpus import Gpu, check_gpu_present, check_rtx_builds, resolve_gpu
-from pipeline.engine.profile import check_profiles, shapes_from_profile
+from pipeline.engine.options import check_options, plan_options
+from pipeline.engine.profile import check_profiles, largest_opt, shapes_from_profile
+from pipeline.engine.proof import check_proof
 from pipeline.errors import EngineError, SpecError
 from pipeline.progress import Progress, ignore_progress
 from pipeline.spec import EngineSpec
 from pipeline.workspace import Produced, Recipe, Workspace
 
-log = logging.getLogger(__name__)
-
 # Part of the key: raise it when this stage gives another engine for the same request.
-BUILD_VERSION = 1
+BUILD_VERSION = 2
 
 _ENGINE_FILE = "model.engine"
 _GRAPH_FILE = "model.onnx"
@@ -54,9 +53,8 @@ def build_engine(
             "precision": spec.precision,
             "compute_capability": gpu.compute_capability,
             "builder": builder.name,
-            "profiles": [str(profile) for profile in spec.profiles],
-            "optimization_level": spec.optimization_level,
-            "workspace_limit_mib": spec.workspace_limit_mib,
+            "profiles": [str(profile) for profile in spec.engine_profiles()],
+            **plan_options(spec),
             "build": BUILD_VERSION,
         },
         inputs={"onnx": model.key},
@@ -82,10 +80,10 @@ def build_engine(
             "precision": spec.precision,
             "gpu": spec.gpu,
             "compute_capability": gpu.compute_capability,
-            "profiles": spec.profiles,
+            "profiles": spec.engine_profiles(),
             "model_inputs": match_tensors(built["inputs"], model.model_inputs, "input"),
             "model_outputs": match_tensors(built["outputs"], model.model_outputs, "output"),
-            "proof": check_proof(PrecisionProof(**built["proof"]), spec.precision),
+            "proof": check_proof(PrecisionProof(**built["proof"]), model, spec.precision),
             "build_seconds": round(time.monotonic() - started, 3),
         }
 
@@ -100,15 +98,16 @@ def check_engine_request(model: OnnxModel, spec: EngineSpec) -> tuple[Gpu, Resol
         spec: GPU, builder, precision and shapes.
 
     Raises:
-        SpecError: A profile exceeds the model.
+        SpecError: A profile exceeds the model, or an option means nothing to the builder or the GPU.
         UnsupportedGpuError: The GPU is unknown, or this builder does not build for it.
         EngineError: No builder is usable.
     """
-    check_profiles(model, spec.profiles)
+    check_profiles(model, spec.engine_profiles())
     gpu = resolve_gpu(spec.gpu)
     builder = resolve_builder(spec.builder)
     if builder.name == "tensorrt-rtx":
         check_rtx_builds(gpu, spec.precision)
+    check_options(spec, gpu, builder.name)
     return gpu, builder
 
 
@@ -116,18 +115,20 @@ def check_precision(model: OnnxModel, spec: EngineSpec) -> None:
     """Refuse a precision that the graph does not have: a builder would quietly build the graph's own.
 
     Raises:
-        SpecError: The precisions differ, or INT8 is asked for.
+        SpecError: The precisions differ, or the graph was quantised for the CPU.
     """
-    if spec.precision == "int8":
-        raise SpecError(
-            f"an INT8 engine of {model.name} cannot be built yet: --int8 comes with the next release",
-            hint="build with --fp16",
-        )
     if spec.precision != model.precision:
         raise SpecError(
             f"an {spec.precision} engine was asked for, but the graph of {model.name} is {model.precision}; "
             "an engine takes its precision from the graph",
-            hint="convert the graph first (`prep build-engine --fp16` does), or ask for --" + model.precision,
+            hint=f"convert the graph first (`prep build-engine --{spec.precision}` does), or ask for --"
+            + model.precision,
+        )
+    if model.quantization is not None and model.quantization.scheme == "dynamic W8A8":
+        raise SpecError(
+            f"the graph of {model.name} is quantised for ONNX Runtime on the CPU ({model.quantization.scheme}), "
+            "expected explicit Q/DQ for an engine",
+            hint="quantise the exported fp32 graph for TensorRT: prep build-engine --int8",
         )
 
 
@@ -138,14 +139,15 @@ def name_variant(model_name: str, precision: str) -> str:
 
 def render_request(model: OnnxModel, spec: EngineSpec, gpu: Gpu, builder: ResolvedBuilder) -> dict[str, Any]:
     """Write what the worker must know, as JSON values (`pipeline.engine.worker.Request`)."""
+    profiles = spec.engine_profiles()
     return {
+        "task": "build",
         "builder": builder.name,
         "onnx_path": str(model.path(_GRAPH_FILE)),
         "compute_capability": gpu.compute_capability,
-        "profiles": [shapes_from_profile(model.model_inputs, profile) for profile in spec.profiles],
-        "opt": list(spec.profiles[0].opt),
-        "optimization_level": spec.optimization_level,
-        "workspace_limit_mib": spec.workspace_limit_mib,
+        "profiles": [shapes_from_profile(model.model_inputs, profile) for profile in profiles],
+        "weigh_at": list(largest_opt(profiles)),
+        **plan_options(spec),
         "timing_cache_path": None,
     }
 
@@ -179,21 +181,3 @@ def match_tensors(
             )
         matched.append(spec)
     return tuple(matched)
-
-
-def check_proof(proof: PrecisionProof, precision: str) -> PrecisionProof:
-    """Refuse an engine any GEMM of which is not in the precision that was asked for.
-
-    Raises:
-        EngineError: The share of its GEMM FLOPs in that precision is below 1.
-    """
-    share = proof.gemm_flops_share.get(precision, 0.0)
-    if share < 1.0 - 1e-9:
-        found = ", ".join(f"{part:.1%} {word}" for word, part in proof.gemm_flops_share.items()) or "no GEMM at all"
-        raise EngineError(
-            f"the engine does not hold what was asked for: its GEMM FLOPs are {found} ({proof.method}), "
-            f"expected 100% {precision}",
-            hint="convert the exported fp32 graph again with this version of prep: prep build-engine --" + precision,
-        )
-    log.debug("proved by %s: %s", proof.method, proof.gemm_flops_share)
-    return proof

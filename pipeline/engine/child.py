@@ -26,19 +26,19 @@ _NOISE = re.compile(r"Make sure input \S+ has Int64 binding|A GPU is not availab
 
 
 def run_worker(request: Mapping[str, Any], *, on_progress: Callable[[float], None]) -> dict[str, Any]:
-    """Build one engine in a child process.
+    """Build, describe, execute or measure an engine in a child process.
 
     The child ends with this process, however this process ends.
 
     Args:
-        request: `pipeline.engine.worker.Request`, without `parent_pid`.
-        on_progress: Told the fraction of the build that is done, 0..1.
+        request: `pipeline.engine.worker.Request` or `pipeline.engine.device.EngineRequest`, without `parent_pid`.
+        on_progress: Told the fraction of a build that is done, 0..1.
 
     Returns:
-        What the worker answers: the engine's inputs, outputs and proof.
+        What the worker answers: of a build, the engine's inputs, outputs and proof.
 
     Raises:
-        EngineError: The builder refused, failed or crashed; the last lines of its log are in the message.
+        EngineError: TensorRT refused, failed or crashed; the last lines of its log are in the message.
         OSError: The child could not write (no space left, for one).
     """
     # -P keeps the current folder off sys.path: a folder named pipeline there must not be imported.
@@ -69,9 +69,9 @@ def run_worker(request: Mapping[str, Any], *, on_progress: Callable[[float], Non
     if "os_error" in answer:
         number, text = answer["os_error"]
         raise OSError(number, text)
-    if "built" not in answer:
+    if "done" not in answer:
         raise _error_from_answer(request, answer, lines, child.returncode)
-    return dict(answer["built"])
+    return dict(answer["done"])
 
 
 def _converse(

@@ -1,42 +1,47 @@
 """What precision an engine really holds: found in the network and, where a GPU is present, in the engine.
 
-Imported by the worker, so it takes the builder's module as an argument and imports no vendor itself.
+Imported by the worker; the parsing of an inspector's answer needs no vendor at all.
 """
 
 import json
-import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pipeline.engine.network import Gemm, NetworkReader, narrowest, share_from_gemms, widest
+
+if TYPE_CHECKING:
+    from pipeline.engine.flavour import trt
 
 NETWORK_METHOD = "strongly typed network"
 INSPECTOR_METHOD = "engine inspector"
-
-# Triton's words, from TensorRT's.
-DTYPE_WORDS = {
-    "FLOAT": "FP32",
-    "HALF": "FP16",
-    "BF16": "BF16",
-    "INT8": "INT8",
-    "INT32": "INT32",
-    "INT64": "INT64",
-    "BOOL": "BOOL",
-    "FP8": "FP8",
-    "UINT8": "UINT8",
-}
-# Widest first: a GEMM is as wide as its widest operand.
-_FLOAT_WORDS = ("fp32", "bf16", "fp16", "fp8", "int8")
 
 # How the inspector's JSON names a tensor's type: "Half", or "Row major linear FP16 format".
 _FORMAT_WORDS = (
     (re.compile(r"\b(half|fp16)\b", re.IGNORECASE), "fp16"),
     (re.compile(r"\b(bf16|bfloat16)\b", re.IGNORECASE), "bf16"),
     (re.compile(r"\bint8\b", re.IGNORECASE), "int8"),
+    (re.compile(r"\bfp8\b", re.IGNORECASE), "fp8"),
     (re.compile(r"\b(float|fp32)\b", re.IGNORECASE), "fp32"),
 )
-_GEMM_LAYER = re.compile(r"gemm|matmul|matrix_?multiply|fully_?connected|\bmha\b|attention", re.IGNORECASE)
+# A kernel's name gives its operands' types first: sm80_xmma_gemm_f16f16_f16f32_f32_tn_n_tilesize…
+_TACTIC_WORDS = (
+    (re.compile(r"_(i8i8|s8s8)_"), "int8"),
+    (re.compile(r"_(f16f16)_"), "fp16"),
+    (re.compile(r"_(bf16bf16)_"), "bf16"),
+    (re.compile(r"_(e4m3e4m3)_"), "fp8"),
+    (re.compile(r"_(f32f32)_"), "fp32"),
+)
+_GEMM_KIND = re.compile(r"gemm|matmul|matrix_?multiply|fully_?connected", re.IGNORECASE)
+# Names of fused kernels: _gemm_mha_v2_myl0_8, _gemv_mha_v1, fmha_v2_…. A layer that is only called
+# "attention.query" is a projection.
+_FUSED_ATTENTION = re.compile(r"(?:^|_)mha(?:_|$)|fmha|flash", re.IGNORECASE)
+_GEMM_NAME = re.compile(rf"gemm|gemv|__myl_Fc|{_FUSED_ATTENTION.pattern}", re.IGNORECASE)
+_ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
+
+Entry = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -46,109 +51,153 @@ class Proof:
     method: str
     gemm_flops_share: dict[str, float]
     layers: dict[str, int]
+    linear_flops_share: dict[str, float]
+    weighed_at: tuple[int, int]
+    fused_attention: bool | None
+    weights_bytes: int
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return asdict(self)
 
 
-def proof_from_network(trt: Any, network: Any, opt: tuple[int, int]) -> Proof:
+@dataclass(frozen=True)
+class EngineLayers:
+    """What the engine inspector tells about an engine's layers.
+
+    `layers` and `gemms` count by precision word; `named_gemms` maps the ONNX nodes that a matrix product
+    was made of to its word, where the builder says so.
+    """
+
+    layers: dict[str, int]
+    gemms: dict[str, int]
+    named_gemms: dict[str, str]
+    fused_attention: bool | None
+
+
+def proof_from_network(network: "trt.INetworkDefinition", shape: tuple[int, int]) -> tuple[Proof, list[Gemm]]:
     """Weigh the GEMMs of a strongly typed network by their operands' types.
 
     The builder may not change the types of such a network, so what the network holds the engine holds.
 
     Args:
-        trt: The module `tensorrt` or `tensorrt_rtx`.
-        network: A parsed `INetworkDefinition`.
-        opt: Batch and sequence to weigh with: the first profile's opt shape.
+        network: A parsed network.
+        shape: Batch and sequence to weigh with.
+
+    Returns:
+        The proof, and the products it was made from.
     """
-    flops: Counter[str] = Counter()
-    layers: Counter[str] = Counter()
-    for layer in iterate_layers(network):
-        made = _dtype_words(layer.get_output(index) for index in range(layer.num_outputs))
-        layers.update(word for word in made[:1] if word in _FLOAT_WORDS)
-        if layer.type == trt.LayerType.MATRIX_MULTIPLY:
-            operands = [layer.get_input(0), layer.get_input(1)]
-            flops[widest(_dtype_words(operands))] += count_gemm_flops(trt, layer, opt)
-    total = sum(flops.values())
-    share = {word: count / total for word, count in sorted(flops.items())} if total else {}
-    return Proof(NETWORK_METHOD, share, dict(sorted(layers.items())))
+    reader = NetworkReader(network)
+    gemms = reader.find_gemms(shape)
+    proof = Proof(
+        method=NETWORK_METHOD,
+        gemm_flops_share=share_from_gemms(gemms),
+        layers=reader.count_layers(),
+        linear_flops_share=_linear_share(gemms),
+        weighed_at=shape,
+        fused_attention=reader.has_fused_attention(),
+        weights_bytes=reader.count_weights_bytes(),
+    )
+    return proof, gemms
 
 
-def iterate_layers(network: Any) -> Iterator[Any]:
-    """Yield the layers of a network."""
-    for index in range(network.num_layers):
-        yield network.get_layer(index)
+def proof_from_inspector(told: EngineLayers, network_proof: Proof, gemms: Sequence[Gemm]) -> Proof:
+    """Correct the network's proof by what the engine holds.
 
+    Where the builder names the ONNX nodes behind its kernels, each product takes the precision of its
+    kernel. Where it does not, a precision that only the engine knows, or only the network, shows as the
+    fraction of such kernels.
 
-def count_gemm_flops(trt: Any, layer: Any, opt: tuple[int, int]) -> int:
-    """Count the multiplications and additions of one matrix product at the opt shape.
-
-    In a BERT every dynamic axis but the first is the sequence, which is all that is assumed here.
+    Args:
+        told: The inspector's answer.
+        network_proof: The proof from the network that the engine was built from.
+        gemms: The products of that network.
     """
-    layer.__class__ = trt.IMatrixMultiplyLayer  # how the bindings give access to a layer's own fields
-    left = _sized(layer.get_input(0).shape, opt)
-    inner = left[-2] if layer.op0 == trt.MatrixOperation.TRANSPOSE and len(left) > 1 else left[-1]
-    return 2 * int(math.prod(_sized(layer.get_output(0).shape, opt))) * int(inner)
+    realised = [replace(gemm, word=told.named_gemms.get(gemm.name, gemm.word)) for gemm in gemms]
+    if not any(gemm.name in told.named_gemms for gemm in gemms) and told.gemms:
+        realised = _contradict(gemms, told.gemms)
+    return replace(
+        network_proof,
+        method=INSPECTOR_METHOD,
+        gemm_flops_share=share_from_gemms(realised),
+        linear_flops_share=_linear_share(realised),
+        layers=told.layers,
+        fused_attention=told.fused_attention,
+    )
 
 
-def proof_from_inspector(text: str, network_proof: Proof) -> Proof:
-    """Read the engine inspector's JSON: layers by type, and any GEMM wider than the network said.
+def parse_engine_layers(text: str) -> EngineLayers:
+    """Read the engine inspector's JSON.
 
     Args:
         text: `IEngineInspector.get_engine_information(LayerInformationFormat.JSON)` of an engine that was
             built with detailed profiling verbosity.
-        network_proof: The proof from the network; its FLOP shares stand unless the engine contradicts them.
-
-    Returns:
-        The engine's layers by the type of their output. Where it holds a GEMM-like layer of a type that
-        the network does not know, that type appears in the shares with the fraction of such layers.
 
     Raises:
-        ValueError: The text is not what an inspector writes.
+        ValueError: The text is not what an inspector writes, or it holds layer names alone.
     """
-    entries = json.loads(text)["Layers"]
-    detailed: list[Mapping[str, Any]] = [entry for entry in entries if isinstance(entry, Mapping)]
-    if entries and not detailed:
+    content = json.loads(text)
+    entries = content.get("Layers") if isinstance(content, Mapping) else None
+    detailed: list[Entry] = [entry for entry in entries or () if isinstance(entry, Mapping)]
+    if not detailed:
         raise ValueError("the engine holds no layer details")
     layers: Counter[str] = Counter()
     gemms: Counter[str] = Counter()
+    named: dict[str, str] = {}
     for entry in detailed:
-        if words := _format_words(entry.get("Outputs", ())):
+        if (word := _gemm_word(entry)) is not None:
+            layers[word] += 1
+            gemms[word] += 1
+            for name in _ONNX_LAYER.findall(str(entry.get("Metadata", ""))):
+                named[name] = widest((word, named.get(name, word)))
+        elif words := _format_words(entry.get("Outputs", ())):
             layers[words[0]] += 1
-        # An epilogue may read an FP32 operand beside FP16 ones; only an all-FP32 product is FP32.
-        is_gemm = _GEMM_LAYER.search(f"{entry.get('LayerType', '')} {entry.get('Name', '')}")
-        if is_gemm and (words := _format_words(entry.get("Inputs", ()))):
-            gemms[narrowest(words)] += 1
-    share = dict(network_proof.gemm_flops_share)
-    strangers = {word: count / sum(gemms.values()) for word, count in gemms.items() if word not in share}
-    if strangers:
+    fused = any(_FUSED_ATTENTION.search(_kernel_names(entry)) for entry in detailed)
+    return EngineLayers(
+        layers=dict(sorted(layers.items())),
+        gemms=dict(sorted(gemms.items())),
+        named_gemms=named,
+        fused_attention=fused if gemms else None,
+    )
+
+
+def _contradict(gemms: Sequence[Gemm], seen: Mapping[str, int]) -> list[Gemm]:
+    """Give the FLOPs of precisions that were not seen to those that were, and strangers their fraction."""
+    expected = {gemm.word for gemm in gemms}
+    kept = [gemm if gemm.word in seen else replace(gemm, word=widest(seen)) for gemm in gemms]
+    strangers = {word: count / sum(seen.values()) for word, count in seen.items() if word not in expected}
+    if not strangers:
+        return kept
+    split = []
+    for gemm in kept:
+        if gemm.word in strangers:
+            split.append(gemm)
+            continue
         rest = 1.0 - sum(strangers.values())
-        share = {**{word: part * rest for word, part in share.items()}, **strangers}
-    return Proof(INSPECTOR_METHOD, share, dict(sorted(layers.items())))
+        parts = {gemm.word: rest, **strangers}
+        split += [replace(gemm, word=word, flops=round(gemm.flops * part)) for word, part in parts.items()]
+    return split
 
 
-def widest(words: Iterable[str]) -> str:
-    """Return the widest of some precision words."""
-    return min(words, key=_rank)
+def _linear_share(gemms: Iterable[Gemm]) -> dict[str, float]:
+    return share_from_gemms(gemm for gemm in gemms if gemm.is_encoder_linear)
 
 
-def narrowest(words: Iterable[str]) -> str:
-    """Return the narrowest of some precision words."""
-    return max(words, key=_rank)
+def _gemm_word(entry: Entry) -> str | None:
+    """Return the precision of a layer that multiplies matrices, None for others and where it is not told."""
+    if not (_GEMM_KIND.search(str(entry.get("LayerType", ""))) or _GEMM_NAME.search(_kernel_names(entry))):
+        return None
+    tactic = str(entry.get("TacticName", ""))
+    for pattern, word in _TACTIC_WORDS:
+        if pattern.search(tactic):
+            return word
+    # An epilogue may read an FP32 operand beside FP16 ones; only an all-FP32 product is FP32.
+    words = _format_words(entry.get("Inputs", ()))
+    return narrowest(words) if words else None
 
 
-def _rank(word: str) -> int:
-    return _FLOAT_WORDS.index(word) if word in _FLOAT_WORDS else -1
-
-
-def _sized(shape: Any, opt: tuple[int, int]) -> list[int]:
-    batch, sequence = opt
-    return [size if size >= 0 else (batch if axis == 0 else sequence) for axis, size in enumerate(shape)]
-
-
-def _dtype_words(tensors: Any) -> list[str]:
-    return [DTYPE_WORDS.get(tensor.dtype.name, tensor.dtype.name).lower() for tensor in tensors if tensor is not None]
+def _kernel_names(entry: Entry) -> str:
+    return f"{entry.get('Name', '')} {entry.get('TacticName', '')}"
 
 
 def _format_words(tensors: Any) -> list[str]:

@@ -1,5 +1,6 @@
 """Optimization profiles: the shapes of each input, and whether the model can take them."""
 
+import math
 from collections.abc import Sequence
 
 from pipeline.artifact import OnnxModel, TensorSpec
@@ -41,6 +42,29 @@ def shapes_from_profile(inputs: Sequence[TensorSpec], profile: OptimizationProfi
         ]
         for tensor in inputs
     }
+
+
+def largest_opt(profiles: Sequence[OptimizationProfile]) -> tuple[int, int]:
+    """Return the largest (batch, sequence) that a profile is tuned for.
+
+    FLOP shares are weighed there: attention products, which stay FP16 in an INT8 engine, count for most.
+    """
+    return max((profile.opt for profile in profiles), key=math.prod)
+
+
+def choose_profile(profiles: Sequence[OptimizationProfile], shape: tuple[int, int]) -> int:
+    """Return the index of the first profile that takes a (batch, sequence).
+
+    Raises:
+        SpecError: No profile does.
+    """
+    for index, profile in enumerate(profiles):
+        if all(low <= size <= high for low, size, high in zip(profile.min, shape, profile.max, strict=True)):
+            return index
+    raise SpecError(
+        f"the engine takes no {shape[0]}x{shape[1]}, only {'; '.join(map(str, profiles))}",
+        hint="build it with a profile that does: --profile or --seq-lens",
+    )
 
 
 def _size_of_axis(tensor: TensorSpec, axis: int | str, batch: int, sequence: int) -> int:

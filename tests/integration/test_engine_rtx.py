@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 
 from pipeline.engine.build import build_engine
 from pipeline.engine.child import run_worker
+from pipeline.engine.options import plan_options
 from pipeline.errors import DiskFullError, EngineError
 from pipeline.precision.fp16 import convert_to_fp16
 from pipeline.spec import EngineSpec, OptimizationProfile
@@ -63,8 +64,8 @@ def test_fp16_engine_for_a_t4_is_proved_and_reused(workspace, fp16_model):
     assert build_engine(fp16_model, spec("t4"), workspace).reused
 
 
-def test_fp32_engine_for_an_l4_takes_several_profiles_and_settings(workspace, fp32_model):
-    fields = {"profiles": PROFILES, "optimization_level": 2, "workspace_limit_mib": 512}
+def test_fp32_engine_for_an_l4_takes_several_profiles_and_a_workspace_limit(workspace, fp32_model):
+    fields = {"profiles": PROFILES, "workspace_limit_mib": 512}
     engine = build_engine(fp32_model, spec("l4", "fp32", **fields), workspace).artifact
     assert engine.proof.gemm_flops_share == {"fp32": 1.0}
     assert engine.profiles == PROFILES
@@ -73,14 +74,13 @@ def test_fp32_engine_for_an_l4_takes_several_profiles_and_settings(workspace, fp
 def test_gemm_flops_are_those_of_the_architecture(fp16_model, tmp_path):
     """Counted by hand for the opt shape: 4 projections and 2 FFN products a layer, 2 attention products."""
     code = (
-        "import os, sys\n"
-        "os.environ['POLYGRAPHY_USE_TENSORRT_RTX'] = '1'\n"
-        "import tensorrt_rtx as trt\n"
+        "import sys\n"
+        "from pipeline.engine.flavour import choose_flavour\n"
+        "choose_flavour('tensorrt-rtx')\n"
         "from polygraphy.backend.trt import NetworkFromOnnxPath\n"
-        "from pipeline.engine.inspect import count_gemm_flops, iterate_layers\n"
+        "from pipeline.engine.network import NetworkReader\n"
         "_, network, _ = NetworkFromOnnxPath(sys.argv[1], strongly_typed=True)()\n"
-        "kind = trt.LayerType.MATRIX_MULTIPLY\n"
-        "print(sum(count_gemm_flops(trt, layer, (8, 32)) for layer in iterate_layers(network) if layer.type == kind))\n"
+        "print(sum(gemm.flops for gemm in NetworkReader(network).find_gemms((8, 32))))\n"
     )
     path = str(fp16_model.path("model.onnx"))
     answer = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
@@ -123,14 +123,14 @@ def request_for(onnx_path: Path, folder: Path, capability: str) -> dict[str, obj
     shapes = [[1, 16], [8, 32], [16, 64]]
     names = ("input_ids", "attention_mask", "token_type_ids")
     return {
+        "task": "build",
         "builder": "tensorrt-rtx",
         "onnx_path": str(onnx_path),
         "engine_path": str(folder / "model.engine"),
         "compute_capability": capability,
         "profiles": [dict.fromkeys(names, shapes)],
-        "opt": [8, 32],
-        "optimization_level": None,
-        "workspace_limit_mib": None,
+        "weigh_at": [8, 32],
+        **plan_options(spec("l4")),
         "timing_cache_path": None,
     }
 
@@ -148,11 +148,28 @@ def test_a_full_disk_is_told_as_such_and_leaves_nothing(workspace, fp16_model, m
     assert list((workspace.root / "engine" / "tiny-fp16-rtx-sm80").iterdir()) == []
 
 
+def test_the_switch_of_one_flavour_does_not_reach_the_other(monkeypatch):
+    """Polygraphy would take TensorRT-RTX for a standard build where the variable is set outside."""
+    code = (
+        "import os\n"
+        "from pipeline.engine import flavour\n"
+        "flavour.choose_flavour('tensorrt')\n"
+        "assert 'POLYGRAPHY_USE_TENSORRT_RTX' not in os.environ\n"
+        "flavour.choose_flavour('tensorrt-rtx')\n"
+        "from pipeline.engine.flavour import trt\n"
+        "print(trt.__name__)\n"
+    )
+    monkeypatch.setenv("POLYGRAPHY_USE_TENSORRT_RTX", "1")
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "tensorrt_rtx"
+
+
 def test_worker_imports_neither_torch_nor_onnx():
     code = (
-        "import sys, os\n"
-        "os.environ['POLYGRAPHY_USE_TENSORRT_RTX'] = '1'\n"
-        "import pipeline.engine.worker, pipeline.engine.inspect, pipeline.engine.progress\n"
+        "import sys\n"
+        "from pipeline.engine.flavour import choose_flavour\n"
+        "choose_flavour('tensorrt-rtx')\n"
+        "import pipeline.engine.worker, pipeline.engine.inspect, pipeline.engine.progress, pipeline.engine.device\n"
         "import tensorrt_rtx, polygraphy.backend.trt, polygraphy.backend.tensorrt_rtx\n"
         "print(*sorted({'onnx', 'onnxruntime', 'pydantic', 'torch', 'transformers'} & set(sys.modules)))\n"
     )

@@ -3,9 +3,9 @@ import sys
 
 import pytest
 
-from pipeline.artifact import PrecisionProof, TensorSpec
+from pipeline.artifact import QuantizationRecord, TensorSpec
 from pipeline.engine import build
-from pipeline.engine.build import build_engine, check_proof, match_tensors, name_variant
+from pipeline.engine.build import build_engine, match_tensors, name_variant
 from pipeline.engine.builders import ResolvedBuilder
 from pipeline.errors import EngineError, SpecError, UnsupportedGpuError
 from pipeline.precision.fp16 import convert_to_fp16
@@ -46,10 +46,32 @@ def test_build_refuses_fp16_spec_when_graph_is_fp32(model, workspace):
 
 
 @pytest.mark.usefixtures("no_worker")
-def test_build_refuses_int8_until_it_exists(model, workspace):
-    with pytest.raises(SpecError, match="--int8 comes with the next release") as caught:
+def test_build_refuses_an_int8_spec_when_the_graph_is_not_quantised(model, workspace):
+    with pytest.raises(SpecError, match="an int8 engine was asked for, but the graph of tiny is fp32") as caught:
         build_engine(model, spec(precision="int8"), workspace)
-    assert "--fp16" in caught.value.hint
+    assert "--int8" in caught.value.hint
+
+
+@pytest.mark.usefixtures("no_worker")
+def test_build_refuses_a_graph_that_was_quantised_for_the_cpu(model, workspace):
+    record = QuantizationRecord(scheme="dynamic W8A8", linear_flops_share=1.0)
+    for_cpu = model.model_copy(update={"precision": "int8", "quantization": record})
+    with pytest.raises(SpecError, match=r"quantised for ONNX Runtime on the CPU \(dynamic W8A8\)") as caught:
+        build_engine(for_cpu, spec(precision="int8"), workspace)
+    assert "prep build-engine --int8" in caught.value.hint
+
+
+@pytest.mark.usefixtures("no_worker")
+def test_build_refuses_an_option_of_the_other_builder_before_any_work(model, workspace):
+    with pytest.raises(SpecError, match="refit means nothing to the tensorrt-rtx builder"):
+        build_engine(model, spec(precision="fp32", refit=True), workspace)
+
+
+@pytest.mark.usefixtures("no_worker")
+def test_build_refuses_a_bucket_longer_than_the_model(model, workspace):
+    request = EngineSpec(precision="fp32", gpu="l4", builder="tensorrt-rtx", seq_lens=(32, 64, 128))
+    with pytest.raises(SpecError, match="128, tiny takes at most 64"):
+        build_engine(model, request, workspace)
 
 
 @pytest.mark.usefixtures("no_worker")
@@ -101,14 +123,6 @@ def test_gpus_of_one_architecture_share_an_engine_and_builders_do_not(model, wor
 
 def test_a_name_says_its_precision_once():
     assert (name_variant("minilm", "fp32"), name_variant("minilm-fp16", "fp16")) == ("minilm-fp32", "minilm-fp16")
-
-
-@pytest.mark.parametrize("share", [{"fp32": 1.0}, {"fp16": 0.9, "fp32": 0.1}, {}])
-def test_an_engine_that_is_not_all_fp16_is_refused(share):
-    proof = PrecisionProof(method="a test", gemm_flops_share=share, layers={})
-    with pytest.raises(EngineError, match="expected 100% fp16") as caught:
-        check_proof(proof, "fp16")
-    assert "--fp16" in caught.value.hint
 
 
 def test_dynamic_axes_take_the_names_of_the_graph():

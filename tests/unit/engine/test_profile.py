@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline.artifact import TensorSpec
-from pipeline.engine.profile import check_profiles, shapes_from_profile
+from pipeline.engine.profile import check_profiles, choose_profile, largest_opt, shapes_from_profile
 from pipeline.errors import EngineError, SpecError
 from pipeline.spec import OptimizationProfile
 from pipeline.workspace import Workspace
@@ -35,3 +35,21 @@ def test_a_profile_longer_than_the_model_is_refused_with_both_lengths(tmp_path):
     with pytest.raises(SpecError, match="up to sequence length 65, tiny takes at most 64") as caught:
         check_profiles(model, [PROFILE, longer])
     assert "16x64 or less" in caught.value.hint
+
+
+SHORT = OptimizationProfile(min=(1, 1), opt=(16, 16), max=(32, 16))
+
+
+def test_shares_are_weighed_at_the_largest_shape_that_is_tuned_for():
+    assert largest_opt([SHORT, OptimizationProfile(min=(1, 17), opt=(16, 32), max=(32, 32))]) == (16, 32)
+
+
+@pytest.mark.parametrize(("shape", "index"), [((1, 1), 0), ((32, 16), 0), ((1, 17), 1), ((16, 64), 1), ((16, 16), 0)])
+def test_the_first_profile_that_takes_a_shape_is_chosen(shape, index):
+    assert choose_profile([SHORT, PROFILE], shape) == index
+
+
+def test_a_shape_that_no_profile_takes_is_refused():
+    with pytest.raises(SpecError, match="the engine takes no 32x64, only 1x1,16x16,32x16; 1x16,8x32,16x64") as caught:
+        choose_profile([SHORT, PROFILE], (32, 64))
+    assert "--profile" in caught.value.hint

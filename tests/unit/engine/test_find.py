@@ -1,0 +1,133 @@
+"""`prep inspect`: which engine is meant, and what is said of it."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.artifact import Engine, PrecisionProof, TensorSpec
+from pipeline.cli.inspect import describe_loaded
+from pipeline.cli.main import app
+from pipeline.engine.find import find_engine
+from pipeline.errors import SpecError
+from pipeline.spec import OptimizationProfile
+from pipeline.workspace import Recipe, Workspace
+from tests.fakes.onnx_bert import make_bert, store_model
+
+NAME = "tiny-int8-rtx-sm75"
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    return Workspace(tmp_path / "build")
+
+
+@pytest.fixture
+def engine(workspace):
+    def make(folder):
+        (folder / "model.engine").write_bytes(b"engine")
+        return {
+            "builder": "tensorrt-rtx",
+            "builder_version": "1.7.1",
+            "precision": "int8",
+            "gpu": "t4",
+            "compute_capability": "7.5",
+            "profiles": (OptimizationProfile(min=(1, 1), opt=(8, 32), max=(16, 32)),),
+            "model_inputs": (TensorSpec(name="input_ids", dtype="INT64", shape=("batch", "sequence")),),
+            "model_outputs": (TensorSpec(name="logits", dtype="FP32", shape=("batch", 2)),),
+            "proof": PrecisionProof(
+                method="strongly typed network",
+                gemm_flops_share={"fp16": 0.25, "int8": 0.75},
+                linear_flops_share={"int8": 1.0},
+                layers={"fp16": 10, "int8": 4},
+                weighed_at=(8, 32),
+                weights_bytes=2048,
+            ),
+            "build_seconds": 1.5,
+        }
+
+    recipe = Recipe("engine", NAME, {"workspace_limit_mib": 512, "refit": False, "hardware_compatible": "none"})
+    return workspace.produce(recipe, Engine, make).artifact
+
+
+def test_an_engine_is_found_by_name_folder_and_file(workspace, engine, tmp_path):
+    elsewhere = Workspace(tmp_path / "other")
+    assert find_engine(NAME, workspace) == engine
+    for reference in (engine.folder, engine.path("model.engine"), engine.path("manifest.json")):
+        assert find_engine(str(reference), elsewhere) == engine
+
+
+@pytest.mark.usefixtures("engine")
+def test_an_unknown_engine_is_refused_with_the_nearest_names(workspace, tmp_path):
+    with pytest.raises(SpecError, match="there is no engine 'tiny-int8-rtx-sm57'") as caught:
+        find_engine("tiny-int8-rtx-sm57", workspace)
+    assert caught.value.hint == f"did you mean {NAME}?"
+    with pytest.raises(SpecError, match=f"no engine 'zzz' in .*; it holds {NAME}"):
+        find_engine("zzz", workspace)
+    for reference in ("", "..", "a" * 5000, "a/" * 2000, "no\0name"):
+        with pytest.raises(SpecError, match=r"no engine|no whole engine"):
+            find_engine(reference, workspace)
+    with pytest.raises(SpecError, match="it holds none") as caught:
+        find_engine(NAME, Workspace(tmp_path / "other"))
+    assert "prep build-engine" in caught.value.hint
+
+
+def test_what_is_no_engine_is_refused(workspace, engine, tmp_path):
+    with pytest.raises(SpecError, match=r"it has no manifest \(.*manifest\.json\)") as caught:
+        find_engine(str(tmp_path), workspace)
+    assert "model.engine" in caught.value.hint
+    with pytest.raises(SpecError, match="its manifest describes none"):
+        find_engine(str(store_model(workspace, make_bert(layers=1)).folder), workspace)
+    engine.path("model.engine").write_bytes(b"cut")
+    with pytest.raises(SpecError, match="no whole engine"):
+        find_engine(str(engine.folder), workspace)
+
+
+def test_inspect_prints_what_an_engine_holds(workspace, engine):
+    answer = CliRunner().invoke(app, ["inspect", NAME, "--workspace", str(workspace.root)])
+    assert answer.exit_code == 0
+    for told in (
+        "25.0% FP16, 75.0% INT8, at 8x32",
+        "100.0% INT8",
+        "10 FP16, 4 INT8",
+        "fused attention",
+        "strongly typed network",
+        "1x1,8x32,16x32",
+        "2.0 KiB",
+        "tensorrt-rtx 1.7.1",
+        "7.5",
+        "workspace_limit_mib 512",
+        "[batch, sequence]",
+        str(engine.folder),
+        "The engine itself was not asked",
+    ):
+        assert told in answer.output
+
+
+@pytest.mark.usefixtures("engine")
+def test_inspect_gives_one_json_document(workspace):
+    answer = CliRunner().invoke(app, ["inspect", NAME, "--workspace", str(workspace.root), "--json"])
+    content = json.loads(answer.stdout)
+    assert content["proof"]["linear_flops_share"] == {"int8": 1.0}
+    assert content["loaded"] is None
+
+
+def test_an_unknown_engine_is_a_wrong_request(workspace):
+    answer = CliRunner().invoke(app, ["inspect", "nothing", "--workspace", str(workspace.root)])
+    assert answer.exit_code == 2
+
+
+def test_a_loaded_engines_own_facts_are_told():
+    told = {
+        "kernels": 30,
+        "layers": {"fp16": 20, "int8": 10},
+        "gemm_kernels": {"int8": 10},
+        "fused_attention": True,
+        "weights_bytes": None,
+        "device_memory_bytes": 1 << 20,
+        "refittable": False,
+    }
+    rows = dict(describe_loaded(told))
+    assert rows["GEMM kernels"] == "10 INT8"
+    assert (rows["fused attention"], rows["activation memory"], rows["refittable"]) == ("yes", "1.0 MiB", "no")
+    assert "weights" not in rows
