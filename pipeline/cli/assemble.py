@@ -29,7 +29,8 @@ def assemble(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="fp32 or fp16. [onnxruntime: fp32, tensorrt: fp16]", autocompletion=complete_from("fp32", "fp16")
+            help="fp32, fp16 or int8. [onnxruntime: fp32, tensorrt: fp16]",
+            autocompletion=complete_from("fp32", "fp16", "int8"),
         ),
     ] = None,
     repository: Annotated[Path, typer.Option("--output", "-o", help="Folder of the repository.")] = DEFAULT_REPOSITORY,

@@ -67,6 +67,13 @@ def describe_row(row: "StageRow") -> str:
         told.append(format_size(figures["size_bytes"]))
     if "max_abs_error" in figures:
         told.append(f"parity: largest difference {figures['max_abs_error']:.1e}")
+    if "min_cosine" in figures:
+        told.append(f"cosine to fp32 {figures['mean_cosine']:.6f} (min {figures['min_cosine']:.6f})")
+    if "accuracy" in figures:
+        told.append("{metric} {reference:.2f} -> {converted:.2f}".format(**figures["accuracy"]))
+    if "linear_flops_share" in figures:
+        kept = f", {len(figures['kept_out'])} layers kept out" if figures["kept_out"] else ""
+        told.append(f"{figures['linear_flops_share']:.0%} of linear FLOPs int8{kept}")
     if "gemm_flops_share" in figures:
         share = ", ".join(f"{value:.0%} {name}" for name, value in figures["gemm_flops_share"].items() if value)
         told.append(f"{figures['builder']} {figures['compute_capability']}, GEMM FLOPs {share} ({figures['proof']})")

@@ -20,8 +20,8 @@ from pipeline.workspace import Produced, Recipe, Workspace
 # Part of the key: raise it when the rewrite gives other bytes for the same graph.
 REWRITE_VERSION = 1
 
-_GRAPH_FILE = "model.onnx"
-_CARRIED_FIELDS = (
+GRAPH_FILE = "model.onnx"
+CARRIED_FIELDS = (
     "architecture",
     "task",
     "weights",
@@ -68,12 +68,12 @@ def convert_to_fp16(
     def make(folder: Path) -> Mapping[str, Any]:
         from pipeline.precision.convert import convert_file_to_fp16
 
-        convert_file_to_fp16(model.path(_GRAPH_FILE), folder / _GRAPH_FILE, progress=progress)
+        convert_file_to_fp16(model.path(GRAPH_FILE), folder / GRAPH_FILE, progress=progress)
         for relative in model.files:
             # Weights beside the graph (model.onnx.data) are inside the new graph.
-            if not relative.startswith(_GRAPH_FILE):
+            if not relative.startswith(GRAPH_FILE):
                 link_or_copy(model.path(relative), folder / relative)
-        return {**{field: getattr(model, field) for field in _CARRIED_FIELDS}, "precision": "fp16"}
+        return {**{field: getattr(model, field) for field in CARRIED_FIELDS}, "precision": "fp16"}
 
     return workspace.produce(recipe, OnnxModel, make)
 

@@ -49,12 +49,13 @@ class PlannedWeight:
     source: TensorProto
 
 
-def rewrite_to_fp16(proto: ModelProto) -> list[PlannedWeight]:
+def rewrite_to_fp16(proto: ModelProto, *, allow_quantized: bool = False) -> list[PlannedWeight]:
     """Rewrite a graph to FP16, in place, without reading its weights.
 
     Args:
         proto: A graph of standard operators whose float tensors are all FP32. Large initializers need
             not hold their bytes.
+        allow_quantized: Accept explicit Q/DQ, whose scales become FP16 like everything else.
 
     Returns:
         The float initializers that the rewritten graph reads; it holds none itself.
@@ -63,7 +64,7 @@ def rewrite_to_fp16(proto: ModelProto) -> list[PlannedWeight]:
         PrecisionError: The graph is FP16 or quantised already, holds subgraphs, functions or operators
             that are not ONNX's own.
     """
-    check_rewritable(proto)
+    check_rewritable(proto, allow_quantized=allow_quantized)
     graph = proto.graph
     _lift_constants(graph)
     _forget_initializer_inputs(graph)
@@ -77,7 +78,7 @@ def rewrite_to_fp16(proto: ModelProto) -> list[PlannedWeight]:
     return planned
 
 
-def check_rewritable(proto: ModelProto) -> None:
+def check_rewritable(proto: ModelProto, *, allow_quantized: bool = False) -> None:
     """Refuse a graph that the rewrite was not made for.
 
     Raises:
@@ -87,7 +88,7 @@ def check_rewritable(proto: ModelProto) -> None:
     if proto.functions:
         raise PrecisionError("the graph holds model-local functions, expected plain operators", hint=export_again)
     for node in proto.graph.node:
-        if node.op_type in _QUANTIZED_OPS:
+        if node.op_type in _QUANTIZED_OPS and not allow_quantized:
             raise PrecisionError(
                 f"the graph is quantised already ({node.op_type} '{node.name}'), expected fp32", hint=export_again
             )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import onnx
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_tensor, uses_external_data
@@ -49,6 +50,21 @@ class Weight(Protocol):
 
     def chunks(self) -> Iterator[memoryview | bytes]:
         """Yield the bytes."""
+
+
+def load_model(path: Path) -> ModelProto:
+    """Read an ONNX file, weights and all.
+
+    Raises:
+        PrecisionError: The file is missing, empty, cut short, or no ONNX model.
+    """
+    try:
+        model = onnx.load(path)
+        if not model.graph.node:
+            raise ValueError("it holds no graph")
+    except (OSError, ValueError, DecodeError, onnx.checker.ValidationError) as err:
+        raise PrecisionError(f"{path} is not a whole ONNX file: {err}", hint=_EXPORT_AGAIN) from err
+    return model
 
 
 def load_without_weights(path: Path) -> tuple[ModelProto, dict[str, RawSpan]]:

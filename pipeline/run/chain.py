@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifact import Engine, OnnxModel, RepositoryEntry
+from pipeline.artifact import OnnxModel, RepositoryEntry
 from pipeline.run.checks import check_machine, check_run_spec, nothing_servable
 from pipeline.run.report import Listener, RowCollector, RunReport, Silent, StageRow
-from pipeline.run.stages import build_model_engines, convert_model
+from pipeline.run.stages import make_variant
 from pipeline.run.verification import verify_once
 from pipeline.spec import PipelineModelSpec, RunSpec, VariantSpec
 from pipeline.workspace import NotMadeError, Workspace
@@ -123,16 +123,12 @@ def describe_variant(variant: VariantSpec) -> str:
 def _make_variant(
     rows: RowCollector, model: OnnxModel, variant: VariantSpec, workspace: Workspace, repository_dir: Path
 ) -> RepositoryEntry | None:
-    engines: list[Engine] = []
-    if variant.runtime == "tensorrt":
-        graph, engines = build_model_engines(rows, model, variant.engine_specs(), workspace)
-        foreign = [engine for engine in engines if engine.builder == "tensorrt-rtx"]
-        if foreign:
-            note = "TensorRT-RTX engines: built ahead of time, kept in the workspace; no Triton backend loads them"
-            rows.add(StageRow(stage="assemble", artifact=foreign[0].name, state="left out", note=note))
-            return None
-    else:
-        graph = convert_model(rows, model, variant.precision, workspace)
+    graph, engines = make_variant(rows, model, variant, workspace)
+    foreign = [engine for engine in engines if engine.builder == "tensorrt-rtx"]
+    if foreign:
+        note = "TensorRT-RTX engines: built ahead of time, kept in the workspace; no Triton backend loads them"
+        rows.add(StageRow(stage="assemble", artifact=foreign[0].name, state="left out", note=note))
+        return None
     if workspace.read_only:
         rows.add(StageRow(stage="assemble", artifact=f"{model.name} ({variant.runtime})", state="planned"))
         return None

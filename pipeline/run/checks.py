@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from pipeline.errors import RepositoryError, SpecError
-from pipeline.spec import ModelSpec, Precision, RunSpec, VariantSpec
+from pipeline.spec import ModelSpec, RunSpec, VariantSpec
 
 
 def check_run_spec(spec: RunSpec) -> None:
     """Refuse a pipeline file that no machine could run.
 
     Raises:
-        SpecError: Two models or two entries have one name, or a precision is not available yet.
+        SpecError: Two models or two entries have one name.
     """
     models: set[str] = set()
     entries: dict[str, str] = {}
@@ -23,7 +23,6 @@ def check_run_spec(spec: RunSpec) -> None:
             )
         models.add(name)
         for index, variant in enumerate(model.variants):
-            check_precision(variant.precision)
             if variant in model.variants[:index]:
                 raise SpecError(
                     f"models[{number}].variants[{index}] is there twice", hint="remove one of the two variants"
@@ -48,16 +47,6 @@ def check_machine(spec: RunSpec, *, is_verified: bool) -> None:
         from pipeline.triton.installation import describe_server
 
         describe_server()
-
-
-def check_precision(precision: Precision) -> None:
-    """Refuse a precision that is not available yet.
-
-    Raises:
-        SpecError: It is INT8.
-    """
-    if precision == "int8":
-        raise SpecError("INT8 is not available yet, only fp32 and fp16 are", hint="use fp16 (--fp16)")
 
 
 def nothing_servable() -> RepositoryError:

@@ -1,62 +1,57 @@
 """One model through one stage: the steps that both the chain and the single commands take."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import Engine, OnnxModel, RepositoryEntry
-from pipeline.errors import RepositoryError
-from pipeline.progress import Progress, ignore_progress
-from pipeline.run.checks import check_precision
+from pipeline.errors import PrecisionError, RepositoryError
+from pipeline.run.conversion import put_in_precision
 from pipeline.run.report import Listener, RowCollector, Silent, StageRow
-from pipeline.spec import EngineSpec, EntrySpec, Precision
+from pipeline.spec import ConversionSpec, EngineSpec, EntrySpec, VariantSpec
 from pipeline.workspace import NotMadeError, Produced, Workspace
 
 
-def put_in_precision(
-    model: OnnxModel, precision: Precision, workspace: Workspace, *, progress: Progress = ignore_progress
-) -> Produced[OnnxModel]:
-    """Return the graph in a precision; FP32 is the exported graph itself.
-
-    Raises:
-        SpecError: The precision is not available yet.
-        PrecisionError: The graph cannot be put into it.
-    """
-    if precision == "fp32":
-        return Produced(model, reused=True)
-    check_precision(precision)
-    from pipeline.precision.fp16 import convert_to_fp16
-
-    return convert_to_fp16(model, workspace, progress=progress)
-
-
-def build_engines(
-    model: OnnxModel, specs: Sequence[EngineSpec], workspace: Workspace, listener: Listener | None = None
+def build_variant(
+    model: OnnxModel, variant: VariantSpec, workspace: Workspace, listener: Listener | None = None
 ) -> list[StageRow]:
-    """Put an exported model into a precision and build one engine for each GPU.
+    """Make everything of a variant but its repository entry: the converted graph, and for TensorRT its engines.
 
     Args:
         model: An exported FP32 graph.
-        specs: One request for each GPU, all in the same precision.
+        variant: Runtime, precision, GPUs and how to build.
         workspace: Where the artifacts are kept.
         listener: Hears about each step.
     """
     rows = RowCollector(listener or Silent())
-    build_model_engines(rows, model, specs, workspace)
+    make_variant(rows, model, variant, workspace)
     return rows.rows
 
 
-def build_model_engines(
-    rows: RowCollector, model: OnnxModel, specs: Sequence[EngineSpec], workspace: Workspace
+def make_variant(
+    rows: RowCollector, model: OnnxModel, variant: VariantSpec, workspace: Workspace
 ) -> tuple[OnnxModel, list[Engine]]:
-    """Take `build_engines`'s steps within a longer run; return the converted graph and its engines."""
-    from pipeline.engine.build import build_engine, check_engine_request
+    """Take `build_variant`'s steps within a longer run; return the converted graph and its engines."""
+    if variant.runtime == "onnxruntime":
+        return convert_model(rows, model, variant, workspace), []
+    from pipeline.engine.build import check_engine_request
 
-    specs = list(dict.fromkeys(specs))  # --gpu t4 --gpu t4 is one engine
-    for spec in specs:  # refuse a wrong GPU before the minutes that its neighbour takes
+    for spec in variant.engine_specs():  # refuse a wrong GPU before the minutes that its neighbour takes
         check_engine_request(model, spec)
-    graph = convert_model(rows, model, specs[0].precision, workspace)
+    if variant.int8_if_faster:
+        from pipeline.run.faster import choose_faster
+
+        return choose_faster(rows, model, variant, workspace)
+    return build_graph_engines(rows, model, variant, workspace)
+
+
+def build_graph_engines(
+    rows: RowCollector, model: OnnxModel, variant: VariantSpec, workspace: Workspace
+) -> tuple[OnnxModel, list[Engine]]:
+    """Convert a graph and build one engine for each GPU."""
+    from pipeline.engine.build import build_engine
+
+    graph = convert_model(rows, model, variant, workspace)
 
     def build(spec: EngineSpec) -> Engine:
         label = f"{model.name} {spec.precision} {spec.gpu}"
@@ -65,17 +60,18 @@ def build_model_engines(
         )
         return engine
 
-    return graph, [build(spec) for spec in specs]
+    # --gpu t4 --gpu t4 is one engine
+    return graph, [build(spec) for spec in dict.fromkeys(variant.engine_specs())]
 
 
-def convert_model(rows: RowCollector, model: OnnxModel, precision: Precision, workspace: Workspace) -> OnnxModel:
+def convert_model(rows: RowCollector, model: OnnxModel, spec: ConversionSpec, workspace: Workspace) -> OnnxModel:
     """Put a graph into a precision, as a step where there is anything to do."""
-    if precision == "fp32":
+    if spec.precision == "fp32":
         return model
     graph: OnnxModel = rows.step(
         "precision",
-        f"{model.name} {precision}",
-        lambda progress: put_in_precision(model, precision, workspace, progress=progress),
+        f"{model.name} {spec.precision}",
+        lambda progress: put_in_precision(model, spec, workspace, progress=progress),
         _graph_figures,
     )
     return graph
@@ -97,28 +93,36 @@ def assemble_model(
     """
     from pipeline.triton.repository import assemble_entry
 
-    check_precision(spec.precision)
-    engines = _find_engines(model, spec.precision, workspace) if spec.runtime == "tensorrt" else []
-    graph = put_in_precision(model, spec.precision, workspace).artifact
+    engines = _find_engines(model, spec, workspace) if spec.runtime == "tensorrt" else []
+    graph = put_in_precision(model, spec, workspace).artifact
     return assemble_entry(graph, engines, spec.serving, repository_dir, name=spec.name)
 
 
-def _find_engines(model: OnnxModel, precision: Precision, workspace: Workspace) -> list[Engine]:
+def _find_engines(model: OnnxModel, spec: ConversionSpec, workspace: Workspace) -> list[Engine]:
     """Return the engines of a model's current graph: the plans, or the others where there are no plans."""
     built: list[Engine] = []
-    with suppress(NotMadeError):  # a graph that was never converted has no engines: do not convert it for nothing
-        graph = put_in_precision(model, precision, Workspace(workspace.root, read_only=True)).artifact
+    # A graph that was never converted has no engines: do not convert it for nothing.
+    with suppress(NotMadeError, PrecisionError):
+        graph = put_in_precision(model, spec, Workspace(workspace.root, read_only=True)).artifact
         built = [one for one in workspace.list_current("engine", Engine) if one.inputs.get("onnx") == graph.key]
     if not built:
         raise RepositoryError(
-            f"no {precision} engine of {model.name} was built in {workspace.root}",
-            hint=f"on the target GPU: prep build-engine {model.name} --{precision} --builder tensorrt",
+            f"no {spec.precision} engine of {model.name} was built in {workspace.root}",
+            hint=f"on the target GPU: prep build-engine {model.name} --{spec.precision} --builder tensorrt",
         )
     return [engine for engine in built if engine.builder == "tensorrt"] or built
 
 
 def _graph_figures(model: OnnxModel) -> dict[str, Any]:
-    return {"size_bytes": model.files["model.onnx"].size, "precision": model.precision}
+    figures: dict[str, Any] = {"size_bytes": model.files["model.onnx"].size, "precision": model.precision}
+    if model.fidelity:
+        figures |= {"mean_cosine": model.fidelity.mean_cosine, "min_cosine": model.fidelity.min_cosine}
+    if model.accuracy:
+        figures["accuracy"] = model.accuracy.model_dump(mode="json")
+    if model.quantization:
+        figures["linear_flops_share"] = model.quantization.linear_flops_share
+        figures["kept_out"] = model.quantization.kept_out
+    return figures
 
 
 def _engine_figures(engine: Engine) -> dict[str, Any]:

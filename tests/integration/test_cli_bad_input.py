@@ -141,7 +141,7 @@ RTX = "{runtime: tensorrt, builder: tensorrt-rtx, precision: fp16, gpus: [GPU]}"
         ("[{runtime: onnxruntime, precison: fp16}]", 2, "unknown key 'precison'", "did you mean 'precision'?"),
         (f"[{ONNXRUNTIME}, {ONNXRUNTIME}]", 2, "models[0].variants[1] is there twice", "remove one"),
         (f"[{ONNXRUNTIME}, {{runtime: onnxruntime, name: bert-onnx-fp32}}]", 2, "'bert-onnx-fp32'", "another name"),
-        ("[{runtime: onnxruntime, precision: int8}]", 2, "INT8", "fp16"),
+        ("[{runtime: tensorrt, precision: int8, gpus: [t4]}]", 2, "needs calibration text", "run again"),
         (f"[{ONNXRUNTIME}, {RTX.replace('GPU', 'h100')}]", 1, "h100 (9.0)", "--builder tensorrt"),
         (f"[{RTX.replace('GPU', 't4')}]", 1, "nothing that Triton can serve", "runtime: onnxruntime"),
         ("[]", 2, "models[0].variants: at least one is needed", "configs/"),

@@ -18,7 +18,7 @@ HEAVY = {
     "tritonclient",
     "numpy",
 }
-COMMANDS = ["export", "build-engine", "assemble", "verify", "publish", "releases", "run", "doctor"]
+COMMANDS = ["export", "build-engine", "assemble", "verify", "publish", "releases", "run", "doctor", "inspect"]
 
 PROBE = """
 import json, resource, sys

@@ -206,3 +206,29 @@ def test_a_build_option_means_nothing_to_onnxruntime(key):
     given = {"seq_lens": [32], "profiles": ["1x1,1x8,1x16"], "refit": True, "hardware_compatible": "ampere_plus"}
     with pytest.raises(SpecError, match=f"{key} means nothing for runtime onnxruntime"):
         build_spec(VariantSpec, {"runtime": "onnxruntime", key: given[key]}, where="a test")
+
+
+TEXTS = {"calibration": {"path": "texts.txt"}}
+
+
+@pytest.mark.parametrize(
+    ("variant", "told"),
+    [
+        ({"runtime": "tensorrt", "precision": "int8", "gpus": ["t4"]}, "int8 for tensorrt needs calibration text"),
+        ({"runtime": "onnxruntime", "precision": "int8", "quantization": TEXTS}, "means nothing for onnxruntime int8"),
+        (
+            {"runtime": "tensorrt", "precision": "fp16", "gpus": ["t4"], "quantization": TEXTS},
+            "means nothing for tensorrt fp16",
+        ),
+        ({"runtime": "onnxruntime", "gate": {"min_cosine": 0.9}}, "a gate means nothing for fp32"),
+        (
+            {"runtime": "tensorrt", "precision": "fp16", "gpus": ["t4"], "int8_if_faster": True},
+            "int8_if_faster belongs to precision int8",
+        ),
+        ({"runtime": "onnxruntime", "precision": "fp16", "gate": {"min_cosine": 1.5}}, "gate.min_cosine"),
+        ({"runtime": "onnxruntime", "precision": "fp16", "gate": {"eval_data": "x"}}, "belong together"),
+    ],
+)
+def test_a_conversion_that_says_nothing_sensible_is_refused(variant: dict[str, object], told: str):
+    with pytest.raises(SpecError, match=told):
+        build_spec(VariantSpec, variant, where="it")

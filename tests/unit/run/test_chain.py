@@ -48,11 +48,11 @@ class Stages:
         progress("exporting", 0.5)
         return self._produce(workspace, Recipe("export", "tiny", {}), OnnxModel, lambda at: own_fields(make_model(at)))
 
-    def put_in_precision(self, model, precision, workspace, *, progress):
+    def put_in_precision(self, model, spec, workspace, *, progress):
         def convert(folder: Path) -> dict:
-            return own_fields(make_model(folder)) | {"precision": precision}
+            return own_fields(make_model(folder)) | {"precision": spec.precision}
 
-        recipe = Recipe("precision", f"{model.name}-{precision}", {}, {"onnx": model.key})
+        recipe = Recipe("precision", f"{model.name}-{spec.precision}", {}, {"onnx": model.key})
         return self._produce(workspace, recipe, OnnxModel, convert)
 
     def build_engine(self, model, spec, workspace, *, progress):

