@@ -107,8 +107,8 @@ def _check_fidelity(converted: OnnxModel, min_cosine: float | None, progress: Pr
     )
     if fidelity.mean_cosine < min_cosine:
         raise PrecisionError(
-            f"{converted.name} misses its gate by {min_cosine - fidelity.mean_cosine:.6f}: mean cosine "
-            f"{fidelity.mean_cosine:.6f} to fp32 over {fidelity.rows} rows, expected {min_cosine} or more",
+            f"{converted.name} misses its gate by {min_cosine - fidelity.mean_cosine:.2g}: mean cosine "
+            f"{fidelity.mean_cosine:.8f} to fp32 over {fidelity.rows} rows, expected {min_cosine} or more",
             hint="use a higher precision, or a lower --min-cosine",
         )
     return fidelity

@@ -194,7 +194,7 @@ def _precision(model: OnnxModel, engines: Sequence[Engine]) -> Precision:
 def default_entry_name(model_name: str, precision: Precision, *, is_plan: bool) -> str:
     """Return the name of an entry for which none was chosen."""
     for known in PRECISIONS:
-        model_name = model_name.removesuffix(f"-{known}")
+        model_name = model_name.removesuffix(f"-{known}").removesuffix(f"-{known}-cpu")
     return f"{model_name}-{'trt' if is_plan else 'onnx'}-{precision}"
 
 

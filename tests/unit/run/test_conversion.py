@@ -1,0 +1,59 @@
+"""Which graph a runtime gets, and the gate that it must pass."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import PrecisionError
+from pipeline.run.conversion import put_in_precision
+from pipeline.spec import ConversionSpec, GateSpec
+from pipeline.workspace import Workspace
+from tests.fakes.cpu_bert import store_with_reference
+from tests.fakes.onnx_bert import make_bert
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "build")
+
+
+def test_fp32_is_the_exported_graph_itself(workspace: Workspace):
+    model = store_with_reference(workspace, make_bert())
+    produced = put_in_precision(model, ConversionSpec(runtime="onnxruntime"), workspace)
+    assert produced.artifact == model
+    assert produced.reused
+
+
+def test_int8_for_onnxruntime_needs_no_calibration(workspace: Workspace):
+    model = store_with_reference(workspace, make_bert())
+    made = put_in_precision(model, ConversionSpec(runtime="onnxruntime", precision="int8"), workspace).artifact
+    assert made.quantization is not None
+    assert made.quantization.scheme == "dynamic W8A8"
+
+
+def test_int8_for_tensorrt_without_calibration_is_the_graph_made_before_or_an_error(workspace: Workspace):
+    model = store_with_reference(workspace, make_bert())
+    with pytest.raises(PrecisionError, match="was not quantised for TensorRT") as refused:
+        put_in_precision(model, ConversionSpec(runtime="tensorrt", precision="int8"), workspace)
+    assert "--calibration-data" in refused.value.hint
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_graph_that_misses_its_gate_is_refused_with_the_distance(workspace: Workspace, precision: str):
+    model = store_with_reference(workspace, make_bert())
+    unreachable = ConversionSpec(runtime="onnxruntime", precision=precision, gate=GateSpec(min_cosine=1.0))
+    with pytest.raises(PrecisionError, match=r"misses its gate by .* expected 1.0 or more"):
+        put_in_precision(model, unreachable, workspace)
+    assert not list(workspace.root.glob("gate/*/*/manifest.json"))
+
+
+def test_a_gate_that_was_passed_is_not_measured_again(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
+    model = store_with_reference(workspace, make_bert())
+    spec = ConversionSpec(runtime="onnxruntime", precision="fp16", gate=GateSpec(min_cosine=0.99))
+    put_in_precision(model, spec, workspace)
+
+    def refuse(*given: object) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("pipeline.precision.cpu_fidelity.measure_fidelity", refuse)
+    assert put_in_precision(model, spec, workspace).reused

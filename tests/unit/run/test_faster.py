@@ -1,0 +1,59 @@
+"""INT8 is kept only where it was measured faster; the GPU's clock is played, for want of a GPU."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.artifact import Engine, OnnxModel
+from pipeline.run.faster import choose_faster
+from pipeline.run.report import RowCollector, Silent
+from pipeline.spec import VariantSpec
+from pipeline.workspace import Workspace
+from tests.fakes.triton_artifacts import make_engine, make_model
+
+VARIANT = VariantSpec(
+    runtime="tensorrt",
+    precision="int8",
+    gpus=("t4",),
+    int8_if_faster=True,
+    quantization={"calibration": {"path": "texts.txt"}},  # type: ignore[arg-type]
+)
+
+
+class Builds:
+    """Plays the building of a variant's engines and records the precisions asked for."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.precisions = folder, []
+        monkeypatch.setattr("pipeline.run.stages.build_graph_engines", self)
+
+    def __call__(self, rows, model, variant, workspace) -> tuple[OnnxModel, list[Engine]]:
+        self.precisions.append(variant.precision)
+        return model, [make_engine(self.folder / variant.precision).model_copy(update={"precision": variant.precision})]
+
+
+def choose(tmp_path: Path) -> tuple[list[Engine], RowCollector]:
+    rows = RowCollector(Silent())
+    _, engines = choose_faster(rows, make_model(tmp_path / "model"), VARIANT, Workspace(tmp_path / "build"))
+    return engines, rows
+
+
+def test_without_a_gpu_fp16_is_built_and_the_reason_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    builds = Builds(tmp_path, monkeypatch)
+    monkeypatch.setattr("pipeline.engine.execute.find_execution_problem", lambda engine: "there is no GPU")
+    engines, rows = choose(tmp_path)
+    assert builds.precisions == ["fp16"]
+    assert engines[0].precision == "fp16"
+    assert rows.rows[-1].note == "not measured: there is no GPU"
+
+
+@pytest.mark.parametrize(("int8_ms", "kept"), [(1.0, "int8"), (2.0, "fp16"), (3.0, "fp16")])
+def test_int8_is_kept_only_where_it_is_faster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, int8_ms: float, kept: str
+):
+    Builds(tmp_path, monkeypatch)
+    monkeypatch.setattr("pipeline.engine.execute.find_execution_problem", lambda engine: None)
+    monkeypatch.setattr("pipeline.engine.execute.measure_latencies_ms", lambda engines, shapes: [[2.0], [int8_ms]])
+    engines, rows = choose(tmp_path)
+    assert engines[0].precision == kept
+    assert rows.rows[-1].note == f"8x128: fp16 2.00 ms, int8 {int8_ms:.2f} ms"
