@@ -65,6 +65,7 @@ def assemble(
       prep assemble minilm --max-batch-size 32 --instance-count 2 -o model_repository
     """
     with output.session(as_json=json, verbose=verbose) as out:
+        from pipeline.errors import SpecError
         from pipeline.run.stages import assemble_model
         from pipeline.spec import EntrySpec, build_spec
         from pipeline.workspace import Workspace
@@ -87,9 +88,12 @@ def assemble(
         given["precision"] = precision or ("fp16" if runtime == "tensorrt" else "fp32")
         spec = build_spec(EntrySpec, given, where="the command line")
         store = Workspace(workspace)
-        made = [
-            assemble_model(exported, spec, store, repository) for exported in find_exported(store, model, workspace)
-        ]
+        models = find_exported(store, model, workspace)
+        if name and len(models) > 1:
+            raise SpecError(
+                f"--name {name} cannot name the entries of {len(models)} models", hint="say which MODEL it is for"
+            )
+        made = [assemble_model(exported, spec, store, repository) for exported in models]
         out.document({"repository": str(repository), "entries": [_entry_document(produced) for produced in made]})
         for produced in made:
             entry = produced.artifact

@@ -193,7 +193,7 @@ def default_gpus() -> list[str]:
 
     present = find_present_gpus()
     if present:
-        return sorted({gpu.name for gpu in present})
+        return sorted({gpu.sm for gpu in present})  # nvidia-smi's names are many; the architecture is what counts
     logging.getLogger(__name__).info("no --gpu was given and this machine has none: building for t4 and l4")
     return ["t4", "l4"]
 

@@ -43,7 +43,7 @@ def cells_from_row(row: "StageRow") -> list[tuple[str, ...]]:
     if not entries:
         return [(row.stage, row.artifact, state, took, describe_row(row))]
     return [
-        (row.stage, entry["name"], state, took if number == 0 else "", describe_answers(entry))
+        (row.stage, entry["name"], _entry_state(entry, state), took if number == 0 else "", describe_answers(entry))
         for number, entry in enumerate(entries)
     ]
 
@@ -53,6 +53,11 @@ def describe_state(row: "StageRow") -> str:
     if row.state != "made":
         return row.state
     return {"verify": "passed", "publish": "published", "assemble": "written"}.get(row.stage, "made")
+
+
+def _entry_state(entry: dict[str, Any], state: str) -> str:
+    """Never call an entry passed of which the server took the configuration alone."""
+    return "config only" if entry["status"] == "config-accepted-only" else state
 
 
 def rows_document(rows: "Iterable[StageRow]") -> dict[str, Any]:

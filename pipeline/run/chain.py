@@ -148,9 +148,11 @@ def _make_variant(
 def _publish(rows: RowCollector, repository_dir: Path, entries: Sequence[RepositoryEntry], uri: str) -> str:
     from pipeline.publish.release import publish_release
     from pipeline.publish.store import open_store
+    from pipeline.triton.repository import check_unchanged, lock_repository
 
     began = time.monotonic()
-    with rows.listener.stage(f"publish {uri}") as progress:
+    with rows.listener.stage(f"publish {uri}") as progress, lock_repository(repository_dir):
+        check_unchanged(repository_dir, entries)
         published = publish_release(
             repository_dir, open_store(uri), entries=[entry.name for entry in entries], progress=progress
         )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.errors import RepositoryError, SpecError
-from pipeline.spec import ModelSpec, RunSpec, VariantSpec
+from pipeline.spec import ModelSpec, Precision, RunSpec, VariantSpec
 
 
 def check_run_spec(spec: RunSpec) -> None:
@@ -85,10 +85,12 @@ def _check_entry_name(variant: VariantSpec, model_name: str, place: str, entries
     from pipeline.triton.repository import default_entry_name
 
     is_plan = variant.runtime == "tensorrt"
-    name = variant.name or default_entry_name(model_name, variant.precision, is_plan=is_plan)
-    if name in entries:
-        raise SpecError(
-            f"{entries[name]} and {place} would both be the entry '{name}'",
-            hint=f"give one of them another name, say name: {name}-2",
-        )
-    entries[name] = place
+    # INT8 that turns out slower ships as FP16, under FP16's name.
+    precisions: tuple[Precision, ...] = ("int8", "fp16") if variant.int8_if_faster else (variant.precision,)
+    for name in {variant.name or default_entry_name(model_name, one, is_plan=is_plan) for one in precisions}:
+        if name in entries:
+            raise SpecError(
+                f"{entries[name]} and {place} would both be the entry '{name}'",
+                hint=f"give one of them another name, say name: {name}-2",
+            )
+        entries[name] = place

@@ -1,6 +1,7 @@
 """An exported graph to the graph that a runtime wants, and the gate it must pass."""
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from pipeline.errors import PrecisionError
 from pipeline.progress import Progress, ignore_progress
 from pipeline.spec import ConversionSpec, GateSpec
 from pipeline.workspace import Produced, Recipe, Workspace, digest_file
+
+# Part of the key: raise it when a gate judges the same graph in another way.
+GATE_VERSION = 1
 
 
 class GatePassed(Artifact):
@@ -82,9 +86,9 @@ def _pass_gate(
     recipe = Recipe(
         stage="gate",
         name=converted.name,
-        spec=gate.model_dump(exclude={"eval_data"}) | {"eval_data": content},
+        spec=gate.model_dump(exclude={"eval_data"}) | {"eval_data": content, "gate": GATE_VERSION},
         inputs={"reference": model.key, "converted": converted.key},
-        tools=dict(converted.tools),
+        tools={tool: version(tool) for tool in ("onnxruntime", "tokenizers")},
     )
 
     def measure(folder: Path) -> Mapping[str, Any]:  # noqa: ARG001 the record holds everything

@@ -27,7 +27,9 @@ def choose_faster(
     from pipeline.engine.execute import find_execution_problem, measure_latencies_ms
     from pipeline.run.stages import build_graph_engines
 
-    half = variant.model_copy(update={"precision": "fp16", "quantization": None, "gate": None, "int8_if_faster": False})
+    # What ships must pass the gate, whichever precision it is.
+    gate = variant.gate or (variant.quantization.gate if variant.quantization else None)
+    half = variant.model_copy(update={"precision": "fp16", "quantization": None, "gate": gate, "int8_if_faster": False})
     fp16_graph, fp16_engines = build_graph_engines(rows, model, half, workspace)
     problem = next((found for engine in fp16_engines if (found := find_execution_problem(engine))), None)
     if problem:

@@ -50,6 +50,7 @@ def build_graph_engines(
 ) -> tuple[OnnxModel, list[Engine]]:
     """Convert a graph and build one engine for each GPU."""
     from pipeline.engine.build import build_engine
+    from pipeline.engine.gpus import resolve_gpu
 
     graph = convert_model(rows, model, variant, workspace)
 
@@ -60,8 +61,9 @@ def build_graph_engines(
         )
         return engine
 
-    # --gpu t4 --gpu t4 is one engine
-    return graph, [build(spec) for spec in dict.fromkeys(variant.engine_specs())]
+    # An engine is for an architecture: a10 and rtx3090, or t4 twice, are one.
+    by_capability = {resolve_gpu(spec.gpu).compute_capability: spec for spec in reversed(variant.engine_specs())}
+    return graph, [build(spec) for spec in reversed(by_capability.values())]
 
 
 def convert_model(rows: RowCollector, model: OnnxModel, spec: ConversionSpec, workspace: Workspace) -> OnnxModel:

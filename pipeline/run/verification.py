@@ -1,5 +1,6 @@
 """A repository or a release, checked on a real Triton; remembered while nothing changed."""
 
+import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from pipeline.workspace import Produced, Recipe, Workspace, translate_os_errors
 
 if TYPE_CHECKING:
     from pipeline.triton.report import VerifyReport
+
+log = logging.getLogger(__name__)
 
 
 class Verification(Artifact):
@@ -152,4 +155,7 @@ def load_or_latest(store: Any, release_id: str | None) -> Any:
 
 
 def _verify_figures(verification: Verification) -> dict[str, Any]:
+    for entry in verification.report["entries"]:
+        if entry["status"] == "config-accepted-only":
+            log.warning("%s was not run: %s", entry["name"], entry["detail"])
     return dict(verification.report)

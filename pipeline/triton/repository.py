@@ -48,7 +48,7 @@ TOKENIZER_NAME = "tokenizer.json"
 # Files up to this size are always digested; larger ones when they are newer than the manifest.
 DIGEST_LIMIT_BYTES = 1 << 20
 
-# The smallest mean cosine to PyTorch FP32: FP32 rounds in another order, FP16 keeps 11 bits, and 0.97 is
+# The smallest cosine of any answer to PyTorch FP32: FP32 rounds in another order, FP16 keeps 11 bits, and 0.97 is
 # what careful INT8 holds with room to spare.
 TOLERANCES: dict[Precision, float] = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.97}
 
@@ -81,7 +81,7 @@ def assemble_entry(
     """
     recipe = entry_recipe(model, engines, serving, name=name)
     final = repository_dir / recipe.name
-    with translate_os_errors(repository_dir, setting="--output"), _locked(repository_dir):
+    with translate_os_errors(repository_dir, setting="--output"), lock_repository(repository_dir):
         found = _find_unchanged(final, recipe)
         if found:
             return Produced(found, reused=True)
@@ -110,19 +110,24 @@ def entry_recipe(
         RepositoryError: The engines are of several precisions.
     """
     precision = _precision(model, engines)
-    profiles = [profile for engine in engines for profile in engine.profiles]
+    ranges = [_accepted_sequences(engine) for engine in engines]
     return Recipe(
         stage="entry",
         name=_checked_name(name or default_entry_name(model.name, precision, is_plan=bool(engines))),
         spec={
             "serving": serving.model_dump(mode="json"),
             # What `prep verify` may send: the range that every plan accepts.
-            "min_sequence": max((profile.min[1] for profile in profiles), default=1),
-            "max_sequence": min((profile.max[1] for profile in profiles), default=model.max_sequence_length),
+            "min_sequence": max((shortest for shortest, _ in ranges), default=1),
+            "max_sequence": min((longest for _, longest in ranges), default=model.max_sequence_length),
         },
         inputs={"model": model.key, **{f"engine {engine.compute_capability}": engine.key for engine in engines}},
         tools={name: importlib.metadata.version(name) for name in ("prep-triton", "tritonclient")},
     )
+
+
+def _accepted_sequences(engine: Engine) -> tuple[int, int]:
+    """Return the shortest and the longest sequence of an engine, whose profiles together are its range."""
+    return min(one.min[1] for one in engine.profiles), max(one.max[1] for one in engine.profiles)
 
 
 def load_repository(repository_dir: Path, *, reference_only: bool = False) -> list[RepositoryEntry]:
@@ -289,8 +294,28 @@ def _record(
     )
 
 
+def check_unchanged(repository_dir: Path, entries: Sequence[RepositoryEntry]) -> None:
+    """Refuse a repository into which another run has written other entries since.
+
+    Raises:
+        RepositoryError: An entry is gone or is another one now.
+    """
+    found = {entry.name: entry.key for entry in load_repository(repository_dir)}
+    for entry in entries:
+        if found.get(entry.name) != entry.key:
+            raise RepositoryError(
+                f"another run has changed {entry.name} in {repository_dir} since it was assembled",
+                hint="run again, or give each config its own repository: key",
+            )
+
+
 @contextmanager
-def _locked(repository_dir: Path) -> Iterator[None]:
+def lock_repository(repository_dir: Path) -> Iterator[None]:
+    """Keep other runs from writing a repository; the remains of a killed run are removed.
+
+    Raises:
+        WorkspaceBusyError: Another run holds it and does not finish.
+    """
     repository_dir.mkdir(parents=True, exist_ok=True)
     lock = FileLock(repository_dir / ".lock")
     try:

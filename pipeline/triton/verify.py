@@ -86,7 +86,10 @@ def verification_tools() -> dict[str, str]:
         with suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     own = find_server()
-    return {**found, "tritonserver": str(own)} if own else found
+    if own is None:
+        return found
+    about = own.stat()  # its version is known only once it runs; a new one has another size and time
+    return {**found, "tritonserver": f"{own} {about.st_size} {about.st_mtime_ns}"}
 
 
 def _verify_on_running(

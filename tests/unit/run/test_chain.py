@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifact import Artifact, Engine, OnnxModel, PrecisionProof
-from pipeline.errors import SpecError, VerifyError
+from pipeline.errors import RepositoryError, SpecError, VerifyError
 from pipeline.publish.release import publish_release
 from pipeline.publish.store import open_store
 from pipeline.run.chain import run_pipeline
@@ -14,6 +14,7 @@ from pipeline.run.report import RunReport, StageRow
 from pipeline.run.verification import load_or_latest, verify_target
 from pipeline.spec import RunSpec, parse_run_spec
 from pipeline.triton.report import EntryReport, VerifyReport
+from pipeline.triton.repository import check_unchanged, load_repository
 from pipeline.workspace import Recipe, Workspace
 from tests.fakes.triton_artifacts import make_model
 
@@ -266,3 +267,12 @@ def test_a_release_or_a_repository_is_verified_where_it_lies(stages: Stages, mak
         (str(repository), ["other"]),
         (str(repository), ["bert", "other"]),
     ]
+
+
+def test_a_repository_that_another_run_changed_is_not_published(stages: Stages, tmp_path: Path):
+    run(run_spec(ONNX))
+    (entry,) = load_repository(Path("model_repository"))
+    with pytest.raises(RepositoryError, match="another run has changed tiny-onnx-fp32") as refused:
+        check_unchanged(Path("model_repository"), [entry.model_copy(update={"key": "another"})])
+    assert "repository:" in refused.value.hint
+    check_unchanged(Path("model_repository"), [entry])

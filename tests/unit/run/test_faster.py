@@ -24,11 +24,12 @@ class Builds:
     """Plays the building of a variant's engines and records the precisions asked for."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder, self.precisions = folder, []
+        self.folder, self.precisions, self.gates = folder, [], []
         monkeypatch.setattr("pipeline.run.stages.build_graph_engines", self)
 
     def __call__(self, rows, model, variant, workspace) -> tuple[OnnxModel, list[Engine]]:
         self.precisions.append(variant.precision)
+        self.gates.append(variant.gate)
         return model, [make_engine(self.folder / variant.precision).model_copy(update={"precision": variant.precision})]
 
 
@@ -44,6 +45,7 @@ def test_without_a_gpu_fp16_is_built_and_the_reason_is_told(tmp_path: Path, monk
     engines, rows = choose(tmp_path)
     assert builds.precisions == ["fp16"]
     assert engines[0].precision == "fp16"
+    assert builds.gates == [VARIANT.quantization.gate]
     assert rows.rows[-1].note == "not measured: there is no GPU"
 
 

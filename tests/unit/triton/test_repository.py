@@ -4,12 +4,13 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from pipeline.errors import DiskFullError, RepositoryError, SpecError, WorkspaceBusyError
-from pipeline.spec import ServingSpec
+from pipeline.spec import OptimizationProfile, ServingSpec
 from pipeline.triton import exchange, repository
 from pipeline.triton.repository import assemble_entry, entry_recipe, load_repository
 from tests.fakes.triton_artifacts import make_engine, make_model
@@ -265,3 +266,15 @@ def test_finding_an_unchanged_entry_imports_no_heavy_library():
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_length_buckets_are_one_range_and_several_engines_share_what_all_take(tmp_path: Path):
+    model = make_model(tmp_path / "model")
+    buckets = make_engine(tmp_path / "t4", profile="1x1,1x8,1x8")
+    longer = OptimizationProfile.model_validate("1x9,1x16,1x16")
+    buckets = buckets.model_copy(update={"profiles": (*buckets.profiles, longer)})
+    other = make_engine(tmp_path / "l4", gpu="l4", compute_capability="8.9", profile="1x4,1x8,1x12")
+    alone = entry_recipe(model, [buckets], ServingSpec()).spec
+    assert (alone["min_sequence"], alone["max_sequence"]) == (1, 16)
+    both = entry_recipe(model, [buckets, other], ServingSpec()).spec
+    assert (both["min_sequence"], both["max_sequence"]) == (4, 12)
