@@ -71,7 +71,10 @@ class ParityRecord(Record):
 
 
 class FidelityRecord(Record):
-    """How far a converted graph lies from FP32 on real text: cosine of each row's unpadded output values."""
+    """How far a converted graph lies from FP32 on real text: the cosine of each row's answer.
+
+    An answer is the mean over the row's tokens for feature-extraction, else its unpadded output values.
+    """
 
     rows: int
     mean_cosine: float

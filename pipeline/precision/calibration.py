@@ -15,6 +15,7 @@ import json
 import logging
 import random
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,7 +192,7 @@ def _load_token_rows(path: Path, model: OnnxModel) -> list[TokenRow]:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in (_IDS, _MASK, _TYPES) if name in archive}
             names = list(archive)
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as err:
+    except (OSError, ValueError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as err:
         raise SpecError(f"calibration file {path} is no .npz: {err}", hint="write it with numpy.savez") from err
     if _IDS not in arrays:
         raise SpecError(

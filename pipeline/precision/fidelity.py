@@ -41,9 +41,14 @@ def answer_rows(
                 answer[place, :length] if "sequence" in spec.shape else answer[place]
                 for spec, answer in zip(outputs, answers, strict=True)
             ]
-            if model.task == "feature-extraction":
-                own = [answer.reshape(-1, answer.shape[-1]).mean(axis=0) for answer in own]
-            yield np.concatenate([np.ravel(answer) for answer in own])
+            yield vector_from_outputs(own, model.task)
+
+
+def vector_from_outputs(outputs: Sequence[NDArray[Any]], task: str) -> Vector:
+    """Make one vector of a row's unpadded outputs: what its user reads."""
+    if task == "feature-extraction":
+        outputs = [output.reshape(-1, output.shape[-1]).mean(axis=0) for output in outputs]
+    return np.concatenate([np.ravel(output) for output in outputs])
 
 
 def compare_rows(reference: Any, candidate: Any, model: OnnxModel, rows: Sequence[TokenRow]) -> NDArray[np.float64]:

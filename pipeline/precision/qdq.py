@@ -188,15 +188,16 @@ def _drop_unread(graph: GraphProto) -> None:
     graph.initializer.extend(kept)
 
 
-def insert_switches(proto: ModelProto, linears: Sequence[Linear]) -> None:
-    """Let a run decide which quantised inputs are rounded to INT8, in place.
+def insert_switches(proto: ModelProto, linears: Sequence[Linear], weights: Mapping[str, Array]) -> None:
+    """Let a run decide which layers are rounded to INT8, in place.
 
     The graph gets one more input, `SWITCHES` (bool, one for each of `linears`): where it is False, the layer reads its
-    unrounded input. Weights stay INT8.
+    unrounded input and weight.
 
     Args:
         proto: A graph that `insert_qdq` made.
         linears: Quantised layers.
+        weights: Their smoothed, unrounded weights, by name.
     """
     graph = proto.graph
     numbers = {linear.product: number for number, linear in enumerate(linears)}
@@ -207,10 +208,13 @@ def insert_switches(proto: ModelProto, linears: Sequence[Linear]) -> None:
     for node in graph.node:
         number = numbers.get(node.output[0])
         if number is not None:
+            switch, weight = switches[number], linears[number].weight
+            graph.initializer.append(numpy_helper.from_array(weights[weight], weight))
             unrounded = makers[makers[node.input[0]].input[0]].input[0]  # DequantizeLinear <- QuantizeLinear <- it
-            node.input[0] = _add_node(
-                nodes, "Where", [switches[number], node.input[0], unrounded], f"{switches[number]}_chosen"
-            )
+            node.input[:] = [
+                _add_node(nodes, "Where", [switch, node.input[0], unrounded], f"{switch}_input"),
+                _add_node(nodes, "Where", [switch, node.input[1], weight], f"{switch}_weight"),
+            ]
         nodes.append(node)
     del graph.node[:]
     graph.node.extend(nodes)

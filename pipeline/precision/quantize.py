@@ -12,25 +12,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from onnx import ModelProto
+from onnx import ModelProto, numpy_helper
 
 from pipeline.artifact import AccuracyRecord, FidelityRecord, OnnxModel
 from pipeline.errors import PrecisionError
 from pipeline.precision.calibration import CalibrationRows
 from pipeline.precision.evaluation import check_accuracy, measure_accuracy
 from pipeline.precision.fidelity import compare_rows, record_fidelity
+from pipeline.precision.fp16 import GRAPH_FILE
 from pipeline.precision.graph import rewrite_to_fp16
 from pipeline.precision.half import ConvertedWeight
 from pipeline.precision.inference import open_session
 from pipeline.precision.onnx_file import load_model, save_with_weights
-from pipeline.precision.qdq import InputScale, Linear, insert_qdq, insert_switches
+from pipeline.precision.qdq import InputScale, Linear, insert_qdq, insert_switches, smooth_weight
 from pipeline.precision.sensitivity import SwitchedGraph, count_kept_out, describe_worst
 from pipeline.progress import Progress, ignore_progress
 from pipeline.spec import QuantizationSpec
 
 log = logging.getLogger(__name__)
-
-GRAPH_FILE = "model.onnx"
 
 
 @dataclass
@@ -108,16 +107,32 @@ class Quantizer:
     @cached_property
     def _switched(self) -> SwitchedGraph:
         linears = self._without(self.spec.keep_out)
+        session = open_session(self._render_switched(linears))
+        return SwitchedGraph(session, self._reference, self.model, linears, self.rows.calibration)
+
+    def _render_switched(self, linears: Sequence[Linear]) -> bytes:
+        """Return the graph with switches; what it was made from is out of memory by then."""
+        stored = {tensor.name: tensor for tensor in load_model(self.model.path(GRAPH_FILE)).graph.initializer}
+        weights = {
+            linear.weight: smooth_weight(
+                numpy_helper.to_array(stored[linear.weight]), self.scales[linear.source].multiplier
+            )
+            for linear in linears
+        }
+        del stored
         proto = self.build_twin(self.spec.keep_out)
-        insert_switches(proto, linears)
-        session = open_session(proto.SerializeToString())
-        graph = SwitchedGraph(session, self._reference, self.model, linears, self.rows.calibration)
-        self.damage = graph.measure_damage(progress=self.progress)
-        return graph
+        insert_switches(proto, linears, weights)
+        rendered: bytes = proto.SerializeToString()
+        return rendered
+
+    def _measure_damage(self) -> dict[str, float]:
+        if not self.damage:
+            self.damage = self._switched.measure_damage(progress=self.progress)
+        return self.damage
 
     def _search_by_cosine(self, fidelity: FidelityRecord, wanted: float) -> tuple[tuple[str, ...], FidelityRecord]:
         graph = self._switched
-        order = list(self.damage)
+        order = list(self._measure_damage())
         count = max(1, count_kept_out(order, lambda on: graph.mean_cosine(on) >= wanted))
         # The sensitivity rows are few: where all rows see more damage, go on from there.
         while count < len(order):
@@ -130,10 +145,10 @@ class Quantizer:
         raise self._miss(fidelity, wanted, "")
 
     def _miss(self, fidelity: FidelityRecord, wanted: float, remedy: str) -> PrecisionError:
-        self._switched  # noqa: B018 - measures the damage
+        worst = describe_worst(self._measure_damage())
         return PrecisionError(
             f"{self.model.name} in int8 has a mean cosine of {fidelity.mean_cosine:.5f} to fp32, {wanted:g} was asked "
-            f"for: {wanted - fidelity.mean_cosine:.2g} too little; it is worst in {describe_worst(self.damage)}",
+            f"for: {wanted - fidelity.mean_cosine:.2g} too little; it is worst in {worst}",
             hint=f"{remedy}calibrate on more text, lower --min-cosine, or use --fp16",
         )
 
@@ -143,8 +158,7 @@ class Quantizer:
         try:
             return kept_out, self._measure_accuracy(kept_out, eval_path, max_drop)
         except PrecisionError as err:
-            self._switched  # noqa: B018 - measures the damage
-            worst = describe_worst(self.damage)
+            worst = describe_worst(self._measure_damage())
             failure = PrecisionError(f"{err.message}; int8 is worst in {worst}", hint=err.hint)
             if not self.spec.search:
                 raise failure from err

@@ -1,7 +1,18 @@
 """From the values that a tensor takes to the range that INT8 covers: max, percentile, entropy, MSE.
 
 What lies beyond the range saturates; a smaller range gives the rest finer steps. BERT's outliers carry its meaning, so
-`max` after smoothing is the best of the four on a real model (scripts/measure_precision.py).
+`max` is hard to beat once the tensor is smoothed. MiniLM as in `pipeline.precision.smoothing`, mean and least cosine:
+
+=================  ================  ================
+method             no smoothing      alpha = 0.8
+=================  ================  ================
+max                0.9827  0.9546    0.9973  0.9890
+percentile 99.999  0.9831  0.9435    0.9974  0.9912
+percentile 99.99   0.9885  0.9628    0.9973  0.9841
+percentile 99.9    0.8373  0.6865    0.9611  0.8956
+entropy            0.9105  0.8099    0.9969  0.9850
+mse                0.9866  0.9697    0.9972  0.9892
+=================  ================  ================
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """Which linear layers INT8 hurts, and the fewest to keep out of it.
 
-Every answer comes from one session on one graph, in which each quantised input has a switch
+Every answer comes from one session on one graph, in which each quantised layer has a switch
 (`pipeline.precision.qdq.insert_switches`): a layer's damage is what switching it alone costs.
 """
 
@@ -16,7 +16,7 @@ from pipeline.precision.scoring import TokenRow
 from pipeline.progress import Progress
 
 # One run for each layer: few rows rank the layers, and the gate is judged on all of them afterwards.
-_MOST_ROWS, _MOST_TOKENS = 16, 256
+_MOST_ROWS, _MOST_TOKENS = 8, 128
 
 
 class SwitchedGraph:
@@ -40,18 +40,17 @@ class SwitchedGraph:
         self.expected: list[Vector] = list(answer_rows(reference, model, self.rows))
 
     def mean_cosine(self, names: Collection[str]) -> float:
-        """Return the mean cosine to FP32 with the inputs of these layers alone rounded to INT8."""
+        """Return the mean cosine to FP32 with these layers alone in INT8."""
         switches = np.array([linear.name in names for linear in self.linears])
         answers = answer_rows(self.session, self.model, self.rows, more={SWITCHES: switches})
         return float(np.mean([cosine(left, right) for left, right in zip(self.expected, answers, strict=True)]))
 
     def measure_damage(self, *, progress: Progress) -> dict[str, float]:
-        """Return the cosine distance that rounding each layer's input alone costs, the largest first."""
-        untouched = self.mean_cosine(())
+        """Return the cosine distance that each layer alone in INT8 costs, the largest first."""
         damage = {}
         for number, linear in enumerate(self.linears):
             progress("measuring each layer's damage", number / len(self.linears))
-            damage[linear.name] = max(0.0, untouched - self.mean_cosine((linear.name,)))
+            damage[linear.name] = max(0.0, 1.0 - self.mean_cosine((linear.name,)))
         return dict(sorted(damage.items(), key=lambda item: -item[1]))
 
 

@@ -1,0 +1,18 @@
+"""The small BERT with a reference that holds its own FP32 answers, as the CPU variant needs to measure itself."""
+
+import numpy as np
+from onnx import ModelProto
+
+from pipeline.artifact import OnnxModel
+from pipeline.workspace import Workspace
+from tests.fakes.onnx_bert import make_feed, run_onnx, store_model
+
+
+def store_with_reference(workspace: Workspace, source: ModelProto) -> OnnxModel:
+    """Put a graph into a workspace, with 3 reference rows of unequal length."""
+    model = store_model(workspace, source)
+    feed = {name: values[:3] for name, values in make_feed().items()}
+    (answers,) = run_onnx(model.path("model.onnx"), feed)
+    inputs = {f"input/{name}": values for name, values in feed.items()}
+    np.savez(model.path("reference.npz"), text=np.array([""] * 3), **inputs, **{"output/last_hidden_state": answers})
+    return model
