@@ -143,7 +143,9 @@ def _load_tokenizer(model: OnnxModel) -> Any:
 
 def _score_graph(path: Path, model: OnnxModel, scoring: "Scoring", report: Callable[[float], None]) -> dict[str, float]:
     """Let a graph answer every row, keep what the score needs, and score it."""
-    session = _open_session(path)
+    from pipeline.precision.inference import open_session
+
+    session = open_session(path)
     lengths = [len(row.ids) for row in scoring.sequences]
     width = max(int(spec.shape[-1]) if isinstance(spec.shape[-1], int) else 1 for spec in model.model_outputs)
     chosen: list[Any] = [None] * len(lengths)
@@ -178,19 +180,6 @@ def split_batches(lengths: Sequence[int], width: int) -> Iterator[list[int]]:
         rows = max(1, min(_BATCH_ROWS, _BATCH_TOKENS // longest, _BATCH_VALUES // (longest * width)))
         yield order[start : start + rows]
         start += rows
-
-
-def _open_session(path: Path) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as err:  # its exceptions share no base class but Exception
-        raise PrecisionError(
-            f"onnxruntime {onnxruntime.__version__} refuses {path}: {err}", hint="convert the model again"
-        ) from err
 
 
 def _run_batch(session: Any, path: Path, model: OnnxModel, rows: "Sequence[TokenRow]") -> "Mapping[str, Array]":

@@ -25,6 +25,7 @@ def open_session(graph: Path | bytes) -> Any:
     Raises:
         PrecisionError: ONNX Runtime refuses the graph.
     """
+    onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry("session.disable_quant_qdq", "1")

@@ -31,6 +31,8 @@ from pipeline.spec import QuantizationSpec
 
 log = logging.getLogger(__name__)
 
+CHECKED_ROWS = 16
+
 
 @dataclass
 class Quantizer:
@@ -96,6 +98,16 @@ class Quantizer:
         planned = rewrite_to_fp16(proto, allow_quantized=True)
         weights = [ConvertedWeight(weight.name, weight.data_type, weight.source, None) for weight in planned]
         save_with_weights(proto, weights, path)
+        self._check_written(path)
+
+    def _check_written(self, path: Path) -> None:
+        """Run the very graph that is written: FP16 may overflow where the FP32 twin that was judged did not.
+
+        Raises:
+            PrecisionError: It does not run, or answers NaN or infinity.
+        """
+        self.progress("running what was written")
+        compare_rows(self._reference, open_session(path), self.model, self.rows.judged[:CHECKED_ROWS])
 
     def _without(self, kept_out: Collection[str]) -> list[Linear]:
         return [linear for linear in self.linears if linear.name not in kept_out]

@@ -45,10 +45,11 @@ def describe_rows(spec: QuantizationSpec, content: str) -> dict[str, Any]:
     """Return what decides the calibration rows, as JSON values.
 
     Args:
-        spec: Its path does not count.
+        spec: Of its path only the suffix counts, which decides how the file is read.
         content: The digest of what lies there.
     """
-    return {"content": content, **spec.calibration.model_dump(include={"field", "samples", "seed"})}
+    suffix = Path(spec.calibration.path).suffix.lower()
+    return {"content": content, "suffix": suffix, **spec.calibration.model_dump(include={"field", "samples", "seed"})}
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def examine_machine(workspace_dir: Path) -> list[Finding]:
         lambda: _examine_packages("export", "export to ONNX", ("torch", "transformers", "onnx", "onnxscript")),
         _examine_minilm,
         _examine_hub,
-        lambda: _examine_packages("precision", "convert to FP16", ("onnx", "onnxruntime")),
+        lambda: _examine_packages("precision", "convert to FP16 and INT8", ("onnx", "onnxruntime")),
         lambda: _examine_packages("engine", "build TensorRT-RTX engines ahead of time", ("tensorrt-rtx", "polygraphy")),
         _examine_tensorrt,
         lambda: _examine_packages("assemble", "write config.pbtxt", ("tritonclient", "protobuf")),

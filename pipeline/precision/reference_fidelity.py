@@ -1,7 +1,6 @@
-"""How far an INT8 graph's answers lie from PyTorch's FP32 ones, on an artifact's own reference rows."""
+"""How far a converted graph's answers lie from PyTorch's FP32 ones, on an artifact's own reference rows."""
 
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.artifact import FidelityRecord, OnnxModel
 from pipeline.errors import PrecisionError
-from pipeline.precision.fidelity import cosine, record_fidelity
+from pipeline.precision.fidelity import cosine, record_fidelity, vector_from_outputs
 from pipeline.precision.inference import open_session, run_batches
 from pipeline.precision.scoring import TokenRow
 
@@ -45,15 +44,9 @@ def measure_fidelity(graph_path: Path, reference_path: Path, model: OnnxModel) -
             arrays[f"output/{spec.name}"][row, : length if "sequence" in spec.shape else None]
             for spec in model.model_outputs
         ]
-        cosines.append(cosine(_join(expected, model.task), _join([answer[0] for answer in answers], model.task)))
+        found = [answer[0] for answer in answers]
+        cosines.append(cosine(vector_from_outputs(expected, model.task), vector_from_outputs(found, model.task)))
     return record_fidelity(np.array(cosines), judged_on="against PyTorch's answers to the reference rows")
-
-
-def _join(outputs: Sequence[NDArray[Any]], task: str) -> NDArray[np.float32]:
-    """Make one vector of a row's outputs: the mean over its tokens for feature-extraction, else every value."""
-    if task == "feature-extraction":
-        outputs = [output.reshape(-1, output.shape[-1]).mean(axis=0) for output in outputs]
-    return np.concatenate([np.ravel(output) for output in outputs])
 
 
 def _load_reference(path: Path, model: OnnxModel) -> dict[str, NDArray[Any]]:
