@@ -1,6 +1,7 @@
 """Entries are verified on a real Triton."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -165,4 +166,5 @@ def test_an_entry_that_the_running_server_lacks_is_named(entry, spec):
 def test_verification_tools_name_the_server(monkeypatch):
     assert "tritonclient" in verification_tools()
     monkeypatch.setenv("PREP_TRITONSERVER", "/bin/true")
-    assert verification_tools()["tritonserver"] == "/bin/true"
+    about = Path("/bin/true").stat()
+    assert verification_tools()["tritonserver"] == f"/bin/true {about.st_size} {about.st_mtime_ns}"
