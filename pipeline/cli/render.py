@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.output import Output, format_seconds, format_size
@@ -107,11 +106,3 @@ def tell_verification(out: Output, report: dict[str, Any], *, is_remembered: boo
     example = next((entry["example"] for entry in report["entries"] if entry.get("example")), "")
     if example:
         out.line(f"  {example}")
-
-
-def shorten(path: str) -> str:
-    """Return a path relative to the working folder where it lies below it."""
-    try:
-        return str(Path(path).relative_to(Path.cwd()))
-    except ValueError:
-        return path

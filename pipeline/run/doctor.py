@@ -55,16 +55,15 @@ def find_versions(packages: tuple[str, ...]) -> dict[str, str | None]:
     return found
 
 
-def _examine_packages(stage: str, capability: str, packages: tuple[str, ...], remedy_extra: str = "") -> Finding:
+def _examine_packages(stage: str, capability: str, packages: tuple[str, ...]) -> Finding:
     found = find_versions(packages)
     missing = [package for package, number in found.items() if number is None]
-    extra = f"[{remedy_extra}]" if remedy_extra else ""
     return Finding(
         stage=stage,
         capability=capability,
         available=not missing,
         found=", ".join(f"{package} {number}" for package, number in found.items() if number) or "nothing",
-        remedy=f"pip install -c constraints.txt -e '.{extra}' (missing: {', '.join(missing)})" if missing else "",
+        remedy=f"pip install -c constraints.txt -e . (missing: {', '.join(missing)})" if missing else "",
     )
 
 
