@@ -11,6 +11,20 @@ Every float tensor becomes FP16 but for these:
   into NaN, and -1e4 already gives a softmax weight of exactly 0.
 
 Softmax stays in FP16: its runtimes subtract the maximum first, so that nothing in it overflows.
+
+Chosen by measurement (MiniLM, 16 reference rows, onnxruntime 1.32 on the CPU, cosine to PyTorch FP32):
+
+==========================================  =====  =====  ===============  ===============
+FP16 form                                   nodes  Casts  1 - mean cosine  1 - min cosine
+==========================================  =====  =====  ===============  ===============
+this rewrite                                  220     26  1.5e-7           2.8e-7
+onnxruntime's converter, LayerNorm blocked    222     28  1.5e-7           3.0e-7
+onnxruntime's converter                       196      2  4.3e-7           7.6e-7
+torch export of ``model.half()``              196      2  4.3e-7           7.7e-7
+==========================================  =====  =====  ===============  ===============
+
+The Casts are those around LayerNormalization, which a builder fuses with it. The converter clamps weights that overflow
+without a word, where this rewrite names them and stops. ModelOpt's AutoCast was not measured: it needs sample data.
 """
 
 import logging

@@ -33,7 +33,7 @@ def open_session(graph: Path | bytes) -> Any:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as err:  # its exceptions share no base class but Exception
         raise PrecisionError(
-            f"onnxruntime {onnxruntime.__version__} refuses the graph: {err}",
+            f"onnxruntime {onnxruntime.__version__} refuses {graph if isinstance(graph, Path) else 'the graph'}: {err}",
             hint="export the model again: prep export",
         ) from err
 
