@@ -9,7 +9,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
@@ -162,8 +162,9 @@ class FolderStore:
         folder = self.root / ".staging"
         folder.mkdir(parents=True, exist_ok=True)
         for remains in folder.iterdir():  # of runs that were killed
-            if time.time() - remains.stat().st_mtime > _STALE_AFTER_S:
-                remains.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another run's, placed in this moment
+                if time.time() - remains.stat().st_mtime > _STALE_AFTER_S:
+                    remains.unlink()
         return folder
 
     def _walk(self, folder: Path) -> Iterator[Path]:
