@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.spec import OptimizationProfile, Precision, Runtime
+from pipeline.spec import OptimizationProfile, Precision, Tier
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_SCHEMA = 1
@@ -175,14 +175,36 @@ class Engine(Artifact):
     build_seconds: float
 
 
+Backend = Literal["tensorrt", "onnxruntime", "python", "ensemble"]
+EntryKind = Literal["model", "tokenizer", "postprocessor", "ensemble"]
+
+
+class VendoredRecord(Record):
+    """A Python package inside an entry's version folder, for a server image that has not got it.
+
+    `python` is the oldest Python it runs on (``3.10``; an abi3 wheel runs on later ones too), `platform` what
+    it was built for (``linux/amd64``).
+    """
+
+    package: str
+    version: str
+    python: str
+    platform: str
+
+
 class RepositoryEntry(Artifact):
     """One model directory of a Triton repository.
 
-    Its files: ``config.pbtxt``, ``<version>/model.onnx`` or plans, ``reference.npz`` and perhaps ``tokenizer.json``.
-    `tolerance` is the smallest cosine to PyTorch FP32, of any one answer, that `prep verify` lets pass.
+    Its files: ``config.pbtxt``, ``<version>/model.onnx``, plans or ``model.py``, ``reference.npz`` and perhaps
+    ``tokenizer.json``. `tolerance` is the smallest cosine to PyTorch FP32, of any one answer, that
+    `prep verify` lets pass. `composes` names the entries that an ensemble calls, in order; `serves` the model
+    entry that a tokenizer, a post-processor or an ensemble was made for. `onnx` and `engines` are the manifests
+    of what it serves. `server_arguments` are what the server must be started with for the entry to be served
+    as it was asked for.
     """
 
-    runtime: Runtime
+    kind: EntryKind = "model"
+    runtime: Backend
     precision: Precision
     task: str
     architecture: str
@@ -190,3 +212,11 @@ class RepositoryEntry(Artifact):
     max_batch_size: int
     compute_capabilities: tuple[str, ...] = ()
     tolerance: float
+    tier: Tier | None = None
+    length_buckets: tuple[int, ...] = ()
+    composes: tuple[str, ...] = ()
+    serves: str | None = None
+    onnx: OnnxModel | None = None
+    engines: tuple[Engine, ...] = ()
+    vendored: VendoredRecord | None = None
+    server_arguments: tuple[str, ...] = ()

@@ -193,7 +193,7 @@ def default_gpus() -> list[str]:
     """Return the GPU of this machine, else the two that GKE's inference node pools use most."""
     import logging
 
-    from pipeline.engine.gpus import find_present_gpus
+    from pipeline.gpus import find_present_gpus
 
     present = find_present_gpus()
     if present:

@@ -8,11 +8,11 @@ from typing import Any
 from pipeline.artifact import Engine, OnnxModel, PrecisionProof, TensorSpec
 from pipeline.engine.builders import ResolvedBuilder, resolve_builder
 from pipeline.engine.child import run_worker
-from pipeline.engine.gpus import Gpu, check_gpu_present, check_rtx_builds, resolve_gpu
 from pipeline.engine.options import check_options, plan_options
 from pipeline.engine.profile import check_profiles, largest_opt, shapes_from_profile
 from pipeline.engine.proof import check_proof
 from pipeline.errors import EngineError, SpecError
+from pipeline.gpus import Gpu, check_gpu_present, check_rtx_builds, resolve_gpu
 from pipeline.progress import Progress, ignore_progress
 from pipeline.spec import EngineSpec
 from pipeline.workspace import Produced, Recipe, Workspace

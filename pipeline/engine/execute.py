@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from pipeline.artifact import Engine
 from pipeline.engine.builders import find_builder_problem, has_nvidia_driver
 from pipeline.engine.child import run_worker
-from pipeline.engine.gpus import find_present_gpus
 from pipeline.engine.profile import choose_profile
 from pipeline.errors import EngineError, SpecError
+from pipeline.gpus import find_present_gpus
 
 if TYPE_CHECKING:
     import numpy as np

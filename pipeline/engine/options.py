@@ -3,8 +3,8 @@
 import logging
 from typing import Any
 
-from pipeline.engine.gpus import Gpu
 from pipeline.errors import SpecError
+from pipeline.gpus import Gpu
 from pipeline.spec import EngineSpec
 
 log = logging.getLogger(__name__)

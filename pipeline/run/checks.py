@@ -70,7 +70,7 @@ def _check_engines(variant: VariantSpec) -> set[str]:
     if variant.runtime != "tensorrt":
         return set()
     from pipeline.engine.builders import resolve_builder
-    from pipeline.engine.gpus import check_rtx_builds, resolve_gpu
+    from pipeline.gpus import check_rtx_builds, resolve_gpu
 
     builder = resolve_builder(variant.builder)
     for gpu in map(resolve_gpu, variant.gpus):

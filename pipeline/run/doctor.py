@@ -115,7 +115,7 @@ def _examine_hub() -> Finding:
 
 def _examine_tensorrt() -> Finding:
     from pipeline.engine.builders import find_builder_problem
-    from pipeline.engine.gpus import find_present_gpus
+    from pipeline.gpus import find_present_gpus
 
     problem = find_builder_problem("tensorrt")
     gpus = ", ".join(gpu.name for gpu in find_present_gpus())

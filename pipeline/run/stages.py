@@ -50,7 +50,7 @@ def build_graph_engines(
 ) -> tuple[OnnxModel, list[Engine]]:
     """Convert a graph and build one engine for each GPU."""
     from pipeline.engine.build import build_engine
-    from pipeline.engine.gpus import resolve_gpu
+    from pipeline.gpus import resolve_gpu
 
     graph = convert_model(rows, model, variant, workspace)
 

@@ -6,8 +6,8 @@ from pipeline.artifact import Engine
 from pipeline.engine import execute
 from pipeline.engine.device import WARM_UP_RUNS, time_in_turn
 from pipeline.engine.execute import find_execution_problem, measure_latencies_ms, measure_latency_ms, run_engine
-from pipeline.engine.gpus import Gpu
 from pipeline.errors import EngineError, SpecError
+from pipeline.gpus import Gpu
 from pipeline.spec import OptimizationProfile
 
 PROFILES = (

@@ -2,9 +2,9 @@ import logging
 
 import pytest
 
-from pipeline.engine.gpus import resolve_gpu
 from pipeline.engine.options import check_options, plan_options
 from pipeline.errors import SpecError
+from pipeline.gpus import resolve_gpu
 from pipeline.spec import EngineSpec
 
 OPTIONS = {

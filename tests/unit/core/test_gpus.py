@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.engine import gpus
-from pipeline.engine.gpus import (
+from pipeline import gpus
+from pipeline.errors import UnsupportedGpuError
+from pipeline.gpus import (
     CAPABILITY_BY_GPU,
     RTX_CAPABILITIES,
     Gpu,
@@ -13,7 +14,6 @@ from pipeline.engine.gpus import (
     parse_present_gpus,
     resolve_gpu,
 )
-from pipeline.errors import UnsupportedGpuError
 
 
 @pytest.mark.parametrize(
