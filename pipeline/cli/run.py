@@ -1,13 +1,18 @@
 """`prep run`: the whole chain from one file."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli import output
 from pipeline.cli.options import DEFAULT_WORKSPACE, JsonOption, VerboseOption, WorkspaceOption
 from pipeline.cli.render import RowPrinter, tell_verification
+
+if TYPE_CHECKING:
+    from pipeline.run.report import RunReport
+
+EXIT_CODES = {"partial": 3, "regressed": 4}
 
 
 def run(
@@ -16,6 +21,15 @@ def run(
         str | None, typer.Option(help="Publish a release here (gs://bucket/prefix or a folder); wins over the file.")
     ] = None,
     verify: Annotated[bool, typer.Option(help="Check the result on a real Triton.")] = True,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="How many models are made at once; wins over the file. [1]")
+    ] = None,
+    memory_gib: Annotated[
+        float | None, typer.Option(help="Bound on the memory of models made at once, GiB. [what is free]")
+    ] = None,
+    summary: Annotated[
+        Path | None, typer.Option(help="Append a summary in Markdown here, such as $GITHUB_STEP_SUMMARY.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     json: JsonOption = False,
@@ -24,31 +38,74 @@ def run(
     """Run a pipeline file: export, convert, build, assemble, publish, verify. Unchanged stages are skipped.
 
     \b
+    Exit codes, for a scheduler:
+      0  everything was made, or nothing had changed
+      1  nothing was published: what failed is told
+      2  the request is wrong
+      3  some models failed; the others were made and published
+      4  a release was published that is worse than the current one allows: the pointer did not move
+
+    \b
     Examples:
       prep run configs/quickstart.yaml
-      prep run configs/nightly.yaml --publish gs://bucket/models
+      prep run configs/nightly.yaml --publish gs://bucket/models --jobs 2 --summary summary.md
       prep run configs/nightly.yaml --dry-run
     """
     with output.session(as_json=json, verbose=verbose) as out:
         from pipeline.run.chain import run_pipeline
-        from pipeline.spec import load_run_spec
+        from pipeline.run.summary import render_summary
+        from pipeline.spec import load_run_spec, with_flags
         from pipeline.workspace import Workspace
 
-        spec = load_run_spec(config)
+        given = {"jobs": jobs, "memory_gib": memory_gib}
+        spec = with_flags(load_run_spec(config), {key: value for key, value in given.items() if value is not None})
         printer = RowPrinter(out)
         report = run_pipeline(
             spec, Workspace(workspace, read_only=dry_run), publish_uri=publish, verify=verify, listener=printer
         )
-        out.document({"config": str(config), "unchanged": report.is_unchanged, **report.model_dump(mode="json")})
-        printer.summary(report.rows, title=f"prep run {config}")
-        out.line()
-        for row in report.rows:
-            if "server_version" in row.figures:
-                tell_verification(out, row.figures, is_remembered=row.state == "unchanged")
-        if dry_run:
-            out.line("dry run: nothing was written")
-        elif report.is_unchanged:
-            out.line(f"nothing changed, nothing was done ({output.format_seconds(report.seconds)})", style="bold green")
-        else:
-            out.line(f"done in {output.format_seconds(report.seconds)}", style="bold green")
-        out.line(f"repository: {report.repository}" + (f"   release: {report.release}" if report.release else ""))
+        if summary:
+            append_text(summary, render_summary(report, title=f"prep run {config}"))
+        outcome = report.outcome
+        out.document(
+            {"config": str(config), "outcome": outcome, "unchanged": report.is_unchanged}
+            | report.model_dump(mode="json")
+        )
+        tell_run(out, printer, report, config)
+    if outcome in EXIT_CODES:
+        raise typer.Exit(EXIT_CODES[outcome])
+
+
+def tell_run(out: output.Output, printer: RowPrinter, report: "RunReport", config: Path) -> None:
+    """Print a run's table and its outcome."""
+    printer.summary(report.rows, title=f"prep run {config}")
+    out.line()
+    for row in report.rows:
+        if "server_version" in row.figures:
+            tell_verification(out, row.figures, is_remembered=row.state == "unchanged")
+    took = output.format_seconds(report.seconds)
+    for told in report.regressions:
+        out.tell(f"regression: {told}", style="red")
+    if report.dry_run:
+        out.line("dry run: nothing was written")
+    elif report.outcome in EXIT_CODES:
+        out.line(f"{report.outcome_sentence()} ({took})", style="bold red")
+    elif report.is_unchanged:
+        out.line(f"nothing changed, nothing was done ({took})", style="bold green")
+    else:
+        out.line(f"done in {took}", style="bold green")
+    out.line(f"repository: {report.repository}" + (f"   release: {report.release}" if report.release else ""))
+
+
+def append_text(path: Path, text: str) -> None:
+    """Append to a file that CI keeps.
+
+    Raises:
+        WorkspaceError: It cannot be written.
+    """
+    from pipeline.errors import WorkspaceError
+
+    try:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as err:
+        raise WorkspaceError(f"{path} cannot be written: {err.strerror}", hint="name another --summary file") from err

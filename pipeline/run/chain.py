@@ -7,15 +7,15 @@ row of the report. The rooms do the work; this file only knows their order.
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from pipeline.artifact import OnnxModel, RepositoryEntry
+from pipeline.artifact import RepositoryEntry
 from pipeline.run.checks import check_machine, check_run_spec, nothing_servable
+from pipeline.run.models import assemble_variant
+from pipeline.run.parallel import check_any_made, make_models
 from pipeline.run.report import Listener, RowCollector, RunReport, Silent, StageRow
-from pipeline.run.stages import make_variant
 from pipeline.run.verification import verify_once
-from pipeline.spec import PipelineModelSpec, RunSpec, VariantSpec
-from pipeline.workspace import NotMadeError, Workspace
+from pipeline.spec import RunSpec
+from pipeline.workspace import Workspace
 
 
 def run_pipeline(
@@ -36,14 +36,22 @@ def run_pipeline(
         listener: Hears about each step.
 
     Raises:
-        PrepError: The first step that failed; everything finished before it is kept.
+        PrepError: What made the only model fail, or the first of them where all failed, or a step after the
+            models; everything finished before it is kept. A model that fails beside others is a row of the report.
     """
     rows = RowCollector(listener or Silent())
     repository_dir = Path(spec.repository)
     uri = publish_uri or spec.publish
     is_verified = verify and spec.verify.enabled
     _check_before(spec, uri, is_verified=is_verified, dry_run=workspace.read_only)
-    entries = [entry for model in spec.models for entry in _make_model(rows, model, workspace, repository_dir)]
+    results = make_models(rows, spec, workspace)
+    check_any_made(results)
+    entries = [
+        entry
+        for result in results
+        for made in result.variants
+        for entry in assemble_variant(rows, made, repository_dir, dry_run=workspace.read_only)
+    ]
     release_uri = None
     if workspace.read_only:
         _plan_rest(rows, uri, is_verified=is_verified)
@@ -84,67 +92,6 @@ def _plan_rest(rows: RowCollector, uri: str | None, *, is_verified: bool) -> Non
         rows.add(StageRow(stage="verify", artifact=uri or "the repository", state="planned"))
 
 
-def _make_model(
-    rows: RowCollector, spec: PipelineModelSpec, workspace: Workspace, repository_dir: Path
-) -> list[RepositoryEntry]:
-    from pipeline.export.onnx import export_model
-
-    label = spec.name or spec.model
-    try:
-        model: OnnxModel = rows.step(
-            "export",
-            label,
-            lambda progress: export_model(spec.model_spec(), workspace, progress=progress),
-            _export_figures,
-        )
-    except NotMadeError as err:
-        rows.add(StageRow(stage="export", artifact=err.recipe.name, state="planned"))
-        for variant in spec.variants:
-            rows.add(StageRow(stage="variant", artifact=f"{label} {describe_variant(variant)}", state="planned"))
-        return []
-    entries = []
-    for variant in spec.variants:
-        try:
-            entry = _make_variant(rows, model, variant, workspace, repository_dir)
-        except NotMadeError as err:
-            note = f"and what follows from it for {describe_variant(variant)}"
-            rows.add(StageRow(stage=err.recipe.stage, artifact=err.recipe.name, state="planned", note=note))
-        else:
-            entries += [entry] if entry else []
-    return entries
-
-
-def describe_variant(variant: VariantSpec) -> str:
-    """Name a variant for a person: ``tensorrt fp16 for t4, l4``."""
-    gpus = f" for {', '.join(variant.gpus)}" if variant.gpus else ""
-    return f"{variant.runtime} {variant.precision}{gpus}"
-
-
-def _make_variant(
-    rows: RowCollector, model: OnnxModel, variant: VariantSpec, workspace: Workspace, repository_dir: Path
-) -> RepositoryEntry | None:
-    graph, engines = make_variant(rows, model, variant, workspace)
-    foreign = [engine for engine in engines if engine.builder == "tensorrt-rtx"]
-    if foreign:
-        note = "TensorRT-RTX engines: built ahead of time, kept in the workspace; no Triton backend loads them"
-        rows.add(StageRow(stage="assemble", artifact=foreign[0].name, state="left out", note=note))
-        return None
-    if workspace.read_only:
-        rows.add(StageRow(stage="assemble", artifact=f"{model.name} ({variant.runtime})", state="planned"))
-        return None
-    from pipeline.triton.repository import assemble_entry
-
-    entry: RepositoryEntry = rows.step(
-        "assemble",
-        f"{model.name} {variant.runtime} {variant.precision}",
-        lambda progress: assemble_entry(
-            graph, engines, variant.serving, repository_dir, name=variant.name, progress=progress
-        ),
-        _entry_figures,
-    )
-    return entry
-
-
 def _publish(rows: RowCollector, repository_dir: Path, entries: Sequence[RepositoryEntry], uri: str) -> str:
     from pipeline.publish.release import publish_release
     from pipeline.publish.store import open_store
@@ -167,14 +114,3 @@ def _publish(rows: RowCollector, repository_dir: Path, entries: Sequence[Reposit
         )
     )
     return str(published.uri)
-
-
-def _export_figures(model: OnnxModel) -> dict[str, Any]:
-    figures: dict[str, Any] = {"size_bytes": model.files["model.onnx"].size, "opset": model.opset}
-    if model.parity:
-        figures |= {"max_abs_error": model.parity.max_abs_error, "mean_cosine": model.parity.mean_cosine}
-    return figures
-
-
-def _entry_figures(entry: RepositoryEntry) -> dict[str, Any]:
-    return {"size_bytes": sum(file.size for file in entry.files.values()), "max_batch_size": entry.max_batch_size}

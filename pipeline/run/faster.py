@@ -1,13 +1,22 @@
 """INT8 only where it is measured faster: on BERT it often is not (transformer-deploy#168, TensorRT#4073)."""
 
 import logging
+from pathlib import Path
+from typing import Any, Literal
 
-from pipeline.artifact import Engine, OnnxModel
-from pipeline.run.report import RowCollector, StageRow
+from pipeline.artifact import Artifact, Engine, OnnxModel
+from pipeline.run.report import RowCollector, RowState, StageRow
 from pipeline.spec import VariantSpec
-from pipeline.workspace import Workspace
+from pipeline.workspace import Recipe, Workspace
 
 log = logging.getLogger(__name__)
+
+
+class PrecisionChoice(Artifact):
+    """Which precision was measured faster, of which engines (the key names them), and the latencies."""
+
+    kept: Literal["int8", "fp16"]
+    measured: str
 
 
 def choose_faster(
@@ -34,23 +43,31 @@ def choose_faster(
     problem = next((found for engine in fp16_engines if (found := find_execution_problem(engine))), None)
     if problem:
         log.warning("%s: INT8 was not measured faster (%s), so FP16 is what is built", model.name, problem)
-        _tell(rows, model, "fp16", f"not measured: {problem}")
+        _tell(rows, model, "fp16", f"not measured: {problem}", "left out")
         return fp16_graph, fp16_engines
     int8_graph, int8_engines = build_graph_engines(rows, model, variant, workspace)
     shapes = [profile.opt for profile in variant.engine_profiles()]
-    told, is_faster = [], True
-    for half_engine, engine in zip(fp16_engines, int8_engines, strict=True):
-        for shape, medians in zip(
-            shapes, zip(*measure_latencies_ms([half_engine, engine], shapes), strict=True), strict=True
-        ):
-            told.append(f"{shape[0]}x{shape[1]}: fp16 {medians[0]:.2f} ms, int8 {medians[1]:.2f} ms")
-            is_faster = is_faster and medians[1] < medians[0]
-    _tell(rows, model, "int8" if is_faster else "fp16", "; ".join(told))
-    if is_faster:
+
+    def measure(folder: Path) -> dict[str, Any]:  # noqa: ARG001 the record holds everything
+        told, is_faster = [], True
+        for half_engine, engine in zip(fp16_engines, int8_engines, strict=True):
+            for shape, medians in zip(
+                shapes, zip(*measure_latencies_ms([half_engine, engine], shapes), strict=True), strict=True
+            ):
+                told.append(f"{shape[0]}x{shape[1]}: fp16 {medians[0]:.2f} ms, int8 {medians[1]:.2f} ms")
+                is_faster = is_faster and medians[1] < medians[0]
+        return {"kept": "int8" if is_faster else "fp16", "measured": "; ".join(told)}
+
+    engines = {engine.name: engine.key for engine in (*fp16_engines, *int8_engines)}
+    recipe = Recipe(stage="choice", name=model.name, spec={"shapes": shapes}, inputs=engines)
+    choice = workspace.produce(recipe, PrecisionChoice, measure)
+    kept, measured = choice.artifact.kept, choice.artifact.measured
+    _tell(rows, model, kept, measured, "unchanged" if choice.reused else "made")
+    if kept == "int8":
         return int8_graph, int8_engines
-    log.warning("%s: INT8 is not faster than FP16 here (%s), so FP16 is kept", model.name, "; ".join(told))
+    log.warning("%s: INT8 is not faster than FP16 here (%s), so FP16 is kept", model.name, measured)
     return fp16_graph, fp16_engines
 
 
-def _tell(rows: RowCollector, model: OnnxModel, kept: str, note: str) -> None:
-    rows.add(StageRow(stage="choose", artifact=f"{model.name}-{kept}", state="made", note=note))
+def _tell(rows: RowCollector, model: OnnxModel, kept: str, note: str, state: RowState) -> None:
+    rows.add(StageRow(stage="choose", artifact=f"{model.name}-{kept}", state=state, note=note))

@@ -11,7 +11,9 @@ from pipeline.artifact import Record
 from pipeline.progress import Progress, ignore_progress
 from pipeline.workspace import Produced
 
-RowState = Literal["made", "unchanged", "planned", "left out"]
+RowState = Literal["made", "unchanged", "planned", "left out", "failed"]
+
+Outcome = Literal["done", "unchanged", "partial", "regressed"]
 
 
 class StageRow(Record):
@@ -27,11 +29,15 @@ class StageRow(Record):
 
 
 class RunReport(Record):
-    """Everything one run did."""
+    """Everything one run did.
+
+    `regressions` say why the release did not become the current one.
+    """
 
     rows: tuple[StageRow, ...]
     repository: str
     release: str | None = None
+    regressions: tuple[str, ...] = ()
     seconds: float
     dry_run: bool = False
 
@@ -39,6 +45,26 @@ class RunReport(Record):
     def is_unchanged(self) -> bool:
         """True where every step found its artifact."""
         return all(row.state in ("unchanged", "left out") for row in self.rows)
+
+    @property
+    def outcome(self) -> Outcome:
+        """The run in one word; a regression weighs more than a model that failed."""
+        if self.regressions:
+            return "regressed"
+        if any(row.state == "failed" for row in self.rows):
+            return "partial"
+        return "unchanged" if self.is_unchanged else "done"
+
+    def outcome_sentence(self) -> str:
+        """The run in one sentence."""
+        failed = sum(row.state == "failed" for row in self.rows)
+        told = {
+            "regressed": "The release is there, and is not the current one: it is worse than its thresholds allow.",
+            "partial": f"{failed} of the models failed; what was made of the others stands.",
+            "unchanged": "Nothing changed, nothing was done.",
+            "done": "Everything was made and checked.",
+        }
+        return told[self.outcome]
 
 
 class Listener(Protocol):

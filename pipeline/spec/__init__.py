@@ -13,6 +13,7 @@ from pipeline.spec.base import (
     build_spec,
     parse_sizes,
     spec_error_from_validation,
+    with_flags,
 )
 from pipeline.spec.build import (
     BUILDERS,
@@ -48,6 +49,7 @@ from pipeline.spec.precision import (
 from pipeline.spec.run import (
     EntrySpec,
     PipelineModelSpec,
+    RegressionSpec,
     RunSpec,
     VariantSpec,
     VerifySpec,
@@ -109,6 +111,7 @@ __all__ = [
     "QueuePolicySpec",
     "QueueSpec",
     "RateLimiterSpec",
+    "RegressionSpec",
     "ResourceSpec",
     "RunSpec",
     "Runtime",
@@ -131,4 +134,5 @@ __all__ = [
     "parse_sizes",
     "profiles_from_seq_lens",
     "spec_error_from_validation",
+    "with_flags",
 ]

@@ -79,6 +79,16 @@ def build_spec(spec_type: type[S], given: Mapping[str, Any], *, where: str) -> S
         raise spec_error_from_validation(err, where=where) from err
 
 
+def with_flags(spec: S, given: Mapping[str, Any]) -> S:
+    """Return a spec in which flags win over the file.
+
+    Raises:
+        SpecError: A flag's value is not valid.
+    """
+    kept = {key: getattr(spec, key) for key in spec.model_fields_set}
+    return build_spec(type(spec), {**kept, **given}, where="the command line")
+
+
 def spec_error_from_validation(err: ValidationError, *, where: str) -> SpecError:
     """Turn pydantic's first finding into one sentence and a hint."""
     found = err.errors(include_url=False)

@@ -80,10 +80,25 @@ class VerifySpec(Spec):
     timeout_s: float = Field(default=120.0, gt=0)
 
 
+class RegressionSpec(Spec):
+    """By how much a release may be worse than the current one and still become current; None does not compare.
+
+    `max_cosine_drop` is of the mean cosine to PyTorch FP32, `max_accuracy_drop` in points. Latency is the median
+    of single requests as `prep verify` sees it: compare it only where nights run on the same quiet machine.
+    """
+
+    max_cosine_drop: Annotated[float, Field(ge=0.0, le=2.0)] | None = 0.001
+    max_accuracy_drop: Annotated[float, Field(ge=0.0, le=100.0)] | None = 0.5
+    max_size_increase_percent: Annotated[float, Field(ge=0.0)] | None = 25.0
+    max_latency_increase_percent: Annotated[float, Field(ge=0.0)] | None = None
+
+
 class RunSpec(Spec):
     """A whole pipeline file.
 
     `target` is the server that the repository is made for: what does not fit it is refused before it ships.
+    `jobs` models are made at once, as long as their estimated memory stays within `memory_gib` (None: what is
+    free now).
     """
 
     models: tuple[PipelineModelSpec, ...] = Field(min_length=1)
@@ -91,6 +106,9 @@ class RunSpec(Spec):
     target: TargetSpec | None = None
     verify: VerifySpec = VerifySpec()
     publish: str | None = None
+    regression: RegressionSpec = RegressionSpec()
+    jobs: int = Field(default=1, ge=1)
+    memory_gib: Annotated[float, Field(gt=0)] | None = None
 
 
 class _StrictLoader(yaml.SafeLoader):

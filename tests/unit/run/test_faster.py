@@ -59,3 +59,14 @@ def test_int8_is_kept_only_where_it_is_faster(
     engines, rows = choose(tmp_path)
     assert engines[0].precision == kept
     assert rows.rows[-1].note == f"8x128: fp16 2.00 ms, int8 {int8_ms:.2f} ms"
+
+
+def test_a_second_run_remembers_the_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    Builds(tmp_path, monkeypatch)
+    monkeypatch.setattr("pipeline.engine.execute.find_execution_problem", lambda engine: None)
+    monkeypatch.setattr("pipeline.engine.execute.measure_latencies_ms", lambda engines, shapes: [[2.0], [1.0]])
+    choose(tmp_path)
+    monkeypatch.setattr("pipeline.engine.execute.measure_latencies_ms", None)
+    engines, rows = choose(tmp_path)
+    assert engines[0].precision == "int8"
+    assert rows.rows[-1].state == "unchanged"
