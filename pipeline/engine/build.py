@@ -1,21 +1,25 @@
 """The engine stage: one serialized engine for one GPU architecture, and proof of its precision."""
 
+import json
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import Engine, OnnxModel, PrecisionProof, TensorSpec
-from pipeline.engine.builders import ResolvedBuilder, resolve_builder
+from pipeline.engine.builders import BuilderName, ResolvedBuilder, find_builder_problem, resolve_builder
 from pipeline.engine.child import run_worker
 from pipeline.engine.options import check_options, plan_options
 from pipeline.engine.profile import check_profiles, largest_opt, shapes_from_profile
 from pipeline.engine.proof import check_proof
 from pipeline.errors import EngineError, SpecError
-from pipeline.gpus import Gpu, check_gpu_present, check_rtx_builds, resolve_gpu
+from pipeline.gpus import Gpu, check_gpu_present, check_rtx_builds, find_present_gpus, resolve_gpu
 from pipeline.progress import Progress, ignore_progress
 from pipeline.spec import EngineSpec
 from pipeline.workspace import Produced, Recipe, Workspace
+
+log = logging.getLogger(__name__)
 
 # Part of the key: raise it when this stage gives another engine for the same request.
 BUILD_VERSION = 2
@@ -45,18 +49,13 @@ def build_engine(
         EngineError: No builder is usable, the build failed, or the engine is not what was asked for.
     """
     check_precision(model, spec)
+    if is_built_elsewhere(spec, workspace):
+        return Produced(find_built_elsewhere(model, spec, workspace), reused=True)
     gpu, builder = check_engine_request(model, spec)
     recipe = Recipe(
         stage="engine",
-        name=f"{name_variant(model.name, spec.precision)}-{_TAGS[builder.name]}-{gpu.sm}",
-        spec={
-            "precision": spec.precision,
-            "compute_capability": gpu.compute_capability,
-            "builder": builder.name,
-            "profiles": [str(profile) for profile in spec.engine_profiles()],
-            **plan_options(spec),
-            "build": BUILD_VERSION,
-        },
+        name=name_engine(model, spec, gpu, builder.name),
+        spec=describe_request(spec, gpu, builder.name),
         inputs={"onnx": model.key},
         tools={builder.name: builder.version},
     )
@@ -88,6 +87,60 @@ def build_engine(
         }
 
     return workspace.produce(recipe, Engine, make)
+
+
+def name_engine(model: OnnxModel, spec: EngineSpec, gpu: Gpu, builder_name: BuilderName) -> str:
+    """Return the artifact's name: ``minilm-fp16-trt-sm75``."""
+    return f"{name_variant(model.name, spec.precision)}-{_TAGS[builder_name]}-{gpu.sm}"
+
+
+def describe_request(spec: EngineSpec, gpu: Gpu, builder_name: BuilderName) -> dict[str, Any]:
+    """Return the fields of a request that decide an engine's bytes, as JSON values."""
+    return {
+        "precision": spec.precision,
+        "compute_capability": gpu.compute_capability,
+        "builder": builder_name,
+        "profiles": [str(profile) for profile in spec.engine_profiles()],
+        **plan_options(spec),
+        "build": BUILD_VERSION,
+    }
+
+
+def is_built_elsewhere(spec: EngineSpec, workspace: Workspace) -> bool:
+    """Whether this machine cannot build a plan, and its workspace holds plans for that GPU from one that can.
+
+    A plan is built on its own GPU, so a fleet of several is built on several machines; one of them, or one
+    without a GPU, gathers their workspaces (copied into one folder) and ships them.
+    """
+    if spec.builder != "tensorrt":
+        return False
+    capability = resolve_gpu(spec.gpu).compute_capability
+    is_present = capability in {gpu.compute_capability for gpu in find_present_gpus()}
+    if is_present and find_builder_problem("tensorrt") is None:
+        return False
+    plans = (engine for engine in workspace.list_current("engine", Engine) if engine.builder == "tensorrt")
+    return any(plan.compute_capability == capability for plan in plans)
+
+
+def find_built_elsewhere(model: OnnxModel, spec: EngineSpec, workspace: Workspace) -> Engine:
+    """Return the plan that another machine built for this very request.
+
+    Raises:
+        EngineError: The plan in the workspace is of another graph, or was built with other options.
+    """
+    gpu = resolve_gpu(spec.gpu)
+    name = name_engine(model, spec, gpu, "tensorrt")
+    found = workspace.current("engine", name, Engine)
+    wanted = json.loads(json.dumps(describe_request(spec, gpu, "tensorrt")))  # as a manifest holds it
+    if found is None or found.inputs.get("onnx") != model.key or found.spec != wanted:
+        what = "is of another graph or of other options" if found else "is missing"
+        raise EngineError(
+            f"{name} cannot be built here, and the one that was built elsewhere {what} in {workspace.root}",
+            hint=f"where there is a {gpu.name}: prep build-engine --{spec.precision} --gpu {gpu.name} --builder "
+            "tensorrt, with the same config and the same versions; then copy its workspace here",
+        )
+    log.info("%s was built by TensorRT %s on another machine", name, found.builder_version)
+    return found
 
 
 def check_engine_request(model: OnnxModel, spec: EngineSpec) -> tuple[Gpu, ResolvedBuilder]:

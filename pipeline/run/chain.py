@@ -43,7 +43,7 @@ def run_pipeline(
     repository_dir = Path(spec.repository)
     uri = publish_uri or spec.publish
     is_verified = verify and spec.verify.enabled
-    _check_before(spec, uri, is_verified=is_verified, dry_run=workspace.read_only)
+    _check_before(spec, uri, workspace, is_verified=is_verified)
     results = make_models(rows, spec, workspace)
     check_any_made(results)
     entries = [
@@ -71,16 +71,16 @@ def run_pipeline(
     )
 
 
-def _check_before(spec: RunSpec, uri: str | None, *, is_verified: bool, dry_run: bool) -> None:
+def _check_before(spec: RunSpec, uri: str | None, workspace: Workspace, *, is_verified: bool) -> None:
     """Refuse what is known to fail before the minutes of work that it would waste."""
     check_run_spec(spec)
-    if not dry_run:  # a dry run may plan for another machine
-        check_machine(spec, is_verified=is_verified)
+    if not workspace.read_only:  # a dry run may plan for another machine
+        check_machine(spec, workspace, is_verified=is_verified)
     if uri:
         from pipeline.publish.store import open_store
 
         store = open_store(uri)
-        if not dry_run:
+        if not workspace.read_only:
             store.check_access()
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pipeline.errors import RepositoryError, SpecError
 from pipeline.spec import ModelSpec, Precision, RunSpec, VariantSpec
+from pipeline.workspace import Workspace
 
 
 def check_run_spec(spec: RunSpec) -> None:
@@ -30,7 +31,7 @@ def check_run_spec(spec: RunSpec) -> None:
             _check_entry_name(variant, name, f"models[{number}].variants[{index}]", entries)
 
 
-def check_machine(spec: RunSpec, *, is_verified: bool) -> None:
+def check_machine(spec: RunSpec, workspace: Workspace, *, is_verified: bool) -> None:
     """Refuse what this machine cannot do; starts nothing and imports nothing heavy.
 
     Raises:
@@ -40,7 +41,7 @@ def check_machine(spec: RunSpec, *, is_verified: bool) -> None:
         ServerError: There is no Triton to verify with.
     """
     variants = [variant for model in spec.models for variant in model.variants]
-    builders = {builder for variant in variants for builder in _check_engines(variant)}
+    builders = {builder for variant in variants for builder in _check_engines(variant, workspace)}
     if builders == {"tensorrt-rtx"} and all(variant.runtime == "tensorrt" for variant in variants):
         raise nothing_servable()
     if is_verified and spec.verify.server_url is None:
@@ -65,18 +66,27 @@ def name_of_model(spec: ModelSpec) -> str:
     return spec.name or name_from_text(Path(spec.model.strip()).expanduser().resolve().name)
 
 
-def _check_engines(variant: VariantSpec) -> set[str]:
+def _check_engines(variant: VariantSpec, workspace: Workspace) -> set[str]:
     """Check a variant's engines as far as that needs no graph; return the names of their builders."""
     if variant.runtime != "tensorrt":
         return set()
+    from pipeline.engine.build import is_built_elsewhere
     from pipeline.engine.builders import resolve_builder
-    from pipeline.gpus import check_rtx_builds, resolve_gpu
+    from pipeline.gpus import check_gpu_present, check_rtx_builds, resolve_gpu
 
-    builder = resolve_builder(variant.builder)
-    for gpu in map(resolve_gpu, variant.gpus):
+    names = set()
+    for spec in variant.engine_specs():
+        gpu = resolve_gpu(spec.gpu)
+        if is_built_elsewhere(spec, workspace):
+            names.add("tensorrt")
+            continue
+        builder = resolve_builder(spec.builder)
         if builder.name == "tensorrt-rtx":
-            check_rtx_builds(gpu, variant.precision)
-    return {builder.name}
+            check_rtx_builds(gpu, spec.precision)
+        else:
+            check_gpu_present(gpu)
+        names.add(builder.name)
+    return names
 
 
 def _check_entry_name(variant: VariantSpec, model_name: str, place: str, entries: dict[str, str]) -> None:

@@ -34,10 +34,11 @@ def make_variant(
     """Take `build_variant`'s steps within a longer run; return the converted graph and its engines."""
     if variant.runtime == "onnxruntime":
         return convert_model(rows, model, variant, workspace), []
-    from pipeline.engine.build import check_engine_request
+    from pipeline.engine.build import check_engine_request, is_built_elsewhere
 
     for spec in variant.engine_specs():  # refuse a wrong GPU before the minutes that its neighbour takes
-        check_engine_request(model, spec)
+        if not is_built_elsewhere(spec, workspace):
+            check_engine_request(model, spec)
     if variant.int8_if_faster:
         from pipeline.run.faster import choose_faster
 

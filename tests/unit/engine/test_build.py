@@ -1,11 +1,12 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from pipeline.artifact import QuantizationRecord, TensorSpec
 from pipeline.engine import build
-from pipeline.engine.build import build_engine, match_tensors, name_variant
+from pipeline.engine.build import build_engine, is_built_elsewhere, match_tensors, name_variant
 from pipeline.engine.builders import ResolvedBuilder
 from pipeline.errors import EngineError, SpecError, UnsupportedGpuError
 from pipeline.precision.fp16 import convert_to_fp16
@@ -119,6 +120,57 @@ def test_gpus_of_one_architecture_share_an_engine_and_builders_do_not(model, wor
     assert [made.artifact.name for made in (first, other)] == ["tiny-fp32-rtx-sm86", "tiny-fp32-trt-sm86"]
     assert (second.reused, second.artifact.key, other.reused) == (True, first.artifact.key, False)
     assert first.artifact.tools == {"tensorrt-rtx": "1"}
+
+
+@pytest.fixture
+def build_on_a_gpu(monkeypatch, workspace):
+    """Build a plan as a machine with the GPU would; afterwards this machine has neither GPU nor TensorRT."""
+
+    def build_plan(model, request):
+        def answer(wanted, **_):
+            Path(wanted["engine_path"]).write_bytes(b"plan")
+            sides = [
+                [{"name": one.name, "dtype": one.dtype, "shape": [-1] * len(one.shape)} for one in side]
+                for side in (model.model_inputs, model.model_outputs)
+            ]
+            proof = {"method": "a test", "gemm_flops_share": {"fp32": 1.0}, "layers": {}}
+            return {"inputs": sides[0], "outputs": sides[1], "proof": proof}
+
+        with monkeypatch.context() as played:
+            played.setattr(build, "run_worker", answer)
+            played.setattr(build, "check_gpu_present", lambda _: None)
+            played.setattr(build, "resolve_builder", lambda name: ResolvedBuilder(name, "10.13.2", "a test"))
+            made = build_engine(model, request, workspace).artifact
+        monkeypatch.setattr(build, "find_builder_problem", lambda _: "it is not installed")
+        return made
+
+    return build_plan
+
+
+def test_a_plan_that_another_machine_built_is_shipped_without_its_gpu(model, workspace, build_on_a_gpu):
+    request = spec(precision="fp32", gpu="a10", builder="tensorrt")
+    assert not is_built_elsewhere(request, workspace)
+    plan = build_on_a_gpu(model, request)
+    assert is_built_elsewhere(request, workspace)
+    assert is_built_elsewhere(spec(precision="fp32", gpu="rtx3090", builder="tensorrt"), workspace)  # one architecture
+    assert not is_built_elsewhere(spec(precision="fp32", gpu="t4", builder="tensorrt"), workspace)
+    assert not is_built_elsewhere(spec(precision="fp32", gpu="a10"), workspace)  # RTX builds ahead of time
+    found = build_engine(model, request, workspace)
+    assert (found.artifact.key, found.reused) == (plan.key, True)
+
+
+def test_a_plan_of_another_graph_or_of_other_options_is_not_shipped(model, workspace, build_on_a_gpu):
+    request = spec(precision="fp32", gpu="a10", builder="tensorrt")
+    build_on_a_gpu(model, request)
+    for other_model, other in (
+        (model.model_copy(update={"key": "another"}), request),
+        (model, request.model_copy(update={"optimization_level": 5})),
+    ):
+        with pytest.raises(EngineError, match=r"sm86 cannot be built here, .* of another graph") as caught:
+            build_engine(other_model, other, workspace)
+        assert "where there is a a10: prep build-engine --fp32 --gpu a10" in caught.value.hint
+    with pytest.raises(EngineError, match="built elsewhere is missing"):
+        build_engine(model.model_copy(update={"name": "other"}), request, workspace)
 
 
 def test_a_name_says_its_precision_once():
