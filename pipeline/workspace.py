@@ -153,6 +153,13 @@ class Workspace:
         found = (self.current(stage, name, artifact_type) for name in names)
         return [artifact for artifact in found if artifact is not None]
 
+    def list_kept(self, stage: str, name: str, artifact_type: type[A]) -> list[A]:
+        """Return every artifact that a name ever meant and that is still kept, newest first."""
+        folders = [path.parent for path in (self.root / stage / name).glob(f"*/{MANIFEST_NAME}")]
+        found = (load_artifact(folder, artifact_type, strict=False) for folder in folders)
+        kept = [artifact for artifact in found if artifact is not None]
+        return sorted(kept, key=lambda artifact: artifact.created_at, reverse=True)
+
     def _folder(self, recipe: Recipe) -> Path:
         return self.root / recipe.stage / recipe.name / recipe.key
 

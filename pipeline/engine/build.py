@@ -130,10 +130,11 @@ def find_built_elsewhere(model: OnnxModel, spec: EngineSpec, workspace: Workspac
     """
     gpu = resolve_gpu(spec.gpu)
     name = name_engine(model, spec, gpu, "tensorrt")
-    found = workspace.current("engine", name, Engine)
+    kept = workspace.list_kept("engine", name, Engine)
     wanted = json.loads(json.dumps(describe_request(spec, gpu, "tensorrt")))  # as a manifest holds it
-    if found is None or found.inputs.get("onnx") != model.key or found.spec != wanted:
-        what = "is of another graph or of other options" if found else "is missing"
+    found = next((one for one in kept if one.inputs.get("onnx") == model.key and one.spec == wanted), None)
+    if found is None:
+        what = "is of another graph or of other options" if kept else "is missing"
         raise EngineError(
             f"{name} cannot be built here, and the one that was built elsewhere {what} in {workspace.root}",
             hint=f"where there is a {gpu.name}: prep build-engine --{spec.precision} --gpu {gpu.name} --builder "

@@ -1,6 +1,7 @@
 """INT8 only where it is measured faster: on BERT it often is not (transformer-deploy#168, TensorRT#4073)."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +42,8 @@ def choose_faster(
     half = variant.model_copy(update={"precision": "fp16", "quantization": None, "gate": gate, "int8_if_faster": False})
     fp16_graph, fp16_engines = build_graph_engines(rows, model, half, workspace)
     problem = next((found for engine in fp16_engines if (found := find_execution_problem(engine))), None)
+    if problem and _was_chosen(model, fp16_engines, workspace) == "int8":  # by the machine that has the GPU
+        return build_graph_engines(rows, model, variant, workspace)
     if problem:
         log.warning("%s: INT8 was not measured faster (%s), so FP16 is what is built", model.name, problem)
         _tell(rows, model, "fp16", f"not measured: {problem}", "left out")
@@ -67,6 +70,13 @@ def choose_faster(
         return int8_graph, int8_engines
     log.warning("%s: INT8 is not faster than FP16 here (%s), so FP16 is kept", model.name, measured)
     return fp16_graph, fp16_engines
+
+
+def _was_chosen(model: OnnxModel, fp16_engines: Sequence[Engine], workspace: Workspace) -> str | None:
+    """Return the precision that was measured faster than these engines, on whichever machine; None: not measured."""
+    keys = {engine.key for engine in fp16_engines}
+    choices = workspace.list_kept("choice", model.name, PrecisionChoice)
+    return next((choice.kept for choice in choices if keys <= set(choice.inputs.values())), None)
 
 
 def _tell(rows: RowCollector, model: OnnxModel, kept: str, note: str, state: RowState) -> None:

@@ -139,6 +139,7 @@ def build_on_a_gpu(monkeypatch, workspace):
         with monkeypatch.context() as played:
             played.setattr(build, "run_worker", answer)
             played.setattr(build, "check_gpu_present", lambda _: None)
+            played.setattr(build, "is_built_elsewhere", lambda *_: False)
             played.setattr(build, "resolve_builder", lambda name: ResolvedBuilder(name, "10.13.2", "a test"))
             made = build_engine(model, request, workspace).artifact
         monkeypatch.setattr(build, "find_builder_problem", lambda _: "it is not installed")
@@ -157,6 +158,14 @@ def test_a_plan_that_another_machine_built_is_shipped_without_its_gpu(model, wor
     assert not is_built_elsewhere(spec(precision="fp32", gpu="a10"), workspace)  # RTX builds ahead of time
     found = build_engine(model, request, workspace)
     assert (found.artifact.key, found.reused) == (plan.key, True)
+
+
+def test_plans_of_one_name_with_other_profiles_are_told_apart(model, workspace, build_on_a_gpu):
+    wide = OptimizationProfile(min=(1, 16), opt=(8, 64), max=(16, 64))
+    requests = [spec(precision="fp32", builder="tensorrt", profiles=(profile,)) for profile in (PROFILE, wide)]
+    plans = [build_on_a_gpu(model, request) for request in requests]
+    assert plans[0].name == plans[1].name
+    assert [build_engine(model, request, workspace).artifact.key for request in requests] == [one.key for one in plans]
 
 
 def test_a_plan_of_another_graph_or_of_other_options_is_not_shipped(model, workspace, build_on_a_gpu):

@@ -70,3 +70,15 @@ def test_a_second_run_remembers_the_measurement(tmp_path: Path, monkeypatch: pyt
     engines, rows = choose(tmp_path)
     assert engines[0].precision == "int8"
     assert rows.rows[-1].state == "unchanged"
+
+
+def test_the_choice_of_the_machine_that_has_the_gpu_is_taken_where_plans_are_gathered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    Builds(tmp_path, monkeypatch)
+    monkeypatch.setattr("pipeline.engine.execute.find_execution_problem", lambda engine: None)
+    monkeypatch.setattr("pipeline.engine.execute.measure_latencies_ms", lambda engines, shapes: [[2.0], [1.0]])
+    choose(tmp_path)
+    monkeypatch.setattr("pipeline.engine.execute.find_execution_problem", lambda engine: "there is no GPU")
+    engines, _ = choose(tmp_path)
+    assert engines[0].precision == "int8"

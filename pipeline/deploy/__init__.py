@@ -1,0 +1,1 @@
+"""What serves a release on GKE, as a Kustomize base."""

@@ -1,0 +1,178 @@
+"""`prep deploy` on a published release: a real GCS server, Kubernetes' own schemas, and kubectl where there is one."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from pipeline.artifact import RepositoryEntry
+from pipeline.cli.main import app
+from pipeline.publish.release import publish_release
+from pipeline.publish.store import open_store
+from pipeline.workspace import load_artifact, save_manifest
+from tests.fakes.prep_command import Prep
+from tests.fakes.served_release import make_plan, make_target
+
+pytestmark = pytest.mark.integration
+
+# What GKE's channels run, from the oldest to the newest that the schemas know.
+KUBERNETES = ("1.31", "1.33", "1.35")
+JOBS_DIR = Path(__file__).parents[2] / "configs" / "gke" / "nightly"
+CUSTOM = ("networking.istio.io/v1", "monitoring.googleapis.com/v1", "kustomize.config.k8s.io/v1beta1")
+
+
+@pytest.fixture
+def publish(make_repository: Callable[..., Path], gcs_bucket: str) -> Callable[..., str]:
+    """Publish a release whose entry `bert` has these plans; return its URI."""
+
+    def make(*plans: Any, target: Any = None) -> str:
+        repository = make_repository("bert", "bert-onnx")
+        if plans:
+            folder = repository / "bert"
+            entry = load_artifact(folder, RepositoryEntry)
+            assert entry
+            capabilities = tuple(plan.compute_capability for plan in plans)
+            update = {"runtime": "tensorrt", "engines": plans, "compute_capabilities": capabilities}
+            save_manifest(entry.model_copy(update=update), folder)
+        store = open_store(f"gs://{gcs_bucket}/models")
+        return str(publish_release(repository, store, target=target).uri)
+
+    return make
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, in which commands run."""
+    made = tmp_path / "work"
+    made.mkdir()
+    monkeypatch.chdir(made)
+    return made
+
+
+def deploy(*arguments: str, code: int = 0) -> dict[str, Any]:
+    """Run `prep deploy` in this process; return its document, or the error of one that has to fail."""
+    done = CliRunner().invoke(app, ["deploy", *arguments, "--json"])
+    assert done.exit_code == code, done.output
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document["error"] if code else document
+
+
+def load_base(folder: Path) -> list[dict[str, Any]]:
+    return [yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yaml"))]
+
+
+def test_release_becomes_a_base_that_kubernetes_accepts(publish, folder: Path):
+    validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed").validate
+    uri = publish(make_plan("t4"), make_plan("l4"))
+    told = deploy(uri, "-o", "base", "--service-account", "triton@project.iam.gserviceaccount.com")
+    assert told["release"] == uri.rpartition("/")[2]
+    assert told["deployments"] == ["triton-t4", "triton-l4"]
+    objects = load_base(folder / "base")
+    assert len(objects) == len(told["written"]) == 13
+    for manifest in objects:
+        if manifest["apiVersion"] not in CUSTOM:
+            for version in KUBERNETES:
+                validate(manifest, version, strict=True)
+
+
+def test_kubectl_accepts_the_base(publish, folder: Path):
+    command = find_kustomize()
+    uri = publish(make_plan("t4"))
+    deploy(uri, "-o", "base", "--namespace", "ml")
+    done = subprocess.run([*command, str(folder / "base")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    objects = list(yaml.safe_load_all(done.stdout))
+    assert {one["metadata"]["namespace"] for one in objects} == {"ml"}
+    assert {one["metadata"]["labels"]["app.kubernetes.io/version"] for one in objects} == {uri.rpartition("/")[2]}
+    (deployment,) = (one for one in objects if one["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "nvcr.io/nvidia/tritonserver:25.08-py3"
+    assert f"--model-repository={uri}" in container["args"]
+    assert "app.kubernetes.io/version" not in deployment["spec"]["selector"]["matchLabels"]
+
+
+def test_kubernetes_and_kubectl_accept_the_nightly_jobs():
+    validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed").validate
+    for path in sorted(JOBS_DIR.glob("*.yaml")):
+        manifest = yaml.safe_load(path.read_text())
+        if manifest["apiVersion"] not in CUSTOM:
+            for version in KUBERNETES:
+                validate(manifest, version, strict=True)
+    done = subprocess.run([*find_kustomize(), str(JOBS_DIR)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {one["metadata"]["namespace"] for one in yaml.safe_load_all(done.stdout)} == {"prep"}
+
+
+def find_kustomize() -> list[str]:
+    """Return the command that renders a base, or skip."""
+    if kubectl := shutil.which("kubectl"):
+        return [kubectl, "kustomize"]
+    if kustomize := shutil.which("kustomize"):
+        return [kustomize, "build"]
+    pytest.skip("neither kubectl nor kustomize is on PATH")
+
+
+def test_store_means_its_current_release_and_the_target_that_it_was_made_for(publish, folder: Path):
+    uri = publish(make_plan("t4", version="10.13.3.9"), target=make_target("25.09", t4="7.5"))
+    told = deploy(uri.partition("/releases/")[0], "--dry-run")
+    assert told["release"] == uri.rpartition("/")[2]
+    assert told["fleet"]["triton"]["tag"] == "25.09"
+    assert told["written"] == []
+    assert list(folder.iterdir()) == []
+
+
+def test_dry_run_prints_what_kubectl_takes(publish, folder: Path):
+    done = Prep(folder).run("deploy", publish(), "--dry-run")
+    kinds = [one["kind"] for one in yaml.safe_load_all(done.stdout)]
+    assert "Deployment" in kinds
+    assert "Gateway" in kinds
+    assert list(folder.iterdir()) == []
+
+
+def test_second_release_changes_what_it_must_and_no_selector(publish, folder: Path):
+    deploy(publish(make_plan("t4"), make_plan("l4")), "-o", "base")
+    first = {one["kind"]: one for one in load_base(folder / "base")}
+    deploy(publish(make_plan("t4")), "-o", "base")
+    assert not (folder / "base" / "deployment-l4.yaml").exists()
+    second = {one["kind"]: one for one in load_base(folder / "base")}
+    assert first["Service"] == second["Service"]
+    assert first["Deployment"]["spec"]["selector"] == second["Deployment"]["spec"]["selector"]
+    assert first["Deployment"]["spec"]["template"] != second["Deployment"]["spec"]["template"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told", "hint"),
+    [
+        (["./releases"], 2, "'./releases' is not on GCS", "prep publish"),
+        (["gs://{bucket}/models/releases/nothing"], 2, "'nothing' is not the id of a release", "prep releases"),
+        (["gs://{bucket}/models/releases/20200101T000000Z-0123456789ab"], 1, "has no release 2020", "prep releases"),
+        (["gs://{bucket}/models"], 1, "there is no release under", "prep publish"),
+        (["gs://{bucket}/models", "--replicas", "9"], 2, "replicas must be MIN,MAX", ""),
+        (["gs://{bucket}/models", "--no-istio", "--host", "a.b"], 2, "host belongs to Istio's gateway", ""),
+    ],
+)
+def test_wrong_request_is_one_sentence_and_writes_nothing(
+    arguments: list[str], code: int, told: str, hint: str, folder: Path, gcs_bucket: str
+):
+    error = deploy(*(one.format(bucket=gcs_bucket) for one in arguments), code=code)
+    assert told in error["message"]
+    assert hint in error["hint"]
+    assert list(folder.iterdir()) == []
+
+
+def test_file_of_the_users_is_not_overwritten(publish, folder: Path):
+    base = folder / "base"
+    base.mkdir()
+    (base / "kustomization.yaml").write_text("resources: []\n")
+    uri = publish(make_plan("t4"))
+    error = deploy(uri, "-o", "base", code=2)
+    assert "was not written by prep" in error["message"]
+    assert [path.name for path in base.iterdir()] == ["kustomization.yaml"]
+    deploy(uri, "-o", "base", "--force")
+    assert "deployment-t4.yaml" in {path.name for path in base.iterdir()}

@@ -1,0 +1,229 @@
+"""What a base holds: structure, and the choices in it."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.deploy.base import Base, is_unchanged, plan_base
+from pipeline.deploy.network import GRPC_METHODS, HTTP_PATHS
+from pipeline.deploy.request import DeploymentSpec
+from pipeline.deploy.workload import measure_release
+from tests.fakes.served_release import ID, URI, make_entry, make_plan, make_release, make_target
+
+
+def plan(release=None, **choices) -> Base:
+    return plan_base(release or make_release(), DeploymentSpec(**choices))
+
+
+def load(base: Base, name: str) -> dict[str, Any]:
+    return yaml.safe_load(base.files[f"{name}.yaml"])
+
+
+def container_of(base: Base, pool: str = "t4") -> dict[str, Any]:
+    (container,) = load(base, f"deployment-{pool}")["spec"]["template"]["spec"]["containers"]
+    return container
+
+
+def test_base_names_every_file_of_its_own():
+    base = plan()
+    listed = load(base, "kustomization")["resources"]
+    assert sorted([*listed, "kustomization.yaml"]) == sorted(base.files)
+
+
+def test_base_is_the_same_every_time():
+    release = make_release(make_entry("bert", make_plan("t4"), make_plan("l4")))
+    assert plan(release).files == plan(release).files
+
+
+def test_every_file_is_told_to_be_preps_own():
+    assert all(is_unchanged(text) for text in plan().files.values())
+
+
+def test_changed_file_is_no_longer_preps_own():
+    text = plan().files["service.yaml"]
+    assert not is_unchanged(text.replace("8000", "9000"))
+
+
+def test_server_is_given_the_release_and_its_arguments():
+    args = container_of(plan(make_release(server_arguments=("--rate-limit=execution_count",))))["args"]
+    assert args[0] == f"--model-repository={URI}"
+    assert args[-1] == "--rate-limit=execution_count"
+    assert {"--strict-readiness=true", "--exit-on-error=true", "--allow-gpu-metrics=true"} <= set(args)
+
+
+def test_gpu_server_asks_for_its_gpu():
+    pod = load(plan(), "deployment-t4")["spec"]["template"]["spec"]
+    assert pod["nodeSelector"]["cloud.google.com/gke-accelerator"] == "nvidia-tesla-t4"
+    assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+def test_cpu_server_asks_for_none():
+    base = plan(make_release(make_entry("bert-onnx"), target=make_target()))
+    pod = load(base, "deployment-cpu")["spec"]["template"]["spec"]
+    assert "tolerations" not in pod
+    assert list(pod["nodeSelector"]) == ["kubernetes.io/arch"]
+    assert "nvidia.com/gpu" not in container_of(base, "cpu")["resources"]["limits"]
+    assert "--allow-gpu-metrics=false" in container_of(base, "cpu")["args"]
+
+
+def test_server_has_no_right_that_it_does_not_need():
+    pod = load(plan(), "deployment-t4")["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["containers"][0]["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_every_place_that_the_server_writes_to_is_a_volume():
+    pod = load(plan(), "deployment-t4")["spec"]["template"]["spec"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+    volumes = {volume["name"]: volume["emptyDir"] for volume in pod["volumes"]}
+    assert set(mounts) == {"/models", "/tmp", "/dev/shm"}
+    assert volumes[mounts["/dev/shm"]]["medium"] == "Memory"
+    assert {"name": "TRITON_GCS_MOUNT_DIRECTORY", "value": "/models"} in pod["containers"][0]["env"]
+
+
+def test_probes_ask_tritons_health_and_allow_a_slow_start():
+    container = container_of(plan())
+    assert container["readinessProbe"]["httpGet"] == {"path": "/v2/health/ready", "port": "http"}
+    assert container["livenessProbe"]["httpGet"]["path"] == "/v2/health/live"
+    start = container["startupProbe"]
+    assert start["periodSeconds"] * start["failureThreshold"] >= 600
+
+
+def test_pod_outlives_its_drain_and_the_servers_own_end():
+    pod = load(plan(), "deployment-t4")["spec"]["template"]["spec"]
+    drain_s = int(pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][-1])
+    exit_s = next(int(arg.partition("=")[2]) for arg in container_of(plan())["args"] if "exit-timeout" in arg)
+    assert pod["terminationGracePeriodSeconds"] > drain_s + exit_s
+
+
+def test_sizes_grow_with_the_release():
+    small, large = measure_release(make_release()), measure_release(make_release(make_entry("x", size_mib=20_000)))
+    text = measure_release(make_release(make_entry("tokenizer", runtime="python", kind="tokenizer", size_mib=1)))
+    assert large.models_gib > small.models_gib
+    assert large.memory_gib > small.memory_gib
+    assert large.start_s > small.start_s
+    assert text.shared_memory_mib > small.shared_memory_mib
+
+
+def test_autoscaler_queries_the_series_of_its_own_pool():
+    base = plan(make_release(make_entry("bert", make_plan("t4"), make_plan("l4"))), namespace="ml", cluster="prod")
+    for pool in ("t4", "l4"):
+        queue, duty = load(base, f"horizontalpodautoscaler-{pool}")["spec"]["metrics"]
+        assert queue["external"]["metric"] == {
+            "name": "prometheus.googleapis.com|nv_inference_queue_duration_us|counter",
+            "selector": {
+                "matchLabels": {
+                    "resource.type": "prometheus_target",
+                    "resource.labels.cluster": "prod",
+                    "resource.labels.namespace": "ml",
+                    "resource.labels.job": load(base, f"podmonitoring-{pool}")["metadata"]["name"],
+                }
+            },
+        }
+        assert duty["external"]["metric"]["name"] == "kubernetes.io|container|accelerator|duty_cycle"
+        assert duty["external"]["metric"]["selector"]["matchLabels"] == {
+            "resource.type": "k8s_container",
+            "resource.labels.cluster_name": "prod",
+            "resource.labels.namespace_name": "ml",
+            "resource.labels.container_name": container_of(base, pool)["name"],
+        }
+
+
+def test_autoscaler_has_the_asked_replicas_and_target():
+    spec = load(plan(replicas="2,9", waiting_requests=3), "horizontalpodautoscaler-t4")["spec"]
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 9)
+    assert spec["metrics"][0]["external"]["target"] == {"type": "AverageValue", "averageValue": "3M"}
+    assert "replicas" not in load(plan(), "deployment-t4")["spec"]
+
+
+def test_autoscaler_of_cpu_servers_looks_at_the_cpu():
+    base = plan(make_release(make_entry("bert-onnx"), target=make_target()))
+    assert load(base, "horizontalpodautoscaler-cpu")["spec"]["metrics"][1]["resource"]["name"] == "cpu"
+
+
+def test_selectors_find_the_pods_of_their_pool_alone():
+    base = plan(make_release(make_entry("bert", make_plan("t4"), make_plan("l4"))))
+    labels = {pool: load(base, f"deployment-{pool}")["spec"]["template"]["metadata"]["labels"] for pool in ("t4", "l4")}
+    for pool, other in (("t4", "l4"), ("l4", "t4")):
+        for kind in ("deployment", "poddisruptionbudget", "podmonitoring"):
+            selected = load(base, f"{kind}-{pool}")["spec"]["selector"]["matchLabels"].items()
+            assert selected <= labels[pool].items()
+            assert not selected <= labels[other].items()
+    assert load(base, "service")["spec"]["selector"].items() <= labels["t4"].items() & labels["l4"].items()
+
+
+def test_release_is_a_label_but_in_no_selector():
+    labels = load(plan(), "kustomization")["labels"]
+    assert labels[0]["pairs"]["app.kubernetes.io/version"] == ID
+    assert labels[0]["includeSelectors"] is False
+    assert labels[0]["includeTemplates"] is True
+
+
+def test_service_account_acts_as_googles():
+    email = "triton@project.iam.gserviceaccount.com"
+    metadata = load(plan(service_account=email), "serviceaccount")["metadata"]
+    assert metadata["annotations"] == {"iam.gke.io/gcp-service-account": email}
+    assert "annotations" not in load(plan(), "serviceaccount")["metadata"]
+
+
+def test_gateway_answers_for_its_host_in_plain_http():
+    base = plan(host="bert.example.com")
+    (server,) = load(base, "gateway")["spec"]["servers"]
+    assert server == {"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["bert.example.com"]}
+    service = load(base, "virtualservice")["spec"]
+    assert service["gateways"] == [load(base, "gateway")["metadata"]["name"]]
+    assert service["hosts"] == ["bert.example.com"]
+    assert {route["route"][0]["destination"]["port"]["number"] for route in service["http"]} == {8000, 8001}
+
+
+def test_gateway_with_a_certificate_redirects_to_https():
+    plain, secure = load(plan(tls_secret="cert"), "gateway")["spec"]["servers"]
+    assert plain["tls"] == {"httpsRedirect": True}
+    assert secure["tls"]["credentialName"] == "cert"
+    assert secure["port"]["number"] == 443
+
+
+def test_no_istio_leaves_no_trace_of_it():
+    assert "istio" not in "".join(plan(istio=False).files.values())
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v2", "/v2/health/ready", "/v2/models/bert/infer", "/v2/models/bert/versions/1/infer", "/v2/models/bert/config"],
+)
+def test_inference_passes_the_gateway(path: str):
+    assert re.fullmatch(HTTP_PATHS, path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/repository/models/bert/unload",
+        "/v2/systemsharedmemory/region/x/register",
+        "/v2/cudasharedmemory/status",
+        "/v2/logging",
+        "/v2/trace/setting",
+        "/v2/models/bert/trace/setting",
+        "/metrics",
+        "/v2/models/../repository/index",
+    ],
+)
+def test_control_does_not_pass_the_gateway(path: str):
+    assert not re.fullmatch(HTTP_PATHS, path)
+
+
+def test_grpc_passes_the_gateway_as_http_does():
+    for method in ("ModelInfer", "ModelStreamInfer", "ServerReady", "ModelStatistics"):
+        assert re.fullmatch(GRPC_METHODS, f"/inference.GRPCInferenceService/{method}")
+    for method in ("RepositoryModelLoad", "SystemSharedMemoryRegister", "TraceSetting", "LogSettings"):
+        assert not re.fullmatch(GRPC_METHODS, f"/inference.GRPCInferenceService/{method}")
+    assert re.fullmatch(GRPC_METHODS, "/grpc.health.v1.Health/Check")

@@ -1,0 +1,164 @@
+"""Which container and which nodes serve a release."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from pipeline.deploy.accelerators import ACCELERATOR_BY_GPU, CPU_POOL, pool_from_gpu
+from pipeline.deploy.fleet import plan_fleet
+from pipeline.deploy.request import DeploymentSpec
+from pipeline.errors import RepositoryError, SpecError
+from pipeline.gpus import resolve_gpu
+from pipeline.target import TABLE_VARIABLE
+from tests.fakes.served_release import make_entry, make_plan, make_release, make_target
+
+TABLE = """
+"30.01": {triton: "3.1.0", tensorrt: "10.13.2", python: "3.12", min_compute_capability: "7.5"}
+"""
+
+
+def plan(release, **choices):
+    return plan_fleet(release, DeploymentSpec(**choices))
+
+
+def test_container_is_the_one_that_has_the_plans_tensorrt():
+    fleet = plan(make_release())
+    assert fleet.triton.image == "nvcr.io/nvidia/tritonserver:25.08-py3"
+    assert [pool.accelerator for pool in fleet.pools] == ["nvidia-tesla-t4"]
+
+
+def test_container_is_the_one_that_the_release_was_made_for():
+    release = make_release(make_entry("bert", make_plan(version="10.13.3.9")), target=make_target("25.09", t4="7.5"))
+    assert plan(release).triton.tag == "25.09"
+
+
+def test_several_containers_of_one_tensorrt_are_a_question():
+    release = make_release(make_entry("bert", make_plan(version="10.13.3.9")))
+    with pytest.raises(SpecError, match=r"25\.09, 25\.10 all serve plans of TensorRT 10\.13\.3") as told:
+        plan(release)
+    assert told.value.hint == "choose one: --triton 25.10"
+    assert plan(release, triton="25.09").triton.tag == "25.09"
+
+
+def test_plans_of_two_tensorrts_have_no_container():
+    release = make_release(
+        make_entry("bert", make_plan(version="10.13.2.6")), make_entry("minilm", make_plan(version="10.14.1.48"))
+    )
+    with pytest.raises(
+        RepositoryError, match=r"built by TensorRT 10\.13\.2 and 10\.14\.1; .*25\.08 has 10\.13\.2"
+    ) as told:
+        plan(release)
+    assert TABLE_VARIABLE in told.value.hint
+
+
+def test_container_of_another_tensorrt_is_refused_with_both_versions():
+    with pytest.raises(RepositoryError, match=r"TensorRT 10\.13\.2\.6, Triton 25\.11 has TensorRT 10\.14\.1") as told:
+        plan(make_release(), triton="25.11")
+    assert "prep build-engine" in told.value.hint
+
+
+def test_unknown_container_is_refused():
+    with pytest.raises(SpecError, match=r"Triton 19\.01 is not in the table"):
+        plan(make_release(), triton="19.01")
+
+
+def test_a_users_table_adds_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "table.yaml").write_text(TABLE)
+    monkeypatch.setenv(TABLE_VARIABLE, str(tmp_path / "table.yaml"))
+    assert plan(make_release(), triton="30.01").triton.tag == "30.01"
+
+
+def test_version_compatible_plan_leaves_the_choice_to_the_user():
+    release = make_release(make_entry("bert", make_plan(version_compatible=True)))
+    with pytest.raises(SpecError, match="all serve plans"):
+        plan(release)
+    assert plan(release, triton="25.11").triton.tag == "25.11"
+
+
+def test_release_without_plans_needs_no_gpu():
+    fleet = plan(make_release(make_entry("bert-onnx"), target=make_target()))
+    assert fleet.pools == (CPU_POOL,)
+
+
+def test_release_without_plans_takes_the_newest_container_and_says_so(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, "pipeline")
+    fleet = plan(make_release(make_entry("bert-onnx")))
+    assert f"Triton {fleet.triton.tag}, the newest known one" in caplog.text
+
+
+def test_gpu_that_nothing_would_use_is_refused():
+    with pytest.raises(SpecError, match="t4 would idle") as told:
+        plan(make_release(make_entry("bert-onnx")), gpus=["t4"])
+    assert "leave --gpu out" in told.value.hint
+
+
+@pytest.mark.parametrize(
+    "serving",
+    [{"instance_kind": "gpu"}, {"instance_groups": [{"kind": "cpu"}, {"kind": "gpu"}]}],
+    ids=["one", "groups"],
+)
+def test_onnx_entry_on_a_gpu_asks_for_one(serving):
+    release = make_release(make_entry("bert-onnx", spec={"serving": serving}))
+    with pytest.raises(SpecError, match="any GPU serves it"):
+        plan(release)
+    assert plan(release, gpus=["l4"]).pools[0].accelerator == "nvidia-l4"
+
+
+def test_mixed_fleet_has_a_pool_for_each_gpu():
+    fleet = plan(make_release(make_entry("bert", make_plan("l4"), make_plan("t4"))))
+    assert [pool.label for pool in fleet.pools] == ["t4", "l4"]
+
+
+def test_asked_gpus_are_a_subset():
+    release = make_release(make_entry("bert", make_plan("l4"), make_plan("t4")))
+    assert [pool.label for pool in plan(release, gpus=["nvidia-l4", "L4"]).pools] == ["l4"]
+
+
+def test_asked_gpu_without_a_plan_is_refused_with_the_command_that_builds_one():
+    with pytest.raises(
+        RepositoryError, match=r"plans are for compute capability 7\.5, the target's l4 has 8\.9"
+    ) as told:
+        plan(make_release(), gpus=["l4"])
+    assert "prep build-engine --fp16 --gpu l4" in told.value.hint
+
+
+def test_pool_that_serves_only_some_entries_is_left_out_aloud(caplog: pytest.LogCaptureFixture):
+    release = make_release(make_entry("bert", make_plan("l4"), make_plan("t4")), make_entry("minilm", make_plan("t4")))
+    assert [pool.label for pool in plan(release).pools] == ["t4"]
+    assert "no servers on l4: minilm" in caplog.text
+
+
+def test_entries_without_a_common_gpu_are_refused():
+    release = make_release(make_entry("bert", make_plan("l4")), make_entry("minilm", make_plan("t4")))
+    with pytest.raises(RepositoryError, match=r"bert: its plans are for compute capability 8\.9, the target's t4"):
+        plan(release)
+
+
+def test_plan_of_a_workstation_is_served_by_gkes_gpu_of_its_architecture(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, "pipeline")
+    assert plan(make_release(make_entry("bert", make_plan("rtx4090")))).pools[0].gpu == "l4"
+    assert "built on rtx4090 is served on GKE's l4" in caplog.text
+
+
+def test_plan_of_an_architecture_that_gke_has_not_is_refused():
+    with pytest.raises(SpecError, match="GKE has not one obvious GPU for plans built on a10"):
+        plan(make_release(make_entry("bert", make_plan("a10"))))
+
+
+def test_ampere_plus_plan_is_served_by_a_later_gpu_where_asked():
+    release = make_release(make_entry("bert", make_plan("a100", hardware_compatible="ampere_plus")))
+    assert [pool.label for pool in plan(release, gpus=["l4", "a100-80gb"]).pools] == ["l4", "a100-80gb"]
+
+
+def test_unknown_gpu_is_refused_with_those_of_gke():
+    with pytest.raises(SpecError, match="GKE has no GPU 'a10', it has t4, l4") as told:
+        pool_from_gpu("a10")
+    assert "--gpu" in told.value.hint
+
+
+@pytest.mark.parametrize("gpu", ACCELERATOR_BY_GPU)
+def test_every_gpu_of_gke_has_its_capability(gpu: str):
+    pool = pool_from_gpu(gpu)
+    assert pool.compute_capability == resolve_gpu(gpu.removesuffix("-80gb")).compute_capability
+    assert pool_from_gpu(ACCELERATOR_BY_GPU[gpu].upper()) == pool

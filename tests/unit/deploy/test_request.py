@@ -1,0 +1,51 @@
+"""Choices of a deployment that Kubernetes, or the person who pays, would not want."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.deploy.request import DeploymentSpec
+from pipeline.errors import SpecError
+from pipeline.spec import build_spec
+
+
+@pytest.mark.parametrize(
+    ("choices", "told"),
+    [
+        ({"name": "1triton"}, "'1triton' is no name: at most 40 lower-case letters"),
+        ({"name": "t" * 41}, "is no name"),
+        ({"name": "Triton"}, "is no name"),
+        ({"name": "triton\n"}, "is no name"),
+        ({"namespace": "--all"}, "is no name in Kubernetes"),
+        ({"namespace": "a.b"}, "'a.b' is no name in Kubernetes"),
+        ({"replicas": "3"}, "replicas must be MIN,MAX with 1 <= MIN <= MAX, got 3"),
+        ({"replicas": "4,2"}, "got 4,2"),
+        ({"replicas": "0,2"}, "got 0,2"),
+        ({"replicas": "many"}, "'many' is not a list of sizes"),
+        ({"host": "bert"}, "'bert' is no host such as bert.example.com"),
+        ({"host": "https://bert.example.com"}, "is no host"),
+        ({"service_account": "triton"}, "'triton' is no service account such as reader@project.iam"),
+        ({"service_account": "a@b.com"}, "is no service account"),
+        ({"tls_secret": "A"}, "is no name in Kubernetes"),
+        ({"triton": "2.60"}, "'2.60' is no tag of NVIDIA's Triton containers such as 25.08"),
+        ({"istio": False, "host": "bert.example.com"}, "host belongs to Istio's gateway, which was left out"),
+        ({"istio": False, "tls_secret": "cert"}, "tls_secret belongs to Istio's gateway"),
+        ({"waiting_requests": 0}, "waiting_requests"),
+    ],
+)
+def test_impossible_choice_is_refused_in_one_sentence(choices, told: str):
+    with pytest.raises(SpecError) as caught:
+        build_spec(DeploymentSpec, choices, where="the command line")
+    assert told in caught.value.message
+    assert caught.value.hint
+
+
+@given(st.text(max_size=70))
+def test_any_text_is_a_name_of_kubernetes_or_refused(text: str):
+    try:
+        spec = build_spec(DeploymentSpec, {"name": text, "namespace": text}, where="the command line")
+    except SpecError:
+        return
+    assert spec.name.isascii()
+    assert spec.name == text == spec.name.lower().strip("-")
+    assert "\n" not in text
