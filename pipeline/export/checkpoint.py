@@ -80,8 +80,8 @@ def _draw_model(source: Source, config: Any, seed: int) -> Any:
 def _draw_constants(model: Any, deviation: float) -> None:
     """Move every bias from 0 and every LayerNorm scale from 1, where transformers starts them.
 
-    Equal ones would be merged into one initializer, which no trained checkpoint has, and a graph that lost its biases
-    would pass for a right one.
+    No trained checkpoint has such, onnxruntime merges equal ones, and a graph that lost its biases would pass for a
+    right one.
     """
     import torch
 

@@ -3,7 +3,8 @@
 import gc
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
@@ -90,8 +91,8 @@ def _make_model(source: Source, seed: int, folder: Path, progress: Progress) -> 
     """Write the artifact's files and return the record's fields."""
     from pipeline.export.parity import check_parity
 
-    written = _write_model(source, seed, folder, progress)
-    gc.collect()
+    with _paused_collector():
+        written = _write_model(source, seed, folder, progress)
     progress("checking parity", 0.8)
     fields = written.fields
     parity = check_parity(folder / MODEL_NAME, written.cases, fields["model_inputs"], fields["model_outputs"])
@@ -100,6 +101,21 @@ def _make_model(source: Source, seed: int, folder: Path, progress: Progress) -> 
         source.name, written.nodes, fields["parameters"] / 1e6, parity.max_abs_error, len(parity.shapes),
     )  # fmt: skip
     return {**fields, "parity": parity}
+
+
+@contextmanager
+def _paused_collector() -> Iterator[None]:
+    """Keep Python from looking for garbage while torch is imported and exports: an eighth of the seconds.
+
+    They make millions of objects and drop few; what holds the weights goes without it.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _write_model(source: Source, seed: int, folder: Path, progress: Progress) -> _Written:
@@ -121,10 +137,10 @@ def _write_model(source: Source, seed: int, folder: Path, progress: Progress) ->
     cases = reference.answer_shapes(model, source.architecture, source.task, seed)
 
     progress("exporting", 0.3)
-    program = graph.export_graph(model, source.architecture, source.task)
+    exported = graph.export_graph(model, source.architecture, source.task)
 
     progress("writing", 0.7)
-    nodes = graph.save_graph(program, folder / MODEL_NAME)
+    nodes = graph.save_graph(exported, model, folder / MODEL_NAME)
     reference.save_reference(folder / REFERENCE_NAME, answered, chosen.texts)
     fields = {
         "architecture": source.architecture,

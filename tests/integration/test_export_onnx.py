@@ -15,6 +15,7 @@ from pipeline.artifact import OnnxModel
 from pipeline.errors import ExportError, ParityError, SourceError
 from pipeline.export import graph, reference
 from pipeline.export.heads import HEADS
+from pipeline.export.layers import LayersDifferError
 from pipeline.export.onnx import export_model
 from pipeline.spec import ModelSpec
 from pipeline.workspace import Workspace
@@ -154,6 +155,48 @@ def test_nodes_and_weights_are_named_after_their_modules(exported):
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     assert weights["encoder.layer.0.output.dense.weight.T"] == (64, 32)
     assert weights["embeddings.word_embeddings.weight"] == (120, 32)
+
+
+@pytest.mark.parametrize(
+    ("config", "task"),
+    [
+        ({**BERT, "num_hidden_layers": 4}, "fill-mask"),
+        ({**BERT, "num_hidden_layers": 3}, "feature-extraction"),
+        ({**DISTILBERT, "n_layers": 3}, "text-classification"),
+    ],
+    ids=["bert with a head", "bert", "distilbert"],
+)
+def test_repeated_layers_are_byte_for_byte_what_tracing_all_of_them_gives(
+    tmp_path, write_config, monkeypatch, config, task
+):
+    def differ(*_) -> None:
+        raise LayersDifferError("not these")
+
+    model = write_config(config)
+    repeated = export(Workspace(tmp_path / "repeated"), model, weights="random", task=task)
+    monkeypatch.setattr(graph, "repeat_layer", differ)
+    traced = export(Workspace(tmp_path / "traced"), model, weights="random", task=task)
+    assert repeated.files["model.onnx"] == traced.files["model.onnx"]
+
+
+def test_weights_that_are_equal_stay_apart(tmp_path):
+    """Fine-tuning starts from biases of 0 and scales of 1, and a reader finds each under its own name."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    config = {**BERT, "num_hidden_layers": 3, "architectures": ["BertModel"]}
+    model = BertModel(BertConfig.from_dict(config), add_pooling_layer=False)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(0.5)
+    model.save_pretrained(tmp_path / "equal")
+    (tmp_path / "equal" / "vocab.txt").write_text("\n".join(WORDS))
+    artifact = export(Workspace(tmp_path / "build"), tmp_path / "equal")
+    initializers = {tensor.name for tensor in onnx.load(artifact.path("model.onnx")).graph.initializer}
+    parameters = {name for name, _ in model.named_parameters()}
+    assert {name.removesuffix(".T") for name in initializers if not name.startswith("constant")} == {
+        *parameters, "embeddings.position_ids"
+    }  # fmt: skip
 
 
 def test_no_constant_of_the_graph_overflows_fp16(exported):
