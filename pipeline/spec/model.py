@@ -1,8 +1,8 @@
 """Which model, and how to export it."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.spec.base import NAME_PATTERN, Spec
 
@@ -23,7 +23,9 @@ class ModelSpec(Spec):
     """Which model to export, and how.
 
     `weights="random"` builds the architecture with weights drawn from `seed`: for benchmarks and for
-    machines that cannot reach a hub. It is never chosen for the user.
+    machines that cannot reach a hub. It is never chosen for the user. Such a model has no vocabulary of its own:
+    `tokenizer` names a folder that has one (``tokenizer.json`` or ``vocab.txt``), or ``minilm``, whose vocabulary is
+    that of bert-base-uncased.
     """
 
     model: str = Field(min_length=1)
@@ -32,3 +34,11 @@ class ModelSpec(Spec):
     weights: Weights = "hub"
     seed: int = Field(default=0, ge=0)
     revision: str | None = None
+    tokenizer: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def check_tokenizer(self) -> Self:
+        """Trained weights come with their own vocabulary, and no other fits them."""
+        if self.tokenizer is not None and self.weights != "random":
+            raise ValueError("tokenizer belongs to weights: random; a checkpoint brings its own")
+        return self

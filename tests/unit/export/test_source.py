@@ -170,3 +170,23 @@ def test_resolving_and_keying_import_no_vendor():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_random_weights_borrow_the_vocabulary_that_is_named(checkpoint: Path, tmp_path: Path):
+    plain, borrowed = random_source("bert-base"), random_source("bert-base", tokenizer=str(checkpoint))
+    assert borrowed.vocabulary == checkpoint
+    assert borrowed.digest.startswith(plain.digest)
+    assert borrowed.digest != plain.digest
+    (checkpoint / "tokenizer.json").write_text("{ }")
+    assert random_source("bert-base", tokenizer=str(checkpoint)).digest != borrowed.digest
+    assert random_source("bert-base", tokenizer="minilm").vocabulary.name == "model"
+
+
+def test_a_vocabulary_that_is_not_there_is_refused(tmp_path: Path):
+    with pytest.raises(SourceError, match="there is no folder ./nowhere to take a tokenizer from") as caught:
+        random_source("bert-base", tokenizer="./nowhere")
+    assert "tokenizer.json" in caught.value.hint
+    with pytest.raises(SourceError, match="has neither tokenizer.json nor vocab.txt"):
+        random_source("bert-base", tokenizer=str(tmp_path))
+    with pytest.raises(ValueError, match="a checkpoint brings its own"):
+        ModelSpec(model="bert-base", tokenizer="minilm")
