@@ -4,6 +4,7 @@ A stage reads specs and these records, never another stage's innards. A record i
 is where its files lie on this machine and is not written into the manifest.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from pipeline.spec import OptimizationProfile, Precision, Tier
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_SCHEMA = 1
+RESOURCE_ARGUMENT = "--rate-limit-resource="
 
 
 class Record(BaseModel):
@@ -220,3 +222,16 @@ class RepositoryEntry(Artifact):
     engines: tuple[Engine, ...] = ()
     vendored: VendoredRecord | None = None
     server_arguments: tuple[str, ...] = ()
+
+
+def merge_server_arguments(arguments: Iterable[str]) -> tuple[str, ...]:
+    """Return the union of server arguments, sorted; of a resource, the largest count: one execution must fit."""
+    counts: dict[str, int] = {}
+    others: set[str] = set()
+    for argument in arguments:
+        name, _, count = argument.removeprefix(RESOURCE_ARGUMENT).rpartition(":")
+        if argument.startswith(RESOURCE_ARGUMENT) and name and count.isdigit():
+            counts[name] = max(counts.get(name, 0), int(count))
+        else:
+            others.add(argument)
+    return tuple(sorted([*others, *(f"{RESOURCE_ARGUMENT}{name}:{count}" for name, count in counts.items())]))

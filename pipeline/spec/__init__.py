@@ -53,6 +53,7 @@ from pipeline.spec.run import (
     RunSpec,
     VariantSpec,
     VerifySpec,
+    load_mapping,
     load_run_spec,
     parse_run_spec,
 )
@@ -128,6 +129,7 @@ __all__ = [
     "VersionPolicySpec",
     "Weights",
     "build_spec",
+    "load_mapping",
     "load_run_spec",
     "parse_profile",
     "parse_run_spec",

@@ -130,17 +130,37 @@ def load_run_spec(path: Path) -> RunSpec:
     Raises:
         SpecError: The file is missing, not UTF-8, not YAML, or not a valid pipeline.
     """
+    return build_spec(RunSpec, load_mapping(path, hint=_RUN_HINT), where=str(path))
+
+
+def parse_run_spec(text: str, *, where: str) -> RunSpec:
+    """Parse the text of a pipeline file; see `load_run_spec`."""
+    return build_spec(RunSpec, _parse_mapping(text, where=where, hint=_RUN_HINT), where=where)
+
+
+def load_mapping(path: Path, *, hint: str) -> Mapping[str, Any]:
+    """Load a YAML file that is a mapping of keys.
+
+    Args:
+        path: The file.
+        hint: What such a file holds, for the message.
+
+    Raises:
+        SpecError: The file is missing, not UTF-8, not YAML, not a mapping, or has a key twice.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as err:
         raise SpecError(f"there is no config file {path}", hint="see configs/ for examples to copy") from err
     except (OSError, UnicodeDecodeError) as err:
         raise SpecError(f"{path} cannot be read: {err}", hint="a config is a UTF-8 YAML file") from err
-    return parse_run_spec(text, where=str(path))
+    return _parse_mapping(text, where=str(path), hint=hint)
 
 
-def parse_run_spec(text: str, *, where: str) -> RunSpec:
-    """Parse the text of a pipeline file; see `load_run_spec`."""
+_RUN_HINT = "a pipeline file begins with 'models:'"
+
+
+def _parse_mapping(text: str, *, where: str, hint: str) -> Mapping[str, Any]:
     try:
         # A subclass of SafeLoader: it builds plain values only.
         given = yaml.load(text, Loader=_StrictLoader)  # noqa: S506
@@ -150,5 +170,5 @@ def parse_run_spec(text: str, *, where: str) -> RunSpec:
         problem = getattr(err, "problem", None) or "not valid YAML"
         raise SpecError(f"{where}{line}: {problem}", hint="check the indentation and the quotes there") from err
     if not isinstance(given, Mapping):
-        raise SpecError(f"{where} is not a mapping of keys", hint="a pipeline file begins with 'models:'")
-    return build_spec(RunSpec, given, where=where)
+        raise SpecError(f"{where} is not a mapping of keys", hint=hint)
+    return given

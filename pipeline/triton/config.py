@@ -3,22 +3,30 @@
 What an artifact fixes (names, types, shapes, the largest batch) comes from the artifact; what is a
 choice (queue, instances, threads, priority) from the `ServingSpec`. The rules mirror the server's own
 checks in triton-inference-server/core, `src/model_config_utils.cc`, so that what is written here loads.
+The parts of the message have files of their own: ``config_*.py`` and ``warmup.py``.
 """
 
 import difflib
 import re
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Engine, OnnxModel, TensorSpec
 from pipeline.errors import RepositoryError, SpecError
-from pipeline.spec import ServingSpec
+from pipeline.spec import Runtime, ServingSpec
+from pipeline.triton.config_backends import check_backend_fields
+from pipeline.triton.config_batching import fill_dynamic_batching
+from pipeline.triton.config_instances import fill_instances
+from pipeline.triton.config_optimization import fill_onnxruntime_options, fill_shared_options, fill_tensorrt_options
+from pipeline.triton.config_shapes import check_smallest_batch, largest_batch_size, length_buckets_from_artifact
+from pipeline.triton.config_tiers import apply_tier
+from pipeline.triton.warmup import fill_warmup
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 CONFIG_NAME = "config.pbtxt"
-DEFAULT_MAX_BATCH_SIZE = 16
 BATCH_AXIS = "batch"
 
 _UNKNOWN_FIELD = re.compile(r'(\d+):\d+ : .*Message type "([\w.]+)" has no field named "(\w+)"', re.DOTALL)
@@ -47,11 +55,7 @@ def model_config_from_artifact(
 
     config = model_config_pb2.ModelConfig(name=name)
     try:
-        if isinstance(artifact, OnnxModel):
-            _fill_onnxruntime(config, artifact, serving)
-        else:
-            _fill_tensorrt(config, artifact, serving)
-        _fill_dynamic_batching(config, serving)
+        _fill(config, artifact, serving)
     except (ValueError, OverflowError) as err:  # a number beyond the proto field's int32 or uint64
         raise SpecError(
             f"a serving value of {name} does not fit Triton's configuration: {err}",
@@ -60,24 +64,35 @@ def model_config_from_artifact(
     return config
 
 
-def largest_batch_size(artifact: OnnxModel | Sequence[Engine], serving: ServingSpec) -> int:
-    """Return the `max_batch_size` that the entry gets.
-
-    A plan accepts no batch beyond its optimization profile, so an entry of several plans is as large
-    as the smallest profile among them.
-
-    Raises:
-        SpecError: The spec asks for more than a profile allows.
-    """
+def _fill(config: "ModelConfig", artifact: OnnxModel | Sequence[Engine], given: ServingSpec) -> None:
+    if not isinstance(artifact, OnnxModel):
+        check_plans(artifact)
+    backend = backend_of(artifact)
+    serving = apply_tier(given, backend)
+    check_backend_fields(serving, backend)
+    config.platform = "onnxruntime_onnx" if isinstance(artifact, OnnxModel) else "tensorrt_plan"
+    config.backend = backend
+    # A group's device comes before the batch: a CPU has no profile.
+    fill_instances(config, artifact, serving)
+    config.max_batch_size = largest_batch_size(artifact, serving)
+    buckets = length_buckets_from_artifact(artifact, serving)
+    check_smallest_batch(artifact, serving, buckets)
     if isinstance(artifact, OnnxModel):
-        return serving.max_batch_size or DEFAULT_MAX_BATCH_SIZE
-    size, gpu = min((profile.max[0], engine.gpu) for engine in artifact for profile in engine.profiles)
-    if serving.max_batch_size and serving.max_batch_size > size:
-        raise SpecError(
-            f"max_batch_size {serving.max_batch_size} exceeds the batch of the {gpu} engine's profile, {size}",
-            hint=f"lower max_batch_size to {size}, or build the engine with a larger --profile",
-        )
-    return serving.max_batch_size or size
+        _fill_tensors(config, artifact.model_inputs, artifact.model_outputs)
+        fill_onnxruntime_options(config, serving)
+    else:
+        _fill_tensors(config, artifact[0].model_inputs, artifact[0].model_outputs)
+        for engine in artifact:
+            config.cc_model_filenames[engine.compute_capability] = plan_name(engine)
+        fill_tensorrt_options(config, artifact, serving, buckets)
+    fill_dynamic_batching(config, serving)
+    fill_shared_options(config, serving)
+    fill_warmup(config, artifact, serving, buckets)
+
+
+def backend_of(artifact: OnnxModel | Sequence[Engine]) -> Runtime:
+    """Return the backend that serves an artifact."""
+    return "onnxruntime" if isinstance(artifact, OnnxModel) else "tensorrt"
 
 
 def plan_name(engine: Engine) -> str:
@@ -106,7 +121,10 @@ def parse_config(text: str, *, where: str = CONFIG_NAME) -> "ModelConfig":
     from tritonclient.grpc import model_config_pb2
 
     try:
-        return text_format.Parse(text, model_config_pb2.ModelConfig())
+        with warnings.catch_warnings():
+            # WAR(protobuf 6): an unknown escape in a string is a DeprecationWarning of Python's codec, not an error.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return text_format.Parse(text, model_config_pb2.ModelConfig())
     except (text_format.ParseError, UnicodeError) as err:
         raise _config_error_from_parse(str(err), where, model_config_pb2.DESCRIPTOR.pool) from err
 
@@ -127,48 +145,12 @@ def _config_error_from_parse(told: str, where: str, pool: Any) -> RepositoryErro
     )
 
 
-def _fill_onnxruntime(config: "ModelConfig", model: OnnxModel, serving: ServingSpec) -> None:
-    if serving.stream_priority != "default":
-        # A CUDA stream priority; onnxruntime_backend never reads optimization.priority.
-        raise SpecError(
-            f"stream_priority {serving.stream_priority} was asked for, but the ONNX Runtime backend never reads it",
-            hint="remove stream_priority, or use dynamic_batching.priority_levels to rank requests",
-        )
-    config.platform, config.backend = "onnxruntime_onnx", "onnxruntime"
-    config.max_batch_size = largest_batch_size(model, serving)
-    _fill_tensors(config, model.model_inputs, model.model_outputs)
-    config.instance_group.add(count=serving.instance_count, kind=f"KIND_{(serving.instance_kind or 'cpu').upper()}")
-    if serving.threads:
-        # onnxruntime_backend, README: "Model Config Options".
-        config.parameters["intra_op_thread_count"].string_value = str(serving.threads)
+def check_plans(engines: Sequence[Engine]) -> None:
+    """Refuse engines that one TensorRT entry cannot serve together.
 
-
-def _fill_tensorrt(config: "ModelConfig", engines: Sequence[Engine], serving: ServingSpec) -> None:
-    _check_plans(engines)
-    if serving.instance_kind == "cpu":
-        raise SpecError(
-            "instance_kind cpu was asked for, but a TensorRT plan runs on a GPU only",
-            hint="remove instance_kind, or use runtime: onnxruntime",
-        )
-    if serving.threads:
-        raise SpecError(
-            f"threads {serving.threads} was asked for, but only ONNX Runtime entries have threads",
-            hint="remove threads, or use runtime: onnxruntime",
-        )
-    config.platform, config.backend = "tensorrt_plan", "tensorrt"
-    config.max_batch_size = largest_batch_size(engines, serving)
-    _fill_tensors(config, engines[0].model_inputs, engines[0].model_outputs)
-    group = config.instance_group.add(count=serving.instance_count, kind="KIND_GPU")
-    profile_count = min(len(engine.profiles) for engine in engines)
-    if profile_count > 1:  # without a list the backend uses the first profile alone
-        group.profile.extend(str(index) for index in range(profile_count))
-    for engine in engines:
-        config.cc_model_filenames[engine.compute_capability] = plan_name(engine)
-    if serving.stream_priority != "default":
-        config.optimization.priority = f"PRIORITY_{serving.stream_priority.upper()}"
-
-
-def _check_plans(engines: Sequence[Engine]) -> None:
+    Raises:
+        RepositoryError: There is none, one is not a plan, or they disagree.
+    """
     if not engines:
         raise RepositoryError("a TensorRT entry has no engine", hint="build one with `prep build-engine`")
     for engine in engines:
@@ -221,24 +203,3 @@ def _dims(tensor: TensorSpec) -> list[int]:
             hint="export the model again with `prep export`",
         )
     return [size if isinstance(size, int) else -1 for size in tensor.shape[1:]]
-
-
-def _fill_dynamic_batching(config: "ModelConfig", serving: ServingSpec) -> None:
-    queue, largest = serving.dynamic_batching, config.max_batch_size
-    if queue is None:
-        return
-    for size in queue.preferred_batch_sizes:
-        if size > largest:
-            raise SpecError(
-                f"preferred batch size {size} exceeds max_batch_size {largest}",
-                hint=f"keep preferred_batch_sizes within 1..{largest}",
-            )
-    if largest == 1 and not queue.priority_levels:
-        return  # nothing to batch, and no queue to rank
-    batching = config.dynamic_batching
-    batching.max_queue_delay_microseconds = queue.max_queue_delay_us
-    batching.preferred_batch_size.extend(queue.preferred_batch_sizes)
-    if queue.priority_levels:
-        batching.priority_levels = queue.priority_levels
-        batching.default_priority_level = queue.default_priority_level
-    batching.SetInParent()

@@ -1,34 +1,44 @@
-"""Triton model repositories: one folder for each entry, replaced whole or not at all.
+"""Writes entries of a Triton model repository: one folder for each, replaced whole or not at all.
 
 ::
 
     <repository>/<entry>/config.pbtxt
     <repository>/<entry>/1/model.onnx | model_sm75.plan ...
     <repository>/<entry>/reference.npz, tokenizer.json     what `prep verify` sends, and the answers
+    <repository>/<entry>/warmup/input_ids-32.bin ...       where warm-up was asked for
     <repository>/<entry>/manifest.json                     written last
+    <repository>/server.args                               what the server must be started with, if anything
     <repository>/.lock, .staging-<entry>                   ours; the staging folder of a killed run goes with the next
 """
 
 import importlib.metadata
-import json
 import logging
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from pipeline.artifact import MANIFEST_NAME, MANIFEST_SCHEMA, Engine, OnnxModel, RepositoryEntry
-from pipeline.errors import RepositoryError, SpecError, WorkspaceBusyError, WorkspaceError
+from pipeline.artifact import Engine, OnnxModel, RepositoryEntry
+from pipeline.errors import RepositoryError, SpecError
 from pipeline.progress import Progress, ignore_progress
 from pipeline.spec import NAME_PATTERN, PRECISIONS, Precision, ServingSpec
-from pipeline.triton.config import CONFIG_NAME, model_config_from_artifact, plan_name, render_config
+from pipeline.triton.config import CONFIG_NAME, backend_of, model_config_from_artifact, plan_name, render_config
+from pipeline.triton.config_optimization import VERSION
+from pipeline.triton.config_shapes import accepted_sequences, largest_batch_size, length_buckets_from_artifact
+from pipeline.triton.config_tiers import apply_tier, warn_of_ensemble_traps, warn_of_traps
 from pipeline.triton.exchange import swap_folders
+from pipeline.triton.repository_loading import (
+    STAGING_PREFIX,
+    check_unchanged,
+    find_unchanged,
+    list_entries,
+    load_repository,
+    lock_repository,
+)
+from pipeline.triton.server_arguments import arguments_from_serving, check_shared_resources, write_server_arguments
+from pipeline.triton.warmup import write_warmup_files
 from pipeline.workspace import (
-    LOCK_TIMEOUT_S,
     Produced,
     Recipe,
     digest_file,
@@ -39,14 +49,25 @@ from pipeline.workspace import (
     translate_os_errors,
 )
 
+__all__ = [
+    "REFERENCE_NAME",
+    "TOKENIZER_NAME",
+    "TOLERANCES",
+    "VERSION",
+    "assemble_entry",
+    "check_unchanged",
+    "default_entry_name",
+    "entry_recipe",
+    "load_repository",
+    "lock_repository",
+    "place_entry",
+    "preview_entry",
+]
+
 log = logging.getLogger(__name__)
 
-VERSION = "1"
-STAGING_PREFIX = ".staging-"
 REFERENCE_NAME = "reference.npz"
 TOKENIZER_NAME = "tokenizer.json"
-# Files up to this size are always digested; larger ones when they are newer than the manifest.
-DIGEST_LIMIT_BYTES = 1 << 20
 
 # The smallest cosine of any answer to PyTorch FP32: FP32 rounds in another order, FP16 keeps 11 bits, and 0.97 is
 # what careful INT8 holds with room to spare.
@@ -80,24 +101,66 @@ def assemble_entry(
         DiskFullError, WorkspaceError: The repository cannot be written; the old entry is still whole.
     """
     recipe = entry_recipe(model, engines, serving, name=name)
+    resolved = _resolve(model, engines, serving)
+
+    def make(staging: Path) -> dict[str, Any]:
+        check_shared_resources(repository_dir, recipe.name, resolved)
+        config = model_config_from_artifact(recipe.name, engines or model, resolved)
+        text = render_config(config)
+        _warn_of_edits(repository_dir / recipe.name, text)
+        is_composed = any(recipe.name in entry.composes for entry in list_entries(repository_dir))
+        warn_of_traps(recipe.name, resolved, is_composed=is_composed)
+        _write_files(staging, model, engines, text)
+        if resolved.warmup:
+            inputs = engines[0].model_inputs if engines else model.model_inputs
+            write_warmup_files(staging, staging / REFERENCE_NAME, inputs, resolved.length_buckets)
+        return _fields(model, engines, resolved)
+
+    return place_entry(recipe, repository_dir, make, progress=progress)
+
+
+def place_entry(
+    recipe: Recipe,
+    repository_dir: Path,
+    make: Callable[[Path], Mapping[str, Any]],
+    *,
+    progress: Progress = ignore_progress,
+) -> Produced[RepositoryEntry]:
+    """Put an entry of any kind into a repository, unless it is there as it would be written.
+
+    Args:
+        recipe: What decides its bytes; its name is the folder's.
+        repository_dir: The repository; made if it is not there.
+        make: Writes the files into the empty folder it is given, and returns the record's own fields.
+        progress: Told what is being written.
+
+    Raises:
+        WorkspaceBusyError: Another run writes this repository and does not finish.
+        DiskFullError, WorkspaceError: The repository cannot be written; the old entry is still whole.
+    """
     final = repository_dir / recipe.name
     with translate_os_errors(repository_dir, setting="--output"), lock_repository(repository_dir):
-        found = _find_unchanged(final, recipe)
-        if found:
-            return Produced(found, reused=True)
-        progress(f"writing {recipe.name}")
-        config = model_config_from_artifact(recipe.name, engines or model, serving)
-        text = render_config(config)
-        _warn_of_edits(final, text)
-        staging = repository_dir / f"{STAGING_PREFIX}{recipe.name}"
-        try:
-            _write_files(staging, model, engines, text)
-            entry = _record(recipe, staging, model, engines, config.max_batch_size)
-            save_manifest(entry, staging)
-            swap_folders(staging, final)
-        finally:  # Ctrl-C too; after the swap the old entry lies here
-            remove_tree(staging)
-    return Produced(entry.model_copy(update={"folder": final}), reused=False)
+        found = find_unchanged(final, recipe)
+        if found is None:
+            progress(f"writing {recipe.name}")
+            entry = _place(recipe, repository_dir / f"{STAGING_PREFIX}{recipe.name}", final, make)
+            if entry.composes:
+                warn_of_ensemble_traps(entry, list_entries(repository_dir))
+        write_server_arguments(repository_dir)
+    return Produced(found or entry, reused=found is not None)
+
+
+def preview_entry(
+    model: OnnxModel, engines: Sequence[Engine], serving: ServingSpec, *, name: str | None = None
+) -> tuple[str, str]:
+    """Return the name and the config.pbtxt of the entry that `assemble_entry` would write; writes nothing.
+
+    Raises:
+        SpecError, RepositoryError: As `assemble_entry`.
+    """
+    recipe = entry_recipe(model, engines, serving, name=name)
+    config = model_config_from_artifact(recipe.name, engines or model, _resolve(model, engines, serving))
+    return recipe.name, render_config(config)
 
 
 def entry_recipe(
@@ -106,85 +169,56 @@ def entry_recipe(
     """Return everything that decides an entry's bytes; reads no file and imports no vendor library.
 
     Raises:
-        SpecError: The name is not one, or the spec asks for a batch beyond an engine's profile.
-        RepositoryError: The engines are of several precisions.
+        SpecError: The name is not one, or the spec asks for a batch, a length or a profile beyond the engines.
+        RepositoryError: The engines are of several precisions, or take no length in common.
     """
     precision = _precision(model, engines)
-    ranges = [_accepted_sequences(engine) for engine in engines]
+    # With what the tier adds, and with the buckets: whether a value was given or not is no part of a dump.
+    resolved = _resolve(model, engines, serving)
+    shortest, longest = accepted_sequences(engines or model, resolved, model.max_sequence_length)
     return Recipe(
         stage="entry",
         name=_checked_name(name or default_entry_name(model.name, precision, is_plan=bool(engines))),
         spec={
-            "serving": serving.model_dump(mode="json"),
+            "serving": resolved.model_dump(mode="json"),
+            "server_arguments": list(arguments_from_serving(resolved)),
             # What `prep verify` may send: the range that every plan accepts.
-            "min_sequence": max((shortest for shortest, _ in ranges), default=1),
-            "max_sequence": min((longest for _, longest in ranges), default=model.max_sequence_length),
+            "min_sequence": shortest,
+            "max_sequence": longest,
         },
         inputs={"model": model.key, **{f"engine {engine.compute_capability}": engine.key for engine in engines}},
         tools={name: importlib.metadata.version(name) for name in ("prep-triton", "tritonclient")},
     )
 
 
-def _accepted_sequences(engine: Engine) -> tuple[int, int]:
-    """Return the shortest and the longest sequence of an engine, whose profiles together are its range."""
-    return min(one.min[1] for one in engine.profiles), max(one.max[1] for one in engine.profiles)
+def _resolve(model: OnnxModel, engines: Sequence[Engine], serving: ServingSpec) -> ServingSpec:
+    """Return the choices with what the tier adds and the length buckets that the artifact decides."""
+    served = engines or model
+    ranked = apply_tier(serving, backend_of(served))
+    buckets = length_buckets_from_artifact(served, ranked, longest=model.max_sequence_length)
+    return ranked.model_copy(update={"length_buckets": buckets})
 
 
-def load_repository(repository_dir: Path, *, reference_only: bool = False) -> list[RepositoryEntry]:
-    """Load every entry of a repository, by name. Folders without a manifest are left out with a warning.
-
-    Args:
-        repository_dir: The repository.
-        reference_only: It is a copy of the files directly in the entries' folders (of a release that
-            lies elsewhere, to verify it): do not ask for the models.
-
-    Raises:
-        RepositoryError: The folder is missing or holds no entry, or a manifest or a file is damaged.
-    """
-    if not repository_dir.is_dir():
-        raise RepositoryError(f"{repository_dir} is not a folder", hint="make a repository with `prep assemble`")
-    entries = []
-    for folder in sorted(repository_dir.iterdir()):
-        if not folder.is_dir() or folder.name.startswith("."):
-            continue
-        if not (folder / MANIFEST_NAME).is_file():
-            log.warning("%s has no %s and is left out; `prep assemble` writes it", folder, MANIFEST_NAME)
-            continue
-        entries.append(_load_entry(folder, reference_only=reference_only))
-    if not entries:
-        raise RepositoryError(
-            f"{repository_dir} holds no entry with a {MANIFEST_NAME}", hint="make one with `prep assemble`"
-        )
-    return entries
-
-
-def _load_entry(folder: Path, *, reference_only: bool) -> RepositoryEntry:
+def _place(recipe: Recipe, staging: Path, final: Path, make: Callable[[Path], Mapping[str, Any]]) -> RepositoryEntry:
     try:
-        entry = _load_reference_copy(folder) if reference_only else load_artifact(folder, RepositoryEntry)
-    except WorkspaceError as err:
-        raise RepositoryError(err.message, hint="write the entry again with `prep assemble`") from err
-    except (OSError, ValueError) as err:  # pydantic's and json's errors are ValueErrors
-        raise RepositoryError(
-            f"{folder} holds no whole copy of an entry: {err}", hint="publish the repository again"
-        ) from err
-    assert entry is not None
-    if entry.name != folder.name:
-        raise RepositoryError(
-            f"{folder} holds the entry {entry.name}; Triton needs both names to be the same",
-            hint="name the folder as the entry, or write it again with `prep assemble --name`",
+        remove_tree(staging)
+        staging.mkdir(parents=True)
+        fields = make(staging)
+        entry = RepositoryEntry(
+            name=recipe.name,
+            key=recipe.key,
+            folder=staging,
+            files=record_files(staging),
+            spec=dict(recipe.spec),
+            inputs=dict(recipe.inputs),
+            tools=dict(recipe.tools),
+            **fields,
         )
-    return entry
-
-
-def _load_reference_copy(folder: Path) -> RepositoryEntry:
-    content = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or content.pop("schema", None) != MANIFEST_SCHEMA:
-        raise ValueError(f"its {MANIFEST_NAME} was written by another version of prep")
-    entry = RepositoryEntry.model_validate({**content, "folder": folder})
-    missing = [name for name in entry.files if "/" not in name and not (folder / name).is_file()]
-    if missing:
-        raise ValueError(f"{', '.join(missing)} is missing")
-    return entry
+        save_manifest(entry, staging)
+        swap_folders(staging, final)
+    finally:  # Ctrl-C too; after the swap the old entry lies here
+        remove_tree(staging)
+    return entry.model_copy(update={"folder": final})
 
 
 def _precision(model: OnnxModel, engines: Sequence[Engine]) -> Precision:
@@ -212,22 +246,6 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _find_unchanged(final: Path, recipe: Recipe) -> RepositoryEntry | None:
-    entry = load_artifact(final, RepositoryEntry, strict=False)
-    if entry is None or entry.key != recipe.key:
-        return None
-    written_ns = (final / MANIFEST_NAME).stat().st_mtime_ns
-    for relative, expected in entry.files.items():
-        path = final / relative
-        found = path.stat()
-        if found.st_size > DIGEST_LIMIT_BYTES and found.st_mtime_ns <= written_ns:
-            continue
-        if digest_file(path) != expected.sha256:
-            log.info("%s is not what was written; %s is written again", path, entry.name)
-            return None
-    return entry
-
-
 def _warn_of_edits(final: Path, text: str) -> None:
     """Warn where a config.pbtxt that is about to be replaced was neither written by us nor is the same."""
     path = final / CONFIG_NAME
@@ -241,9 +259,8 @@ def _warn_of_edits(final: Path, text: str) -> None:
 
 
 def _write_files(staging: Path, model: OnnxModel, engines: Sequence[Engine], config_text: str) -> None:
-    remove_tree(staging)
     version_dir = staging / VERSION
-    version_dir.mkdir(parents=True)
+    version_dir.mkdir()
     (staging / CONFIG_NAME).write_text(config_text, encoding="utf-8")
     for engine in engines:
         _copy_file(engine, "model.engine", version_dir / plan_name(engine))
@@ -272,66 +289,21 @@ def _copy_file(artifact: OnnxModel | Engine, relative: str, target: Path) -> Non
         )
 
 
-def _record(
-    recipe: Recipe, staging: Path, model: OnnxModel, engines: Sequence[Engine], max_batch_size: int
-) -> RepositoryEntry:
+def _fields(model: OnnxModel, engines: Sequence[Engine], resolved: ServingSpec) -> dict[str, Any]:
+    nowhere = {"folder": Path()}  # a record within a record has no folder of its own
     precision = _precision(model, engines)
-    fields: dict[str, Any] = {key: getattr(model, key) for key in ("task", "architecture", "weights")}
-    return RepositoryEntry(
-        name=recipe.name,
-        key=recipe.key,
-        folder=staging,
-        files=record_files(staging),
-        spec=dict(recipe.spec),
-        inputs=dict(recipe.inputs),
-        tools=dict(recipe.tools),
-        runtime="tensorrt" if engines else "onnxruntime",
-        precision=precision,
-        max_batch_size=max_batch_size,
-        compute_capabilities=tuple(engine.compute_capability for engine in engines),
-        tolerance=TOLERANCES[precision],
-        **fields,
-    )
-
-
-def check_unchanged(repository_dir: Path, entries: Sequence[RepositoryEntry]) -> None:
-    """Refuse a repository into which another run has written other entries since.
-
-    Raises:
-        RepositoryError: An entry is gone or is another one now.
-    """
-    found = {entry.name: entry.key for entry in load_repository(repository_dir)}
-    for entry in entries:
-        if found.get(entry.name) != entry.key:
-            raise RepositoryError(
-                f"another run has changed {entry.name} in {repository_dir} since it was assembled",
-                hint="run again, or give each config its own repository: key",
-            )
-
-
-@contextmanager
-def lock_repository(repository_dir: Path) -> Iterator[None]:
-    """Keep other runs from writing a repository; the remains of a killed run are removed.
-
-    Raises:
-        WorkspaceBusyError: Another run holds it and does not finish.
-    """
-    repository_dir.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(repository_dir / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.warning("another run is writing %s; waiting for it", repository_dir)
-        try:
-            lock.acquire(timeout=LOCK_TIMEOUT_S)
-        except Timeout as err:
-            raise WorkspaceBusyError(
-                f"another run has held {repository_dir} for over {LOCK_TIMEOUT_S:g} s",
-                hint="wait for it, end it, or use another repository folder",
-            ) from err
-    try:
-        for leftover in repository_dir.glob(f"{STAGING_PREFIX}*"):  # of a killed run: the lock is ours
-            remove_tree(leftover)
-        yield
-    finally:
-        lock.release()
+    return {
+        "runtime": backend_of(engines or model),
+        "precision": precision,
+        "task": model.task,
+        "architecture": model.architecture,
+        "weights": model.weights,
+        "max_batch_size": largest_batch_size(engines or model, resolved),
+        "compute_capabilities": tuple(engine.compute_capability for engine in engines),
+        "tolerance": TOLERANCES[precision],
+        "tier": resolved.tier,
+        "length_buckets": resolved.length_buckets,
+        "onnx": model.model_copy(update=nowhere),
+        "engines": tuple(engine.model_copy(update=nowhere) for engine in engines),
+        "server_arguments": arguments_from_serving(resolved),
+    }

@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.errors import RepositoryError, SpecError
@@ -79,7 +79,7 @@ def test_zero_delay_still_asks_for_dynamic_batching(model):
 @pytest.mark.parametrize(
     ("serving", "told", "hint"),
     [
-        (ServingSpec(stream_priority="max"), "never reads it", "priority_levels"),
+        (ServingSpec(stream_priority="max"), "means nothing to the ONNX Runtime backend", "priority_levels"),
         (ServingSpec(dynamic_batching=QueueSpec(preferred_batch_sizes=(17,))), "17 exceeds", r"1\.\.16"),
         (ServingSpec(max_batch_size=1 << 31), "does not fit", "32-bit"),
         (ServingSpec(dynamic_batching=QueueSpec(max_queue_delay_us=1 << 64)), "does not fit", "64-bit"),
@@ -95,7 +95,7 @@ def test_onnxruntime_refuses_what_it_cannot_do(model, serving, told, hint):
     ("serving", "told", "hint"),
     [
         (ServingSpec(instance_kind="cpu"), "runs on a GPU only", "onnxruntime"),
-        (ServingSpec(threads=2), "only ONNX Runtime", "remove threads"),
+        (ServingSpec(threads=2), "means nothing to the TensorRT backend", "remove threads"),
         (ServingSpec(max_batch_size=9), "9 exceeds the batch of the t4 engine's profile, 8", "--profile"),
     ],
 )
@@ -159,7 +159,8 @@ def test_parse_refuses_damaged_text(text):
     assert "prep assemble" in caught.value.hint
 
 
-@given(st.text())
+@given(st.text() | st.text().map(lambda text: f'name: "{text}"'))
+@example('name: "\\ "')
 def test_parse_either_parses_or_refuses(text):
     try:
         config = parse_config(text)
