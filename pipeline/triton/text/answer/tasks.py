@@ -1,0 +1,77 @@
+"""What a post-processor does for its task: arrays by name in, arrays by name out."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from .entities import TokenTensors, find_entities
+from .masks import Vocabulary, fill_masks, vocabulary_from_tokenizer
+from .sequences import pool_mean, rank_labels
+from .spans import SpanTensors, find_spans
+from .windows import Array
+
+Arrays = Mapping[str, Array]
+Answer = Callable[[Arrays], dict[str, Array]]
+
+LABELS_NAME = "labels.json"
+TOKENIZER_NAME = "tokenizer.json"
+
+
+def answer_from_parameters(parameters: Mapping[str, str], version_dir: Path) -> Answer:
+    """Return what answers for a task.
+
+    Args:
+        parameters: Those of config.pbtxt.
+        version_dir: Holds ``labels.json`` for the tasks with labels, ``tokenizer.json`` for fill-mask.
+    """
+    task = parameters["task"]
+    if task == "feature-extraction":
+        return partial(_embed, normalize=parameters["normalize"] == "true")
+    if task == "question-answering":
+        return partial(_find_spans, max_answer_tokens=int(parameters["max_answer_tokens"]))
+    if task == "fill-mask":
+        content = json.loads((version_dir / TOKENIZER_NAME).read_text(encoding="utf-8"))
+        return partial(_fill_masks, vocabulary=vocabulary_from_tokenizer(content), top_k=int(parameters["top_k"]))
+    labels = json.loads((version_dir / LABELS_NAME).read_text(encoding="utf-8"))
+    if task == "token-classification":
+        return partial(_find_entities, labels=labels)
+    return partial(_rank_labels, labels=labels, top_k=int(parameters["top_k"]))
+
+
+def _embed(given: Arrays, *, normalize: bool) -> dict[str, Array]:
+    return {"EMBEDDING": pool_mean(given["last_hidden_state"], given["WINDOW"], normalize=normalize)}
+
+
+def _rank_labels(given: Arrays, *, labels: Sequence[str], top_k: int) -> dict[str, Array]:
+    names, scores = rank_labels(given["logits"], given["WINDOW"], labels, top_k)
+    return {"LABEL": names, "SCORE": scores}
+
+
+def _find_entities(given: Arrays, *, labels: Sequence[str]) -> dict[str, Array]:
+    tokens = TokenTensors(given["WINDOW"], given["OFFSETS"], given["WORDS"], given["SOURCE"])
+    return {"ENTITIES": _strings(find_entities(given["logits"], tokens, labels))}
+
+
+def _fill_masks(given: Arrays, *, vocabulary: Vocabulary, top_k: int) -> dict[str, Array]:
+    found = fill_masks(given["logits"], given["input_ids"], given["WINDOW"], vocabulary, top_k)
+    return {"TOKENS": _strings(found)}
+
+
+def _find_spans(given: Arrays, *, max_answer_tokens: int) -> dict[str, Array]:
+    tensors = SpanTensors(
+        given["start_logits"], given["end_logits"], given["WINDOW"], given["OFFSETS"], given["SOURCE"]
+    )
+    spans = find_spans(tensors, max_answer_tokens)
+    return {
+        "ANSWER": _strings([span.text for span in spans]),
+        "SCORE": np.array([[span.score] for span in spans], np.float32),
+        "START": np.array([[span.start] for span in spans], np.int64),
+        "END": np.array([[span.end] for span in spans], np.int64),
+    }
+
+
+def _strings(texts: Sequence[str]) -> Array:
+    return np.array([text.encode() for text in texts], np.object_).reshape(-1, 1)
