@@ -53,7 +53,11 @@ class Target(Record):
 
 
 class Misfit(Record):
-    """Why an entry does not fit a target: a sentence with both values, and the command that mends it."""
+    """Why an entry does not fit a target: a sentence with both values, and the command that mends it.
+
+    `code` is one of target-gpu, target-tensorrt, target-python, target-platform; target-unknown where the table
+    does not say enough to judge.
+    """
 
     entry: str
     code: str
@@ -83,7 +87,9 @@ def load_triton_releases(override_path: Path | None = None) -> Mapping[str, Trit
     if not isinstance(given, Mapping) or not all(isinstance(row, Mapping) for row in given.values()):
         raise SpecError(f"{path} is not a table of Triton releases", hint=_FORM)
     for tag, row in given.items():
-        rows[str(tag)] = {**rows.get(str(tag), {}), "source": str(path), **row}
+        if not isinstance(tag, str):  # YAML reads 25.10 as the number 25.1
+            raise SpecError(f'{path} has the release {tag!r} without quotes, expected "25.10"', hint=_FORM)
+        rows[tag] = {**rows.get(tag, {}), "source": str(path), **row}
     return _releases_from_rows(rows, where=str(path))
 
 
@@ -131,10 +137,15 @@ def find_misfits(entry: RepositoryEntry, target: Target) -> list[Misfit]:
     and "Hardware Compatibility").
     """
     found = [_misfit(entry, "target-gpu", told, hint) for told, hint in _find_gpu_misfits(entry, target)]
-    for engine in entry.engines:
-        found += [_misfit(entry, "target-tensorrt", told, hint) for told, hint in _find_version_misfits(engine, target)]
-    found += [_misfit(entry, "target-python", told, hint) for told, hint in _find_vendored_misfits(entry, target)]
+    for engine in _served_engines(entry):
+        found += [_misfit(entry, *misfit) for misfit in _find_version_misfits(engine, target)]
+    found += [_misfit(entry, *misfit) for misfit in _find_vendored_misfits(entry, target)]
     return found
+
+
+def _served_engines(entry: RepositoryEntry) -> tuple[Engine, ...]:
+    """A tokenizer's or an ensemble's manifest has the engines of what it serves, and itself runs on a CPU."""
+    return entry.engines if entry.runtime == "tensorrt" else ()
 
 
 def _misfit(entry: RepositoryEntry, code: str, told: str, hint: str) -> Misfit:
@@ -142,27 +153,31 @@ def _misfit(entry: RepositoryEntry, code: str, told: str, hint: str) -> Misfit:
 
 
 def _find_gpu_misfits(entry: RepositoryEntry, target: Target) -> list[tuple[str, str]]:
-    told = []
+    told: list[tuple[str, str]] = []
+    engines = _served_engines(entry)
+    if entry.kind != "model":
+        return told
     oldest = target.release.min_compute_capability
     for gpu, capability in target.gpus.items():
         if _numbers(capability) < _numbers(oldest):
             hint = "choose an older Triton release, or a newer GPU"
             told.append(
-                (f"Triton {target.release.tag} needs compute capability {oldest}, a {gpu} has {capability}", hint)
+                (f"Triton {target.release.tag} needs compute capability {oldest}, the {gpu} has {capability}", hint)
             )
-    if not entry.engines:
+    if not engines:
         return told
     if not target.gpus:
         told.append(
             ("a TensorRT plan needs a GPU, and the target has none", "name the target's GPUs, or use onnxruntime")
         )
     for gpu, capability in target.gpus.items():
-        if not any(_runs_on(engine, capability) for engine in entry.engines):
-            built = ", ".join(engine.compute_capability for engine in entry.engines)
+        if not any(_runs_on(engine, capability) for engine in engines):
+            built = ", ".join(engine.compute_capability for engine in engines)
             told.append(
                 (
                     f"its plans are for compute capability {built}, the target's {gpu} has {capability}",
-                    f"on a machine with a {gpu}: prep build-engine --{entry.precision} --gpu {gpu} --builder tensorrt",
+                    f"on a machine with the GPU {gpu}: "
+                    f"prep build-engine --{entry.precision} --gpu {gpu} --builder tensorrt",
                 )
             )
     return told
@@ -175,32 +190,36 @@ def _runs_on(engine: Engine, capability: str) -> bool:
     return is_wide and _numbers(capability) >= AMPERE
 
 
-def _find_version_misfits(engine: Engine, target: Target) -> list[tuple[str, str]]:
+def _find_version_misfits(engine: Engine, target: Target) -> list[tuple[str, str, str]]:
     wanted = target.release.tensorrt
     if engine.builder != "tensorrt":
         return []
     if wanted is None:
         return [
             (
+                "target-unknown",
                 f"the TensorRT version of Triton {target.release.tag} is not known, so its plans cannot be judged",
                 f"ask the image: docker run --rm {target.release.image} printenv TRT_VERSION; write it into a file "
                 f"that {TABLE_VARIABLE} names",
             )
         ]
-    built, runs = _numbers(engine.builder_version)[:3], _numbers(wanted)[:3]
-    if built == runs or (engine.spec.get("version_compatible") and built <= runs):
+    built, runs = _numbers(engine.builder_version), _numbers(wanted)
+    # As many parts as both have: 8.6.1.6 does not load what 8.6.1.2 built (triton-inference-server/server#5975).
+    known = min(len(built), len(runs))
+    if built[:known] == runs[:known] or (engine.spec.get("version_compatible") and built[:known] <= runs[:known]):
         return []
     return [
         (
+            "target-tensorrt",
             f"its {engine.gpu} plan was built by TensorRT {engine.builder_version}, Triton {target.release.tag} has "
             f"TensorRT {wanted}",
-            f"pip install 'tensorrt=={wanted}.*' on a machine with a {engine.gpu}, then "
+            f"pip install 'tensorrt=={wanted}.*' on a machine with the GPU {engine.gpu}, then "
             f"prep build-engine --{engine.precision} --gpu {engine.gpu} --builder tensorrt",
         )
     ]
 
 
-def _find_vendored_misfits(entry: RepositoryEntry, target: Target) -> list[tuple[str, str]]:
+def _find_vendored_misfits(entry: RepositoryEntry, target: Target) -> list[tuple[str, str, str]]:
     vendored = entry.vendored
     if vendored is None:
         return []
@@ -208,6 +227,7 @@ def _find_vendored_misfits(entry: RepositoryEntry, target: Target) -> list[tuple
     if _numbers(target.release.python) < _numbers(vendored.python):
         told.append(
             (
+                "target-python",
                 f"{vendored.package} {vendored.version} needs Python {vendored.python}, "
                 f"Triton {target.release.tag} has {target.release.python}",
                 "choose a newer Triton release, or install an older package and assemble again",
@@ -216,6 +236,7 @@ def _find_vendored_misfits(entry: RepositoryEntry, target: Target) -> list[tuple
     if vendored.platform != target.platform:
         told.append(
             (
+                "target-platform",
                 f"{vendored.package} {vendored.version} is for {vendored.platform}, the target is {target.platform}",
                 f"run prep assemble on a machine of {target.platform}",
             )

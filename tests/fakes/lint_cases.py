@@ -1,0 +1,210 @@
+"""Repositories that are wrong in one way each, with the code that lint gives it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.fakes.triton_artifacts import save_graph
+
+PYTHON_MODEL = """
+import numpy as np
+import triton_python_backend_utils as pb
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [pb.InferenceResponse([pb.Tensor("b", np.zeros((1, 4), np.float32))]) for _ in requests]
+"""
+TENSORS = """
+input [{ name: "a" data_type: TYPE_INT64 dims: [-1] }]
+output [{ name: "b" data_type: TYPE_FP32 dims: [-1] }]
+"""
+GRAPH_TENSORS = """
+input [
+  { name: "input_ids" data_type: TYPE_INT64 dims: [-1] },
+  { name: "attention_mask" data_type: TYPE_INT64 dims: [-1] },
+  { name: "token_type_ids" data_type: TYPE_INT64 dims: [-1] }
+]
+output [{ name: "last_hidden_state" data_type: TYPE_FP32 dims: [-1, 8] }]
+"""
+ON_CPU = "instance_group [{ count: 1 kind: KIND_CPU }]\n"
+
+
+def python_config(name: str, extra: str = "", *, batch: int = 8, tensors: str = TENSORS) -> str:
+    return f'name: "{name}"\nbackend: "python"\nmax_batch_size: {batch}\n{tensors}{extra}'
+
+
+def graph_config(name: str, extra: str = ON_CPU, *, batch: int = 8, tensors: str = GRAPH_TENSORS) -> str:
+    return f'name: "{name}"\nplatform: "onnxruntime_onnx"\nmax_batch_size: {batch}\n{tensors}{extra}'
+
+
+def write_python(repository: Path, name: str, config: str | None = None, *, version: str = "1") -> Path:
+    folder = repository / name
+    (folder / version).mkdir(parents=True, exist_ok=True)
+    (folder / version / "model.py").write_text(PYTHON_MODEL)
+    (folder / "config.pbtxt").write_text(python_config(name) if config is None else config)
+    return folder
+
+
+def write_graph(repository: Path, name: str, config: str | None = None) -> Path:
+    folder = repository / name
+    (folder / "1").mkdir(parents=True, exist_ok=True)
+    save_graph(folder / "1" / "model.onnx")
+    (folder / "config.pbtxt").write_text(graph_config(name) if config is None else config)
+    return folder
+
+
+def ensemble_config(name: str, *steps: str, batch: int = 8, input_type: str = "INT64", extra: str = "") -> str:
+    return (
+        f'name: "{name}"\nplatform: "ensemble"\nmax_batch_size: {batch}\n'
+        f'input [{{ name: "IN" data_type: TYPE_{input_type} dims: [-1] }}]\n'
+        f'output [{{ name: "OUT" data_type: TYPE_FP32 dims: [-1] }}]\n'
+        f"ensemble_scheduling {{ step [{', '.join(steps)}] }}\n{extra}"
+    )
+
+
+def step(
+    model: str, given: str = "IN", gives: str = "OUT", *, key: str = "a", out: str = "b", version: int = -1
+) -> str:
+    return (
+        f'{{ model_name: "{model}" model_version: {version} input_map {{ key: "{key}" value: "{given}" }} '
+        f'output_map {{ key: "{out}" value: "{gives}" }} }}'
+    )
+
+
+def warmup(data: str, *, dims: str = "[4]", dtype: str = "INT64", key: str = "a", batch: int = 1) -> str:
+    value = f"data_type: TYPE_{dtype} dims: {dims} {data}"
+    return f'model_warmup [{{ name: "w" batch_size: {batch} inputs {{ key: "{key}" value {{ {value} }} }} }}]'
+
+
+@dataclass(frozen=True)
+class Case:
+    """A wrong entry: `write` makes it in a repository, in which `ok` is a right one."""
+
+    name: str
+    code: str
+    write: Callable[[Path], object]
+
+
+def _python_case(name: str, code: str, extra: str, **more) -> Case:
+    return Case(name, code, lambda repository: write_python(repository, name, python_config(name, extra, **more)))
+
+
+def _version_case(name: str, version: str) -> Case:
+    return Case(name, "version-none", lambda repository: write_python(repository, name, version=version))
+
+
+def _ensemble_case(name: str, code: str, *steps: str, **more) -> Case:
+    def write(repository: Path) -> None:
+        (repository / name / "1").mkdir(parents=True)
+        (repository / name / "config.pbtxt").write_text(ensemble_config(name, *steps, **more))
+
+    return Case(name, code, write)
+
+
+def _file_case(name: str, code: str, change: Callable[[Path], object], *, graph: bool = False) -> Case:
+    make = write_graph if graph else write_python
+    return Case(name, code, lambda repository: change(make(repository, name)))
+
+
+def _write_warmup(folder: Path, content: bytes) -> None:
+    (folder / "warmup").mkdir()
+    (folder / "warmup" / "x").write_bytes(content)
+
+
+# The server at hand (2.51) refuses every one of these.
+REFUSED_CASES = [
+    _python_case("unknown-field", "config-unknown-field", "max_batch: 3"),
+    _python_case("wrong-type", "config-syntax", 'dynamic_batching { max_queue_delay_microseconds: "soon" }'),
+    _python_case("given-twice", "config-syntax", "max_batch_size: 3"),
+    Case("no-text", "config-syntax", lambda at: write_python(at, "no-text", "\x7fELF")),
+    Case("other-name", "config-name", lambda at: write_python(at, "other-name", python_config("another"))),
+    Case("platform", "config-platform", lambda at: write_python(at, "platform", 'platform: "magic"\n' + TENSORS)),
+    _python_case("pair", "config-platform", 'platform: "ensemble"'),
+    _python_case("negative-batch", "config-batch-size", "", batch=-1),
+    _python_case("preferred", "batching-preferred-size", "dynamic_batching { preferred_batch_size: [4, 9] }"),
+    _python_case("priority", "batching-priority", "dynamic_batching { priority_levels: 2 }"),
+    _python_case(
+        "level",
+        "batching-priority",
+        "dynamic_batching { priority_levels: 2 default_priority_level: 1 priority_queue_policy { key: 3 value {} } }",
+    ),
+    _python_case(
+        "ordering",
+        "batching-ordering",
+        "dynamic_batching { preserve_ordering: true priority_levels: 2 default_priority_level: 1 }",
+    ),
+    _python_case("cached-sequence", "cache-unsupported", "sequence_batching {} response_cache { enable: true }"),
+    _python_case("no-dims", "tensor-invalid", 'input [{ name: "c" data_type: TYPE_FP32 }]'),
+    _python_case("dim-zero", "tensor-invalid", 'input [{ name: "c" data_type: TYPE_FP32 dims: [0] }]'),
+    _python_case(
+        "reshape", "tensor-invalid", 'input [{ name: "c" data_type: TYPE_FP32 dims: [4] reshape { shape: [3] } }]'
+    ),
+    _python_case(
+        "shape-tensor", "tensor-invalid", 'input [{ name: "c" data_type: TYPE_FP32 dims: [4] is_shape_tensor: true }]'
+    ),
+    _python_case("cpu-gpus", "instance-devices", "instance_group [{ kind: KIND_CPU gpus: [0] }]"),
+    _python_case("profile", "instance-devices", 'instance_group [{ kind: KIND_CPU profile: ["0"] }]'),
+    _python_case("absent-version", "version-none", "version_policy { specific { versions: [3] } }"),
+    _python_case("no-version", "version-none", "version_policy { latest { num_versions: 0 } }"),
+    _version_case("named-version", "v1"),
+    _version_case("padded-version", "01"),
+    _file_case("no-config", "config-missing", lambda at: (at / "config.pbtxt").unlink()),
+    _file_case("no-class", "model-damaged", lambda at: (at / "1" / "model.py").write_text("x = 1")),
+    _file_case("no-python", "python-syntax", lambda at: (at / "1" / "model.py").write_text("def (")),
+    _file_case("no-graph", "file-missing", lambda at: (at / "1" / "model.onnx").unlink(), graph=True),
+    _file_case(
+        "truncated",
+        "model-damaged",
+        lambda at: (at / "1" / "model.onnx").write_bytes((at / "1" / "model.onnx").read_bytes()[:-40]),
+        graph=True,
+    ),
+    _file_case("empty-graph", "model-damaged", lambda at: (at / "1" / "model.onnx").write_bytes(b""), graph=True),
+    _python_case("warmup-any", "warmup-input", warmup("zero_data: true", dims="[-1]")),
+    _python_case("warmup-type", "warmup-input", warmup("zero_data: true", dtype="INT32")),
+    _python_case("warmup-rank", "warmup-input", warmup("zero_data: true", dims="[4, 4]")),
+    _python_case("warmup-none", "warmup-input", warmup("zero_data: true", key="z")),
+    _python_case("warmup-nothing", "warmup-data", warmup("")),
+    _python_case("warmup-absent", "warmup-data", warmup('input_data_file: "x"')),
+    Case(
+        "warmup-short",
+        "warmup-data",
+        lambda at: _write_warmup(
+            write_python(at, "warmup-short", python_config("warmup-short", warmup('input_data_file: "x"'))), b"1" * 31
+        ),
+    ),
+    _python_case("label", "file-missing", "", tensors=TENSORS.replace("TYPE_FP32", 'TYPE_FP32 label_filename: "l"')),
+    _ensemble_case("e-absent", "ensemble-step", step("nope")),
+    _ensemble_case("e-version", "ensemble-step", step("ok", version=9)),
+    _ensemble_case("e-input", "ensemble-tensor", step("ok", key="z")),
+    _ensemble_case("e-output", "ensemble-tensor", step("ok", out="z")),
+    _ensemble_case("e-type", "ensemble-type", step("ok"), input_type="FP32"),
+    _ensemble_case("e-batch", "ensemble-batch-size", step("ok"), batch=9),
+    _ensemble_case("e-unused", "ensemble-flow", step("ok"), step("ok", gives="X")),
+    _ensemble_case("e-never", "ensemble-flow", step("ok", given="X")),
+    _ensemble_case("e-circle", "ensemble-flow", step("ok", "X", "OUT"), step("ok", "OUT", "X")),
+    _ensemble_case("e-self", "ensemble-cycle", step("e-self", key="IN", out="OUT")),
+    _ensemble_case("e-instances", "ensemble-field", step("ok"), extra=ON_CPU),
+    _ensemble_case("e-empty", "ensemble-step"),
+    Case(".hidden", "entry-hidden", lambda at: (at / ".hidden" / "1").mkdir(parents=True)),
+]
+
+# The server loads these, and lint has no error for them; a code is the warning that it has.
+SERVED_CASES = [
+    _python_case("plain", "", ON_CPU),
+    Case("plain-graph", "", lambda at: write_graph(at, "plain-graph")),
+    _python_case(
+        "queue", "", "dynamic_batching { max_queue_delay_microseconds: 5 priority_levels: 2 default_priority_level: 1 }"
+    ),
+    _python_case("all-versions", "", "version_policy { all {} }"),
+    _python_case("some-version", "version-absent", "version_policy { specific { versions: [1, 3] } }"),
+    _python_case("no-merging", "batching-useless", "dynamic_batching {}", batch=0),
+    _python_case("fewer", "instance-count", "instance_group [{ count: -3 kind: KIND_CPU }]"),
+    _python_case("stream", "backend-ignores-field", "optimization { priority: PRIORITY_MAX }"),
+    _python_case("cached", "server-arguments", "response_cache { enable: true }"),
+    _python_case("no-tensors", "config-incomplete", "", tensors=""),
+    _python_case("warm", "", warmup("zero_data: true", batch=2)),
+    Case("folders", "version-ignored", lambda at: (write_python(at, "folders") / "assets").mkdir()),
+    Case("nameless", "", lambda at: write_python(at, "nameless", 'backend: "python"\nmax_batch_size: 8\n' + TENSORS)),
+    _ensemble_case("e-plain", "version-empty", step("ok")),
+    _ensemble_case("e-single", "version-empty", step("ok"), batch=0),
+]

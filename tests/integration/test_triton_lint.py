@@ -1,0 +1,23 @@
+"""The real server is the oracle: it refuses what lint calls an error, and takes what lint does not."""
+
+import pytest
+
+from pipeline.triton.lint import lint_repository
+from pipeline.triton.server import run_triton
+from tests.fakes.lint_cases import REFUSED_CASES, SERVED_CASES, write_python
+
+pytestmark = pytest.mark.integration
+
+
+def test_the_server_refuses_what_lint_calls_an_error_and_takes_the_rest(tmp_path):
+    repository = tmp_path / "repo"
+    write_python(repository, "ok")
+    for case in (*REFUSED_CASES, *SERVED_CASES):
+        case.write(repository)
+    report = lint_repository(repository)
+    wrong = {finding.path.split("/")[0] for finding in report.errors}
+    with run_triton(str(repository)) as server:
+        loaded, refused = set(server.loaded), set(server.failures)
+    assert refused == {case.name for case in REFUSED_CASES}
+    assert loaded == {"ok", *(case.name for case in SERVED_CASES)}
+    assert wrong == refused

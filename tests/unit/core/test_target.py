@@ -1,0 +1,194 @@
+"""A target's table can be corrected, and every misfit names both values and what mends it."""
+
+import pytest
+
+from pipeline.artifact import RepositoryEntry, VendoredRecord
+from pipeline.errors import SpecError, UnsupportedGpuError
+from pipeline.spec import TargetSpec
+from pipeline.target import TABLE_VARIABLE, Target, TritonRelease, find_misfits, load_triton_releases, resolve_target
+from tests.fakes.triton_artifacts import make_engine
+
+
+def make_target(tensorrt="10.13.2", gpus=("t4",), platform="linux/amd64", python="3.12"):
+    release = TritonRelease(
+        tag="25.08", triton="2.60.0", tensorrt=tensorrt, python=python, min_compute_capability="7.5", source="a test"
+    )
+    known = {"t4": "7.5", "l4": "8.9", "a100": "8.0", "v100": "7.0"}
+    return Target(release=release, gpus={gpu: known[gpu] for gpu in gpus}, platform=platform)
+
+
+def make_entry(*engines, kind="model", runtime="tensorrt", vendored=None):
+    return RepositoryEntry(
+        name="minilm-trt-fp16",
+        kind=kind,
+        runtime=runtime,
+        precision="fp16",
+        task="feature-extraction",
+        architecture="bert",
+        weights="random",
+        max_batch_size=8,
+        tolerance=0.999,
+        engines=engines,
+        vendored=vendored,
+    )
+
+
+@pytest.fixture
+def engine(tmp_path):
+    return make_engine(tmp_path / "engine")
+
+
+def told(entry, target):
+    return [(misfit.code, misfit.told, misfit.hint) for misfit in find_misfits(entry, target)]
+
+
+def write(tmp_path, text):
+    path = tmp_path / "releases.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_every_row_of_the_table_says_where_it_is_from():
+    table = load_triton_releases()
+    assert list(table) == sorted(table)
+    for tag, release in table.items():
+        assert release.image == f"nvcr.io/nvidia/tritonserver:{tag}-py3"
+        assert release.source and release.python and release.cuda
+        assert release.tensorrt is None or release.tensorrt.count(".") == 2
+    assert table["25.08"].triton == "2.60.0"
+
+
+def test_a_users_file_corrects_one_value_and_keeps_the_others(tmp_path):
+    path = write(tmp_path, '"25.08": {tensorrt: "10.13.3"}')
+    assert load_triton_releases()["25.08"].tensorrt == "10.13.2"
+    corrected = load_triton_releases(path)["25.08"]
+    assert (corrected.tensorrt, corrected.triton, corrected.source) == ("10.13.3", "2.60.0", str(path))
+
+
+def test_the_environment_names_a_users_file_and_it_may_add_a_release(tmp_path, monkeypatch):
+    row = "{triton: 2.99.0, tensorrt: 11.9.0, python: '3.13', min_compute_capability: '8.0'}"
+    monkeypatch.setenv(TABLE_VARIABLE, str(write(tmp_path, f'"27.01": {row}')))
+    target = resolve_target(TargetSpec(triton="27.01", gpus=("l4",)))
+    assert (target.release.triton, target.gpus) == ("2.99.0", {"l4": "8.9"})
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("- a list", "is not a table"),
+        ("25.08: no", "is not a table"),
+        ('"25.08": {tensorrt: 10.13}', "is not a table of Triton releases"),
+        ('"25.08": {wrong: 1}', "is not a table of Triton releases"),
+        ('"25.08": {tag: "x"}', "is not a table of Triton releases"),
+        ("25.10: {tensorrt: '10.13.3'}", "25.1 without quotes"),
+        ("a: [", "cannot be read"),
+        ("\x00", "cannot be read"),
+    ],
+)
+def test_a_damaged_users_file_is_refused_with_the_form_it_should_have(tmp_path, text, match):
+    with pytest.raises(SpecError, match=match) as caught:
+        load_triton_releases(write(tmp_path, text))
+    assert "it is YAML" in caught.value.hint
+
+
+def test_a_missing_users_file_and_an_unknown_release_are_refused(tmp_path):
+    with pytest.raises(SpecError, match="cannot be read"):
+        load_triton_releases(tmp_path / "absent.yaml")
+    with pytest.raises(SpecError, match=r"Triton 19\.01 is not in the table") as caught:
+        resolve_target(TargetSpec(triton="19.01"))
+    assert TABLE_VARIABLE in caught.value.hint
+    with pytest.raises(UnsupportedGpuError, match="unknown GPU 'nope'"):
+        resolve_target(TargetSpec(triton="25.08", gpus=("nope",)))
+
+
+def test_a_plan_of_the_targets_own_tensorrt_and_gpu_fits(engine):
+    assert told(make_entry(engine), make_target()) == []
+
+
+@pytest.mark.parametrize(
+    ("built", "runs", "fits"),
+    [
+        ("10.13.2.6", "10.13.2", True),
+        ("10.13.2.6", "10.13.2.6", True),
+        ("10.13.2.6", "10.13.2.9", False),
+        ("10.13.3", "10.13.2", False),
+        ("10.13.2", "10.14.0", False),
+        ("10.9.0", "10.13.2", False),
+    ],
+)
+def test_a_plan_fits_its_exact_tensorrt_alone(engine, built, runs, fits):
+    found = told(make_entry(engine.model_copy(update={"builder_version": built})), make_target(runs))
+    assert fits == (not found)
+    if not fits:
+        ((code, sentence, hint),) = found
+        assert code == "target-tensorrt"
+        assert f"built by TensorRT {built}" in sentence
+        assert f"Triton 25.08 has TensorRT {runs}" in sentence
+        assert f"tensorrt=={runs}.*" in hint
+        assert "prep build-engine --fp16 --gpu t4 --builder tensorrt" in hint
+
+
+@pytest.mark.parametrize(("built", "fits"), [("10.9.0", True), ("10.13.2", True), ("10.14.0", False)])
+def test_a_version_compatible_plan_fits_a_newer_tensorrt_and_no_older_one(engine, built, fits):
+    changed = engine.model_copy(update={"builder_version": built, "spec": {"version_compatible": True}})
+    assert fits == (not told(make_entry(changed), make_target()))
+
+
+def test_an_unknown_tensorrt_is_said_and_not_guessed(engine):
+    ((code, sentence, hint),) = told(make_entry(engine), make_target(tensorrt=None))
+    assert code == "target-unknown"
+    assert "is not known" in sentence
+    assert "printenv TRT_VERSION" in hint
+    assert TABLE_VARIABLE in hint
+
+
+def test_a_plan_fits_its_own_architecture_alone(engine):
+    ((code, sentence, hint),) = told(make_entry(engine), make_target(gpus=("t4", "l4")))
+    assert code == "target-gpu"
+    assert "for compute capability 7.5, the target's l4 has 8.9" in sentence
+    assert "prep build-engine --fp16 --gpu l4 --builder tensorrt" in hint
+
+
+def test_each_gpu_of_a_mixed_fleet_may_have_its_own_plan(engine, tmp_path):
+    other = make_engine(tmp_path / "l4", gpu="l4", compute_capability="8.9")
+    assert told(make_entry(engine, other), make_target(gpus=("t4", "l4"))) == []
+
+
+@pytest.mark.parametrize(("gpu", "fits"), [("l4", True), ("a100", True), ("t4", False)])
+def test_a_hardware_compatible_plan_fits_ampere_and_later(tmp_path, gpu, fits):
+    built = make_engine(tmp_path / "a100", gpu="a100", compute_capability="8.0")
+    wide = built.model_copy(update={"spec": {"hardware_compatible": "ampere_plus"}})
+    assert fits == (not told(make_entry(wide), make_target(gpus=(gpu,))))
+
+
+def test_a_plan_on_a_server_without_gpu_is_a_misfit(engine):
+    ((code, sentence, hint),) = told(make_entry(engine), make_target(gpus=()))
+    assert code == "target-gpu"
+    assert "the target has none" in sentence
+    assert "onnxruntime" in hint
+
+
+def test_a_gpu_older_than_the_container_supports_is_a_misfit():
+    found = told(make_entry(runtime="onnxruntime"), make_target(gpus=("v100",)))
+    assert [(code, sentence) for code, sentence, _ in found] == [
+        ("target-gpu", "minilm-trt-fp16: Triton 25.08 needs compute capability 7.5, the v100 has 7.0")
+    ]
+
+
+def test_the_engines_in_a_tokenizers_manifest_are_not_the_tokenizers(engine):
+    entry = make_entry(engine, kind="tokenizer", runtime="python")
+    assert told(entry, make_target(tensorrt="11.0.0", gpus=("l4",))) == []
+
+
+def test_a_vendored_package_must_fit_python_and_platform():
+    package = VendoredRecord(package="tokenizers", version="0.22.1", python="3.13", platform="linux/arm64")
+    found = told(make_entry(kind="tokenizer", runtime="python", vendored=package), make_target())
+    assert [code for code, _, _ in found] == ["target-python", "target-platform"]
+    assert "needs Python 3.13, Triton 25.08 has 3.12" in found[0][1]
+    assert "is for linux/arm64, the target is linux/amd64" in found[1][1]
+    assert "linux/amd64" in found[1][2]
+
+
+def test_a_vendored_package_of_an_older_stable_abi_fits():
+    package = VendoredRecord(package="tokenizers", version="0.22.1", python="3.10", platform="linux/amd64")
+    assert told(make_entry(kind="tokenizer", runtime="python", vendored=package), make_target()) == []

@@ -1,0 +1,165 @@
+"""Lint never crashes, whatever a repository holds."""
+
+import tempfile
+from pathlib import Path
+
+from google.protobuf import text_format
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tritonclient.grpc import model_config_pb2
+
+from pipeline.triton.lint import lint_repository
+from tests.fakes.lint_cases import PYTHON_MODEL, graph_config
+from tests.fakes.triton_artifacts import save_graph
+
+RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+WORDS = (  # noqa: SIM905 - a list would take thirty lines
+    "name input output dims data_type max_batch_size dynamic_batching instance_group ensemble_scheduling step "
+    'parameters key value model_warmup inputs [ ] { } : , "a" -1 8 TYPE_FP32 KIND_GPU # \n < > 99999999999999999999'
+).split(" ")
+NAMES = st.sampled_from(
+    (  # noqa: SIM905
+        "1 0 -1 v1 01 99999999999999999999 warmup config.pbtxt manifest.json model.onnx model.py model.plan model.so "
+        ".hidden server.args é model.onnx.tmp x.engine 1abc ٣"
+    ).split()
+)
+CONTENTS = st.one_of(
+    st.binary(max_size=80),
+    st.sampled_from([b"", b"{}", b'backend: "python"', b'platform: "onnxruntime_onnx"', b'platform: "ensemble"']),
+    st.lists(st.sampled_from(WORDS), max_size=30).map(lambda words: " ".join(words).encode()),
+)
+
+
+def lint_config(content: bytes, *, backend: str = "onnxruntime") -> None:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "entry"
+        (folder / "1").mkdir(parents=True)
+        if backend == "onnxruntime":
+            save_graph(folder / "1" / "model.onnx")
+        (folder / "1" / "model.py").write_text(PYTHON_MODEL)
+        (folder / "config.pbtxt").write_bytes(content)
+        report = lint_repository(Path(place))
+        assert report.entries == ("entry",)
+        assert report.document()["errors"] == len(report.errors)
+
+
+@RELAXED
+@given(CONTENTS)
+def test_any_bytes_may_be_a_config(content):
+    lint_config(content)
+
+
+@RELAXED
+@given(st.integers(0, 600), st.binary(max_size=6))
+def test_a_config_may_be_cut_or_overwritten_anywhere(at, patch):
+    text = graph_config("entry").encode()
+    lint_config(text[:at] + patch)
+    lint_config(text[:at] + patch + text[at + len(patch) :])
+
+
+trees = st.recursive(
+    CONTENTS, lambda inner: st.dictionaries(NAMES, inner, max_size=4), max_leaves=12
+).filter(lambda tree: isinstance(tree, dict))  # fmt: skip
+
+
+def write_tree(folder: Path, tree: dict) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, inner in tree.items():
+        if isinstance(inner, dict):
+            write_tree(folder / name, inner)
+        else:
+            (folder / name).write_bytes(inner)
+
+
+@RELAXED
+@given(trees)
+def test_any_tree_of_files_may_be_a_repository(tree):
+    with tempfile.TemporaryDirectory() as place:
+        write_tree(Path(place) / "repo", tree)
+        report = lint_repository(Path(place) / "repo", digest_all=True)
+        assert all(finding.told and finding.remedy and finding.place for finding in report.findings)
+
+
+@st.composite
+def messages(draw, descriptor):
+    """Draw the fields of any valid message of a type."""
+    if not descriptor.fields:
+        return {}
+    fields = st.lists(st.sampled_from(list(descriptor.fields)), unique_by=lambda field: field.name, max_size=5)
+    return {field: draw(values(field)) for field in draw(fields)}
+
+
+TEXTS = st.sampled_from(["", "a", "entry", "1", "../x", "\n", "ensemble", "python", "onnxruntime", "é"])
+
+
+def values(field):
+    kinds = {
+        field.TYPE_STRING: TEXTS,
+        field.TYPE_BOOL: st.booleans(),
+        field.TYPE_FLOAT: st.floats(width=32),
+        field.TYPE_DOUBLE: st.floats(),
+        field.TYPE_INT32: st.sampled_from([0, 1, -1, 8, 2**31 - 1, -(2**31)]),
+        field.TYPE_INT64: st.sampled_from([0, 1, -1, 8, 2**63 - 1, -(2**63)]),
+        field.TYPE_UINT32: st.sampled_from([0, 1, 2**32 - 1]),
+        field.TYPE_UINT64: st.sampled_from([0, 1, 2**64 - 1]),
+    }
+    if field.enum_type is not None:
+        one = st.sampled_from([value.number for value in field.enum_type.values])
+    elif field.message_type is not None:
+        one = messages(field.message_type)
+    else:
+        one = kinds[field.type]
+    return st.lists(one, max_size=2) if field.is_repeated else one
+
+
+def fill(message, chosen) -> None:
+    for field, value in chosen.items():
+        if field.message_type is None:
+            if field.is_repeated:
+                getattr(message, field.name).extend(value)
+            else:
+                setattr(message, field.name, value)
+        elif field.message_type.GetOptions().map_entry:
+            fill_map(message, field, value)
+        elif field.is_repeated:
+            for inner in value:
+                fill(getattr(message, field.name).add(), inner)
+        else:
+            getattr(message, field.name).SetInParent()
+            fill(getattr(message, field.name), value)
+
+
+def fill_map(message, field, entries) -> None:
+    key_field, value_field = field.message_type.fields_by_name["key"], field.message_type.fields_by_name["value"]
+    for inner in entries:
+        key = inner.get(key_field, 0 if key_field.type != key_field.TYPE_STRING else "k")
+        if value_field.message_type is None:
+            getattr(message, field.name)[key] = inner.get(value_field, "")
+        else:
+            fill(getattr(message, field.name)[key], inner.get(value_field, {}))
+
+
+@RELAXED
+@given(messages(model_config_pb2.ModelConfig.DESCRIPTOR), st.sampled_from(["onnxruntime", "python", "tensorrt", ""]))
+def test_any_valid_model_config_may_be_judged(chosen, backend):
+    config = model_config_pb2.ModelConfig()
+    fill(config, chosen)
+    config.backend = backend
+    lint_config(text_format.MessageToString(config).encode(), backend=backend)
+
+
+@RELAXED
+@given(st.integers(0, 10_000), st.binary(min_size=1, max_size=8), st.booleans())
+def test_a_graph_may_be_damaged_anywhere(at, patch, is_cut):
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "entry" / "1"
+        folder.mkdir(parents=True)
+        (folder.parent / "config.pbtxt").write_text(graph_config("entry"))
+        save_graph(folder / "model.onnx")
+        whole = (folder / "model.onnx").read_bytes()
+        at %= len(whole)
+        (folder / "model.onnx").write_bytes(whole[:at] + (b"" if is_cut else patch + whole[at + len(patch) :]))
+        report = lint_repository(Path(place))
+        if is_cut:
+            assert "model-damaged" in {finding.code for finding in report.errors}
