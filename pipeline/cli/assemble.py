@@ -1,5 +1,6 @@
 """`prep assemble`: artifacts to a Triton model repository."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,6 +8,7 @@ import typer
 
 from pipeline.cli import output
 from pipeline.cli.build_engine import find_exported
+from pipeline.cli.entry_request import build_entry_spec
 from pipeline.cli.options import (
     DEFAULT_REPOSITORY,
     DEFAULT_WORKSPACE,
@@ -17,8 +19,9 @@ from pipeline.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.artifact import RepositoryEntry
-    from pipeline.workspace import Produced
+    from pipeline.artifact import OnnxModel, RepositoryEntry
+    from pipeline.spec import EntrySpec
+    from pipeline.workspace import Produced, Workspace
 
 
 def assemble(
@@ -35,24 +38,73 @@ def assemble(
     ] = None,
     repository: Annotated[Path, typer.Option("--output", "-o", help="Folder of the repository.")] = DEFAULT_REPOSITORY,
     name: Annotated[str | None, typer.Option(help="Name of the entry; from model and precision by default.")] = None,
+    serving: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="YAML of 'serving:' keys, nested ones too; a flag wins over it."),
+    ] = None,
+    tier: Annotated[
+        int | None, typer.Option(help="Priority among the models of one server: 1 or 2; 1 goes first.")
+    ] = None,
+    text: Annotated[
+        bool | None, typer.Option(help="Text in, answer out: a tokenizer and a post-processor beside the model.")
+    ] = None,
+    long_input: Annotated[
+        str | None,
+        typer.Option(
+            help="Text beyond the longest bucket: truncate, stride or reject. [truncate]",
+            autocompletion=complete_from("truncate", "stride", "reject"),
+        ),
+    ] = None,
+    stride: Annotated[int | None, typer.Option(help="Tokens that two windows share (for stride). [64]")] = None,
+    normalize: Annotated[bool | None, typer.Option(help="Embeddings of length 1. [yes]")] = None,
+    top_k: Annotated[int | None, typer.Option(help="How many answers (fill-mask, text-classification). [5]")] = None,
+    max_answer_tokens: Annotated[int | None, typer.Option(help="Longest answer (question-answering). [30]")] = None,
+    text_instance_count: Annotated[
+        int | None, typer.Option(help="Copies of the tokenizer and the post-processor. [1]")
+    ] = None,
     max_batch_size: Annotated[
         int | None, typer.Option(help="Largest batch. [onnxruntime: 16, tensorrt: the profile's]")
     ] = None,
-    dynamic_batching: Annotated[bool, typer.Option(help="Let Triton merge requests.")] = True,
+    length_buckets: Annotated[
+        str | None, typer.Option(help="Sequence lengths that clients pad to: 32,64,128. [the profiles']")
+    ] = None,
+    dynamic_batching: Annotated[bool | None, typer.Option(help="Let Triton merge requests. [yes]")] = None,
     max_queue_delay_us: Annotated[
-        int, typer.Option(help="How long a request may wait for others, microseconds.")
-    ] = 500,
+        int | None, typer.Option(help="How long a request may wait for others, microseconds. [500]")
+    ] = None,
     preferred_batch_size: Annotated[
         list[int] | None, typer.Option(metavar="<int>", help="Preferred batch size; repeat it.")
     ] = None,
-    priority_levels: Annotated[int, typer.Option(help="Levels of request priority; 1 is the highest.")] = 0,
-    default_priority_level: Annotated[int, typer.Option(help="Level of a request that names none.")] = 0,
-    stream_priority: Annotated[
-        str, typer.Option(help="CUDA stream priority: default, max or min (tensorrt only).")
-    ] = "default",
-    instance_count: Annotated[int, typer.Option(help="Copies of the model that run at once.")] = 1,
+    preserve_ordering: Annotated[bool | None, typer.Option(help="Answer in the order of the requests.")] = None,
+    priority_levels: Annotated[
+        int | None, typer.Option(help="Levels of request priority; 1 is the highest. [0, or 2 with --tier]")
+    ] = None,
+    default_priority_level: Annotated[int | None, typer.Option(help="Level of a request that names none.")] = None,
+    instance_count: Annotated[int | None, typer.Option(help="Copies of the model that run at once. [1]")] = None,
     instance_kind: Annotated[str | None, typer.Option(help="cpu or gpu. [onnxruntime: cpu, tensorrt: gpu]")] = None,
+    warmup: Annotated[
+        bool | None, typer.Option(help="Run every length bucket, with real tokens, before the entry is ready.")
+    ] = None,
+    response_cache: Annotated[bool | None, typer.Option(help="Let Triton keep answers to requests it had.")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A parameter of the backend; repeat it.")
+    ] = None,
+    stream_priority: Annotated[
+        str | None, typer.Option(help="CUDA stream priority: default, max or min (tensorrt only).")
+    ] = None,
+    cuda_graphs: Annotated[bool | None, typer.Option(help="Capture CUDA graphs of every bucket (tensorrt).")] = None,
+    output_copy_stream: Annotated[
+        bool | None, typer.Option(help="Copy outputs on a stream of their own (tensorrt).")
+    ] = None,
+    eager_batching: Annotated[
+        bool | None, typer.Option(help="Prepare the next batch while one runs (tensorrt).")
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of each instance (onnxruntime).")] = None,
+    inter_op_threads: Annotated[int | None, typer.Option(help="Branches of the graph at once (onnxruntime).")] = None,
+    graph_level: Annotated[
+        int | None, typer.Option(help="Graph optimizer: -1 basic, 1 extended, 2 none (onnxruntime). [all]")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print each config.pbtxt and write nothing.")] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     json: JsonOption = False,
     verbose: VerboseOption = 0,
@@ -63,47 +115,62 @@ def assemble(
     Examples:
       prep assemble
       prep assemble minilm --max-batch-size 32 --instance-count 2 -o model_repository
+      prep assemble minilm --tier 1 --warmup --text
+      prep assemble minilm --serving serving.yaml --dry-run
     """
+    flags = dict(locals())
     with output.session(as_json=json, verbose=verbose) as out:
-        from pipeline.errors import SpecError
-        from pipeline.run.stages import assemble_model
-        from pipeline.spec import EntrySpec, build_spec
         from pipeline.workspace import Workspace
 
-        queue = {
-            "max_queue_delay_us": max_queue_delay_us,
-            "preferred_batch_sizes": preferred_batch_size or (),
-            "priority_levels": priority_levels,
-            "default_priority_level": default_priority_level,
-        }
-        serving = {
-            "max_batch_size": max_batch_size,
-            "dynamic_batching": queue if dynamic_batching else None,
-            "stream_priority": stream_priority,
-            "instance_count": instance_count,
-            "instance_kind": instance_kind,
-            "threads": threads,
-        }
-        given: dict[str, Any] = {"runtime": runtime, "name": name, "serving": serving}
-        given["precision"] = precision or ("fp16" if runtime == "tensorrt" else "fp32")
-        spec = build_spec(EntrySpec, given, where="the command line")
+        spec = build_entry_spec(flags)
         store = Workspace(workspace)
-        models = find_exported(store, model, workspace)
-        if name and len(models) > 1:
-            raise SpecError(
-                f"--name {name} cannot name the entries of {len(models)} models", hint="say which MODEL it is for"
-            )
-        made = [assemble_model(exported, spec, store, repository) for exported in models]
-        out.document({"repository": str(repository), "entries": [_entry_document(produced) for produced in made]})
-        for produced in made:
-            entry = produced.artifact
-            state = "unchanged" if produced.reused else "written"
-            out.line(
-                f"{entry.name}: {state} ({entry.runtime} {entry.precision}, max batch {entry.max_batch_size})",
-                style="bold",
-            )
-            out.line(f"  {repository / entry.name / 'config.pbtxt'}")
-        out.line(f"next: prep verify {repository}, then prep publish {repository} gs://bucket/prefix")
+        models = _choose_models(store, model, spec, workspace)
+        if dry_run:
+            _show(out, models, spec, store)
+        else:
+            _write(out, models, spec, store, repository)
+
+
+def _choose_models(store: "Workspace", model: str | None, spec: "EntrySpec", shown: Path) -> "list[OnnxModel]":
+    from pipeline.errors import SpecError
+
+    models = find_exported(store, model, shown)
+    if spec.name and len(models) > 1:
+        raise SpecError(
+            f"--name {spec.name} cannot name the entries of {len(models)} models", hint="say which MODEL it is for"
+        )
+    return models
+
+
+def _show(out: output.Output, models: "Sequence[OnnxModel]", spec: "EntrySpec", store: "Workspace") -> None:
+    """Print what would be written."""
+    from pipeline.run.preview import preview_model
+
+    shown = [preview_model(exported, spec, store) for exported in models]
+    out.document({"dry_run": True, "entries": [{"name": name, "config": config} for name, config in shown]})
+    for name, config in shown:
+        if len(shown) > 1:
+            out.line(f"# {name}/config.pbtxt")
+        out.line(config.rstrip("\n"))
+
+
+def _write(
+    out: output.Output, models: "Sequence[OnnxModel]", spec: "EntrySpec", store: "Workspace", repository: Path
+) -> None:
+    """Write the entries and say where they are."""
+    from pipeline.run.stages import assemble_model
+
+    made = [one for exported in models for one in assemble_model(exported, spec, store, repository)]
+    out.document({"repository": str(repository), "entries": [_entry_document(produced) for produced in made]})
+    for produced in made:
+        entry = produced.artifact
+        state = "unchanged" if produced.reused else "written"
+        what = f"{entry.runtime} {entry.precision}" if entry.kind == "model" else entry.kind
+        out.line(f"{entry.name}: {state} ({what}, max batch {entry.max_batch_size})", style="bold")
+        out.line(f"  {repository / entry.name / 'config.pbtxt'}")
+    if any(produced.artifact.server_arguments for produced in made):
+        out.line(f"serve it with: tritonserver --model-repository={repository} $(cat {repository}/server.args)")
+    out.line(f"next: prep lint {repository}, prep verify {repository}, then prep publish {repository} gs://bucket/prefix")
 
 
 def _entry_document(produced: "Produced[RepositoryEntry]") -> dict[str, Any]:

@@ -89,13 +89,42 @@ def describe_row(row: "StageRow") -> str:
 
 
 def describe_answers(entry: dict[str, Any]) -> str:
-    """Say what verifying one entry found."""
-    if entry.get("mean_cosine") is None:
+    """Say in one line what verifying one entry found."""
+    if not entry.get("compared_with") and entry.get("mean_cosine") is None:
         return str(entry["detail"] or entry["status"])
-    told = [f"{entry['rows']} answers, cosine to PyTorch {entry['mean_cosine']:.6f}", f"p50 {entry['p50_ms']:.1f} ms"]
+    oracle = "the bare model" if entry.get("compared_with") == "bare model" else "PyTorch"
+    if entry.get("mean_cosine") is not None:
+        told = [f"{entry['rows']} answers, cosine to {oracle} {entry['mean_cosine']:.6f}"]
+    elif entry.get("max_abs_error") is not None:
+        told = [f"{entry['rows']} answers as {oracle}'s, scores within {entry['max_abs_error']:.1e}"]
+    else:
+        told = [str(entry["detail"])]
+    if entry.get("p50_ms") is not None:
+        told.append(f"p50 {entry['p50_ms']:.1f} ms")
     if entry.get("mean_batch_size"):
         told.append(f"mean batch {entry['mean_batch_size']:.1f}")
     return "; ".join(told)
+
+
+def detail_answers(entry: dict[str, Any]) -> list[str]:
+    """Say in further lines how an entry was asked, and what the server's statistics tell."""
+    lines = []
+    if entry.get("requests"):
+        full = f", batches up to {entry['full_batch']}" if entry.get("full_batch") else ""
+        lengths = ", ".join(str(width) for width in entry["widths"])
+        lines.append(f"{entry['requests']} requests{full}; sequence lengths {lengths}")
+    batching = entry.get("batching")
+    if batching:
+        sizes = ", ".join(f"{count} x {size}" for size, count in batching["batch_sizes"].items()) or "none"
+        lines.append(
+            f"{batching['in_flight']} in flight: {batching['rows']} rows in {batching['executions']} executions of "
+            f"{batching['model']} (executions x rows: {sizes})"
+        )
+        parts = ("queue", "compute_input", "compute_infer", "compute_output")
+        times = [(part.replace("_", " "), batching[f"{part}_us"]) for part in parts]
+        told = ", ".join(f"{part} {value / 1000:.2f} ms" for part, value in times if value is not None)
+        lines.append(f"mean of a request in flight: {told}" if told else "nothing was executed")
+    return [*lines, *(f"note: {note}" for note in entry.get("notes", ()))]
 
 
 def tell_verification(out: Output, report: dict[str, Any], *, is_remembered: bool = False) -> None:

@@ -6,7 +6,7 @@ import typer
 
 from pipeline.cli import output
 from pipeline.cli.options import JsonOption, VerboseOption
-from pipeline.cli.render import describe_answers, tell_verification
+from pipeline.cli.render import describe_answers, detail_answers, tell_verification
 
 
 def verify(
@@ -28,6 +28,9 @@ def verify(
 ) -> None:
     """Load every entry in a real Triton, send real text, and compare the answers with PyTorch.
 
+    Rows go alone, in full batches, padded to each length bucket, and many at once; ensembles get text. -v shows
+    the batches that formed and the time in the queue. What this machine cannot run is said to be unchecked.
+
     \b
     Examples:
       prep verify model_repository
@@ -47,3 +50,5 @@ def verify(
         tell_verification(out, document)
         for entry in document["entries"]:
             out.line(f"  {entry['name']}: {describe_answers(entry)}")
+            for line in detail_answers(entry) if verbose else ():
+                out.line(f"    {line}")

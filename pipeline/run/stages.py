@@ -82,26 +82,34 @@ def convert_model(rows: RowCollector, model: OnnxModel, spec: ConversionSpec, wo
 
 def assemble_model(
     model: OnnxModel, spec: EntrySpec, workspace: Workspace, repository_dir: Path
-) -> Produced[RepositoryEntry]:
-    """Write the repository entry of an exported model from what the workspace holds.
+) -> list[Produced[RepositoryEntry]]:
+    """Write the repository entries of an exported model from what the workspace holds.
 
     Args:
         model: An exported FP32 graph.
-        spec: Runtime, precision, name and serving choices.
+        spec: Runtime, precision, name and serving choices, and whether text goes in.
         workspace: Where the engines are found, and converted graphs kept.
         repository_dir: The Triton model repository.
+
+    Returns:
+        The model's entry, and those of text where it was asked for.
 
     Raises:
         RepositoryError: No plan was built for it, or only TensorRT-RTX engines were.
     """
     from pipeline.triton.repository import assemble_entry
 
-    engines = _find_engines(model, spec, workspace) if spec.runtime == "tensorrt" else []
+    engines = find_engines(model, spec, workspace) if spec.runtime == "tensorrt" else []
     graph = put_in_precision(model, spec, workspace).artifact
-    return assemble_entry(graph, engines, spec.serving, repository_dir, name=spec.name)
+    made = assemble_entry(graph, engines, spec.serving, repository_dir, name=spec.name)
+    if spec.text is None:
+        return [made]
+    from pipeline.triton.text import assemble_text_entries
+
+    return [made, *assemble_text_entries(made.artifact, spec.text, repository_dir)]
 
 
-def _find_engines(model: OnnxModel, spec: ConversionSpec, workspace: Workspace) -> list[Engine]:
+def find_engines(model: OnnxModel, spec: ConversionSpec, workspace: Workspace) -> list[Engine]:
     """Return the engines of a model's current graph: the plans, or the others where there are no plans."""
     built: list[Engine] = []
     # A graph that was never converted has no engines: do not convert it for nothing.

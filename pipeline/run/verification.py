@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from pipeline.artifact import Artifact, RepositoryEntry
-from pipeline.errors import RepositoryError
 from pipeline.progress import Progress, ignore_progress
 from pipeline.run.report import RowCollector
 from pipeline.spec import VerifySpec
@@ -113,8 +112,8 @@ def verify_target(
 
 def _locate_release(target: str) -> tuple[str, str | None] | None:
     """Return the store and the release id (None: the newest) that a target means; None for a repository's folder."""
+    from pipeline.publish.catalog import latest_release, locate_release
     from pipeline.publish.record import RELEASE_NAME, RELEASES
-    from pipeline.publish.release import latest_release, locate_release
     from pipeline.publish.store import open_store, parse_folder_uri
 
     if target.startswith("gs://"):
@@ -130,28 +129,13 @@ def _locate_release(target: str) -> tuple[str, str | None] | None:
 
 
 def _fetch_references(store_uri: str, release_id: str | None, scratch: Path) -> tuple[str, Path]:
-    from pipeline.publish.release import fetch_reference_files
+    from pipeline.publish.catalog import load_or_latest
+    from pipeline.publish.fetch import fetch_reference_files
     from pipeline.publish.store import open_store
 
     store = open_store(store_uri)
     release = load_or_latest(store, release_id)
     return str(release.uri), fetch_reference_files(store, release, scratch)
-
-
-def load_or_latest(store: Any, release_id: str | None) -> Any:
-    """Return the release of an id, or the newest one.
-
-    Raises:
-        RepositoryError: There is no release yet.
-    """
-    from pipeline.publish.release import latest_release, load_release
-
-    release = load_release(store, release_id) if release_id else latest_release(store)
-    if release is None:
-        raise RepositoryError(
-            f"there is no release under {store.uri}", hint=f"prep publish model_repository {store.uri}"
-        )
-    return release
 
 
 def _verify_figures(verification: Verification) -> dict[str, Any]:

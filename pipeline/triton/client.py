@@ -9,13 +9,23 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from pipeline.errors import ServerError, VerifyError
+from pipeline.triton.statistics import ModelStatistics, statistics_from_versions
 
 if TYPE_CHECKING:
     import numpy as np
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
 
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 DEFAULT_GRPC_PORT = 8001
+
+
+class RefusedRequestError(VerifyError):
+    """The server refused or failed a request; `told` are its own words."""
+
+    def __init__(self, name: str, told: str) -> None:
+        super().__init__(f"{name} did not answer a request: {told}", hint="read the server's log, or assemble it again")
+        self.told = told
 
 
 def grpc_address_from_url(url: str) -> str:
@@ -72,6 +82,13 @@ class TritonClient:
 
     def list_entries(self) -> list[str]:
         """Return the names of all entries in the server's repository, loaded or not."""
+        return sorted({model.name for model in self._list_models()})
+
+    def list_loaded(self) -> list[str]:
+        """Return the names of the entries that the server serves now."""
+        return sorted({model.name for model in self._list_models() if model.state == "READY"})
+
+    def _list_models(self) -> Sequence[Any]:
         try:
             index = self._client.get_model_repository_index(client_timeout=self.timeout_s)
         except self._refused as err:
@@ -79,7 +96,8 @@ class TritonClient:
                 f"the server at {self.address} cannot list its repository: {err.message()}",  # type: ignore[attr-defined]
                 hint="check that the repository can be reached from the server",
             ) from err
-        return sorted({model.name for model in index.models})
+        models: Sequence[Any] = index.models
+        return models
 
     def load_entry(self, name: str) -> str | None:
         """Ask the server to load an entry.
@@ -100,28 +118,44 @@ class TritonClient:
         except self._refused:
             return False
 
-    def count_executions(self, name: str) -> tuple[int, int]:
-        """Return how many rows an entry has answered and in how many executions, since it was loaded."""
-        call = partial(self._client.get_inference_statistics, name, client_timeout=self.timeout_s)
-        found = self._translated(name, call).model_stats
-        return sum(model.inference_count for model in found), sum(model.execution_count for model in found)
+    def read_config(self, name: str) -> "ModelConfig":
+        """Return the configuration by which the server serves an entry.
 
-    def ask(self, name: str, inputs: "Arrays", outputs: Sequence[str]) -> tuple[dict[str, Any], float]:
+        Raises:
+            RefusedRequestError: The server does not serve it.
+        """
+        call = partial(self._client.get_model_config, name, client_timeout=self.timeout_s)
+        return self._translated(name, call).config
+
+    def read_statistics(self, name: str) -> ModelStatistics:
+        """Return what an entry did since it was loaded.
+
+        Raises:
+            RefusedRequestError: The server does not serve it.
+        """
+        call = partial(self._client.get_inference_statistics, name, client_timeout=self.timeout_s)
+        return statistics_from_versions(self._translated(name, call).model_stats)
+
+    def ask(
+        self, name: str, inputs: "Arrays", outputs: Sequence[str], *, priority: int = 0
+    ) -> tuple[dict[str, Any], float]:
         """Send one request.
 
         Args:
             name: The entry.
             inputs: One array for each input, shape [batch, ...].
             outputs: Which outputs to return.
+            priority: The request's priority level, 1 is the highest; 0 takes the entry's default.
 
         Returns:
             One array for each output, shape [batch, ...], and the time it took in ms.
 
         Raises:
-            VerifyError: The server refused or failed the request.
+            RefusedRequestError: The server refused or failed the request.
         """
         started = time.perf_counter()
-        answer = self._translated(name, lambda: self._client.infer(name, **self._request(inputs, outputs)))
+        request = self._request(inputs, outputs) | {"priority": priority}
+        answer = self._translated(name, lambda: self._client.infer(name, **request))
         elapsed_ms = (time.perf_counter() - started) * 1000
         return {output: answer.as_numpy(output) for output in outputs}, elapsed_ms
 
@@ -129,7 +163,7 @@ class TritonClient:
         """Send requests without waiting in between, so that the server may batch them; answers in order.
 
         Raises:
-            VerifyError: The server refused or failed a request.
+            RefusedRequestError: The server refused or failed a request.
         """
         pending = [self._start(name, inputs, outputs) for inputs in requests]
         # gRPC ends each request after timeout_s itself; the extra seconds only bound a lost callback.
@@ -164,7 +198,4 @@ class TritonClient:
             return call()
         except (self._refused, TimeoutError) as err:
             told = err.message() if isinstance(err, self._refused) else "no answer in time"  # type: ignore[attr-defined]
-            raise VerifyError(
-                f"{name} did not answer a request: {told}",
-                hint="read the server's log, or assemble it again",
-            ) from err
+            raise RefusedRequestError(name, str(told)) from err

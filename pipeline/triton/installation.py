@@ -89,6 +89,7 @@ def prepare_installation(folder: Path, *, shm_prefix: str) -> Installation:
         describe_server(),
         arguments=(
             f"--backend-directory={backends}",
+            f"--cache-directory={wheel / 'caches'}",
             # Also names the regions of backends that are written in Python, such as the twin.
             f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
         ),

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.errors import RepositoryError, ServerError
@@ -80,6 +80,7 @@ def run_triton(
     *,
     entries: Sequence[str] | None = None,
     ports: Ports = Ports(),
+    arguments: Sequence[str] = (),
     timeout_s: float = READY_TIMEOUT_S,
     progress: Progress = ignore_progress,
 ) -> Iterator[RunningTriton]:
@@ -90,6 +91,7 @@ def run_triton(
             STORAGE_EMULATOR_HOST names).
         entries: The entries to load; None loads every one that the server finds.
         ports: Which ports to listen on.
+        arguments: More of the server's own arguments, such as ``--rate-limit=execution_count``.
         timeout_s: How long the server may take to start, and each entry to load.
         progress: Told what is being waited for.
 
@@ -102,9 +104,11 @@ def run_triton(
     repository = _check_repository(repository_uri)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="prep-triton-")))
+        repository = _without_spaces(repository, folder)
         shm_prefix = f"{folder.name}-"
         stack.callback(_remove_shared_memory, shm_prefix)
         installation = prepare_installation(folder, shm_prefix=shm_prefix)
+        installation = replace(installation, arguments=(*installation.arguments, *arguments))
         progress("starting Triton")
         server = _start_on_free_ports(installation, repository, folder, ports, timeout_s)
         stack.callback(_stop_server, server.started)
@@ -127,6 +131,19 @@ def _check_repository(uri: str) -> str:
     if not Path(uri).is_dir():
         raise RepositoryError(f"{uri} is not a folder", hint="make a repository with `prep assemble`")
     return str(Path(uri).absolute())
+
+
+def _without_spaces(repository: str, folder: Path) -> str:
+    """Return another name of a repository whose path has a space in it.
+
+    WAR(triton 2.51): the Python backend hands its stub the path unquoted, the stub ends with ``what(): stol``, and
+    the load hangs.
+    """
+    if "://" in repository or not any(letter.isspace() for letter in repository):
+        return repository
+    alias = folder / "repository"
+    alias.symlink_to(repository, target_is_directory=True)
+    return str(alias)
 
 
 def _start_on_free_ports(

@@ -4,7 +4,10 @@ import re
 from pathlib import Path
 
 _GLOG = re.compile(r"^[IWEF]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] *")
-_ERROR = re.compile(r"^[EF]\d{4} |^error: |error while loading shared libraries|^\w*(Error|Exception): ")
+_ERROR = re.compile(
+    r"^[EF]\d{4} |^error: |error while loading shared libraries|^\w*(Error|Exception): |"
+    r": (unrecognized|invalid|ambiguous) option|: option .* (requires|is ambiguous|doesn't allow)"
+)
 _POLL = re.compile(r'Poll failed for model directory \'([^\']+)\': (.*?)"?$')
 # What every machine without a GPU says, and what does not matter there.
 _NOISE = ("CudaDriverHelper has not been initialized", "Failed to initialize NVML")

@@ -1,33 +1,33 @@
-"""Sends the reference's own text to a real Triton and compares the answers with PyTorch."""
+"""Sends the reference's own rows and text to a real Triton and compares the answers with PyTorch.
+
+What is sent to one entry is in `pipeline.triton.trial` (ids) and `pipeline.triton.text_trial` (text).
+"""
 
 import importlib.metadata
-import math
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from statistics import fmean, median
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
-from pipeline.artifact import RepositoryEntry
+from pipeline.artifact import EntryKind, RepositoryEntry
 from pipeline.errors import RepositoryError, ServerError, VerifyError
 from pipeline.progress import Progress, ignore_progress
 from pipeline.spec import VerifySpec
 from pipeline.triton.client import TritonClient, grpc_address_from_url
-from pipeline.triton.config import CONFIG_NAME, parse_config
 from pipeline.triton.installation import find_server
-from pipeline.triton.reference import Comparison, check_tokenizer, load_reference
-from pipeline.triton.report import EntryReport, VerifyReport
-from pipeline.triton.repository import REFERENCE_NAME, TOKENIZER_NAME
-from pipeline.triton.server import Ports, RunningTriton, run_triton
+from pipeline.triton.report import EntryReport, VerifyReport, report_entry
+from pipeline.triton.server import Ports, run_triton
+from pipeline.triton.server_arguments import SERVER_ARGUMENTS_NAME
+from pipeline.triton.text_parts import try_parts
+from pipeline.triton.text_trial import TextTrial, describe_wrong
+from pipeline.triton.trial import ModelTrial
+from pipeline.triton.unloaded import report_unloaded
 
-if TYPE_CHECKING:
-    from tritonclient.grpc.model_config_pb2 import ModelConfig
+log = logging.getLogger(__name__)
 
 DEFAULT_SPEC = VerifySpec()
-CONCURRENT_REQUESTS = 16
-# A container's shared memory, through which a Python backend answers, is often 64 MiB.
-ANSWER_BUDGET_BYTES = 32 << 20
-NO_BACKEND = "unable to find backend library for backend 'tensorrt'"
-CONFIG_ONLY = "the server accepted the configuration up to the missing TensorRT backend, nothing more was checked"
+# The models, then the ensembles that call them, then the parts that are tried through an ensemble.
+ORDER: tuple[EntryKind, ...] = ("model", "ensemble", "tokenizer", "postprocessor")
 
 
 def verify_entries(
@@ -39,12 +39,15 @@ def verify_entries(
 ) -> VerifyReport:
     """Load every entry into a real Triton and compare its answers with the reference.
 
-    Each entry gets single unpadded rows, full padded batches, and single rows at once.
+    Each model entry gets single rows, rows padded to its length buckets, full batches, and many single rows at
+    once; each ensemble gets text in the same ways. A tokenizer and a post-processor are tried through their
+    ensemble.
 
     Args:
         entries: What to verify; their folders hold ``config.pbtxt``, ``reference.npz`` and perhaps
             ``tokenizer.json``, whatever the server itself loads.
-        repository_uri: What the server loads: a folder or ``gs://bucket/prefix``.
+        repository_uri: What the server loads: a folder or ``gs://bucket/prefix``. A server of our own gets the
+            arguments that the folder's ``server.args`` or else the entries' manifests ask for.
         spec: A running server that has the entries loaded, or the port for one of our own; and how long
             the server may take to start, to load an entry, and to answer.
         progress: Told which entry is on.
@@ -54,28 +57,44 @@ def verify_entries(
 
     Raises:
         ServerError: The server does not start, dies, or has not loaded an entry.
-        RepositoryError: The repository is not there.
+        RepositoryError: The repository is not there, or its ``server.args`` cannot be read.
     """
     if spec.server_url:
         return _verify_on_running(entries, repository_uri, spec, progress)
+    arguments = find_server_arguments(entries, repository_uri)
     with run_triton(
         repository_uri,
         entries=[entry.name for entry in entries],
         ports=Ports(grpc=spec.grpc_port),
+        arguments=arguments,
         timeout_s=spec.timeout_s,
         progress=progress,
     ) as server:
         with TritonClient(server.grpc_url, timeout_s=spec.timeout_s) as client:
-            reports = tuple(
-                _verify_loaded(entry, client) if entry.name in server.loaded else _report_unloaded(entry, server)
-                for entry in _each(entries, progress)
-            )
+            reports = _verify_each(entries, client, server.failures, progress)
         return VerifyReport(
             repository_uri=repository_uri,
             server_version=server.version,
             server_flavour=server.flavour,
+            server_arguments=arguments,
             entries=reports,
         )
+
+
+def find_server_arguments(entries: Sequence[RepositoryEntry], repository_uri: str) -> tuple[str, ...]:
+    """Return what the server must be started with for the entries to be served as they were asked for.
+
+    Raises:
+        RepositoryError: The folder's ``server.args`` cannot be read.
+    """
+    path = Path(repository_uri) / SERVER_ARGUMENTS_NAME
+    if "://" not in repository_uri and path.exists():
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeError) as err:
+            raise RepositoryError(f"{path} cannot be read: {err}", hint="assemble an entry again") from err
+        return tuple(line.strip() for line in lines if line.strip())
+    return tuple(sorted({argument for entry in entries for argument in entry.server_arguments}))
 
 
 def verification_tools() -> dict[str, str]:
@@ -108,178 +127,82 @@ def _verify_on_running(
             repository_uri=repository_uri,
             server_version=version,
             server_flavour=f"the running server at {client.address}",
-            entries=tuple(_verify_loaded(entry, client) for entry in _each(entries, progress)),
+            entries=_verify_each(entries, client, {}, progress),
         )
 
 
-def _each(entries: Sequence[RepositoryEntry], progress: Progress) -> Iterator[RepositoryEntry]:
-    for index, entry in enumerate(entries):
-        progress(f"verifying {entry.name}", index / len(entries))
-        yield entry
+def _verify_each(
+    entries: Sequence[RepositoryEntry], client: TritonClient, failures: Mapping[str, str], progress: Progress
+) -> tuple[EntryReport, ...]:
+    by_name = {entry.name: entry for entry in entries}
+    reports: dict[int, EntryReport] = {}
+    for count, index in enumerate(sorted(range(len(entries)), key=lambda one: ORDER.index(entries[one].kind))):
+        entry = entries[index]
+        progress(f"verifying {entry.name}", count / len(entries))
+        earlier = {report.name: report for report in reports.values()}
+        if entry.name in failures:
+            report = report_unloaded(entry, failures[entry.name], earlier)
+            if entry.kind == "ensemble" and report.status == "config-accepted-only":
+                report = _try_parts(entry, report, by_name, client)
+        elif entry.kind in {"tokenizer", "postprocessor"}:
+            report = _report_part(entry, entries, earlier)
+        else:
+            report = _try_loaded(entry, by_name, client)
+        for note in report.notes:
+            log.warning("%s: %s", entry.name, note)
+        reports[index] = report
+    return tuple(reports[index] for index in range(len(entries)))
 
 
-def _report_unloaded(entry: RepositoryEntry, server: RunningTriton) -> EntryReport:
-    reason = server.failures[entry.name].strip()
-    if entry.runtime == "tensorrt" and NO_BACKEND in reason:
-        return _report(entry, status="config-accepted-only", detail=CONFIG_ONLY)
-    return _report(entry, status="failed", detail=f"Triton did not load it: {reason}")
+def _try_loaded(entry: RepositoryEntry, by_name: Mapping[str, RepositoryEntry], client: TritonClient) -> EntryReport:
+    try:
+        if entry.kind == "model":
+            return ModelTrial(entry, client).run()
+        served = by_name.get(entry.serves or "")
+        if served is None:
+            raise VerifyError(
+                f"{entry.serves or 'the model'}, whose reference it is compared with, is not among the entries",
+                hint="verify both together",
+            )
+        return TextTrial(entry, served, client).run()
+    except (RepositoryError, VerifyError) as err:
+        return report_entry(entry, "failed", detail=err.message)
 
 
-def _report(entry: RepositoryEntry, **measured: Any) -> EntryReport:
-    return EntryReport(
-        name=entry.name, runtime=entry.runtime, precision=entry.precision, tolerance=entry.tolerance, **measured
+def _try_parts(
+    entry: RepositoryEntry, report: EntryReport, by_name: Mapping[str, RepositoryEntry], client: TritonClient
+) -> EntryReport:
+    """Add to the report of an ensemble whose model cannot run here what its other steps answered."""
+    served = by_name.get(entry.serves or "")
+    if served is None:
+        return report
+    try:
+        tried = try_parts(entry, served, client)
+    except (RepositoryError, VerifyError) as err:
+        return report_entry(entry, "failed", detail=err.message)
+    wrong = describe_wrong(tried.found)
+    told = f"the other steps answered {len(tried.found)} texts rightly with {tried.source} in its place"
+    return report_entry(
+        entry,
+        "failed" if wrong else "config-accepted-only",
+        detail=f"{served.name} could not be loaded here; "
+        + (f"with {tried.source} in its place {wrong}" if wrong else told),
+        rows=len(tried.found),
     )
 
 
-def _verify_loaded(entry: RepositoryEntry, client: TritonClient) -> EntryReport:
-    try:
-        trial = _Trial(entry, client)
-        return trial.run()
-    except (RepositoryError, VerifyError) as err:
-        return _report(entry, status="failed", detail=err.message)
-
-
-def _load_config(entry: RepositoryEntry) -> "ModelConfig":
-    path = entry.path(CONFIG_NAME)
-    try:
-        return parse_config(path.read_text(encoding="utf-8"), where=str(path))
-    except (OSError, UnicodeError) as err:
-        raise RepositoryError(f"{path} cannot be read: {err}", hint="assemble the entry again") from err
-
-
-class _Trial:
-    """The requests of one entry and what came of them."""
-
-    def __init__(self, entry: RepositoryEntry, client: TritonClient) -> None:
-        self.entry = entry
-        self.client = client
-        self.config = _load_config(entry)
-        self.outputs = [tensor.name for tensor in self.config.output]
-        self.reference = load_reference(
-            entry.path(REFERENCE_NAME), [tensor.name for tensor in self.config.input], self.outputs
-        )
-        # A dynamic first axis is the sequence; a fixed one (labels) has no padding.
-        self.is_sequence = {tensor.name: tensor.dims[0] == -1 for tensor in self.config.output}
-        self.min_sequence = int(entry.spec.get("min_sequence", 1))
-        longest = int(entry.spec.get("max_sequence", 1 << 30))
-        self.rows = [row for row, length in enumerate(self.reference.lengths) if 0 < length <= longest]
-        self.comparison = Comparison()
-        self.latencies_ms: list[float] = []
-        self.requests = 0
-        self.example = ""
-
-    def run(self) -> EntryReport:
-        if not self.rows:
-            raise VerifyError("no row of the reference fits its profile", hint="build with a longer profile")
-        text_checked = self._check_text()
-        self._ask_single_rows()
-        self._ask_full_batches()
-        mean_batch_size = self._ask_at_once()
-        detail = self._judge()
-        numbers = {
-            "mean_cosine": fmean(self.comparison.cosines),
-            "min_cosine": min(self.comparison.cosines),
-            "max_abs_error": self.comparison.max_abs_error,
-        }
-        return _report(
-            self.entry,
-            status="failed" if detail else "loaded",
-            detail=detail,
-            requests=self.requests,
-            rows=len(self.comparison.rows),
-            text_checked=text_checked,
-            mean_batch_size=mean_batch_size,
-            p50_ms=median(self.latencies_ms),
-            example=self.example,
-            **{key: None if math.isnan(value) else value for key, value in numbers.items()},
-        )
-
-    def _check_text(self) -> bool:
-        path = self.entry.path(TOKENIZER_NAME)
-        if not path.is_file() or not any(self.reference.text):
-            return False
-        wrong = check_tokenizer(path, self.reference)
-        if wrong:
-            raise VerifyError(wrong, hint="export the model again: its tokenizer is not the reference's")
-        return True
-
-    def _judge(self) -> str:
-        expected = f"expected {self.entry.tolerance} or more in every answer"
-        # Not min(): it drops a NaN that is not its first value.
-        if any(math.isnan(cosine) for cosine in self.comparison.cosines):
-            return f"the answers hold NaN or have another shape; {expected}"
-        worst = min(self.comparison.cosines)
-        if worst < self.entry.tolerance:
-            mean = fmean(self.comparison.cosines)
-            return f"the smallest cosine to PyTorch FP32 is {worst:.6f} (mean {mean:.6f}), {expected}"
-        return ""
-
-    def _ask_single_rows(self) -> None:
-        for row in self.rows:
-            inputs = self._inputs([row], max(self.reference.lengths[row], self.min_sequence))
-            answer, elapsed_ms = self.client.ask(self.entry.name, inputs, self.outputs)
-            self.latencies_ms.append(elapsed_ms)
-            self._compare([row], answer)
-            self.example = self.example or self._describe_answer(row, answer)
-
-    def _describe_answer(self, row: int, answer: dict[str, Any]) -> str:
-        """Show a sentence and the first values of its answer beside PyTorch's; nothing for a row without text."""
-        text, name = self.reference.text[row], self.outputs[0]
-        if not text:
-            return ""
-        values = [
-            ", ".join(f"{value:.4f}" for value in array.ravel()[:3])
-            for array in (answer[name][0], self.reference.outputs[name][row])
-        ]
-        return f'"{text}" -> {name} [{values[0]}, …], PyTorch [{values[1]}, …]'
-
-    def _ask_full_batches(self) -> None:
-        size = min(self.config.max_batch_size, len(self.rows), self._affordable_rows())
-        # Every batch is full: the last one takes again what it lacks.
-        for start in range(0, len(self.rows), size):
-            rows = self.rows[min(start, len(self.rows) - size) :][:size]
-            answer, _ = self.client.ask(self.entry.name, self._inputs(rows, self._widest()), self.outputs)
-            self._compare(rows, answer)
-
-    def _ask_at_once(self) -> float | None:
-        # Rows of one width: the dynamic batcher merges requests of the same shape only.
-        count = max(2, min(CONCURRENT_REQUESTS, self._affordable_rows()))
-        rows = [self.rows[index % len(self.rows)] for index in range(count)]
-        before = self.client.count_executions(self.entry.name)
-        requests = [self._inputs([row], self._widest()) for row in rows]
-        for row, answer in zip(rows, self.client.ask_at_once(self.entry.name, requests, self.outputs), strict=True):
-            self._compare([row], answer)
-        after = self.client.count_executions(self.entry.name)
-        executions = after[1] - before[1]
-        return (after[0] - before[0]) / executions if executions else None
-
-    def _widest(self) -> int:
-        return max(self.min_sequence, *(self.reference.lengths[row] for row in self.rows))
-
-    def _affordable_rows(self) -> int:
-        row_bytes = sum(array[:1].size * 4 for array in self.reference.outputs.values())
-        return max(1, ANSWER_BUDGET_BYTES // max(1, row_bytes))
-
-    def _inputs(self, rows: Sequence[int], width: int) -> dict[str, Any]:
-        """Take rows of the reference, cut or padded with zeros to a width."""
-        import numpy as np
-        from tritonclient.utils import triton_to_np_dtype
-
-        made = {}
-        for tensor in self.config.input:
-            array = self.reference.inputs[tensor.name][rows, :width]
-            padded = np.pad(array, ((0, 0), (0, width - array.shape[1])))
-            kind = type(self.config).DESCRIPTOR.fields_by_name["input"].message_type.fields_by_name["data_type"]
-            triton_dtype = kind.enum_type.values_by_number[tensor.data_type].name.removeprefix("TYPE_")
-            made[tensor.name] = padded.astype(triton_to_np_dtype(triton_dtype))
-        return made
-
-    def _compare(self, rows: Sequence[int], answer: dict[str, Any]) -> None:
-        self.requests += 1
-        for name in self.outputs:
-            for index, row in enumerate(rows):
-                found, expected = answer[name][index], self.reference.outputs[name][row]
-                if self.is_sequence[name]:
-                    length = self.reference.lengths[row]
-                    found, expected = found[:length], expected[:length]
-                self.comparison.add(row, found, expected)
+def _report_part(
+    entry: RepositoryEntry, entries: Sequence[RepositoryEntry], reports: Mapping[str, EntryReport]
+) -> EntryReport:
+    """Report a tokenizer or post-processor that was loaded, by what became of an ensemble that calls it."""
+    callers = [reports[one.name] for one in entries if entry.name in one.composes]
+    tried = next((caller for caller in callers if caller.rows), None)
+    if tried is None:
+        because = f"{callers[0].name} was not run" if callers else "no ensemble of this repository calls it"
+        return report_entry(entry, "loaded", detail=f"loaded, and nothing more was checked: {because}")
+    if tried.status == "failed":
+        return report_entry(entry, "loaded", detail=f"loaded; for its answers see {tried.name}")
+    without = "" if tried.status == "loaded" else ", without the model"
+    return report_entry(
+        entry, "loaded", detail=f"{tried.rows} texts answered rightly through {tried.name}{without}", rows=tried.rows
+    )

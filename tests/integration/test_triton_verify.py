@@ -1,22 +1,30 @@
-"""Entries are verified on a real Triton."""
+"""Entries of every kind are verified on a real Triton."""
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline.errors import ServerError, VerifyError
-from pipeline.spec import QueueSpec, ServingSpec, VerifySpec
+from pipeline.spec import AcceleratorSpec, QueueSpec, ServingSpec, TextSpec, VerifySpec
+from pipeline.triton.config import parse_config, render_config
 from pipeline.triton.report import check_report
 from pipeline.triton.repository import assemble_entry
 from pipeline.triton.server import run_triton
+from pipeline.triton.text import assemble_text_entries
 from pipeline.triton.verify import verification_tools, verify_entries
 from tests.fakes.triton_artifacts import make_engine, make_model
 
 pytestmark = pytest.mark.integration
 
-SERVING = ServingSpec(threads=1, max_batch_size=4, dynamic_batching=QueueSpec(max_queue_delay_us=100_000))
+SERVING = ServingSpec(
+    threads=1,
+    max_batch_size=4,
+    length_buckets=(2, 4, 8, 16),
+    dynamic_batching=QueueSpec(max_queue_delay_us=100_000),
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +43,14 @@ def entry(model, repository):
 
 
 @pytest.fixture(scope="module")
-def server(entry, repository):
-    with run_triton(str(repository), entries=[entry.name]) as running:
+def text_entries(entry, repository):
+    """Tokenizer, post-processor, ensemble."""
+    return [one.artifact for one in assemble_text_entries(entry, TextSpec(), repository)]
+
+
+@pytest.fixture(scope="module")
+def server(entry, text_entries, repository):
+    with run_triton(str(repository), entries=[entry.name, text_entries[-1].name]) as running:
         running.check_loaded()
         yield running
 
@@ -60,26 +74,127 @@ def change_reference(entry, change):
     np.savez(path, **arrays)
 
 
+def edit_config(entry, edit):
+    path = entry.path("config.pbtxt")
+    config = parse_config(path.read_text(), where="a test")
+    edit(config)
+    path.write_text(render_config(config))
+
+
+def tune(config):
+    """Set what the real ONNX Runtime backend reads besides the number of threads."""
+    config.optimization.graph.level = 1
+    for name, value in {"inter_op_thread_count": "2", "execution_mode": "1", "enable_mem_arena": "0"}.items():
+        config.parameters[name].string_value = value
+
+
+def assemble_everything(model, folder):
+    """Entries of every kind: served with all that a server does for them, or for what this machine has not got."""
+    serving = ServingSpec(
+        **SERVING.model_dump(include={"threads", "max_batch_size", "length_buckets"}),
+        tier=1,
+        response_cache=True,
+        warmup=True,
+    )
+    engine = make_engine(folder / "engine", profile="1x2,4x8,8x16")
+    openvino = ServingSpec(execution_accelerators=(AcceleratorSpec(name="openvino"),))
+    repository = folder / "repo"
+    made = {
+        "served": assemble_entry(model, [], serving, repository, name="served").artifact,
+        "tuned": assemble_entry(model, [], SERVING, repository, name="tuned").artifact,
+        "plan": assemble_entry(model, [engine], ServingSpec(), repository, name="plan").artifact,
+        "gpu": assemble_entry(model, [], ServingSpec(instance_kind="gpu"), repository, name="gpu").artifact,
+        "openvino": assemble_entry(model, [], openvino, repository, name="openvino").artifact,
+    }
+    edit_config(made["tuned"], tune)
+    for name in ("served", "plan"):
+        made |= {one.artifact.name: one.artifact for one in assemble_text_entries(made[name], TextSpec(), repository)}
+    return made
+
+
 def test_a_repository_is_verified_on_a_server_of_our_own(model, tmp_path):
-    entries = [
-        assemble_entry(model, [], SERVING, tmp_path / "repo").artifact,
-        assemble_entry(model, [make_engine(tmp_path / "e")], ServingSpec(), tmp_path / "repo").artifact,
-    ]
+    entries = assemble_everything(model, tmp_path)
     phases = []
-    report = verify_entries(entries, str(tmp_path / "repo"), progress=lambda phase, fraction=None: phases.append(phase))
+    report = verify_entries(
+        list(entries.values()),
+        str(tmp_path / "repo"),
+        progress=lambda phase, fraction=None: phases.append(phase),
+    )
     check_report(report)
-    served, plan = report.entries
-    assert (served.status, served.rows, served.text_checked) == ("loaded", 5, True)
-    assert served.mean_cosine == pytest.approx(1.0)
-    assert served.max_abs_error == pytest.approx(0.0, abs=1e-6)
-    assert served.requests == 5 + 2 + 16
-    assert served.mean_batch_size > 2
-    assert served.p50_ms > 0
-    assert plan.status == "config-accepted-only"
-    assert plan.detail.endswith("nothing more was checked")
+    assert [one.name for one in report.entries] == list(entries)
+    assert any(argument.startswith("--cache-config=local") for argument in report.server_arguments)
+    assert "--rate-limit=execution_count" in report.server_arguments
+    found = {one.name: one for one in report.entries}
+    for name in ("served", "tuned"):
+        one = found[name]
+        assert (one.status, one.compared_with, one.rows, one.text_checked) == ("loaded", "pytorch", 5, True)
+        assert one.min_cosine == pytest.approx(1.0)
+        assert one.max_abs_error == pytest.approx(0.0, abs=1e-6)
+        assert one.full_batch == 4
+        assert {2, 4, 8, 16} <= set(one.widths)
+        assert one.p50_ms > 0
+    ensemble = found["served-text"]
+    assert (ensemble.status, ensemble.compared_with, ensemble.rows) == ("loaded", "pytorch", 5)
+    assert ensemble.min_cosine == pytest.approx(1.0)
+    assert ensemble.full_batch == 4
+    assert ensemble.batching.model == "served"
+    for part in ("served-tokenizer", "served-postprocessor"):
+        assert (found[part].status, found[part].detail) == ("loaded", "5 texts answered rightly through served-text")
+    unchecked = {name for name, one in found.items() if one.status == "config-accepted-only"}
+    assert unchecked == {"plan", "plan-text", "gpu", "openvino"}
+    assert all(found[name].detail.endswith("nothing more was checked") for name in unchecked - {"plan-text"})
+    assert found["plan-text"].detail == (
+        "plan could not be loaded here; the other steps answered 5 texts rightly with PyTorch's answers in its place"
+    )
+    assert found["plan-tokenizer"].detail.endswith("through plan-text, without the model")
     assert report.server_version
-    assert "verifying tiny-onnx-fp32" in phases
+    assert "verifying served-text" in phases
     json.loads(report.model_dump_json())
+
+
+def test_requests_in_flight_form_batches_that_the_statistics_show(entry, spec):
+    (found,) = verify_entries([entry], "r", spec).entries
+    batching = found.batching
+    # With 100 ms to wait in the queue some of them meet, if not all at the first attempt.
+    assert max(batching.batch_sizes) > 1
+    assert batching.requests >= batching.in_flight
+    assert sum(size * count for size, count in batching.batch_sizes.items()) == batching.rows
+    assert sum(batching.batch_sizes.values()) == batching.executions
+    assert found.mean_batch_size == batching.rows / batching.executions > 1
+    assert batching.queue_us > 0
+    assert batching.compute_infer_us > 0
+
+
+def test_an_ensemble_that_answers_otherwise_than_pytorch_fails(entry, text_entries, spec, tmp_path):
+    wrong = copy_of(entry, tmp_path)
+    change_reference(wrong, lambda arrays: arrays["output/last_hidden_state"].__imul__(-1))
+    *parts, ensemble = verify_entries([wrong, *text_entries], "r", spec).entries[1:]
+    assert ensemble.status == "failed"
+    assert "the first: the embedding's cosine is -1.000000, expected 0.9999 or more" in ensemble.detail
+    assert [part.detail for part in parts] == [f"loaded; for its answers see {ensemble.name}"] * 2
+
+
+def test_an_ensemble_needs_the_reference_of_its_model(text_entries, spec):
+    (found,) = verify_entries(text_entries[-1:], "r", spec).entries
+    assert found.status == "failed"
+    assert found.detail.startswith("tiny-onnx-fp32, whose reference it is compared with, is not among the entries")
+
+
+def test_parts_without_an_ensemble_are_said_to_be_loaded_only(entry, text_entries, spec):
+    (found,) = verify_entries([text_entries[0].model_copy(update={"name": entry.name})], "r", spec).entries
+    assert found.detail == "loaded, and nothing more was checked: no ensemble of this repository calls it"
+
+
+def test_that_no_batch_formed_is_a_note_and_no_failure(entry, spec, tmp_path, monkeypatch, caplog):
+    from pipeline.triton import trial
+
+    told = ["no batch formed: 64 requests"]
+    monkeypatch.setattr(trial, "notes_of_batching", lambda config, found: told)
+    with caplog.at_level(logging.WARNING):
+        report = verify_entries([entry], "r", spec)
+    check_report(report)
+    assert report.entries[0].notes == tuple(told)
+    assert f"{entry.name}: {told[0]}" in caplog.messages
 
 
 def test_a_running_server_is_verified_too(entry, spec, repository):

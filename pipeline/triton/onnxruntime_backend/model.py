@@ -4,17 +4,26 @@ This file runs inside the server's stub, as ``<backend directory>/onnxruntime/mo
 numpy, onnxruntime and what the stub brings, and nothing of `pipeline`.
 
 The configuration is the one of the real ONNX Runtime backend, of which it reads `output`,
-`default_model_filename` and the parameter ``intra_op_thread_count``.
+`default_model_filename`, ``optimization.graph.level`` and the parameters of `_session_options`. What it cannot
+do (a GPU, an execution accelerator of the CPU) it refuses. The rest (the batcher, warm-up, the response cache,
+the rate limiter) is the server's own.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import triton_python_backend_utils as pb  # type: ignore[import-not-found]
+
+# onnxruntime_backend, README.md, "Model Config Options"; every optimization without a level.
+GRAPH_LEVELS = {
+    -1: onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    1: onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    2: onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+}
 
 
 class TritonPythonModel:
@@ -23,17 +32,11 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Open the graph; an exception here is what the server reports as the load error."""
         config = json.loads(args["model_config"])
-        if args["model_instance_kind"] != "CPU":
-            raise pb.TritonModelException(
-                "the Python twin of the ONNX Runtime backend serves instance_kind cpu only; "
-                f"this entry asks for {args['model_instance_kind'].lower()}"
-            )
+        _check_device(config, args["model_instance_kind"])
         onnxruntime.disable_telemetry_events()
-        options = onnxruntime.SessionOptions()
-        threads = config.get("parameters", {}).get("intra_op_thread_count", {}).get("string_value", "0")
-        options.intra_op_num_threads = int(threads)  # 0: as many as there are cores
         folder = Path(args["model_repository"]) / args["model_version"]
         path = folder / (config.get("default_model_filename") or "model.onnx")
+        options = _session_options(config)
         self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self.inputs = [tensor.name for tensor in self.session.get_inputs()]
         self.outputs = [tensor["name"] for tensor in config["output"]]
@@ -65,3 +68,32 @@ class TritonPythonModel:
             pb.InferenceResponse([pb.Tensor(name, part) for name, part in zip(self.outputs, row, strict=True)])
             for row in zip(*parts, strict=True)
         ]
+
+
+def _check_device(config: Mapping[str, Any], kind: str) -> None:
+    """Refuse what the real backend would run elsewhere than on the CPU's own provider."""
+    refused = ""
+    if kind != "CPU":
+        refused = f"serves instance_kind cpu only; this entry asks for {kind.lower()}"
+    # On a CPU instance the real backend does not read gpu_execution_accelerator.
+    accelerators = config.get("optimization", {}).get("execution_accelerators", {})
+    names = [one["name"] for one in accelerators.get("cpu_execution_accelerator", [])]
+    if names:
+        refused = refused or f"has no execution accelerator; this entry asks for {', '.join(names)}"
+    if refused:
+        raise pb.TritonModelException(f"the Python twin of the ONNX Runtime backend {refused}")
+
+
+def _session_options(config: Mapping[str, Any]) -> onnxruntime.SessionOptions:
+    """Return the session's options from the parameters of the real backend (its README, "Model Config Options")."""
+    given = {key: one.get("string_value", "") for key, one in config.get("parameters", {}).items()}
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(given.get("intra_op_thread_count", 0))  # 0: as many as there are cores
+    options.inter_op_num_threads = int(given.get("inter_op_thread_count", 0))
+    if int(given.get("execution_mode", 0)):
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
+    options.enable_cpu_mem_arena = bool(int(given.get("enable_mem_arena", 1)))
+    options.enable_mem_pattern = bool(int(given.get("enable_mem_pattern", 1)))
+    level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
+    options.graph_optimization_level = GRAPH_LEVELS.get(level, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL)
+    return options

@@ -9,6 +9,7 @@ from pipeline.cli.render import (
     describe_answers,
     describe_row,
     describe_state,
+    detail_answers,
     rows_document,
     tell_verification,
 )
@@ -91,6 +92,46 @@ def test_what_was_found_has_no_time():
 def test_an_entry_that_gave_no_answer_tells_why():
     assert describe_answers({**ENTRY, "mean_cosine": None, "detail": "no TensorRT backend"}) == "no TensorRT backend"
     assert describe_answers({"mean_cosine": None, "detail": "", "status": "loaded"}) == "loaded"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "16 answers, cosine to PyTorch 1.000000; p50 2.0 ms; mean batch 5.3"),
+        (
+            {"compared_with": "bare model", "mean_cosine": None, "max_abs_error": 2e-7, "mean_batch_size": None},
+            "16 answers as the bare model's, scores within 2.0e-07; p50 2.0 ms",
+        ),
+        (
+            {"compared_with": "pytorch", "mean_cosine": None, "max_abs_error": None, "detail": "NaN"},
+            "NaN; p50 2.0 ms; mean batch 5.3",
+        ),
+    ],
+)
+def test_an_entrys_answers_fit_one_line(changes: dict, told: str):
+    assert describe_answers(ENTRY | changes) == told
+
+
+def test_the_details_show_the_batches_that_formed_and_where_the_time_went():
+    batching = {
+        "model": "tiny",
+        "in_flight": 16,
+        "rows": 16,
+        "executions": 5,
+        "batch_sizes": {"1": 1, "4": 3, "3": 1},
+        "queue_us": 2500.0,
+        "compute_input_us": 100.0,
+        "compute_infer_us": 40_000.0,
+        "compute_output_us": None,
+    }
+    more = {"requests": 37, "full_batch": 4, "widths": [7, 32], "batching": batching, "notes": ["the cache answered"]}
+    assert detail_answers(ENTRY | more) == [
+        "37 requests, batches up to 4; sequence lengths 7, 32",
+        "16 in flight: 16 rows in 5 executions of tiny (executions x rows: 1 x 1, 3 x 4, 1 x 3)",
+        "mean of a request in flight: queue 2.50 ms, compute input 0.10 ms, compute infer 40.00 ms",
+        "note: the cache answered",
+    ]
+    assert detail_answers(ENTRY) == []
 
 
 def test_verification_names_the_server_and_shows_a_sentence(capsys: pytest.CaptureFixture[str]):

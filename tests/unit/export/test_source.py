@@ -183,10 +183,10 @@ def test_random_weights_borrow_the_vocabulary_that_is_named(checkpoint: Path, tm
 
 
 def test_a_vocabulary_that_is_not_there_is_refused(tmp_path: Path):
-    with pytest.raises(SourceError, match="there is no folder ./nowhere to take a tokenizer from") as caught:
+    with pytest.raises(SourceError, match=r"there is no folder \./nowhere to take a tokenizer from") as caught:
         random_source("bert-base", tokenizer="./nowhere")
     assert "tokenizer.json" in caught.value.hint
-    with pytest.raises(SourceError, match="has neither tokenizer.json nor vocab.txt"):
+    with pytest.raises(SourceError, match=r"has neither tokenizer\.json nor vocab\.txt"):
         random_source("bert-base", tokenizer=str(tmp_path))
     with pytest.raises(ValueError, match="a checkpoint brings its own"):
         ModelSpec(model="bert-base", tokenizer="minilm")

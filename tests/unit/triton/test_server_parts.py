@@ -28,6 +28,12 @@ def test_log_errors_lose_their_prefix_and_the_noise():
     ]
 
 
+def test_an_argument_that_the_server_does_not_know_is_not_lost_in_its_usage_text():
+    usage = "\n".join(f"  --option-{index} <string>" for index in range(20))
+    text = f"/bin/tritonserver: unrecognized option '--nonsense=1'\nUsage: tritonserver [options]\n{usage}\n"
+    assert parse_errors(text) == ["/bin/tritonserver: unrecognized option '--nonsense=1'"]
+
+
 def test_a_log_without_errors_gives_its_last_lines():
     assert parse_errors("one\n\ntwo\nthree\n", limit=2) == ["two", "three"]
 

@@ -1,0 +1,29 @@
+"""What assembling would write, from what the workspace holds; makes nothing."""
+
+from pipeline.artifact import OnnxModel
+from pipeline.errors import RepositoryError
+from pipeline.run.conversion import put_in_precision
+from pipeline.run.stages import find_engines
+from pipeline.spec import EntrySpec
+from pipeline.workspace import NotMadeError, Workspace
+
+
+def preview_model(model: OnnxModel, spec: EntrySpec, workspace: Workspace) -> tuple[str, str]:
+    """Return the name and the config.pbtxt of the entry that `assemble_model` would write.
+
+    Raises:
+        RepositoryError: No plan was built, or the graph is not in its precision yet.
+        SpecError: The choices do not fit.
+    """
+    from pipeline.triton.repository import preview_entry
+
+    reader = Workspace(workspace.root, read_only=True)
+    engines = find_engines(model, spec, reader) if spec.runtime == "tensorrt" else []
+    try:
+        graph = put_in_precision(model, spec, reader).artifact
+    except NotMadeError as err:
+        raise RepositoryError(
+            f"the {spec.precision} graph of {model.name} is not made yet, and a dry run makes nothing",
+            hint=f"prep build-engine {model.name} --runtime {spec.runtime} --{spec.precision}, or leave --dry-run out",
+        ) from err
+    return preview_entry(graph, engines, spec.serving, name=spec.name)

@@ -1,0 +1,217 @@
+"""Measure what the generated configuration does on the real Triton server: the figures of README, "Serving".
+
+    .venv/bin/python scripts/measure_serving.py [--specs 300] [--rounds 3] [--only bucketing]
+
+- configs: serving specs drawn at random; each is refused by prep or accepted by the server, with no third case.
+- bucketing: MiniLM (real weights) behind its text ensemble, texts whose lengths are drawn log-normally with a median of
+  27 tokens and at most 384; padded to length buckets against padded to 384, the two in turns on one server.
+- batching: the bare model with the queue delay that prep generates against no dynamic batching, requests of one shape.
+- tiers: scripts/measure_tiers.py has the three bursts.
+
+The client runs on the same cores as the server: throughput is of both together, and only the ratios mean something
+elsewhere.
+"""
+
+import argparse
+import os
+import platform
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from collect_sentences import collect_sentences
+from numpy.typing import NDArray
+
+from pipeline.artifact import OnnxModel, RepositoryEntry
+from pipeline.export.onnx import export_model
+from pipeline.spec import ModelSpec, QueueSpec, ServingSpec, TextSpec
+from pipeline.triton.client import TritonClient
+from pipeline.triton.repository import assemble_entry
+from pipeline.triton.server import run_triton
+from pipeline.triton.statistics import wait_for_statistics
+from pipeline.triton.text import assemble_text_entries
+from pipeline.workspace import Workspace
+
+BUCKETS = (32, 64, 128, 256, 384)
+CONCURRENCY = 16
+MEDIAN_TOKENS, LONGEST_TOKENS, LENGTH_SIGMA = 27, 384, 0.9
+BATCHING_WIDTH = 32
+PARTS = ("configs", "bucketing", "batching")
+
+
+@dataclass
+class Load:
+    """What came of one kind of request: requests a second of each round, and the last answers."""
+
+    rates: list[float] = field(default_factory=list)
+    answers: list[NDArray[Any]] = field(default_factory=list)
+    mean_batches: list[float] = field(default_factory=list)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--specs", type=int, default=300, help="how many serving specs to draw [300]")
+    parser.add_argument("--texts", type=int, default=320, help="how many requests make a round [320]")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each side, in turns [3]")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=PARTS, action="append", help="one part; repeat it for several")
+    parser.add_argument("--folder", type=Path, default=Path("build/measure-serving"))
+    given = parser.parse_args()
+    parts = given.only or PARTS
+    print_conditions(given)
+    if "configs" in parts:
+        print_configs(given.specs, given.seed)
+    if "bucketing" in parts or "batching" in parts:
+        model = export_model(ModelSpec(model="minilm", task="feature-extraction"), Workspace(given.folder)).artifact
+        texts = draw_texts(model, given.texts, given.seed)
+        if "bucketing" in parts:
+            print_bucketing(model, texts, given)
+        if "batching" in parts:
+            print_batching(model, texts, given)
+
+
+def print_conditions(given: argparse.Namespace) -> None:
+    cores = os.cpu_count()
+    tools = ", ".join(f"{name} {version(name)}" for name in ("nvidia-pytriton", "onnxruntime", "tokenizers"))
+    print(f"{platform.machine()}, {cores} cores shared by server and client, no GPU; {tools}; seed {given.seed}\n")
+
+
+def print_configs(count: int, seed: int) -> None:
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    from tests.fakes.config_oracle import judge_specs
+
+    verdicts = judge_specs(count, seed)
+    print("configs: drawn serving specs, the real server as the judge")
+    print("  accepted by the server   refused by prep first   third case")
+    print(f"  {verdicts.accepted:>22}   {verdicts.refused:>21}   {len(verdicts.third):>10}\n")
+
+
+def draw_texts(model: OnnxModel, count: int, seed: int) -> list[str]:
+    """Cut running text into pieces whose token counts are drawn log-normally."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(model.path("tokenizer.json")))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    draw = random.Random(seed)
+    running = " ".join(collect_sentences(3000, seed=seed))
+    offsets = tokenizer.encode(running, add_special_tokens=False).offsets
+    texts = []
+    for _ in range(count):
+        wanted = min(LONGEST_TOKENS, max(4, round(draw.lognormvariate(np.log(MEDIAN_TOKENS), LENGTH_SIGMA)))) - 2
+        start = draw.randrange(len(offsets) - wanted)
+        texts.append(running[offsets[start][0] : offsets[start + wanted - 1][1]])
+    lengths = [len(tokenizer.encode(text).ids) for text in texts]
+    print(
+        f"{count} texts of the standard library's docstrings: median {statistics.median(lengths):.0f} tokens, "
+        f"mean {statistics.fmean(lengths):.0f}, longest {max(lengths)}\n"
+    )
+    return texts
+
+
+def print_bucketing(model: OnnxModel, texts: Sequence[str], given: argparse.Namespace) -> None:
+    repository = given.folder / "bucketing"
+    sides = {"length buckets": BUCKETS, "padded to 384": BUCKETS[-1:]}
+    names, models = {}, {}
+    for number, (side, buckets) in enumerate(sides.items()):
+        serving = ServingSpec(length_buckets=buckets)
+        entry = assemble_entry(model, [], serving, repository, name=f"minilm-{number}").artifact
+        models[side] = entry.name
+        names[side] = assemble_text_entries(entry, TextSpec(), repository)[-1].artifact.name
+
+    def ask(client: TritonClient, side: str, number: int) -> NDArray[Any]:
+        text = np.array([[texts[number].encode()]], dtype=object)
+        return client.ask(names[side], {"TEXT": text}, ["EMBEDDING"])[0]["EMBEDDING"]
+
+    with run_triton(str(repository)) as server:
+        server.check_loaded()
+        loads = take_turns(server.grpc_url, list(sides), len(texts), given.rounds, ask, models)
+    one, other = (np.concatenate(load.answers) for load in loads.values())
+    cosines = (one * other).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+    print(f"bucketing: text ensemble, concurrency {CONCURRENCY}, {given.rounds} rounds in turns of {len(texts)} texts")
+    print_rates(loads)
+    print(f"  the same answers: smallest cosine between the two sides {cosines.min():.7f}\n")
+
+
+def print_batching(model: OnnxModel, texts: Sequence[str], given: argparse.Namespace) -> None:
+    repository = given.folder / "batching"
+    queue = QueueSpec()
+    sides = {f"delay {queue.max_queue_delay_us} us": queue, "no dynamic batching": None}
+    entries: dict[str, RepositoryEntry] = {
+        side: assemble_entry(
+            model, [], ServingSpec(dynamic_batching=kind), repository, name=f"minilm-{number}"
+        ).artifact
+        for number, (side, kind) in enumerate(sides.items())
+    }
+    ids = np.load(model.path("reference.npz"))["input/input_ids"][:1, :BATCHING_WIDTH].astype(np.int64)
+    width = ids.shape[1]
+    feed = {"input_ids": ids, "attention_mask": np.ones((1, width), np.int64)}
+    feed |= {one.name: np.zeros((1, width), np.int64) for one in model.model_inputs if one.name not in feed}
+
+    def ask(client: TritonClient, side: str, number: int) -> NDArray[Any]:
+        del number
+        output = model.model_outputs[0].name
+        return client.ask(entries[side].name, feed, [output])[0][output]
+
+    with run_triton(str(repository)) as server:
+        server.check_loaded()
+        loads = take_turns(
+            server.grpc_url,
+            list(sides),
+            len(texts),
+            given.rounds,
+            ask,
+            {side: entry.name for side, entry in entries.items()},
+        )
+    print(f"batching: bare model, 1 x {width} ids, concurrency {CONCURRENCY}, {given.rounds} rounds in turns")
+    print_rates(loads)
+    print()
+
+
+def take_turns(
+    address: str,
+    sides: Sequence[str],
+    count: int,
+    rounds: int,
+    ask: Callable[[TritonClient, str, int], NDArray[Any]],
+    counted: dict[str, str],
+) -> dict[str, Load]:
+    """Send every side its requests, round by round in turn; the first round warms up and does not count.
+
+    `counted` names the entry of each side whose batches are counted.
+    """
+    loads = {side: Load() for side in sides}
+    with TritonClient(address, timeout_s=120) as client, ThreadPoolExecutor(CONCURRENCY) as pool:
+        for number in range(rounds + 1):
+            for side, load in loads.items():
+                before = client.read_statistics(counted[side])
+                began = time.perf_counter()
+                answers = list(pool.map(lambda row, side=side: ask(client, side, row), range(count)))
+                took = time.perf_counter() - began
+                after = wait_for_statistics(lambda side=side: client.read_statistics(counted[side]), before, count)
+                if number:
+                    load.rates.append(count / took)
+                    load.mean_batches.append(after.mean_batch_size() or 0.0)
+                    load.answers = answers
+    return loads
+
+
+def print_rates(loads: dict[str, Load]) -> None:
+    first = statistics.median(next(iter(loads.values())).rates)
+    for side, load in loads.items():
+        median = statistics.median(load.rates)
+        batch = f"   mean batch {statistics.fmean(load.mean_batches):.1f}"
+        spread = f"{min(load.rates):.1f}..{max(load.rates):.1f}"
+        print(f"  {side:<20} {median:>8.1f} requests/s ({spread}){batch}   {first / median:>5.2f}x")
+
+
+if __name__ == "__main__":
+    main()

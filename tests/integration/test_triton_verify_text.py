@@ -1,0 +1,190 @@
+"""Ensembles of every task are verified on a real Triton, and asked by `prep client`."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli.main import app
+from pipeline.spec import QueueSpec, ServingSpec, TextSpec, VerifySpec
+from pipeline.triton.client import TritonClient
+from pipeline.triton.report import check_report
+from pipeline.triton.repository import assemble_entry
+from pipeline.triton.server import run_triton
+from pipeline.triton.text import assemble_text_entries
+from pipeline.triton.text_parts import try_parts
+from pipeline.triton.text_trial import describe_wrong
+from pipeline.triton.verify import verify_entries
+from tests.fakes.task_models import make_task_model
+
+pytestmark = pytest.mark.integration
+
+TASKS = ("feature-extraction", "fill-mask", "question-answering", "text-classification", "token-classification")
+SERVING = ServingSpec(
+    threads=1, max_batch_size=4, length_buckets=(8, 16, 32), dynamic_batching=QueueSpec(max_queue_delay_us=5000)
+)
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    return tmp_path_factory.mktemp("repo")
+
+
+@pytest.fixture(scope="module")
+def models(repository, tmp_path_factory):
+    """The model entry of each task."""
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        task: assemble_entry(make_task_model(folder / task, task), [], SERVING, repository).artifact for task in TASKS
+    }
+
+
+@pytest.fixture(scope="module")
+def ensembles(models, repository):
+    """The ensemble of each task."""
+    return {task: assemble_text_entries(entry, TextSpec(), repository)[-1].artifact for task, entry in models.items()}
+
+
+@pytest.fixture(scope="module")
+def server(ensembles, repository):
+    with run_triton(str(repository), entries=[entry.name for entry in ensembles.values()]) as running:
+        running.check_loaded()
+        yield running
+
+
+@pytest.fixture
+def prep_client(server):
+    """Run `prep client` against the server; returns the exit code, stdout and stderr."""
+
+    def run(*arguments, stdin=b"", model=None):
+        named = ["--model", model] if model else []
+        done = CliRunner().invoke(app, ["client", *arguments, "--server", server.grpc_url, *named], input=stdin)
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return done.exit_code, done.stdout, done.stderr
+
+    return run
+
+
+def test_ensembles_of_every_task_answer_as_the_models_outputs_say(models, ensembles, server):
+    spec = VerifySpec(server_url=server.grpc_url, timeout_s=30)
+    report = verify_entries([*models.values(), *ensembles.values()], "r", spec)
+    check_report(report)
+    found = {one.name: one for one in report.entries}
+    for task, entry in ensembles.items():
+        one = found[entry.name]
+        assert one.status == "loaded"
+        assert one.rows == 6
+        assert one.full_batch == 4
+        assert one.example
+        is_own_text = task in {"fill-mask", "question-answering"}
+        assert one.compared_with == ("bare model" if is_own_text else "pytorch")
+        assert one.max_abs_error == pytest.approx(0.0, abs=1e-5)
+    assert found["tiny-feature-extraction-onnx-fp32-text"].min_cosine == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_other_steps_of_an_ensemble_are_tried_without_the_model(task, models, ensembles, server):
+    with TritonClient(server.grpc_url, timeout_s=30) as client:
+        tried = try_parts(ensembles[task], models[task], client)
+    assert describe_wrong(tried.found) == ""
+    assert len(tried.found) == 6
+    is_own_text = task in {"fill-mask", "question-answering"}
+    assert tried.source == ("random numbers" if is_own_text else "PyTorch's answers")
+
+
+def test_steps_that_answer_otherwise_are_noticed_without_the_model(models, ensembles, server):
+    entry = ensembles["question-answering"]
+    shorter = entry.model_copy(update={"spec": {"text": {"max_answer_tokens": 1}}})
+    buckets = models["question-answering"].model_copy(update={"length_buckets": (32,)})
+    with TritonClient(server.grpc_url, timeout_s=30) as client:
+        assert "is no span of the context's tokens" in describe_wrong(
+            try_parts(shorter, models["question-answering"], client).found
+        )
+        assert "the tokenizer pads 6 tokens to 8, expected 32" in describe_wrong(
+            try_parts(entry, buckets, client).found
+        )
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments", "told"),
+    [
+        ("feature-extraction", ["w1 w2"], "embedding of 8 values: "),
+        ("text-classification", ["w1 w2"], "good"),
+        ("token-classification", ["w1 w2 w3 w4"], "(0 to "),
+        ("fill-mask", ["w1 [MASK] w3"], "mask 1: "),
+        ("fill-mask", ["w1"], "the text has no [MASK]"),
+        ("question-answering", ["w1", "--context", "w5 w6 w7"], "characters "),
+        ("question-answering", ["--question", "w1", "--context", "w5 w6 w7"], "characters "),
+    ],
+)
+def test_client_prints_the_answer_and_where_the_time_went(task, arguments, told, ensembles, models, prep_client):
+    code, out, err = prep_client(*arguments, model=ensembles[task].name)
+    assert (code, err) == (0, "")
+    assert told in out
+    assert f"ms from {ensembles[task].name}" in out
+    lines = [line.split() for line in out.splitlines()]
+    steps = [line[0] for line in lines if line and line[0].startswith(models[task].name) and len(line) > 4]
+    assert steps == list(ensembles[task].composes)
+
+
+def test_client_gives_one_json_document_for_several_texts(ensembles, prep_client):
+    name = ensembles["feature-extraction"].name
+    code, out, _ = prep_client("-", "w4", "--json", stdin=b"w1 w2\n\n  \nw3\r\n", model=name)
+    assert code == 0
+    answers = json.loads(out)["answers"]
+    assert [one["text"] for one in answers] == ["w1 w2", "w3", "w4"]
+    assert all(len(one["answer"]["embedding"]) == 8 and one["total_ms"] > 0 for one in answers)
+    assert [step["model"] for step in answers[0]["steps"]] == list(ensembles["feature-extraction"].composes)
+    assert all(step["requests"] >= 1 and step["compute_infer_us"] > 0 for step in answers[0]["steps"])
+
+
+def test_client_says_what_the_model_says_of_a_bad_text(ensembles, prep_client):
+    name = ensembles["feature-extraction"].name
+    code, _, err = prep_client("-", stdin=b"\xff\xfe\n", model=name)
+    assert code == 1
+    assert f"error: {name} refused it: row 0 of TEXT is not UTF-8" in err
+
+
+def test_client_warns_of_a_priority_without_effect(ensembles, prep_client):
+    entry = ensembles["feature-extraction"]
+    code, _, err = prep_client("w1", "--priority", "1", model=entry.name)
+    assert code == 0
+    assert err == f"warning: priority 1 has no effect: {' and '.join(entry.composes)} has no such level\n"
+
+
+def test_client_refuses_what_takes_no_text(models, ensembles, prep_client):
+    bare = models["fill-mask"].name
+    code, _, err = prep_client("w1", model=bare)
+    assert code == 1
+    assert f"{bare} takes input_ids, attention_mask, token_type_ids and answers logits" in err
+    assert f"hint: say --model {bare}-text" in err
+    code, _, err = prep_client("w1", model="absent")
+    assert code == 1
+    assert "has not loaded absent; models there that take text: tiny-feature-extraction-onnx-fp32-text, " in err
+    code, _, err = prep_client("w1")
+    assert code == 1
+    assert "has loaded 5 models that take text" in err
+    assert "--model" in err
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments", "told"),
+    [
+        ("question-answering", ["w1"], "and no context was given"),
+        ("feature-extraction", ["w1", "--context", "w2"], "takes a text alone, and a context was given"),
+        ("feature-extraction", ["w1", "--question", "w2"], "both are the question"),
+        ("feature-extraction", ["-"], "there is no text to ask about"),
+    ],
+)
+def test_client_refuses_a_request_that_makes_no_sense(task, arguments, told, ensembles, prep_client):
+    code, out, err = prep_client(*arguments, "--json", model=ensembles[task].name)
+    assert code == 2
+    assert told in err
+    assert told in json.loads(out)["error"]["message"]
+
+
+def test_client_names_a_server_that_is_not_there():
+    done = CliRunner().invoke(app, ["client", "w1", "--server", "127.0.0.1:1", "--timeout-s", "2"])
+    assert done.exit_code == 1
+    assert "no Triton answers at 127.0.0.1:1" in done.stderr
+    assert "hint:" in done.stderr

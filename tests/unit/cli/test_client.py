@@ -1,0 +1,77 @@
+"""How an answer is told to a person."""
+
+import pytest
+
+from pipeline.cli.client import describe_answer, format_us, tell_answer
+from pipeline.cli.output import Output
+from pipeline.triton.ask import StepLatency, TextAnswer
+
+
+@pytest.mark.parametrize(
+    ("task", "answer", "lines"),
+    [
+        (
+            "feature-extraction",
+            {"embedding": [0.5] * 8},
+            ["embedding of 8 values: 0.5000, 0.5000, 0.5000, 0.5000, 0.5000, 0.5000, …"],
+        ),
+        ("feature-extraction", {"embedding": [0.25]}, ["embedding of 1 values: 0.2500"]),
+        (
+            "text-classification",
+            {"labels": [{"label": "good", "score": 0.9}, {"label": "bad", "score": 0.1}]},
+            ["0.9000  good", "0.1000  bad"],
+        ),
+        (
+            "token-classification",
+            {"entities": [{"label": "PER", "score": 0.9, "start": 0, "end": 3, "text": "Ada"}]},
+            ["0.9000  PER      Ada (0 to 3)"],
+        ),
+        ("token-classification", {"entities": []}, ["no entities"]),
+        (
+            "fill-mask",
+            {"masks": [[{"token": "is", "score": 0.5}, {"token": "was", "score": 0.25}]]},
+            ["mask 1: is 0.5000, was 0.2500"],
+        ),
+        ("fill-mask", {"masks": []}, ["the text has no [MASK]"]),
+        (
+            "question-answering",
+            {"answer": "Rome", "score": 0.5, "start": 3, "end": 7},
+            ["Rome", "score 0.5000, characters 3 to 7"],
+        ),
+    ],
+)
+def test_every_task_has_its_lines(task: str, answer: dict, lines: list[str]):
+    assert describe_answer(task, answer) == lines
+
+
+@pytest.mark.parametrize(("value", "told"), [(None, "-"), (84.6, "85 us"), (999.4, "999 us"), (12_400.0, "12.40 ms")])
+def test_microseconds_for_a_person(value: float | None, told: str):
+    assert format_us(value) == told
+
+
+def step(model: str, **more) -> StepLatency:
+    times = dict.fromkeys(("queue_us", "compute_input_us", "compute_infer_us", "compute_output_us"), 10.0)
+    return StepLatency(**{"model": model, "requests": 1, "cache_hits": 0, **times, **more})
+
+
+def test_an_answer_is_told_with_the_time_of_each_step(capsys: pytest.CaptureFixture[str]):
+    answer = TextAnswer(
+        model="m-text",
+        task="feature-extraction",
+        text="a text\nof two lines " + "x" * 200,
+        context="where",
+        answer={"embedding": [1.0]},
+        total_ms=3.21,
+        steps=(step("m-tokenizer"), step("m", requests=3, cache_hits=1, compute_infer_us=None)),
+    )
+    tell_answer(Output(as_json=False, verbose=0), answer)
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0].startswith("a text of two lines xxx")
+    assert lines[0].endswith("… (220 characters)")
+    assert lines[1:4] == [
+        "in: where",
+        "embedding of 1 values: 1.0000",
+        "3.21 ms from m-text; others asked meanwhile, so the steps are means over all",
+    ]
+    assert lines[4] == "step queue compute input compute compute output"
+    assert lines[-2:] == ["m-tokenizer 10 us 10 us 10 us 10 us", "m (response cache) 10 us 10 us - 10 us"]

@@ -1,0 +1,91 @@
+"""`prep lint`: what it prints, and its exit code."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli.main import app
+from tests.fakes.lint_cases import ON_CPU, python_config, write_python
+
+
+@pytest.fixture
+def run(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    return lambda *arguments: CliRunner().invoke(app, ["lint", *map(str, arguments)])
+
+
+def test_an_error_is_a_line_with_a_remedy_below_and_exit_1(run, tmp_path):
+    write_python(tmp_path, "one", python_config("one", ON_CPU + "max_batch: 1"))
+    done = run(tmp_path)
+    lines = done.stdout.splitlines()
+    assert done.exit_code == 1
+    assert lines[0].startswith("error    one/config.pbtxt:8 (max_batch): ModelConfig has no field 'max_batch'")
+    assert lines[0].endswith("[config-unknown-field]")
+    assert lines[1] == "         did you mean 'max_batch_size'?"
+    assert lines[-1] == f"{tmp_path}: 1 error, 1 warning in 1 entry"
+
+
+def test_warnings_alone_end_with_exit_0_and_the_json_counts_them(run, tmp_path):
+    write_python(tmp_path, "one")
+    done = run(tmp_path, "--json")
+    document = json.loads(done.stdout)
+    assert done.exit_code == 0
+    assert (document["repository"], document["errors"], document["warnings"]) == (str(tmp_path), 0, 1)
+    (finding,) = document["findings"]
+    assert finding["code"] == "manifest-missing"
+    assert finding["severity"] == "warning"
+    assert finding["place"] == finding["path"] == "one/manifest.json"
+    assert {"told", "remedy", "line", "field"} <= finding.keys()
+
+
+def test_json_of_an_error_is_one_document_and_exit_1(run, tmp_path):
+    write_python(tmp_path, "one", "{")
+    done = run(tmp_path, "--json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["errors"] == 1
+
+
+def test_a_target_is_named_in_the_summary(run, tmp_path):
+    write_python(tmp_path, "one")
+    done = run(tmp_path, "--target", "25.08", "--gpu", "t4")
+    assert "judged for Triton 25.08, t4 (7.5), linux/amd64" in done.stdout
+    assert "a server" not in run(tmp_path, "--target", "25.08").stdout
+    assert "no GPU" in run(tmp_path, "--target", "25.08").stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--gpu", "t4"), "--gpu describes a target"),
+        (("--target", "19.01"), "Triton 19.01 is not in the table"),
+        (("--target", "new"), "'new' is not a name"),
+        (("--target", "25.08", "--platform", "windows"), "'windows' is not a known value"),
+        (("--target", "25.08", "--triton-releases", "absent.yaml"), "cannot be read"),
+    ],
+)
+def test_a_wrong_target_is_a_wrong_request(run, tmp_path, flags, told):
+    done = run(tmp_path, *flags)
+    assert done.exit_code == 2
+    assert told in done.stderr
+
+
+def test_a_missing_repository_is_a_failure_with_a_hint(run, tmp_path):
+    done = run(tmp_path / "absent")
+    assert done.exit_code == 1
+    assert "there is no model repository" in done.stderr
+    assert "prep assemble" in done.stderr
+
+
+def test_an_entry_can_be_chosen(run, tmp_path):
+    write_python(tmp_path, "one")
+    write_python(tmp_path, "two", "what")
+    assert run(tmp_path, "--entry", "one").exit_code == 0
+    assert run(tmp_path, "--entry", "two").exit_code == 1
+    assert "[entry-missing]" in run(tmp_path, "--entry", "three").stdout
+
+
+def test_codes_lists_every_code_without_a_repository(run):
+    assert "config-unknown-field" in run("--codes").stdout
+    document = json.loads(run("--codes", "--json").stdout)
+    assert document["manifest-missing"]["severity"] == "warning"
