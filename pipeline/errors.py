@@ -17,6 +17,8 @@
     |   |-- StoreAccessError     no credentials, or not enough permission
     |   |-- BucketMissingError   there is no such bucket
     |   |-- PreconditionError    an object is not the one that a write expected to find
+    |   |   `-- PointerMovedError another publisher moved `current` first
+    |   |-- ReleaseDamagedError  a release's files, or its release.json, are not what they were
     |   `-- ReleaseExistsError   a release is immutable, and this one is already there
     `-- WorkspaceError           the workspace cannot be used
         |-- WorkspaceBusyError   another run holds it and did not finish in time
@@ -94,6 +96,19 @@ class BucketMissingError(StoreError):
 
 class PreconditionError(StoreError):
     """An object is not the one (or not absent) that a conditional write expected to find."""
+
+
+class PointerMovedError(PreconditionError):
+    """Another publisher moved `current` first: to `release_id`, by `by`."""
+
+    def __init__(self, message: str, *, hint: str, release_id: str = "", by: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.release_id = release_id
+        self.by = by
+
+
+class ReleaseDamagedError(StoreError):
+    """A release's files, or what describes them, are not what they were when it was published."""
 
 
 class ReleaseExistsError(StoreError):

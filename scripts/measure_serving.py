@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,7 @@ def print_bucketing(model: OnnxModel, texts: Sequence[str], given: argparse.Name
 
     def ask(client: TritonClient, side: str, number: int) -> NDArray[Any]:
         text = np.array([[texts[number].encode()]], dtype=object)
-        return client.ask(names[side], {"TEXT": text}, ["EMBEDDING"])[0]["EMBEDDING"]
+        return np.asarray(client.ask(names[side], {"TEXT": text}, ["EMBEDDING"])[0]["EMBEDDING"])
 
     with run_triton(str(repository)) as server:
         server.check_loaded()
@@ -159,7 +160,7 @@ def print_batching(model: OnnxModel, texts: Sequence[str], given: argparse.Names
     def ask(client: TritonClient, side: str, number: int) -> NDArray[Any]:
         del number
         output = model.model_outputs[0].name
-        return client.ask(entries[side].name, feed, [output])[0][output]
+        return np.asarray(client.ask(entries[side].name, feed, [output])[0][output])
 
     with run_triton(str(repository)) as server:
         server.check_loaded()
@@ -196,7 +197,7 @@ def take_turns(
                 began = time.perf_counter()
                 answers = list(pool.map(lambda row, side=side: ask(client, side, row), range(count)))
                 took = time.perf_counter() - began
-                after = wait_for_statistics(lambda side=side: client.read_statistics(counted[side]), before, count)
+                after = wait_for_statistics(partial(client.read_statistics, counted[side]), before, count)
                 if number:
                     load.rates.append(count / took)
                     load.mean_batches.append(after.mean_batch_size() or 0.0)

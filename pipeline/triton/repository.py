@@ -24,9 +24,10 @@ from pipeline.errors import RepositoryError, SpecError
 from pipeline.progress import Progress, ignore_progress
 from pipeline.spec import NAME_PATTERN, PRECISIONS, Precision, ServingSpec
 from pipeline.triton.config import CONFIG_NAME, backend_of, model_config_from_artifact, plan_name, render_config
-from pipeline.triton.config_optimization import VERSION
-from pipeline.triton.config_shapes import accepted_sequences, largest_batch_size, length_buckets_from_artifact
-from pipeline.triton.config_tiers import apply_tier, warn_of_ensemble_traps, warn_of_traps
+from pipeline.triton.config.optimization import VERSION
+from pipeline.triton.config.shapes import accepted_sequences, largest_batch_size, length_buckets_from_artifact
+from pipeline.triton.config.tier_choices import apply_tier, warn_of_ensemble_traps, warn_of_traps
+from pipeline.triton.config.warmup import write_warmup_files
 from pipeline.triton.exchange import swap_folders
 from pipeline.triton.repository_loading import (
     STAGING_PREFIX,
@@ -37,7 +38,6 @@ from pipeline.triton.repository_loading import (
     lock_repository,
 )
 from pipeline.triton.server_arguments import arguments_from_serving, check_shared_resources, write_server_arguments
-from pipeline.triton.warmup import write_warmup_files
 from pipeline.workspace import (
     Produced,
     Recipe,

@@ -1,6 +1,6 @@
 """Sends the reference's own rows and text to a real Triton and compares the answers with PyTorch.
 
-What is sent to one entry is in `pipeline.triton.trial` (ids) and `pipeline.triton.text_trial` (text).
+What is sent to one entry is in `pipeline.triton.trials.model` (ids) and `pipeline.triton.trials.text` (text).
 """
 
 import importlib.metadata
@@ -18,10 +18,10 @@ from pipeline.triton.installation import find_server
 from pipeline.triton.report import EntryReport, VerifyReport, report_entry
 from pipeline.triton.server import Ports, run_triton
 from pipeline.triton.server_arguments import SERVER_ARGUMENTS_NAME
-from pipeline.triton.text_parts import try_parts
-from pipeline.triton.text_trial import TextTrial, describe_wrong
-from pipeline.triton.trial import ModelTrial
-from pipeline.triton.unloaded import report_unloaded
+from pipeline.triton.trials.model import ModelTrial
+from pipeline.triton.trials.text import TextTrial, describe_wrong
+from pipeline.triton.trials.text_parts import try_parts
+from pipeline.triton.trials.unloaded import report_unloaded
 
 log = logging.getLogger(__name__)
 

@@ -13,11 +13,12 @@ from hypothesis import seed as seeded
 
 from pipeline.errors import PrepError
 from pipeline.spec import ServingSpec, build_spec
+from pipeline.triton import installation
 from pipeline.triton import server as room
 from pipeline.triton.config import model_config_from_artifact, render_config
+from pipeline.triton.config.warmup import write_warmup_files
 from pipeline.triton.server import run_triton
 from pipeline.triton.server_arguments import CACHE, RATE_LIMIT
-from pipeline.triton.warmup import write_warmup_files
 from tests.fakes.serving_specs import DrawnRequest, drawn_model, drawn_requests
 from tests.fakes.triton_artifacts import INPUTS
 
@@ -156,7 +157,7 @@ def without_gpu(config: Any) -> Any:
 @contextmanager
 def with_stand_in() -> Iterator[None]:
     """Give servers that start in the block a Python backend in the TensorRT backend's place."""
-    original = room.prepare_installation
+    original = installation.prepare_installation
 
     def prepare(folder: Path, *, shm_prefix: str) -> Any:
         made = original(folder, shm_prefix=shm_prefix)

@@ -186,7 +186,7 @@ def test_parts_without_an_ensemble_are_said_to_be_loaded_only(entry, text_entrie
 
 
 def test_that_no_batch_formed_is_a_note_and_no_failure(entry, spec, tmp_path, monkeypatch, caplog):
-    from pipeline.triton import trial
+    from pipeline.triton.trials import model as trial
 
     told = ["no batch formed: 64 requests"]
     monkeypatch.setattr(trial, "notes_of_batching", lambda config, found: told)

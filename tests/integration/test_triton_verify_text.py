@@ -12,8 +12,8 @@ from pipeline.triton.report import check_report
 from pipeline.triton.repository import assemble_entry
 from pipeline.triton.server import run_triton
 from pipeline.triton.text import assemble_text_entries
-from pipeline.triton.text_parts import try_parts
-from pipeline.triton.text_trial import describe_wrong
+from pipeline.triton.trials.text import describe_wrong
+from pipeline.triton.trials.text_parts import try_parts
 from pipeline.triton.verify import verify_entries
 from tests.fakes.task_models import make_task_model
 

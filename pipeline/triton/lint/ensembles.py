@@ -85,7 +85,9 @@ def _judge_step(entry: EntryFolder, index: int, step: Any, entries: Mapping[str,
         told = f"max_batch_size is {config.max_batch_size}, {other.name} takes up to {other.config.max_batch_size}"
         yield entry.at("ensemble-batch-size", "max_batch_size", told, f"lower it to {other.config.max_batch_size}")
     if other.config.dynamic_batching.priority_levels > 1:
-        told = f"{other.name} has priority levels: a request's priority arrives there as 0 (server#7116)"
+        told = (
+            f"{other.name} has priority levels: a request's priority arrives there as 0 on older servers (server#7116)"
+        )
         yield entry.at("ensemble-priority", where, told, f"set the default level of {other.name} to what this needs")
 
 

@@ -92,7 +92,7 @@ _WARNINGS = {
     "instance-count": "an instance count below 1, which the server replaces",
     "backend-ignores-field": "a field that the backend never reads",
     "backend-parameter": "a parameter that looks misspelt",
-    "ensemble-priority": "priority levels in a step: they arrive as 0 there (server#7116)",
+    "ensemble-priority": "priority levels in a step: on older servers a request's arrives there as 0 (server#7116)",
     "warmup-skipped": "a warm-up sample of batch 0, which the server skips",
     "warmup-random": "random warm-up ids lie beyond any vocabulary",
     "warmup-length": "warm-up data is longer than its dims: the rest is not read",

@@ -6,9 +6,9 @@
     <entry>-postprocessor/1/   model.py, answer/, perhaps labels.json or tokenizer.json
     <entry>-text/1/            README.txt: object stores have no empty folders
 
-Clients call the ensemble ``<entry>-text``; the model entry stays callable with ids. A request's priority is lost
-on the way: the ensemble's scheduler calls its steps with priority 0, the default of each step
-(triton-inference-server/server#7116), so that tiers rank text by the model entry's own default.
+Clients call the ensemble ``<entry>-text``; the model entry stays callable with ids. A request's priority may be lost
+on the way (triton-inference-server/server#7116: older servers call the steps with priority 0, which is each step's
+default), so that tiers rank text by the model entry's own default; see `pipeline.triton.tiers`.
 """
 
 import hashlib

@@ -7,7 +7,7 @@ import pytest
 from pipeline.errors import PrepError, RepositoryError, SpecError
 from pipeline.spec import ServingSpec, build_spec
 from pipeline.triton.config import model_config_from_artifact
-from pipeline.triton.config_backends import FIELD_RULES
+from pipeline.triton.config.backends import FIELD_RULES
 from tests.fakes.serving_specs import GPUS, PROFILE_SETS, drawn_engine, drawn_model
 
 PLAN = (drawn_engine(*GPUS[0], PROFILE_SETS[1]),)

@@ -3,8 +3,8 @@ import pytest
 from pipeline.spec import InstanceGroupSpec, QueuePolicySpec, QueueSpec, RateLimiterSpec, ServingSpec
 from pipeline.triton import tiers
 from pipeline.triton.config import model_config_from_artifact
-from pipeline.triton.config_shapes import length_buckets_from_artifact
-from pipeline.triton.config_tiers import apply_tier, find_traps
+from pipeline.triton.config.shapes import length_buckets_from_artifact
+from pipeline.triton.config.tier_choices import apply_tier, find_traps
 from tests.fakes.serving_specs import GPUS, PROFILE_SETS, drawn_engine, drawn_model
 
 PLAN = (drawn_engine(*GPUS[0], PROFILE_SETS[0]),)

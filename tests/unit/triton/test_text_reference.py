@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.triton.text_reference import (
+from pipeline.triton.trials.text_reference import (
     Rules,
     TextRow,
     allowed_error,

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from pipeline.artifact import RepositoryEntry
 from pipeline.errors import RepositoryError, VerifyError
 from pipeline.triton.installation import prepare_installation
-from pipeline.triton.text_rows import load_tokenizer, masked_texts, question_pairs
-from pipeline.triton.trial import full_batches
+from pipeline.triton.trials.model import full_batches
+from pipeline.triton.trials.text_rows import load_tokenizer, masked_texts, question_pairs
 from pipeline.triton.verify import find_server_arguments
 
 

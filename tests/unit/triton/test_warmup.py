@@ -3,7 +3,7 @@ import pytest
 
 from pipeline.artifact import TensorSpec
 from pipeline.errors import RepositoryError
-from pipeline.triton.warmup import write_warmup_files
+from pipeline.triton.config.warmup import write_warmup_files
 from tests.fakes.triton_artifacts import INPUT_NAMES, INPUTS
 
 CLS, SEP = 101, 102

@@ -8,11 +8,11 @@ from typing import Any
 
 from pipeline.artifact import RepositoryEntry
 from pipeline.triton.client import TritonClient
-from pipeline.triton.in_flight import ask_until_batched, notes_of_batching
 from pipeline.triton.report import EntryReport, report_entry
-from pipeline.triton.text_reference import Agreement, TextRow, compare_answer, text_from_bytes
-from pipeline.triton.text_rows import TextRows, tensors_from_rows
-from pipeline.triton.trial import full_batches, load_config
+from pipeline.triton.trials.in_flight import ask_until_batched, notes_of_batching
+from pipeline.triton.trials.model import full_batches, load_config
+from pipeline.triton.trials.text_reference import Agreement, TextRow, compare_answer, text_from_bytes
+from pipeline.triton.trials.text_rows import TextRows, tensors_from_rows
 
 
 class TextTrial:

@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.artifact import RepositoryEntry
 from pipeline.spec import InstanceGroupSpec, QueueSpec, RateLimiterSpec, ResourceSpec, Runtime, ServingSpec, Tier
 from pipeline.triton import tiers
-from pipeline.triton.config_instances import kind_of
+from pipeline.triton.config.instances import kind_of
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from pipeline.artifact import RepositoryEntry
 from pipeline.errors import VerifyError
 from pipeline.spec import TextSpec
 from pipeline.triton.client import TritonClient
-from pipeline.triton.reference import load_reference
 from pipeline.triton.report import Oracle
 from pipeline.triton.repository import REFERENCE_NAME, TOKENIZER_NAME
-from pipeline.triton.text_reference import Rules, TextRow
-from pipeline.triton.trial import affordable_rows, load_config, numpy_dtype, sequence_range
+from pipeline.triton.trials.model import affordable_rows, load_config, numpy_dtype, sequence_range
+from pipeline.triton.trials.reference import load_reference
+from pipeline.triton.trials.text_reference import Rules, TextRow
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,10 +10,10 @@ from pipeline.artifact import RepositoryEntry
 from pipeline.errors import RepositoryError, VerifyError
 from pipeline.triton.client import TritonClient
 from pipeline.triton.config import CONFIG_NAME, parse_config
-from pipeline.triton.in_flight import ask_until_batched, notes_of_batching
-from pipeline.triton.reference import Comparison, Reference, check_tokenizer, load_reference
 from pipeline.triton.report import EntryReport, report_entry
 from pipeline.triton.repository import REFERENCE_NAME, TOKENIZER_NAME
+from pipeline.triton.trials.in_flight import ask_until_batched, notes_of_batching
+from pipeline.triton.trials.reference import Comparison, Reference, check_tokenizer, load_reference
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.artifact import Engine, OnnxModel, TensorSpec
 from pipeline.errors import RepositoryError, SpecError
 from pipeline.spec import ServingSpec
-from pipeline.triton.config_shapes import dims_at_length, largest_batch_size, smallest_batch_size
+from pipeline.triton.config.shapes import dims_at_length, largest_batch_size, smallest_batch_size
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import RepositoryEntry
 from pipeline.triton.client import TritonClient
-from pipeline.triton.text_reference import Agreement, TextRow, compare_answer
-from pipeline.triton.text_rows import TextRows, tensors_from_rows
-from pipeline.triton.trial import load_config
+from pipeline.triton.trials.model import load_config
+from pipeline.triton.trials.text_reference import Agreement, TextRow, compare_answer
+from pipeline.triton.trials.text_rows import TextRows, tensors_from_rows
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from pipeline.artifact import Engine
 from pipeline.errors import SpecError
 from pipeline.spec import ServingSpec
-from pipeline.triton.config_backends import GPU_PROVIDERS
-from pipeline.triton.config_instances import kind_of
-from pipeline.triton.config_shapes import dims_at_length, usual_batch_sizes
+from pipeline.triton.config.backends import GPU_PROVIDERS
+from pipeline.triton.config.instances import kind_of
+from pipeline.triton.config.shapes import dims_at_length, usual_batch_sizes
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig

@@ -3,7 +3,7 @@
 What an artifact fixes (names, types, shapes, the largest batch) comes from the artifact; what is a
 choice (queue, instances, threads, priority) from the `ServingSpec`. The rules mirror the server's own
 checks in triton-inference-server/core, `src/model_config_utils.cc`, so that what is written here loads.
-The parts of the message have files of their own: ``config_*.py`` and ``warmup.py``.
+The other parts of the message have files of their own beside this one.
 """
 
 import difflib
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from pipeline.artifact import Engine, OnnxModel, TensorSpec
 from pipeline.errors import RepositoryError, SpecError
 from pipeline.spec import Runtime, ServingSpec
-from pipeline.triton.config_backends import check_backend_fields
-from pipeline.triton.config_batching import fill_dynamic_batching
-from pipeline.triton.config_instances import fill_instances
-from pipeline.triton.config_optimization import fill_onnxruntime_options, fill_shared_options, fill_tensorrt_options
-from pipeline.triton.config_shapes import check_smallest_batch, largest_batch_size, length_buckets_from_artifact
-from pipeline.triton.config_tiers import apply_tier
-from pipeline.triton.warmup import fill_warmup
+from pipeline.triton.config.backends import check_backend_fields
+from pipeline.triton.config.batching import fill_dynamic_batching
+from pipeline.triton.config.instances import fill_instances
+from pipeline.triton.config.optimization import fill_onnxruntime_options, fill_shared_options, fill_tensorrt_options
+from pipeline.triton.config.shapes import check_smallest_batch, largest_batch_size, length_buckets_from_artifact
+from pipeline.triton.config.tier_choices import apply_tier
+from pipeline.triton.config.warmup import fill_warmup
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.artifact import Engine, OnnxModel
 from pipeline.errors import SpecError
 from pipeline.spec import InstanceGroupSpec, InstanceKind, RateLimiterSpec, Runtime, ServingSpec
-from pipeline.triton.config_shapes import profiles_of_groups
+from pipeline.triton.config.shapes import profiles_of_groups
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
