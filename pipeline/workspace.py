@@ -253,6 +253,11 @@ def load_artifact(folder: Path, artifact_type: type[A], *, strict: bool = True) 
     return artifact
 
 
+def is_config_alone(folder: Path) -> bool:
+    """Whether a folder of a repository holds a tracked ``config.pbtxt`` and nothing else: not assembled here."""
+    return [path.name for path in folder.iterdir()] == ["config.pbtxt"]
+
+
 def record_files(folder: Path) -> dict[str, FileRecord]:
     """Digest every file below a folder, by its path relative to it (POSIX separators)."""
     return {

@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.artifact import MANIFEST_NAME, RepositoryEntry
 from pipeline.errors import RepositoryError, SpecError, WorkspaceError
 from pipeline.publish.store import check_object_name
-from pipeline.workspace import digest_file, load_artifact
+from pipeline.workspace import digest_file, is_config_alone, load_artifact
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def scan_repository(folder: Path, names: Sequence[str] | None = None) -> LocalRe
     for name in sorted(set(names or ()) - {path.name for path in kept}):
         raise RepositoryError(f"{folder} has no entry '{name}' with a {MANIFEST_NAME}", hint=_REBUILD)
     if names is None:
-        for path in sorted(set(found) - set(kept)):
+        for path in sorted(path for path in set(found) - set(kept) if not is_config_alone(path)):
             log.warning("%s has no %s and is not published", path, MANIFEST_NAME)
     if not kept:
         raise RepositoryError(f"{folder} has no entry to publish", hint="make one with prep assemble or prep run")

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.artifact import MANIFEST_NAME, MANIFEST_SCHEMA, RepositoryEntry
 from pipeline.errors import RepositoryError, WorkspaceBusyError, WorkspaceError
-from pipeline.workspace import LOCK_TIMEOUT_S, Recipe, digest_file, load_artifact, remove_tree
+from pipeline.workspace import LOCK_TIMEOUT_S, Recipe, digest_file, is_config_alone, load_artifact, remove_tree
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def load_repository(repository_dir: Path, *, reference_only: bool = False) -> li
         raise RepositoryError(f"{repository_dir} is not a folder", hint="make a repository with `prep assemble`")
     entries = []
     for folder in sorted(repository_dir.iterdir()):
-        if not folder.is_dir() or folder.name.startswith("."):
+        if not folder.is_dir() or folder.name.startswith(".") or is_config_alone(folder):
             continue
         if not (folder / MANIFEST_NAME).is_file():
             log.warning("%s has no %s and is left out; `prep assemble` writes it", folder, MANIFEST_NAME)

@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.errors import RepositoryError
 from pipeline.target import Target
 from pipeline.triton.lint.ensembles import find_ensemble_problems
-from pipeline.triton.lint.entry import EntryFolder, list_names, read_entry
+from pipeline.triton.lint.entry import CONFIG_NAME, EntryFolder, list_names, read_entry
 from pipeline.triton.lint.finding import Finding, LintReport, make_finding
 from pipeline.triton.lint.instances import find_backend_problems, find_instance_problems, find_resource_problems
 from pipeline.triton.lint.manifests import (
@@ -52,7 +52,8 @@ def lint_repository(
             f"there is no model repository {repository_dir}", hint="make one with prep assemble or prep run"
         )
     folders = [repository_dir / name for name in list_names(repository_dir) if is_entry(repository_dir / name)]
-    entries = {folder.name: read_entry(folder) for folder in folders}
+    tracked = [folder.name for folder in folders if list_names(folder) == [CONFIG_NAME]]
+    entries = {folder.name: read_entry(folder) for folder in folders if folder.name not in tracked}
     chosen = _choose(entries, names)
     found: list[Finding] = []
     for entry in chosen:
@@ -64,6 +65,9 @@ def lint_repository(
                 entry.on("file-unreadable", "", told, "give read permission, or lint again when nothing writes")
             )
     found += _judge_together(repository_dir, chosen, names)
+    if names is None and tracked:
+        told = f"{len(tracked)} folders hold config.pbtxt alone, and no server loads them: {', '.join(tracked)}"
+        found.append(make_finding("entry-unassembled", "", told, "assemble them, or point Triton at a release"))
     found.sort(key=lambda finding: (finding.severity, finding.path, finding.line or 0, finding.code, finding.told))
     described = None
     if target is not None:
