@@ -24,9 +24,9 @@ from pipeline.artifact import Engine, OnnxModel
 from pipeline.engine.build import build_engine
 from pipeline.engine.builders import BuilderName, find_builder_problem, has_nvidia_driver
 from pipeline.engine.execute import measure_latencies_ms, run_engine
-from pipeline.engine.gpus import find_present_gpus
 from pipeline.errors import PrepError
 from pipeline.export.onnx import export_model
+from pipeline.gpus import find_present_gpus
 from pipeline.precision.fp16 import convert_to_fp16
 from pipeline.precision.int8 import quantize_to_int8
 from pipeline.spec import CalibrationSpec, EngineSpec, GateSpec, ModelSpec, Precision, QuantizationSpec

@@ -170,7 +170,9 @@ def _write(
         out.line(f"  {repository / entry.name / 'config.pbtxt'}")
     if any(produced.artifact.server_arguments for produced in made):
         out.line(f"serve it with: tritonserver --model-repository={repository} $(cat {repository}/server.args)")
-    out.line(f"next: prep lint {repository}, prep verify {repository}, then prep publish {repository} gs://bucket/prefix")
+    out.line(
+        f"next: prep lint {repository}, prep verify {repository}, then prep publish {repository} gs://bucket/prefix"
+    )
 
 
 def _entry_document(produced: "Produced[RepositoryEntry]") -> dict[str, Any]:

@@ -9,11 +9,17 @@ from pipeline import __version__
 from pipeline.cli import output
 from pipeline.cli.assemble import assemble
 from pipeline.cli.build_engine import build_engine
+from pipeline.cli.client import client
+from pipeline.cli.deploy import deploy
 from pipeline.cli.doctor import doctor
 from pipeline.cli.export import export
+from pipeline.cli.fetch import fetch
 from pipeline.cli.inspect import inspect
+from pipeline.cli.lint import lint
+from pipeline.cli.prune import prune
 from pipeline.cli.publish import publish
 from pipeline.cli.releases import releases
+from pipeline.cli.rollback import rollback
 from pipeline.cli.run import run
 from pipeline.cli.verify import verify
 
@@ -46,9 +52,15 @@ app.command(short_help="A model to ONNX, checked against PyTorch.")(export)
 app.command("build-engine", short_help="Exported models to TensorRT engines.")(build_engine)
 app.command(short_help="What an engine holds, and how that is known.")(inspect)
 app.command(short_help="Exported models to a Triton repository.")(assemble)
+app.command(short_help="A repository, judged offline.")(lint)
 app.command(short_help="A repository or release, on a real Triton.")(verify)
+app.command(short_help="Text to a running server: the answer and its time.")(client)
 app.command(short_help="A repository as an immutable release.")(publish)
 app.command(short_help="The releases that were published.")(releases)
+app.command(short_help="Another release becomes current.")(rollback)
+app.command(short_help="Old releases, removed.")(prune)
+app.command(short_help="A release, copied here and checked.")(fetch)
+app.command(short_help="What serves a release on GKE, as Kustomize.")(deploy)
 app.command(short_help="The whole chain, from one file.")(run)
 app.command(short_help="What this machine can do, and the remedies.")(doctor)
 

@@ -13,7 +13,7 @@ def verify(
     target: Annotated[
         str,
         typer.Argument(
-            help="A repository folder, a release, or the gs://bucket/prefix or folder of releases (the newest)."
+            help="A repository folder, a release, or the gs://bucket/prefix or folder of releases (the current one)."
         ),
     ],
     server: Annotated[

@@ -2,6 +2,7 @@
 
 ::
 
+    <store>/current.json                   which release to load; see `pipeline.publish.pointer`
     <store>/releases/<id>/<entry>/...      the repository's entries; Triton is given this folder
     <store>/releases/<id>/release.json     written last, after every object was checked
 
@@ -11,250 +12,148 @@ care: it copies whole model directories and loads half-uploaded ones, since it c
 
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline import __version__
-from pipeline.errors import PreconditionError, ReleaseExistsError, StoreError
+from pipeline.errors import PointerMovedError, PreconditionError, ReleaseDamagedError, ReleaseExistsError
 from pipeline.progress import Progress, ignore_progress
-from pipeline.publish.record import (
-    RELEASE_NAME,
-    RELEASES,
-    Release,
-    ReleaseEntry,
-    ReleaseFile,
-    check_release_id,
-    folder_of_release,
-    is_release_id,
-    moment_from_release_id,
-    parse_release,
-    release_entry_from_artifact,
-    release_id_from_content,
-    render_release,
-)
-from pipeline.publish.source import LocalRepository, check_digest, find_git_revision, scan_repository
-from pipeline.publish.store import Store, StoredObject, store_error_from_os
-from pipeline.publish.transfer import digest_files, download_files, is_same, upload_files
-
-__all__ = [
-    "Published",
-    "Release",
-    "ReleaseEntry",
-    "ReleaseFile",
-    "fetch_reference_files",
-    "latest_release",
-    "list_releases",
-    "load_release",
-    "locate_release",
-    "plan_release",
-    "publish_release",
-]
+from pipeline.publish.check import check_release, warn_of_missing_permissions
+from pipeline.publish.plan import ReleasePlan, plan_release
+from pipeline.publish.pointer import Pointer, Sighting
+from pipeline.publish.record import RELEASE_NAME, Release, folder_of_release, parse_release, render_release
+from pipeline.publish.rollback import move_current
+from pipeline.publish.store import Store
+from pipeline.publish.transfer import copy_files, upload_files
+from pipeline.target import Target
 
 log = logging.getLogger(__name__)
-
-_READ_THREADS = 8
 
 
 @dataclass(frozen=True)
 class Published:
-    """A release, and what it took: `created` is False where the newest release had this content already."""
+    """A release, and what it took.
+
+    `created` is False where a release held this content already. `uploaded_*` went over the network, `copied_*` were
+    copied inside the store. `pointer` is what `current` says afterwards, as far as this run knows; `is_moved` whether
+    this run moved it.
+    """
 
     release: Release
     uri: str
     created: bool
-    uploaded_bytes: int
-    uploaded_files: int
+    uploaded_bytes: int = 0
+    uploaded_files: int = 0
+    copied_bytes: int = 0
+    copied_files: int = 0
+    pointer: Pointer | None = None
+    is_moved: bool = False
 
-
-def plan_release(
-    repository_dir: Path, store: Store, *, entries: Sequence[str] | None = None, progress: Progress = ignore_progress
-) -> Release:
-    """Return the release that `publish_release` would make now; writes nothing, asks the store nothing.
-
-    Raises:
-        RepositoryError: The repository is not whole; see `scan_repository`.
-    """
-    return _describe(scan_repository(repository_dir, entries), store, progress)
+    @property
+    def is_current(self) -> bool:
+        """True where `current` names this release, as far as this run knows."""
+        return self.pointer is not None and self.pointer.release == self.release.id
 
 
 def publish_release(
-    repository_dir: Path, store: Store, *, entries: Sequence[str] | None = None, progress: Progress = ignore_progress
+    repository_dir: Path,
+    store: Store,
+    *,
+    entries: Sequence[str] | None = None,
+    target: Target | None = None,
+    make_current: bool = True,
+    progress: Progress = ignore_progress,
 ) -> Published:
-    """Publish a repository as a release, unless the newest release has the same content.
+    """Publish a repository as a release and make it current, unless a release of the same content is.
 
     What a killed run of the same content left is taken up again. Until ``release.json`` is written, which is the
-    last thing done, no reader sees anything.
+    last thing done, no reader sees anything; then the pointer is moved, from where it was at the beginning.
 
     Args:
         repository_dir: A model repository that `prep assemble` or `prep run` wrote.
         store: Where to.
         entries: The entries to publish; all that have a manifest where None.
-        progress: Hears the share of bytes checked and uploaded.
+        target: The server that the release is for; see `pipeline.target`.
+        make_current: Whether to move the `current` pointer.
+        progress: Hears the share of bytes checked, copied and uploaded.
 
     Raises:
-        RepositoryError: The repository is not whole; see `scan_repository`.
+        RepositoryError: The repository is not whole, or does not fit the target.
         ReleaseExistsError: Another run published other content under the same id.
+        PointerMovedError: Another run moved the pointer first; the release is whole, but not current.
         StoreError: The store refused or failed, or holds something else than what was uploaded.
     """
-    repository = scan_repository(repository_dir, entries)
-    store.check_access()
-    newest = latest_release(store)
-    if newest and newest.content_digest == repository.content_digest:
-        return _found(newest)
-    planned = _describe(repository, store, progress)
-    planned, present = _choose_id(planned, newest, store)
+    plan = plan_release(repository_dir, store, entries=entries, target=target, progress=progress)
+    return carry_out(plan, store, make_current=make_current, progress=progress)
+
+
+def carry_out(
+    plan: ReleasePlan, store: Store, *, make_current: bool = True, progress: Progress = ignore_progress
+) -> Published:
+    """Do what `plan_release` said; see `publish_release`."""
+    if plan.is_found:
+        published = Published(plan.release, plan.release.uri, created=False, pointer=plan.seen.pointer)
+    else:
+        published = _make_release(plan, store, progress)
+    return promote_release(published, store, plan.seen) if make_current else published
+
+
+def _make_release(plan: ReleasePlan, store: Store, progress: Progress) -> Published:
+    planned = plan.release
     folder = folder_of_release(planned.id)
-    missing = {name: file for name, file in planned.files.items() if name not in present}
-    if present:
-        log.info("release %s: %d of %d files are there already", planned.id, len(present), len(planned.files))
-    upload_files(store, folder, missing, {name: repository.files[name].path for name in missing}, progress)
+    warn_of_missing_permissions(store)
+    if plan.present:
+        log.info("release %s: %d of %d files are there already", planned.id, len(plan.present), len(planned.files))
+    copied = copy_files(store, folder, planned.files, plan.copies, progress) if plan.copies else {}
+    missing = {name: planned.files[name] for name in plan.paths if name not in plan.present and name not in copied}
+    uploaded = upload_files(store, folder, missing, plan.paths, progress)
     progress("checking the release")
-    _check_objects(planned, store)
+    check_release(store, planned, generations={**plan.present, **copied, **uploaded})
     release = _seal(planned, store)
-    if release != planned:
-        return _found(release)
-    uploaded_bytes = sum(file.size for file in missing.values())
-    return Published(release, release.uri, created=True, uploaded_bytes=uploaded_bytes, uploaded_files=len(missing))
-
-
-def list_releases(store: Store) -> list[Release]:
-    """Return the releases of a store, newest first; what has no ``release.json`` is not a release.
-
-    Raises:
-        StoreError: A ``release.json`` is damaged, or was made by a newer prep.
-    """
-    store.check_access()
-    with ThreadPoolExecutor(_READ_THREADS) as pool:
-        found = list(pool.map(lambda release_id: _read_release(store, release_id), _list_ids(store)))
-    return [release for release in found if release is not None]
-
-
-def latest_release(store: Store) -> Release | None:
-    """Return the newest release of a store, or None; see `list_releases`."""
-    found = (_read_release(store, release_id) for release_id in _list_ids(store))
-    return next((release for release in found if release is not None), None)
-
-
-def load_release(store: Store, release_id: str) -> Release:
-    """Return one release.
-
-    Raises:
-        SpecError: The text is not an id.
-        StoreError: There is no such release, or it is damaged, or was made by a newer prep.
-    """
-    check_release_id(release_id)
-    store.check_access()
-    release = _read_release(store, release_id)
-    if release is None:
-        raise StoreError(f"{store.uri} has no release {release_id}", hint=f"list them with prep releases {store.uri}")
-    return release
-
-
-def locate_release(uri: str) -> tuple[str, str | None]:
-    """Split the URI of a release into its store's URI and its id; the id is None where the URI is a store's.
-
-    Raises:
-        SpecError: What follows ``/releases/`` is not an id.
-    """
-    head, slash, last = uri.rstrip("/").rpartition("/")
-    if last == RELEASES and slash:
-        return head, None
-    store_uri, _, folder = head.rpartition("/")
-    if folder != RELEASES:
-        return uri, None
-    check_release_id(last)
-    return store_uri or ".", last
-
-
-def fetch_reference_files(
-    store: Store, release: Release, target_dir: Path, *, progress: Progress = ignore_progress
-) -> Path:
-    """Copy what a verifier needs of a release: every file directly in an entry's folder, so no model binaries.
-
-    Returns:
-        `target_dir`, which then holds ``<entry>/config.pbtxt``, ``manifest.json``, ``reference.npz`` and perhaps
-        ``tokenizer.json`` of each entry.
-
-    Raises:
-        StoreError: A file is missing, or is not what the release says.
-    """
-    files = {name: file for name, file in release.files.items() if name.count("/") == 1}
-    try:
-        download_files(store, folder_of_release(release.id), files, target_dir, progress)
-    except OSError as err:
-        raise store_error_from_os(err, str(target_dir)) from err
-    return target_dir
-
-
-def _found(release: Release) -> Published:
-    return Published(release, release.uri, created=False, uploaded_bytes=0, uploaded_files=0)
-
-
-def _describe(repository: LocalRepository, store: Store, progress: Progress) -> Release:
-    """Digest every file, compare it with its manifest, and say what the release would be."""
-    try:
-        files = digest_files({name: file.path for name, file in repository.files.items()}, progress)
-    except OSError as err:
-        raise store_error_from_os(err, "the repository") from err
-    for name, local in repository.files.items():
-        if local.sha256 is not None:
-            check_digest(local.path, files[name].sha256, local.sha256)
-    now = datetime.now(UTC)
-    release = Release(
-        id=release_id_from_content(now, repository.content_digest),
-        created_at=now,
-        prep_version=__version__,
-        content_digest=repository.content_digest,
-        git_revision=find_git_revision(),
-        entries=tuple(release_entry_from_artifact(entry) for entry in repository.entries),
-        files=files,
+    return Published(
+        release,
+        release.uri,
+        created=release == planned,
+        uploaded_bytes=plan.size_of(uploaded),
+        uploaded_files=len(uploaded),
+        copied_bytes=plan.size_of(copied),
+        copied_files=len(copied),
+        pointer=plan.seen.pointer,
     )
-    return _with_id(release, release.id, store)
 
 
-def _with_id(release: Release, release_id: str, store: Store) -> Release:
-    uri = f"{store.uri}/{folder_of_release(release_id)}".rstrip("/")
-    return release.model_copy(update={"id": release_id, "uri": uri})
+def promote_release(published: Published, store: Store, seen: Sighting) -> Published:
+    """Make a release current that was published with `make_current` False, unless its content was rolled back from.
 
-
-def _choose_id(planned: Release, newest: Release | None, store: Store) -> tuple[Release, set[str]]:
-    """Take up what a killed run left of the same content, or find an id that nobody has.
-
-    Returns:
-        The release with its id, and the names of its files that are there already.
-    """
-    ids = _list_ids(store)
-    for release_id in ids:
-        newer = newest is None or release_id > newest.id
-        if newer and release_id.endswith(planned.id.partition("-")[2]):
-            objects = _list_files(release_id, store)
-            expected = planned.files
-            if all(name in expected and is_same(found, expected[name]) for name, found in objects.items()):
-                return _with_id(planned, release_id, store), set(objects)
-    moment = planned.created_at
-    if newest and moment_from_release_id(newest.id) >= moment.replace(microsecond=0):
-        # The newest release is the one with the greatest id, whatever this machine's clock says.
-        moment = moment_from_release_id(newest.id) + timedelta(seconds=1)
-    while (release_id := release_id_from_content(moment, planned.content_digest)) in ids:
-        moment += timedelta(seconds=1)
-    return _with_id(planned, release_id, store), set()
-
-
-def _check_objects(planned: Release, store: Store) -> None:
-    """Compare what the store lists with what was to be uploaded.
+    Args:
+        published: What was published.
+        store: Where.
+        seen: What `look_at_current` found before; the move is from there alone.
 
     Raises:
-        StoreError: An object is missing, damaged, or not part of the release.
+        PointerMovedError: Another run moved the pointer first, to other content.
     """
-    objects = _list_files(planned.id, store)
-    for name in sorted(objects.keys() | planned.files.keys()):
-        found, expected = objects.get(name), planned.files.get(name)
-        if found is None or expected is None or not is_same(found, expected):
-            told = f"{found.size} bytes, crc32c {found.crc32c}" if found else "missing"
-            wanted = f"{expected.size} bytes, crc32c {expected.crc32c}" if expected else "no such object"
-            raise StoreError(f"{planned.uri}/{name} is {told}, expected {wanted}", hint="publish again")
+    release, before = published.release, seen.pointer
+    if published.is_current:
+        return published
+    if before and any(_is_same_content(release.id, left) for left in before.rolled_back):
+        log.warning(
+            "%s is not made current: the same content was rolled back from; if it is meant: prep rollback %s %s",
+            release.id,
+            store.uri,
+            release.id,
+        )
+        return published
+    try:
+        return replace(published, pointer=move_current(store, release.id, seen), is_moved=True)
+    except PointerMovedError as err:
+        if not _is_same_content(err.release_id, release.id):
+            raise
+        log.info("%s made %s current, which holds the same content", err.by, err.release_id)
+        return published
+
+
+def _is_same_content(release_id: str, other_id: str) -> bool:
+    return release_id.partition("-")[2] == other_id.partition("-")[2]
 
 
 def _seal(planned: Release, store: Store) -> Release:
@@ -267,29 +166,13 @@ def _seal(planned: Release, store: Store) -> Release:
         there = store.read_bytes(name)
         if there == content:  # our own write, whose answer was lost
             return planned
-        found = parse_release(there, uri=planned.uri)
-        if found.content_digest != planned.content_digest:
+        try:
+            found = parse_release(there, uri=planned.uri)
+        except ReleaseDamagedError:  # being pruned
+            found = None
+        if found is None or found.content_digest != planned.content_digest:
             raise ReleaseExistsError(
                 f"{planned.uri} is there already, with other content", hint="publish again"
             ) from err
         return found
     return planned
-
-
-def _list_ids(store: Store) -> list[str]:
-    """Return the ids under which there is anything, newest first."""
-    return sorted(filter(is_release_id, store.list_folders(f"{RELEASES}/")), reverse=True)
-
-
-def _list_files(release_id: str, store: Store) -> dict[str, StoredObject]:
-    folder = folder_of_release(release_id)
-    objects = {found.name.removeprefix(folder): found for found in store.list_objects(folder)}
-    objects.pop(RELEASE_NAME, None)
-    return objects
-
-
-def _read_release(store: Store, release_id: str) -> Release | None:
-    folder = folder_of_release(release_id)
-    if store.stat(f"{folder}{RELEASE_NAME}") is None:
-        return None
-    return parse_release(store.read_bytes(f"{folder}{RELEASE_NAME}"), uri=f"{store.uri}/{folder}".rstrip("/"))

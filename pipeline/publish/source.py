@@ -77,7 +77,7 @@ def scan_repository(folder: Path, names: Sequence[str] | None = None) -> LocalRe
         entry = _load_entry(path, folder)
         entries.append(entry)
         files |= _list_files(entry, path)
-    return LocalRepository(tuple(entries), files, _digest_content(entries))
+    return LocalRepository(tuple(entries), files, digest_entries(entries))
 
 
 def _load_entry(path: Path, repository_dir: Path) -> RepositoryEntry:
@@ -174,7 +174,7 @@ def _check_link(link: Path, repository_dir: Path) -> None:
         raise RepositoryError(f"{link} is a link to a folder", hint="put a copy there instead of the link")
 
 
-def _digest_content(entries: Sequence[RepositoryEntry]) -> str:
-    # A manifest vouches for every file's digest, so the manifests are enough.
+def digest_entries(entries: Sequence[RepositoryEntry]) -> str:
+    """Return the hex SHA-256 over the content of entries: a manifest vouches for every file's digest."""
     content = [entry.model_dump(mode="json", exclude={"created_at"}) for entry in entries]
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -6,12 +6,11 @@ A `generation` changes with every write of an object and is what a conditional w
 where there is none".
 """
 
-import base64
 import errno
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -19,7 +18,11 @@ from urllib.parse import unquote, urlsplit
 from pipeline.errors import DiskFullError, SpecError, StoreAccessError, StoreError
 
 CREATE_ONLY = 0
-_BLOCK = 1 << 20
+
+# What publishing needs: an object that is replaced, as the pointer is, is deleted as well.
+WRITER_PERMISSIONS = ("storage.objects.list", "storage.objects.get", "storage.objects.create", "storage.objects.delete")
+# What a Triton server that loads gs://… needs: roles/storage.objectViewer and roles/storage.legacyBucketReader.
+READER_PERMISSIONS = ("storage.buckets.get", "storage.objects.list", "storage.objects.get")
 
 # https://cloud.google.com/storage/docs/buckets#naming
 _BUCKET = re.compile(r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?)*$")
@@ -37,12 +40,13 @@ def ignore_bytes(count: int) -> None:
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object: its name in the store, its size in bytes, its CRC32C as GCS writes it, its generation."""
+    """One object: its name in the store, size in bytes, CRC32C as GCS writes it, generation, and last write."""
 
     name: str
     size: int
     crc32c: str
     generation: int
+    updated_at: datetime
 
 
 class Store(Protocol):
@@ -102,11 +106,33 @@ class Store(Protocol):
 
         Raises:
             PreconditionError: The object's generation is another one.
-            StoreError: What arrived is not what `crc32c` says.
+            StoreError: What arrived is not what `crc32c` says; it was taken away again.
         """
 
     def write_bytes(self, name: str, content: bytes, *, if_generation_match: int = CREATE_ONLY) -> StoredObject:
         """Write a small object; see `upload_file`."""
+
+    def copy_object(
+        self, source: StoredObject, name: str, *, if_generation_match: int = CREATE_ONLY
+    ) -> StoredObject | None:
+        """Copy an object within the store; its bytes do not leave it.
+
+        Returns:
+            The copy, or None where the source is gone or is at another generation.
+
+        Raises:
+            PreconditionError: The target's generation is another one than `if_generation_match`.
+        """
+
+    def delete_object(self, name: str, *, if_generation_match: int) -> bool:
+        """Delete an object; return False where there was none.
+
+        Raises:
+            PreconditionError: The object's generation is another one.
+        """
+
+    def find_permissions(self) -> frozenset[str] | None:
+        """Return which of the writer's and reader's permissions this account has; None where that is not told."""
 
 
 @dataclass(frozen=True)
@@ -200,31 +226,6 @@ def check_object_name(name: str, *, where: str) -> None:
         raise SpecError(f"{where} has a name of {len(name)} bytes, 1024 at most", hint="shorten the prefix")
 
 
-def crc32c_of_bytes(content: bytes) -> str:
-    """Return the CRC32C of bytes as GCS writes it: base64 of its four big-endian bytes."""
-    import google_crc32c
-
-    return _render_crc32c(google_crc32c.value(content))
-
-
-def crc32c_of_file(path: Path) -> str:
-    """Return the CRC32C of a file as GCS writes it."""
-    return digests_of_file(path)[0]
-
-
-def digests_of_file(path: Path, *, with_sha256: bool = False) -> tuple[str, str]:
-    """Return the CRC32C of a file as GCS writes it and, where asked, its lower-case hex SHA-256 (else "")."""
-    import google_crc32c
-
-    crc, sha256 = 0, hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            crc = google_crc32c.extend(crc, block)
-            if with_sha256:
-                sha256.update(block)
-    return _render_crc32c(crc), sha256.hexdigest() if with_sha256 else ""
-
-
 def store_error_from_os(err: OSError, place: str) -> StoreError | DiskFullError:
     """Turn what a local file system refuses into an error with a remedy."""
     where, told = err.filename or place, err.strerror or str(err)
@@ -235,7 +236,3 @@ def store_error_from_os(err: OSError, place: str) -> StoreError | DiskFullError:
     if err.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(f"no space is left on the device of {where}", hint="free some space, or use another disk")
     return StoreError(f"{where} cannot be used: {told}", hint="name a folder that you can write")
-
-
-def _render_crc32c(crc: int) -> str:
-    return base64.b64encode(crc.to_bytes(4, "big")).decode("ascii")

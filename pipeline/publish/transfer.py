@@ -8,11 +8,13 @@ from typing import TypeVar
 
 from pipeline.errors import PreconditionError, ReleaseExistsError, StoreError
 from pipeline.progress import Progress
+from pipeline.publish.check import is_same
+from pipeline.publish.checksum import digests_of_file
 from pipeline.publish.record import ReleaseFile
-from pipeline.publish.store import Store, StoredObject, digests_of_file
+from pipeline.publish.store import Store, StoredObject
 
-# Each holds one chunk (`gcs.CHUNK_BYTES`) in memory.
-TRANSFER_THREADS = 4
+# For small files, where each request waits for its answer; `gcs.store` lets fewer large ones go at once.
+TRANSFER_THREADS = 6
 
 T = TypeVar("T")
 
@@ -49,7 +51,7 @@ def digest_files(paths: Mapping[str, Path], progress: Progress) -> dict[str, Rel
     count = _ByteCount(sum(sizes.values()), "checking files", progress)
 
     def digest(name: str) -> ReleaseFile:
-        crc32c, sha256 = digests_of_file(paths[name], with_sha256=True)
+        crc32c, sha256 = digests_of_file(paths[name])
         count.add(sizes[name])
         return ReleaseFile(size=sizes[name], crc32c=crc32c, sha256=sha256)
 
@@ -58,7 +60,7 @@ def digest_files(paths: Mapping[str, Path], progress: Progress) -> dict[str, Rel
 
 def upload_files(
     store: Store, folder: str, files: Mapping[str, ReleaseFile], paths: Mapping[str, Path], progress: Progress
-) -> None:
+) -> dict[str, int]:
     """Upload files to objects that are not there yet, largest first.
 
     Args:
@@ -68,25 +70,68 @@ def upload_files(
         paths: Where each lies, by the same names.
         progress: Hears the share of the bytes.
 
+    Returns:
+        The generation of each object.
+
     Raises:
         ReleaseExistsError: An object of that name holds something else.
         StoreError: An upload failed; those under way were stopped.
     """
     count = _ByteCount(sum(file.size for file in files.values()), f"uploading {len(files)} files", progress)
 
-    def upload(name: str) -> None:
+    def upload(name: str) -> int:
         target, file = f"{folder}{name}", files[name]
         try:
-            store.upload_file(target, paths[name], crc32c=file.crc32c, on_bytes=count.add)
+            return store.upload_file(target, paths[name], crc32c=file.crc32c, on_bytes=count.add).generation
         except PreconditionError as err:
-            # The library's retry of an upload whose answer was lost, or another publisher of the same bytes.
-            found = store.stat(target)
-            if found is None or not is_same(found, file):
-                raise ReleaseExistsError(
-                    f"{store.uri}/{target} is there already and holds something else", hint="publish again"
-                ) from err
+            return _find_same(store, target, file, err).generation
 
-    _run_in_threads(upload, sorted(files, key=lambda name: -files[name].size), count)
+    names = sorted(files, key=lambda name: -files[name].size)
+    return dict(zip(names, _run_in_threads(upload, names, count), strict=True))
+
+
+def copy_files(
+    store: Store, folder: str, files: Mapping[str, ReleaseFile], sources: Mapping[str, StoredObject], progress: Progress
+) -> dict[str, int]:
+    """Copy objects of earlier releases within the store.
+
+    Args:
+        store: Where they are.
+        folder: What the new objects' names begin with.
+        files: What each of them must hold, by name below `folder`.
+        sources: The object to copy, by the same names.
+        progress: Hears the share of the bytes.
+
+    Returns:
+        The generation of each copy; what could not be copied, because its source is gone, is not in it.
+
+    Raises:
+        ReleaseExistsError: An object of that name holds something else.
+        StoreError: The store failed.
+    """
+    count = _ByteCount(sum(files[name].size for name in sources), f"copying {len(sources)} files", progress)
+
+    def copy(name: str) -> int | None:
+        target, file = f"{folder}{name}", files[name]
+        try:
+            copied = store.copy_object(sources[name], target)
+        except PreconditionError as err:
+            copied = _find_same(store, target, file, err)
+        count.add(file.size)
+        return copied.generation if copied else None
+
+    generations = dict(zip(sources, _run_in_threads(copy, sources, count), strict=True))
+    return {name: generation for name, generation in generations.items() if generation is not None}
+
+
+def _find_same(store: Store, target: str, file: ReleaseFile, err: PreconditionError) -> StoredObject:
+    """Find the object of our own write, whose answer was lost, or of another publisher of the same bytes."""
+    found = store.stat(target)
+    if found is None or not is_same(found, file):
+        raise ReleaseExistsError(
+            f"{store.uri}/{target} is there already and holds something else", hint="publish again"
+        ) from err
+    return found
 
 
 def download_files(
@@ -105,7 +150,7 @@ def download_files(
         staging = path.with_name(f".{path.name}.part")
         try:
             store.download_file(f"{folder}{name}", staging)
-            crc32c, sha256 = digests_of_file(staging, with_sha256=True)
+            crc32c, sha256 = digests_of_file(staging)
             size = staging.stat().st_size
             if (size, crc32c, sha256) != (file.size, file.crc32c, file.sha256):
                 raise StoreError(
@@ -119,11 +164,6 @@ def download_files(
         count.add(file.size)
 
     _run_in_threads(download, files, count)
-
-
-def is_same(found: StoredObject, file: ReleaseFile) -> bool:
-    """Tell whether an object holds what a release says, by size and CRC32C."""
-    return (found.size, found.crc32c) == (file.size, file.crc32c)
 
 
 def _run_in_threads(work: Callable[[str], T], names: Iterable[str], count: _ByteCount) -> list[T]:

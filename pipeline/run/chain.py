@@ -1,17 +1,17 @@
-"""The chain: export -> precision -> engine -> assemble -> publish -> verify.
+"""The chain: export -> precision -> engine -> assemble -> publish -> verify -> promote.
 
 Each step is skipped where its artifact is already there; what was done, found or left out becomes one
 row of the report. The rooms do the work; this file only knows their order.
 """
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.artifact import RepositoryEntry
 from pipeline.run.checks import check_machine, check_run_spec, nothing_servable
 from pipeline.run.models import assemble_variant
 from pipeline.run.parallel import check_any_made, make_models
+from pipeline.run.promotion import find_carried, promote_candidate, publish_candidate
+from pipeline.run.publication import Publication
 from pipeline.run.report import Listener, RowCollector, RunReport, Silent, StageRow
 from pipeline.run.verification import verify_once
 from pipeline.spec import RunSpec
@@ -52,20 +52,28 @@ def run_pipeline(
         for made in result.variants
         for entry in assemble_variant(rows, made, repository_dir, dry_run=workspace.read_only)
     ]
-    release_uri = None
+    release_uri, regressions = None, []
     if workspace.read_only:
         _plan_rest(rows, uri, is_verified=is_verified)
     else:
         if not entries:
             raise nothing_servable()
+        candidate = None
         if uri:
-            release_uri = _publish(rows, repository_dir, entries, uri)
-        if is_verified:
-            verify_once(rows, entries, release_uri, spec.verify, workspace)
+            failed = [result.spec for result in results if result.error]
+            publication = Publication(
+                repository_dir, uri, entries, find_carried(failed, uri), spec.target, make_current=False
+            )
+            candidate = publish_candidate(rows, publication)
+            release_uri = candidate.published.uri
+        report = verify_once(rows, entries, release_uri, spec.verify, workspace) if is_verified else {}
+        if candidate:
+            regressions = promote_candidate(rows, candidate, report, spec.regression)
     return RunReport(
         rows=tuple(rows.rows),
         repository=str(repository_dir),
         release=release_uri,
+        regressions=tuple(one.told for one in regressions),
         seconds=round(time.monotonic() - rows.began, 3),
         dry_run=workspace.read_only,
     )
@@ -90,27 +98,7 @@ def _plan_rest(rows: RowCollector, uri: str | None, *, is_verified: bool) -> Non
         rows.add(StageRow(stage="publish", artifact=uri, state="planned", note="if the content is new"))
     if is_verified:
         rows.add(StageRow(stage="verify", artifact=uri or "the repository", state="planned"))
-
-
-def _publish(rows: RowCollector, repository_dir: Path, entries: Sequence[RepositoryEntry], uri: str) -> str:
-    from pipeline.publish.release import publish_release
-    from pipeline.publish.store import open_store
-    from pipeline.triton.repository import check_unchanged, lock_repository
-
-    began = time.monotonic()
-    with rows.listener.stage(f"publish {uri}") as progress, lock_repository(repository_dir):
-        check_unchanged(repository_dir, entries)
-        published = publish_release(
-            repository_dir, open_store(uri), entries=[entry.name for entry in entries], progress=progress
+    if uri:
+        rows.add(
+            StageRow(stage="promote", artifact=uri, state="planned", note="unless it is worse than the current one")
         )
-    rows.add(
-        StageRow(
-            stage="publish",
-            artifact=published.release.id,
-            state="made" if published.created else "unchanged",
-            seconds=round(time.monotonic() - began, 3),
-            figures={"files": len(published.release.files), "uploaded_bytes": published.uploaded_bytes},
-            path=published.uri,
-        )
-    )
-    return str(published.uri)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.errors import RepositoryError, SpecError
-from pipeline.spec import ModelSpec, Precision, RunSpec, VariantSpec
+from pipeline.spec import ModelSpec, PipelineModelSpec, Precision, RunSpec, VariantSpec
 from pipeline.workspace import Workspace
 
 
@@ -89,15 +89,25 @@ def _check_engines(variant: VariantSpec, workspace: Workspace) -> set[str]:
     return names
 
 
-def _check_entry_name(variant: VariantSpec, model_name: str, place: str, entries: dict[str, str]) -> None:
+def names_of_entries(model: PipelineModelSpec) -> set[str]:
+    """Return the names that a model's entries may have, without those of text."""
+    name = name_of_model(model)
+    return {entry for variant in model.variants for entry in _names_of_variant(variant, name)}
+
+
+def _names_of_variant(variant: VariantSpec, model_name: str) -> set[str]:
     if variant.builder == "tensorrt-rtx":
-        return  # its engines become no entry
+        return set()  # its engines become no entry
     from pipeline.triton.repository import default_entry_name
 
     is_plan = variant.runtime == "tensorrt"
     # INT8 that turns out slower ships as FP16, under FP16's name.
     precisions: tuple[Precision, ...] = ("int8", "fp16") if variant.int8_if_faster else (variant.precision,)
-    for name in {variant.name or default_entry_name(model_name, one, is_plan=is_plan) for one in precisions}:
+    return {variant.name or default_entry_name(model_name, one, is_plan=is_plan) for one in precisions}
+
+
+def _check_entry_name(variant: VariantSpec, model_name: str, place: str, entries: dict[str, str]) -> None:
+    for name in _names_of_variant(variant, model_name):
         if name in entries:
             raise SpecError(
                 f"{entries[name]} and {place} would both be the entry '{name}'",

@@ -32,10 +32,13 @@ def verify_once(
     release_uri: str | None,
     spec: VerifySpec,
     workspace: Workspace,
-) -> None:
+) -> dict[str, Any]:
     """Verify what a run made, unless these very entries were verified at this very place before.
 
     On a server that somebody else runs, nothing is remembered: it may serve something else today.
+
+    Returns:
+        The report, `VerifyReport` as JSON values.
     """
     target = release_uri or str(entries[0].folder.parent)
     names = [entry.name for entry in entries]
@@ -53,7 +56,8 @@ def verify_once(
             return Produced(unkept, reused=False)
         return workspace.produce(recipe, Verification, check)
 
-    rows.step("verify", target, make, _verify_figures, artifact=", ".join(sorted(names)))
+    verification: Verification = rows.step("verify", target, make, _verify_figures, artifact=", ".join(sorted(names)))
+    return verification.report
 
 
 def _verification_recipe(entries: Sequence[RepositoryEntry], target: str) -> Recipe:
@@ -74,7 +78,7 @@ def verify_target(
     """Verify a local repository, or a release by its URI, on a real Triton.
 
     Args:
-        target: A repository's folder, a release, or a store (``gs://bucket/prefix`` or a folder) whose newest
+        target: A repository's folder, a release, or a store (``gs://bucket/prefix`` or a folder) whose current
             release is meant.
         spec: Which server, and how long it may take.
         names: The entries to verify; all where None.
@@ -111,7 +115,7 @@ def verify_target(
 
 
 def _locate_release(target: str) -> tuple[str, str | None] | None:
-    """Return the store and the release id (None: the newest) that a target means; None for a repository's folder."""
+    """Return the store and the release id (None: the current) that a target means; None for a repository's folder."""
     from pipeline.publish.catalog import latest_release, locate_release
     from pipeline.publish.record import RELEASE_NAME, RELEASES
     from pipeline.publish.store import open_store, parse_folder_uri

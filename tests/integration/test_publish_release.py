@@ -9,15 +9,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pipeline.errors import BucketMissingError, PreconditionError, RepositoryError, StoreError
-from pipeline.publish import release as release_module
-from pipeline.publish.release import (
-    fetch_reference_files,
-    latest_release,
-    list_releases,
-    load_release,
-    plan_release,
-    publish_release,
-)
+from pipeline.publish import plan as plan_module
+from pipeline.publish.catalog import latest_release, list_releases, load_release
+from pipeline.publish.fetch import fetch_reference_files
+from pipeline.publish.plan import plan_release
+from pipeline.publish.release import publish_release
 from pipeline.publish.store import open_store
 
 pytestmark = pytest.mark.integration
@@ -66,7 +62,7 @@ def test_release_is_whole_and_describes_itself(store, make_repository):
     listed = {found.name.removeprefix(folder): found for found in store.list_objects(folder)}
     assert listed.keys() == {*release.files, "release.json"}
     assert all(listed[name].crc32c == file.crc32c for name, file in release.files.items())
-    assert json.loads(store.read_bytes(f"{folder}release.json"))["schema"] == 1
+    assert json.loads(store.read_bytes(f"{folder}release.json"))["schema"] == 2
     assert load_release(store, release.id) == release
 
 
@@ -94,7 +90,7 @@ def test_new_release_is_the_newest_even_when_the_clock_went_back(store, make_rep
         def now(cls, tz=None):
             return cls.moment
 
-    monkeypatch.setattr(release_module, "datetime", Clock)
+    monkeypatch.setattr(plan_module, "datetime", Clock)
     publish_release(make_repository(seed=1), store)
     Clock.moment -= timedelta(days=1)
     second = publish_release(make_repository(seed=2), store).release
@@ -112,8 +108,8 @@ def test_plan_says_what_would_be_published_and_writes_nothing(store, make_reposi
     folder = make_repository()
     plan = plan_release(folder, store)
     assert store.list_objects("") == []
-    assert plan.files == publish_release(folder, store).release.files
-    assert plan.uri.startswith(f"{store.uri}/releases/")
+    assert plan.release.files == publish_release(folder, store).release.files
+    assert plan.release.uri.startswith(f"{store.uri}/releases/")
 
 
 def test_progress_ends_at_the_whole(store, make_repository):
@@ -248,7 +244,7 @@ def test_what_is_not_a_release_is_not_listed(store, make_repository):
 
 
 def test_release_of_a_newer_prep_stops_both_listing_and_publishing(store, make_repository):
-    store.write_bytes("releases/20990101T000000Z-0123456789ab/release.json", b'{"schema": 2}')
+    store.write_bytes("releases/20990101T000000Z-0123456789ab/release.json", b'{"schema": 3}')
     for act in (lambda: list_releases(store), lambda: publish_release(make_repository(), store)):
         with pytest.raises(StoreError, match="made by a newer prep"):
             act()

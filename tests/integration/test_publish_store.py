@@ -2,11 +2,13 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from pipeline.errors import BucketMissingError, PreconditionError, SpecError, StoreError
-from pipeline.publish.store import crc32c_of_bytes, crc32c_of_file, open_store
+from pipeline.publish.checksum import crc32c_of_bytes, crc32c_of_file
+from pipeline.publish.store import READER_PERMISSIONS, WRITER_PERMISSIONS, open_store
 
 pytestmark = pytest.mark.integration
 
@@ -145,3 +147,76 @@ def test_store_in_a_bucket_that_does_not_exist_is_told(gcs_bucket):
     assert "gcloud storage buckets create" in caught.value.hint
     with pytest.raises(BucketMissingError):
         missing.write_bytes("a", b"x")
+
+
+def test_copy_holds_what_its_source_holds(store, large_source):
+    source = store.upload_file("a/b", large_source, crc32c=crc32c_of_file(large_source))
+    copied = store.copy_object(source, "c/d")
+    assert (copied.name, copied.size, copied.crc32c) == ("c/d", source.size, source.crc32c)
+    assert store.stat("c/d") == copied
+    assert store.stat("a/b") == source
+
+
+def test_copy_of_a_source_that_is_gone_or_another_one_is_none(store):
+    source = store.write_bytes("a", b"1")
+    changed = store.write_bytes("a", b"2", if_generation_match=source.generation)
+    assert store.copy_object(source, "b") is None
+    store.delete_object("a", if_generation_match=changed.generation)
+    assert store.copy_object(changed, "b") is None
+    assert store.list_objects("") == []
+
+
+def test_copy_is_refused_where_there_is_an_object_already(store):
+    source, target = store.write_bytes("a", b"1"), store.write_bytes("b", b"2")
+    with pytest.raises(PreconditionError):
+        store.copy_object(source, "b")
+    assert store.copy_object(source, "b", if_generation_match=target.generation).generation != target.generation
+    assert store.read_bytes("b") == b"1"
+
+
+def test_deletion_takes_only_the_generation_it_names(store):
+    first = store.write_bytes("a/b/c", b"1")
+    second = store.write_bytes("a/b/c", b"2", if_generation_match=first.generation)
+    with pytest.raises(PreconditionError):
+        store.delete_object("a/b/c", if_generation_match=first.generation)
+    assert store.read_bytes("a/b/c") == b"2"
+    assert store.delete_object("a/b/c", if_generation_match=second.generation)
+    assert store.stat("a/b/c") is None
+    assert store.list_folders("") == []
+    assert not store.delete_object("a/b/c", if_generation_match=second.generation)
+
+
+def test_deletion_leaves_the_neighbours(store):
+    gone, _ = store.write_bytes("a/b/c", b"1"), store.write_bytes("a/d", b"2")
+    store.delete_object("a/b/c", if_generation_match=gone.generation)
+    assert [found.name for found in store.list_objects("")] == ["a/d"]
+
+
+def test_objects_say_when_they_were_written(store):
+    first = store.write_bytes("a", b"1")
+    second = store.write_bytes("a", b"2", if_generation_match=first.generation)
+    assert first.updated_at.tzinfo is not None
+    assert first.updated_at <= second.updated_at <= datetime.now(UTC) + timedelta(seconds=5)
+
+
+def test_permissions_are_all_there_or_not_told(store):
+    granted = store.find_permissions()
+    assert granted is None or granted >= {*WRITER_PERMISSIONS, *READER_PERMISSIONS}
+
+
+def test_objects_may_be_listed_while_others_are_written_and_deleted(store):
+    def come_and_go(writer):
+        own = open_store(store.uri)
+        for number in range(10):
+            made = own.write_bytes(f"a/{writer}/{number}/x", b"x")
+            own.delete_object(made.name, if_generation_match=made.generation)
+
+    with ThreadPoolExecutor(4) as pool:
+        writers = [pool.submit(come_and_go, number) for number in range(3)]
+        while not all(writer.done() for writer in writers):
+            store.list_objects("")
+            store.list_folders("a/")
+            store.stat("a/1/1/x")
+        for writer in writers:
+            writer.result()
+    assert store.list_objects("") == []

@@ -18,7 +18,22 @@ HEAVY = {
     "tritonclient",
     "numpy",
 }
-COMMANDS = ["export", "build-engine", "assemble", "verify", "publish", "releases", "run", "doctor", "inspect"]
+COMMANDS = [
+    "export",
+    "build-engine",
+    "assemble",
+    "lint",
+    "verify",
+    "client",
+    "publish",
+    "releases",
+    "rollback",
+    "prune",
+    "fetch",
+    "run",
+    "doctor",
+    "inspect",
+]
 
 PROBE = """
 import json, resource, sys

@@ -7,8 +7,9 @@ import pytest
 
 from pipeline.errors import DiskFullError, SpecError, StoreAccessError, StoreError
 from pipeline.publish import folder as folder_module
+from pipeline.publish.checksum import crc32c_of_bytes
 from pipeline.publish.folder import FolderStore
-from pipeline.publish.store import crc32c_of_bytes, store_error_from_os
+from pipeline.publish.store import store_error_from_os
 
 
 def test_crc32c_is_written_as_gcs_writes_it():

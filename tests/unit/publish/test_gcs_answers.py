@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from pipeline.errors import BucketMissingError, PreconditionError, SpecError, StoreAccessError, StoreError
-from pipeline.publish import gcs
+from pipeline.publish.check import find_missing_permissions, warn_of_missing_permissions
+from pipeline.publish.gcs import session
 from pipeline.publish.store import open_store
 
 DENIED = (
@@ -52,8 +53,8 @@ def answer_with(monkeypatch):
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         return open_store("gs://models/bert")
 
-    monkeypatch.setattr(gcs, "_RETRY_FOR_S", 0.1)
-    monkeypatch.setattr(gcs, "_FIRST_RETRY_FOR_S", 0.1)
+    monkeypatch.setattr(session, "_RETRY_FOR_S", 0.1)
+    monkeypatch.setattr(session, "_FIRST_RETRY_FOR_S", 0.1)
     start.paths = paths
     yield start
     for server in servers:
@@ -122,7 +123,7 @@ def test_damaged_download_is_refused(answer_with):
 
 
 def test_nobody_listening_is_a_store_error_in_few_words(monkeypatch):
-    monkeypatch.setattr(gcs, "_FIRST_RETRY_FOR_S", 0.1)
+    monkeypatch.setattr(session, "_FIRST_RETRY_FOR_S", 0.1)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with pytest.raises(StoreError, match=r"gs://models cannot be reached: .*Connection refused") as caught:
@@ -170,3 +171,81 @@ def test_nothing_is_asked_about_the_bucket_itself(answer_with):
     store.check_access()
     store.list_folders("releases/")
     assert set(answer_with.paths) == {"/storage/v1/b/models/o"}
+
+
+def test_retention_policy_is_told_from_a_missing_permission(answer_with):
+    kept = "Object 'models/bert/current.json' is subject to bucket's retention policy and cannot be overwritten"
+    with pytest.raises(StoreError, match=r"current.json is kept by the bucket's retention policy") as caught:
+        answer_with(403, kept).write_bytes("current.json", b"x", if_generation_match=1)
+    assert "--no-current" in caught.value.hint
+    assert not isinstance(caught.value, StoreAccessError)
+
+
+def test_bucket_whose_requester_pays_names_the_variable(answer_with):
+    with pytest.raises(StoreAccessError, match="paid for by its requester") as caught:
+        answer_with(400, "Bucket is a requester pays bucket but no user project provided.").check_access()
+    assert "PREP_GCS_USER_PROJECT" in caught.value.hint
+
+
+def test_object_under_another_key_names_the_variable(answer_with):
+    told = "The target object is encrypted by a customer-supplied encryption key."
+    with pytest.raises(StoreAccessError, match="needs its customer-supplied key") as caught:
+        answer_with(400, told).read_bytes("a")
+    assert "PREP_GCS_ENCRYPTION_KEY" in caught.value.hint
+
+
+def test_bucket_of_another_project_is_told_as_a_possibility(answer_with):
+    with pytest.raises(StoreAccessError, match="is not allowed on gs://models") as caught:
+        answer_with(403, "someone does not have storage.objects.list access to the bucket.").check_access()
+    assert "another project may own a bucket of that name" in caught.value.hint
+
+
+def test_missing_permissions_are_named_for_the_writer_and_for_tritons_reader(answer_with, caplog):
+    granted = ["storage.objects.list", "storage.objects.get", "storage.objects.create"]
+    store = answer_with(200, body=json.dumps({"permissions": granted}).encode())
+    found = find_missing_permissions(store)
+    assert found.missing_to_publish == ("storage.objects.delete",)
+    assert found.missing_to_serve == ("storage.buckets.get",)
+    warn_of_missing_permissions(store)
+    assert "lacks storage.objects.delete" in caplog.text
+    assert "roles/storage.objectAdmin" in caplog.text
+
+
+def test_bucket_that_does_not_tell_permissions_is_not_checked(answer_with, caplog):
+    caplog.set_level(logging.DEBUG, "pipeline")
+    store = answer_with(404)
+    assert find_missing_permissions(store).missing_to_publish is None
+    warn_of_missing_permissions(store)
+    assert "not checked" in caplog.text
+
+
+def test_damage_on_the_way_up_is_sent_again_and_then_told(answer_with):
+    told = {
+        "id": "models/bert/a/7",
+        "size": "1",
+        "crc32c": "AAAAAA==",
+        "generation": "7",
+        "updated": "2026-01-01T00:00:00Z",
+    }
+    with pytest.raises(StoreError, match=r"crc32c AAAAAA==, expected qTxfkw==: it was damaged on its way 3 times"):
+        answer_with(200, body=json.dumps(told).encode()).write_bytes("a", b"x")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"size": None}, {"generation": "x"}, {"updated": "yesterday"}, {"updated": None}, {"id": "models/bert/b/7"}],
+)
+def test_answer_that_is_not_about_the_object_is_a_store_error(answer_with, damage):
+    told = {"id": "models/bert/a/7", "size": "1", "crc32c": "", "generation": "7", "updated": "2026-01-01T00:00:00Z"}
+    store = answer_with(200, body=json.dumps({**told, **damage}).encode())
+    for act in (lambda: store.stat("a"), lambda: store.write_bytes("a", b"x")):
+        with pytest.raises(StoreError, match="the answer about gs://models/bert/a is not about that object") as caught:
+            act()
+        assert "run again" in caught.value.hint
+
+
+def test_file_that_changed_after_it_was_digested_is_told_in_gcs_words(answer_with):
+    told = "Provided CRC32C 'AAAAAA==' doesn't match calculated CRC32C 'qTxfkw=='."
+    with pytest.raises(StoreError, match=r"gs://models/bert/a did not arrive as it was digested: .*CRC32C") as caught:
+        answer_with(400, told).write_bytes("a", b"x")
+    assert "while nothing writes" in caught.value.hint

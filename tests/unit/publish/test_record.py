@@ -5,18 +5,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.artifact import RepositoryEntry
 from pipeline.errors import SpecError, StoreError
+from pipeline.publish.catalog import locate_release
 from pipeline.publish.record import (
     Release,
     ReleaseEntry,
     ReleaseFile,
+    artifact_from_release_entry,
     check_release_id,
     moment_from_release_id,
     parse_release,
+    release_entry_from_artifact,
     release_id_from_content,
     render_release,
 )
-from pipeline.publish.release import locate_release
 
 ID = "20260131T235959Z-0123456789ab"
 URI = f"gs://models/bert/releases/{ID}"
@@ -58,12 +61,12 @@ def test_release_survives_being_written_and_read():
 def test_release_json_does_not_say_where_it_lies():
     content = json.loads(render_release(make_release()))
     assert "uri" not in content
-    assert content["schema"] == 1
+    assert content["schema"] == 2
 
 
 def test_release_of_a_newer_prep_is_refused_with_the_way_to_upgrade():
-    content = {**json.loads(render_release(make_release())), "schema": 2, "news": []}
-    with pytest.raises(StoreError, match=r"made by a newer prep \(schema 2; this one reads up to 1") as caught:
+    content = {**json.loads(render_release(make_release())), "schema": 3, "news": []}
+    with pytest.raises(StoreError, match=r"made by a newer prep \(schema 3; this one reads up to 2") as caught:
         parse_release(json.dumps(content).encode(), uri=URI)
     assert "pip install --upgrade" in caught.value.hint
 
@@ -135,3 +138,41 @@ def test_uri_of_a_release_is_split_into_store_and_id(uri, located):
 def test_uri_with_something_else_below_releases_is_refused():
     with pytest.raises(SpecError, match="'current' is not the id"):
         locate_release("gs://models/releases/current")
+
+
+def test_release_of_schema_1_is_still_read():
+    content = json.loads(render_release(make_release()))
+    for key in ("target", "server_arguments"):
+        del content[key]
+    for key in ("kind", "tier", "serves", "manifest"):
+        del content["entries"][0][key]
+    release = parse_release(json.dumps({**content, "schema": 1}).encode(), uri=URI)
+    assert release == make_release()
+    with pytest.raises(StoreError, match="no manifest of bert that this prep reads: none was kept") as caught:
+        artifact_from_release_entry(release.entries[0])
+    assert "publish it again" in caught.value.hint
+
+
+def test_manifest_of_an_entry_is_kept_whole():
+    entry = RepositoryEntry(
+        name="bert",
+        runtime="python",
+        kind="tokenizer",
+        precision="fp32",
+        task="fill-mask",
+        architecture="bert",
+        weights="hub",
+        max_batch_size=8,
+        tolerance=0.99,
+        serves="bert-onnx",
+        server_arguments=("--rate-limit=execution_count",),
+    )
+    kept = parse_release(render_release(make_release(entries=(release_entry_from_artifact(entry),))), uri=URI)
+    assert artifact_from_release_entry(kept.entries[0]) == entry
+    assert (kept.entries[0].kind, kept.entries[0].serves) == ("tokenizer", "bert-onnx")
+
+
+def test_manifest_of_another_version_is_told():
+    entry = make_release().entries[0].model_copy(update={"manifest": {"name": "bert", "invented": 1}})
+    with pytest.raises(StoreError, match="no manifest of bert that this prep reads"):
+        artifact_from_release_entry(entry)

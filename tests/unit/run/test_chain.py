@@ -1,18 +1,23 @@
 """The order of the stages, and what is told about it; the stages that take long are played."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from pipeline.artifact import Artifact, Engine, OnnxModel, PrecisionProof
-from pipeline.errors import RepositoryError, SpecError, VerifyError
+from pipeline.errors import RepositoryError, SourceError, SpecError, VerifyError
+from pipeline.publish.catalog import list_releases, load_or_latest
+from pipeline.publish.check import check_release
+from pipeline.publish.pointer import load_current
 from pipeline.publish.release import publish_release
 from pipeline.publish.store import open_store
 from pipeline.run.chain import run_pipeline
+from pipeline.run.promotion import load_report
 from pipeline.run.report import RunReport, StageRow
-from pipeline.run.verification import load_or_latest, verify_target
-from pipeline.spec import RunSpec, parse_run_spec
+from pipeline.run.verification import verify_target
+from pipeline.spec import RunSpec, VariantSpec, parse_run_spec
 from pipeline.triton.report import EntryReport, VerifyReport
 from pipeline.triton.repository import check_unchanged, load_repository
 from pipeline.workspace import Recipe, Workspace
@@ -32,7 +37,8 @@ class Stages:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.made: list[str] = []
         self.verified: list[tuple[str, list[str]]] = []
-        self.failure = ""
+        self.failure = self.broken = ""
+        self.cosine: float | None = None
         monkeypatch.setattr("pipeline.export.onnx.export_model", self.export_model)
         monkeypatch.setattr("pipeline.run.stages.put_in_precision", self.put_in_precision)
         monkeypatch.setattr("pipeline.engine.build.build_engine", self.build_engine)
@@ -47,7 +53,10 @@ class Stages:
 
     def export_model(self, spec, workspace, *, progress):
         progress("exporting", 0.5)
-        return self._produce(workspace, Recipe("export", "tiny", {}), OnnxModel, lambda at: own_fields(make_model(at)))
+        name = spec.name or "tiny"
+        if name == self.broken:
+            raise SourceError("the hub is gone", hint="try again")
+        return self._produce(workspace, Recipe("export", name, {}), OnnxModel, lambda at: own_fields(make_model(at)))
 
     def put_in_precision(self, model, spec, workspace, *, progress):
         def convert(folder: Path) -> dict:
@@ -85,6 +94,7 @@ class Stages:
                 status="failed" if self.failure else "loaded",
                 detail=self.failure,
                 tolerance=entry.tolerance,
+                mean_cosine=self.cosine,
             )
             for entry in entries
         ]
@@ -198,6 +208,7 @@ def test_a_dry_run_plans_everything_and_writes_nothing(stages: Stages):
         ("variant", "./tiny onnxruntime fp32", "planned"),
         ("publish", "gs://bucket/models", "planned"),
         ("verify", "gs://bucket/models", "planned"),
+        ("promote", "gs://bucket/models", "planned"),
     ]
     assert report.dry_run
     assert not list(Path().iterdir())
@@ -267,6 +278,73 @@ def test_a_release_or_a_repository_is_verified_where_it_lies(stages: Stages, mak
         (str(repository), ["other"]),
         (str(repository), ["bert", "other"]),
     ]
+
+
+def current_release() -> str | None:
+    pointer = load_current(open_store("./releases"))
+    return pointer and pointer.release
+
+
+def test_a_verified_release_becomes_current_and_a_failed_one_does_not(stages: Stages):
+    first = run(run_spec(ONNX), publish_uri="./releases")
+    assert first.release.endswith(current_release())
+    stages.failure = "the smallest cosine is 0.5"
+    with pytest.raises(VerifyError):
+        run(run_spec(ONNX, "{runtime: onnxruntime, name: other}"), publish_uri="./releases")
+    assert first.release.endswith(current_release())
+    assert len(list_releases(open_store("./releases"))) == 2  # the release stays
+    stages.failure = ""
+    second = run(run_spec(ONNX, "{runtime: onnxruntime, name: other}"), publish_uri="./releases")
+    assert second.release.endswith(current_release())
+
+
+def test_a_release_that_is_worse_stays_and_does_not_become_current(stages: Stages):
+    stages.cosine = 0.9999
+    first = run(run_spec(ONNX), publish_uri="./releases")
+    stages.cosine = 0.9
+    worse = run(run_spec("{runtime: onnxruntime, serving: {max_batch_size: 2}}"), publish_uri="./releases")
+    assert worse.outcome == "regressed"
+    assert worse.regressions == (
+        "tiny-onnx-fp32: cosine went from 0.9999 to 0.9, worse by 0.0999, expected at most 0.001",
+    )
+    assert first.release.endswith(current_release())
+    report = load_report(open_store("./releases"), worse.release.rpartition("/")[2])
+    assert report["regressions"][0]["figure"] == "cosine"
+    again = run(run_spec("{runtime: onnxruntime, serving: {max_batch_size: 2}}"), publish_uri="./releases")
+    assert again.outcome == "regressed"
+
+
+def test_a_dropped_entry_is_a_regression_and_thresholds_can_be_set(stages: Stages):
+    run(run_spec(ONNX, "{runtime: onnxruntime, name: other}"), publish_uri="./releases")
+    dropped = run(run_spec(ONNX), publish_uri="./releases")
+    assert dropped.regressions == ("other is in the current release and not in this one",)
+    stages.cosine = 0.5
+    more = "regression: {max_cosine_drop: 0.9}"
+    spec = run_spec(ONNX, "{runtime: onnxruntime, name: other, serving: {max_batch_size: 2}}", more=more)
+    assert run(spec, publish_uri="./releases").outcome == "done"
+
+
+def test_a_model_that_fails_leaves_its_entries_of_the_current_release_as_they_are(stages: Stages):
+    two = parse_run_spec(
+        "models: [{model: ./tiny, variants: [{runtime: onnxruntime}]}, "
+        "{model: ./other, name: other, variants: [{runtime: onnxruntime, name: other}]}]",
+        where="a test",
+    )
+    stages.cosine = 0.9999
+    first = run(two, publish_uri="./releases")
+    stages.broken = "other"
+    shutil.rmtree("model_repository")  # as on the fresh machine of a CI job
+    new = VariantSpec(runtime="onnxruntime", name="new")
+    more = two.models[0].model_copy(update={"variants": (*two.models[0].variants, new)})
+    report = run(two.model_copy(update={"models": (more, two.models[1])}), publish_uri="./releases")
+    assert report.outcome == "partial"
+    assert [row.note for row in report.rows if row.stage == "publish"] == ["carried along: other"]
+    releases = {release.uri: release for release in list_releases(open_store("./releases"))}
+    assert [entry.name for entry in releases[report.release].entries] == ["new", "other", "tiny-onnx-fp32"]
+    assert report.release.endswith(current_release())
+    kept = {name: file for name, file in releases[report.release].files.items() if name.startswith("other/")}
+    assert kept == {name: file for name, file in releases[first.release].files.items() if name.startswith("other/")}
+    check_release(open_store("./releases"), releases[report.release])
 
 
 def test_a_repository_that_another_run_changed_is_not_published(stages: Stages, tmp_path: Path):

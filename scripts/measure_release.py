@@ -1,0 +1,147 @@
+"""Publishing, measured and tormented on a local GCS server: the figures of the README.
+
+    python scripts/measure_release.py                     # everything, about 15 minutes on two cores
+    python scripts/measure_release.py faults --runs 200   # one of: upload memory unchanged faults kills races
+
+- upload: 8 files of 50 MB, ours and google.cloud.storage.transfer_manager called by hand, interleaved.
+- memory: the peak of a process that publishes large files.
+- unchanged: a repository of 8 models in which 1 changed, and in which none did.
+- faults: publishers behind a proxy that answers 503, resets, stalls, cuts short and flips bytes (`fault_proxy.py`).
+- kills: publishers that end themselves with SIGKILL, before or after the nth request to the store.
+- races: 2 and 4 publishers that begin to move the pointer from the same place.
+
+After every torment each release must be whole, or have no release.json, and the next publish must complete.
+"""
+
+import argparse
+import json
+import logging
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import with_local_gcs as local_gcs
+from torment_release import (
+    BUCKET,
+    MB,
+    Bench,
+    run_child,
+    torment_by_faults,
+    torment_by_kills,
+    torment_by_races,
+    write_repository,
+)
+
+from pipeline.publish.release import publish_release
+from pipeline.publish.store import open_store
+
+PARTS = ("upload", "memory", "unchanged", "faults", "kills", "races")
+
+
+def measure_upload(bench: Bench, runs: int) -> None:
+    folder = bench.repository([f"model{number}" for number in range(8)], size=50 * MB)
+    files = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    total = sum((folder / name).stat().st_size for name in files)
+
+    def by_hand(worker_type: str, prefix: str) -> None:
+        from google.auth.credentials import AnonymousCredentials
+        from google.cloud import storage
+        from google.cloud.storage import transfer_manager
+
+        bucket = storage.Client(project="local", credentials=AnonymousCredentials()).bucket("models")
+        options: dict[str, Any] = {"worker_type": worker_type, "blob_name_prefix": prefix, "raise_exception": True}
+        transfer_manager.upload_many_from_filenames(bucket, files, source_directory=str(folder), **options)
+
+    ways: dict[str, Callable[[int], object]] = {
+        "prep": lambda run: publish_release(folder, open_store(f"{BUCKET}/ours{run}")),
+        "transfer_manager, threads": lambda run: by_hand("thread", f"threads{run}/"),
+        "transfer_manager, processes": lambda run: by_hand("process", f"processes{run}/"),
+    }
+    speeds: dict[str, list[float]] = {way: [] for way in ways}
+    for run in range(runs):
+        for way, upload in ways.items():
+            began = time.monotonic()
+            upload(run)
+            speeds[way].append(total / MB / (time.monotonic() - began))
+            empty_bucket()
+    for way, found in speeds.items():
+        told = f"{statistics.median(found):.0f} MB/s (best {max(found):.0f}, worst {min(found):.0f}, {runs} runs)"
+        bench.tell(f"upload of 8 x 50 MB: {way}", told)
+
+
+def measure_memory(bench: Bench, runs: int) -> None:
+    del runs
+    for files, size in ((1, 8000), (8, 50 * MB), (1, 1000 * MB), (4, 300 * MB)):
+        folder = bench.repository([f"model{number}" for number in range(files)], size=size)
+        done = run_child(folder, f"{BUCKET}/memory{size}")
+        peak_kib = int(done.stdout.split()[1])
+        bench.tell(f"peak memory, {files} x {size / MB:g} MB", f"{peak_kib / 1024:.0f} MiB")
+        empty_bucket()
+
+
+def measure_unchanged(bench: Bench, runs: int) -> None:
+    del runs
+    names, store = [f"model{number}" for number in range(8)], open_store(f"{BUCKET}/unchanged")
+    folder = bench.repository(names, size=20 * MB)
+    for what in ("8 new models", "1 of 8 models changed", "nothing changed"):
+        if what.startswith("1"):
+            write_repository(folder, ["model3"], seed=1, size=20 * MB)
+        began = time.monotonic()
+        done = publish_release(folder, store)
+        took, moved = time.monotonic() - began, done.uploaded_bytes / MB
+        told = f"{moved:.1f} MB uploaded, {done.copied_bytes / MB:.1f} MB copied inside, {took:.2f} s"
+        bench.tell(what, told if done.created else f"no release, {told}")
+    empty_bucket()
+
+
+def empty_bucket() -> None:
+    """Take everything out of the bucket: the server keeps it in memory."""
+    store = open_store(BUCKET)
+    with ThreadPoolExecutor(4) as pool:
+        list(
+            pool.map(
+                lambda one: store.delete_object(one.name, if_generation_match=one.generation), store.list_objects("")
+            )
+        )
+
+
+DEEDS: dict[str, tuple[Callable[[Bench, int], None], int]] = {
+    "upload": (measure_upload, 7),
+    "memory": (measure_memory, 1),
+    "unchanged": (measure_unchanged, 1),
+    "faults": (torment_by_faults, 200),
+    "kills": (torment_by_kills, 100),
+    "races": (torment_by_races, 50),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="measure_release.py", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "parts", nargs="*", default=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}; all by default"
+    )
+    parser.add_argument("--runs", type=int, help="how many, instead of each part's own number")
+    parser.add_argument("--json", type=Path, help="write the table here as well")
+    given = parser.parse_args()
+    logging.getLogger("pipeline").setLevel(logging.ERROR)
+    with local_gcs.run_local_gcs() as url, tempfile.TemporaryDirectory() as scratch:
+        os.environ.update(local_gcs.environment_for(url))
+        local_gcs.make_bucket(url, "models")
+        bench = Bench(url, Path(scratch))
+        for part in given.parts:
+            deed, runs = DEEDS[part]
+            deed(bench, given.runs or runs)
+    if given.json:
+        given.json.write_text(json.dumps(dict(bench.rows), indent=2) + "\n", encoding="utf-8")
+    broken = [figure for _, figure in bench.rows if any(word.isupper() and len(word) > 3 for word in figure.split())]
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

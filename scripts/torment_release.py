@@ -1,0 +1,228 @@
+"""Publishers tormented on a local GCS server, and what is left of their releases judged; see `measure_release.py`.
+
+Whatever happens to a publisher, each release must be whole or have no release.json, the pointer must name a whole
+one, and the next publish must complete. What breaks that is told in capitals.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from fault_proxy import run_fault_proxy
+
+from pipeline.artifact import RepositoryEntry
+from pipeline.errors import PointerMovedError, PrepError, ReleaseDamagedError
+from pipeline.publish.catalog import list_ids, read_release
+from pipeline.publish.check import find_faults
+from pipeline.publish.gcs import session
+from pipeline.publish.plan import plan_release
+from pipeline.publish.pointer import look_at_current
+from pipeline.publish.release import Published, carry_out, publish_release
+from pipeline.publish.store import Store, open_store
+from pipeline.workspace import record_files, save_manifest
+
+BUCKET = "gs://models"
+MB = 1_000_000
+RATES = (0.02, 0.05, 0.1, 0.2, 0.4)
+
+# Publishes in a process of its own, which may end itself at a request, and tells its peak memory.
+CHILD = """
+import os, resource, signal, sys, threading
+from pathlib import Path
+from pipeline.publish.release import publish_release
+from pipeline.publish.store import open_store
+folder, uri, number, after = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "after"
+store = open_store(uri)
+import requests
+send, lock, sent = requests.Session.request, threading.Lock(), 0
+def request(*given, **named):
+    global sent
+    with lock:
+        sent += 1
+        mine = sent == number
+    if mine and not after:
+        os.kill(os.getpid(), signal.SIGKILL)
+    answer = send(*given, **named)
+    if mine:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return answer
+requests.Session.request = request
+publish_release(Path(folder), store)
+print(sent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def write_repository(folder: Path, names: list[str], *, seed: int = 0, size: int = 8000) -> Path:
+    """Write entries whose graphs are noise that depends on the seed; entries that are there already stay."""
+    for name in names:
+        entry_dir = folder / name
+        (entry_dir / "1").mkdir(parents=True, exist_ok=True)
+        (entry_dir / "config.pbtxt").write_text(f'name: "{name}"\n', encoding="utf-8")
+        block = (f"{name} {seed} ".encode() * MB)[:MB]
+        with (entry_dir / "1" / "model.onnx").open("wb") as stream:
+            for first in range(0, size, MB):
+                stream.write(block[: size - first])
+        entry = RepositoryEntry(
+            name=name,
+            key=f"{seed:016x}",
+            folder=entry_dir,
+            files=record_files(entry_dir),
+            runtime="onnxruntime",
+            precision="fp32",
+            task="fill-mask",
+            architecture="bert",
+            weights="random",
+            max_batch_size=8,
+            tolerance=0.999,
+        )
+        save_manifest(entry, entry_dir)
+    return folder
+
+
+class Bench:
+    """A local GCS server, a folder to write in, and the rows of the table."""
+
+    def __init__(self, url: str, scratch: Path) -> None:
+        self.url, self.scratch, self.rows = url, scratch, list[tuple[str, str]]()
+
+    def repository(self, names: list[str], **options: int) -> Path:
+        """Write a repository from nothing."""
+        shutil.rmtree(self.scratch / "repository", ignore_errors=True)
+        return write_repository(self.scratch / "repository", names, **options)
+
+    def tell(self, what: str, figure: str) -> None:
+        """Keep a row, and print it."""
+        self.rows.append((what, figure))
+        print(f"{what:<62} {figure}", flush=True)
+
+
+def torment_by_faults(bench: Bench, runs: int) -> None:
+    session._TIMEOUT_S, session._RETRY_FOR_S, session._RETRY_AFTER_S = (1.0, 0.3), 3.0, 0.01
+    session._FIRST_RETRY_FOR_S = 1.0
+    told, met = Counter[str](), Counter[str]()
+    with run_fault_proxy(bench.url, stall_s=0.5) as proxy:
+        for seed in range(runs):
+            folder = bench.repository(["one", "two"], seed=seed, size=9 * MB if seed % 4 == 0 else 8000)
+            uri = f"{BUCKET}/faults{seed // 2}"  # every other one meets an earlier release
+            proxy.plan(seed, RATES[seed % len(RATES)])
+            try:
+                publish_release(folder, open_behind(proxy.url, bench.url, uri))
+                told["published"] += 1
+            except PrepError:
+                told["refused"] += 1
+            met.update(proxy.met)
+            told.update(judge(folder, uri))
+    bench.tell(f"faults: {runs} seeded runs, {sum(met.values())} faults", render(told))
+    bench.tell("  of them", render(met))
+
+
+def torment_by_kills(bench: Bench, runs: int) -> None:
+    folder, told, points = bench.repository(["one", "two", "three"]), Counter[str](), 0
+    for number in range(1, 1000):
+        for moment in ("before", "after"):
+            uri = f"{BUCKET}/kills{number}{moment}"
+            write_repository(folder, ["one"], seed=0)
+            publish_release(folder, open_store(uri))  # so that there is something to copy, and a pointer to move
+            write_repository(folder, ["one"], seed=1)
+            code = run_child(folder, uri, number, moment, check=False).returncode
+            if code == 0 or points >= runs:  # it took fewer requests
+                bench.tell(f"kill -9 at {points} points", render(told))
+                return
+            assert code == -signal.SIGKILL, code
+            points += 1
+            told.update(judge(folder, uri))
+
+
+def torment_by_races(bench: Bench, runs: int) -> None:
+    for publishers in (2, 4):
+        told = Counter[str]()
+        for run in range(runs):
+            told.update(race(bench, publishers, f"{BUCKET}/races{publishers}-{run}"))
+        bench.tell(f"{publishers} publishers at once, {runs} rounds", render(told))
+
+
+def race(bench: Bench, publishers: int, uri: str) -> Counter[str]:
+    """Let publishers of different content begin from the same pointer; judge who won, and what the others heard."""
+    folders = [
+        write_repository(bench.scratch / f"racer{number}", ["one", "two"], seed=number) for number in range(publishers)
+    ]
+    barrier = threading.Barrier(publishers)
+
+    def publish(folder: Path) -> Published | PointerMovedError:
+        store = open_store(uri)
+        plan = plan_release(folder, store)
+        barrier.wait(60)
+        try:
+            return carry_out(plan, store)
+        except PointerMovedError as err:
+            return err
+
+    with ThreadPoolExecutor(publishers) as pool:
+        answers = list(pool.map(publish, folders))
+    store = open_store(uri)
+    pointer = look_at_current(store).pointer
+    winners = [answer for answer in answers if isinstance(answer, Published)]
+    named = {answer.release_id for answer in answers if isinstance(answer, PointerMovedError)}
+    current = {pointer.release} if pointer else set()
+    one_won = len(winners) == 1 and {winners[0].release.id} == current == (named or current)
+    none_lost = len(list_ids(store)) == publishers
+    told = find_broken(store) or Counter({"whole": 1})
+    told["one winner, told to the others" if one_won else "NOT ONE WINNER"] += 1
+    told["none lost" if none_lost else "LOST"] += 1
+    return told
+
+
+def judge(folder: Path, uri: str) -> Counter[str]:
+    """Look at everything in a store, complete what was left, and look again."""
+    store = open_store(uri)
+    told = find_broken(store)
+    if not publish_release(folder, open_store(uri)).is_current:
+        told["RERUN NOT CURRENT"] += 1
+    return told + find_broken(store) or Counter({"whole": 1})
+
+
+def find_broken(store: Store) -> Counter[str]:
+    """Count what no reader may ever see."""
+    told = Counter[str]()
+    for release_id in list_ids(store):
+        try:
+            release = read_release(store, release_id)
+        except ReleaseDamagedError:
+            told["DAMAGED release.json"] += 1
+            continue
+        if release and find_faults(store, release):
+            told["WRONG OBJECTS UNDER release.json"] += 1
+    sighting = look_at_current(store)
+    if sighting.damage:
+        told["DAMAGED current.json"] += 1
+    elif sighting.pointer and read_release(store, sighting.pointer.release) is None:
+        told["POINTER TO NOTHING"] += 1
+    return told
+
+
+def open_behind(proxy_url: str, url: str, uri: str) -> Store:
+    """Open a store whose client speaks to the proxy, while the environment names the server itself."""
+    os.environ["STORAGE_EMULATOR_HOST"] = proxy_url
+    store: Any = open_store(uri)
+    _ = store._session.client
+    os.environ["STORAGE_EMULATOR_HOST"] = url
+    opened: Store = store
+    return opened
+
+
+def run_child(
+    folder: Path, uri: str, number: int = 0, moment: str = "before", *, check: bool = True
+) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", CHILD, str(folder), uri, str(number), moment]
+    return subprocess.run(command, check=check, capture_output=True, text=True)
+
+
+def render(told: Counter[str]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in sorted(told.items(), key=lambda item: -item[1]))

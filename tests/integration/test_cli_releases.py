@@ -1,0 +1,205 @@
+"""`prep publish`, `releases`, `rollback`, `prune` and `fetch` as users run them."""
+
+import base64
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.artifact import Artifact, OnnxModel
+from pipeline.publish.release import publish_release
+from pipeline.publish.store import open_store
+from pipeline.workspace import Recipe, Workspace
+from tests.fakes.prep_command import Prep
+from tests.fakes.triton_artifacts import make_model
+
+pytestmark = pytest.mark.integration
+
+ID = "20260131T235959Z-0123456789ab"
+
+
+@pytest.fixture(scope="module")
+def assembled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model repository of one entry that lint accepts."""
+    folder = tmp_path_factory.mktemp("assembled")
+
+    def export(staging: Path) -> dict:
+        made = make_model(staging)
+        return {key: getattr(made, key) for key in OnnxModel.model_fields if key not in Artifact.model_fields}
+
+    Workspace(folder / "build").produce(Recipe("export", "tiny", {}), OnnxModel, export)
+    Prep(folder).succeed("assemble", "tiny")
+    return folder
+
+
+@pytest.fixture
+def prep(assembled: Path, tmp_path: Path) -> Prep:
+    folder = tmp_path / "work"
+    shutil.copytree(assembled, folder)
+    return Prep(folder)
+
+
+@pytest.fixture
+def store(prep: Prep, make_repository):
+    """A folder of two releases that were current one after the other; small ones, which lint is not asked about."""
+    store = open_store(str(prep.folder / "releases"))
+    for seed in (1, 2):
+        publish_release(make_repository("bert", seed=seed), store)
+    return store
+
+
+def ids(prep: Prep) -> list[str]:
+    return [one["id"] for one in prep.succeed("releases", "releases")["releases"]]
+
+
+def test_a_dry_run_tells_the_bytes_and_the_publish_moves_them(prep: Prep):
+    plan = prep.succeed("publish", "model_repository", "./releases", "--dry-run")
+    assert not (prep.folder / "releases").exists()
+    done = prep.succeed("publish", "model_repository", "./releases")
+    assert (done["created"], done["moved"]) == (True, True)
+    assert done["uploaded_bytes"] == plan["upload"]["bytes"] == sum(one["size"] for one in plan["plan"])
+    assert done["current"] == done["release"]["id"]
+    again = prep.succeed("publish", "model_repository", "./releases")
+    assert (again["created"], again["uploaded_bytes"], again["current"]) == (False, 0, done["current"])
+    assert prep.succeed("publish", "model_repository", "./releases", "--dry-run")["unchanged"]
+
+
+def test_publishing_the_same_again_does_not_lint_and_imports_nothing_heavy(prep: Prep):
+    prep.succeed("publish", "model_repository", "./releases")
+    done, imported = prep.run_and_list_imports("publish", "model_repository", "./releases")
+    assert "holds the same content" in done.stdout
+    assert not imported & {"torch", "onnx", "onnxruntime", "google", "tensorrt"}
+
+
+def test_what_lint_refuses_is_not_published(prep: Prep):
+    (prep.folder / "model_repository" / "tiny-onnx-fp32" / "1" / "model.onnx").write_bytes(b"damaged")
+    error = prep.fail("publish", "model_repository", "./releases", code=1)
+    assert "model.onnx" in error["message"]
+    assert not (prep.folder / "releases" / "releases").exists()
+
+
+def test_the_target_is_written_into_the_release(prep: Prep):
+    release = prep.succeed("publish", "model_repository", "./releases", "--target", "25.08", "--gpu", "t4")["release"]
+    assert (release["target"]["release"]["tag"], release["target"]["gpus"]) == ("25.08", {"t4": "7.5"})
+    shown = prep.run("releases", "releases", "--show", "current").stdout
+    assert "for Triton 25.08 (nvcr.io/nvidia/tritonserver:25.08-py3) with t4" in shown
+
+
+def test_a_release_is_shown_with_every_manifest(prep: Prep):
+    prep.succeed("publish", "model_repository", "./releases", "--no-current")
+    shown = prep.succeed("releases", "releases", "--show", ids(prep)[0])
+    (entry,) = shown["entries"]
+    on_disk = json.loads((prep.folder / "model_repository" / "tiny-onnx-fp32" / "manifest.json").read_text())
+    del on_disk["schema"]
+    assert entry["manifest"] == on_disk
+    listed = prep.succeed("releases", "releases")
+    assert listed["current"] is None
+    assert "manifest" not in listed["releases"][0]["entries"][0]
+
+
+def test_releases_tell_which_is_current_and_what_changed(prep: Prep, store):
+    listed = prep.run("releases", "releases").stdout
+    assert "current" in listed
+    assert "previous" in listed
+    diff = prep.succeed("releases", "releases", "--diff", "previous", "current")
+    assert [change["name"] for change in diff["changed"]] == ["bert"]
+    uri = prep.run("releases", "releases", "--current").stdout.strip()
+    assert uri == f"{store.uri}/releases/{ids(prep)[0]}"
+
+
+def test_rollback_moves_the_pointer_and_nothing_else(prep: Prep, store):
+    before = {path: path.stat().st_mtime_ns for path in (prep.folder / "releases" / "releases").rglob("*")}
+    newest, oldest = ids(prep)
+    moved = prep.succeed("rollback", "releases")
+    assert (moved["release"], moved["previous"]) == (oldest, newest)
+    assert moved["uri"] == f"{store.uri}/releases/{oldest}"
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert "rolled back from" in prep.run("releases", "releases").stdout
+    assert prep.succeed("rollback", "releases", newest)["release"] == newest
+
+
+def test_prune_removes_nothing_unless_it_is_told_to(prep: Prep, store, make_repository):
+    publish_release(make_repository("bert", seed=3), store)
+    oldest = ids(prep)[-1]
+    planned = prep.succeed("prune", "releases", "--keep", "1")
+    assert ([one["id"] for one in planned["removed"]], planned["dry_run"]) == ([oldest], True)
+    assert "--yes" in prep.run("prune", "releases", "--keep", "1").stdout
+    assert oldest in ids(prep)
+    done = prep.succeed("prune", "releases", "--keep", "1", "--yes")
+    assert done["removed"] == planned["removed"]
+    assert ids(prep) == done["kept"]
+    assert oldest not in done["kept"]
+
+
+def test_a_release_is_fetched_and_checked(prep: Prep, store):
+    newest, oldest = ids(prep)
+    assert prep.succeed("fetch", "releases", "copy")["release"] == newest
+    assert (prep.folder / "copy" / "bert" / "1" / "model.onnx").is_file()
+    assert prep.succeed("fetch", f"{store.uri}/releases/{oldest}", "old")["release"] == oldest
+    checked = prep.succeed("publish", "--check", "releases")
+    assert (checked["release"], checked["files"]) == (newest, 5)
+    model = prep.folder / "releases" / "releases" / newest / "bert" / "1" / "model.onnx"
+    model.write_bytes(b"\xff" * model.stat().st_size)
+    error = prep.fail("publish", "--check", "releases", code=1)
+    assert "bert/1/model.onnx is 2000 bytes, crc32c" in error["message"]
+    prep.fail("fetch", "releases", "damaged", code=1)
+    assert not (prep.folder / "damaged").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message", "hint"),
+    [
+        (("publish", "model_repository"), 2, "to be published, but where?", "prep publish model_repository URI"),
+        (("publish", "model_repository", "gs://"), 2, "names no bucket", "gs://BUCKET/PREFIX"),
+        (("publish", "model_repository", "gs:/bucket"), 2, "is not a bucket's URI", "two slashes"),
+        (("publish", "model_repository", "gs://bucket/a b"), 2, "has the segment 'a b'", "ASCII letters"),
+        (("publish", "model_repository", "gs://bucket/mödel"), 2, "has the segment 'mödel'", "ASCII letters"),
+        (("publish", "model_repository", "gs://bucket/../other"), 2, "has the segment '..'", "ASCII letters"),
+        (("publish", "model_repository", "gs://bucket/-x"), 2, "has the segment '-x'", "ASCII letters"),
+        (("publish", "model_repository", "gs://bucket//x"), 2, "has an empty segment", "single slashes"),
+        (("publish", "model_repository", "r", "--gpu", "t4"), 2, "names a GPU of no server", "--target 25.08"),
+        (("publish", "model_repository", "r", "--target", "latest"), 2, "triton: 'latest' is not a name", ""),
+        (("publish", "model_repository", "r", "--target", "19.99"), 2, "Triton 19.99 is not in the table", "triton"),
+        (("publish", "--check", "empty", "--dry-run"), 2, "--check takes the URI", "prep publish --check URI"),
+        (("publish", "--check", "empty"), 1, "there is no release under", "prep publish"),
+        (("publish", "nowhere", "r"), 1, "there is no model repository nowhere", "prep assemble"),
+        (("releases", "empty", "--show", "current"), 1, "there is no release under", "prep publish"),
+        (("releases", "empty", "--show", "previous"), 1, "was current before", "prep releases"),
+        (("releases", "empty", "--show", ID), 1, f"has no release {ID}", "prep releases"),
+        (("releases", "empty", "--diff", "a", "b"), 2, "'a' is not the id of a release", "prep releases"),
+        (("releases", "empty", "--current", "--show", ID), 2, "exclude each other", "one of them"),
+        (("rollback", "empty"), 1, "was made current yet", "prep rollback"),
+        (("rollback", "empty", "../x"), 2, "'../x' is not the id of a release", "prep releases"),
+        (("prune", "empty", "--keep", "0"), 2, "0 releases cannot be kept", "--keep 5"),
+        (("fetch", "empty", "copy"), 1, "there is no release under", "prep publish"),
+        (("fetch", f"empty/releases/{ID}", "copy", "--release", f"{ID[:-1]}c"), 2, "names another", "--release"),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, tuple) else "",
+)
+def test_what_cannot_be_done_is_refused_in_a_sentence(prep: Prep, arguments, code: int, message: str, hint: str):
+    error = prep.fail(*arguments, code=code)
+    assert message in error["message"]
+    assert hint in error["hint"]
+    assert not (prep.folder / "copy").exists()
+
+
+def test_no_key_or_token_is_shown_or_written(prep: Prep, gcs_bucket: str):
+    key = base64.b64encode(os.urandom(32)).decode()
+    uri = f"gs://{gcs_bucket}/models"
+    secrets = {"PREP_GCS_ENCRYPTION_KEY": key, "PREP_GCS_USER_PROJECT": "payer"}
+    told = [
+        prep.run("publish", "model_repository", uri, "-v", "--json", **secrets),
+        prep.run("publish", "--check", uri, "-v", **secrets),
+        prep.run("fetch", uri, "copy", "-v", **secrets),
+        prep.run("releases", uri, "--show", "current", "--json", "-v", **secrets),
+        prep.run("publish", "model_repository", uri, "-v", PREP_GCS_ENCRYPTION_KEY=f"{key}x", PREP_DEBUG="1"),
+    ]
+    assert [one.returncode for one in told[:4]] == [0] * 4, told[0].stderr
+    written = [path.read_bytes() for path in prep.folder.rglob("*") if path.is_file()]
+    stored = [open_store(uri).read_bytes(found.name) for found in open_store(uri).list_objects("")]
+    for text in (*(one.stdout + one.stderr for one in told), *written, *stored):
+        content = text.encode() if isinstance(text, str) else text
+        assert key.encode() not in content
+        assert b"Bearer" not in content

@@ -1,0 +1,158 @@
+"""A release, copied whole to this machine or checked where it is."""
+
+import json
+import os
+import time
+
+import pytest
+
+from pipeline.errors import ReleaseDamagedError, SpecError, StoreError
+from pipeline.publish.check import check_release, find_faults
+from pipeline.publish.fetch import fetch_release
+from pipeline.publish.release import publish_release
+from pipeline.publish.rollback import rollback
+from pipeline.publish.source import scan_repository
+from pipeline.publish.store import open_store
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(params=["folder", "gcs"])
+def store(request, tmp_path):
+    if request.param == "folder":
+        return open_store(str(tmp_path / "store"))
+    return open_store(f"gs://{request.getfixturevalue('gcs_bucket')}/models")
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def damage(store, release, name):
+    stored = store.stat(f"releases/{release.id}/{name}")
+    store.write_bytes(stored.name, b"\xff" * stored.size, if_generation_match=stored.generation)
+
+
+def test_fetched_release_is_a_repository_again(store, make_repository, tmp_path):
+    folder = make_repository("bert", "distilbert")
+    release = publish_release(folder, store).release
+    assert fetch_release(store, None, tmp_path / "new" / "copy") == release
+    copied = contents(tmp_path / "new" / "copy")
+    assert json.loads(copied.pop("release.json"))["id"] == release.id
+    original = contents(folder)
+    del original["README.md"]
+    assert copied == original
+    assert scan_repository(tmp_path / "new" / "copy").content_digest == release.content_digest
+    assert names_in(tmp_path / "new") == ["copy"]
+
+
+def test_current_release_is_fetched_unless_another_is_named(store, make_repository, tmp_path):
+    first, second = (publish_release(make_repository("bert", seed=seed), store).release for seed in (1, 2))
+    rollback(store)
+    assert fetch_release(store, None, tmp_path / "a") == first
+    assert fetch_release(store, second.id, tmp_path / "b") == second
+
+
+def test_folder_that_is_empty_is_filled_and_one_that_holds_the_release_is_left(store, make_repository, tmp_path):
+    release = publish_release(make_repository("bert"), store).release
+    (tmp_path / "copy").mkdir()
+    fetch_release(store, None, tmp_path / "copy")
+    before = (tmp_path / "copy" / "release.json").stat()
+    assert fetch_release(store, None, tmp_path / "copy") == release
+    assert (tmp_path / "copy" / "release.json").stat() == before
+
+
+@pytest.mark.parametrize("change", ["damaged", "missing", "foreign"])
+def test_folder_that_holds_something_else_is_refused(store, make_repository, tmp_path, change):
+    publish_release(make_repository("bert"), store)
+    target = tmp_path / "copy"
+    fetch_release(store, None, target)
+    if change == "damaged":
+        (target / "bert" / "1" / "model.onnx").write_bytes(b"\xff" * 2000)
+    elif change == "missing":
+        (target / "bert" / "config.pbtxt").unlink()
+    else:
+        publish_release(make_repository("bert", seed=1), store)
+    before = contents(target)
+    with pytest.raises(SpecError, match="is there already and is not a whole copy") as caught:
+        fetch_release(store, None, target)
+    assert "not there yet" in caught.value.hint
+    assert contents(target) == before
+
+
+def test_damaged_release_is_not_fetched_and_nothing_is_left(store, make_repository, tmp_path):
+    release = publish_release(make_repository("bert"), store).release
+    damage(store, release, "bert/1/model.onnx")
+    (tmp_path / "into").mkdir()
+    with pytest.raises(StoreError, match=r"model.onnx is not what its release says"):
+        fetch_release(store, None, tmp_path / "into" / "copy")
+    assert names_in(tmp_path / "into") == []
+
+
+def test_release_that_is_removed_meanwhile_is_not_fetched_in_part(store, make_repository, tmp_path):
+    release = publish_release(make_repository("bert"), store).release
+    stored = store.stat(f"releases/{release.id}/bert/config.pbtxt")
+    store.delete_object(stored.name, if_generation_match=stored.generation)
+    with pytest.raises(StoreError, match="there is no"):
+        fetch_release(store, release.id, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+def test_remains_of_a_killed_fetch_go_with_the_next_after_a_day(store, make_repository, tmp_path):
+    publish_release(make_repository("bert"), store)
+    old, new = tmp_path / "into" / ".copy.fetching-old", tmp_path / "into" / ".copy.fetching-new"
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+    os.utime(old, (time.time() - 90_000,) * 2)
+    fetch_release(store, None, tmp_path / "into" / "copy")
+    assert names_in(tmp_path / "into") == [".copy.fetching-new", "copy"]
+
+
+def test_server_arguments_of_a_release_lie_beside_its_entries(store, make_repository, tmp_path):
+    folder = make_repository("bert", "distilbert")
+    for name, count in (("bert", 1), ("distilbert", 2)):
+        manifest = folder / name / "manifest.json"
+        arguments = ["--rate-limit=execution_count", f"--rate-limit-resource=R1:{count}"]
+        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "server_arguments": arguments}))
+    release = publish_release(folder, store).release
+    assert release.server_arguments == ("--rate-limit-resource=R1:2", "--rate-limit=execution_count")
+    fetch_release(store, None, tmp_path / "copy")
+    assert (tmp_path / "copy" / "server.args").read_text().split() == list(release.server_arguments)
+
+
+def test_store_without_a_release_has_nothing_to_fetch(store, tmp_path):
+    with pytest.raises(StoreError, match="there is no release under") as caught:
+        fetch_release(store, None, tmp_path / "copy")
+    assert "prep publish" in caught.value.hint
+
+
+def test_whole_release_passes_the_check_and_each_damage_is_found(store, make_repository):
+    release = publish_release(make_repository("bert"), store).release
+    check_release(store, release)
+    damage(store, release, "bert/tokenizer.json")
+    gone = store.stat(f"releases/{release.id}/bert/1/model.onnx")
+    store.delete_object(gone.name, if_generation_match=gone.generation)
+    store.write_bytes(f"releases/{release.id}/bert/2/model.onnx", b"smuggled in")
+    faults = find_faults(store, release)
+    assert [fault.removeprefix(f"{release.uri}/").split(",")[0] for fault in faults] == [
+        "bert/1/model.onnx is missing",
+        "bert/2/model.onnx is 11 bytes",
+        "bert/tokenizer.json is 2 bytes",
+    ]
+    with pytest.raises(ReleaseDamagedError, match=r"bert/1/model.onnx is missing, .* \(and 2 more\)") as caught:
+        check_release(store, release)
+    assert "publish again" in caught.value.hint
+
+
+def test_object_that_was_written_again_is_found_by_its_generation(store, make_repository):
+    release = publish_release(make_repository("bert"), store).release
+    name = f"releases/{release.id}/bert/config.pbtxt"
+    stored = store.stat(name)
+    store.write_bytes(name, store.read_bytes(name), if_generation_match=stored.generation)
+    check_release(store, release)
+    with pytest.raises(ReleaseDamagedError, match=r"config.pbtxt was written again, as generation"):
+        check_release(store, release, generations={"bert/config.pbtxt": stored.generation})

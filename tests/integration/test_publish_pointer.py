@@ -1,0 +1,250 @@
+"""The `current` pointer on a real GCS server and in a folder: one winner, and a way back."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from pipeline.errors import PointerMovedError, PreconditionError, ReleaseDamagedError, SpecError, StoreError
+from pipeline.publish import rollback as rollback_module
+from pipeline.publish.catalog import find_release, latest_release, list_releases
+from pipeline.publish.plan import plan_release
+from pipeline.publish.pointer import POINTER_NAME, load_current, look_at_current
+from pipeline.publish.release import carry_out, publish_release
+from pipeline.publish.rollback import move_current, rollback
+from pipeline.publish.store import open_store
+
+pytestmark = pytest.mark.integration
+
+GONE = "20260131T235959Z-0123456789ab"
+
+
+@pytest.fixture(params=["folder", "gcs"])
+def store(request, tmp_path):
+    if request.param == "folder":
+        return open_store(str(tmp_path / "store"))
+    return open_store(f"gs://{request.getfixturevalue('gcs_bucket')}/models")
+
+
+@pytest.fixture
+def publish(store, make_repository):
+    def publish(seed, **options):
+        return publish_release(make_repository("bert", seed=seed), store, **options)
+
+    return publish
+
+
+def test_publishing_makes_current_and_remembers_what_was(store, publish):
+    assert load_current(store) is None
+    first, second = publish(1), publish(2)
+    pointer = load_current(store)
+    assert pointer == second.pointer
+    assert (pointer.release, pointer.previous) == (second.release.id, first.release.id)
+    assert pointer.path == f"releases/{second.release.id}"
+    assert "@" in pointer.by
+    assert second.is_moved
+    assert second.is_current
+    assert latest_release(store) == find_release(store, "current") == second.release
+    assert find_release(store, "previous") == first.release
+
+
+def test_release_without_moving_the_pointer_is_not_the_latest(store, publish):
+    first = publish(1)
+    second = publish(2, make_current=False)
+    assert not second.is_current
+    assert latest_release(store) == first.release
+    again = publish(2)
+    assert (again.created, again.is_moved) == (False, True)
+    assert latest_release(store) == second.release
+
+
+def test_store_without_a_pointer_means_its_newest_release_and_says_so(store, publish, caplog):
+    caplog.set_level("INFO")
+    publish(1, make_current=False)
+    newest = publish(2, make_current=False).release
+    assert latest_release(store) == newest
+    assert f"the newest release, {newest.id}, is taken" in caplog.text
+
+
+def test_publishing_what_is_current_moves_nothing(store, publish):
+    first = publish(1)
+    again = publish(1)
+    assert (again.created, again.is_moved, again.is_current) == (False, False, True)
+    assert load_current(store) == first.pointer
+
+
+def test_of_two_publishers_the_second_is_told_who_won(store, make_repository, tmp_path):
+    mine = plan_release(make_repository("bert", seed=1), store)
+    # The plan holds paths, and the other publisher's repository takes their place.
+    kept, made = tmp_path / "mine", tmp_path / "model_repository"
+    made.rename(kept)
+    mine = replace(mine, paths={name: kept / path.relative_to(made) for name, path in mine.paths.items()})
+    winner = publish_release(make_repository("bert", seed=2), store).release
+    with pytest.raises(PointerMovedError, match=f"another run made {winner.id} current first") as caught:
+        carry_out(mine, store)
+    assert caught.value.release_id == winner.id
+    assert caught.value.by == load_current(store).by
+    assert f"prep rollback {store.uri} {mine.release.id}" in caught.value.hint
+    assert load_current(store).release == winner.id
+    assert {release.id for release in list_releases(store)} == {winner.id, mine.release.id}
+
+
+@pytest.mark.parametrize("publishers", [2, 4])
+def test_of_publishers_at_once_one_moves_the_pointer_from_where_it_was(store, publish, publishers):
+    releases = [publish(seed, make_current=False).release for seed in range(publishers)]
+    seen, barrier = look_at_current(store), threading.Barrier(publishers)
+
+    def move(release):
+        own = open_store(store.uri)
+        barrier.wait(60)
+        try:
+            return move_current(own, release.id, seen).release
+        except PointerMovedError as err:
+            return err
+
+    with ThreadPoolExecutor(publishers) as pool:
+        answers = list(pool.map(move, releases))
+    winners = [answer for answer in answers if isinstance(answer, str)]
+    assert winners == [load_current(store).release]
+    assert {err.release_id for err in answers if not isinstance(err, str)} == set(winners)
+
+
+def test_same_content_made_current_by_another_run_is_no_failure(store, make_repository):
+    folder = make_repository("bert")
+    plans = [plan_release(folder, store) for _ in range(2)]
+    first, second = (carry_out(plan, store) for plan in plans)
+    assert first.is_moved
+    assert not second.is_moved
+    assert load_current(store).release == first.release.id
+
+
+def test_own_move_whose_answer_was_lost_is_recognised(store, publish):
+    release = publish(1, make_current=False).release
+
+    class Deaf:
+        def __getattr__(self, name):
+            return getattr(store, name)
+
+        def write_bytes(self, name, content, **options):
+            store.write_bytes(name, content, **options)
+            raise PreconditionError("the retry met the first try's object", hint="")
+
+    assert move_current(Deaf(), release.id, look_at_current(store)) == load_current(store)
+
+
+def test_rollback_goes_to_what_was_current_before(store, publish):
+    first, second = publish(1).release, publish(2).release
+    pointer = rollback(store)
+    assert pointer == load_current(store)
+    assert (pointer.release, pointer.previous, pointer.reason) == (first.id, second.id, "rollback")
+    assert latest_release(store) == first
+    assert len(list_releases(store)) == 2
+
+
+def test_second_rollback_does_not_guess(store, publish):
+    for seed in (1, 2):
+        publish(seed)
+    first = rollback(store)
+    with pytest.raises(StoreError, match="current was rolled back already") as caught:
+        rollback(store)
+    assert "prep rollback" in caught.value.hint
+    assert rollback(store, first.previous).release == first.previous
+
+
+def test_what_was_rolled_back_from_is_not_made_current_by_publishing_it_again(store, publish, caplog):
+    first, second = publish(1).release, publish(2)
+    rollback(store)
+    again = publish(2)
+    assert (again.created, again.is_moved) == (False, False)
+    assert again.pointer.release == first.id
+    assert f"prep rollback {store.uri} {second.release.id}" in caplog.text
+    rollback(store, second.release.id)
+    assert publish(2).is_current
+    third = publish(3)
+    assert third.is_moved
+    assert third.pointer.rolled_back == ()
+
+
+def test_rollback_to_the_current_release_changes_nothing(store, publish):
+    published = publish(1)
+    assert rollback(store, published.release.id) == published.pointer
+
+
+def test_rollback_without_anything_to_go_back_to_is_refused(store, publish):
+    with pytest.raises(StoreError, match="was made current yet") as caught:
+        rollback(store)
+    assert "prep releases" in caught.value.hint
+    publish(1)
+    with pytest.raises(StoreError, match="is the first release that was current"):
+        rollback(store)
+
+
+def test_rollback_to_what_is_no_release_is_refused(store, publish):
+    publish(1)
+    with pytest.raises(StoreError, match=f"has no release {GONE}"):
+        rollback(store, GONE)
+    with pytest.raises(SpecError, match="is not the id of a release"):
+        rollback(store, "../elsewhere")
+
+
+def test_rollback_to_a_release_that_is_not_whole_is_refused(store, publish):
+    first = publish(1).release
+    second = publish(2)
+    model = store.stat(f"releases/{first.id}/bert/1/model.onnx")
+    store.delete_object(model.name, if_generation_match=model.generation)
+    with pytest.raises(ReleaseDamagedError, match=r"bert/1/model.onnx is missing"):
+        rollback(store)
+    assert load_current(store) == second.pointer
+
+
+def test_pointer_to_a_release_that_is_gone_is_told_and_publishing_mends_it(store, publish):
+    release = publish(1).release
+    seal = store.stat(f"releases/{release.id}/release.json")
+    store.delete_object(seal.name, if_generation_match=seal.generation)
+    with pytest.raises(ReleaseDamagedError, match=f"current points at {release.id}, which is gone") as caught:
+        latest_release(store)
+    assert "prep rollback" in caught.value.hint
+    mended = publish(2)
+    assert mended.is_moved
+    assert latest_release(store) == mended.release
+
+
+def test_damaged_pointer_is_told_and_can_be_replaced(store, publish, caplog):
+    first = publish(1)
+    store.write_bytes(POINTER_NAME, b"{", if_generation_match=first.pointer.generation)
+    for act in (lambda: load_current(store), lambda: rollback(store)):
+        with pytest.raises(ReleaseDamagedError, match=r"current.json is damaged") as caught:
+            act()
+        assert "prep rollback" in caught.value.hint
+    assert rollback(store, first.release.id).release == first.release.id
+    store.write_bytes(POINTER_NAME, b"{", if_generation_match=load_current(store).generation)
+    assert publish(2).is_moved
+    assert "current.json is damaged" in caplog.text
+
+
+def test_pointer_of_a_newer_prep_is_refused(store, publish):
+    store.write_bytes(POINTER_NAME, b'{"schema": 2}')
+    for act in (lambda: publish(1), lambda: latest_release(store), lambda: rollback(store, GONE)):
+        with pytest.raises(StoreError, match="made by a newer prep") as caught:
+            act()
+        assert "pip install --upgrade" in caught.value.hint
+
+
+def test_move_to_a_release_that_is_pruned_in_the_same_moment_is_taken_back(store, publish, monkeypatch):
+    first, second = publish(1).release, publish(2)
+    reading = rollback_module.read_release
+    monkeypatch.setattr(
+        rollback_module, "read_release", lambda store, which: None if which == first.id else reading(store, which)
+    )
+    with pytest.raises(StoreError, match=f"{first.id} was removed from .* while it was made current"):
+        rollback(store)
+    assert load_current(store).release == second.release.id
+
+
+def test_first_move_to_a_release_that_is_pruned_in_the_same_moment_is_told(store, publish, monkeypatch):
+    release = publish(1, make_current=False).release
+    monkeypatch.setattr(rollback_module, "read_release", lambda store, which: None)
+    with pytest.raises(ReleaseDamagedError, match=f"{release.id} was removed") as caught:
+        move_current(store, release.id, look_at_current(store))
+    assert "name another release" in caught.value.hint

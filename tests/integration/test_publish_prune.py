@@ -1,0 +1,177 @@
+"""Pruning on a real GCS server and in a folder: never what the pointer names, and release.json first."""
+
+from datetime import timedelta
+
+import pytest
+
+from pipeline.errors import SpecError, StoreError
+from pipeline.publish import prune as prune_module
+from pipeline.publish.catalog import list_ids, list_releases, read_release
+from pipeline.publish.check import check_release
+from pipeline.publish.plan import plan_release
+from pipeline.publish.pointer import load_current
+from pipeline.publish.prune import prune_releases
+from pipeline.publish.record import TOMBSTONE
+from pipeline.publish.release import publish_release
+from pipeline.publish.rollback import rollback
+from pipeline.publish.store import open_store
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(params=["folder", "gcs"])
+def store(request, tmp_path):
+    if request.param == "folder":
+        return open_store(str(tmp_path / "store"))
+    return open_store(f"gs://{request.getfixturevalue('gcs_bucket')}/models")
+
+
+@pytest.fixture
+def releases(store, make_repository):
+    """Five releases, the oldest first."""
+    return [publish_release(make_repository("bert", seed=seed), store).release for seed in range(5)]
+
+
+@pytest.fixture
+def remains(store, make_repository):
+    """What a killed publisher left: one object and no release.json."""
+    plan = plan_release(make_repository("distilbert", seed=99), store)
+    store.write_bytes(f"releases/{plan.release.id}/distilbert/config.pbtxt", b"x")
+    return plan.release.id
+
+
+@pytest.fixture
+def days_later(monkeypatch):
+    monkeypatch.setattr(prune_module, "REMAINS_AFTER", timedelta(seconds=-5))
+
+
+def test_dry_run_says_what_would_go_and_removes_nothing(store, releases):
+    before = store.list_objects("")
+    report = prune_releases(store, 2)
+    assert report.dry_run
+    assert [one.id for one in report.removed] == [release.id for release in releases[2::-1]]
+    assert [(one.kind, one.files) for one in report.removed] == [("release", 5)] * 3
+    assert report.size == sum(release.size for release in releases[:3])
+    assert store.list_objects("") == before
+
+
+def test_all_but_the_newest_go(store, releases):
+    report = prune_releases(store, 2, dry_run=False)
+    # The previous one is one of the two newest.
+    assert list(report.kept) == list_ids(store) == [releases[4].id, releases[3].id]
+    assert list_releases(store) == [releases[4], releases[3]]
+    assert {found.name.split("/")[1] for found in store.list_objects("releases/")} == set(report.kept)
+    assert prune_releases(store, 2, dry_run=False).removed == ()
+
+
+def test_what_the_pointer_names_stays(store, releases):
+    rollback(store, releases[1].id)
+    report = prune_releases(store, 1, dry_run=False)
+    # Current, and what was current before it, which is the newest as well.
+    assert set(report.kept) == {releases[1].id, releases[4].id}
+    for release in list_releases(store):
+        check_release(store, release)
+
+
+@pytest.mark.parametrize("keep", [0, -1])
+def test_nothing_to_keep_is_refused(store, keep):
+    with pytest.raises(SpecError, match="1 at least") as caught:
+        prune_releases(store, keep)
+    assert "--keep" in caught.value.hint
+
+
+def test_remains_of_a_killed_publisher_stay_for_a_day(store, releases, remains):
+    assert prune_releases(store, 5, dry_run=False).removed == ()
+    assert remains in list_ids(store)
+
+
+def test_older_remains_go(store, releases, remains, days_later):
+    assert [(one.id, one.kind, one.files) for one in prune_releases(store, 5).removed] == [(remains, "remains", 1)]
+    assert remains in list_ids(store)
+    prune_releases(store, 5, dry_run=False)
+    assert remains not in list_ids(store)
+    assert len(list_releases(store)) == 5
+
+
+def test_remains_that_their_publisher_finishes_in_the_same_moment_stay(store, releases, remains, days_later):
+    class Overtaken:
+        def __getattr__(self, name):
+            return getattr(store, name)
+
+        def write_bytes(self, name, content, **options):
+            if content == TOMBSTONE:
+                store.write_bytes(name, b"finished")
+            return store.write_bytes(name, content, **options)
+
+    assert prune_releases(Overtaken(), 5, dry_run=False).removed == ()
+    assert store.read_bytes(f"releases/{remains}/distilbert/config.pbtxt") == b"x"
+
+
+def test_publisher_whose_remains_are_being_removed_makes_another_release(store, make_repository):
+    folder = make_repository("bert")
+    plan = plan_release(folder, store)
+    base = f"releases/{plan.release.id}"
+    store.write_bytes(f"{base}/bert/config.pbtxt", (folder / "bert" / "config.pbtxt").read_bytes())
+    store.write_bytes(f"{base}/release.json", TOMBSTONE)
+    published = publish_release(folder, store)
+    assert published.release.id != plan.release.id
+    assert read_release(store, plan.release.id) is None
+    assert list_releases(store) == [published.release]
+
+
+def test_prune_that_was_killed_is_finished_by_the_next(store, releases, days_later, monkeypatch):
+    def kill(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(prune_module, "_delete", kill)
+        with pytest.raises(KeyboardInterrupt):
+            prune_releases(store, 4, dry_run=False)
+    assert list_releases(store) == releases[:0:-1]
+    assert len(list_ids(store)) == 5
+    report = prune_releases(store, 4, dry_run=False)
+    assert [(one.id, one.kind) for one in report.removed] == [(releases[0].id, "remains")]
+    assert len(list_ids(store)) == 4
+
+
+def test_release_made_current_while_it_is_removed_comes_back(store, releases, caplog):
+    victim = releases[0]
+
+    class Overtaken:
+        def __getattr__(self, name):
+            return getattr(store, name)
+
+        def delete_object(self, name, **options):
+            if name.endswith(f"{victim.id}/release.json"):
+                rollback(store, victim.id)
+            return store.delete_object(name, **options)
+
+    report = prune_releases(Overtaken(), 3, dry_run=False)
+    assert victim.id not in {one.id for one in report.removed}
+    assert "it stays" in caplog.text
+    assert load_current(store).release == victim.id
+    check_release(store, read_release(store, victim.id))
+
+
+def test_release_json_goes_first(store, releases):
+    deleted = []
+
+    class Recorder:
+        def __getattr__(self, name):
+            return getattr(store, name)
+
+        def delete_object(self, name, **options):
+            deleted.append(name.rpartition("/")[2])
+            return store.delete_object(name, **options)
+
+    prune_releases(Recorder(), 4, dry_run=False)
+    assert deleted[0] == "release.json"
+    assert len(deleted) == 6
+
+
+def test_damaged_pointer_stops_pruning(store, releases):
+    pointer = store.stat("current.json")
+    store.write_bytes("current.json", b"{", if_generation_match=pointer.generation)
+    with pytest.raises(StoreError, match="is damaged"):
+        prune_releases(store, 1, dry_run=False)
+    assert len(list_releases(store)) == 5

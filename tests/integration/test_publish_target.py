@@ -1,0 +1,104 @@
+"""The target lock: what the server of a release would not load is not published."""
+
+import json
+
+import pytest
+
+from pipeline.artifact import Engine, PrecisionProof, VendoredRecord
+from pipeline.errors import RepositoryError
+from pipeline.publish.release import publish_release
+from pipeline.publish.store import open_store
+from pipeline.spec import TargetSpec
+from pipeline.target import resolve_target
+
+pytestmark = pytest.mark.integration
+
+
+def change_manifest(folder, name, **changes):
+    manifest = folder / name / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **changes}))
+
+
+def engine(version, capability):
+    proof = PrecisionProof(method="engine inspector", gemm_flops_share={"fp16": 1.0}, layers={"fp16": 1})
+    made = Engine(
+        name="bert",
+        builder="tensorrt",
+        builder_version=version,
+        precision="fp16",
+        gpu="t4" if capability == "7.5" else "l4",
+        compute_capability=capability,
+        profiles=(),
+        model_inputs=(),
+        model_outputs=(),
+        proof=proof,
+        build_seconds=1.0,
+    )
+    return made.model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "gpus", "told", "hint"),
+    [
+        (
+            {"runtime": "tensorrt", "engines": [engine("9.1.0", "7.5")]},
+            ("t4",),
+            r"bert: its t4 plan was built by TensorRT 9.1.0, Triton 25.08 has TensorRT 10.13",
+            "prep build-engine --fp16 --gpu t4 --builder tensorrt",
+        ),
+        (
+            {"runtime": "tensorrt", "engines": [engine("10.13.2", "7.5")]},
+            ("l4",),
+            r"bert: its plans are for compute capability 7.5, the target's l4 has 8.9",
+            "--gpu l4 --builder tensorrt",
+        ),
+        (
+            {
+                "vendored": VendoredRecord(
+                    package="tokenizers", version="0.22", python="3.13", platform="linux/amd64"
+                ).model_dump()
+            },
+            (),
+            r"bert: tokenizers 0.22 needs Python 3.13, Triton 25.08 has 3.12",
+            "choose a newer Triton release",
+        ),
+    ],
+)
+def test_entry_that_does_not_fit_is_refused_before_anything_is_sent(
+    make_repository, tmp_path, changes, gpus, told, hint
+):
+    folder, store = make_repository("bert", "distilbert"), open_store(str(tmp_path / "store"))
+    change_manifest(folder, "bert", precision="fp16", **changes)
+    target = resolve_target(TargetSpec(triton="25.08", gpus=gpus))
+    with pytest.raises(RepositoryError, match=told) as caught:
+        publish_release(folder, store, target=target)
+    assert hint in caught.value.hint
+    assert store.list_objects("") == []
+    assert publish_release(folder, store, target=target, entries=["distilbert"]).release.target == target
+
+
+def test_misfits_beyond_the_first_are_counted(make_repository, tmp_path):
+    folder = make_repository("bert", "distilbert")
+    for name in ("bert", "distilbert"):
+        change_manifest(folder, name, runtime="tensorrt", engines=[engine("9.1.0", "7.5")])
+    with pytest.raises(RepositoryError, match=r"\(and 1 more\)"):
+        publish_release(
+            folder, open_store(str(tmp_path / "s")), target=resolve_target(TargetSpec(triton="25.08", gpus=("t4",)))
+        )
+
+
+def test_plan_that_fits_is_published_with_its_manifests(make_repository, tmp_path):
+    folder = make_repository("bert")
+    target = resolve_target(TargetSpec(triton="25.08", gpus=("t4",)))
+    change_manifest(folder, "bert", runtime="tensorrt", engines=[engine(target.release.tensorrt, "7.5")])
+    release = publish_release(folder, open_store(str(tmp_path / "store")), target=target).release
+    assert release.entries[0].manifest["engines"][0]["builder_version"] == target.release.tensorrt
+
+
+def test_what_cannot_be_judged_is_told_and_published(make_repository, tmp_path, caplog):
+    folder = make_repository("bert")
+    target = resolve_target(TargetSpec(triton="25.08", gpus=("t4",)))
+    unknown = target.model_copy(update={"release": target.release.model_copy(update={"tensorrt": None})})
+    change_manifest(folder, "bert", runtime="tensorrt", engines=[engine("10.13.2", "7.5")])
+    assert publish_release(folder, open_store(str(tmp_path / "store")), target=unknown).created
+    assert "is not known, so its plans cannot be judged" in caplog.text

@@ -1,0 +1,66 @@
+from dataclasses import replace
+
+from pipeline.publish.diff import diff_releases, figures_from_entry
+from pipeline.publish.record import ReleaseFile
+from tests.unit.publish.test_record import make_release
+
+MANIFEST = {
+    "onnx": {
+        "source": "hub:bert-base-uncased",
+        "accuracy": {"metric": "accuracy", "rows": 9, "reference": 90.0, "converted": 89.5},
+        "fidelity": {"rows": 9, "mean_cosine": 0.999, "min_cosine": 0.99, "runtime": "onnxruntime"},
+    },
+    "engines": [{"compute_capability": "7.5", "builder_version": "10.13.2"}],
+}
+
+
+def release(*names, size=3, **changes):
+    base = make_release()
+    entries = tuple(
+        base.entries[0].model_copy(update={"name": name, "manifest": MANIFEST, **changes}) for name in names
+    )
+    files = {
+        f"{name}/{file}": ReleaseFile(size=size, crc32c="AAAAAA==", sha256=f"{size:02}")
+        for name in names
+        for file in ("config.pbtxt", "manifest.json")
+    }
+    return make_release(entries=entries, files=files)
+
+
+def test_figures_are_taken_from_the_manifest():
+    one = release("bert")
+    figures = figures_from_entry(one.entries[0], one)
+    assert (figures.model, figures.metric, figures.accuracy) == ("hub:bert-base-uncased", "accuracy", 89.5)
+    assert (figures.mean_cosine, figures.min_cosine) == (0.999, 0.99)
+    assert (figures.engines, figures.size) == ({"7.5": "10.13.2"}, 6)
+
+
+def test_release_without_manifests_has_no_figures_but_a_size():
+    one = make_release()
+    figures = figures_from_entry(one.entries[0], one)
+    assert (figures.model, figures.accuracy, figures.engines, figures.size) == (None, None, {}, 3)
+
+
+def test_entries_are_added_removed_changed_and_the_same():
+    before, after = release("a", "b"), release("b", "c")
+    diff = diff_releases(before, after)
+    assert (list(diff.added), list(diff.removed), diff.changed, diff.unchanged) == (["c"], ["a"], (), ("b",))
+    assert diff.size == 0
+
+
+def test_change_names_its_fields():
+    diff = diff_releases(release("a"), release("a", size=5, precision="int8"))
+    (change,) = diff.changed
+    assert change.changed == ("precision", "size")
+    assert (change.before.precision, change.after.precision) == ("fp16", "int8")
+    assert diff.size == 4
+
+
+def test_same_size_with_other_bytes_is_a_change_of_files_and_a_manifests_time_is_none():
+    before, after = release("a"), release("a")
+    later = {**after.files, "a/manifest.json": after.files["a/manifest.json"].model_copy(update={"sha256": "x"})}
+    assert diff_releases(before, after.model_copy(update={"files": later})).unchanged == ("a",)
+    other = {**later, "a/config.pbtxt": later["a/config.pbtxt"].model_copy(update={"sha256": "x"})}
+    (change,) = diff_releases(before, after.model_copy(update={"files": other})).changed
+    assert change.changed == ("files",)
+    assert replace(change.before) == change.after

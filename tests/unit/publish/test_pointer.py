@@ -1,0 +1,54 @@
+import json
+
+import pytest
+
+from pipeline.errors import ReleaseDamagedError, StoreError
+from pipeline.publish import pointer as pointer_module
+from pipeline.publish.pointer import find_own_name, parse_pointer, pointer_from_move, render_pointer
+
+ONE, TWO, THREE = (f"20260131T23595{number}Z-0123456789ab" for number in (1, 2, 3))
+
+
+def test_pointer_survives_being_written_and_read():
+    pointer = pointer_from_move(None, ONE, "publish")
+    assert parse_pointer(render_pointer(pointer), 0, uri="gs://models") == pointer
+    assert json.loads(render_pointer(pointer))["schema"] == 1
+    assert "generation" not in json.loads(render_pointer(pointer))
+
+
+def test_each_move_is_its_own():
+    moves = [render_pointer(pointer_from_move(None, ONE, "publish")) for _ in range(2)]
+    assert moves[0] != moves[1]
+
+
+def test_rollbacks_are_remembered_until_something_is_published():
+    first = pointer_from_move(None, ONE, "publish")
+    third = pointer_from_move(pointer_from_move(first, TWO, "publish"), THREE, "publish")
+    back = pointer_from_move(pointer_from_move(third, TWO, "rollback"), ONE, "rollback")
+    assert back.rolled_back == (THREE, TWO)
+    assert back.named() == {ONE, TWO, THREE}
+    again = pointer_from_move(back, TWO, "rollback")
+    assert again.rolled_back == (THREE, ONE)
+    assert pointer_from_move(again, ONE, "publish").rolled_back == ()
+
+
+def test_pointer_of_a_newer_prep_is_refused_with_the_way_to_upgrade():
+    with pytest.raises(StoreError, match=r"current.json was made by a newer prep \(schema 2") as caught:
+        parse_pointer(b'{"schema": 2}', 0, uri="gs://models")
+    assert "pip install --upgrade" in caught.value.hint
+
+
+@pytest.mark.parametrize("change", [{"release": "../../etc"}, {"release": "latest"}, {"token": None}, {"more": 1}])
+def test_damaged_pointer_is_told_with_the_command_that_mends_it(change):
+    content = {**json.loads(render_pointer(pointer_from_move(None, ONE, "publish"))), **change}
+    with pytest.raises(ReleaseDamagedError, match=r"gs://models/current.json is damaged") as caught:
+        parse_pointer(json.dumps(content).encode(), 0, uri="gs://models")
+    assert "prep rollback gs://models ID" in caught.value.hint
+
+
+def test_user_that_is_nowhere_written_down_has_a_name(monkeypatch):
+    def nobody():
+        raise OSError("No username set in the environment")
+
+    monkeypatch.setattr(pointer_module.getpass, "getuser", nobody)
+    assert find_own_name().startswith("someone@")
