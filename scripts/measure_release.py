@@ -1,7 +1,7 @@
 """Publishing, measured and tormented on a local GCS server: the figures of the README.
 
     python scripts/measure_release.py                     # everything, about 15 minutes on two cores
-    python scripts/measure_release.py faults --runs 200   # one of: upload memory unchanged faults kills races
+    python scripts/measure_release.py faults --runs 200   # one of: upload memory unchanged faults kills races loading
 
 - upload: 8 files of 50 MB, ours and google.cloud.storage.transfer_manager called by hand, interleaved.
 - memory: the peak of a process that publishes large files.
@@ -9,6 +9,7 @@
 - faults: publishers behind a proxy that answers 503, resets, stalls, cuts short and flips bytes (`fault_proxy.py`).
 - kills: publishers that end themselves with SIGKILL, before or after the nth request to the store.
 - races: 2 and 4 publishers that begin to move the pointer from the same place.
+- loading: a real Triton loads the current release again and again while it is published, rolled back and pruned.
 
 After every torment each release must be whole, or have no release.json, and the next publish must complete.
 """
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import with_local_gcs as local_gcs
+from torment_loading import torment_by_loading
 from torment_release import (
     BUCKET,
     MB,
@@ -41,7 +43,7 @@ from torment_release import (
 from pipeline.publish.release import publish_release
 from pipeline.publish.store import open_store
 
-PARTS = ("upload", "memory", "unchanged", "faults", "kills", "races")
+PARTS = ("upload", "memory", "unchanged", "faults", "kills", "races", "loading")
 
 
 def measure_upload(bench: Bench, runs: int) -> None:
@@ -118,6 +120,7 @@ DEEDS: dict[str, tuple[Callable[[Bench, int], None], int]] = {
     "faults": (torment_by_faults, 200),
     "kills": (torment_by_kills, 100),
     "races": (torment_by_races, 50),
+    "loading": (torment_by_loading, 20),
 }
 
 

@@ -20,6 +20,7 @@ from pipeline.errors import PreconditionError, ReleaseDamagedError, SpecError
 from pipeline.publish.catalog import READ_THREADS, list_ids, read_release
 from pipeline.publish.pointer import load_current
 from pipeline.publish.record import RELEASE_NAME, TOMBSTONE, Release, folder_of_release
+from pipeline.publish.reports import delete_report
 from pipeline.publish.store import Store, StoredObject
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,7 @@ def _prune_release(store: Store, release: Release, *, dry_run: bool) -> Pruned |
         log.warning("%s was made current while it was to be removed: it stays", release.id)
         return None
     _delete(store, store.list_objects(folder_of_release(release.id)))
+    delete_report(store, release.id)
     return pruned
 
 

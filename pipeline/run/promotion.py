@@ -1,14 +1,11 @@
 """A run's release: published, verified where it lies, compared with the current one, and only then made current.
 
-The reports of a release are kept beside it, ``<store>/reports/<id>.json``: what `prep verify` measured, and why it
-did not become current. They come after the release, which is immutable.
+What `prep verify` measured of a release, and why it did not become current, is kept beside it: see
+`pipeline.publish.reports`.
 """
 
-import json
-import logging
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +22,6 @@ if TYPE_CHECKING:
     from pipeline.publish.record import Release
     from pipeline.publish.release import Published
     from pipeline.publish.store import Store
-
-log = logging.getLogger(__name__)
-
-REPORTS = "reports"
 
 
 @dataclass(frozen=True)
@@ -106,6 +99,7 @@ def promote_candidate(
         StoreError: The store refused or failed.
     """
     from pipeline.publish.release import promote_release
+    from pipeline.publish.reports import load_report, save_report
 
     release, store = candidate.published.release, candidate.store
     if candidate.published.is_current:
@@ -116,7 +110,7 @@ def promote_candidate(
     verified = _with_carried(verified, known, release)
     after = _figures_of(release, verified)
     found = find_regressions(_figures_of(before, known), after, limits) if before else []
-    _save_report(store, release.id, verified, found)
+    save_report(store, release.id, {**verified, "regressions": [one.model_dump(mode="json") for one in found]})
     told = "; ".join(one.told for one in found)
     if found:
         rows.add(StageRow(stage="promote", artifact=release.id, state="left out", note=told, path=release.uri))
@@ -136,31 +130,6 @@ def _with_carried(verified: Mapping[str, Any], known: Mapping[str, Any], release
     names = {entry["name"] for entry in own}
     others = {entry.name for entry in release.entries} - names
     return {**verified, "entries": own + [one for one in known.get("entries", ()) if one["name"] in others]}
-
-
-def load_report(store: "Store", release_id: str) -> dict[str, Any]:
-    """Return the reports of a release: what `prep verify` said, under ``entries``; empty where there are none."""
-    name = f"{REPORTS}/{release_id}.json"
-    if store.stat(name) is None:
-        return {}
-    try:
-        found = json.loads(store.read_bytes(name))
-    except ValueError:
-        log.warning("%s/%s is damaged: cosine and latency are not compared", store.uri, name)
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _save_report(
-    store: "Store", release_id: str, verified: Mapping[str, Any], regressions: Sequence[Regression]
-) -> None:
-    name = f"{REPORTS}/{release_id}.json"
-    content = {**verified, "regressions": [one.model_dump(mode="json") for one in regressions]}
-    there = store.stat(name)
-    body = f"{json.dumps(content, indent=2, sort_keys=True)}\n".encode()
-    # Of two runs at once either report will do.
-    with suppress(StoreError):
-        store.write_bytes(name, body, if_generation_match=there.generation if there else 0)
 
 
 def _find_current(candidate: Candidate) -> "Release | None":

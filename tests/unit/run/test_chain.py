@@ -12,9 +12,9 @@ from pipeline.publish.catalog import list_releases, load_or_latest
 from pipeline.publish.check import check_release
 from pipeline.publish.pointer import load_current
 from pipeline.publish.release import publish_release
+from pipeline.publish.reports import find_regressed, load_report
 from pipeline.publish.store import open_store
 from pipeline.run.chain import run_pipeline
-from pipeline.run.promotion import load_report
 from pipeline.run.report import RunReport, StageRow
 from pipeline.run.verification import verify_target
 from pipeline.spec import RunSpec, VariantSpec, parse_run_spec
@@ -310,6 +310,7 @@ def test_a_release_that_is_worse_stays_and_does_not_become_current(stages: Stage
     assert first.release.endswith(current_release())
     report = load_report(open_store("./releases"), worse.release.rpartition("/")[2])
     assert report["regressions"][0]["figure"] == "cosine"
+    assert find_regressed(open_store("./releases")) == {worse.release.rpartition("/")[2]}
     again = run(run_spec("{runtime: onnxruntime, serving: {max_batch_size: 2}}"), publish_uri="./releases")
     assert again.outcome == "regressed"
 

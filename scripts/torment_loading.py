@@ -1,0 +1,109 @@
+"""Releases are published, rolled back and pruned in a loop while a real Triton loads whatever is current.
+
+Part ``loading`` of `measure_release.py`. The entries are small graphs that ONNX Runtime runs; each release answers in
+a way of its own, so that a server that loaded half of one and half of another would be seen.
+"""
+
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torment_release import BUCKET, Bench
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from pipeline.artifact import OnnxModel
+from pipeline.errors import PrepError
+from pipeline.publish.catalog import load_release
+from pipeline.publish.pointer import load_current
+from pipeline.publish.prune import prune_releases
+from pipeline.publish.release import publish_release
+from pipeline.publish.rollback import rollback
+from pipeline.publish.store import open_store
+from pipeline.spec import ServingSpec
+from pipeline.triton.client import TritonClient
+from pipeline.triton.repository import assemble_entry
+from pipeline.triton.server import run_triton
+from tests.fakes.triton_artifacts import INPUT_NAMES, make_model
+
+ENTRIES = ("one", "two", "three")
+VARIANTS = 4
+KEPT = 6
+
+
+def torment_by_loading(bench: Bench, runs: int) -> None:
+    """Load the current release `runs` times, each with a server of its own, while it changes."""
+    uri = f"{BUCKET}/loading"
+    repositories = [_assemble(bench, number) for number in range(VARIANTS)]
+    store = open_store(uri)
+    publish_release(repositories[0], store)
+    stopped, moves = threading.Event(), [0]
+
+    def publish_and_roll_back() -> None:
+        while not stopped.is_set():
+            moves[0] += 1
+            try:
+                publish_release(repositories[moves[0] % VARIANTS], store)
+                if moves[0] % 3 == 0:
+                    rollback(store)
+                prune_releases(store, KEPT, dry_run=False)
+            except PrepError as err:  # a refusal is an answer; a broken release is not
+                refusals.append(err.message)
+            stopped.wait(0.2)
+
+    refusals: list[str] = []
+    publisher = threading.Thread(target=publish_and_roll_back)
+    publisher.start()
+    loaded, broken = [], []
+    try:
+        for _ in range(runs):
+            pointer = load_current(store)
+            assert pointer
+            release = load_release(store, pointer.release)
+            problem = _load(release.uri)
+            loaded.append(release.id)
+            if problem:
+                broken.append(f"{release.id}: {problem}")
+    finally:
+        stopped.set()
+        publisher.join()
+    told = (
+        f"{runs} loads of {len(set(loaded))} releases while current moved {moves[0]} times: {runs - len(broken)} whole"
+    )
+    bench.tell("a real Triton loads current", told + (f", BROKEN: {broken[0]}" if broken else ""))
+
+
+def _assemble(bench: Bench, number: int) -> Path:
+    """Write a repository whose entries answer in their own way: the graphs are the same, their scale is not."""
+    import onnx
+    from onnx import numpy_helper
+
+    folder = bench.scratch / f"loading-{number}"
+    model: OnnxModel = make_model(folder / "model", name="tiny", key=f"variant-{number}")
+    path = model.path("model.onnx")
+    graph = onnx.load(path)
+    table = next(one for one in graph.graph.initializer if one.name == "table")
+    scaled = numpy_helper.to_array(table) * 0 + np.float32(number + 1)
+    table.CopyFrom(numpy_helper.from_array(scaled.astype(np.float32), "table"))
+    onnx.save(graph, path)
+    from pipeline.workspace import record_files
+
+    model = model.model_copy(update={"files": record_files(model.folder)})
+    for name in ENTRIES:
+        assemble_entry(model, [], ServingSpec(threads=1), folder / "repository", name=name)
+    return folder / "repository"
+
+
+def _load(uri: str) -> str:
+    """Start a server on a release; return what is wrong with it, or nothing."""
+    feed: dict[str, Any] = {name: np.ones((1, 4), np.int64) for name in INPUT_NAMES}
+    with run_triton(uri) as server:
+        if server.failures:
+            return str(dict(server.failures))
+        with TritonClient(server.grpc_url, timeout_s=30) as client:
+            answers = {
+                float(client.ask(name, feed, ["last_hidden_state"])[0]["last_hidden_state"].max()) for name in ENTRIES
+            }
+    return "" if len(answers) == 1 else f"its entries are of several releases: {sorted(answers)}"
