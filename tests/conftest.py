@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,6 +15,13 @@ from pipeline.artifact import RepositoryEntry
 from pipeline.workspace import record_files, save_manifest
 
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_configure() -> None:
+    """Undo what a shell does to a job in the background: it, and every command that a test starts, ignores Ctrl-C."""
+    for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, default)
 
 
 @pytest.fixture(scope="session")
