@@ -44,7 +44,7 @@ from tritonclient.grpc import service_pb2
 from pipeline.artifact import OnnxModel
 from pipeline.spec import ServingSpec
 from pipeline.triton import tiers
-from pipeline.triton.config import model_config_from_artifact, render_config
+from pipeline.triton.repository import preview_entry
 from pipeline.triton.server import RunningTriton, run_triton
 from pipeline.workspace import Workspace
 
@@ -57,13 +57,9 @@ ATTEMPTS, DISTURBED_SHARE = 3, 0.15  # of all cores, taken by other programs
 
 
 def entry_config(model: OnnxModel, tier: tiers.Tier, *, is_tiered: bool) -> str:
-    """Return one entry's config.pbtxt: what `prep assemble` writes, and its tier."""
-    config = model_config_from_artifact(f"tier-{tier}", model, ServingSpec())
-    if is_tiered:
-        limiter, taken = config.instance_group[0].rate_limiter, tiers.rate_limiter_resource("cpu")
-        limiter.priority = tiers.rate_limiter_weight(tier)
-        limiter.resources.add(name=taken.name, count=taken.count, **{"global": taken.is_global})
-    return render_config(config)
+    """Return one entry's config.pbtxt: what `prep assemble` writes, with its tier or without."""
+    serving = ServingSpec(tier=tier) if is_tiered else ServingSpec()
+    return preview_entry(model, [], serving, name=f"tier-{tier}")[1]
 
 
 class Sender:
