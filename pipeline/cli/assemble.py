@@ -77,7 +77,7 @@ def assemble(
     ] = None,
     preserve_ordering: Annotated[bool | None, typer.Option(help="Answer in the order of the requests.")] = None,
     priority_levels: Annotated[
-        int | None, typer.Option(help="Levels of request priority; 1 is the highest. [0, or 2 with --tier]")
+        int | None, typer.Option(help="Levels of request priority; 1 is the highest. [0, or 2 with --tier 2]")
     ] = None,
     default_priority_level: Annotated[int | None, typer.Option(help="Level of a request that names none.")] = None,
     instance_count: Annotated[int | None, typer.Option(help="Copies of the model that run at once. [1]")] = None,

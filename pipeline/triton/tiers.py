@@ -100,6 +100,15 @@ def stream_priority(tier: Tier) -> Literal["max", "min"]:
     return "max" if tier == 1 else "min"
 
 
+def levels_of(tier: Tier) -> int:
+    """Return how many priority levels an entry's queue gets: in tier 2 a request of level 1 overtakes the others.
+
+    None in tier 1: with levels Triton prepares no batch ahead, which cost tier 1 a quarter of its throughput where it
+    burst beyond the capacity itself (`scripts/measure_tiers.py`, burst 2: 76 % kept with levels and two instances).
+    """
+    return PRIORITY_LEVELS if tier == 2 else 0
+
+
 def default_priority_level(tier: Tier) -> int:
     """Return the level, of `PRIORITY_LEVELS`, of a request that names none: 1 is the highest.
 

@@ -97,8 +97,11 @@ def _limiter(group: InstanceGroupSpec, tier: Tier, backend: Runtime) -> RateLimi
 
 
 def _rank_queue(queue: QueueSpec, tier: Tier) -> QueueSpec:
-    """Give a queue its levels, unless it has some, or keeps an order that levels would break."""
-    if "priority_levels" in queue.model_fields_set or queue.preserve_ordering:
+    """Give a queue of tier 2 its levels, unless it has some, or keeps an order that levels would break.
+
+    In tier 1 nothing overtakes anything: see `tiers.levels_of`.
+    """
+    if not tiers.levels_of(tier) or "priority_levels" in queue.model_fields_set or queue.preserve_ordering:
         return queue
-    levels = {"priority_levels": tiers.PRIORITY_LEVELS, "default_priority_level": tiers.default_priority_level(tier)}
+    levels = {"priority_levels": tiers.levels_of(tier), "default_priority_level": tiers.default_priority_level(tier)}
     return queue.model_copy(update=levels)
