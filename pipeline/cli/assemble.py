@@ -104,7 +104,9 @@ def assemble(
     graph_level: Annotated[
         int | None, typer.Option(help="Graph optimizer: -1 basic, 1 extended, 2 none (onnxruntime). [all]")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print each config.pbtxt and write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the model's config.pbtxt and write nothing.")
+    ] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     json: JsonOption = False,
     verbose: VerboseOption = 0,

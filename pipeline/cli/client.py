@@ -32,9 +32,14 @@ def client(
     ] = None,
     context: Annotated[str | None, typer.Option(help="Where the answer to a question stands.")] = None,
     priority: Annotated[
-        int, typer.Option(min=0, help="The requests' priority level: 1 is the highest, 0 the model's default.")
+        int,
+        typer.Option(
+            min=0, max=2**64 - 1, help="The requests' priority level: 1 is the highest, 0 the model's default."
+        ),
     ] = 0,
-    timeout_s: Annotated[float, typer.Option(min=0.001, help="How long an answer may take, seconds.")] = 30.0,
+    timeout_s: Annotated[
+        float, typer.Option(min=0.001, max=86400, help="How long an answer may take, seconds.")
+    ] = 30.0,
     json: JsonOption = False,
     verbose: VerboseOption = 0,
 ) -> None:

@@ -63,9 +63,9 @@ def releases(
 def _list(out: output.Output, store: "Store") -> None:
     from pipeline.publish.catalog import list_releases
     from pipeline.publish.pointer import load_current
-    from pipeline.publish.reports import find_regressed
+    from pipeline.publish.reports import find_unfit
 
-    found, pointer, regressed = list_releases(store), load_current(store), find_regressed(store)
+    found, pointer, regressed = list_releases(store), load_current(store), find_unfit(store)
     without = {"entries": {"__all__": {"manifest"}}}
     out.document(
         {
@@ -81,7 +81,7 @@ def _list(out: output.Output, store: "Store") -> None:
     rows = [
         (
             release.id,
-            _describe_standing(release, pointer) or ("worse, not current" if release.id in regressed else ""),
+            _describe_standing(release, pointer) or ("worse or failed, not current" if release.id in regressed else ""),
             f"{release.created_at:%Y-%m-%d %H:%M:%S} UTC",
             output.format_size(release.size),
             ", ".join(entry.name for entry in release.entries),

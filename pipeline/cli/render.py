@@ -131,7 +131,9 @@ def tell_verification(out: Output, report: dict[str, Any], *, is_remembered: boo
     """Say which server loaded what, and show one real sentence with its answer."""
     server = f"Triton {report['server_version']} ({report['server_flavour']})"
     remembered = ", in an earlier run" if is_remembered else ""
-    out.line(f"{server} loaded {report['repository_uri']}{remembered}", style="bold")
+    count = sum(entry["status"] == "loaded" for entry in report["entries"])
+    which = "" if count == len(report["entries"]) else f"{count} of {len(report['entries'])} entries of "
+    out.line(f"{server} loaded {which}{report['repository_uri']}{remembered}", style="bold")
     example = next((entry["example"] for entry in report["entries"] if entry.get("example")), "")
     if example:
         out.line(f"  {example}")

@@ -40,7 +40,7 @@ def run(
     \b
     Exit codes, for a scheduler:
       0  everything was made, or nothing had changed
-      1  nothing was published: what failed is told
+      1  it failed, and nothing became current: what failed is told
       2  the request is wrong
       3  some models failed; the others were made and published
       4  a release was published that is worse than the current one allows: the pointer did not move
@@ -52,18 +52,24 @@ def run(
       prep run configs/nightly.yaml --dry-run
     """
     with output.session(as_json=json, verbose=verbose) as out:
+        from pipeline.errors import PrepError
         from pipeline.run.chain import run_pipeline
-        from pipeline.run.summary import render_summary
+        from pipeline.run.summary import render_failure, render_summary
         from pipeline.spec import load_run_spec, with_flags
         from pipeline.workspace import Workspace
 
         given = {"jobs": jobs, "memory_gib": memory_gib}
         spec = with_flags(load_run_spec(config), {key: value for key, value in given.items() if value is not None})
         printer = RowPrinter(out)
-        report = run_pipeline(
-            spec, Workspace(workspace, read_only=dry_run), publish_uri=publish, verify=verify, listener=printer
-        )
-        if summary:
+        try:
+            report = run_pipeline(
+                spec, Workspace(workspace, read_only=dry_run), publish_uri=publish, verify=verify, listener=printer
+            )
+        except PrepError as err:
+            if summary:
+                append_text(summary, render_failure(err, title=f"prep run {config}"))
+            raise
+        if summary and not dry_run:
             append_text(summary, render_summary(report, title=f"prep run {config}"))
         outcome = report.outcome
         out.document(
@@ -85,6 +91,9 @@ def tell_run(out: output.Output, printer: RowPrinter, report: "RunReport", confi
     took = output.format_seconds(report.seconds)
     for told in report.regressions:
         out.tell(f"regression: {told}", style="red")
+    if report.regressions and report.release:
+        store, _, release_id = report.release.rpartition("/releases/")
+        out.tell(f"hint: to make it current all the same: prep rollback {store} {release_id}")
     if report.dry_run:
         out.line("dry run: nothing was written")
     elif report.outcome in EXIT_CODES:

@@ -58,7 +58,7 @@ def newest_release(store: Store) -> Release | None:
 def latest_release(store: Store) -> Release | None:
     """Return the release that a store's readers should load: the current one; None where there is none.
 
-    Where nothing was made current yet it is the newest one, and a notice says so.
+    Where nothing was made current yet it is the newest one that did not fail its verification, and a notice says so.
 
     Raises:
         ReleaseDamagedError: The pointer, or the release that it names, is damaged or gone.
@@ -66,7 +66,11 @@ def latest_release(store: Store) -> Release | None:
     """
     pointer = load_current(store)
     if pointer is None:
-        newest = newest_release(store)
+        from pipeline.publish.reports import find_unfit
+
+        unfit = find_unfit(store)
+        fit = [release_id for release_id in list_ids(store) if release_id not in unfit]
+        newest = next(iterate_releases(store, fit), None)
         if newest:
             log.info("nothing under %s was made current yet: the newest release, %s, is taken", store.uri, newest.id)
         return newest

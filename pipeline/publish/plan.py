@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline import __version__
 from pipeline.artifact import RepositoryEntry, merge_server_arguments
-from pipeline.errors import ReleaseDamagedError, RepositoryError
+from pipeline.errors import ReleaseDamagedError, RepositoryError, StoreError
 from pipeline.progress import Progress, ignore_progress
 from pipeline.publish.catalog import READ_THREADS, iterate_releases, list_ids, newest_release, read_release
 from pipeline.publish.check import is_same
@@ -104,8 +104,7 @@ def plan_release(
     seen = look_at_current(store)
     if seen.damage:
         log.warning("%s; it is replaced", seen.damage.message)
-    kept = _find_carried(store, seen, carried)
-    check_target(kept.entries, target)
+    kept = _find_carried(store, seen, carried, target)
     newest, digest = newest_release(store), _digest_release(repository, kept, target)
     for one in (_read_readable(store, seen.pointer.release) if seen.pointer else None, newest):
         if one and one.content_digest == digest:
@@ -164,11 +163,22 @@ def _read_readable(store: Store, release_id: str) -> Release | None:
         return None
 
 
-def _find_carried(store: Store, seen: Sighting, names: Sequence[str]) -> Carried:
+def _find_carried(store: Store, seen: Sighting, names: Sequence[str], target: Target | None) -> Carried:
+    """Return what can be taken along; an entry that cannot be read or does not fit holds up no other."""
     current = _read_readable(store, seen.pointer.release) if names and seen.pointer else None
+    entries = []
+    for one in current.entries if current else ():
+        if one.name not in names:
+            continue
+        try:
+            entry = artifact_from_release_entry(one)
+            check_target([entry], target)
+        except (StoreError, RepositoryError) as err:
+            log.warning("%s of the current release is not carried along: %s", one.name, err.message)
+        else:
+            entries.append(entry)
     if current is None:
         return Carried()
-    entries = [artifact_from_release_entry(entry) for entry in current.entries if entry.name in names]
     kept = {entry.name for entry in entries}
     return Carried(entries, {name: file for name, file in current.files.items() if name.partition("/")[0] in kept})
 

@@ -129,6 +129,7 @@ def _prune_remains(store: Store, release_id: str, *, dry_run: bool) -> Pruned | 
         return None
     _delete(store, [one for one in objects if one is not seal])
     store.delete_object(stone.name, if_generation_match=stone.generation)
+    delete_report(store, release_id)
     return pruned
 
 

@@ -7,10 +7,10 @@ row of the report. The rooms do the work; this file only knows their order.
 import time
 from pathlib import Path
 
+from pipeline.errors import VerifyError
 from pipeline.run.checks import check_machine, check_run_spec, nothing_servable
-from pipeline.run.models import assemble_variant
-from pipeline.run.parallel import check_any_made, make_models
-from pipeline.run.promotion import find_carried, promote_candidate, publish_candidate
+from pipeline.run.parallel import assemble_models, check_any_made, make_models
+from pipeline.run.promotion import find_carried, promote_candidate, publish_candidate, report_failure
 from pipeline.run.publication import Publication
 from pipeline.run.report import Listener, RowCollector, RunReport, Silent, StageRow
 from pipeline.run.verification import verify_once
@@ -44,14 +44,9 @@ def run_pipeline(
     uri = publish_uri or spec.publish
     is_verified = verify and spec.verify.enabled
     _check_before(spec, uri, workspace, is_verified=is_verified)
-    results = make_models(rows, spec, workspace)
+    made = make_models(rows, spec, workspace)
+    entries, results = assemble_models(rows, made, repository_dir, dry_run=workspace.read_only)
     check_any_made(results)
-    entries = [
-        entry
-        for result in results
-        for made in result.variants
-        for entry in assemble_variant(rows, made, repository_dir, dry_run=workspace.read_only)
-    ]
     release_uri, regressions = None, []
     if workspace.read_only:
         _plan_rest(rows, uri, is_verified=is_verified)
@@ -60,13 +55,16 @@ def run_pipeline(
             raise nothing_servable()
         candidate = None
         if uri:
-            failed = [result.spec for result in results if result.error]
-            publication = Publication(
-                repository_dir, uri, entries, find_carried(failed, uri), spec.target, make_current=False
-            )
+            carried = find_carried([result.spec for result in results if result.error], uri)
+            publication = Publication(repository_dir, uri, entries, carried, spec.target, make_current=False)
             candidate = publish_candidate(rows, publication)
             release_uri = candidate.published.uri
-        report = verify_once(rows, entries, release_uri, spec.verify, workspace) if is_verified else {}
+        try:
+            report = verify_once(rows, entries, release_uri, spec.verify, workspace) if is_verified else {}
+        except VerifyError as err:
+            if candidate:
+                report_failure(candidate, err.message)
+            raise
         if candidate:
             regressions = promote_candidate(rows, candidate, report, spec.regression)
     return RunReport(

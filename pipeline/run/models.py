@@ -79,7 +79,10 @@ def assemble_variant(
         rows.add(StageRow(stage="assemble", artifact=f"{graph.name} ({variant.runtime})", state="planned"))
         return []
     from pipeline.triton.repository import assemble_entry
+    from pipeline.triton.text import check_text_request
 
+    if variant.text is not None:
+        check_text_request(graph, variant.text)
     entry: RepositoryEntry = rows.step(
         "assemble",
         f"{graph.name} {variant.runtime} {variant.precision}",

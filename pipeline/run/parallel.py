@@ -7,20 +7,23 @@ end, and may be killed by the system where memory is short: its neighbours go on
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifact import RepositoryEntry
 from pipeline.errors import PrepError
 from pipeline.progress import Progress, ignore_progress
-from pipeline.run.models import MadeVariant, label_of_model, make_model
+from pipeline.run.models import MadeVariant, assemble_variant, label_of_model, make_model
 from pipeline.run.report import RowCollector, Silent, StageRow
 from pipeline.spec import PipelineModelSpec, RunSpec
 from pipeline.workspace import Workspace
@@ -34,7 +37,13 @@ _FIXED_GIB = 1.0
 _EXPORT_FACTOR = 2.0
 _QUANTIZE_FACTOR = 6.5
 _FREE_SHARE = 0.8
+# cgroup v2 and v1: a container's limit, and what it uses.
+_CGROUP_FILES = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
 _TERMINATED = 143
+_GRACE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,27 @@ def make_models(rows: RowCollector, spec: RunSpec, workspace: Workspace) -> list
         results[number] if number in results else _make_here(rows, model, workspace)
         for number, model in enumerate(spec.models)
     ]
+
+
+def assemble_models(
+    rows: RowCollector, results: Sequence[ModelResult], repository_dir: Path, *, dry_run: bool
+) -> tuple[list[RepositoryEntry], list[ModelResult]]:
+    """Write the repository entries of every model; one that cannot be assembled does not stop the others.
+
+    Returns:
+        The entries, and the results in which such a model is a failed one.
+    """
+    entries: list[RepositoryEntry] = []
+    after = []
+    for result in results:
+        try:
+            made = [assemble_variant(rows, variant, repository_dir, dry_run=dry_run) for variant in result.variants]
+        except PrepError as err:
+            after.append(_failed(rows, result.spec, err))
+        else:
+            entries += [entry for some in made for entry in some]
+            after.append(result)
+    return entries, after
 
 
 def check_any_made(results: Sequence[ModelResult]) -> None:
@@ -162,6 +192,7 @@ class _Children:
     def __init__(self) -> None:
         self.running: list[Any] = []
         self.is_ended = False
+        self.lock = threading.Lock()
 
     def run(
         self, rows: RowCollector, model: PipelineModelSpec, workspace: Workspace, progress: Progress
@@ -170,14 +201,16 @@ class _Children:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
         child = context.Process(target=_run_child, args=(model, workspace.root, theirs), daemon=True)
-        if self.is_ended:
-            return ModelResult(model)
-        child.start()
-        self.running.append(child)
+        with self.lock:  # so that `end` misses none that is being started
+            if self.is_ended:
+                return ModelResult(model)
+            child.start()
+            self.running.append(child)
         theirs.close()
         result = self._listen(ours, rows, model, progress)
         child.join()
-        self.running.remove(child)
+        if self.is_ended:
+            return ModelResult(model)
         if result is None:
             told = f"the process that made {label_of_model(model)} ended with status {child.exitcode}"
             hint = "where memory is short, lower --jobs or --memory-gib; PREP_DEBUG=1 shows its traceback"
@@ -190,7 +223,7 @@ class _Children:
         while True:
             try:
                 kind, content = connection.recv()
-            except EOFError:
+            except (EOFError, OSError, pickle.UnpicklingError):  # it ended, perhaps in the middle of a message
                 return None
             if kind == "row":
                 rows.add(content)
@@ -205,10 +238,15 @@ class _Children:
                 return _failed(rows, model, error_type(message, hint=hint))
 
     def end(self) -> None:
-        """End every process."""
-        self.is_ended = True
-        for child in list(self.running):
+        """End every process: kindly, and where a library's own code does not let go, at once."""
+        with self.lock:
+            self.is_ended = True
+        for child in self.running:
             child.terminate()
+        deadline = time.monotonic() + _GRACE_S
+        for child in self.running:
+            child.join(max(0.0, deadline - time.monotonic()))
+            child.kill()
 
 
 class _Sender:
@@ -253,7 +291,17 @@ def _run_child(model: PipelineModelSpec, root: Path, connection: Connection) -> 
 
 
 def _find_free_gib() -> float:
-    """Return the memory that is free now (``MemAvailable`` of /proc/meminfo), GiB; half of all where it is not told."""
+    """Return the memory that is free now, GiB: the machine's, or what a container may still take, if that is less."""
+    found = [_find_free_of_machine_gib()]
+    for limit_name, used_name in _CGROUP_FILES:
+        with suppress(OSError, ValueError):  # no such file, or "max": no limit
+            limit = int(Path(limit_name).read_text(encoding="ascii"))
+            found.append((limit - int(Path(used_name).read_text(encoding="ascii"))) / 2**30)
+    return max(0.0, min(found))
+
+
+def _find_free_of_machine_gib() -> float:
+    """Return ``MemAvailable`` of /proc/meminfo; half of all memory where it is not told."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return int(next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))) / 2**20

@@ -26,4 +26,8 @@ def preview_model(model: OnnxModel, spec: EntrySpec, workspace: Workspace) -> tu
             f"the {spec.precision} graph of {model.name} is not made yet, and a dry run makes nothing",
             hint=f"prep build-engine {model.name} --runtime {spec.runtime} --{spec.precision}, or leave --dry-run out",
         ) from err
+    if spec.text is not None:
+        from pipeline.triton.text import check_text_request
+
+        check_text_request(graph, spec.text)
     return preview_entry(graph, engines, spec.serving, name=spec.name)

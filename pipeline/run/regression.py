@@ -46,10 +46,10 @@ def figures_from_entry(entry: RepositoryEntry, answers: Mapping[str, Any] | None
     answers = answers or {}
     return EntryFigures(
         name=entry.name,
-        cosine=answers.get("mean_cosine"),
+        cosine=_number(answers.get("mean_cosine")),
         accuracy=accuracy.converted if accuracy else None,
         size_bytes=sum(file.size for file in entry.files.values()),
-        latency_ms=answers.get("p50_ms"),
+        latency_ms=_number(answers.get("p50_ms")),
     )
 
 
@@ -91,6 +91,12 @@ def _compare(old: EntryFigures, new: EntryFigures, limits: RegressionSpec) -> li
             )
             found.append(Regression(entry=old.name, figure=figure, before=before, after=after, told=told))
     return found
+
+
+def _number(value: Any) -> float | None:
+    """Take a figure of a stored report; what is no number was not measured."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and value == value  # noqa: PLR0124 NaN
+    return float(value) if is_number else None
 
 
 def _drop(before: float | None, after: float | None) -> float | None:

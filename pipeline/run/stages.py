@@ -101,11 +101,12 @@ def assemble_model(
 
     engines = find_engines(model, spec, workspace) if spec.runtime == "tensorrt" else []
     graph = put_in_precision(model, spec, workspace).artifact
-    made = assemble_entry(graph, engines, spec.serving, repository_dir, name=spec.name)
     if spec.text is None:
-        return [made]
-    from pipeline.triton.text import assemble_text_entries
+        return [assemble_entry(graph, engines, spec.serving, repository_dir, name=spec.name)]
+    from pipeline.triton.text import assemble_text_entries, check_text_request
 
+    check_text_request(graph, spec.text)
+    made = assemble_entry(graph, engines, spec.serving, repository_dir, name=spec.name)
     return [made, *assemble_text_entries(made.artifact, spec.text, repository_dir)]
 
 

@@ -1,5 +1,6 @@
 """A run as Markdown, for the page of a CI job."""
 
+from pipeline.errors import PrepError
 from pipeline.run.report import RunReport, StageRow
 
 _MARKS = {"made": "made", "unchanged": "–", "planned": "planned", "left out": "left out", "failed": "**failed**"}
@@ -15,6 +16,11 @@ def render_summary(report: RunReport, *, title: str) -> str:
     lines += ["", "| stage | artifact | state | seconds | numbers |", "|---|---|---|---:|---|"]
     lines += [_render_row(row) for row in report.rows]
     return "\n".join(lines) + "\n"
+
+
+def render_failure(err: PrepError, *, title: str) -> str:
+    """Render a run that ended with an error."""
+    return f"## {title}\n\n**Failed**: {_escape(err.message)}\n\nHint: {_escape(err.hint)}\n"
 
 
 def _render_row(row: StageRow) -> str:

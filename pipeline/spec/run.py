@@ -77,7 +77,7 @@ class VerifySpec(Spec):
     enabled: bool = True
     server_url: str | None = None
     grpc_port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    timeout_s: float = Field(default=120.0, gt=0)
+    timeout_s: float = Field(default=120.0, gt=0, le=86400)
 
 
 class RegressionSpec(Spec):

@@ -80,6 +80,24 @@ def test_a_process_that_is_killed_fails_its_model_alone(checkpoints: list[str], 
     assert sorted(len(result.variants) for result in results) == [0, 1]
 
 
+def test_ctrl_c_ends_every_process(checkpoints: list[str], tmp_path: Path):
+    class Interrupter(Silent):
+        def stage(self, label: str):
+            return nullcontext(self.interrupt)
+
+        def interrupt(self, phase: str, fraction: float | None = None) -> None:
+            with lock:
+                if not told:
+                    told.append(phase)
+                    os.kill(os.getpid(), signal.SIGINT)  # as a terminal sends it to the process that waits
+
+    lock, told = threading.Lock(), list[str]()
+    with pytest.raises(KeyboardInterrupt):
+        make_models(RowCollector(Interrupter()), run_spec(*checkpoints, jobs=2), Workspace(tmp_path / "build"))
+    assert not [command for _, command in find_children() if "spawn_main" in command]
+    assert not list((tmp_path / "build").rglob("manifest.json"))
+
+
 def find_children() -> list[tuple[int, str]]:
     found = []
     for path in Path("/proc").glob("[0-9]*"):

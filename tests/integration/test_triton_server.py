@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,10 @@ pytestmark = pytest.mark.integration
 
 
 def is_running(pid):
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:  # it ended in this moment
+        return False
 
 
 def wait_for_end(pids, timeout_s=20):
@@ -34,11 +37,12 @@ def wait_for_end(pids, timeout_s=20):
 
 def family_of(pid):
     """Every process of the server's session: the server and its stubs."""
-    return [
-        int(path.name)
-        for path in Path("/proc").iterdir()
-        if path.name.isdigit() and is_running(path.name) and os.getsid(int(path.name)) == pid
-    ]
+    found = []
+    for path in Path("/proc").iterdir():
+        with suppress(OSError):  # it ended in this moment
+            if path.name.isdigit() and os.getsid(int(path.name)) == pid and is_running(path.name):
+                found.append(int(path.name))
+    return found
 
 
 def add_entry(repository, name, config):
@@ -114,8 +118,8 @@ def test_a_server_that_never_answers_is_given_up_and_ended(tmp_path, monkeypatch
     program.chmod(0o755)
     monkeypatch.setenv("PREP_TRITONSERVER", str(program))
     with (
-        pytest.raises(ServerError, match=r"not ready within 0\.5 s; its last lines:\nstill waiting") as caught,
-        run_triton(str(tmp_path), timeout_s=0.5),
+        pytest.raises(ServerError, match=r"not ready within 5 s; its last lines:\nstill waiting") as caught,
+        run_triton(str(tmp_path), timeout_s=5),
     ):
         pass
     assert "--timeout" in caught.value.hint
@@ -187,7 +191,7 @@ def test_the_server_accepts_every_config_that_we_do_not_refuse(tmp_path):
     accepted = []
 
     @seed(0)
-    @settings(max_examples=150, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=150, database=None, deadline=None, suppress_health_check=list(HealthCheck))
     @given(servings, st.booleans())
     def draw(serving, is_plan):
         name = f"entry-{len(accepted)}"

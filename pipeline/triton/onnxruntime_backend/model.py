@@ -92,8 +92,14 @@ def _session_options(config: Mapping[str, Any]) -> onnxruntime.SessionOptions:
     options.inter_op_num_threads = int(given.get("inter_op_thread_count", 0))
     if int(given.get("execution_mode", 0)):
         options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
-    options.enable_cpu_mem_arena = bool(int(given.get("enable_mem_arena", 1)))
-    options.enable_mem_pattern = bool(int(given.get("enable_mem_pattern", 1)))
+    options.enable_cpu_mem_arena = _as_bool(given.get("enable_mem_arena", "1"))
+    options.enable_mem_pattern = _as_bool(given.get("enable_mem_pattern", "1"))
     level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
     options.graph_optimization_level = GRAPH_LEVELS.get(level, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL)
     return options
+
+
+def _as_bool(text: str) -> bool:
+    """Read what the real backend reads (`ParseBoolValue` in backend/common: true, false, or a number)."""
+    lowered = text.strip().lower()
+    return lowered == "true" if lowered in ("true", "false") else bool(int(text))

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifact import RepositoryEntry
+from pipeline.artifact import OnnxModel, RepositoryEntry
 from pipeline.errors import RepositoryError, SpecError
 from pipeline.progress import Progress, ignore_progress
 from pipeline.spec import NAME_PATTERN, TextSpec
@@ -106,10 +106,7 @@ def text_recipe(name: str, entry: RepositoryEntry, spec: TextSpec) -> Recipe:
 
 def _check_entry(entry: RepositoryEntry) -> None:
     if TOKENIZER_NAME not in entry.files:
-        raise RepositoryError(
-            f"{entry.name} has no {TOKENIZER_NAME}, and text needs one",
-            hint="export the model from a folder that has tokenizer.json or vocab.txt, or remove text from the entry",
-        )
+        raise _no_tokenizer(entry.name)
     if not entry.length_buckets or entry.onnx is None:
         raise RepositoryError(
             f"{entry.name} was written by an older prep: its manifest has no length buckets, or no model",
@@ -117,15 +114,38 @@ def _check_entry(entry: RepositoryEntry) -> None:
         )
 
 
+def check_text_request(model: OnnxModel, spec: TextSpec) -> None:
+    """Refuse, before the model's own entry is written, choices that the task has not, and a model without a tokenizer.
+
+    Raises:
+        SpecError: A choice means nothing for the task.
+        RepositoryError: The model has no tokenizer.
+    """
+    if TOKENIZER_NAME not in model.files:
+        raise _no_tokenizer(model.name)
+    _check_task(model.task, model.name, spec)
+
+
+def _no_tokenizer(name: str) -> RepositoryError:
+    return RepositoryError(
+        f"{name} has no {TOKENIZER_NAME}, and text needs one",
+        hint="export the model from a folder that has tokenizer.json or vocab.txt, or remove text from the entry",
+    )
+
+
+def _check_task(task: str, name: str, spec: TextSpec) -> None:
+    for key, tasks in _TASKS_OF.items():
+        if task not in tasks and getattr(spec, key) != TextSpec.model_fields[key].default:
+            raise SpecError(
+                f"text.{key} {getattr(spec, key)} was asked for, but {task} has none; it belongs to "
+                f"{' and '.join(tasks)}",
+                hint=f"remove {key} from text of {name}",
+            )
+
+
 def _check_spec(entry: RepositoryEntry, spec: TextSpec) -> None:
     """Refuse choices that mean nothing, and windows that could not move on."""
-    for key, tasks in _TASKS_OF.items():
-        if entry.task not in tasks and getattr(spec, key) != TextSpec.model_fields[key].default:
-            raise SpecError(
-                f"text.{key} {getattr(spec, key)} was asked for, but {entry.task} has none; it belongs to "
-                f"{' and '.join(tasks)}",
-                hint=f"remove {key} from text of {entry.name}",
-            )
+    _check_task(entry.task, entry.name, spec)
     if spec.long_input != "stride":
         if spec.stride != TextSpec.model_fields["stride"].default:
             raise SpecError(

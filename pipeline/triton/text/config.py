@@ -82,7 +82,7 @@ class TextConfigs:
 
     def postprocessor(self) -> "ModelConfig":
         """The model's outputs and the tokenizer's details in; answers out."""
-        config = self._python_config(self.names.postprocessor, instances=1)
+        config = self._python_config(self.names.postprocessor, instances=self.spec.instance_count)
         _add(config.input, [*_tensors(self.model.output), *self._ids_for_masks(), *self._details])
         _add(config.output, self._answers())
         choices = {

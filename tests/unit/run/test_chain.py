@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifact import Artifact, Engine, OnnxModel, PrecisionProof
-from pipeline.errors import RepositoryError, SourceError, SpecError, VerifyError
+from pipeline.errors import RepositoryError, SourceError, SpecError, StoreError, VerifyError
 from pipeline.publish.catalog import list_releases, load_or_latest
 from pipeline.publish.check import check_release
 from pipeline.publish.pointer import load_current
 from pipeline.publish.release import publish_release
-from pipeline.publish.reports import find_regressed, load_report
+from pipeline.publish.reports import find_unfit, load_report
 from pipeline.publish.store import open_store
 from pipeline.run.chain import run_pipeline
 from pipeline.run.report import RunReport, StageRow
@@ -310,9 +310,74 @@ def test_a_release_that_is_worse_stays_and_does_not_become_current(stages: Stage
     assert first.release.endswith(current_release())
     report = load_report(open_store("./releases"), worse.release.rpartition("/")[2])
     assert report["regressions"][0]["figure"] == "cosine"
-    assert find_regressed(open_store("./releases")) == {worse.release.rpartition("/")[2]}
+    assert find_unfit(open_store("./releases")) == {worse.release.rpartition("/")[2]}
     again = run(run_spec("{runtime: onnxruntime, serving: {max_batch_size: 2}}"), publish_uri="./releases")
     assert again.outcome == "regressed"
+
+
+def test_leaving_the_verification_out_does_not_clear_a_release_that_is_worse_or_failed(stages: Stages):
+    stages.cosine = 0.9999
+    first = run(run_spec(ONNX), publish_uri="./releases")
+    stages.cosine = 0.9
+    other = "{runtime: onnxruntime, serving: {max_batch_size: 2}}"
+    worse = run(run_spec(other), publish_uri="./releases")
+    before = load_report(open_store("./releases"), worse.release.rpartition("/")[2])
+    again = run(run_spec(other), publish_uri="./releases", verify=False)
+    assert again.outcome == "regressed"
+    assert load_report(open_store("./releases"), worse.release.rpartition("/")[2]) == before
+    stages.failure = "the smallest cosine is 0.5"
+    third = run_spec("{runtime: onnxruntime, serving: {max_batch_size: 4}}")
+    with pytest.raises(VerifyError):
+        run(third, publish_uri="./releases")
+    told = run(third, publish_uri="./releases", verify=False).regressions
+    assert "it failed on a real Triton before" in told[0]
+    assert first.release.endswith(current_release())
+
+
+def test_a_release_that_failed_is_marked_and_is_not_the_one_to_load(stages: Stages):
+    stages.failure = "the smallest cosine is 0.5"
+    with pytest.raises(VerifyError):
+        run(run_spec(ONNX), publish_uri="./releases")
+    store = open_store("./releases")
+    (failed,) = list_releases(store)
+    assert find_unfit(store) == {failed.id}
+    assert "the smallest cosine is 0.5" in load_report(store, failed.id)["failed"]
+    with pytest.raises(StoreError, match="there is no release under"):
+        load_or_latest(store, None)
+    stages.failure = ""
+    assert run(run_spec(ONNX), publish_uri="./releases").outcome == "done"
+    assert not find_unfit(store)
+
+
+def test_a_model_that_cannot_be_assembled_does_not_stop_the_others(stages: Stages, monkeypatch: pytest.MonkeyPatch):
+    from pipeline.triton import repository
+
+    assemble = repository.assemble_entry
+
+    def refuse(model, *given, **named):
+        if model.name == "other":
+            raise RepositoryError("no disk", hint="free some")
+        return assemble(model, *given, **named)
+
+    monkeypatch.setattr(repository, "assemble_entry", refuse)
+    two = parse_run_spec(
+        "models: [{model: ./other, name: other, variants: [{runtime: onnxruntime}]}, "
+        "{model: ./tiny, variants: [{runtime: onnxruntime}]}]",
+        where="a test",
+    )
+    report = run(two, publish_uri="./releases")
+    assert report.outcome == "partial"
+    assert [entry.name for entry in load_or_latest(open_store("./releases"), None).entries] == ["tiny-onnx-fp32"]
+
+
+def test_a_current_release_that_is_gone_or_damaged_is_compared_with_nothing_and_said_so(stages: Stages):
+    for number, damage in enumerate((shutil.rmtree, lambda folder: (folder / "release.json").write_text("{"))):
+        first = run(run_spec(ONNX), publish_uri=f"./releases{number}")
+        damage(Path(first.release))
+        spec = run_spec(f"{{runtime: onnxruntime, serving: {{max_batch_size: {number + 2}}}}}")
+        report = run(spec, publish_uri=f"./releases{number}")
+        assert "is gone or damaged: compared with nothing" in report.rows[-1].note
+        assert load_current(open_store(f"./releases{number}")).release in report.release
 
 
 def test_a_dropped_entry_is_a_regression_and_thresholds_can_be_set(stages: Stages):

@@ -78,6 +78,7 @@ def test_figures_come_from_the_manifest_and_the_verification(tmp_path: Path):
     figures = figures_from_entry(entry, {"mean_cosine": 0.9, "p50_ms": 3.0})
     size = sum(file.size for file in model.files.values())
     assert figures == EntryFigures(name="tiny", cosine=0.9, accuracy=90.0, size_bytes=size, latency_ms=3.0)
+    assert figures_from_entry(entry, {"mean_cosine": float("nan"), "p50_ms": "fast"}).cosine is None
     assert figures_from_entry(entry.model_copy(update={"onnx": None}), None) == EntryFigures(
         name="tiny", size_bytes=size
     )

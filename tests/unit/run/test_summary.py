@@ -1,7 +1,8 @@
 """A run on the page of a CI job."""
 
+from pipeline.errors import StoreError
 from pipeline.run.report import RunReport, StageRow
-from pipeline.run.summary import render_summary
+from pipeline.run.summary import render_failure, render_summary
 
 MADE = StageRow(
     stage="export", artifact="minilm", state="made", seconds=12.34, figures={"size_bytes": 1000, "opset": 20}
@@ -37,6 +38,11 @@ def test_failures_and_regressions_stand_above_the_table():
     assert "- **failed** bert|base: no hub" in text
     assert "- **regressed** bert: cosine went down" in text
     assert r"| model | bert\|base | **failed** |  | no hub |" in text
+
+
+def test_a_run_that_ended_with_an_error_is_told_too():
+    text = render_failure(StoreError("no bucket\nthere", hint="make it"), title="nightly")
+    assert text == "## nightly\n\n**Failed**: no bucket there\n\nHint: make it\n"
 
 
 def test_the_outcome_is_one_word():
