@@ -11,6 +11,15 @@ from pipeline.errors import SpecError
 
 # A name becomes a Triton model directory, a GCS object prefix and a Kubernetes label.
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
+TRITON_PATTERN = r"^\d{2}\.\d{2}$"
+# What each pattern is of, and how to write one.
+_PATTERNS = {
+    NAME_PATTERN: (
+        "a name",
+        "at most 63 lower-case letters, digits, '.', '_' and '-', beginning and ending with a letter or digit",
+    ),
+    TRITON_PATTERN: ("a Triton release such as 25.08", "the tag of NVIDIA's container: two digits, a dot, two digits"),
+}
 
 
 class Spec(BaseModel):
@@ -103,9 +112,10 @@ def spec_error_from_validation(err: ValidationError, *, where: str) -> SpecError
         told, hint = str(context["error"]), "correct the value and run again"
     elif kind == "missing":
         told, hint = "a required key is missing", f"add '{first['loc'][-1]}'"
-    elif kind == "string_pattern_mismatch":  # NAME_PATTERN is the only one
-        told = f"{first['input']!r} is not a name"
-        hint = "at most 63 lower-case letters, digits, '.', '_' and '-', beginning and ending with a letter or digit"
+    elif kind == "string_pattern_mismatch":
+        pattern = context["pattern"]
+        meaning, hint = _PATTERNS.get(pattern, (f"of the form {pattern}", "correct the value and run again"))
+        told = f"{first['input']!r} is not {meaning}"
     elif kind == "too_short":
         told, hint = "at least one is needed", "see configs/ for examples"
     else:

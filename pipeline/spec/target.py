@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.spec.base import GpuName, Spec
+from pipeline.spec.base import TRITON_PATTERN, GpuName, Spec
 
 
 class TargetSpec(Spec):
@@ -15,7 +15,7 @@ class TargetSpec(Spec):
     `pipeline.target`.
     """
 
-    triton: Annotated[str, Field(pattern=r"^\d{2}\.\d{2}$")]
+    triton: Annotated[str, Field(pattern=TRITON_PATTERN)]
     gpus: tuple[GpuName, ...] = ()
     platform: Literal["linux/amd64", "linux/arm64"] = "linux/amd64"
     triton_releases: str | None = None

@@ -6,21 +6,21 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pipeline.errors import SpecError
+from pipeline.spec import ServingSpec
+from pipeline.triton.config.backends import BACKEND_LABELS, MODEL_PARAMETERS, check_backend_fields
 from pipeline.triton.lint.entry import EntryFolder
 from pipeline.triton.lint.finding import Finding
 
 _PROFILE = re.compile(r"\s*\+?\d+$")  # stoi
-# onnxruntime_backend, README "Model Config Options" and src/onnxruntime.cc
-_PARAMETERS = {
+# Parameters whose values no rule judges: onnxruntime_backend, README "Model Config Options"; python_backend, README.
+_OTHER_PARAMETERS = {
     "onnxruntime": (
-        "intra_op_thread_count", "inter_op_thread_count", "execution_mode", "memory.enable_memory_arena_shrinkage",
-        "session.use_device_allocator_for_initializers", "cudnn_conv_algo_search", "gpu_mem_limit",
-        "arena_extend_strategy", "do_copy_in_default_stream",
-        "cudnn_conv_use_max_workspace", "optimization.minimal_build_optimizations",
-        "session.disable_prepacking", "enable_mem_arena", "enable_mem_pattern", "level",
+        "memory.enable_memory_arena_shrinkage", "session.use_device_allocator_for_initializers",
+        "do_copy_in_default_stream", "cudnn_conv_use_max_workspace", "optimization.minimal_build_optimizations",
+        "session.disable_prepacking", "level",
     ),
     "python": ("EXECUTION_ENV_PATH", "FORCE_CPU_ONLY_INPUT_TENSORS", "TRITON_ENABLE_BATCH_CLEANUP"),
-    "tensorrt": ("execution_context_allocation_strategy",),
 }  # fmt: skip
 _ACCELERATORS = {"gpu_execution_accelerator": ("tensorrt", "cuda"), "cpu_execution_accelerator": ("openvino",)}
 # Fields of ModelOptimizationPolicy that one backend alone reads.
@@ -40,6 +40,9 @@ def find_instance_problems(entry: EntryFolder) -> Iterator[Finding]:
     config: Any = entry.config
     for index, group in enumerate(config.instance_group):
         where, kind = f"instance_group[{index}]", kind_name(group)
+        if group.kind not in type(group).Kind.values():
+            told = f"kind is {group.kind}, which is none of {', '.join(type(group).Kind.keys())}"
+            yield entry.at("instance-kind", f"{where}.kind", told, "set kind: KIND_GPU or KIND_CPU")
         if kind in {"KIND_CPU", "KIND_MODEL"} and group.gpus:
             told = f"an instance of {kind} names the GPUs {list(group.gpus)}"
             yield entry.at("instance-devices", f"{where}.gpus", told, "remove gpus, or set kind: KIND_GPU")
@@ -113,11 +116,25 @@ def find_backend_problems(entry: EntryFolder) -> Iterator[Finding]:
         yield entry.at("backend-ignores-field", "cc_model_filenames", told, "remove it, or set kind: KIND_GPU")
     if backend == "onnxruntime":
         yield from _find_accelerator_problems(entry)
+    yield from _find_parameter_problems(entry)
+
+
+def _find_parameter_problems(entry: EntryFolder) -> Iterator[Finding]:
+    config: Any = entry.config
+    backend = entry.backend
+    known = (*(MODEL_PARAMETERS[backend] if backend in BACKEND_LABELS else ()), *_OTHER_PARAMETERS.get(backend, ()))
     for key in sorted(config.parameters):
-        nearest = difflib.get_close_matches(key, _PARAMETERS[backend], n=1, cutoff=0.85)
+        where = f"parameters.{key}"
+        nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.85)
         if nearest and nearest[0] != key:
             told = f"the {backend} backend knows no parameter '{key}'"
-            yield entry.at("backend-parameter", f"parameters.{key}", told, f"did you mean '{nearest[0]}'?")
+            yield entry.at("backend-parameter", where, told, f"did you mean '{nearest[0]}'?")
+        if backend not in BACKEND_LABELS:
+            continue
+        try:
+            check_backend_fields(ServingSpec(parameters={key: config.parameters[key].string_value}), backend)
+        except SpecError as err:
+            yield entry.at("parameter-value", where, err.message, err.hint)
 
 
 def _may_use_gpu(config: Any) -> bool:

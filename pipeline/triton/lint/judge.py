@@ -18,6 +18,7 @@ from pipeline.triton.lint.models import find_model_problems
 from pipeline.triton.lint.scheduling import find_scheduling_problems
 from pipeline.triton.lint.targets import find_target_problems
 from pipeline.triton.lint.tensors import find_tensor_problems
+from pipeline.triton.lint.text_parts import find_text_problems
 from pipeline.triton.lint.tree import (
     find_file_problems,
     find_name_clashes,
@@ -129,6 +130,7 @@ def _judge_entry(
         return
     yield from find_scheduling_problems(entry)
     yield from find_tensor_problems(entry)
+    yield from find_text_problems(entry, entries)
     if entry.config.HasField("ensemble_scheduling"):
         yield from find_ensemble_problems(entry, entries)
         return

@@ -1,6 +1,7 @@
 """Rules that compare a configuration with its model files: ONNX graphs, plans, Python models."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,10 @@ from pipeline.triton.lint.graph import DamagedGraphError, Signature, read_signat
 from pipeline.triton.lint.tensors import WILDCARD, data_type_name, describe_dims
 from pipeline.triton.lint.tree import is_readable_file, is_within
 
+# Both engines that tensorrt-rtx 1.7.1 builds begin so; a version-compatible plan may too, so it proves nothing.
+_RTX_MAGIC = b"vtrt"
+# onnx.proto, ModelProto: ir_version (field 1, a small number) comes first, and then one of its other fields' tags.
+_ONNX_BEGIN = re.compile(rb"\x08[\x01-\x1f][\x12\x1a\x22\x28\x32\x3a\x42\x72]")
 _BUILD_PLAN = "build a plan with --builder tensorrt on a machine with that GPU, or serve the graph with onnxruntime"
 
 
@@ -153,9 +158,11 @@ def _judge_plans(entry: EntryFolder, version: int) -> Iterator[Finding]:
 
 
 def _judge_plan(entry: EntryFolder, relative: str, capability: str, engines: Sequence[Engine]) -> Iterator[Finding]:
-    """Judge a plan by the record of the engine that it is a copy of: only TensorRT itself opens one."""
+    """Judge a plan by the record of the engine that it is a copy of, else by how it begins: only TensorRT opens one."""
     record = entry.manifest.files.get(relative) if entry.manifest else None
     made_from = [engine for engine in engines if record and record in engine.files.values()]
+    if not made_from:
+        yield from _judge_plan_bytes(entry, relative)
     for engine in made_from[:1]:
         if (
             capability
@@ -166,6 +173,16 @@ def _judge_plan(entry: EntryFolder, relative: str, capability: str, engines: Seq
             told = f"{relative} is for compute capability {own}, filed under {capability}"
             where = f"cc_model_filenames.{capability}"
             yield entry.at("plan-architecture", where, told, f"file it under {engine.compute_capability}")
+
+
+def _judge_plan_bytes(entry: EntryFolder, relative: str) -> Iterator[Finding]:
+    with (entry.folder / relative).open("rb") as stream:
+        begin = stream.read(4)
+    if begin == _RTX_MAGIC:
+        told = f"{relative} looks like a TensorRT-RTX engine, which no Triton backend loads: it begins with 'vtrt'"
+        yield entry.on("plan-suspect", relative, told, _BUILD_PLAN)
+    elif _ONNX_BEGIN.match(begin):
+        yield entry.on("plan-onnx", relative, f"{relative} is an ONNX graph, and no plan", _BUILD_PLAN)
 
 
 def _find_profile_batch_problems(entry: EntryFolder, engines: Sequence[Engine]) -> Iterator[Finding]:

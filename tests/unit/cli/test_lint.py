@@ -59,7 +59,7 @@ def test_a_target_is_named_in_the_summary(run, tmp_path):
     [
         (("--gpu", "t4"), "--gpu describes a target"),
         (("--target", "19.01"), "Triton 19.01 is not in the table"),
-        (("--target", "new"), "'new' is not a name"),
+        (("--target", "new"), "'new' is not a Triton release such as 25.08"),
         (("--target", "25.08", "--platform", "windows"), "'windows' is not a known value"),
         (("--target", "25.08", "--triton-releases", "absent.yaml"), "cannot be read"),
     ],

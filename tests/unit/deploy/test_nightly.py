@@ -150,7 +150,98 @@ def test_job_of_a_gpu_runs_on_that_gpu_for_that_gpu(path: Path):
     gpu, pod = path.stem.removeprefix("engines-"), load_pod(path)
     assert pod["nodeSelector"] == {"cloud.google.com/gke-accelerator": ACCELERATOR_BY_GPU[gpu]}
     assert f'select_gpus.py "$CONFIG" {gpu}' in pod["containers"][0]["args"][0]
-    assert f'touch "/work/nights/$night/{gpu}"' in pod["containers"][0]["args"][0]
+
+
+def run_script(script: str, room: Path, *, code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    """Runs a script in `room`, with a prep that writes a summary and exits with `code`, and a sleep that fails."""
+    for folder in ("bin", ".venv/bin", "work", "tmp"):
+        (room / folder).mkdir(parents=True, exist_ok=True)
+    stubs = {
+        "prep": f'while [ "$1" != --summary ]; do shift; done; echo told >"$2"; ls -R "{room}/work"; exit {code}',
+        "python": 'echo \'["l4","t4"]\'',
+        "sleep": "exit 9",
+    }
+    for path, stub in ((f"{folder}/{name}", stub) for folder in ("bin", ".venv/bin") for name, stub in stubs.items()):
+        (room / path).write_text(f"#!/bin/bash\n{stub}\n")
+        (room / path).chmod(0o755)
+    (room / "bin" / "python3").unlink(missing_ok=True)
+    (room / "bin" / "python3").symlink_to("python")
+    placed = re.sub(r"/(work|tmp)/", rf"{room}/\1/", script)
+    env |= {"PATH": f"{room / 'bin'}:/usr/bin:/bin", "CONFIG": "nightly.yaml", "RUNNER_TEMP": str(room / "tmp")}
+    env |= {"GITHUB_STEP_SUMMARY": str(room / "tmp" / "summary.md")}
+    command = ["bash", "-euo", "pipefail", "-c", placed]
+    return subprocess.run(command, cwd=room, env=env, capture_output=True, text=True, check=False)
+
+
+def load_engine_script(gpu: str) -> str:
+    return load_pod(JOBS_DIR / f"engines-{gpu}.yaml")["containers"][0]["args"][0]
+
+
+def load_wait_script() -> str:
+    return load_pod(JOBS_DIR / "gather.yaml")["initContainers"][0]["args"][0]
+
+
+@pytest.mark.parametrize("code", [0, 1, 3])
+@pytest.mark.parametrize("gpu", ["l4", "t4"])
+def test_job_of_a_gpu_hands_over_what_it_made_and_ends_as_prep_did(tmp_path: Path, gpu: str, code: int):
+    done = run_script(load_engine_script(gpu), tmp_path, code=code, JOB_NAME=f"prep-engines-{gpu}-29000000")
+    assert done.returncode == code, done.stderr
+    assert done.stdout.endswith("told\n")
+    assert [path.name for path in (tmp_path / "work" / "nights" / "29000000").iterdir()] == [gpu]
+
+
+def test_another_try_of_a_gpu_takes_its_mark_back_while_it_builds(tmp_path: Path):
+    mark = tmp_path / "work" / "nights" / "29000000" / "l4"
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    done = run_script(load_engine_script("l4"), tmp_path, JOB_NAME="prep-engines-l4-29000000")
+    assert "l4" not in done.stdout.split()
+    assert mark.exists()
+
+
+def test_gather_waits_until_every_gpu_of_its_own_night_is_done(tmp_path: Path):
+    for gpu in ("l4", "t4"):
+        run_script(load_engine_script(gpu), tmp_path, code=3, JOB_NAME=f"prep-engines-{gpu}-29000000")
+    assert run_script(load_wait_script(), tmp_path, JOB_NAME="prep-gather-29000000").returncode == 0
+    again = run_script(load_wait_script(), tmp_path, JOB_NAME="prep-gather-again")
+    assert (again.returncode, again.stdout) == (9, "waiting for the engines of l4\n")
+    (tmp_path / "work" / "nights" / "29000000" / "t4").unlink()
+    late = run_script(load_wait_script(), tmp_path, JOB_NAME="prep-gather-29000000")
+    assert (late.returncode, late.stdout) == (9, "waiting for the engines of t4\n")
+
+
+def test_gather_goes_on_without_a_gpu_whose_job_can_no_longer_run(tmp_path: Path):
+    done = run_script(load_wait_script(), tmp_path, JOB_NAME="prep-gather-29000000", SECONDS="9000")
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [f"going on without the engines of {gpu}" for gpu in ("l4", "t4")]
+    for gpu in ("l4", "t4"):
+        cron = yaml.safe_load((JOBS_DIR / f"engines-{gpu}.yaml").read_text())["spec"]
+        assert cron["startingDeadlineSeconds"] + cron["jobTemplate"]["spec"]["activeDeadlineSeconds"] == 9000
+
+
+def test_jobs_of_a_night_are_scheduled_together_and_know_their_names():
+    label = {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}}
+    crons = [yaml.safe_load(path.read_text()) for path in list_jobs()]
+    assert len({(cron["spec"]["schedule"], cron["spec"]["timeZone"]) for cron in crons}) == 1
+    for cron, pod in zip(crons, map(load_pod, list_jobs()), strict=True):
+        container = [*pod.get("initContainers", ()), *pod["containers"]][0]
+        assert {"name": "JOB_NAME", "valueFrom": label} in container["env"]
+        assert f"night=${{JOB_NAME#{cron['metadata']['name']}-}}" in container["args"][0]
+
+
+@pytest.mark.parametrize(("code", "ends"), [(0, 0), (1, 1), (2, 2), (3, 0)])
+def test_workflow_hands_over_the_engines_when_only_some_models_failed(tmp_path: Path, code: int, ends: int):
+    steps = load_workflow()["jobs"]["engines"]["steps"]
+    (script,) = [step["run"] for step in steps if step.get("name") == "Build the engines"]
+    done = run_script(script, tmp_path, code=code, GPU="l4")
+    assert done.returncode == ends, done.stderr
+    assert ("::warning::some models failed on l4" in done.stdout) == (code == 3)
+
+
+def test_workflow_gathers_whatever_became_of_the_engines():
+    gather = load_workflow()["jobs"]["gather"]
+    assert gather["needs"] == ["plan", "engines"]
+    assert gather["if"] == "${{ !cancelled() && needs.plan.result == 'success' }}"
 
 
 def test_jobs_build_for_every_gpu_of_the_nightly_file(script):

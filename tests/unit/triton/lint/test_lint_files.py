@@ -7,13 +7,15 @@ import pytest
 
 from pipeline.artifact import VendoredRecord
 from pipeline.errors import RepositoryError
-from pipeline.spec import ServingSpec, TargetSpec
+from pipeline.spec import ServingSpec, TargetSpec, TextSpec
 from pipeline.target import resolve_target
 from pipeline.triton.lint import check_lint, lint_repository
 from pipeline.triton.repository import assemble_entry
+from pipeline.triton.text import assemble_text_entries
 from pipeline.workspace import record_files, save_manifest
 from tests.fakes.lint_cases import (
     GRAPH_TENSORS,
+    ON_CPU,
     TENSORS,
     ensemble_config,
     graph_config,
@@ -450,3 +452,91 @@ def test_the_weights_of_a_graph_are_left_out_and_nothing_else(tmp_path):
 def test_an_escape_that_is_none_is_refused_as_the_server_does(repository):
     write_python(repository, "one", python_config("one", 'parameters { key: "a\\ " value { string_value: "" } }'))
     assert "escape" in only(lint_repository(repository), "config-syntax").told
+
+
+@pytest.fixture
+def text_entries(tmp_path, repository):
+    serving = ServingSpec(length_buckets=(8, 16))
+    entry = assemble_entry(make_model(tmp_path / "model"), (), serving, repository, name="bert").artifact
+    assemble_text_entries(entry, TextSpec(), repository)
+    return entry
+
+
+def test_text_parts_of_an_earlier_model_entry_are_stale(text_entries, repository, tmp_path):
+    assert codes(lint_repository(repository), "error") == set()
+    assemble_entry(make_model(tmp_path / "model"), (), ServingSpec(length_buckets=(8,)), repository, name="bert")
+    found = [finding for finding in lint_repository(repository).errors if finding.code == "text-stale"]
+    parts = ("postprocessor", "text", "tokenizer")
+    assert [finding.path for finding in found] == [f"bert-{part}/manifest.json" for part in parts]
+    assert {finding.remedy for finding in found} == {"assemble bert again with --text"}
+
+
+@pytest.mark.parametrize(
+    ("buckets", "told"),
+    [
+        ("8,32", None),  # the model takes up to 32
+        ("a,b", "length_buckets is 'a,b', which the tokenizer cannot use"),
+        ("", "length_buckets is '', which"),
+        ("16,8", "length_buckets is '16,8', which"),
+        ("0,8", "length_buckets is '0,8', which"),
+        ("8,33", "the length bucket 33 is longer than bert takes, 32"),
+    ],
+)
+def test_a_tokenizers_buckets_are_lengths_that_the_model_takes(text_entries, repository, buckets, told):
+    edit(repository / "bert-tokenizer", '"8,16"', f'"{buckets}"')
+    found = [finding.told for finding in lint_repository(repository).errors]
+    assert len(found) == (1 if told else 0)
+    assert all(one.startswith(told) for one in found)
+
+
+def test_a_tokenizer_without_buckets_is_an_error(text_entries, repository):
+    edit(repository / "bert-tokenizer", '"length_buckets"', '"length_limits"')
+    assert only(lint_repository(repository), "parameter-value").told.startswith("length_buckets is '', which")
+
+
+def test_a_tokenizers_buckets_are_within_the_plans(text_entries, repository, tmp_path):
+    engine = make_engine(tmp_path / "engine", profile="1x2,4x8,8x16")
+    vouch(text_entries, repository / "bert", engines=(engine,))
+    edit(repository / "bert-tokenizer", '"8,16"', '"8,17"')
+    assert "17 is longer than bert takes, 16" in only(lint_repository(repository), "parameter-value").told
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "takes"),
+    [
+        ("execution_mode", "2", "it takes one of 0, 1"),
+        ("execution_mode", "1", None),
+        ("intra_op_thread_count", "two", "it takes a whole number"),
+        ("inter_op_thread_count", "", "it takes a whole number"),
+        ("inter_op_thread_count", "2", None),
+        ("my_own", "anything", None),
+    ],
+)
+def test_a_parameter_that_onnx_runtime_refuses_is_an_error(repository, name, value, takes):
+    extra = f'{ON_CPU}parameters {{ key: "{name}" value {{ string_value: "{value}" }} }}'
+    write_graph(repository, "one", graph_config("one", extra))
+    found = lint_repository(repository).errors
+    assert [(one.code, one.field, one.remedy) for one in found] == (
+        [("parameter-value", f"parameters.{name}", takes)] if takes else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("begin", "code"),
+    [(b"vtrt", "plan-suspect"), (b"graph", "plan-onnx"), (b"ptrt", None), (b"\x08", None), (b"\x08\x09\x00", None)],
+)
+def test_a_plan_that_nothing_vouches_for_is_judged_by_how_it_begins(repository, begin, code):
+    text = graph_config("plan", "instance_group [{ kind: KIND_GPU }]").replace("onnxruntime_onnx", "tensorrt_plan")
+    graph = write_graph(repository, "plan", text) / "1" / "model.onnx"
+    plan = graph.rename(graph.with_name("model.plan"))
+    if begin != b"graph":
+        plan.write_bytes(begin + bytes(99))
+    found = lint_repository(repository).findings
+    assert [one.code for one in found if one.path == "plan/1/model.plan"] == ([code] if code else [])
+
+
+def test_a_kind_of_instance_that_is_none_is_an_error(repository):
+    write_graph(repository, "one", graph_config("one", "instance_group [{ kind: 7 }]"))
+    finding = only(lint_repository(repository), "instance-kind")
+    assert finding.told.startswith("kind is 7, which is none of KIND_AUTO, KIND_GPU")
+    assert finding.severity == "error"
