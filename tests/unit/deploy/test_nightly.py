@@ -154,10 +154,10 @@ def test_job_of_a_gpu_runs_on_that_gpu_for_that_gpu(path: Path):
 
 def run_script(script: str, room: Path, *, code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
     """Runs a script in `room`, with a prep that writes a summary and exits with `code`, and a sleep that fails."""
-    for folder in ("bin", ".venv/bin", "work", "tmp"):
+    for folder in ("bin", ".venv/bin", "shared", "tmp"):
         (room / folder).mkdir(parents=True, exist_ok=True)
     stubs = {
-        "prep": f'while [ "$1" != --summary ]; do shift; done; echo told >"$2"; ls -R "{room}/work"; exit {code}',
+        "prep": f'while [ "$1" != --summary ]; do shift; done; echo told >"$2"; ls -R "{room}/shared"; exit {code}',
         "python": 'echo \'["l4","t4"]\'',
         "sleep": "exit 9",
     }
@@ -166,7 +166,7 @@ def run_script(script: str, room: Path, *, code: int = 0, **env: str) -> subproc
         (room / path).chmod(0o755)
     (room / "bin" / "python3").unlink(missing_ok=True)
     (room / "bin" / "python3").symlink_to("python")
-    placed = re.sub(r"/(work|tmp)/", rf"{room}/\1/", script)
+    placed = re.sub(r"/(shared|tmp)/", rf"{room}/\1/", script)
     env |= {"PATH": f"{room / 'bin'}:/usr/bin:/bin", "CONFIG": "nightly.yaml", "RUNNER_TEMP": str(room / "tmp")}
     env |= {"GITHUB_STEP_SUMMARY": str(room / "tmp" / "summary.md")}
     command = ["bash", "-euo", "pipefail", "-c", placed]
@@ -187,11 +187,11 @@ def test_job_of_a_gpu_hands_over_what_it_made_and_ends_as_prep_did(tmp_path: Pat
     done = run_script(load_engine_script(gpu), tmp_path, code=code, JOB_NAME=f"prep-engines-{gpu}-29000000")
     assert done.returncode == code, done.stderr
     assert done.stdout.endswith("told\n")
-    assert [path.name for path in (tmp_path / "work" / "nights" / "29000000").iterdir()] == [gpu]
+    assert [path.name for path in (tmp_path / "shared" / "nights" / "29000000").iterdir()] == [gpu]
 
 
 def test_another_try_of_a_gpu_takes_its_mark_back_while_it_builds(tmp_path: Path):
-    mark = tmp_path / "work" / "nights" / "29000000" / "l4"
+    mark = tmp_path / "shared" / "nights" / "29000000" / "l4"
     mark.parent.mkdir(parents=True)
     mark.touch()
     done = run_script(load_engine_script("l4"), tmp_path, JOB_NAME="prep-engines-l4-29000000")
@@ -205,7 +205,7 @@ def test_gather_waits_until_every_gpu_of_its_own_night_is_done(tmp_path: Path):
     assert run_script(load_wait_script(), tmp_path, JOB_NAME="prep-gather-29000000").returncode == 0
     again = run_script(load_wait_script(), tmp_path, JOB_NAME="prep-gather-again")
     assert (again.returncode, again.stdout) == (9, "waiting for the engines of l4\n")
-    (tmp_path / "work" / "nights" / "29000000" / "t4").unlink()
+    (tmp_path / "shared" / "nights" / "29000000" / "t4").unlink()
     late = run_script(load_wait_script(), tmp_path, JOB_NAME="prep-gather-29000000")
     assert (late.returncode, late.stdout) == (9, "waiting for the engines of t4\n")
 
