@@ -103,8 +103,10 @@ def stream_priority(tier: Tier) -> Literal["max", "min"]:
 def levels_of(tier: Tier) -> int:
     """Return how many priority levels an entry's queue gets: in tier 2 a request of level 1 overtakes the others.
 
-    None in tier 1: with levels Triton prepares no batch ahead, which cost tier 1 a quarter of its throughput where it
-    burst beyond the capacity itself (`scripts/measure_tiers.py`, burst 2: 76 % kept with levels and two instances).
+    None in tier 1: with levels Triton prepares no batch ahead, so that one instance takes turns with tier 2 (33 % of
+    its throughput kept in burst 2 of `scripts/measure_tiers.py`), and the second instance that mends this costs more
+    than it gives on a CPU, where the two contend for the cores (59-76 % kept; without levels, one instance, 99 %).
+    What it costs on a GPU was not measured.
     """
     return PRIORITY_LEVELS if tier == 2 else 0
 
