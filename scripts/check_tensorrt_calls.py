@@ -1,4 +1,4 @@
-"""Type-check what `pipeline.engine` calls against the stubs of the standard TensorRT, which need not be here.
+"""Type-check what `prep_triton.engine` calls against the stubs of the standard TensorRT, which need not be here.
 
     .venv/bin/python scripts/check_tensorrt_calls.py
 
@@ -64,7 +64,7 @@ def main() -> int:
     config = TARGET / "mypy.ini"
     config.write_text(CONFIG.format(stubs=TARGET), encoding="utf-8")
     command = [sys.executable, "-m", "mypy", "--config-file", str(config), "--cache-dir", str(TARGET / "cache")]
-    return subprocess.run([*command, "pipeline/engine"], cwd=ROOT, check=False).returncode
+    return subprocess.run([*command, "pipeline/prep_triton/engine"], cwd=ROOT, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -20,17 +20,17 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.artifact import Engine, OnnxModel
-from pipeline.engine.build import build_engine
-from pipeline.engine.builders import BuilderName, find_builder_problem, has_nvidia_driver
-from pipeline.engine.execute import measure_latencies_ms, run_engine
-from pipeline.errors import PrepError
-from pipeline.export.onnx import export_model
-from pipeline.gpus import find_present_gpus
-from pipeline.precision.fp16 import convert_to_fp16
-from pipeline.precision.int8 import quantize_to_int8
-from pipeline.spec import CalibrationSpec, EngineSpec, GateSpec, ModelSpec, Precision, QuantizationSpec
-from pipeline.workspace import Workspace
+from prep_triton.artifact import Engine, OnnxModel
+from prep_triton.engine.build import build_engine
+from prep_triton.engine.builders import BuilderName, find_builder_problem, has_nvidia_driver
+from prep_triton.engine.execute import measure_latencies_ms, run_engine
+from prep_triton.errors import PrepError
+from prep_triton.export.onnx import export_model
+from prep_triton.gpus import find_present_gpus
+from prep_triton.precision.fp16 import convert_to_fp16
+from prep_triton.precision.int8 import quantize_to_int8
+from prep_triton.spec import CalibrationSpec, EngineSpec, GateSpec, ModelSpec, Precision, QuantizationSpec
+from prep_triton.workspace import Workspace
 
 EXIT_FAILED, EXIT_CANNOT = 1, 3
 MODELS = {

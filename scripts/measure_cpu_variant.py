@@ -37,8 +37,8 @@ from collect_sentences import collect_sentences
 from measure_overhead import measure
 from numpy.typing import NDArray
 
-from pipeline.artifact import OnnxModel
-from pipeline.workspace import Workspace
+from prep_triton.artifact import OnnxModel
+from prep_triton.workspace import Workspace
 
 MODELS = ("bert-base", "minilm")
 LENGTHS = (128, 384)
@@ -58,9 +58,9 @@ BertModel(BertConfig()).save_pretrained(sys.argv[1])
 QUANTIZE = """
 import sys
 from pathlib import Path
-from pipeline.artifact import OnnxModel
-from pipeline.precision.cpu import quantize_for_cpu
-from pipeline.workspace import Workspace
+from prep_triton.artifact import OnnxModel
+from prep_triton.precision.cpu import quantize_for_cpu
+from prep_triton.workspace import Workspace
 workspace = Workspace(Path(sys.argv[1]))
 model = workspace.current("export", sys.argv[2], OnnxModel)
 assert model, "not exported"

@@ -23,18 +23,18 @@ from pathlib import Path
 import numpy as np
 from collect_sentences import collect_sentences
 
-from pipeline.artifact import OnnxModel
-from pipeline.engine.build import build_engine
-from pipeline.errors import PrecisionError
-from pipeline.export.onnx import export_model
-from pipeline.precision.calibration import tokenize_texts
-from pipeline.precision.fidelity import compare_rows
-from pipeline.precision.fp16 import convert_to_fp16
-from pipeline.precision.inference import open_session
-from pipeline.precision.int8 import quantize_to_int8
-from pipeline.precision.scoring import TokenRow
-from pipeline.spec import CalibrationSpec, EngineSpec, GateSpec, ModelSpec, Precision, QuantizationSpec
-from pipeline.workspace import Workspace
+from prep_triton.artifact import OnnxModel
+from prep_triton.engine.build import build_engine
+from prep_triton.errors import PrecisionError
+from prep_triton.export.onnx import export_model
+from prep_triton.precision.calibration import tokenize_texts
+from prep_triton.precision.fidelity import compare_rows
+from prep_triton.precision.fp16 import convert_to_fp16
+from prep_triton.precision.inference import open_session
+from prep_triton.precision.int8 import quantize_to_int8
+from prep_triton.precision.scoring import TokenRow
+from prep_triton.spec import CalibrationSpec, EngineSpec, GateSpec, ModelSpec, Precision, QuantizationSpec
+from prep_triton.workspace import Workspace
 
 GPUS = ("t4", "a100", "a10", "l4")
 CALIBRATED, SPARE, HELD = 128, 128, 400

@@ -40,8 +40,8 @@ from torment_release import (
     write_repository,
 )
 
-from pipeline.publish.release import publish_release
-from pipeline.publish.store import open_store
+from prep_triton.publish.release import publish_release
+from prep_triton.publish.store import open_store
 
 PARTS = ("upload", "memory", "unchanged", "faults", "kills", "races", "loading")
 
@@ -132,7 +132,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, help="how many, instead of each part's own number")
     parser.add_argument("--json", type=Path, help="write the table here as well")
     given = parser.parse_args()
-    logging.getLogger("pipeline").setLevel(logging.ERROR)
+    logging.getLogger("prep_triton").setLevel(logging.ERROR)
     with local_gcs.run_local_gcs() as url, tempfile.TemporaryDirectory() as scratch:
         os.environ.update(local_gcs.environment_for(url))
         local_gcs.make_bucket(url, "models")

@@ -14,18 +14,18 @@ from torment_release import BUCKET, Bench
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from pipeline.artifact import OnnxModel
-from pipeline.errors import PrepError
-from pipeline.publish.catalog import load_release
-from pipeline.publish.pointer import load_current
-from pipeline.publish.prune import prune_releases
-from pipeline.publish.release import publish_release
-from pipeline.publish.rollback import rollback
-from pipeline.publish.store import open_store
-from pipeline.spec import ServingSpec
-from pipeline.triton.client import TritonClient
-from pipeline.triton.repository import assemble_entry
-from pipeline.triton.server import run_triton
+from prep_triton.artifact import OnnxModel
+from prep_triton.errors import PrepError
+from prep_triton.publish.catalog import load_release
+from prep_triton.publish.pointer import load_current
+from prep_triton.publish.prune import prune_releases
+from prep_triton.publish.release import publish_release
+from prep_triton.publish.rollback import rollback
+from prep_triton.publish.store import open_store
+from prep_triton.spec import ServingSpec
+from prep_triton.triton.client import TritonClient
+from prep_triton.triton.repository import assemble_entry
+from prep_triton.triton.server import run_triton
 from tests.fakes.triton_artifacts import INPUT_NAMES, make_model
 
 ENTRIES = ("one", "two", "three")
@@ -88,7 +88,7 @@ def _assemble(bench: Bench, number: int) -> Path:
     scaled = numpy_helper.to_array(table) * 0 + np.float32(number + 1)
     table.CopyFrom(numpy_helper.from_array(scaled.astype(np.float32), "table"))
     onnx.save(graph, path)
-    from pipeline.workspace import record_files
+    from prep_triton.workspace import record_files
 
     model = model.model_copy(update={"files": record_files(model.folder)})
     for name in ENTRIES:

@@ -17,16 +17,16 @@ from typing import Any
 
 from fault_proxy import run_fault_proxy
 
-from pipeline.artifact import RepositoryEntry
-from pipeline.errors import PointerMovedError, PrepError, ReleaseDamagedError
-from pipeline.publish.catalog import list_ids, read_release
-from pipeline.publish.check import find_faults
-from pipeline.publish.gcs import session
-from pipeline.publish.plan import plan_release
-from pipeline.publish.pointer import look_at_current
-from pipeline.publish.release import Published, carry_out, publish_release
-from pipeline.publish.store import Store, open_store
-from pipeline.workspace import record_files, save_manifest
+from prep_triton.artifact import RepositoryEntry
+from prep_triton.errors import PointerMovedError, PrepError, ReleaseDamagedError
+from prep_triton.publish.catalog import list_ids, read_release
+from prep_triton.publish.check import find_faults
+from prep_triton.publish.gcs import session
+from prep_triton.publish.plan import plan_release
+from prep_triton.publish.pointer import look_at_current
+from prep_triton.publish.release import Published, carry_out, publish_release
+from prep_triton.publish.store import Store, open_store
+from prep_triton.workspace import record_files, save_manifest
 
 BUCKET = "gs://models"
 MB = 1_000_000
@@ -36,8 +36,8 @@ RATES = (0.02, 0.05, 0.1, 0.2, 0.4)
 CHILD = """
 import os, resource, signal, sys, threading
 from pathlib import Path
-from pipeline.publish.release import publish_release
-from pipeline.publish.store import open_store
+from prep_triton.publish.release import publish_release
+from prep_triton.publish.store import open_store
 folder, uri, number, after = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "after"
 store = open_store(uri)
 import requests

@@ -11,8 +11,8 @@ from types import ModuleType
 
 import pytest
 
-from pipeline.artifact import RepositoryEntry
-from pipeline.workspace import record_files, save_manifest
+from prep_triton.artifact import RepositoryEntry
+from prep_triton.workspace import record_files, save_manifest
 
 ROOT = Path(__file__).parents[1]
 

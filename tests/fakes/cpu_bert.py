@@ -3,8 +3,8 @@
 import numpy as np
 from onnx import ModelProto
 
-from pipeline.artifact import OnnxModel
-from pipeline.workspace import Workspace
+from prep_triton.artifact import OnnxModel
+from prep_triton.workspace import Workspace
 from tests.fakes.onnx_bert import make_feed, run_onnx, store_model
 
 

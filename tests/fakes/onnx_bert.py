@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from pipeline.artifact import OnnxModel, TensorSpec
-from pipeline.workspace import Recipe, Workspace
+from prep_triton.artifact import OnnxModel, TensorSpec
+from prep_triton.workspace import Recipe, Workspace
 
 HIDDEN, HEADS, VOCAB, POSITIONS = 32, 2, 97, 64
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")

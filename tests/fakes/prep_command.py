@@ -24,14 +24,14 @@ def end(*given, **named):
     threading.Timer(delay_s, send).start() if delay_s else send()
     return original(*given, **named)
 setattr(module, function_name, end)
-from pipeline.cli.main import main
+from prep_triton.cli.main import main
 main()
 """
 
 _IMPORTS_TOLD = """
 import json, sys
 sys.argv = {argv!r}
-from pipeline.cli.main import main
+from prep_triton.cli.main import main
 try:
     main()
 finally:

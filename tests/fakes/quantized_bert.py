@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from pipeline.artifact import OnnxModel, QuantizationRecord
-from pipeline.workspace import Recipe, Workspace
+from prep_triton.artifact import OnnxModel, QuantizationRecord
+from prep_triton.workspace import Recipe, Workspace
 
 
 def quantize_linears(model: ModelProto, *, keep_out: Collection[str] = ()) -> ModelProto:

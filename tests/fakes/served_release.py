@@ -1,11 +1,11 @@
-"""Releases as `pipeline.deploy` sees them: records alone, no files."""
+"""Releases as `prep_triton.deploy` sees them: records alone, no files."""
 
 from typing import Any
 
-from pipeline.artifact import Engine, FileRecord, PrecisionProof, RepositoryEntry
-from pipeline.deploy.request import ServedRelease
-from pipeline.spec import OptimizationProfile
-from pipeline.target import Target, load_triton_releases
+from prep_triton.artifact import Engine, FileRecord, PrecisionProof, RepositoryEntry
+from prep_triton.deploy.request import ServedRelease
+from prep_triton.spec import OptimizationProfile
+from prep_triton.target import Target, load_triton_releases
 
 ID = "20260131T235959Z-0123456789ab"
 URI = f"gs://bucket/models/releases/{ID}"

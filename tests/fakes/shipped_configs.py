@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-from pipeline.artifact import Engine, OnnxModel, PrecisionProof, RepositoryEntry
-from pipeline.export import heads
-from pipeline.export.source import ALIASES
-from pipeline.gpus import resolve_gpu
-from pipeline.run.checks import name_of_model
-from pipeline.spec import PipelineModelSpec, VariantSpec, load_run_spec
-from pipeline.triton.config import parse_config, render_config
-from pipeline.triton.repository import preview_entry
-from pipeline.triton.text.config import TextConfigs
+from prep_triton.artifact import Engine, OnnxModel, PrecisionProof, RepositoryEntry
+from prep_triton.export import heads
+from prep_triton.export.source import ALIASES
+from prep_triton.gpus import resolve_gpu
+from prep_triton.run.checks import name_of_model
+from prep_triton.spec import PipelineModelSpec, VariantSpec, load_run_spec
+from prep_triton.triton.config import parse_config, render_config
+from prep_triton.triton.repository import preview_entry
+from prep_triton.triton.text.config import TextConfigs
 
 ROOT = Path(__file__).parent.parent.parent
 REPOSITORY = ROOT / "model_repository"

@@ -8,8 +8,8 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from pipeline.artifact import OnnxModel, TensorSpec
-from pipeline.workspace import record_files
+from prep_triton.artifact import OnnxModel, TensorSpec
+from prep_triton.workspace import record_files
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [*SPECIAL, *(f"w{index}" for index in range(40))]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifact import Artifact, OnnxModel
-from pipeline.workspace import Recipe, Workspace
+from prep_triton.artifact import Artifact, OnnxModel
+from prep_triton.workspace import Recipe, Workspace
 from tests.fakes.bert_checkpoint import write_checkpoint
 from tests.fakes.prep_command import Prep
 from tests.fakes.triton_artifacts import make_model

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifact import Artifact, OnnxModel
-from pipeline.publish.release import publish_release
-from pipeline.publish.store import open_store
-from pipeline.workspace import Recipe, Workspace
+from prep_triton.artifact import Artifact, OnnxModel
+from prep_triton.publish.release import publish_release
+from prep_triton.publish.store import open_store
+from prep_triton.workspace import Recipe, Workspace
 from tests.fakes.prep_command import Prep
 from tests.fakes.triton_artifacts import make_model
 

@@ -11,11 +11,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from pipeline.artifact import RepositoryEntry
-from pipeline.cli.main import app
-from pipeline.publish.release import publish_release
-from pipeline.publish.store import open_store
-from pipeline.workspace import load_artifact, save_manifest
+from prep_triton.artifact import RepositoryEntry
+from prep_triton.cli.main import app
+from prep_triton.publish.release import publish_release
+from prep_triton.publish.store import open_store
+from prep_triton.workspace import load_artifact, save_manifest
 from tests.fakes.prep_command import Prep
 from tests.fakes.served_release import make_plan, make_target
 

@@ -5,13 +5,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from pipeline.engine.build import build_engine
-from pipeline.engine.child import run_worker
-from pipeline.engine.options import plan_options
-from pipeline.errors import EngineError
-from pipeline.precision.fp16 import convert_to_fp16
-from pipeline.spec import EngineSpec, OptimizationProfile
-from pipeline.workspace import Workspace
+from prep_triton.engine.build import build_engine
+from prep_triton.engine.child import run_worker
+from prep_triton.engine.options import plan_options
+from prep_triton.errors import EngineError
+from prep_triton.precision.fp16 import convert_to_fp16
+from prep_triton.spec import EngineSpec, OptimizationProfile
+from prep_triton.workspace import Workspace
 from tests.fakes.onnx_bert import HIDDEN, make_bert, store_model
 from tests.fakes.quantized_bert import store_quantized
 

@@ -11,13 +11,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from pipeline.engine.build import build_engine
-from pipeline.engine.child import run_worker
-from pipeline.engine.options import plan_options
-from pipeline.errors import DiskFullError, EngineError
-from pipeline.precision.fp16 import convert_to_fp16
-from pipeline.spec import EngineSpec, OptimizationProfile
-from pipeline.workspace import Workspace
+from prep_triton.engine.build import build_engine
+from prep_triton.engine.child import run_worker
+from prep_triton.engine.options import plan_options
+from prep_triton.errors import DiskFullError, EngineError
+from prep_triton.precision.fp16 import convert_to_fp16
+from prep_triton.spec import EngineSpec, OptimizationProfile
+from prep_triton.workspace import Workspace
 from tests.fakes.onnx_bert import HIDDEN, make_bert, store_model
 
 pytest.importorskip("tensorrt_rtx", reason="the TensorRT-RTX builder has wheels for Linux on x86-64 only")
@@ -75,10 +75,10 @@ def test_gemm_flops_are_those_of_the_architecture(fp16_model, tmp_path):
     """Counted by hand for the opt shape: 4 projections and 2 FFN products a layer, 2 attention products."""
     code = (
         "import sys\n"
-        "from pipeline.engine.flavour import choose_flavour\n"
+        "from prep_triton.engine.flavour import choose_flavour\n"
         "choose_flavour('tensorrt-rtx')\n"
         "from polygraphy.backend.trt import NetworkFromOnnxPath\n"
-        "from pipeline.engine.network import NetworkReader\n"
+        "from prep_triton.engine.network import NetworkReader\n"
         "_, network, _ = NetworkFromOnnxPath(sys.argv[1], strongly_typed=True)()\n"
         "print(sum(gemm.flops for gemm in NetworkReader(network).find_gemms((8, 32))))\n"
     )
@@ -137,7 +137,7 @@ def request_for(onnx_path: Path, folder: Path, capability: str) -> dict[str, obj
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_told_as_such_and_leaves_nothing(workspace, fp16_model, monkeypatch):
-    from pipeline.engine import build
+    from prep_triton.engine import build
 
     def onto_a_full_disk(request, **options):
         return run_worker({**request, "engine_path": "/dev/full"}, **options)
@@ -152,11 +152,11 @@ def test_the_switch_of_one_flavour_does_not_reach_the_other(monkeypatch):
     """Polygraphy would take TensorRT-RTX for a standard build where the variable is set outside."""
     code = (
         "import os\n"
-        "from pipeline.engine import flavour\n"
+        "from prep_triton.engine import flavour\n"
         "flavour.choose_flavour('tensorrt')\n"
         "assert 'POLYGRAPHY_USE_TENSORRT_RTX' not in os.environ\n"
         "flavour.choose_flavour('tensorrt-rtx')\n"
-        "from pipeline.engine.flavour import trt\n"
+        "from prep_triton.engine.flavour import trt\n"
         "print(trt.__name__)\n"
     )
     monkeypatch.setenv("POLYGRAPHY_USE_TENSORRT_RTX", "1")
@@ -167,9 +167,9 @@ def test_the_switch_of_one_flavour_does_not_reach_the_other(monkeypatch):
 def test_worker_imports_neither_torch_nor_onnx():
     code = (
         "import sys\n"
-        "from pipeline.engine.flavour import choose_flavour\n"
+        "from prep_triton.engine.flavour import choose_flavour\n"
         "choose_flavour('tensorrt-rtx')\n"
-        "import pipeline.engine.worker, pipeline.engine.inspect, pipeline.engine.progress, pipeline.engine.device\n"
+        "import prep_triton.engine.worker, prep_triton.engine.inspect, prep_triton.engine.progress, prep_triton.engine.device\n"
         "import tensorrt_rtx, polygraphy.backend.trt, polygraphy.backend.tensorrt_rtx\n"
         "print(*sorted({'onnx', 'onnxruntime', 'pydantic', 'torch', 'transformers'} & set(sys.modules)))\n"
     )
@@ -183,7 +183,7 @@ def test_a_worker_ends_when_its_parent_is_killed(tmp_path):
     code = (
         "import os, subprocess, sys\n"
         'child = "import os, sys, time\\n'
-        "from pipeline.engine.worker import end_with_parent\\n"
+        "from prep_triton.engine.worker import end_with_parent\\n"
         "end_with_parent(int(sys.argv[1]))\\n"
         "print(os.getpid(), flush=True)\\n"
         'time.sleep(60)"\n'

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import SourceError
-from pipeline.export import hub
-from pipeline.export.onnx import export_model
-from pipeline.export.source import resolve_source
-from pipeline.spec import ModelSpec
-from pipeline.workspace import Workspace
+from prep_triton.errors import SourceError
+from prep_triton.export import hub
+from prep_triton.export.onnx import export_model
+from prep_triton.export.source import resolve_source
+from prep_triton.spec import ModelSpec
+from prep_triton.workspace import Workspace
 
 pytestmark = pytest.mark.integration
 

@@ -11,14 +11,14 @@ import onnx
 import onnxruntime
 import pytest
 
-from pipeline.artifact import OnnxModel
-from pipeline.errors import ExportError, ParityError, SourceError
-from pipeline.export import graph, reference
-from pipeline.export.heads import HEADS
-from pipeline.export.layers import LayersDifferError
-from pipeline.export.onnx import export_model
-from pipeline.spec import ModelSpec
-from pipeline.workspace import Workspace
+from prep_triton.artifact import OnnxModel
+from prep_triton.errors import ExportError, ParityError, SourceError
+from prep_triton.export import graph, reference
+from prep_triton.export.heads import HEADS
+from prep_triton.export.layers import LayersDifferError
+from prep_triton.export.onnx import export_model
+from prep_triton.spec import ModelSpec
+from prep_triton.workspace import Workspace
 
 pytestmark = pytest.mark.integration
 
@@ -260,8 +260,8 @@ def test_same_seed_gives_the_same_bytes_and_a_second_export_does_no_work(workspa
 
 
 def test_another_seed_gives_other_weights():
-    from pipeline.export.checkpoint import load_model
-    from pipeline.export.source import resolve_source
+    from prep_triton.export.checkpoint import load_model
+    from prep_triton.export.source import resolve_source
 
     source = resolve_source(ModelSpec(model="minilm", weights="random"))
     source = dataclasses.replace(source, config={**source.config, **BERT})
@@ -386,7 +386,7 @@ def test_failure_inside_torch_is_an_export_error(workspace, write_config, monkey
 
 
 def test_file_that_onnxruntime_refuses_is_an_export_error(tmp_path):
-    from pipeline.export.parity import check_parity
+    from prep_triton.export.parity import check_parity
 
     (tmp_path / "model.onnx").write_bytes(b"not a graph")
     with pytest.raises(ExportError, match="refuses the exported graph"):
@@ -394,7 +394,7 @@ def test_file_that_onnxruntime_refuses_is_an_export_error(tmp_path):
 
 
 def test_other_interface_than_promised_fails_parity(exported):
-    from pipeline.export.parity import check_parity
+    from prep_triton.export.parity import check_parity
 
     artifact = exported(BERT)
     path, inputs, outputs = artifact.path("model.onnx"), artifact.model_inputs, artifact.model_outputs
@@ -411,4 +411,4 @@ def test_body_of_a_checkpoint_exports_without_its_head_and_vendors_say_nothing(w
     with pytest.raises(SourceError):
         export(workspace, checkpoint, task="fill-mask")
     assert capfd.readouterr() == ("", "")
-    assert {record.name.split(".")[0] for record in caplog.records} <= {"pipeline"}
+    assert {record.name.split(".")[0] for record in caplog.records} <= {"prep_triton"}

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from pipeline.precision.cpu_convert import quantize_file_for_cpu
+from prep_triton.precision.cpu_convert import quantize_file_for_cpu
 from tests.fakes.onnx_bert import make_bert, make_feed, run_onnx, smallest_cosine
 
 pytestmark = pytest.mark.integration

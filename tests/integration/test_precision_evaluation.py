@@ -9,14 +9,14 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from pipeline.artifact import OnnxModel
-from pipeline.errors import PrecisionError
-from pipeline.export.heads import HEADS
-from pipeline.export.onnx import export_model
-from pipeline.precision.evaluation import check_accuracy, measure_accuracy
-from pipeline.precision.fp16 import convert_to_fp16
-from pipeline.spec import ModelSpec
-from pipeline.workspace import Workspace
+from prep_triton.artifact import OnnxModel
+from prep_triton.errors import PrecisionError
+from prep_triton.export.heads import HEADS
+from prep_triton.export.onnx import export_model
+from prep_triton.precision.evaluation import check_accuracy, measure_accuracy
+from prep_triton.precision.fp16 import convert_to_fp16
+from prep_triton.spec import ModelSpec
+from prep_triton.workspace import Workspace
 
 pytestmark = pytest.mark.integration
 
@@ -164,7 +164,7 @@ def test_answer_beyond_the_models_length_is_found_in_a_later_window(exported, wr
     made = exported("question-answering")
     from tokenizers import Tokenizer
 
-    from pipeline.precision.answer_spans import split_windows
+    from prep_triton.precision.answer_spans import split_windows
 
     context = join([token for row in word_ids(12, seed=5) for token in row])
     windows = split_windows(Tokenizer.from_file(str(made.model.path("tokenizer.json"))), "w1 w2", context, 48)

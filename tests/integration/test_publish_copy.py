@@ -2,11 +2,11 @@
 
 import pytest
 
-from pipeline.publish.catalog import list_releases
-from pipeline.publish.check import check_release
-from pipeline.publish.plan import plan_release
-from pipeline.publish.release import carry_out, publish_release
-from pipeline.publish.store import open_store
+from prep_triton.publish.catalog import list_releases
+from prep_triton.publish.check import check_release
+from prep_triton.publish.plan import plan_release
+from prep_triton.publish.release import carry_out, publish_release
+from prep_triton.publish.store import open_store
 
 pytestmark = pytest.mark.integration
 
@@ -94,8 +94,8 @@ def test_damaged_release_json_keeps_nobody_from_publishing(store, make_repositor
 
 
 def test_another_target_is_another_release_of_the_same_bytes(store, make_repository):
-    from pipeline.spec import TargetSpec
-    from pipeline.target import resolve_target
+    from prep_triton.spec import TargetSpec
+    from prep_triton.target import resolve_target
 
     folder = make_repository("bert")
     publish_release(folder, store)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.publish.catalog import list_releases
-from pipeline.publish.gcs import session
-from pipeline.publish.release import publish_release
-from pipeline.publish.store import open_store
+from prep_triton.publish.catalog import list_releases
+from prep_triton.publish.gcs import session
+from prep_triton.publish.release import publish_release
+from prep_triton.publish.store import open_store
 
 pytestmark = [
     pytest.mark.integration,

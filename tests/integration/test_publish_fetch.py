@@ -6,13 +6,13 @@ import time
 
 import pytest
 
-from pipeline.errors import ReleaseDamagedError, SpecError, StoreError
-from pipeline.publish.check import check_release, find_faults
-from pipeline.publish.fetch import fetch_release
-from pipeline.publish.release import publish_release
-from pipeline.publish.rollback import rollback
-from pipeline.publish.source import scan_repository
-from pipeline.publish.store import open_store
+from prep_triton.errors import ReleaseDamagedError, SpecError, StoreError
+from prep_triton.publish.check import check_release, find_faults
+from prep_triton.publish.fetch import fetch_release
+from prep_triton.publish.release import publish_release
+from prep_triton.publish.rollback import rollback
+from prep_triton.publish.source import scan_repository
+from prep_triton.publish.store import open_store
 
 pytestmark = pytest.mark.integration
 

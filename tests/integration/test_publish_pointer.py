@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.errors import PointerMovedError, PreconditionError, ReleaseDamagedError, SpecError, StoreError
-from pipeline.publish import rollback as rollback_module
-from pipeline.publish.catalog import find_release, latest_release, list_releases
-from pipeline.publish.plan import plan_release
-from pipeline.publish.pointer import POINTER_NAME, load_current, look_at_current
-from pipeline.publish.release import carry_out, publish_release
-from pipeline.publish.rollback import move_current, rollback
-from pipeline.publish.store import open_store
+from prep_triton.errors import PointerMovedError, PreconditionError, ReleaseDamagedError, SpecError, StoreError
+from prep_triton.publish import rollback as rollback_module
+from prep_triton.publish.catalog import find_release, latest_release, list_releases
+from prep_triton.publish.plan import plan_release
+from prep_triton.publish.pointer import POINTER_NAME, load_current, look_at_current
+from prep_triton.publish.release import carry_out, publish_release
+from prep_triton.publish.rollback import move_current, rollback
+from prep_triton.publish.store import open_store
 
 pytestmark = pytest.mark.integration
 

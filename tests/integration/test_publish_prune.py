@@ -4,17 +4,17 @@ from datetime import timedelta
 
 import pytest
 
-from pipeline.errors import SpecError, StoreError
-from pipeline.publish import prune as prune_module
-from pipeline.publish.catalog import list_ids, list_releases, read_release
-from pipeline.publish.check import check_release
-from pipeline.publish.plan import plan_release
-from pipeline.publish.pointer import load_current
-from pipeline.publish.prune import prune_releases
-from pipeline.publish.record import TOMBSTONE
-from pipeline.publish.release import publish_release
-from pipeline.publish.rollback import rollback
-from pipeline.publish.store import open_store
+from prep_triton.errors import SpecError, StoreError
+from prep_triton.publish import prune as prune_module
+from prep_triton.publish.catalog import list_ids, list_releases, read_release
+from prep_triton.publish.check import check_release
+from prep_triton.publish.plan import plan_release
+from prep_triton.publish.pointer import load_current
+from prep_triton.publish.prune import prune_releases
+from prep_triton.publish.record import TOMBSTONE
+from prep_triton.publish.release import publish_release
+from prep_triton.publish.rollback import rollback
+from prep_triton.publish.store import open_store
 
 pytestmark = pytest.mark.integration
 

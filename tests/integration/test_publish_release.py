@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipeline.errors import BucketMissingError, PreconditionError, RepositoryError, StoreError
-from pipeline.publish import plan as plan_module
-from pipeline.publish.catalog import latest_release, list_releases, load_release
-from pipeline.publish.fetch import fetch_reference_files
-from pipeline.publish.plan import plan_release
-from pipeline.publish.release import publish_release
-from pipeline.publish.store import open_store
+from prep_triton.errors import BucketMissingError, PreconditionError, RepositoryError, StoreError
+from prep_triton.publish import plan as plan_module
+from prep_triton.publish.catalog import latest_release, list_releases, load_release
+from prep_triton.publish.fetch import fetch_reference_files
+from prep_triton.publish.plan import plan_release
+from prep_triton.publish.release import publish_release
+from prep_triton.publish.store import open_store
 
 pytestmark = pytest.mark.integration
 
@@ -177,8 +177,8 @@ def test_file_changed_without_a_trace_is_refused_before_anything_is_uploaded(sto
 KILLED = """
 import sys, time
 from pathlib import Path
-from pipeline.publish.release import publish_release
-from pipeline.publish.store import open_store
+from prep_triton.publish.release import publish_release
+from prep_triton.publish.store import open_store
 
 def stop_halfway(phase, fraction=None):
     if phase.startswith("uploading") and fraction > float(sys.argv[3]):

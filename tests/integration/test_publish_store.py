@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipeline.errors import BucketMissingError, PreconditionError, SpecError, StoreError
-from pipeline.publish.checksum import crc32c_of_bytes, crc32c_of_file
-from pipeline.publish.store import READER_PERMISSIONS, WRITER_PERMISSIONS, open_store
+from prep_triton.errors import BucketMissingError, PreconditionError, SpecError, StoreError
+from prep_triton.publish.checksum import crc32c_of_bytes, crc32c_of_file
+from prep_triton.publish.store import READER_PERMISSIONS, WRITER_PERMISSIONS, open_store
 
 pytestmark = pytest.mark.integration
 

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from pipeline.artifact import Engine, PrecisionProof, VendoredRecord
-from pipeline.errors import RepositoryError
-from pipeline.publish.release import publish_release
-from pipeline.publish.store import open_store
-from pipeline.spec import TargetSpec
-from pipeline.target import resolve_target
+from prep_triton.artifact import Engine, PrecisionProof, VendoredRecord
+from prep_triton.errors import RepositoryError
+from prep_triton.publish.release import publish_release
+from prep_triton.publish.store import open_store
+from prep_triton.spec import TargetSpec
+from prep_triton.target import resolve_target
 
 pytestmark = pytest.mark.integration
 

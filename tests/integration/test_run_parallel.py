@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import SourceError
-from pipeline.run.chain import run_pipeline
-from pipeline.run.parallel import _Admission, estimate_memory_gib, make_models
-from pipeline.run.report import RowCollector, Silent
-from pipeline.spec import PipelineModelSpec, RunSpec, build_spec
-from pipeline.workspace import Workspace
+from prep_triton.errors import SourceError
+from prep_triton.run.chain import run_pipeline
+from prep_triton.run.parallel import _Admission, estimate_memory_gib, make_models
+from prep_triton.run.report import RowCollector, Silent
+from prep_triton.spec import PipelineModelSpec, RunSpec, build_spec
+from prep_triton.workspace import Workspace
 from tests.fakes.bert_checkpoint import write_checkpoint
 
 pytestmark = pytest.mark.integration

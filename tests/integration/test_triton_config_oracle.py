@@ -18,9 +18,9 @@ import subprocess
 
 import pytest
 
-from pipeline.spec import ServingSpec
-from pipeline.triton.repository import assemble_entry
-from pipeline.triton.server import run_triton
+from prep_triton.spec import ServingSpec
+from prep_triton.triton.repository import assemble_entry
+from prep_triton.triton.server import run_triton
 from tests.fakes.config_oracle import judge_specs
 from tests.fakes.triton_artifacts import make_model
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.triton.lint import lint_repository
-from pipeline.triton.server import run_triton
+from prep_triton.triton.lint import lint_repository
+from prep_triton.triton.server import run_triton
 from tests.fakes.lint_cases import REFUSED_CASES, SERVED_CASES, write_python
 
 pytestmark = pytest.mark.integration

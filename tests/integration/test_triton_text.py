@@ -18,14 +18,14 @@ from transformers import (
     DistilBertForSequenceClassification,
 )
 
-from pipeline.errors import VerifyError
-from pipeline.export.onnx import export_model
-from pipeline.spec import ModelSpec, QueueSpec, ServingSpec, TextSpec
-from pipeline.triton.client import TritonClient
-from pipeline.triton.repository import assemble_entry
-from pipeline.triton.server import run_triton
-from pipeline.triton.text import assemble_text_entries
-from pipeline.workspace import Workspace
+from prep_triton.errors import VerifyError
+from prep_triton.export.onnx import export_model
+from prep_triton.spec import ModelSpec, QueueSpec, ServingSpec, TextSpec
+from prep_triton.triton.client import TritonClient
+from prep_triton.triton.repository import assemble_entry
+from prep_triton.triton.server import run_triton
+from prep_triton.triton.text import assemble_text_entries
+from prep_triton.workspace import Workspace
 from tests.fakes.bert_checkpoint import CONFIG, VOCABULARY
 
 pytestmark = pytest.mark.integration

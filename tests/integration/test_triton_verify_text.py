@@ -5,16 +5,16 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli.main import app
-from pipeline.spec import QueueSpec, ServingSpec, TextSpec, VerifySpec
-from pipeline.triton.client import TritonClient
-from pipeline.triton.report import check_report
-from pipeline.triton.repository import assemble_entry
-from pipeline.triton.server import run_triton
-from pipeline.triton.text import assemble_text_entries
-from pipeline.triton.trials.text import describe_wrong
-from pipeline.triton.trials.text_parts import try_parts
-from pipeline.triton.verify import verify_entries
+from prep_triton.cli.main import app
+from prep_triton.spec import QueueSpec, ServingSpec, TextSpec, VerifySpec
+from prep_triton.triton.client import TritonClient
+from prep_triton.triton.report import check_report
+from prep_triton.triton.repository import assemble_entry
+from prep_triton.triton.server import run_triton
+from prep_triton.triton.text import assemble_text_entries
+from prep_triton.triton.trials.text import describe_wrong
+from prep_triton.triton.trials.text_parts import try_parts
+from prep_triton.triton.verify import verify_entries
 from tests.fakes.task_models import make_task_model
 
 pytestmark = pytest.mark.integration

@@ -6,9 +6,9 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.artifact import OnnxModel
-from pipeline.cli.main import app
-from pipeline.workspace import Recipe, Workspace
+from prep_triton.artifact import OnnxModel
+from prep_triton.cli.main import app
+from prep_triton.workspace import Recipe, Workspace
 from tests.fakes.triton_artifacts import make_model
 
 

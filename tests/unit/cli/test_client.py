@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.cli.client import describe_answer, format_us, tell_answer
-from pipeline.cli.output import Output
-from pipeline.triton.ask import StepLatency, TextAnswer
+from prep_triton.cli.client import describe_answer, format_us, tell_answer
+from prep_triton.cli.output import Output
+from prep_triton.triton.ask import StepLatency, TextAnswer
 
 
 @pytest.mark.parametrize(

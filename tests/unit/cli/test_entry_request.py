@@ -4,10 +4,10 @@ import inspect
 
 import pytest
 
-from pipeline.cli.assemble import assemble
-from pipeline.cli.entry_request import build_entry_spec
-from pipeline.errors import SpecError
-from pipeline.spec import QueueSpec, ServingSpec, TextSpec
+from prep_triton.cli.assemble import assemble
+from prep_triton.cli.entry_request import build_entry_spec
+from prep_triton.errors import SpecError
+from prep_triton.spec import QueueSpec, ServingSpec, TextSpec
 
 NO_FLAGS = {name: one.default for name, one in inspect.signature(assemble).parameters.items()}
 NESTED = {"instance_groups", "rate_limiter", "version_policy", "execution_accelerators"}

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli.main import app
+from prep_triton.cli.main import app
 from tests.fakes.lint_cases import ON_CPU, python_config, write_python
 
 

@@ -9,11 +9,11 @@ import signal
 import pytest
 import typer
 
-from pipeline.cli import main as cli
-from pipeline.cli import output
-from pipeline.errors import SourceError, SpecError
+from prep_triton.cli import main as cli
+from prep_triton.cli import output
+from prep_triton.errors import SourceError, SpecError
 
-log = logging.getLogger("pipeline.cli.test")
+log = logging.getLogger("prep_triton.cli.test")
 
 
 def run_session(body, *, as_json: bool = False) -> int:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.cli.output import Output
-from pipeline.cli.render import (
+from prep_triton.cli.output import Output
+from prep_triton.cli.render import (
     RowPrinter,
     cells_from_row,
     describe_answers,
@@ -13,7 +13,7 @@ from pipeline.cli.render import (
     rows_document,
     tell_verification,
 )
-from pipeline.run.report import StageRow
+from prep_triton.run.report import StageRow
 
 ENTRY = {
     "name": "tiny-onnx-fp32",

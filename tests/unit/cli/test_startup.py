@@ -38,7 +38,7 @@ COMMANDS = [
 PROBE = """
 import json, resource, sys
 from typer.testing import CliRunner
-from pipeline.cli.main import app
+from prep_triton.cli.main import app
 result = CliRunner().invoke(app, {arguments})
 usage = resource.getrusage(resource.RUSAGE_SELF)
 print(json.dumps({{

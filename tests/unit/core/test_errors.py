@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from pipeline import errors
-from pipeline.errors import PrepError
+from prep_triton import errors
+from prep_triton.errors import PrepError
 
 CLASSES = [
     item

@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import gpus
-from pipeline.errors import UnsupportedGpuError
-from pipeline.gpus import (
+from prep_triton import gpus
+from prep_triton.errors import UnsupportedGpuError
+from prep_triton.gpus import (
     CAPABILITY_BY_GPU,
     RTX_CAPABILITIES,
     Gpu,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import SpecError
-from pipeline.spec import (
+from prep_triton.errors import SpecError
+from prep_triton.spec import (
     DEFAULT_PROFILE,
     EngineSpec,
     ModelSpec,

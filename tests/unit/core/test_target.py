@@ -2,10 +2,10 @@
 
 import pytest
 
-from pipeline.artifact import RepositoryEntry, VendoredRecord
-from pipeline.errors import SpecError, UnsupportedGpuError
-from pipeline.spec import TargetSpec
-from pipeline.target import TABLE_VARIABLE, Target, TritonRelease, find_misfits, load_triton_releases, resolve_target
+from prep_triton.artifact import RepositoryEntry, VendoredRecord
+from prep_triton.errors import SpecError, UnsupportedGpuError
+from prep_triton.spec import TargetSpec
+from prep_triton.target import TABLE_VARIABLE, Target, TritonRelease, find_misfits, load_triton_releases, resolve_target
 from tests.fakes.triton_artifacts import make_engine
 
 

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.artifact import MANIFEST_NAME, Artifact
-from pipeline.errors import DiskFullError, WorkspaceBusyError, WorkspaceError
-from pipeline.workspace import NotMadeError, Recipe, Workspace, load_artifact, write_atomically
+from prep_triton.artifact import MANIFEST_NAME, Artifact
+from prep_triton.errors import DiskFullError, WorkspaceBusyError, WorkspaceError
+from prep_triton.workspace import NotMadeError, Recipe, Workspace, load_artifact, write_atomically
 
 
 def recipe(**spec: Any) -> Recipe:
@@ -175,8 +175,8 @@ def test_kill_minus_9_in_the_middle_leaves_nothing_that_a_rerun_takes_for_finish
     code = f"""
         import time
         from pathlib import Path
-        from pipeline.artifact import Artifact
-        from pipeline.workspace import Recipe, Workspace
+        from prep_triton.artifact import Artifact
+        from prep_triton.workspace import Recipe, Workspace
 
         def make(folder):
             (folder / "model.onnx").write_bytes(b"half")

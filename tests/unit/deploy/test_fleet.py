@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.deploy.accelerators import ACCELERATOR_BY_GPU, CPU_POOL, pool_from_gpu
-from pipeline.deploy.fleet import plan_fleet
-from pipeline.deploy.request import DeploymentSpec
-from pipeline.errors import RepositoryError, SpecError
-from pipeline.gpus import resolve_gpu
-from pipeline.target import TABLE_VARIABLE
+from prep_triton.deploy.accelerators import ACCELERATOR_BY_GPU, CPU_POOL, pool_from_gpu
+from prep_triton.deploy.fleet import plan_fleet
+from prep_triton.deploy.request import DeploymentSpec
+from prep_triton.errors import RepositoryError, SpecError
+from prep_triton.gpus import resolve_gpu
+from prep_triton.target import TABLE_VARIABLE
 from tests.fakes.served_release import make_entry, make_plan, make_release, make_target
 
 TABLE = """
@@ -82,7 +82,7 @@ def test_release_without_plans_needs_no_gpu():
 
 
 def test_release_without_plans_takes_the_newest_container_and_says_so(caplog: pytest.LogCaptureFixture):
-    caplog.set_level(logging.INFO, "pipeline")
+    caplog.set_level(logging.INFO, "prep_triton")
     fleet = plan(make_release(make_entry("bert-onnx")))
     assert f"Triton {fleet.triton.tag}, the newest known one" in caplog.text
 
@@ -136,7 +136,7 @@ def test_entries_without_a_common_gpu_are_refused():
 
 
 def test_plan_of_a_workstation_is_served_by_gkes_gpu_of_its_architecture(caplog: pytest.LogCaptureFixture):
-    caplog.set_level(logging.INFO, "pipeline")
+    caplog.set_level(logging.INFO, "prep_triton")
     assert plan(make_release(make_entry("bert", make_plan("rtx4090")))).pools[0].gpu == "l4"
     assert "built on rtx4090 is served on GKE's l4" in caplog.text
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.deploy.base import plan_base
-from pipeline.deploy.folder import save_base
-from pipeline.deploy.request import DeploymentSpec
-from pipeline.errors import DiskFullError, SpecError, WorkspaceError
+from prep_triton.deploy.base import plan_base
+from prep_triton.deploy.folder import save_base
+from prep_triton.deploy.request import DeploymentSpec
+from prep_triton.errors import DiskFullError, SpecError, WorkspaceError
 from tests.fakes.served_release import make_entry, make_plan, make_release
 
 FLEET = make_release(make_entry("bert", make_plan("t4"), make_plan("l4")))

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from pipeline.cli.main import app
-from pipeline.deploy.accelerators import ACCELERATOR_BY_GPU
-from pipeline.spec import EngineSpec, RunSpec, load_run_spec, parse_run_spec
+from prep_triton.cli.main import app
+from prep_triton.deploy.accelerators import ACCELERATOR_BY_GPU
+from prep_triton.spec import EngineSpec, RunSpec, load_run_spec, parse_run_spec
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "scripts" / "select_gpus.py"

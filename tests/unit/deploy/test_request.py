@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.deploy.request import DeploymentSpec
-from pipeline.errors import SpecError
-from pipeline.spec import build_spec
+from prep_triton.deploy.request import DeploymentSpec
+from prep_triton.errors import SpecError
+from prep_triton.spec import build_spec
 
 
 @pytest.mark.parametrize(

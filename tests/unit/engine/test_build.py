@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifact import QuantizationRecord, TensorSpec
-from pipeline.engine import build
-from pipeline.engine.build import build_engine, is_built_elsewhere, match_tensors, name_variant
-from pipeline.engine.builders import ResolvedBuilder
-from pipeline.errors import EngineError, SpecError, UnsupportedGpuError
-from pipeline.precision.fp16 import convert_to_fp16
-from pipeline.spec import EngineSpec, OptimizationProfile
-from pipeline.workspace import Workspace
+from prep_triton.artifact import QuantizationRecord, TensorSpec
+from prep_triton.engine import build
+from prep_triton.engine.build import build_engine, is_built_elsewhere, match_tensors, name_variant
+from prep_triton.engine.builders import ResolvedBuilder
+from prep_triton.errors import EngineError, SpecError, UnsupportedGpuError
+from prep_triton.precision.fp16 import convert_to_fp16
+from prep_triton.spec import EngineSpec, OptimizationProfile
+from prep_triton.workspace import Workspace
 from tests.fakes.onnx_bert import make_bert, store_model
 
 PROFILE = OptimizationProfile(min=(1, 16), opt=(8, 32), max=(16, 64))
@@ -209,10 +209,10 @@ def test_a_found_engine_costs_no_heavy_import(workspace, model):
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "import pipeline.engine.build\n"
-        "from pipeline.artifact import OnnxModel\n"
-        "from pipeline.precision.fp16 import convert_to_fp16\n"
-        "from pipeline.workspace import Workspace\n"
+        "import prep_triton.engine.build\n"
+        "from prep_triton.artifact import OnnxModel\n"
+        "from prep_triton.precision.fp16 import convert_to_fp16\n"
+        "from prep_triton.workspace import Workspace\n"
         "workspace = Workspace(Path(sys.argv[1]))\n"
         "assert convert_to_fp16(workspace.current('export', 'tiny', OnnxModel), workspace).reused\n"
         "print(*sorted({'numpy', 'onnx', 'polygraphy', 'tensorrt_rtx', 'torch'} & set(sys.modules)))\n"

@@ -2,9 +2,9 @@ import logging
 
 import pytest
 
-from pipeline.engine import builders
-from pipeline.engine.builders import has_nvidia_driver, resolve_builder, tell_choice
-from pipeline.errors import EngineError
+from prep_triton.engine import builders
+from prep_triton.engine.builders import has_nvidia_driver, resolve_builder, tell_choice
+from prep_triton.errors import EngineError
 
 
 @pytest.fixture

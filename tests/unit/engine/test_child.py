@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from pipeline.engine import child
-from pipeline.engine.child import run_worker
-from pipeline.errors import EngineError
+from prep_triton.engine import child
+from prep_triton.engine.child import run_worker
+from prep_triton.errors import EngineError
 
 REQUEST = {"builder": "tensorrt-rtx"}
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from pipeline.engine import device
-from pipeline.engine.device import WARM_UP_RUNS, execute_engine, measure_engines
+from prep_triton.engine import device
+from prep_triton.engine.device import WARM_UP_RUNS, execute_engine, measure_engines
 
 
 class HostRunner:

@@ -2,13 +2,13 @@
 
 import pytest
 
-from pipeline.artifact import Engine
-from pipeline.engine import execute
-from pipeline.engine.device import WARM_UP_RUNS, time_in_turn
-from pipeline.engine.execute import find_execution_problem, measure_latencies_ms, measure_latency_ms, run_engine
-from pipeline.errors import EngineError, SpecError
-from pipeline.gpus import Gpu
-from pipeline.spec import OptimizationProfile
+from prep_triton.artifact import Engine
+from prep_triton.engine import execute
+from prep_triton.engine.device import WARM_UP_RUNS, time_in_turn
+from prep_triton.engine.execute import find_execution_problem, measure_latencies_ms, measure_latency_ms, run_engine
+from prep_triton.errors import EngineError, SpecError
+from prep_triton.gpus import Gpu
+from prep_triton.spec import OptimizationProfile
 
 PROFILES = (
     OptimizationProfile(min=(1, 1), opt=(8, 32), max=(16, 32)),

@@ -5,13 +5,13 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.artifact import Engine, PrecisionProof, TensorSpec
-from pipeline.cli.inspect import describe_loaded
-from pipeline.cli.main import app
-from pipeline.engine.find import find_engine
-from pipeline.errors import SpecError
-from pipeline.spec import OptimizationProfile
-from pipeline.workspace import Recipe, Workspace
+from prep_triton.artifact import Engine, PrecisionProof, TensorSpec
+from prep_triton.cli.inspect import describe_loaded
+from prep_triton.cli.main import app
+from prep_triton.engine.find import find_engine
+from prep_triton.errors import SpecError
+from prep_triton.spec import OptimizationProfile
+from prep_triton.workspace import Recipe, Workspace
 from tests.fakes.onnx_bert import make_bert, store_model
 
 NAME = "tiny-int8-rtx-sm75"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.artifact import Engine, OnnxModel, PrecisionProof
+from prep_triton.artifact import Engine, OnnxModel, PrecisionProof
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from pipeline.engine.inspect import EngineLayers, Proof, parse_engine_layers, proof_from_inspector
-from pipeline.engine.network import Gemm, narrowest, share_from_gemms, widest
+from prep_triton.engine.inspect import EngineLayers, Proof, parse_engine_layers, proof_from_inspector
+from prep_triton.engine.network import Gemm, narrowest, share_from_gemms, widest
 
 QUERY = Gemm("/layer.0/query/MatMul", 300, "int8", is_encoder_linear=True)
 SCORES = Gemm("/layer.0/MatMul", 100, "fp16", is_encoder_linear=False)

@@ -2,10 +2,10 @@ import logging
 
 import pytest
 
-from pipeline.engine.options import check_options, plan_options
-from pipeline.errors import SpecError
-from pipeline.gpus import resolve_gpu
-from pipeline.spec import EngineSpec
+from prep_triton.engine.options import check_options, plan_options
+from prep_triton.errors import SpecError
+from prep_triton.gpus import resolve_gpu
+from prep_triton.spec import EngineSpec
 
 OPTIONS = {
     "optimization_level": 3,

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.engine.progress import PhaseTree
+from prep_triton.engine.progress import PhaseTree
 
 
 def test_a_phase_counts_within_its_parents_step():

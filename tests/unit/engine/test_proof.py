@@ -1,8 +1,8 @@
 import pytest
 
-from pipeline.artifact import OnnxModel, PrecisionProof, QuantizationRecord
-from pipeline.engine.proof import check_proof
-from pipeline.errors import EngineError
+from prep_triton.artifact import OnnxModel, PrecisionProof, QuantizationRecord
+from prep_triton.engine.proof import check_proof
+from prep_triton.errors import EngineError
 
 
 def model(promised=None):

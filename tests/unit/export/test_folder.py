@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import SourceError
-from pipeline.export import folder as room
-from pipeline.export.folder import (
+from prep_triton.errors import SourceError
+from prep_triton.export import folder as room
+from prep_triton.export.folder import (
     check_config,
     check_weights,
     digest_config,

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from pipeline.errors import ExportError
-from pipeline.export.graph import ExportedGraph, _check_weights
-from pipeline.export.layers import Weight
+from prep_triton.errors import ExportError
+from prep_triton.export.graph import ExportedGraph, _check_weights
+from prep_triton.export.layers import Weight
 
 
 def test_initializer_that_is_no_weight_of_the_model_is_refused():

@@ -1,8 +1,8 @@
 import pytest
 
-from pipeline.errors import SourceError
-from pipeline.export.heads import HEADS, class_name, input_specs, labels, output_specs, resolve_task
-from pipeline.spec import TASKS
+from prep_triton.errors import SourceError
+from prep_triton.export.heads import HEADS, class_name, input_specs, labels, output_specs, resolve_task
+from prep_triton.spec import TASKS
 
 
 class Config:

@@ -2,8 +2,8 @@ import socket
 
 import pytest
 
-from pipeline.errors import SourceError
-from pipeline.export import hub
+from prep_triton.errors import SourceError
+from prep_triton.export import hub
 
 
 def point_at(monkeypatch, url: str) -> None:

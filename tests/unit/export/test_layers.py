@@ -1,7 +1,7 @@
 import pytest
 from onnx import TensorProto, helper
 
-from pipeline.export.layers import LayersDifferError, Weight, repeat_layer
+from prep_triton.export.layers import LayersDifferError, Weight, repeat_layer
 
 STACK = "encoder.layer"
 

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.artifact import TensorSpec
-from pipeline.errors import ParityError
-from pipeline.export.parity import Case, compare_answers, mean_cosine
+from prep_triton.artifact import TensorSpec
+from prep_triton.errors import ParityError
+from prep_triton.export.parity import Case, compare_answers, mean_cosine
 
 SPEC = TensorSpec(name="last_hidden_state", dtype="FP32", shape=("batch", "sequence", 8))
 

@@ -1,6 +1,6 @@
-from pipeline.export.onnx import export_recipe
-from pipeline.export.source import resolve_source
-from pipeline.spec import ModelSpec
+from prep_triton.export.onnx import export_recipe
+from prep_triton.export.source import resolve_source
+from prep_triton.spec import ModelSpec
 
 
 def key(**given) -> str:

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.export.parity import Case
-from pipeline.export.reference import (
+from prep_triton.export.parity import Case
+from prep_triton.export.reference import (
     MAX_REFERENCE_VALUES,
     REFERENCE_ROWS,
     Rows,

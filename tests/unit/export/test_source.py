@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import SourceError, SpecError
-from pipeline.export import source as source_module
-from pipeline.export.source import ALIASES, name_from_text, resolve_source
-from pipeline.spec import NAME_PATTERN, ModelSpec
+from prep_triton.errors import SourceError, SpecError
+from prep_triton.export import source as source_module
+from prep_triton.export.source import ALIASES, name_from_text, resolve_source
+from prep_triton.spec import NAME_PATTERN, ModelSpec
 
 BERT = {"model_type": "bert", "architectures": ["BertForQuestionAnswering"], "hidden_size": 32}
 
@@ -161,9 +161,9 @@ def test_every_text_becomes_a_valid_name(text):
 def test_resolving_and_keying_import_no_vendor():
     code = (
         "import sys\n"
-        "from pipeline.export.onnx import export_recipe\n"
-        "from pipeline.export.source import resolve_source\n"
-        "from pipeline.spec import ModelSpec\n"
+        "from prep_triton.export.onnx import export_recipe\n"
+        "from prep_triton.export.source import resolve_source\n"
+        "from prep_triton.spec import ModelSpec\n"
         "spec = ModelSpec(model='bert-base', weights='random')\n"
         "assert len(export_recipe(resolve_source(spec), spec).key) == 16\n"
         "print([name for name in ('torch', 'transformers', 'onnx', 'onnxruntime', 'numpy') if name in sys.modules])\n"

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from onnx import helper, numpy_helper
 
-from pipeline.errors import ExportError
-from pipeline.export import stream as writer
+from prep_triton.errors import ExportError
+from prep_triton.export import stream as writer
 
 
 def skeleton() -> onnx.ModelProto:

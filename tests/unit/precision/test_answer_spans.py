@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.precision.answer_spans import find_answer, split_windows
+from prep_triton.precision.answer_spans import find_answer, split_windows
 from tests.fakes.wordpiece import make_tokenizer
 
 CONTEXT = "The Ärmel 😀 rain, the sea. "

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import PrecisionError, PrepError, SpecError
-from pipeline.precision.calibration import MOST_HELD, load_calibration_rows
-from pipeline.spec import CalibrationSpec
-from pipeline.workspace import Workspace
+from prep_triton.errors import PrecisionError, PrepError, SpecError
+from prep_triton.precision.calibration import MOST_HELD, load_calibration_rows
+from prep_triton.spec import CalibrationSpec
+from prep_triton.workspace import Workspace
 from tests.fakes.onnx_bert import POSITIONS, VOCAB, make_bert, store_model
 from tests.fakes.wordpiece import make_tokenizer
 

@@ -3,10 +3,10 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from pipeline.errors import PrecisionError
-from pipeline.precision import cpu
-from pipeline.precision.cpu import quantize_for_cpu
-from pipeline.workspace import Workspace
+from prep_triton.errors import PrecisionError
+from prep_triton.precision import cpu
+from prep_triton.precision.cpu import quantize_for_cpu
+from prep_triton.workspace import Workspace
 from tests.fakes.cpu_bert import store_with_reference
 from tests.fakes.onnx_bert import make_bert
 

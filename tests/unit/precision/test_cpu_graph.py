@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from onnx import helper, numpy_helper
 
-from pipeline.precision.cpu_convert import quantize_file_for_cpu
-from pipeline.precision.cpu_linear import int8_from_weight
+from prep_triton.precision.cpu_convert import quantize_file_for_cpu
+from prep_triton.precision.cpu_linear import int8_from_weight
 from tests.fakes.onnx_bert import Graph, make_bert
 
 

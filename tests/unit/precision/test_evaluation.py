@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.artifact import AccuracyRecord, OnnxModel
-from pipeline.errors import PrecisionError, SpecError
-from pipeline.precision.evaluation import check_accuracy, check_eval_data, measure_accuracy, split_batches
+from prep_triton.artifact import AccuracyRecord, OnnxModel
+from prep_triton.errors import PrecisionError, SpecError
+from prep_triton.precision.evaluation import check_accuracy, check_eval_data, measure_accuracy, split_batches
 from tests.fakes.wordpiece import make_tokenizer
 
 

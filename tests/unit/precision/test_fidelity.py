@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.errors import PrecisionError
-from pipeline.precision.fidelity import cosine, record_fidelity
+from prep_triton.errors import PrecisionError
+from prep_triton.precision.fidelity import cosine, record_fidelity
 
 
 def test_cosine_is_exact_for_long_fp32_vectors():

@@ -3,10 +3,10 @@ import errno
 import onnx
 import pytest
 
-from pipeline.errors import PrecisionError
-from pipeline.precision import fp16
-from pipeline.precision.fp16 import convert_to_fp16, link_or_copy
-from pipeline.workspace import Workspace
+from prep_triton.errors import PrecisionError
+from prep_triton.precision import fp16
+from prep_triton.precision.fp16 import convert_to_fp16, link_or_copy
+from prep_triton.workspace import Workspace
 from tests.fakes.onnx_bert import make_bert, store_model
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from pipeline.errors import PrecisionError
-from pipeline.precision.graph import MASK_VALUE, rewrite_to_fp16
+from prep_triton.errors import PrecisionError
+from prep_triton.precision.graph import MASK_VALUE, rewrite_to_fp16
 from tests.fakes.onnx_bert import make_bert
 
 FP16, FP32 = TensorProto.FLOAT16, TensorProto.FLOAT

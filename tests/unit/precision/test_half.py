@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from onnx import TensorProto, numpy_helper
 
-from pipeline.errors import PrecisionError
-from pipeline.precision.half import FP16_MAX, ConvertedWeight, half_from_array
-from pipeline.precision.onnx_file import RawSpan
+from prep_triton.errors import PrecisionError
+from prep_triton.precision.half import FP16_MAX, ConvertedWeight, half_from_array
+from prep_triton.precision.onnx_file import RawSpan
 
 
 def test_refuses_what_fp16_cannot_hold_and_names_it():

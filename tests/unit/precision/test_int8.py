@@ -3,11 +3,11 @@ import sys
 
 import pytest
 
-from pipeline.errors import SpecError
-from pipeline.precision.int8 import check_keep_out, quantize_to_int8
-from pipeline.precision.qdq import Linear
-from pipeline.spec import CalibrationSpec, QuantizationSpec
-from pipeline.workspace import NotMadeError, Workspace
+from prep_triton.errors import SpecError
+from prep_triton.precision.int8 import check_keep_out, quantize_to_int8
+from prep_triton.precision.qdq import Linear
+from prep_triton.spec import CalibrationSpec, QuantizationSpec
+from prep_triton.workspace import NotMadeError, Workspace
 from tests.fakes.onnx_bert import make_bert, store_model
 
 LINEARS = tuple(Linear(name, "x", f"{name}.weight", "y", 2, 2) for name in ("layer.0.query", "layer.0.key"))
@@ -15,7 +15,7 @@ LINEARS = tuple(Linear(name, "x", f"{name}.weight", "y", 2, 2) for name in ("lay
 
 def test_importing_the_stage_imports_no_vendor():
     heavy = "{'numpy', 'onnx', 'onnxruntime', 'tokenizers', 'torch'}"
-    code = f"import sys, pipeline.precision.int8; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, prep_triton.precision.int8; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import SpecError
-from pipeline.precision.labelled import (
+from prep_triton.errors import SpecError
+from prep_triton.precision.labelled import (
     FIELDS,
     LabelledText,
     LabelledWords,

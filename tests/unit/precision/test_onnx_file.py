@@ -5,10 +5,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 
-from pipeline.errors import PrecisionError
-from pipeline.precision import onnx_file
-from pipeline.precision.half import ConvertedWeight
-from pipeline.precision.onnx_file import load_without_weights, save_with_weights
+from prep_triton.errors import PrecisionError
+from prep_triton.precision import onnx_file
+from prep_triton.precision.half import ConvertedWeight
+from prep_triton.precision.onnx_file import load_without_weights, save_with_weights
 from tests.fakes.onnx_bert import make_bert
 
 

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, numpy_helper
 
-from pipeline.errors import PrecisionError
-from pipeline.precision.graph import rewrite_to_fp16
-from pipeline.precision.qdq import (
+from prep_triton.errors import PrecisionError
+from prep_triton.precision.graph import rewrite_to_fp16
+from prep_triton.precision.qdq import (
     SMALLEST_SCALE,
     SWITCHES,
     InputScale,

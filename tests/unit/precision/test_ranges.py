@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.precision.ranges import BINS, range_from_histogram
-from pipeline.spec import CalibrationSpec
+from prep_triton.precision.ranges import BINS, range_from_histogram
+from prep_triton.spec import CalibrationSpec
 
 
 def histogram(values):

@@ -5,9 +5,9 @@ import logging
 import numpy as np
 import pytest
 
-from pipeline.errors import SpecError
-from pipeline.precision.labelled import LabelledText, LabelledWords, MaskedText, Question
-from pipeline.precision.scoring import plan_scoring
+from prep_triton.errors import SpecError
+from prep_triton.precision.labelled import LabelledText, LabelledWords, MaskedText, Question
+from prep_triton.precision.scoring import plan_scoring
 from tests.fakes.wordpiece import make_tokenizer
 
 

@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.precision.scoring import TokenRow
-from pipeline.precision.sensitivity import count_kept_out, describe_worst, take_rows
+from prep_triton.precision.scoring import TokenRow
+from prep_triton.precision.sensitivity import count_kept_out, describe_worst, take_rows
 
 ORDER = ["a", "b", "c", "d", "e"]
 

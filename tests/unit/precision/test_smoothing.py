@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.precision.smoothing import find_multiplier
+from prep_triton.precision.smoothing import find_multiplier
 
 
 def test_alpha_one_gives_every_channel_the_same_range():

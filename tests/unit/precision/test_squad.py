@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.precision.squad import compute_f1, is_exact_match, normalize_answer, score_answers
+from prep_triton.precision.squad import compute_f1, is_exact_match, normalize_answer, score_answers
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
-from pipeline.publish.diff import diff_releases, figures_from_entry
-from pipeline.publish.record import ReleaseFile
+from prep_triton.publish.diff import diff_releases, figures_from_entry
+from prep_triton.publish.record import ReleaseFile
 from tests.unit.publish.test_record import make_release
 
 MANIFEST = {

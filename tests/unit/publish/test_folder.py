@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from pipeline.errors import DiskFullError, SpecError, StoreAccessError, StoreError
-from pipeline.publish import folder as folder_module
-from pipeline.publish.checksum import crc32c_of_bytes
-from pipeline.publish.folder import FolderStore
-from pipeline.publish.store import store_error_from_os
+from prep_triton.errors import DiskFullError, SpecError, StoreAccessError, StoreError
+from prep_triton.publish import folder as folder_module
+from prep_triton.publish.checksum import crc32c_of_bytes
+from prep_triton.publish.folder import FolderStore
+from prep_triton.publish.store import store_error_from_os
 
 
 def test_crc32c_is_written_as_gcs_writes_it():

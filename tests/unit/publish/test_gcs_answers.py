@@ -10,10 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from pipeline.errors import BucketMissingError, PreconditionError, SpecError, StoreAccessError, StoreError
-from pipeline.publish.check import find_missing_permissions, warn_of_missing_permissions
-from pipeline.publish.gcs import session
-from pipeline.publish.store import open_store
+from prep_triton.errors import BucketMissingError, PreconditionError, SpecError, StoreAccessError, StoreError
+from prep_triton.publish.check import find_missing_permissions, warn_of_missing_permissions
+from prep_triton.publish.gcs import session
+from prep_triton.publish.store import open_store
 
 DENIED = (
     "someone@example.iam.gserviceaccount.com does not have storage.objects.create access to the Google Cloud Storage "
@@ -146,7 +146,7 @@ def test_going_without_credentials_is_logged(answer_with, caplog):
 
 
 def test_without_credentials_and_emulator_nothing_is_tried_anonymously(tmp_path):
-    script = "from pipeline.publish.store import open_store\nopen_store('gs://models').check_access()"
+    script = "from prep_triton.publish.store import open_store\nopen_store('gs://models').check_access()"
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GOOGLE_", "STORAGE_", "GCE_"))}
     # NO_GCE_CHECK: a test machine may be one of Google's.
     environment = {**kept, "HOME": str(tmp_path), "CLOUDSDK_CONFIG": str(tmp_path), "NO_GCE_CHECK": "true"}
@@ -212,7 +212,7 @@ def test_missing_permissions_are_named_for_the_writer_and_for_tritons_reader(ans
 
 
 def test_bucket_that_does_not_tell_permissions_is_not_checked(answer_with, caplog):
-    caplog.set_level(logging.DEBUG, "pipeline")
+    caplog.set_level(logging.DEBUG, "prep_triton")
     store = answer_with(404)
     assert find_missing_permissions(store).missing_to_publish is None
     warn_of_missing_permissions(store)

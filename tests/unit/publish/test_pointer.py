@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from pipeline.errors import ReleaseDamagedError, StoreError
-from pipeline.publish import pointer as pointer_module
-from pipeline.publish.pointer import find_own_name, parse_pointer, pointer_from_move, render_pointer
+from prep_triton.errors import ReleaseDamagedError, StoreError
+from prep_triton.publish import pointer as pointer_module
+from prep_triton.publish.pointer import find_own_name, parse_pointer, pointer_from_move, render_pointer
 
 ONE, TWO, THREE = (f"20260131T23595{number}Z-0123456789ab" for number in (1, 2, 3))
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.artifact import RepositoryEntry
-from pipeline.errors import SpecError, StoreError
-from pipeline.publish.catalog import locate_release
-from pipeline.publish.record import (
+from prep_triton.artifact import RepositoryEntry
+from prep_triton.errors import SpecError, StoreError
+from prep_triton.publish.catalog import locate_release
+from prep_triton.publish.record import (
     Release,
     ReleaseEntry,
     ReleaseFile,

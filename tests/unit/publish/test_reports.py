@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.errors import PreconditionError
-from pipeline.publish.folder import FolderStore
-from pipeline.publish.reports import delete_report, find_unfit, load_report, save_report
+from prep_triton.errors import PreconditionError
+from prep_triton.publish.folder import FolderStore
+from prep_triton.publish.reports import delete_report, find_unfit, load_report, save_report
 
 ID = "20260131T235959Z-0123456789ab"
 

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from pipeline.errors import RepositoryError
-from pipeline.publish.source import find_git_revision, scan_repository
+from prep_triton.errors import RepositoryError
+from prep_triton.publish.source import find_git_revision, scan_repository
 
 
 def refuse(folder, message, hint="prep assemble"):

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import SpecError
-from pipeline.publish.folder import FolderStore
-from pipeline.publish.gcs import GcsStore
-from pipeline.publish.store import GcsUri, check_object_name, open_store, parse_folder_uri, parse_gcs_uri
+from prep_triton.errors import SpecError
+from prep_triton.publish.folder import FolderStore
+from prep_triton.publish.gcs import GcsStore
+from prep_triton.publish.store import GcsUri, check_object_name, open_store, parse_folder_uri, parse_gcs_uri
 
 
 @pytest.mark.parametrize(

@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifact import Artifact, Engine, OnnxModel, PrecisionProof
-from pipeline.errors import RepositoryError, SourceError, SpecError, StoreError, VerifyError
-from pipeline.publish.catalog import list_releases, load_or_latest
-from pipeline.publish.check import check_release
-from pipeline.publish.pointer import load_current
-from pipeline.publish.release import publish_release
-from pipeline.publish.reports import find_unfit, load_report
-from pipeline.publish.store import open_store
-from pipeline.run.chain import run_pipeline
-from pipeline.run.report import RunReport, StageRow
-from pipeline.run.verification import verify_target
-from pipeline.spec import RunSpec, VariantSpec, parse_run_spec
-from pipeline.triton.report import EntryReport, VerifyReport
-from pipeline.triton.repository import check_unchanged, load_repository
-from pipeline.workspace import Recipe, Workspace
+from prep_triton.artifact import Artifact, Engine, OnnxModel, PrecisionProof
+from prep_triton.errors import RepositoryError, SourceError, SpecError, StoreError, VerifyError
+from prep_triton.publish.catalog import list_releases, load_or_latest
+from prep_triton.publish.check import check_release
+from prep_triton.publish.pointer import load_current
+from prep_triton.publish.release import publish_release
+from prep_triton.publish.reports import find_unfit, load_report
+from prep_triton.publish.store import open_store
+from prep_triton.run.chain import run_pipeline
+from prep_triton.run.report import RunReport, StageRow
+from prep_triton.run.verification import verify_target
+from prep_triton.spec import RunSpec, VariantSpec, parse_run_spec
+from prep_triton.triton.report import EntryReport, VerifyReport
+from prep_triton.triton.repository import check_unchanged, load_repository
+from prep_triton.workspace import Recipe, Workspace
 from tests.fakes.triton_artifacts import make_model
 
 ONNX = "{runtime: onnxruntime}"
@@ -39,10 +39,10 @@ class Stages:
         self.verified: list[tuple[str, list[str]]] = []
         self.failure = self.broken = ""
         self.cosine: float | None = None
-        monkeypatch.setattr("pipeline.export.onnx.export_model", self.export_model)
-        monkeypatch.setattr("pipeline.run.stages.put_in_precision", self.put_in_precision)
-        monkeypatch.setattr("pipeline.engine.build.build_engine", self.build_engine)
-        monkeypatch.setattr("pipeline.triton.verify.verify_entries", self.verify_entries)
+        monkeypatch.setattr("prep_triton.export.onnx.export_model", self.export_model)
+        monkeypatch.setattr("prep_triton.run.stages.put_in_precision", self.put_in_precision)
+        monkeypatch.setattr("prep_triton.engine.build.build_engine", self.build_engine)
+        monkeypatch.setattr("prep_triton.triton.verify.verify_entries", self.verify_entries)
 
     def _produce(self, workspace: Workspace, recipe: Recipe, kind: type, fields) -> object:
         def make(folder: Path) -> Mapping:
@@ -242,7 +242,7 @@ def test_each_step_is_told_to_the_listener(stages: Stages):
         def stage(self, label: str):
             from contextlib import nullcontext
 
-            from pipeline.progress import ignore_progress
+            from prep_triton.progress import ignore_progress
 
             self.begun.append(label)
             return nullcontext(ignore_progress)
@@ -350,7 +350,7 @@ def test_a_release_that_failed_is_marked_and_is_not_the_one_to_load(stages: Stag
 
 
 def test_a_model_that_cannot_be_assembled_does_not_stop_the_others(stages: Stages, monkeypatch: pytest.MonkeyPatch):
-    from pipeline.triton import repository
+    from prep_triton.triton import repository
 
     assemble = repository.assemble_entry
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import EngineError, RepositoryError, ServerError, SpecError, UnsupportedGpuError
-from pipeline.run.checks import check_machine, check_run_spec, name_of_model
-from pipeline.spec import ModelSpec, RunSpec, parse_run_spec
-from pipeline.workspace import Workspace
+from prep_triton.errors import EngineError, RepositoryError, ServerError, SpecError, UnsupportedGpuError
+from prep_triton.run.checks import check_machine, check_run_spec, name_of_model
+from prep_triton.spec import ModelSpec, RunSpec, parse_run_spec
+from prep_triton.workspace import Workspace
 
 ONNX = "{runtime: onnxruntime}"
 RTX = "{runtime: tensorrt, builder: tensorrt-rtx, precision: fp16, gpus: [t4]}"
@@ -102,7 +102,7 @@ def test_a_gpu_that_the_builder_cannot_build_for_is_refused(workspace: Workspace
 
 
 def test_a_builder_that_is_not_there_is_refused(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("pipeline.engine.builders.find_builder_problem", lambda _: "it is not installed")
+    monkeypatch.setattr("prep_triton.engine.builders.find_builder_problem", lambda _: "it is not installed")
     with pytest.raises(EngineError, match="cannot be used here: it is not installed"):
         check_machine(run_spec(("./a", RTX), ("./b", ONNX)), workspace, is_verified=False)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.run.doctor import Finding, examine_machine
+from prep_triton.run.doctor import Finding, examine_machine
 
 
 def find(findings: list[Finding], words: str) -> Finding:

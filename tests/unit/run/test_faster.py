@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifact import Engine, OnnxModel
-from pipeline.run.faster import choose_faster
-from pipeline.run.report import RowCollector, Silent
-from pipeline.spec import VariantSpec
-from pipeline.workspace import Workspace
+from prep_triton.artifact import Engine, OnnxModel
+from prep_triton.run.faster import choose_faster
+from prep_triton.run.report import RowCollector, Silent
+from prep_triton.spec import VariantSpec
+from prep_triton.workspace import Workspace
 from tests.fakes.triton_artifacts import make_engine, make_model
 
 VARIANT = VariantSpec(
@@ -25,7 +25,7 @@ class Builds:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.precisions, self.gates = folder, [], []
-        monkeypatch.setattr("pipeline.run.stages.build_graph_engines", self)
+        monkeypatch.setattr("prep_triton.run.stages.build_graph_engines", self)
 
     def __call__(self, rows, model, variant, workspace) -> tuple[OnnxModel, list[Engine]]:
         self.precisions.append(variant.precision)
@@ -41,7 +41,7 @@ def choose(tmp_path: Path) -> tuple[list[Engine], RowCollector]:
 
 def test_without_a_gpu_fp16_is_built_and_the_reason_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     builds = Builds(tmp_path, monkeypatch)
-    monkeypatch.setattr("pipeline.engine.execute.find_execution_problem", lambda engine: "there is no GPU")
+    monkeypatch.setattr("prep_triton.engine.execute.find_execution_problem", lambda engine: "there is no GPU")
     engines, rows = choose(tmp_path)
     assert builds.precisions == ["fp16"]
     assert engines[0].precision == "fp16"
@@ -54,8 +54,8 @@ def test_int8_is_kept_only_where_it_is_faster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, int8_ms: float, kept: str
 ):
     Builds(tmp_path, monkeypatch)
-    monkeypatch.setattr("pipeline.engine.execute.find_execution_problem", lambda engine: None)
-    monkeypatch.setattr("pipeline.engine.execute.measure_latencies_ms", lambda engines, shapes: [[2.0], [int8_ms]])
+    monkeypatch.setattr("prep_triton.engine.execute.find_execution_problem", lambda engine: None)
+    monkeypatch.setattr("prep_triton.engine.execute.measure_latencies_ms", lambda engines, shapes: [[2.0], [int8_ms]])
     engines, rows = choose(tmp_path)
     assert engines[0].precision == kept
     assert rows.rows[-1].note == f"8x128: fp16 2.00 ms, int8 {int8_ms:.2f} ms"
@@ -63,10 +63,10 @@ def test_int8_is_kept_only_where_it_is_faster(
 
 def test_a_second_run_remembers_the_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     Builds(tmp_path, monkeypatch)
-    monkeypatch.setattr("pipeline.engine.execute.find_execution_problem", lambda engine: None)
-    monkeypatch.setattr("pipeline.engine.execute.measure_latencies_ms", lambda engines, shapes: [[2.0], [1.0]])
+    monkeypatch.setattr("prep_triton.engine.execute.find_execution_problem", lambda engine: None)
+    monkeypatch.setattr("prep_triton.engine.execute.measure_latencies_ms", lambda engines, shapes: [[2.0], [1.0]])
     choose(tmp_path)
-    monkeypatch.setattr("pipeline.engine.execute.measure_latencies_ms", None)
+    monkeypatch.setattr("prep_triton.engine.execute.measure_latencies_ms", None)
     engines, rows = choose(tmp_path)
     assert engines[0].precision == "int8"
     assert rows.rows[-1].state == "unchanged"
@@ -76,9 +76,9 @@ def test_the_choice_of_the_machine_that_has_the_gpu_is_taken_where_plans_are_gat
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     Builds(tmp_path, monkeypatch)
-    monkeypatch.setattr("pipeline.engine.execute.find_execution_problem", lambda engine: None)
-    monkeypatch.setattr("pipeline.engine.execute.measure_latencies_ms", lambda engines, shapes: [[2.0], [1.0]])
+    monkeypatch.setattr("prep_triton.engine.execute.find_execution_problem", lambda engine: None)
+    monkeypatch.setattr("prep_triton.engine.execute.measure_latencies_ms", lambda engines, shapes: [[2.0], [1.0]])
     choose(tmp_path)
-    monkeypatch.setattr("pipeline.engine.execute.find_execution_problem", lambda engine: "there is no GPU")
+    monkeypatch.setattr("prep_triton.engine.execute.find_execution_problem", lambda engine: "there is no GPU")
     engines, _ = choose(tmp_path)
     assert engines[0].precision == "int8"

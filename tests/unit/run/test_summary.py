@@ -1,8 +1,8 @@
 """A run on the page of a CI job."""
 
-from pipeline.errors import StoreError
-from pipeline.run.report import RunReport, StageRow
-from pipeline.run.summary import render_failure, render_summary
+from prep_triton.errors import StoreError
+from prep_triton.run.report import RunReport, StageRow
+from prep_triton.run.summary import render_failure, render_summary
 
 MADE = StageRow(
     stage="export", artifact="minilm", state="made", seconds=12.34, figures={"size_bytes": 1000, "opset": 20}

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from pipeline.errors import ServerError
-from pipeline.triton.ask import ask_text, find_text_model, parse_answer
-from pipeline.triton.statistics import ModelStatistics
+from prep_triton.errors import ServerError
+from prep_triton.triton.ask import ask_text, find_text_model, parse_answer
+from prep_triton.triton.statistics import ModelStatistics
 
 
 class Server:

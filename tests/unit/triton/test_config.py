@@ -4,9 +4,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.errors import RepositoryError, SpecError
-from pipeline.spec import QueueSpec, ServingSpec
-from pipeline.triton.config import model_config_from_artifact, parse_config, render_config
+from prep_triton.errors import RepositoryError, SpecError
+from prep_triton.spec import QueueSpec, ServingSpec
+from prep_triton.triton.config import model_config_from_artifact, parse_config, render_config
 from tests.fakes.triton_artifacts import make_engine, make_model
 
 

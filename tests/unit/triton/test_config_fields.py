@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from pipeline.errors import PrepError
-from pipeline.spec import ServingSpec, build_spec
-from pipeline.triton.config import model_config_from_artifact, parse_config, render_config
+from prep_triton.errors import PrepError
+from prep_triton.spec import ServingSpec, build_spec
+from prep_triton.triton.config import model_config_from_artifact, parse_config, render_config
 from tests.fakes.serving_specs import GPUS, PROFILE_SETS, DrawnRequest, drawn_engine, drawn_model, drawn_requests
 
 BUCKETED = PROFILE_SETS[1]

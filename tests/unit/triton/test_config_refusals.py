@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from pipeline.errors import PrepError, RepositoryError, SpecError
-from pipeline.spec import ServingSpec, build_spec
-from pipeline.triton.config import model_config_from_artifact
-from pipeline.triton.config.backends import FIELD_RULES
+from prep_triton.errors import PrepError, RepositoryError, SpecError
+from prep_triton.spec import ServingSpec, build_spec
+from prep_triton.triton.config import model_config_from_artifact
+from prep_triton.triton.config.backends import FIELD_RULES
 from tests.fakes.serving_specs import GPUS, PROFILE_SETS, drawn_engine, drawn_model
 
 PLAN = (drawn_engine(*GPUS[0], PROFILE_SETS[1]),)

@@ -1,10 +1,10 @@
 import pytest
 
-from pipeline.spec import InstanceGroupSpec, QueuePolicySpec, QueueSpec, RateLimiterSpec, ServingSpec
-from pipeline.triton import tiers
-from pipeline.triton.config import model_config_from_artifact
-from pipeline.triton.config.shapes import length_buckets_from_artifact
-from pipeline.triton.config.tier_choices import apply_tier, find_traps
+from prep_triton.spec import InstanceGroupSpec, QueuePolicySpec, QueueSpec, RateLimiterSpec, ServingSpec
+from prep_triton.triton import tiers
+from prep_triton.triton.config import model_config_from_artifact
+from prep_triton.triton.config.shapes import length_buckets_from_artifact
+from prep_triton.triton.config.tier_choices import apply_tier, find_traps
 from tests.fakes.serving_specs import GPUS, PROFILE_SETS, drawn_engine, drawn_model
 
 PLAN = (drawn_engine(*GPUS[0], PROFILE_SETS[0]),)

@@ -3,8 +3,8 @@
 import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from pipeline.triton.statistics import ModelStatistics
-from pipeline.triton.trials.in_flight import ask_until_batched, has_batching, notes_of_batching
+from prep_triton.triton.statistics import ModelStatistics
+from prep_triton.triton.trials.in_flight import ask_until_batched, has_batching, notes_of_batching
 
 
 class Server:

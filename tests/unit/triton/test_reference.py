@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import RepositoryError, VerifyError
-from pipeline.triton.report import EntryReport, VerifyReport, check_report
-from pipeline.triton.trials.reference import Comparison, check_tokenizer, load_reference
+from prep_triton.errors import RepositoryError, VerifyError
+from prep_triton.triton.report import EntryReport, VerifyReport, check_report
+from prep_triton.triton.trials.reference import Comparison, check_tokenizer, load_reference
 from tests.fakes.triton_artifacts import INPUT_NAMES, TEXT, make_model, make_tokenizer
 
 

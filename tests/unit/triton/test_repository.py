@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from pipeline.errors import DiskFullError, RepositoryError, SpecError, WorkspaceBusyError
-from pipeline.spec import OptimizationProfile, ServingSpec
-from pipeline.triton import exchange, repository, repository_loading
-from pipeline.triton.repository import assemble_entry, entry_recipe, load_repository
+from prep_triton.errors import DiskFullError, RepositoryError, SpecError, WorkspaceBusyError
+from prep_triton.spec import OptimizationProfile, ServingSpec
+from prep_triton.triton import exchange, repository, repository_loading
+from prep_triton.triton.repository import assemble_entry, entry_recipe, load_repository
 from tests.fakes.triton_artifacts import make_engine, make_model
 
 
@@ -171,9 +171,9 @@ def test_a_killed_run_leaves_the_old_entry_and_the_next_one_cleans_up(model, tmp
     script = (
         "import os, sys\n"
         "from pathlib import Path\n"
-        "from pipeline.artifact import OnnxModel\n"
-        "from pipeline.spec import ServingSpec\n"
-        "from pipeline.triton import repository\n"
+        "from prep_triton.artifact import OnnxModel\n"
+        "from prep_triton.spec import ServingSpec\n"
+        "from prep_triton.triton import repository\n"
         "repository.swap_folders = lambda *_: os.kill(os.getpid(), 9)\n"
         "model = OnnxModel.model_validate_json(sys.argv[1]).model_copy(update={'folder': Path(sys.argv[2])})\n"
         "repository.assemble_entry(model, [], ServingSpec(max_batch_size=2), Path(sys.argv[3]))\n"
@@ -261,7 +261,7 @@ def test_a_copy_without_the_models_loads_when_only_the_reference_is_wanted(model
 
 def test_finding_an_unchanged_entry_imports_no_heavy_library():
     code = (
-        "import sys; import pipeline.triton.repository\n"
+        "import sys; import prep_triton.triton.repository\n"
         "heavy = {'torch', 'onnx', 'onnxruntime', 'numpy', 'tritonclient', 'google.protobuf'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )

@@ -4,11 +4,11 @@ import logging
 
 import pytest
 
-from pipeline.errors import SpecError
-from pipeline.spec import QueuePolicySpec, QueueSpec, RateLimiterSpec, ResourceSpec, ServingSpec
-from pipeline.triton.repository import assemble_entry, entry_recipe, load_repository, place_entry, preview_entry
-from pipeline.triton.server_arguments import CACHE, RATE_LIMIT
-from pipeline.workspace import Recipe
+from prep_triton.errors import SpecError
+from prep_triton.spec import QueuePolicySpec, QueueSpec, RateLimiterSpec, ResourceSpec, ServingSpec
+from prep_triton.triton.repository import assemble_entry, entry_recipe, load_repository, place_entry, preview_entry
+from prep_triton.triton.server_arguments import CACHE, RATE_LIMIT
+from prep_triton.workspace import Recipe
 from tests.fakes.triton_artifacts import make_engine, make_model
 
 

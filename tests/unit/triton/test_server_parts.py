@@ -5,12 +5,12 @@ from importlib.machinery import ModuleSpec
 
 import pytest
 
-from pipeline.errors import RepositoryError, ServerError
-from pipeline.triton import installation, server
-from pipeline.triton.client import TritonClient, grpc_address_from_url
-from pipeline.triton.installation import SERVER_VARIABLE, describe_server, find_server, prepare_installation
-from pipeline.triton.server import Ports, RunningTriton, run_triton
-from pipeline.triton.server_log import parse_errors, parse_refusals
+from prep_triton.errors import RepositoryError, ServerError
+from prep_triton.triton import installation, server
+from prep_triton.triton.client import TritonClient, grpc_address_from_url
+from prep_triton.triton.installation import SERVER_VARIABLE, describe_server, find_server, prepare_installation
+from prep_triton.triton.server import Ports, RunningTriton, run_triton
+from prep_triton.triton.server_log import parse_errors, parse_refusals
 
 LOG = """\
 I1123 16:22:43.673799 4642 cache_manager.cc:480] "Create CacheManager"

@@ -1,7 +1,7 @@
 import pytest
 from tritonclient.grpc import service_pb2
 
-from pipeline.triton.statistics import (
+from prep_triton.triton.statistics import (
     ModelStatistics,
     settled_statistics,
     statistics_from_versions,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.triton.trials.text_reference import (
+from prep_triton.triton.trials.text_reference import (
     Rules,
     TextRow,
     allowed_error,

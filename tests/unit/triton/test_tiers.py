@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.triton.tiers import (
+from prep_triton.triton.tiers import (
     PRIORITY_LEVELS,
     RESOURCE_COUNT,
     TRAPS,

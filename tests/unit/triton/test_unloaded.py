@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.artifact import RepositoryEntry
-from pipeline.triton.report import report_entry
-from pipeline.triton.trials.unloaded import report_unloaded
+from prep_triton.artifact import RepositoryEntry
+from prep_triton.triton.report import report_entry
+from prep_triton.triton.trials.unloaded import report_unloaded
 
 LOAD = "load failed for model 'e': version 1 is at UNAVAILABLE state: "
 DEPENDS = "load failed for model 'e': ensemble 'e' depends on 'm' which has no loaded version. Model 'm' loading failed"

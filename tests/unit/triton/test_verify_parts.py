@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.artifact import RepositoryEntry
-from pipeline.errors import RepositoryError, VerifyError
-from pipeline.triton.installation import prepare_installation
-from pipeline.triton.trials.model import full_batches
-from pipeline.triton.trials.text_rows import load_tokenizer, masked_texts, question_pairs
-from pipeline.triton.verify import find_server_arguments
+from prep_triton.artifact import RepositoryEntry
+from prep_triton.errors import RepositoryError, VerifyError
+from prep_triton.triton.installation import prepare_installation
+from prep_triton.triton.trials.model import full_batches
+from prep_triton.triton.trials.text_rows import load_tokenizer, masked_texts, question_pairs
+from prep_triton.triton.verify import find_server_arguments
 
 
 def entry(name="e", **fields):

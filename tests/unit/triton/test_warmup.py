@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from pipeline.artifact import TensorSpec
-from pipeline.errors import RepositoryError
-from pipeline.triton.config.warmup import write_warmup_files
+from prep_triton.artifact import TensorSpec
+from prep_triton.errors import RepositoryError
+from prep_triton.triton.config.warmup import write_warmup_files
 from tests.fakes.triton_artifacts import INPUT_NAMES, INPUTS
 
 CLS, SEP = 101, 102

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.triton.lint import CODES, lint_repository
+from prep_triton.triton.lint import CODES, lint_repository
 from tests.fakes.lint_cases import REFUSED_CASES, SERVED_CASES, write_python
 
 

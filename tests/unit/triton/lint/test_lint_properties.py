@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2
 
-from pipeline.triton.lint import lint_repository
+from prep_triton.triton.lint import lint_repository
 from tests.fakes.lint_cases import PYTHON_MODEL, graph_config
 from tests.fakes.triton_artifacts import save_graph
 

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.triton.text.answer.entities import TokenTensors, find_entities
-from pipeline.triton.text.answer.masks import fill_masks, vocabulary_from_tokenizer
-from pipeline.triton.text.answer.sequences import pool_mean, rank_labels
-from pipeline.triton.text.answer.spans import SpanTensors, find_spans
-from pipeline.triton.text.answer.tasks import answer_from_parameters
-from pipeline.triton.text.answer.windows import AnswerError, own_specials, own_tokens, softmax
-from pipeline.triton.text.encode.windows import cut_windows
+from prep_triton.triton.text.answer.entities import TokenTensors, find_entities
+from prep_triton.triton.text.answer.masks import fill_masks, vocabulary_from_tokenizer
+from prep_triton.triton.text.answer.sequences import pool_mean, rank_labels
+from prep_triton.triton.text.answer.spans import SpanTensors, find_spans
+from prep_triton.triton.text.answer.tasks import answer_from_parameters
+from prep_triton.triton.text.answer.windows import AnswerError, own_specials, own_tokens, softmax
+from prep_triton.triton.text.encode.windows import cut_windows
 
 # [CLS] a b c [SEP] and [CLS] d [SEP], in rows of 6.
 TWO_TEXTS = np.array([[0, 0, 3, 1, 5], [1, 0, 1, 1, 3]], np.int32)

@@ -7,13 +7,13 @@ from pathlib import PurePosixPath
 import numpy as np
 import pytest
 
-from pipeline.errors import RepositoryError, SpecError
-from pipeline.spec import ServingSpec, TextSpec
-from pipeline.triton.config import parse_config
-from pipeline.triton.repository import assemble_entry, load_repository
-from pipeline.triton.text import assemble_text_entries
-from pipeline.triton.text.config import TextConfigs
-from pipeline.triton.text.vendored import copy_tokenizers, describe_tokenizers
+from prep_triton.errors import RepositoryError, SpecError
+from prep_triton.spec import ServingSpec, TextSpec
+from prep_triton.triton.config import parse_config
+from prep_triton.triton.repository import assemble_entry, load_repository
+from prep_triton.triton.text import assemble_text_entries
+from prep_triton.triton.text.config import TextConfigs
+from prep_triton.triton.text.vendored import copy_tokenizers, describe_tokenizers
 from tests.fakes.triton_artifacts import make_model
 
 SERVING = ServingSpec(max_batch_size=4, length_buckets=(8, 32))
@@ -96,7 +96,7 @@ def test_the_server_side_runs_without_this_package_and_its_installation(made, en
     imports = (
         f"import sys; sys.dont_write_bytecode = True; sys.path[:0] = [{str(version_dir)!r}, "
         f"{str(made[1].artifact.path('1'))!r}, {str(np.__path__[0]).removesuffix('numpy')!r}]; "
-        "import encode.encoder, answer.tasks; print([m for m in sys.modules if m.startswith(('pipeline', 'hugging'))])"
+        "import encode.encoder, answer.tasks; print([m for m in sys.modules if m.startswith(('prep_triton', 'hugging'))])"
     )
     found = subprocess.run([sys.executable, "-S", "-I", "-c", imports], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

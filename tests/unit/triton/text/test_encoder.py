@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import normalizers, processors
 
-from pipeline.triton.text.encode.encoder import Encoder, EncoderSettings, TextError
-from pipeline.triton.text.encode.windows import choose_bucket, cut_windows
+from prep_triton.triton.text.encode.encoder import Encoder, EncoderSettings, TextError
+from prep_triton.triton.text.encode.windows import choose_bucket, cut_windows
 from tests.fakes.wordpiece import WORDS, make_tokenizer
 
 CLS, SEP, UNK = 2, 3, 1

@@ -1,0 +1,237 @@
+"""Records: what exists, each beside its files and described by a `manifest.json`.
+
+A stage reads specs and these records, never another stage's innards. A record is frozen; `folder`
+is where its files lie on this machine and is not written into the manifest.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from prep_triton.spec import OptimizationProfile, Precision, Tier
+
+MANIFEST_NAME = "manifest.json"
+MANIFEST_SCHEMA = 1
+RESOURCE_ARGUMENT = "--rate-limit-resource="
+
+
+class Record(BaseModel):
+    """Base of everything that is written into a manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TensorSpec(Record):
+    """One input or output of a graph.
+
+    `dtype` is Triton's word without its ``TYPE_`` prefix (INT64, FP32, FP16). A dimension is a fixed
+    size or the name of a dynamic axis (``batch``, ``sequence``).
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+class FileRecord(Record):
+    """Size in bytes and lower-case hex SHA-256 of one file of an artifact."""
+
+    size: int
+    sha256: str
+
+
+class Artifact(Record):
+    """What every artifact has.
+
+    `key` is the digest of the spec fields that matter, the input artifacts' keys and the versions of
+    the tools: same key, same artifact.
+    """
+
+    name: str
+    key: str = ""
+    folder: Path = Field(default=Path(), exclude=True)
+    files: dict[str, FileRecord] = {}
+    spec: dict[str, Any] = {}
+    inputs: dict[str, str] = {}
+    tools: dict[str, str] = {}
+    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+    def path(self, relative: str) -> Path:
+        """Return the path of one of the artifact's files."""
+        return self.folder / relative
+
+
+class ParityRecord(Record):
+    """How far an ONNX graph lies from PyTorch FP32, over every shape that was checked."""
+
+    shapes: tuple[tuple[int, int], ...]
+    max_abs_error: float
+    mean_cosine: float
+
+
+class FidelityRecord(Record):
+    """How far a converted graph lies from FP32 on real text: the cosine of each row's answer.
+
+    An answer is the mean over the row's tokens for feature-extraction, else its unpadded output values.
+    """
+
+    rows: int
+    mean_cosine: float
+    min_cosine: float
+    runtime: str
+
+
+class AccuracyRecord(Record):
+    """A task's metric before and after conversion, in points (0..100).
+
+    `rows` counts the labelled rows. `others` holds (reference, converted) of metrics that no budget is set on.
+    """
+
+    metric: str
+    rows: int
+    reference: float
+    converted: float
+    others: dict[str, tuple[float, float]] = {}
+
+
+class QuantizationRecord(Record):
+    """How a graph was quantised.
+
+    `linear_flops_share` is the share of the encoder's linear-layer GEMM FLOPs in INT8, 0..1. `damage`
+    maps a layer to the cosine distance that quantising it alone costs.
+    """
+
+    scheme: Literal["static symmetric W8A8", "dynamic W8A8"]
+    calibration: dict[str, Any] = {}
+    smoothing_alpha: float | None = None
+    kept_out: tuple[str, ...] = ()
+    linear_flops_share: float
+    damage: dict[str, float] = {}
+
+
+class OnnxModel(Artifact):
+    """An ONNX graph of a BERT or DistilBERT: ``model.onnx``, ``reference.npz`` and perhaps ``tokenizer.json``.
+
+    ``reference.npz`` holds PyTorch FP32 answers to fixed inputs: one array for each graph input
+    (``input/<name>``, shape [rows, sequence]), one for each output (``output/<name>``), and ``text``
+    (one string a row; empty strings where there is no tokenizer).
+    """
+
+    architecture: Literal["bert", "distilbert"]
+    task: str
+    weights: Literal["hub", "random"]
+    source: str
+    precision: Precision
+    opset: int
+    model_inputs: tuple[TensorSpec, ...]
+    model_outputs: tuple[TensorSpec, ...]
+    max_sequence_length: int
+    vocab_size: int
+    parameters: int
+    labels: tuple[str, ...] = ()
+    parity: ParityRecord | None = None
+    fidelity: FidelityRecord | None = None
+    accuracy: AccuracyRecord | None = None
+    quantization: QuantizationRecord | None = None
+
+
+class PrecisionProof(Record):
+    """What was found inside an engine, and how it was found.
+
+    `method` is ``engine inspector`` where the builder's inspector names the types, else
+    ``strongly typed network``: the types of the network that the engine was compiled from.
+    `gemm_flops_share` maps a precision to its share of the GEMM FLOPs, 0..1, at `weighed_at` (batch,
+    sequence); `linear_flops_share` does so for the encoder's products with weights alone. `layers` maps a
+    precision to a count. `fused_attention` is None where the builder does not tell; `weights_bytes` are
+    the constants of the network, or of the engine where it can tell.
+    """
+
+    method: str
+    gemm_flops_share: dict[str, float]
+    layers: dict[str, int]
+    linear_flops_share: dict[str, float] = {}
+    weighed_at: tuple[int, int] | None = None
+    fused_attention: bool | None = None
+    weights_bytes: int | None = None
+
+
+class Engine(Artifact):
+    """A serialized engine for one GPU architecture: ``model.engine``.
+
+    `builder` decides what may load it: a ``tensorrt`` engine is a plan for Triton's TensorRT backend;
+    a ``tensorrt-rtx`` engine is not, and no Triton backend loads it.
+    """
+
+    builder: Literal["tensorrt", "tensorrt-rtx"]
+    builder_version: str
+    precision: Precision
+    gpu: str
+    compute_capability: str
+    profiles: tuple[OptimizationProfile, ...]
+    model_inputs: tuple[TensorSpec, ...]
+    model_outputs: tuple[TensorSpec, ...]
+    proof: PrecisionProof
+    build_seconds: float
+
+
+Backend = Literal["tensorrt", "onnxruntime", "python", "ensemble"]
+EntryKind = Literal["model", "tokenizer", "postprocessor", "ensemble"]
+
+
+class VendoredRecord(Record):
+    """A Python package inside an entry's version folder, for a server image that has not got it.
+
+    `python` is the oldest Python it runs on (``3.10``; an abi3 wheel runs on later ones too), `platform` what
+    it was built for (``linux/amd64``).
+    """
+
+    package: str
+    version: str
+    python: str
+    platform: str
+
+
+class RepositoryEntry(Artifact):
+    """One model directory of a Triton repository.
+
+    Its files: ``config.pbtxt``, ``<version>/model.onnx``, plans or ``model.py``, ``reference.npz`` and perhaps
+    ``tokenizer.json``. `tolerance` is the smallest cosine to PyTorch FP32, of any one answer, that
+    `prep verify` lets pass. `composes` names the entries that an ensemble calls, in order; `serves` the model
+    entry that a tokenizer, a post-processor or an ensemble was made for. `onnx` and `engines` are the manifests
+    of what it serves. `server_arguments` are what the server must be started with for the entry to be served
+    as it was asked for.
+    """
+
+    kind: EntryKind = "model"
+    runtime: Backend
+    precision: Precision
+    task: str
+    architecture: str
+    weights: str
+    max_batch_size: int
+    compute_capabilities: tuple[str, ...] = ()
+    tolerance: float
+    tier: Tier | None = None
+    length_buckets: tuple[int, ...] = ()
+    composes: tuple[str, ...] = ()
+    serves: str | None = None
+    onnx: OnnxModel | None = None
+    engines: tuple[Engine, ...] = ()
+    vendored: VendoredRecord | None = None
+    server_arguments: tuple[str, ...] = ()
+
+
+def merge_server_arguments(arguments: Iterable[str]) -> tuple[str, ...]:
+    """Return the union of server arguments, sorted; of a resource, the largest count: one execution must fit."""
+    counts: dict[str, int] = {}
+    others: set[str] = set()
+    for argument in arguments:
+        name, _, count = argument.removeprefix(RESOURCE_ARGUMENT).rpartition(":")
+        if argument.startswith(RESOURCE_ARGUMENT) and name and count.isdigit():
+            counts[name] = max(counts.get(name, 0), int(count))
+        else:
+            others.add(argument)
+    return tuple(sorted([*others, *(f"{RESOURCE_ARGUMENT}{name}:{count}" for name, count in counts.items())]))

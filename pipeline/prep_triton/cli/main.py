@@ -1,0 +1,81 @@
+"""The `prep` command: it only gathers the commands, one small file each."""
+
+import sys
+from typing import Any
+
+import typer
+
+from prep_triton import __version__
+from prep_triton.cli import output
+from prep_triton.cli.assemble import assemble
+from prep_triton.cli.build_engine import build_engine
+from prep_triton.cli.client import client
+from prep_triton.cli.deploy import deploy
+from prep_triton.cli.doctor import doctor
+from prep_triton.cli.export import export
+from prep_triton.cli.fetch import fetch
+from prep_triton.cli.inspect import inspect
+from prep_triton.cli.lint import lint
+from prep_triton.cli.prune import prune
+from prep_triton.cli.publish import publish
+from prep_triton.cli.releases import releases
+from prep_triton.cli.rollback import rollback
+from prep_triton.cli.run import run
+from prep_triton.cli.verify import verify
+
+app = typer.Typer(
+    name="prep",
+    help="From a trained BERT or DistilBERT to a Triton model repository on GCS.",
+    epilog="Start with: prep doctor, then prep export minilm",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"prep {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def prep(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None:
+    """From a trained BERT or DistilBERT to a Triton model repository on GCS."""
+    del version
+
+
+app.command(short_help="A model to ONNX, checked against PyTorch.")(export)
+app.command("build-engine", short_help="Exported models to TensorRT engines.")(build_engine)
+app.command(short_help="What an engine holds, and how that is known.")(inspect)
+app.command(short_help="Exported models to a Triton repository.")(assemble)
+app.command(short_help="A repository, judged offline.")(lint)
+app.command(short_help="A repository or release, on a real Triton.")(verify)
+app.command(short_help="Text to a running server: the answer and its time.")(client)
+app.command(short_help="A repository as an immutable release.")(publish)
+app.command(short_help="The releases that were published.")(releases)
+app.command(short_help="Another release becomes current.")(rollback)
+app.command(short_help="Old releases, removed.")(prune)
+app.command(short_help="A release, copied here and checked.")(fetch)
+app.command(short_help="What serves a release on GKE, as Kustomize.")(deploy)
+app.command(short_help="The whole chain, from one file.")(run)
+app.command(short_help="What this machine can do, and the remedies.")(doctor)
+
+# Typer brings its own click, of which this is the public end.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        code = app(standalone_mode=False, prog_name="prep")
+    except _UsageError as err:
+        usage: Any = err
+        usage.show()
+        if "--json" in sys.argv:
+            output.tell_usage_error(usage.format_message(), hint="prep --help")
+        sys.exit(output.EXIT_USAGE)
+    sys.exit(code or 0)

@@ -1,0 +1,209 @@
+"""The only place that prints.
+
+Data goes to stdout: for people as tables, with ``--json`` as one JSON document. Progress, notices and
+errors go to stderr. Colour and bars appear on a terminal only (rich looks, and honours NO_COLOR).
+"""
+
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+import typer
+
+from prep_triton.errors import PrepError, SpecError
+from prep_triton.progress import Progress
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+class Output:
+    """What a command says, in the form that was asked for."""
+
+    def __init__(self, *, as_json: bool, verbose: int) -> None:
+        from rich.console import Console
+
+        self.as_json = as_json
+        self.verbose = verbose
+        # A pipe or a file has no width: give tables room instead of rich's 80 columns.
+        width = None if sys.stdout.isatty() else 200
+        self.out = Console(highlight=False, soft_wrap=True, width=width)
+        self.err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def document(self, content: Any) -> None:
+        """Print the one JSON document of ``--json``; nothing otherwise."""
+        if self.as_json:
+            json.dump(content, sys.stdout, indent=2, default=str)
+            sys.stdout.write("\n")
+
+    def line(self, text: str = "", *, style: str | None = None) -> None:
+        """Print a line of the human form; nothing with ``--json``."""
+        if not self.as_json:
+            self.out.print(text, style=style, markup=False)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table of the human form; nothing with ``--json``. A column named ``#…`` is a number."""
+        from rich import box
+        from rich.table import Table
+
+        if self.as_json:
+            return
+        table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        table.show_edge = table.pad_edge = False
+        for column in columns:
+            table.add_column(column.lstrip("#"), justify="right" if column.startswith("#") else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        self.out.print(table, markup=False)
+
+    def note(self, text: str) -> None:
+        """Print a line of progress on stderr."""
+        self.tell(text, style="dim")
+
+    def tell(self, text: str, *, style: str = "") -> None:
+        """Print a line on stderr."""
+        from rich.text import Text
+
+        # A Text of its own: a style given to print() would colour the bar below it as well.
+        self.err.print(Text(text, style=style))
+
+    @contextmanager
+    def progress(self, label: str) -> Iterator[Progress]:
+        """Draw a bar on a terminal; elsewhere write one line a phase to stderr."""
+        if not self.err.is_terminal:
+            yield _PhaseLines(self, label)
+            return
+        from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bars
+
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
+        with Bars(*columns, console=self.err, transient=True) as bars:
+            task = bars.add_task(label, total=None)
+
+            def report(phase: str, fraction: float | None = None) -> None:
+                total = None if fraction is None else 1.0
+                bars.update(task, description=f"{label}: {phase}", total=total, completed=fraction or 0.0)
+
+            yield report
+
+
+class _PhaseLines:
+    """Progress for a log file: one line when the phase changes."""
+
+    def __init__(self, output: Output, label: str) -> None:
+        self.output, self.label, self.last = output, label, ""
+
+    def __call__(self, phase: str, fraction: float | None = None) -> None:  # noqa: ARG002 a line shows no fraction
+        if phase != self.last:
+            self.output.note(f"  {self.label}: {phase}")
+        self.last = phase
+
+
+class _NoticeHandler(logging.Handler):
+    """Renders what the stages log, each notice once: a warning stands out, a note does not."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__()
+        self.output = output
+        self.told: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        warns = record.levelno >= logging.WARNING
+        text = f"{'warning' if warns else 'note'}: {record.getMessage()}"
+        if text not in self.told:
+            self.told.add(text)
+            self.output.tell(text, style="yellow" if warns else "dim")
+
+
+@contextmanager
+def session(*, as_json: bool, verbose: int) -> Iterator[Output]:
+    """Run a command's body: render notices, translate errors into a sentence, a hint and an exit code.
+
+    Exit codes: 0; 1 for a failure; 2 for a wrong request; 130 when interrupted.
+    """
+    output = Output(as_json=as_json, verbose=verbose)
+    logger = logging.getLogger("prep_triton")
+    handler = _NoticeHandler(output)
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+    try:
+        with _clean_end():
+            yield output
+    except PrepError as err:
+        if os.environ.get("PREP_DEBUG"):
+            raise
+        _fail(output, err)
+    except KeyboardInterrupt:
+        if os.environ.get("PREP_DEBUG"):
+            raise
+        told, hint = "interrupted: nothing half-written was kept", "run the same command again"
+        output.document(_error_document("Interrupted", told, hint))
+        output.tell(f"{told}; {hint}", style="yellow")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    finally:
+        logger.removeHandler(handler)
+
+
+@contextmanager
+def _clean_end() -> Iterator[None]:
+    """Let SIGTERM, and a terminal that closes, clean up as Ctrl-C does; a command under nohup goes on."""
+    handled = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    for number in handled:
+        signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    del signum, frame
+    raise KeyboardInterrupt
+
+
+def _fail(output: Output, err: PrepError) -> NoReturn:
+    output.document(_error_document(type(err).__name__, err.message, err.hint))
+    output.tell(f"error: {err.message}", style="red")
+    output.tell(f"hint: {err.hint}")
+    raise typer.Exit(EXIT_USAGE if isinstance(err, SpecError) else EXIT_FAILED)
+
+
+def tell_usage_error(message: str, *, hint: str) -> None:
+    """Print the JSON document of a command line that names no known command, or a wrong flag."""
+    Output(as_json=True, verbose=0).document(_error_document("UsageError", message, hint))
+
+
+def _error_document(kind: str, message: str, hint: str) -> dict[str, Any]:
+    return {"error": {"type": kind, "message": message, "hint": hint}}
+
+
+def format_size(size: float) -> str:
+    """Render bytes for a person: ``86.7 MiB``."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.2f} GiB"
+
+
+def format_seconds(seconds: float) -> str:
+    """Render a duration for a person: ``0.4 s``, ``2 min 05 s``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def timer() -> float:
+    """Return a monotonic time in seconds."""
+    return time.monotonic()

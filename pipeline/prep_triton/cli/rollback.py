@@ -1,0 +1,37 @@
+"""`prep rollback`: another release becomes current."""
+
+from typing import Annotated
+
+import typer
+
+from prep_triton.cli import output
+from prep_triton.cli.options import JsonOption, VerboseOption
+
+
+def rollback(
+    uri: Annotated[str, typer.Argument(help="gs://bucket/prefix, or a folder.")],
+    release: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="The release; by default what was current before.")
+    ] = None,
+    json: JsonOption = False,
+    verbose: VerboseOption = 0,
+) -> None:
+    """Point current at an earlier release, or at any other that is whole. Only the pointer is written.
+
+    What was left is not made current again by publishing the same content; name its id here for that.
+
+    \b
+    Examples:
+      prep rollback gs://bucket/models
+      prep rollback gs://bucket/models 20260131T235959Z-0123456789ab
+    """
+    with output.session(as_json=json, verbose=verbose) as out:
+        from prep_triton.publish.rollback import rollback as move_back
+        from prep_triton.publish.store import open_store
+
+        store = open_store(uri)
+        pointer = move_back(store, release)
+        out.document({**pointer.model_dump(mode="json"), "uri": f"{store.uri}/{pointer.path}"})
+        before = f", before it {pointer.previous}" if pointer.previous else ""
+        out.line(f"current is {pointer.release}{before}", style="bold")
+        out.line(f"  {store.uri}/{pointer.path}")

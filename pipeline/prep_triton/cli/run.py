@@ -1,0 +1,120 @@
+"""`prep run`: the whole chain from one file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from prep_triton.cli import output
+from prep_triton.cli.options import DEFAULT_WORKSPACE, JsonOption, VerboseOption, WorkspaceOption
+from prep_triton.cli.render import RowPrinter, tell_verification
+
+if TYPE_CHECKING:
+    from prep_triton.run.report import RunReport
+
+EXIT_CODES = {"partial": 3, "regressed": 4}
+
+
+def run(
+    config: Annotated[Path, typer.Argument(help="A pipeline file, such as configs/quickstart.yaml.")],
+    publish: Annotated[
+        str | None, typer.Option(help="Publish a release here (gs://bucket/prefix or a folder); wins over the file.")
+    ] = None,
+    verify: Annotated[bool, typer.Option(help="Check the result on a real Triton.")] = True,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="How many models are made at once; wins over the file. [1]")
+    ] = None,
+    memory_gib: Annotated[
+        float | None, typer.Option(help="Bound on the memory of models made at once, GiB. [what is free]")
+    ] = None,
+    summary: Annotated[
+        Path | None, typer.Option(help="Append a summary in Markdown here, such as $GITHUB_STEP_SUMMARY.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    json: JsonOption = False,
+    verbose: VerboseOption = 0,
+) -> None:
+    """Run a pipeline file: export, convert, build, assemble, publish, verify. Unchanged stages are skipped.
+
+    \b
+    Exit codes, for a scheduler:
+      0  everything was made, or nothing had changed
+      1  it failed, and nothing became current: what failed is told
+      2  the request is wrong
+      3  some models failed; the others were made and published
+      4  a release was published that is worse than the current one allows: the pointer did not move
+
+    \b
+    Examples:
+      prep run configs/quickstart.yaml
+      prep run configs/nightly.yaml --publish gs://bucket/models --jobs 2 --summary summary.md
+      prep run configs/nightly.yaml --dry-run
+    """
+    with output.session(as_json=json, verbose=verbose) as out:
+        from prep_triton.errors import PrepError
+        from prep_triton.run.chain import run_pipeline
+        from prep_triton.run.summary import render_failure, render_summary
+        from prep_triton.spec import load_run_spec, with_flags
+        from prep_triton.workspace import Workspace
+
+        given = {"jobs": jobs, "memory_gib": memory_gib}
+        spec = with_flags(load_run_spec(config), {key: value for key, value in given.items() if value is not None})
+        printer = RowPrinter(out)
+        try:
+            report = run_pipeline(
+                spec, Workspace(workspace, read_only=dry_run), publish_uri=publish, verify=verify, listener=printer
+            )
+        except PrepError as err:
+            if summary:
+                append_text(summary, render_failure(err, title=f"prep run {config}"))
+            raise
+        if summary and not dry_run:
+            append_text(summary, render_summary(report, title=f"prep run {config}"))
+        outcome = report.outcome
+        out.document(
+            {"config": str(config), "outcome": outcome, "unchanged": report.is_unchanged}
+            | report.model_dump(mode="json")
+        )
+        tell_run(out, printer, report, config)
+    if outcome in EXIT_CODES:
+        raise typer.Exit(EXIT_CODES[outcome])
+
+
+def tell_run(out: output.Output, printer: RowPrinter, report: "RunReport", config: Path) -> None:
+    """Print a run's table and its outcome."""
+    printer.summary(report.rows, title=f"prep run {config}")
+    out.line()
+    for row in report.rows:
+        if "server_version" in row.figures:
+            tell_verification(out, row.figures, is_remembered=row.state == "unchanged")
+    took = output.format_seconds(report.seconds)
+    for told in report.regressions:
+        out.tell(f"regression: {told}", style="red")
+    if report.regressions and report.release:
+        store, _, release_id = report.release.rpartition("/releases/")
+        out.tell(f"hint: to make it current all the same: prep rollback {store} {release_id}")
+    if report.dry_run:
+        out.line("dry run: nothing was written")
+    elif report.outcome in EXIT_CODES:
+        out.line(f"{report.outcome_sentence()} ({took})", style="bold red")
+    elif report.is_unchanged:
+        out.line(f"nothing changed, nothing was done ({took})", style="bold green")
+    else:
+        out.line(f"done in {took}", style="bold green")
+    out.line(f"repository: {report.repository}" + (f"   release: {report.release}" if report.release else ""))
+
+
+def append_text(path: Path, text: str) -> None:
+    """Append to a file that CI keeps.
+
+    Raises:
+        WorkspaceError: It cannot be written.
+    """
+    from prep_triton.errors import WorkspaceError
+
+    try:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as err:
+        raise WorkspaceError(f"{path} cannot be written: {err.strerror}", hint="name another --summary file") from err

@@ -1,0 +1,125 @@
+"""A Kustomize base: one file an object, and what ties them together."""
+
+import hashlib
+from typing import Any
+
+import yaml
+
+from prep_triton.artifact import Record
+from prep_triton.deploy.fleet import Fleet, plan_fleet
+from prep_triton.deploy.names import Manifest, name_of_pool
+from prep_triton.deploy.network import (
+    render_gateway,
+    render_service,
+    render_service_account,
+    render_virtual_service,
+)
+from prep_triton.deploy.request import DeploymentSpec, ServedRelease
+from prep_triton.deploy.scaling import render_autoscaler, render_pod_monitoring
+from prep_triton.deploy.workload import render_deployment, render_disruption_budget
+
+KUSTOMIZATION_NAME = "kustomization.yaml"
+MARK = "# Written by prep deploy, "
+
+_NOTES = {
+    "horizontalpodautoscaler": (
+        "The cluster needs the Custom Metrics Stackdriver Adapter, and its account roles/monitoring.viewer.",
+        "The queries name the namespace: Kustomize does not change it there.",
+        "A counter is read as its rate: 1M is, on average, one request that waits.",
+    ),
+    "podmonitoring": ("Its name is the label 'job' of the series, by which the autoscaler finds them.",),
+    "serviceaccount": (
+        "Google's account needs roles/storage.objectViewer and roles/storage.legacyBucketReader on the bucket,",
+        "and roles/iam.workloadIdentityUser for this one.",
+    ),
+}
+
+
+class Base(Record):
+    """A base to be written: its files' texts by name, and what they deploy."""
+
+    release: str
+    namespace: str
+    fleet: Fleet
+    deployments: tuple[str, ...]
+    files: dict[str, str]
+
+
+def plan_base(release: ServedRelease, spec: DeploymentSpec) -> Base:
+    """Render the Kustomize base of a release: the same text for the same release and choices.
+
+    Raises:
+        SpecError: The container or a GPU is not known, or several would do and none was named.
+        RepositoryError: No container, or no GPU of GKE's, serves all entries.
+    """
+    fleet = plan_fleet(release, spec)
+    objects = _render_objects(release, spec, fleet)
+    files = {f"{name}.yaml": _render_file(release, manifest) for name, manifest in objects.items()}
+    kustomization = _render_kustomization(release, spec, fleet, sorted(files))
+    return Base(
+        release=release.id,
+        namespace=spec.namespace,
+        fleet=fleet,
+        deployments=tuple(name_of_pool(spec, pool) for pool in fleet.pools),
+        files={**dict(sorted(files.items())), KUSTOMIZATION_NAME: _render_file(release, kustomization)},
+    )
+
+
+def digest_text(text: str) -> str:
+    """Return the digest that a file's first line holds of the lines after it."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def is_unchanged(text: str) -> bool:
+    """Tell whether a file is one that prep wrote, and nobody changed since."""
+    first, _, rest = text.partition("\n")
+    return first.startswith(MARK) and first.endswith(f" {digest_text(rest)}")
+
+
+def _render_objects(release: ServedRelease, spec: DeploymentSpec, fleet: Fleet) -> dict[str, Manifest]:
+    objects = {"serviceaccount": render_service_account(spec), "service": render_service(spec)}
+    if spec.istio:
+        objects["gateway"] = render_gateway(spec)
+        objects["virtualservice"] = render_virtual_service(spec)
+    for pool in fleet.pools:
+        objects[f"deployment-{pool.label}"] = render_deployment(release, spec, fleet, pool)
+        objects[f"poddisruptionbudget-{pool.label}"] = render_disruption_budget(spec, pool)
+        objects[f"podmonitoring-{pool.label}"] = render_pod_monitoring(spec, pool)
+        objects[f"horizontalpodautoscaler-{pool.label}"] = render_autoscaler(spec, pool)
+    return objects
+
+
+def _render_kustomization(release: ServedRelease, spec: DeploymentSpec, fleet: Fleet, resources: list[str]) -> Manifest:
+    image, _, tag = fleet.triton.image.rpartition(":")
+    labels = {"app.kubernetes.io/version": release.id, "app.kubernetes.io/managed-by": "prep"}
+    return {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": spec.namespace,
+        "resources": resources,
+        # Not into selectors, which cannot be changed: the next release has another version.
+        "labels": [{"pairs": labels, "includeSelectors": False, "includeTemplates": True}],
+        "images": [{"name": image, "newTag": tag}],
+    }
+
+
+def _render_file(release: ServedRelease, manifest: Manifest) -> str:
+    notes = _NOTES.get(manifest["kind"].lower(), ())
+    body = "".join(f"# {note}\n" for note in notes) + _dump(manifest)
+    return f"{MARK}for {release.uri}: {digest_text(body)}\n{body}"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes lists below their key's column, as Kubernetes' own files do, and no anchors."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+        super().increase_indent(flow, False)  # noqa: FBT003 PyYAML's own signature
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
+def _dump(manifest: Manifest) -> str:
+    return yaml.dump(
+        manifest, Dumper=_Dumper, sort_keys=False, default_flow_style=False, width=1000, allow_unicode=True
+    )

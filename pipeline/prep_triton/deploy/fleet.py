@@ -1,0 +1,170 @@
+"""Which container serves a release, on which nodes: what its plans allow, and nothing that they do not."""
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from prep_triton.artifact import Engine, Record, RepositoryEntry
+from prep_triton.deploy.accelerators import CPU_POOL, Pool, pool_from_capability, pool_from_gpu
+from prep_triton.deploy.request import DeploymentSpec, ServedRelease
+from prep_triton.errors import RepositoryError, SpecError
+from prep_triton.spec import TargetSpec
+from prep_triton.target import (
+    TABLE_VARIABLE,
+    Misfit,
+    Target,
+    TritonRelease,
+    find_misfits,
+    load_triton_releases,
+    resolve_target,
+)
+
+log = logging.getLogger(__name__)
+
+_DEFAULT_PLATFORM = "linux/amd64"
+
+
+class Fleet(Record):
+    """The container that serves a release, and one pool of nodes for each kind of GPU."""
+
+    triton: TritonRelease
+    platform: str
+    pools: tuple[Pool, ...]
+
+
+def plan_fleet(release: ServedRelease, spec: DeploymentSpec) -> Fleet:
+    """Choose the container and the nodes.
+
+    The container is the one asked for, else the one that the release was made for, else the only known one whose
+    TensorRT is the plans'. The nodes are those asked for, else those that the release was made for, else those
+    that all its plans run on.
+
+    Raises:
+        SpecError: The container or a GPU is not known, or several would do and none was named.
+        RepositoryError: No container, or no GPU of GKE's, serves all entries.
+    """
+    platform = release.target.platform if release.target else _DEFAULT_PLATFORM
+    triton = _choose_triton(release, spec, platform)
+    pools = _choose_pools(release, spec, Target(release=triton, gpus={}, platform=platform))
+    misfits = _find_misfits(release.entries, _target(triton, pools, platform))
+    if misfits:
+        raise _misfit_error(misfits)
+    return Fleet(triton=triton, platform=platform, pools=pools)
+
+
+def needs_gpu(entry: RepositoryEntry) -> bool:
+    """Tell whether an entry is served by a GPU: it has plans, or its instances were asked to be there."""
+    serving = entry.spec.get("serving") or {}
+    groups = [serving, *(serving.get("instance_groups") or ())]
+    return bool(entry.engines) or any("gpu" in (one.get("instance_kind"), one.get("kind")) for one in groups)
+
+
+def _choose_triton(release: ServedRelease, spec: DeploymentSpec, platform: str) -> TritonRelease:
+    if spec.triton:
+        return resolve_target(TargetSpec(triton=spec.triton)).release
+    if release.target:
+        return release.target.release
+    table = load_triton_releases()
+    fitting = [one for one in table.values() if not _find_version_misfits(release, one, platform)]
+    versions = sorted({_short(plan.builder_version) for plan in _list_plans(release.entries)}, key=_sort_key)
+    if not versions and fitting:
+        newest = max(fitting, key=lambda one: one.tag)
+        log.info("no plan binds the release to a container: Triton %s, the newest known one", newest.tag)
+        return newest
+    if len(fitting) == 1:
+        return fitting[0]
+    told = " and ".join(versions)
+    if not fitting:
+        known = ", ".join(f"{one.tag} has {one.tensorrt}" for one in table.values() if one.tensorrt)
+        raise RepositoryError(
+            f"no known Triton serves {release.id}: its plans were built by TensorRT {told or '(none)'}; {known}",
+            hint="build every plan with the TensorRT of one release, or add that release in a file that "
+            f"{TABLE_VARIABLE} names",
+        )
+    names = ", ".join(one.tag for one in fitting)
+    raise SpecError(
+        f"Triton {names} all serve plans of TensorRT {told}, and the release does not say which it was made for",
+        hint=f"choose one: --triton {fitting[-1].tag}",
+    )
+
+
+def _find_version_misfits(release: ServedRelease, triton: TritonRelease, platform: str) -> list[Misfit]:
+    found = _find_misfits(release.entries, Target(release=triton, gpus={}, platform=platform))
+    return [misfit for misfit in found if misfit.code != "target-gpu"]
+
+
+def _choose_pools(release: ServedRelease, spec: DeploymentSpec, target: Target) -> tuple[Pool, ...]:
+    gpu_entries = [entry for entry in release.entries if needs_gpu(entry)]
+    if not gpu_entries:
+        if spec.gpus:
+            raise SpecError(
+                f"no entry of {release.id} is served by a GPU, and {', '.join(spec.gpus)} would idle",
+                hint="leave --gpu out: the servers run on nodes without one",
+            )
+        return (CPU_POOL,)
+    names = spec.gpus or tuple(release.target.gpus if release.target else ())
+    if names:
+        pools = [pool_from_gpu(name) for name in names]
+        return tuple(pool for index, pool in enumerate(pools) if pool not in pools[:index])
+    return _pools_from_plans(release, target)
+
+
+def _pools_from_plans(release: ServedRelease, target: Target) -> tuple[Pool, ...]:
+    """Return the pools on which all plans run; what another pool lacks is told."""
+    pools = _list_pools(_list_plans(release.entries))
+    if not pools:
+        built_on = sorted({plan.gpu for plan in _list_plans(release.entries)})
+        told = (
+            f"GKE has not one obvious GPU for plans built on {', '.join(built_on)}" if built_on else "any GPU serves it"
+        )
+        raise SpecError(
+            f"no GPU was named for {release.id}: {told}", hint="name one, for example --gpu t4 or --gpu h100"
+        )
+    misfits = {
+        pool.label: _find_misfits(release.entries, _target(target.release, [pool], target.platform)) for pool in pools
+    }
+    serving = tuple(pool for pool in pools if not misfits[pool.label])
+    if not serving:
+        raise _misfit_error(misfits[pools[0].label])
+    for pool in pools:
+        if pool not in serving:
+            log.warning("no servers on %s: %s", pool.label, misfits[pool.label][0].told)
+    return serving
+
+
+def _list_pools(plans: Iterable[Engine]) -> list[Pool]:
+    """Return GKE's pool for each plan, oldest architecture first; none for a plan that GKE has no obvious GPU for."""
+    found: dict[str, Pool] = {}
+    for plan in plans:
+        pool = pool_from_capability(plan.compute_capability, plan.gpu)
+        if pool is None or pool.label in found:
+            continue
+        found[pool.label] = pool
+        if pool.gpu != plan.gpu:
+            log.info("a plan built on %s is served on GKE's %s, of the same architecture", plan.gpu, pool.gpu)
+    return sorted(found.values(), key=lambda pool: (_sort_key(pool.compute_capability or ""), pool.label))
+
+
+def _target(triton: TritonRelease, pools: Iterable[Pool], platform: str) -> Target:
+    gpus = {pool.gpu: pool.compute_capability for pool in pools if pool.gpu and pool.compute_capability}
+    return Target(release=triton, gpus=gpus, platform=platform)
+
+
+def _find_misfits(entries: Sequence[RepositoryEntry], target: Target) -> list[Misfit]:
+    return [misfit for entry in entries for misfit in find_misfits(entry, target)]
+
+
+def _misfit_error(misfits: Sequence[Misfit]) -> RepositoryError:
+    more = f" (and {len(misfits) - 1} more)" if len(misfits) > 1 else ""
+    return RepositoryError(f"{misfits[0].told}{more}", hint=misfits[0].hint)
+
+
+def _list_plans(entries: Iterable[RepositoryEntry]) -> list[Engine]:
+    return [engine for entry in entries for engine in entry.engines]
+
+
+def _short(version: str) -> str:
+    return ".".join(version.split(".")[:3])
+
+
+def _sort_key(version: str) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdigit() else 0 for part in version.split("."))

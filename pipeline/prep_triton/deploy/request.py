@@ -1,0 +1,108 @@
+"""What is deployed, and how: a release as its servers see it, and the choices of the cluster."""
+
+import re
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from prep_triton.artifact import Record, RepositoryEntry
+from prep_triton.spec import GpuName, Sizes
+from prep_triton.spec.base import Spec
+from prep_triton.target import Target
+
+# RFC 1035: a Service's name begins with a letter; "-rtxpro6000" still has to fit into 63 characters after it.
+_NAME = re.compile(r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")
+# RFC 1123.
+_LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+_HOST = re.compile(r"^(\*|(\*\.)?([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)+[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)$")
+_TAG = re.compile(r"^\d{2}\.\d{2}$")
+_SERVICE_ACCOUNT = re.compile(r"^[a-z0-9][-a-z0-9]*@[a-z0-9][-a-z0-9.]*\.gserviceaccount\.com$")
+
+
+def _check_name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"'{text}' is no name: at most 40 lower-case letters, digits and '-', a letter first")
+    return text
+
+
+def _check_label(text: str) -> str:
+    if not _LABEL.fullmatch(text):
+        raise ValueError(f"'{text}' is no name in Kubernetes: at most 63 lower-case letters, digits and '-'")
+    return text
+
+
+def _check_host(text: str) -> str:
+    if not _HOST.fullmatch(text) or len(text) > 253:
+        raise ValueError(f"'{text}' is no host such as bert.example.com, *.example.com or * for every host")
+    return text
+
+
+def _check_tag(text: str) -> str:
+    if not _TAG.fullmatch(text):
+        raise ValueError(f"'{text}' is no tag of NVIDIA's Triton containers such as 25.08")
+    return text
+
+
+def _check_service_account(text: str) -> str:
+    if not _SERVICE_ACCOUNT.fullmatch(text):
+        raise ValueError(f"'{text}' is no service account such as reader@project.iam.gserviceaccount.com")
+    return text
+
+
+class DeploymentSpec(Spec):
+    """How a release is served on GKE.
+
+    `replicas` is the smallest and the largest number of servers of each GPU type. `gpus` empty means those that
+    the release was built for. `service_account` is Google's, and reads the release. `host` is what Istio's
+    gateway answers for; `tls_secret` the Secret of its certificate. `triton` names the container, such as
+    ``25.08``, where the plans leave a choice. `cluster` narrows the autoscaler's query where one project has
+    several clusters. `waiting_requests` is how many requests may wait, on average, at one server before there is
+    another.
+    """
+
+    name: Annotated[str, AfterValidator(_check_name)] = "triton"
+    namespace: Annotated[str, AfterValidator(_check_label)] = "triton"
+    replicas: Sizes = (1, 4)
+    gpus: tuple[GpuName, ...] = ()
+    service_account: Annotated[str, AfterValidator(_check_service_account)] | None = None
+    istio: bool = True
+    host: Annotated[str, AfterValidator(_check_host)] | None = None
+    tls_secret: Annotated[str, AfterValidator(_check_label)] | None = None
+    triton: Annotated[str, AfterValidator(_check_tag)] | None = None
+    cluster: Annotated[str, AfterValidator(_check_label)] | None = None
+    waiting_requests: int = Field(default=8, ge=1)
+
+    @model_validator(mode="after")
+    def check_replicas(self) -> Self:
+        """Two numbers: an autoscaler goes from one to the other."""
+        if len(self.replicas) != 2 or not 1 <= self.replicas[0] <= self.replicas[1]:
+            told = ",".join(map(str, self.replicas))
+            raise ValueError(f"replicas must be MIN,MAX with 1 <= MIN <= MAX, got {told or 'nothing'}")
+        return self
+
+    @model_validator(mode="after")
+    def check_istio(self) -> Self:
+        """Refuse a gateway's choices where there is no gateway."""
+        for key in ("host", "tls_secret"):
+            if not self.istio and getattr(self, key) is not None:
+                raise ValueError(f"{key} belongs to Istio's gateway, which was left out")
+        return self
+
+
+class ServedRelease(Record):
+    """What a deployment needs to know of a release.
+
+    `uri` is the folder that Triton is given, ``gs://bucket/prefix/releases/<id>``; `server_arguments` the union of
+    what its entries need; `target` the server that it was made for, where the release says so.
+    """
+
+    id: str
+    uri: str
+    entries: tuple[RepositoryEntry, ...]
+    server_arguments: tuple[str, ...] = ()
+    target: Target | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all entries' files: what every server copies from the bucket."""
+        return sum(file.size for entry in self.entries for file in entry.files.values())

@@ -1,0 +1,120 @@
+"""Which builder this machine can use, found without importing either."""
+
+import functools
+import importlib.util
+import logging
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal, assert_never
+
+from prep_triton.errors import EngineError
+from prep_triton.spec import Builder
+
+log = logging.getLogger(__name__)
+
+BuilderName = Literal["tensorrt", "tensorrt-rtx"]
+
+_MODULES: dict[BuilderName, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+# One builder, several wheels: the plain name is a stub that depends on one of the others.
+_DISTRIBUTIONS: dict[BuilderName, tuple[str, ...]] = {
+    "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
+    "tensorrt-rtx": ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
+}
+# The kernel module's control device; WSL has its own.
+_DRIVER_PATHS = (Path("/dev/nvidiactl"), Path("/proc/driver/nvidia/version"), Path("/dev/dxg"))
+
+
+@dataclass(frozen=True)
+class ResolvedBuilder:
+    """The builder to use, its version, and why it was taken."""
+
+    name: BuilderName
+    version: str
+    reason: str
+
+    @property
+    def module(self) -> str:
+        """The Python module that holds it."""
+        return _MODULES[self.name]
+
+
+def resolve_builder(requested: Builder) -> ResolvedBuilder:
+    """Choose the builder.
+
+    ``auto`` takes the standard TensorRT where it is installed and an NVIDIA driver runs, else
+    TensorRT-RTX; which one, and what that means, is logged.
+
+    Raises:
+        EngineError: The builder that was asked for, or every builder, is unusable here.
+    """
+    match requested:
+        case "tensorrt" | "tensorrt-rtx":
+            return _resolve_named(requested)
+        case "auto":
+            return _resolve_auto()
+    assert_never(requested)
+
+
+def find_builder_problem(name: BuilderName) -> str | None:
+    """Say why a builder cannot be used on this machine, or None where it can."""
+    if importlib.util.find_spec(_MODULES[name]) is None or _find_version(name) is None:
+        return f"the Python package {name} is not installed"
+    if name == "tensorrt" and not has_nvidia_driver():
+        return "there is no NVIDIA driver, and the standard TensorRT builds only for a GPU that is present"
+    return None
+
+
+def has_nvidia_driver() -> bool:
+    """Tell whether an NVIDIA kernel driver is loaded; looks at files only."""
+    return any(path.exists() for path in _DRIVER_PATHS)
+
+
+def _resolve_named(name: BuilderName) -> ResolvedBuilder:
+    problem = find_builder_problem(name)
+    if problem is None:
+        return _resolved(name, "it was asked for")
+    if name == "tensorrt":
+        hint = "on a machine with the GPU: pip install 'prep-triton[tensorrt]'; or use --builder tensorrt-rtx"
+    else:
+        hint = "pip install tensorrt-rtx (Linux, x86-64)"
+    raise EngineError(f"builder {name} cannot be used here: {problem}", hint=hint)
+
+
+def _resolve_auto() -> ResolvedBuilder:
+    problem = find_builder_problem("tensorrt")
+    if problem is None:
+        return _resolved("tensorrt", "TensorRT is installed and an NVIDIA driver is running")
+    rtx_problem = find_builder_problem("tensorrt-rtx")
+    if rtx_problem is not None:
+        raise EngineError(
+            f"no builder can be used here: for tensorrt, {problem}; for tensorrt-rtx, {rtx_problem}",
+            hint="pip install tensorrt-rtx (Linux, x86-64), which needs no GPU",
+        )
+    return _resolved("tensorrt-rtx", problem)
+
+
+def _resolved(name: BuilderName, reason: str) -> ResolvedBuilder:
+    builder = ResolvedBuilder(name, _find_version(name) or "", reason)
+    tell_choice(builder)
+    return builder
+
+
+@functools.cache  # once, not for every GPU of a run
+def tell_choice(builder: ResolvedBuilder) -> None:
+    """Log which builder is used and what its engines are good for."""
+    meaning = (
+        "the engine is a plan for Triton's TensorRT backend of the same TensorRT version"
+        if builder.name == "tensorrt"
+        else "an RTX engine is built ahead of time; Triton's TensorRT backend does not load it"
+    )
+    log.info("builder %s %s (%s): %s", builder.name, builder.version, builder.reason, meaning)
+
+
+def _find_version(name: BuilderName) -> str | None:
+    for distribution in _DISTRIBUTIONS[name]:
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return None

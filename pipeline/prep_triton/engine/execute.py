@@ -1,0 +1,157 @@
+"""Runs engines on the GPU of this machine, in a child process: answers, and latencies."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prep_triton.artifact import Engine
+from prep_triton.engine.builders import find_builder_problem, has_nvidia_driver
+from prep_triton.engine.child import run_worker
+from prep_triton.engine.profile import choose_profile
+from prep_triton.errors import EngineError, SpecError
+from prep_triton.gpus import find_present_gpus
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+ENGINE_FILE = "model.engine"
+DEFAULT_RUNS = 100
+_AMPERE = 8
+
+
+def find_execution_problem(engine: Engine) -> str | None:
+    """Say why this machine cannot run an engine, or None where it can."""
+    if not has_nvidia_driver():
+        return "there is no NVIDIA driver on this machine"
+    if problem := find_builder_problem(engine.builder):
+        return problem
+    here = {gpu.compute_capability for gpu in find_present_gpus()}
+    if engine.compute_capability in here:
+        return None
+    if engine.spec.get("hardware_compatible") == "ampere_plus" and any(float(one) >= _AMPERE for one in here):
+        return None
+    return f"it was built for compute capability {engine.compute_capability}, here: {', '.join(sorted(here)) or 'none'}"
+
+
+def run_engine(engine: Engine, feeds: "Sequence[Arrays]") -> "list[dict[str, np.ndarray[Any, Any]]]":
+    """Answer feeds on the GPU.
+
+    Args:
+        engine: An engine of the GPU that is here.
+        feeds: For each run, INT64 [batch, sequence] arrays by input name.
+
+    Returns:
+        For each run, arrays by output name.
+
+    Raises:
+        EngineError: This machine cannot run the engine, or it failed.
+        SpecError: No profile of the engine takes a feed's shape.
+    """
+    import numpy as np
+
+    check_executable(engine)
+    shapes = [_shape_of(feed) for feed in feeds]
+    with tempfile.TemporaryDirectory(prefix="prep-run-") as folder:
+        feed_paths = [Path(folder, f"feed{index}.npz") for index in range(len(feeds))]
+        answer_paths = [Path(folder, f"answer{index}.npz") for index in range(len(feeds))]
+        for path, feed in zip(feed_paths, feeds, strict=True):
+            np.savez(path, **dict(feed))
+        _ask(
+            "execute",
+            [engine],
+            profiles=[[choose_profile(engine.profiles, shape) for shape in shapes]],
+            feed_paths=[str(path) for path in feed_paths],
+            answer_paths=[str(path) for path in answer_paths],
+        )
+        answers = []
+        for path in answer_paths:
+            with np.load(path) as answer:
+                answers.append({name: answer[name] for name in answer.files})
+    return answers
+
+
+def measure_latencies_ms(
+    engines: Sequence[Engine], shapes: Sequence[tuple[int, int]], *, runs: int = DEFAULT_RUNS
+) -> list[list[float]]:
+    """Time engines of one builder against each other on the GPU, run by run in turn.
+
+    Inputs and outputs stay on the device: transfers and Triton are not in it.
+
+    Args:
+        engines: Engines of one builder, for the GPU that is here.
+        shapes: (batch, sequence) pairs.
+        runs: Timed runs of each engine and shape, after a warm-up.
+
+    Returns:
+        For each engine, the median milliseconds of each shape.
+
+    Raises:
+        EngineError: This machine cannot run an engine, or it failed.
+        SpecError: An engine takes a shape in none of its profiles.
+    """
+    if len({engine.builder for engine in engines}) != 1:
+        raise SpecError(
+            f"engines of {sorted({engine.builder for engine in engines})} cannot be timed in one process",
+            hint="build them with one --builder",
+        )
+    for engine in engines:
+        check_executable(engine)
+    profiles = [[choose_profile(engine.profiles, shape) for shape in shapes] for engine in engines]
+    answer = _ask("measure", engines, profiles=profiles, shapes=[list(shape) for shape in shapes], runs=runs)
+    latencies: list[list[float]] = answer["latencies_ms"]
+    return latencies
+
+
+def measure_latency_ms(engine: Engine, shape: tuple[int, int]) -> float:
+    """Return the median milliseconds of one engine at one (batch, sequence); see `measure_latencies_ms`."""
+    return measure_latencies_ms([engine], [shape])[0][0]
+
+
+def describe_engine(engine: Engine) -> dict[str, Any]:
+    """Ask the loaded engine and its inspector what they know.
+
+    Returns:
+        Kernels, layers and GEMM kernels by precision, fused attention, weights and activation memory in
+        bytes, profiles, and whether it can be refitted.
+
+    Raises:
+        EngineError: This machine cannot run the engine, or it cannot be loaded.
+    """
+    check_executable(engine)
+    return _ask("describe", [engine])
+
+
+def check_executable(engine: Engine) -> None:
+    """Refuse an engine that this machine cannot run.
+
+    Raises:
+        EngineError: With the reason.
+    """
+    if problem := find_execution_problem(engine):
+        raise EngineError(
+            f"{engine.name} cannot run here: {problem}",
+            hint=f"run on a machine with a GPU of compute capability {engine.compute_capability} and {engine.builder}",
+        )
+
+
+def _shape_of(feed: "Arrays") -> tuple[int, int]:
+    batch, sequence = next(iter(feed.values())).shape
+    return int(batch), int(sequence)
+
+
+def _ask(task: str, engines: Sequence[Engine], **fields: Any) -> dict[str, Any]:
+    request = {
+        "task": task,
+        "builder": engines[0].builder,
+        "engine_paths": [str(engine.path(ENGINE_FILE)) for engine in engines],
+        "profiles": [],
+        "feed_paths": [],
+        "answer_paths": [],
+        "shapes": [],
+        "runs": 1,
+        **fields,
+    }
+    return run_worker(request, on_progress=lambda _: None)

@@ -1,0 +1,49 @@
+"""Whether what was found in an engine is what was asked for."""
+
+import logging
+
+from prep_triton.artifact import OnnxModel, PrecisionProof
+from prep_triton.errors import EngineError
+
+log = logging.getLogger(__name__)
+
+# Rounding of the record, and what a pooled head weighs: never a layer of an encoder.
+_TOLERANCE = 0.01
+_EXACT = 1e-9
+
+
+def check_proof(proof: PrecisionProof, model: OnnxModel, precision: str) -> PrecisionProof:
+    """Refuse an engine that does not hold the precision that was asked for.
+
+    In an FP32 or FP16 engine, every GEMM has it. In an INT8 engine no GEMM is FP32, some are INT8, and the
+    share of the encoder's linear layers that are is no less than the graph's record promises.
+
+    Raises:
+        EngineError: It does not.
+    """
+    share = proof.gemm_flops_share
+    found = ", ".join(f"{part:.1%} {word}" for word, part in share.items()) or "no GEMM at all"
+    hint = "convert the exported fp32 graph again with this version of prep: prep build-engine --" + precision
+    told = f"the engine does not hold what was asked for: its GEMM FLOPs are {found} ({proof.method})"
+    if precision != "int8":
+        if share.get(precision, 0.0) < 1.0 - _EXACT:
+            raise EngineError(f"{told}, expected 100% {precision}", hint=hint)
+    else:
+        if not share.get("int8") or set(share) - {"int8", "fp16"}:
+            raise EngineError(f"{told}, expected int8 and, for the rest, fp16", hint=hint)
+        _check_promise(proof, model, hint)
+    log.debug("proved by %s: %s", proof.method, share)
+    return proof
+
+
+def _check_promise(proof: PrecisionProof, model: OnnxModel, hint: str) -> None:
+    if model.quantization is None:
+        return
+    promised = model.quantization.linear_flops_share
+    linear = proof.linear_flops_share.get("int8", 0.0)
+    if linear < promised - _TOLERANCE:
+        raise EngineError(
+            f"the engine does not hold what the graph promises: {linear:.1%} of the encoder's linear-layer FLOPs "
+            f"are int8 ({proof.method}), expected {promised:.1%}",
+            hint=hint,
+        )

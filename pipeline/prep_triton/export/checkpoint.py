@@ -1,0 +1,187 @@
+"""The torch model of a source: loaded from safetensors, or drawn from a seed. Imports transformers where it is used."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from prep_triton.errors import SourceError
+from prep_triton.export.folder import check_weights, find_weights
+from prep_triton.export.heads import HEADS, class_name
+from prep_triton.export.source import Source
+
+# Buffers that old checkpoints stored and new ones rebuild.
+_IGNORED_KEYS = ("position_ids", "token_type_ids")
+_NOISY_LOGGERS = ("torch", "onnxscript", "onnx_ir")
+
+
+def load_model(source: Source, folder: Path | None, seed: int) -> Any:
+    """Return the source's torch model: FP32, eager attention, evaluation mode.
+
+    Eager attention exports to the smallest graph: `sdpa` adds IsNaN and Where nodes to every layer.
+
+    Args:
+        source: What to load.
+        folder: The folder of the checkpoint; None for random weights.
+        seed: What random weights are drawn from.
+
+    Raises:
+        SourceError: The configuration or the weights cannot be used.
+    """
+    with silence_vendors():
+        config = _build_config(source)
+        model = _draw_model(source, config, seed) if folder is None else _read_model(source, config, folder)
+    model.eval()
+    _check_finite(model, source)
+    return model
+
+
+def _build_config(source: Source) -> Any:
+    import transformers
+
+    config_class = {"bert": transformers.BertConfig, "distilbert": transformers.DistilBertConfig}[source.architecture]
+    try:
+        # Chunking trades memory for a loop over the sequence, which a graph must not have.
+        config = config_class.from_dict({**source.config, "chunk_size_feed_forward": 0})
+    except Exception as err:  # its validators raise many types
+        raise _unusable_config(source, err) from err
+    config._attn_implementation = "eager"
+    return config
+
+
+def _unusable_config(source: Source, err: Exception) -> SourceError:
+    reason = str(err).strip().splitlines()[-1].strip() if str(err).strip() else type(err).__name__
+    return SourceError(f"config.json of {source.label} cannot be used: {reason}", hint="compare it with a working one")
+
+
+def _model_arguments(source: Source) -> dict[str, Any]:
+    # The pooler answers nothing in last_hidden_state, and many checkpoints do not carry one.
+    return {"add_pooling_layer": False} if class_name(source.architecture, source.task) == "BertModel" else {}
+
+
+def _draw_model(source: Source, config: Any, seed: int) -> Any:
+    import torch
+    import transformers
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            model = getattr(transformers, class_name(source.architecture, source.task))(
+                config, **_model_arguments(source)
+            )
+        except Exception as err:  # sizes that do not fit together raise many types
+            raise _unusable_config(source, err) from err
+        _draw_constants(model, float(getattr(config, "initializer_range", 0.02)))
+    return model.float()
+
+
+def _draw_constants(model: Any, deviation: float) -> None:
+    """Move every bias from 0 and every LayerNorm scale from 1, where transformers starts them.
+
+    No trained checkpoint has such, onnxruntime merges equal ones, and a graph that lost its biases would pass for a
+    right one.
+    """
+    import torch
+
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(torch.randn_like(parameter), alpha=deviation)
+
+
+def _read_model(source: Source, config: Any, folder: Path) -> Any:
+    import torch
+    import transformers
+
+    check_weights(find_weights(folder, where=source.label), where=source.label)
+    model_class = getattr(transformers, class_name(source.architecture, source.task))
+    try:
+        model, info = model_class.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,  # transformers 5 keeps the stored type otherwise
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # `_check_loaded` refuses them, and says which
+            **_model_arguments(source),
+        )
+    except Exception as err:  # shapes, types, safetensors: each raises its own
+        reason = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
+        raise SourceError(
+            f"the weights of {source.label} cannot be loaded: {reason}",
+            hint="check that config.json and the weights belong together",
+        ) from err
+    _check_loaded(source, model, info)
+    return model.float()
+
+
+def _check_loaded(source: Source, model: Any, info: Mapping[str, Any]) -> None:
+    """Refuse to export what the checkpoint did not carry: transformers fills it with random numbers."""
+    if info["mismatched_keys"]:
+        key, stored, expected = sorted(info["mismatched_keys"])[0]
+        raise SourceError(
+            f"the weights of {source.label} do not fit its config.json: {key} is {tuple(stored)}, "
+            f"expected {tuple(expected)}",
+            hint="check that config.json and the weights belong together",
+        )
+    missing = sorted(key for key in info["missing_keys"] if not key.endswith(_IGNORED_KEYS))
+    if not missing:
+        return
+    body = f"{model.base_model_prefix}."
+    is_body = HEADS[source.task].suffix == "Model"
+    if not is_body and not any(key.startswith(body) and ".pooler." not in key for key in missing):
+        trained_for = source.config.get("architectures")
+        raise SourceError(
+            f"{source.label} carries no {source.task} head: {_list_some(missing)} are not among its weights "
+            f"(its architectures: {trained_for})",
+            hint="choose the --task it was trained for, a checkpoint that was trained for this one, "
+            "or --weights random for a benchmark",
+        )
+    raise SourceError(
+        f"the weights of {source.label} are incomplete: {_list_some(missing)} are missing",
+        hint="copy or download the checkpoint again",
+    )
+
+
+def _list_some(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    return ", ".join(keys[:3]) + more
+
+
+def _check_finite(model: Any, source: Source) -> None:
+    for name, parameter in model.named_parameters():
+        # One pass without a temporary of the parameter's size: min and max carry any NaN or infinity.
+        low, high = parameter.detach().aminmax()
+        if not (low.isfinite() and high.isfinite()):
+            raise SourceError(
+                f"the weights of {source.label} hold NaN or infinite values, first in {name}",
+                hint="copy or download the checkpoint again",
+            )
+
+
+@contextmanager
+def silence_vendors() -> Iterator[None]:
+    """Keep torch's and transformers' bars, tables and warnings from the terminal: what matters is an error here."""
+    from transformers.utils import logging as transformers_logging
+
+    verbosity = transformers_logging.get_verbosity()
+    had_bars = transformers_logging.is_progress_bar_enabled()
+    loggers = [logging.getLogger(name) for name in _NOISY_LOGGERS]
+    levels = [logger.level for logger in loggers]
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if had_bars:
+            transformers_logging.enable_progress_bar()

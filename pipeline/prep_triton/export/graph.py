@@ -1,0 +1,269 @@
+"""A torch model as one small, clean `model.onnx`.
+
+Measured on BERT-base (opset 20, 2 threads, batch 1, onnxruntime 1.32, one run of 15 interleaved calls, medians; the
+first row is of another such run, in which TorchScript's took 127.5 and 311.8 ms; export and peak are of one run each):
+
+=====================================  =====  ===========  ===========  ========  ========
+graph                                  nodes  seq 128, ms  seq 384, ms  export s  peak MiB
+=====================================  =====  ===========  ===========  ========  ========
+dynamo, as transformers builds it        393        134.8        338.1      18.1      2764
+dynamo, own mask                         375        134.0        324.4      18.8      2725
+dynamo, own mask, no value_info: this    375        125.9        302.0      12.1       931
+TorchScript (deprecated), own mask       912        124.4        304.0       7.9      2134
+=====================================  =====  ===========  ===========  ========  ========
+
+What had made TorchScript's graph faster is what it lacks: without the intermediate shapes onnxruntime does not fuse
+Add and LayerNormalization into its slower SkipLayerNormalization. So the dynamo graph is written without them.
+Some 40 % of the bare export's seconds, and two thirds of its peak memory, go into copying the weights into one
+protobuf message; `prep_triton.export.stream` does not. Nor does torch see the weights: it traces a twin on its meta
+device, so they can neither cost anything nor change the graph; and a twin of two layers, which
+`prep_triton.export.layers` repeats. That, and the paused collector of
+`prep_triton.export.onnx`, took the export from 12.3 to 3.9 s of processor time (medians of three interleaved runs).
+"""
+
+import ast
+import copy
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import torch
+
+from prep_triton.errors import ExportError
+from prep_triton.export.checkpoint import silence_vendors
+from prep_triton.export.heads import HEADS, INPUT_NAMES, OPSET, Architecture
+from prep_triton.export.layers import LayersDifferError, Weight, repeat_layer
+from prep_triton.export.stream import write_model
+
+log = logging.getLogger(__name__)
+
+# exp(-1e4) is 0 in FP32 and FP16; transformers' own -3.4e38 is -inf in FP16, and a fully masked row NaN.
+MASK_BIAS = -10000.0
+
+# The layers that are traced; the others are copies of the last of these.
+TRACED_LAYERS = 2
+
+_EXAMPLE_SHAPE = (2, 8)
+_SCOPES_KEY = "pkg.torch.onnx.name_scopes"
+_WRAPPER = "model."
+_STACKS: Mapping[Architecture, tuple[str, str]] = {"bert": ("encoder", "layer"), "distilbert": ("transformer", "layer")}
+
+
+class ExportedModule(torch.nn.Module):  # type: ignore[misc]  # torch is not followed by mypy
+    """A transformers model with the graph's inputs and outputs.
+
+    It makes the additive mask [batch, 1, 1, sequence] itself, which transformers 5 takes as it is
+    (`masking_utils._preprocess_mask_arguments`), so no mask subgraph is exported.
+    """
+
+    def __init__(self, model: Any, outputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.outputs = outputs
+
+    def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None) -> Any:
+        """Answer a batch; see `prep_triton.export.heads` for the shapes."""
+        bias = (1.0 - attention_mask[:, None, None, :].to(torch.float32)) * MASK_BIAS
+        more = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        answer = self.model(input_ids=input_ids, attention_mask=bias, **more)
+        return tuple(getattr(answer, name) for name in self.outputs)
+
+
+@dataclass(frozen=True)
+class ExportedGraph:
+    """A graph without its weights.
+
+    Args:
+        skeleton: The ModelProto, without initializers.
+        constants: The arrays of the initializers that are no weights: axes, shapes, scales.
+        weights: Where the other initializers come from.
+    """
+
+    skeleton: Any
+    constants: dict[str, npt.NDArray[Any]]
+    weights: dict[str, Weight]
+
+
+def export_graph(model: Any, architecture: Architecture, task: str) -> ExportedGraph:
+    """Export a model's graph, optimized, with dynamic batch and sequence axes.
+
+    Args:
+        model: The transformers model, in evaluation mode.
+        architecture: It decides the inputs.
+        task: It decides the outputs.
+
+    Raises:
+        ExportError: torch cannot export it.
+    """
+    parent, name = _STACKS[architecture]
+    count = len(model.base_model.get_submodule(parent).get_submodule(name))
+    if count > TRACED_LAYERS:
+        prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
+        graph = _trace_graph(model, architecture, task, TRACED_LAYERS)
+        try:
+            repeat_layer(graph.skeleton.graph, graph.weights, f"{prefix}{parent}.{name}", count)
+        except LayersDifferError as err:
+            log.debug("tracing all %d layers: %s", count, err)
+        else:
+            return graph
+    return _trace_graph(model, architecture, task, count)
+
+
+def save_graph(graph: ExportedGraph, model: Any, path: Path) -> int:
+    """Write an exported graph as one ONNX file, the model's weights inside.
+
+    Args:
+        graph: What `export_graph` returned. Its skeleton is used up.
+        model: The model that it was exported from.
+        path: The file to write.
+
+    Returns:
+        The number of nodes.
+
+    Raises:
+        ExportError: The file would be longer than protobuf allows.
+    """
+    nodes = len(graph.skeleton.graph.node)
+    tensors = _name_tensors(model)
+    arrays = dict(graph.constants)
+    for name, weight in graph.weights.items():
+        array = tensors[weight.source].detach().numpy()
+        arrays[name] = array.T if weight.is_transposed else array
+    with path.open("wb") as stream:
+        write_model(stream, graph.skeleton, {name: arrays[name] for name in _list_initializers(graph.skeleton.graph)})
+    return nodes
+
+
+def _trace_graph(model: Any, architecture: Architecture, task: str, layers: int) -> ExportedGraph:
+    """Let torch export a model's first layers."""
+    names, outputs = INPUT_NAMES[architecture], HEADS[task].outputs
+    longest = int(model.config.max_position_embeddings)
+    batch, sequence = _EXAMPLE_SHAPE[0], min(_EXAMPLE_SHAPE[1], longest)
+    example = tuple(torch.ones(batch, sequence, dtype=torch.int64, device="meta") for _ in names)
+    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence", max=longest)}
+    try:
+        with silence_vendors(), torch.no_grad():
+            program = torch.onnx.export(
+                ExportedModule(_make_twin(model, architecture, layers), outputs).eval(),
+                example,
+                dynamic_shapes=tuple(axes for _ in names),
+                input_names=list(names),
+                output_names=list(outputs),
+                opset_version=OPSET,
+                dynamo=True,
+                optimize=False,
+                verbose=False,
+            )
+            graph = _graph_from_program(program)
+    except Exception as err:  # torch.export and onnxscript raise many types
+        reason = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
+        raise ExportError(
+            f"torch {torch.__version__} cannot export this model: {reason}",
+            hint="compare your torch with the tested version in constraints.txt; PREP_DEBUG=1 shows everything",
+        ) from err
+    _check_weights(graph, model)
+    return graph
+
+
+def _make_twin(model: Any, architecture: Architecture, layers: int) -> Any:
+    """Copy a model without its weights (they are on torch's meta device) and with its first layers only."""
+    without_weights = {id(buffer): buffer.to("meta") for buffer in model.buffers()}
+    for parameter in model.parameters():
+        without_weights[id(parameter)] = torch.nn.Parameter(parameter.to("meta"), requires_grad=False)
+    twin = copy.deepcopy(model, without_weights)
+    parent, name = _STACKS[architecture]
+    holder = twin.base_model.get_submodule(parent)
+    setattr(holder, name, holder.get_submodule(name)[:layers])
+    return twin
+
+
+def _graph_from_program(program: Any) -> ExportedGraph:
+    """Optimize an exported program and take it apart."""
+    initializers = program.model.graph.initializers
+    weights = {name for name, value in initializers.items() if getattr(value.const_value.raw, "is_meta", False)}
+    for name in weights:
+        initializers[name].const_value = None  # the optimizer would look into it
+    program.optimize()
+    initializers = program.model.graph.initializers
+    constants = {name: value.const_value.numpy() for name, value in initializers.items() if name not in weights}
+    initializers.clear()
+    return _clean_graph(program.model_proto, constants, weights)
+
+
+def _name_tensors(model: Any) -> dict[str, Any]:
+    """Return a model's parameters, tied ones under each of their names, and buffers."""
+    return {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}
+
+
+def _check_weights(graph: ExportedGraph, model: Any) -> None:
+    tensors = _name_tensors(model)
+    for name, weight in graph.weights.items():
+        if weight.source not in tensors:
+            raise ExportError(
+                f"torch {torch.__version__} exports {name}, which is none of the model's weights",
+                hint="compare your torch with the tested version in constraints.txt",
+            )
+
+
+def _clean_graph(skeleton: Any, constants: Mapping[str, npt.NDArray[Any]], weights: set[str]) -> ExportedGraph:
+    """Name everything after its module, fold the transposes of weights, drop what only a debugger of torch would read.
+
+    torch records stack traces with the paths of this machine in every node. Intermediate shapes go too: see above.
+    """
+    graph = skeleton.graph
+    renamed = {name: name.removeprefix(_WRAPPER) for name in weights}
+    sources = {renamed[name]: Weight(renamed[name]) for name in weights}
+    outputs = {value.name for value in graph.output}
+    taken: dict[str, int] = {}
+    kept = []
+    for node in graph.node:
+        module = _module_of_node(node)
+        if node.op_type == "Transpose" and node.input[0] in weights:  # a Linear's weight
+            renamed[node.output[0]] = f"{module}.weight.T"
+            sources[f"{module}.weight.T"] = Weight(renamed[node.input[0]], is_transposed=True)
+            continue
+        node.name = _unique_name(f"{module}/{node.op_type}" if module else node.op_type, taken)
+        del node.metadata_props[:]
+        node.doc_string = ""
+        for index, name in enumerate(name for name in node.output if name not in outputs):
+            renamed[name] = f"{node.name}:{index}" if index else node.name
+        for name in node.input:
+            if name in constants and name not in renamed:
+                renamed[name] = _unique_name("constant", taken)
+        kept.append(node)
+    for node in kept:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+    for value in (*graph.input, *graph.output):
+        del value.metadata_props[:]
+    for repeated in (graph.value_info, graph.metadata_props, skeleton.metadata_props, graph.node):
+        del repeated[:]
+    graph.node.extend(kept)
+    graph.doc_string = ""
+    arrays = {renamed[name]: array for name, array in constants.items() if name in renamed}
+    return ExportedGraph(skeleton, arrays, sources)
+
+
+def _list_initializers(graph: Any) -> list[str]:
+    """Return what a graph reads and neither makes nor is given, in the order of the first reading."""
+    known = {value.name for value in graph.input} | {name for node in graph.node for name in node.output}
+    read = dict.fromkeys(name for node in graph.node for name in node.input if name)
+    return [name for name in read if name not in known]
+
+
+def _module_of_node(node: Any) -> str:
+    """Return the dotted path of the module that a node was traced in, empty for the wrapper's own."""
+    for entry in node.metadata_props:
+        if entry.key == _SCOPES_KEY:
+            scopes = ast.literal_eval(entry.value)
+            inner = scopes[-2] if len(scopes) > 1 else ""
+            return inner.removeprefix(_WRAPPER) if inner.startswith(_WRAPPER) else ""
+    return ""
+
+
+def _unique_name(name: str, taken: dict[str, int]) -> str:
+    taken[name] = taken.get(name, 0) + 1
+    return name if taken[name] == 1 else f"{name}_{taken[name]}"

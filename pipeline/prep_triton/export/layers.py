@@ -1,0 +1,118 @@
+"""An encoder's layers are one layer with other weights: a graph of two of them tells the graph of all.
+
+Tracing costs torch half a second a layer. So `prep_triton.export.graph` traces two: the first also makes what all of them
+share (the exporter computes a shape once), and the second is what every later one is, but for its weights. Here it is
+written again for each of these, node for node as the exporter itself would have written them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+class LayersDifferError(Exception):
+    """A graph of two layers does not tell that of more. Never leaves the room: all of them are traced then."""
+
+
+@dataclass(frozen=True)
+class Weight:
+    """Where an initializer comes from.
+
+    Args:
+        source: The name of the parameter or buffer.
+        is_transposed: Whether the initializer is its transpose.
+    """
+
+    source: str
+    is_transposed: bool = False
+
+
+def repeat_layer(graph: Any, weights: dict[str, Weight], stack: str, count: int) -> None:
+    """Repeat the second of two layers until there are `count`.
+
+    Args:
+        graph: The GraphProto, whose nodes, values and weights are named after their modules. It is changed in place.
+        weights: The graph's weights by initializer. Those of the new layers are added.
+        stack: The dotted path of the list of layers, such as ``bert.encoder.layer``.
+        count: The number of layers to be, at least 2.
+
+    Raises:
+        LayersDifferError: The second layer is not one run of nodes with one result, as the first one has it.
+    """
+    nodes = list(graph.node)
+    first, second = f"{stack}.0", f"{stack}.1"
+    run = _find_run(nodes, second)
+    before, layer, after = nodes[: run.start], nodes[run.start : run.stop], nodes[run.stop :]
+    outputs = [value.name for value in graph.output]
+    leaving, ending = _find_result(layer, after, outputs)
+    given = _find_given(before, layer, _move(layer[ending].name, second, first))
+
+    layer[ending].output[0] = layer[ending].name
+    layers = [layer]
+    for number in range(2, count):
+        carried = {given: layers[-1][ending].output[0]}
+        layers.append([_copy_node(node, second, f"{stack}.{number}", carried) for node in layer])
+        weights.update(_copy_weights(weights, second, f"{stack}.{number}"))
+    _hand_over(layers[-1][ending], leaving, after, is_output=leaving in outputs)
+    del graph.node[:]
+    graph.node.extend([*before, *(node for layer in layers for node in layer), *after])
+
+
+def _is_in(name: str, module: str) -> bool:
+    return name.startswith((f"{module}.", f"{module}/"))
+
+
+def _move(name: str, old: str, new: str) -> str:
+    return new + name[len(old) :] if _is_in(name, old) else name
+
+
+def _find_run(nodes: Sequence[Any], module: str) -> range:
+    """Return where a module's nodes lie."""
+    found = [index for index, node in enumerate(nodes) if _is_in(node.name, module)]
+    if not found or found != list(range(found[0], found[-1] + 1)):
+        raise LayersDifferError(f"the nodes of {module} are not one run")
+    return range(found[0], found[-1] + 1)
+
+
+def _find_result(layer: Sequence[Any], after: Sequence[Any], outputs: Sequence[str]) -> tuple[str, int]:
+    """Return the one value that leaves a layer, and the index of the node that makes it."""
+    read = {name for node in after for name in node.input} | set(outputs)
+    leaving = [(name, index) for index, node in enumerate(layer) for name in node.output if name in read]
+    if len(leaving) != 1 or len(layer[leaving[0][1]].output) != 1:
+        raise LayersDifferError(f"the values {[name for name, _ in leaving]} leave a layer, expected one")
+    return leaving[0]
+
+
+def _find_given(before: Sequence[Any], layer: Sequence[Any], maker: str) -> str:
+    """Return the value that the layer before hands to a layer: what the node called `maker` makes."""
+    made = next((node.output[0] for node in before if node.name == maker), None)
+    if made is None or not any(made in node.input for node in layer):
+        raise LayersDifferError(f"{maker} does not make what the next layer reads")
+    return str(made)
+
+
+def _copy_node(node: Any, old: str, new: str, carried: Mapping[str, str]) -> Any:
+    copy = type(node)()
+    copy.CopyFrom(node)
+    copy.name = _move(node.name, old, new)
+    copy.input[:] = [carried.get(name) or _move(name, old, new) for name in node.input]
+    copy.output[:] = [_move(name, old, new) for name in node.output]
+    return copy
+
+
+def _copy_weights(weights: Mapping[str, Weight], old: str, new: str) -> dict[str, Weight]:
+    copies = {}
+    for name, weight in weights.items():
+        if _is_in(name, old):
+            if not _is_in(weight.source, old):
+                raise LayersDifferError(f"{name} is {weight.source}, which is not the layer's own")
+            copies[_move(name, old, new)] = Weight(_move(weight.source, old, new), weight.is_transposed)
+    return copies
+
+
+def _hand_over(end: Any, leaving: str, after: Sequence[Any], *, is_output: bool) -> None:
+    """Let the last layer's result be what left the traced one."""
+    if is_output:
+        end.output[0] = leaving
+    for node in after:
+        node.input[:] = [end.output[0] if name == leaving else name for name in node.input]

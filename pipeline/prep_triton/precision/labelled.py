@@ -1,0 +1,237 @@
+"""Reads a .jsonl of labelled rows: one JSON object a line, with the fields that the model's task needs.
+
+=====================  ==============================================================================
+text-classification    ``text``, perhaps ``text_pair``, and ``label`` (name or index)
+token-classification   ``tokens`` and ``labels`` (name or index), one label a word
+question-answering     ``question``, ``context`` and ``answers`` (texts, or SQuAD's ``{"text": [...]}``)
+fill-mask              ``text`` with one [MASK], and ``label``, the token that stands there
+=====================  ==============================================================================
+
+Other fields (``id``) are ignored. Every error names the line.
+"""
+
+import difflib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prep_triton.errors import SpecError
+
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "text-classification": ("text", "label"),
+    "token-classification": ("tokens", "labels"),
+    "question-answering": ("question", "context", "answers"),
+    "fill-mask": ("text", "label"),
+}
+_EXAMPLES: Mapping[str, str] = {
+    "text-classification": '{"text": "A fine film.", "label": "positive"}',
+    "token-classification": '{"tokens": ["Ada", "wrote"], "labels": ["B-PER", "O"]}',
+    "question-answering": '{"question": "Who wrote?", "context": "Ada wrote.", "answers": ["Ada"]}',
+    "fill-mask": '{"text": "Rain falls from the [MASK].", "label": "sky"}',
+}
+_LISTED_LABELS = 12
+_SHOWN_CHARACTERS = 60
+
+
+@dataclass(frozen=True)
+class LabelledText:
+    """A text, or a pair of texts, and the index of its label."""
+
+    text: str
+    text_pair: str | None
+    label: int
+
+
+@dataclass(frozen=True)
+class LabelledWords:
+    """Words and the index of the label of each."""
+
+    words: tuple[str, ...]
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question and its accepted answers; none where the context does not answer it (SQuAD v2.0)."""
+
+    question: str
+    context: str
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MaskedText:
+    """A text with one mask, and the token that stands there. `where` names its line."""
+
+    text: str
+    label: str
+    where: str
+
+
+Example = LabelledText | LabelledWords | Question | MaskedText
+
+
+def load_examples(path: Path, task: str, labels: Sequence[str]) -> list[Example]:
+    """Load the labelled rows of a file.
+
+    Args:
+        path: A UTF-8 .jsonl; empty lines are skipped.
+        task: A key of `FIELDS`.
+        labels: The model's labels, in the order of its logits.
+
+    Raises:
+        SpecError: The file is missing, empty or not UTF-8; a line is not JSON, lacks a field, or carries
+            a value or a label that the model cannot be scored on.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as err:
+        raise SpecError(f"there is no evaluation file {path}", hint="check the path of --eval-data") from err
+    except UnicodeDecodeError as err:
+        raise SpecError(
+            f"{path} is not UTF-8: byte {err.object[err.start]:#04x} at offset {err.start}",
+            hint=f"convert it: iconv -t UTF-8 -f LATIN1 {path.name} > utf8.jsonl",
+        ) from err
+    except OSError as err:
+        raise SpecError(f"{path} cannot be read: {err.strerror}", hint="--eval-data is a .jsonl file") from err
+    return parse_examples(text, task, labels, where=str(path))
+
+
+def parse_examples(text: str, task: str, labels: Sequence[str], *, where: str) -> list[Example]:
+    """Parse the text of a file of labelled rows; see `load_examples`."""
+    parse = _PARSERS[task]
+    examples = []
+    # Not splitlines(), which also breaks at U+2028, a character that may stand in a JSON string.
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            place = f"{where}, line {number}"
+            examples.append(parse(_parse_fields(line, task, place), labels, place))
+    if not examples:
+        raise SpecError(f"{where} is empty, expected labelled rows", hint=_row_hint(task))
+    return examples
+
+
+def _row_hint(task: str) -> str:
+    return f"a line for {task} reads {_EXAMPLES[task]}"
+
+
+def _parse_fields(line: str, task: str, where: str) -> Mapping[str, Any]:
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError) as err:
+        raise SpecError(f"{where}: not JSON: {err}", hint=_row_hint(task)) from err
+    if not isinstance(fields, dict):
+        raise SpecError(f"{where}: {_kind(fields)}, expected an object", hint=_row_hint(task))
+    for name in FIELDS[task]:
+        if name not in fields:
+            seen = ", ".join(fields) or "none"
+            raise SpecError(f"{where}: no field '{name}'; its fields are {seen}", hint=_missing_hint(task, fields))
+    return fields
+
+
+def _missing_hint(task: str, fields: Mapping[str, Any]) -> str:
+    for other, names in FIELDS.items():
+        if other != task and all(name in fields for name in names):
+            return f"these rows are for {other}, and the model does {task}; {_row_hint(task)}"
+    if "data" in fields:
+        return f"SQuAD's nested file must be flattened to one question a line; {_row_hint(task)}"
+    return _row_hint(task)
+
+
+def _kind(value: Any) -> str:
+    """Name a JSON value in JSON's words."""
+    if value is None:
+        return "null"
+    names = {bool: "a boolean", int: "a number", float: "a number", str: "a text", list: "a list", dict: "an object"}
+    return names[type(value)]
+
+
+def _check_text(value: Any, name: str, where: str) -> str:
+    if not isinstance(value, str):
+        raise SpecError(f"{where}: '{name}' is {_kind(value)}, expected a text", hint="put the value in quotes")
+    try:
+        value.encode()
+    except UnicodeEncodeError as err:  # JSON can spell half of a surrogate pair, and no tokenizer takes it
+        raise SpecError(
+            f"{where}: '{name}' holds the lone surrogate {value[err.start]!r}",
+            hint="write the character itself instead of its escapes",
+        ) from err
+    return value
+
+
+def _check_list(value: Any, name: str, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise SpecError(f"{where}: '{name}' is {_kind(value)}, expected a list", hint="write it as [..., ...]")
+    return value
+
+
+def index_from_label(given: Any, labels: Sequence[str], *, where: str) -> int:
+    """Return the index of a label that is given by name or by index.
+
+    Raises:
+        SpecError: The model has no such label.
+    """
+    if isinstance(given, str) and given in labels:
+        return labels.index(given)
+    if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < len(labels):
+        return given
+    listed = ", ".join(labels[:_LISTED_LABELS]) + (", ..." if len(labels) > _LISTED_LABELS else "")
+    known = f"the model's {len(labels)} labels are {listed}, or their indexes from 0"
+    by_lower = {label.lower(): label for label in reversed(labels)}
+    nearest = difflib.get_close_matches(str(given).lower(), by_lower, n=1, cutoff=0.5)
+    hint = f"did you mean '{by_lower[nearest[0]]}'? {known}" if nearest and isinstance(given, str) else known
+    shown = json.dumps(given, ensure_ascii=False)[:_SHOWN_CHARACTERS]
+    raise SpecError(f"{where}: the model has no label {shown}", hint=hint)
+
+
+def _parse_labelled_text(fields: Mapping[str, Any], labels: Sequence[str], where: str) -> Example:
+    pair = fields.get("text_pair")
+    return LabelledText(
+        text=_check_text(fields["text"], "text", where),
+        text_pair=None if pair is None else _check_text(pair, "text_pair", where),
+        label=index_from_label(fields["label"], labels, where=where),
+    )
+
+
+def _parse_labelled_words(fields: Mapping[str, Any], labels: Sequence[str], where: str) -> Example:
+    words = [_check_text(word, "tokens", where) for word in _check_list(fields["tokens"], "tokens", where)]
+    given = _check_list(fields["labels"], "labels", where)
+    if len(words) != len(given):
+        raise SpecError(
+            f"{where}: {len(words)} tokens and {len(given)} labels, expected one label a token",
+            hint="label words, not sub-tokens; prep scores the first sub-token of each",
+        )
+    return LabelledWords(tuple(words), tuple(index_from_label(label, labels, where=where) for label in given))
+
+
+def _parse_question(fields: Mapping[str, Any], _labels: Sequence[str], where: str) -> Example:
+    given = fields["answers"]
+    if isinstance(given, dict):
+        if "text" not in given:
+            raise SpecError(
+                f"{where}: 'answers' has no 'text'; its fields are {', '.join(given) or 'none'}",
+                hint=_row_hint("question-answering"),
+            )
+        given = given["text"]
+    answers = [answer.get("text") if isinstance(answer, dict) else answer
+               for answer in _check_list(given, "answers", where)]  # fmt: skip
+    return Question(
+        question=_check_text(fields["question"], "question", where),
+        context=_check_text(fields["context"], "context", where),
+        answers=tuple(_check_text(answer, "answers", where) for answer in answers),
+    )
+
+
+def _parse_masked_text(fields: Mapping[str, Any], _labels: Sequence[str], where: str) -> Example:
+    text, label = (_check_text(fields[name], name, where) for name in ("text", "label"))
+    return MaskedText(text, label, where)
+
+
+_PARSERS: Mapping[str, Callable[[Mapping[str, Any], Sequence[str], str], Example]] = {
+    "text-classification": _parse_labelled_text,
+    "token-classification": _parse_labelled_words,
+    "question-answering": _parse_question,
+    "fill-mask": _parse_masked_text,
+}

@@ -1,0 +1,100 @@
+"""A release, verified in place: every object there, of the right size and checksum, and nothing else."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from prep_triton.errors import ReleaseDamagedError
+from prep_triton.publish.record import RELEASE_NAME, Release, ReleaseFile, folder_of_release
+from prep_triton.publish.store import (
+    READER_PERMISSIONS,
+    WRITER_PERMISSIONS,
+    Store,
+    StoredObject,
+)
+
+log = logging.getLogger(__name__)
+
+READER_ROLES = "roles/storage.objectViewer and roles/storage.legacyBucketReader"
+WRITER_ROLE = "roles/storage.objectAdmin"
+
+
+@dataclass(frozen=True)
+class Permissions:
+    """What this account lacks to publish, and to load from as Triton does; None where the store does not tell."""
+
+    missing_to_publish: tuple[str, ...] | None
+    missing_to_serve: tuple[str, ...] | None
+
+
+def find_faults(store: Store, release: Release, *, generations: Mapping[str, int] | None = None) -> list[str]:
+    """Return what is wrong with a release's objects, one sentence each.
+
+    Args:
+        store: Where the release is.
+        release: What it says of itself.
+        generations: For some of its files, the generation that must still be there.
+    """
+    objects, faults = list_files(store, release.id), []
+    for name in sorted(objects.keys() | release.files.keys()):
+        found, expected = objects.get(name), release.files.get(name)
+        if found is None or expected is None or not is_same(found, expected):
+            told = f"{found.size} bytes, crc32c {found.crc32c}" if found else "missing"
+            wanted = f"{expected.size} bytes, crc32c {expected.crc32c}" if expected else "no such object"
+            faults.append(f"{release.uri}/{name} is {told}, expected {wanted}")
+        elif generations and found.generation != generations.get(name, found.generation):
+            faults.append(f"{release.uri}/{name} was written again, as generation {found.generation}")
+    return faults
+
+
+def check_release(store: Store, release: Release, *, generations: Mapping[str, int] | None = None) -> None:
+    """Refuse a release whose objects are not what it says; see `find_faults`.
+
+    Raises:
+        ReleaseDamagedError: An object is missing, damaged, or not part of the release.
+    """
+    faults = find_faults(store, release, generations=generations)
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise ReleaseDamagedError(f"{faults[0]}{more}", hint="publish again")
+
+
+def list_files(store: Store, release_id: str) -> dict[str, StoredObject]:
+    """Return the objects of a release by their name in it, without its ``release.json``."""
+    folder = folder_of_release(release_id)
+    objects = {found.name.removeprefix(folder): found for found in store.list_objects(folder)}
+    objects.pop(RELEASE_NAME, None)
+    return objects
+
+
+def is_same(found: StoredObject, file: ReleaseFile) -> bool:
+    """Tell whether an object holds what a release says, by size and CRC32C."""
+    return (found.size, found.crc32c) == (file.size, file.crc32c)
+
+
+def find_missing_permissions(store: Store) -> Permissions:
+    """Ask what this account may do with a whole store.
+
+    A bucket answers for itself: what was granted on a part of it alone, by a condition or a managed folder, counts
+    as missing here, so this explains and warns but refuses nothing.
+    """
+    granted = store.find_permissions()
+    if granted is None:
+        return Permissions(None, None)
+    missing = [tuple(one for one in names if one not in granted) for names in (WRITER_PERMISSIONS, READER_PERMISSIONS)]
+    return Permissions(missing_to_publish=missing[0], missing_to_serve=missing[1])
+
+
+def warn_of_missing_permissions(store: Store) -> None:
+    """Say before the first upload what will be refused at the end: replacing the pointer needs a permission more."""
+    missing = find_missing_permissions(store).missing_to_publish
+    if missing is None:
+        log.debug("%s does not tell which permissions this account has: not checked", store.uri)
+    elif missing:
+        log.warning(
+            "this account lacks %s on the bucket of %s; unless it was granted on a part of it, publishing will fail: "
+            "grant %s",
+            ", ".join(missing),
+            store.uri,
+            WRITER_ROLE,
+        )

@@ -1,0 +1,110 @@
+"""Releases, or what a verifier needs of them, copied to this machine and checked on the way."""
+
+import logging
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from prep_triton.errors import SpecError
+from prep_triton.progress import Progress, ignore_progress
+from prep_triton.publish.catalog import load_or_latest
+from prep_triton.publish.record import RELEASE_NAME, Release, folder_of_release, render_release
+from prep_triton.publish.store import Store, store_error_from_os
+from prep_triton.publish.transfer import digest_files, download_files
+
+log = logging.getLogger(__name__)
+
+SERVER_ARGUMENTS_NAME = "server.args"
+_STALE_AFTER_S = 24 * 3600.0
+
+
+def fetch_release(
+    store: Store, release_id: str | None, target_dir: Path, *, progress: Progress = ignore_progress
+) -> Release:
+    """Copy a whole release into a folder that appears when everything in it was checked.
+
+    The folder is a model repository for Triton: the entries, ``release.json``, and ``server.args`` where the release
+    asks for server arguments. A folder that holds this very release already is checked and left as it is.
+
+    Args:
+        store: Where the release is.
+        release_id: The release; the current one where None.
+        target_dir: The folder to make; it may exist and be empty.
+        progress: Hears the share of the bytes.
+
+    Raises:
+        SpecError: The folder holds something else.
+        StoreError: There is no such release, a file of it is missing, or is not what the release says.
+        DiskFullError: No space is left; nothing was kept.
+    """
+    release = load_or_latest(store, release_id)
+    try:
+        if target_dir.exists() and not (target_dir.is_dir() and not any(target_dir.iterdir())):
+            _check_fetched(release, target_dir, progress)
+            return release
+        with _staged(target_dir) as staging:
+            download_files(store, folder_of_release(release.id), release.files, staging, progress)
+            if release.server_arguments:
+                text = "".join(f"{argument}\n" for argument in release.server_arguments)
+                (staging / SERVER_ARGUMENTS_NAME).write_text(text, encoding="utf-8")
+            (staging / RELEASE_NAME).write_bytes(render_release(release))
+            staging.replace(target_dir)
+    except OSError as err:
+        raise store_error_from_os(err, str(target_dir)) from err
+    return release
+
+
+def fetch_reference_files(
+    store: Store, release: Release, target_dir: Path, *, progress: Progress = ignore_progress
+) -> Path:
+    """Copy what a verifier needs of a release: every file directly in an entry's folder, so no model binaries.
+
+    Returns:
+        `target_dir`, which then holds ``<entry>/config.pbtxt``, ``manifest.json``, ``reference.npz`` and perhaps
+        ``tokenizer.json`` of each entry.
+
+    Raises:
+        StoreError: A file is missing, or is not what the release says.
+    """
+    files = {name: file for name, file in release.files.items() if name.count("/") == 1}
+    try:
+        download_files(store, folder_of_release(release.id), files, target_dir, progress)
+    except OSError as err:
+        raise store_error_from_os(err, str(target_dir)) from err
+    return target_dir
+
+
+def _check_fetched(release: Release, folder: Path, progress: Progress) -> None:
+    """Refuse a folder that is not, file by file, a copy of the release."""
+    try:
+        found = digest_files({name: folder / name for name in release.files}, progress)
+        is_copy = found == release.files and (folder / RELEASE_NAME).read_bytes() == render_release(release)
+    except OSError:
+        is_copy = False
+    if not is_copy:
+        raise SpecError(
+            f"{folder} is there already and is not a whole copy of {release.id}",
+            hint="name a folder that is not there yet, or is empty",
+        )
+    log.info("%s holds %s already: every file was checked", folder, release.id)
+
+
+@contextmanager
+def _staged(target_dir: Path) -> Iterator[Path]:
+    """Give a folder beside the target, and take it away again unless it was renamed."""
+    target_dir = target_dir.absolute()
+    target_dir.parent.mkdir(parents=True, exist_ok=True)
+    marked = f".{target_dir.name}.fetching-"
+    for remains in target_dir.parent.glob(f"{marked}*"):  # of runs that were killed
+        with suppress(OSError):
+            if time.time() - remains.stat().st_mtime > _STALE_AFTER_S:
+                shutil.rmtree(remains)
+    staging = target_dir.parent / f"{marked}{uuid.uuid4().hex}"
+    staging.mkdir()
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

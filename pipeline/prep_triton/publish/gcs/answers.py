@@ -1,0 +1,107 @@
+"""What GCS, the library and the network refuse, in our words."""
+
+import re
+from typing import Any
+
+from prep_triton.errors import BucketMissingError, PreconditionError, PrepError, StoreAccessError, StoreError
+from prep_triton.publish.gcs.session import ENCRYPTION_KEY_VARIABLE, USER_PROJECT_VARIABLE
+from prep_triton.publish.store import GcsUri, store_error_from_os
+
+_PERMISSION = re.compile(r"storage\.[a-z]+\.[a-zA-Z]+")
+_LOGIN = "run 'gcloud auth application-default login', set GOOGLE_APPLICATION_CREDENTIALS, or use workload identity"
+_NETWORK = "check the network and a proxy's settings, then run again: what is already there is not sent twice"
+
+
+def error_from_vendor(err: Exception, location: GcsUri, permission: str, name: str | None) -> PrepError | None:
+    """Turn what google-cloud-storage raised into ours; None where it is not its own.
+
+    Args:
+        err: What was raised.
+        location: The bucket and prefix.
+        permission: What the request needs.
+        name: The object within `location`, where it was about one.
+    """
+    import requests
+    from google.api_core import exceptions as api
+    from google.auth import exceptions as auth
+    from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+
+    place = f"{location}/{name}" if name else str(location)
+    if isinstance(err, api.ClientError):
+        return _error_from_answer(err, location, permission, name)
+    if isinstance(err, auth.GoogleAuthError) and not isinstance(err, auth.TransportError):
+        return StoreAccessError(f"there are no usable credentials for {location}: {_told(err)}", hint=_LOGIN)
+    if isinstance(err, DataCorruption):
+        return StoreError(f"{place} arrived damaged: {_told(err)}", hint="run again: every object is checked")
+    if isinstance(err, auth.TransportError | requests.RequestException | api.GoogleAPIError | InvalidResponse):
+        return StoreError(f"{place} cannot be reached: {_told(err)}", hint=_NETWORK)
+    return store_error_from_os(err, place) if isinstance(err, OSError) else None
+
+
+def precondition_error(place: str) -> PreconditionError:
+    """Return the error of a conditional write that met another object."""
+    return PreconditionError(
+        f"{place} is not at the generation that was expected",
+        hint="another run wrote it; look at what is there, then run again",
+    )
+
+
+def _error_from_answer(err: Any, location: GcsUri, permission: str, name: str | None) -> StoreError:
+    """Say what a 4xx answer means; https://cloud.google.com/storage/docs/json_api/v1/status-codes."""
+    bucket, place = location.bucket, f"{location}/{name}" if name else str(location)
+    if err.code == 412:
+        return precondition_error(place)
+    if err.code == 404:
+        return _error_from_absence(err, bucket, permission, place)
+    if err.code == 401:
+        return StoreAccessError(f"GCS did not accept the credentials for gs://{bucket}: {_told(err)}", hint=_LOGIN)
+    if err.code == 403:
+        return _error_from_refusal(err, bucket, permission, place)
+    return _error_from_bad_request(_told(err), bucket, place)
+
+
+def _error_from_absence(err: Any, bucket: str, permission: str, place: str) -> StoreError:
+    if permission == "storage.objects.get" and "bucket does not exist" not in str(err):
+        return StoreError(f"there is no object {place}", hint="list what is there with prep releases")
+    make = f"gcloud storage buckets create gs://{bucket}"
+    return BucketMissingError(f"there is no bucket gs://{bucket}", hint=f"check the name, or make it: {make}")
+
+
+def _error_from_bad_request(told: str, bucket: str, place: str) -> StoreError:
+    if "requester pays" in told.lower():
+        hint = f"export {USER_PROJECT_VARIABLE}=the project that pays"
+        return StoreAccessError(f"gs://{bucket} is paid for by its requester: {told}", hint=hint)
+    if "customer-supplied encryption key" in told.lower() or "encrypted with" in told.lower():
+        hint = f"export {ENCRYPTION_KEY_VARIABLE}=the base64 of the key it was written with"
+        return StoreAccessError(f"{place} needs its customer-supplied key: {told}", hint=hint)
+    if "crc32c" in told.lower():
+        hint = "publish again while nothing writes to the repository"
+        return StoreError(f"{place} did not arrive as it was digested: {told}", hint=hint)
+    return StoreError(f"GCS refused the request for {place}: {told}", hint="run again with -v")
+
+
+def _error_from_refusal(err: Any, bucket: str, permission: str, place: str) -> StoreError:
+    told = _told(err)
+    if "retention" in told.lower() or " hold" in told.lower():
+        return StoreError(
+            f"{place} is kept by the bucket's retention policy or a hold: {told}",
+            hint="wait until it ends; where every object is kept, publish with --no-current and name releases by id",
+        )
+    named = _PERMISSION.search(str(err))
+    roles = "roles/storage.objectAdmin (to publish) or roles/storage.objectViewer (to read)"
+    return StoreAccessError(
+        f"{named[0] if named else permission} is not allowed on gs://{bucket}: {told}",
+        hint=f"grant {roles} on gs://{bucket}; another project may own a bucket of that name",
+    )
+
+
+def _told(err: BaseException) -> str:
+    """Return the vendor's own words, short and on one line: of an error around another one, the inner one's."""
+    inner = (getattr(err, "cause", None), getattr(err, "reason", None), *err.args[:1])
+    for candidate in inner:
+        if isinstance(candidate, BaseException):
+            return _told(candidate)
+    words = getattr(err, "message", None) or (
+        err.args[0] if len(err.args) > 1 and not isinstance(err, OSError) else err
+    )
+    return " ".join(str(words).split())[:300]

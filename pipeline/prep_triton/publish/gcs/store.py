@@ -1,0 +1,290 @@
+"""The store of a bucket's prefix."""
+
+import io
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from typing_extensions import override
+
+from prep_triton.errors import StoreError
+from prep_triton.publish.checksum import crc32c_of_bytes, crc32c_of_file
+from prep_triton.publish.gcs.answers import error_from_vendor, precondition_error
+from prep_triton.publish.gcs.session import GcsSession, patience
+from prep_triton.publish.store import (
+    CREATE_ONLY,
+    READER_PERMISSIONS,
+    WRITER_PERMISSIONS,
+    GcsUri,
+    OnBytes,
+    Store,
+    StoredObject,
+    check_object_name,
+    ignore_bytes,
+)
+
+# What one upload may hold in memory; together with how many large ones there are at once, it is what publishing
+# adds to the process.
+UPLOAD_MEMORY_BYTES = 48 << 20
+LARGE_UPLOADS_AT_ONCE = 3
+# What the library sends in one request; above it, a resumable upload.
+_ONE_REQUEST_BYTES = 8 << 20
+_SENDINGS = 3
+
+
+class GcsStore(Store):
+    """The `Store` of a bucket's prefix; connects at the first request."""
+
+    def __init__(self, location: GcsUri) -> None:
+        self.location = location
+        self._large = threading.BoundedSemaphore(LARGE_UPLOADS_AT_ONCE)
+
+    @property
+    @override
+    def uri(self) -> str:
+        return str(self.location)
+
+    @override
+    def check_access(self) -> None:
+        with self._translated("storage.objects.list"):  # asks for one name, which needs no other permission
+            bucket = self._session.bucket
+            listing = self._session.client.list_blobs(
+                bucket, prefix=self._full(""), max_results=1, **patience(is_first=True)
+            )
+            list(listing)
+
+    @override
+    def find_permissions(self) -> frozenset[str] | None:
+        from google.api_core.exceptions import ClientError
+
+        asked = sorted({*WRITER_PERMISSIONS, *READER_PERMISSIONS})
+        with self._translated("storage.buckets.get"):
+            try:
+                return frozenset(self._session.bucket.test_iam_permissions(asked, **patience(is_first=True)))
+            except ClientError:  # an emulator that does not know the question, or a proxy that does not let it through
+                return None
+
+    @override
+    def list_objects(self, prefix: str) -> list[StoredObject]:
+        with self._translated("storage.objects.list"):
+            blobs = self._session.client.list_blobs(self._session.bucket, prefix=self._full(prefix), **patience())
+            described = (self._describe(blob) if blob.crc32c else self._stat_keyed(blob) for blob in blobs)
+            return [found for found in described if found is not None]
+
+    @override
+    def list_folders(self, prefix: str) -> list[str]:
+        full = self._full(prefix)
+        with self._translated("storage.objects.list"):
+            listing = self._session.client.list_blobs(
+                self._session.bucket, prefix=full, delimiter="/", fields="prefixes,nextPageToken", **patience()
+            )
+            list(listing)  # the prefixes are known once every page was read
+            return sorted(found.removeprefix(full).removesuffix("/") for found in listing.prefixes)
+
+    @override
+    def stat(self, name: str) -> StoredObject | None:
+        with self._translated("storage.objects.get", name):
+            blob = self._session.bucket.get_blob(
+                self._object(name), encryption_key=self._session.options.encryption_key, **patience()
+            )
+        return None if blob is None else self._describe(blob)
+
+    @override
+    def read_bytes(self, name: str) -> bytes:
+        with self._translated("storage.objects.get", name):
+            blob = self._session.blob(self._object(name))
+            content: bytes = blob.download_as_bytes(checksum="crc32c", **patience())
+        return content
+
+    @override
+    def download_file(self, name: str, path: Path) -> None:
+        with self._translated("storage.objects.get", name), path.open("wb") as stream:
+            blob = self._session.blob(self._object(name))
+            blob.download_to_file(stream, checksum="crc32c", **patience())
+
+    @override
+    def upload_file(
+        self,
+        name: str,
+        path: Path,
+        *,
+        crc32c: str,
+        if_generation_match: int = CREATE_ONLY,
+        on_bytes: OnBytes = ignore_bytes,
+    ) -> StoredObject:
+        with self._translated("storage.objects.create", name):
+            size = path.stat().st_size
+            is_large = size > _ONE_REQUEST_BYTES
+            if is_large:
+                # To be refused after half a gigabyte is late. And WAR(fake-gcs-server < 1.55): it does
+                # not hold resumable uploads to a precondition.
+                self._check_generation(name, if_generation_match)
+            with self._large if is_large else nullcontext():
+                return self._send(name, lambda: _CountedFile(path, on_bytes), size, crc32c, if_generation_match)
+
+    @override
+    def write_bytes(self, name: str, content: bytes, *, if_generation_match: int = CREATE_ONLY) -> StoredObject:
+        with self._translated("storage.objects.create", name):
+            crc32c = crc32c_of_bytes(content)
+            return self._send(name, lambda: io.BytesIO(content), len(content), crc32c, if_generation_match)
+
+    @override
+    def copy_object(
+        self, source: StoredObject, name: str, *, if_generation_match: int = CREATE_ONLY
+    ) -> StoredObject | None:
+        target = self._session.blob(self._object(name))
+        with self._translated("storage.objects.create", name):
+            if self._session.is_emulated:  # WAR(fake-gcs-server < 1.55): it takes no precondition of a rewrite
+                self._check_generation(name, if_generation_match)
+                if self._generation_of(source.name) != source.generation:
+                    return None
+            copied = self._rewrite(source, target, if_generation_match)
+            if not copied and self._generation_of(name) != if_generation_match:
+                raise precondition_error(f"{self.uri}/{name}")
+            return self._describe(target) if copied else None
+
+    @override
+    def delete_object(self, name: str, *, if_generation_match: int) -> bool:
+        from google.api_core.exceptions import NotFound
+
+        with self._translated("storage.objects.delete", name):
+            if self._session.is_emulated:  # WAR(fake-gcs-server < 1.55): it takes no precondition of a deletion
+                found = self._generation_of(name)
+                if found not in (0, if_generation_match):
+                    raise precondition_error(f"{self.uri}/{name}")
+            try:
+                blob = self._session.bucket.blob(self._object(name))
+                blob.delete(if_generation_match=if_generation_match, **patience())
+            except NotFound:
+                return False
+        return True
+
+    def _rewrite(self, source: StoredObject, target: Any, if_generation_match: int) -> bool:
+        """Copy within the bucket, in as many steps as GCS wants; False where a precondition failed."""
+        from google.api_core.exceptions import NotFound, PreconditionFailed
+
+        token = None
+        try:
+            while True:
+                token, _, _ = target.rewrite(
+                    self._session.blob(self._object(source.name)),
+                    token=token,
+                    if_generation_match=if_generation_match,
+                    if_source_generation_match=source.generation,
+                    **patience(),
+                )
+                if token is None:
+                    return True
+        except (NotFound, PreconditionFailed):
+            return False
+
+    def _send(
+        self, name: str, opened: Callable[[], BinaryIO], size: int, crc32c: str, if_generation_match: int
+    ) -> StoredObject:
+        """Upload; what arrived damaged is sent again in its place, what stays wrong is taken away."""
+        expected, how = if_generation_match, f"it was damaged on its way {_SENDINGS} times"
+        for _ in range(_SENDINGS):
+            with opened() as stream:
+                found = self._send_once(name, stream, size, crc32c, expected)
+                if found.crc32c == crc32c:
+                    return found
+                expected = found.generation
+                stream.seek(0)  # takes the bytes back
+            if isinstance(stream, _CountedFile) and crc32c_of_file(stream.path) != crc32c:
+                how = "the file changed on its way"
+                break
+        self._discard(found)
+        raise StoreError(
+            f"{self.uri}/{name} has crc32c {found.crc32c}, expected {crc32c}: {how}",
+            hint="publish again while nothing writes to the repository",
+        )
+
+    def _discard(self, found: StoredObject) -> None:
+        with suppress(StoreError):  # the error that is told is another one
+            self.delete_object(found.name, if_generation_match=found.generation)
+
+    def _send_once(self, name: str, stream: BinaryIO, size: int, crc32c: str, if_generation_match: int) -> StoredObject:
+        # The fewer requests the faster; but of several, the library reads the next chunk while it holds the last two.
+        chunk = UPLOAD_MEMORY_BYTES if size <= UPLOAD_MEMORY_BYTES else UPLOAD_MEMORY_BYTES // 3
+        blob = self._session.blob(self._object(name), chunk_size=chunk)
+        blob.crc32c = crc32c  # GCS refuses what it is not: the library need not digest the file once more
+        blob.upload_from_file(
+            stream,
+            size=size,
+            content_type="application/octet-stream",
+            checksum=None,
+            if_generation_match=if_generation_match,  # also what makes the library's retries safe
+            **patience(),
+        )
+        return self._describe(blob)
+
+    def _check_generation(self, name: str, expected: int) -> None:
+        if self._generation_of(name) != expected:
+            raise precondition_error(f"{self.uri}/{name}")
+
+    def _generation_of(self, name: str) -> int:
+        found = self.stat(name)
+        return found.generation if found else 0
+
+    @cached_property
+    def _session(self) -> GcsSession:
+        return GcsSession(self.location.bucket)
+
+    def _full(self, prefix: str) -> str:
+        return f"{self.location.prefix}/{prefix}" if self.location.prefix else prefix
+
+    def _object(self, name: str) -> str:
+        check_object_name(name, where=self.uri)
+        return self._full(name)
+
+    def _stat_keyed(self, blob: Any) -> StoredObject | None:
+        """Ask for an object whose checksum a listing does not show: one under a customer-supplied key."""
+        return self.stat(blob.name.removeprefix(self._full("")))
+
+    def _describe(self, blob: Any) -> StoredObject:
+        name = blob.name.removeprefix(self._full(""))
+        try:
+            found = StoredObject(name, int(blob.size), str(blob.crc32c), int(blob.generation), blob.updated)
+            is_it = str(blob.id).startswith(f"{self.location.bucket}/{blob.name}") and found.updated_at is not None
+        except (TypeError, ValueError):
+            is_it = False
+        if not is_it:  # a bit fell over on the way, there or back
+            raise StoreError(
+                f"the answer about {self.uri}/{name} is not about that object",
+                hint="run again: what is already there is not sent twice",
+            )
+        return found
+
+    @contextmanager
+    def _translated(self, permission: str, name: str | None = None) -> Iterator[None]:
+        """Turn the library's exceptions into ours; `permission` is what the request needs."""
+        try:
+            yield
+        except Exception as err:
+            translated = error_from_vendor(err, self.location, permission, name)
+            if translated is None:
+                raise
+            raise translated from err
+
+
+class _CountedFile(io.FileIO):
+    """A file opened for reading that tells how far it was read, and how far it went back."""
+
+    def __init__(self, path: Path, on_bytes: OnBytes) -> None:
+        super().__init__(path, "rb")
+        self.path, self._on_bytes = path, on_bytes
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        block = super().read(-1 if size is None else size)
+        self._on_bytes(len(block))
+        return block
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        before = self.tell()
+        after = super().seek(offset, whence)
+        self._on_bytes(after - before)
+        return after

@@ -1,0 +1,257 @@
+"""What publishing a repository would do: which bytes go up, which are copied in the store, which are there already."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from prep_triton import __version__
+from prep_triton.artifact import RepositoryEntry, merge_server_arguments
+from prep_triton.errors import ReleaseDamagedError, RepositoryError, StoreError
+from prep_triton.progress import Progress, ignore_progress
+from prep_triton.publish.catalog import READ_THREADS, iterate_releases, list_ids, newest_release, read_release
+from prep_triton.publish.check import is_same
+from prep_triton.publish.pointer import Sighting, look_at_current
+from prep_triton.publish.record import (
+    RELEASE_NAME,
+    Release,
+    ReleaseFile,
+    artifact_from_release_entry,
+    folder_of_release,
+    moment_from_release_id,
+    release_entry_from_artifact,
+    release_id_from_content,
+)
+from prep_triton.publish.source import (
+    LocalRepository,
+    check_digest,
+    digest_entries,
+    find_git_revision,
+    scan_repository,
+)
+from prep_triton.publish.store import Store, StoredObject, store_error_from_os
+from prep_triton.publish.transfer import digest_files
+from prep_triton.target import Target, find_misfits
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """Entries of the current release that go into the next one as they are: their manifests and files."""
+
+    entries: Sequence[RepositoryEntry] = ()
+    files: Mapping[str, ReleaseFile] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReleasePlan:
+    """What publishing would do.
+
+    `release` is what would be made or, where `is_found`, what holds the same content already. Of its files `paths`
+    says where each lies here, `present` which are there already (with their generation), left by a run that was
+    killed, and `copies` which object of an earlier release each of the others can be copied from. `seen` is the
+    pointer before anything was done.
+    """
+
+    release: Release
+    seen: Sighting
+    is_found: bool = False
+    paths: Mapping[str, Path] = field(default_factory=dict)
+    present: Mapping[str, int] = field(default_factory=dict)
+    copies: Mapping[str, StoredObject] = field(default_factory=dict)
+
+    @property
+    def uploads(self) -> list[str]:
+        """The names of the files whose bytes go up."""
+        return [name for name in self.paths if name not in self.present and name not in self.copies]
+
+    def size_of(self, names: Iterable[str]) -> int:
+        """Return the bytes of some of the release's files."""
+        return sum(self.release.files[name].size for name in names)
+
+
+def plan_release(
+    repository_dir: Path,
+    store: Store,
+    *,
+    entries: Sequence[str] | None = None,
+    carried: Sequence[str] = (),
+    target: Target | None = None,
+    progress: Progress = ignore_progress,
+) -> ReleasePlan:
+    """Say what `publish_release` would do now; writes nothing.
+
+    Args:
+        repository_dir: A model repository that `prep assemble` or `prep run` wrote.
+        store: Where to.
+        entries: The entries to publish; all that have a manifest where None.
+        carried: Entries of the current release to take along as they are, as far as it has them.
+        target: The server that the release is for; nothing is checked against one where None.
+        progress: Hears the share of bytes checked.
+
+    Raises:
+        RepositoryError: The repository is not whole (see `scan_repository`), or does not fit the target.
+        StoreError: The store refused or failed.
+    """
+    repository = scan_repository(repository_dir, entries)
+    check_target(repository.entries, target)
+    store.check_access()
+    seen = look_at_current(store)
+    if seen.damage:
+        log.warning("%s; it is replaced", seen.damage.message)
+    kept = _find_carried(store, seen, carried, target)
+    newest, digest = newest_release(store), _digest_release(repository, kept, target)
+    for one in (_read_readable(store, seen.pointer.release) if seen.pointer else None, newest):
+        if one and one.content_digest == digest:
+            return ReleasePlan(one, seen, is_found=True)
+    planned = _describe(repository, kept, target, digest, progress)
+    found, planned, present = _choose_id(planned, newest, store)
+    if found:
+        return ReleasePlan(found, seen, is_found=True)
+    missing = {name: file for name, file in planned.files.items() if name not in present}
+    paths = {name: file.path for name, file in repository.files.items()}
+    return ReleasePlan(planned, seen, paths=paths, present=present, copies=find_copies(store, missing))
+
+
+def check_target(entries: Iterable[RepositoryEntry], target: Target | None) -> None:
+    """Refuse entries that the server they are meant for would not load; warn of what cannot be judged.
+
+    Raises:
+        RepositoryError: One does not fit: the sentence has both versions, the hint the command that rebuilds.
+    """
+    found = [misfit for entry in entries for misfit in find_misfits(entry, target)] if target else []
+    for misfit in found:
+        if misfit.code == "target-unknown":
+            log.warning("%s; %s", misfit.told, misfit.hint)
+    misfits = [misfit for misfit in found if misfit.code != "target-unknown"]
+    if misfits:
+        more = f" (and {len(misfits) - 1} more)" if len(misfits) > 1 else ""
+        raise RepositoryError(f"{misfits[0].told}{more}", hint=misfits[0].hint)
+
+
+def find_copies(store: Store, wanted: Mapping[str, ReleaseFile]) -> dict[str, StoredObject]:
+    """Find objects of earlier releases, the newest first, that hold the content of files.
+
+    Content is the same where size, SHA-256 and CRC32C are; and the object must still have that size and CRC32C.
+    """
+    remaining, found = dict(wanted), dict[str, StoredObject]()
+    if not remaining:
+        return found
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        for release in iterate_releases(store, list_ids(store)):
+            folder = folder_of_release(release.id)
+            by_content = {file: f"{folder}{name}" for name, file in release.files.items()}
+            sources = {name: by_content[file] for name, file in remaining.items() if file in by_content}
+            for name, source in zip(sources, pool.map(store.stat, sources.values()), strict=True):
+                if source and is_same(source, remaining[name]):
+                    found[name] = source
+                    del remaining[name]
+            if not remaining:
+                break
+    return found
+
+
+def _read_readable(store: Store, release_id: str) -> Release | None:
+    try:
+        return read_release(store, release_id)
+    except ReleaseDamagedError:  # told where the releases are listed
+        return None
+
+
+def _find_carried(store: Store, seen: Sighting, names: Sequence[str], target: Target | None) -> Carried:
+    """Return what can be taken along; an entry that cannot be read or does not fit holds up no other."""
+    current = _read_readable(store, seen.pointer.release) if names and seen.pointer else None
+    entries = []
+    for one in current.entries if current else ():
+        if one.name not in names:
+            continue
+        try:
+            entry = artifact_from_release_entry(one)
+            check_target([entry], target)
+        except (StoreError, RepositoryError) as err:
+            log.warning("%s of the current release is not carried along: %s", one.name, err.message)
+        else:
+            entries.append(entry)
+    if current is None:
+        return Carried()
+    kept = {entry.name for entry in entries}
+    return Carried(entries, {name: file for name, file in current.files.items() if name.partition("/")[0] in kept})
+
+
+def _digest_release(repository: LocalRepository, carried: Carried, target: Target | None) -> str:
+    """Return the digest of a release's content: the entries', and the server that it is for."""
+    entries = sorted((*repository.entries, *carried.entries), key=lambda entry: entry.name)
+    digest = digest_entries(entries)
+    if target is None:
+        return digest
+    meant = {"triton": target.release.tag, "gpus": target.gpus, "platform": target.platform}
+    content = f"{digest} {json.dumps(meant, sort_keys=True)}"
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _describe(
+    repository: LocalRepository, carried: Carried, target: Target | None, digest: str, progress: Progress
+) -> Release:
+    """Digest every file, compare it with its manifest, and say what the release would be."""
+    try:
+        files = digest_files({name: file.path for name, file in repository.files.items()}, progress)
+    except OSError as err:
+        raise store_error_from_os(err, "the repository") from err
+    for name, local in repository.files.items():
+        if local.sha256 is not None:
+            check_digest(local.path, files[name].sha256, local.sha256)
+    now = datetime.now(UTC)
+    entries = sorted((*repository.entries, *carried.entries), key=lambda entry: entry.name)
+    arguments = (argument for entry in entries for argument in entry.server_arguments)
+    return Release(
+        id=release_id_from_content(now, digest),
+        created_at=now,
+        prep_version=__version__,
+        content_digest=digest,
+        git_revision=find_git_revision(),
+        target=target,
+        server_arguments=merge_server_arguments(arguments),
+        entries=tuple(release_entry_from_artifact(entry) for entry in entries),
+        files={**files, **carried.files},
+    )
+
+
+def _choose_id(
+    planned: Release, newest: Release | None, store: Store
+) -> tuple[Release | None, Release, dict[str, int]]:
+    """Take up what a killed run left of the same content, or find an id that nobody has.
+
+    Returns:
+        A release of the same content that somebody finished meanwhile, or None; the planned release with its id; and
+        the generations of its files that are there already.
+    """
+    ids = list_ids(store)
+    for release_id in ids:
+        newer = newest is None or release_id > newest.id
+        if newer and release_id.endswith(planned.id.partition("-")[2]):
+            folder = folder_of_release(release_id)
+            objects = {found.name.removeprefix(folder): found for found in store.list_objects(folder)}
+            if RELEASE_NAME in objects:  # finished in this moment, or damaged, or being removed
+                finished = _read_readable(store, release_id)
+                if finished and finished.content_digest == planned.content_digest:
+                    return finished, planned, {}
+            elif all(name in planned.files and is_same(one, planned.files[name]) for name, one in objects.items()):
+                present = {name: found.generation for name, found in objects.items()}
+                return None, _with_id(planned, release_id, store), present
+    moment = planned.created_at
+    if newest and moment_from_release_id(newest.id) >= moment.replace(microsecond=0):
+        # The newest release is the one with the greatest id, whatever this machine's clock says.
+        moment = moment_from_release_id(newest.id) + timedelta(seconds=1)
+    while (release_id := release_id_from_content(moment, planned.content_digest)) in ids:
+        moment += timedelta(seconds=1)
+    return None, _with_id(planned, release_id, store), {}
+
+
+def _with_id(release: Release, release_id: str, store: Store) -> Release:
+    uri = f"{store.uri}/{folder_of_release(release_id)}".rstrip("/")
+    return release.model_copy(update={"id": release_id, "uri": uri})

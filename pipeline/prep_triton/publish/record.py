@@ -1,0 +1,209 @@
+"""What `release.json` says: everything in a release, with sizes and checksums, and where it came from."""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from pydantic import Field, ValidationError
+
+from prep_triton.artifact import Backend, EntryKind, Record, RepositoryEntry
+from prep_triton.errors import PrepError, ReleaseDamagedError, SpecError, StoreError
+from prep_triton.publish.store import check_object_name
+from prep_triton.spec import Precision, Tier
+from prep_triton.target import Target
+
+RELEASES = "releases"
+RELEASE_NAME = "release.json"
+# 2: every entry's manifest, the target and the server arguments.
+RELEASE_SCHEMA = 2
+# In place of a release.json: what lies beside it is being removed. Whoever writes it first, as with a release.json.
+TOMBSTONE = b'{"removed": true}\n'
+
+_ID = re.compile(r"^\d{8}T\d{6}Z-[0-9a-f]{12}$")
+_MOMENT = "%Y%m%dT%H%M%SZ"
+
+R = TypeVar("R", bound=Record)
+
+
+class ReleaseFile(Record):
+    """One object: size in bytes, CRC32C as GCS writes it, lower-case hex SHA-256."""
+
+    size: int
+    crc32c: str
+    sha256: str
+
+
+class ReleaseEntry(Record):
+    """What a reader wants to know of an entry at once, and its whole `manifest` as it was written.
+
+    The manifest holds the graph's and every engine's own; see `artifact_from_release_entry`. It is empty in a
+    release that was made before manifests were kept.
+    """
+
+    name: str
+    key: str
+    kind: EntryKind = "model"
+    runtime: Backend
+    precision: Precision
+    task: str
+    architecture: str
+    weights: str
+    max_batch_size: int
+    compute_capabilities: tuple[str, ...] = ()
+    tolerance: float
+    tier: Tier | None = None
+    serves: str | None = None
+    tools: dict[str, str]
+    manifest: dict[str, Any] = Field(default_factory=dict)
+
+
+class Release(Record):
+    """A release: its `files` are named relative to its folder, ``<entry>/config.pbtxt``.
+
+    `content_digest` is the same for the same content and target, whenever it was published. `target` is the server
+    that it was made for, and `server_arguments` what Triton must be started with. `uri` is where the release was
+    found, and is not written into it.
+    """
+
+    id: str
+    created_at: datetime
+    prep_version: str
+    content_digest: str
+    git_revision: str | None = None
+    target: Target | None = None
+    server_arguments: tuple[str, ...] = ()
+    entries: tuple[ReleaseEntry, ...]
+    files: dict[str, ReleaseFile]
+    uri: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.size for file in self.files.values())
+
+
+def release_entry_from_artifact(entry: RepositoryEntry) -> ReleaseEntry:
+    """Take from an entry's manifest what a release says of it."""
+    shared = ReleaseEntry.model_fields.keys() & RepositoryEntry.model_fields.keys()
+    return ReleaseEntry(**{field: getattr(entry, field) for field in shared}, manifest=entry.model_dump(mode="json"))
+
+
+def artifact_from_release_entry(entry: ReleaseEntry) -> RepositoryEntry:
+    """Return the manifest of an entry of a release: its ``onnx``, ``engines``, ``server_arguments`` and all.
+
+    Raises:
+        StoreError: The release was made before manifests were kept, or by another version of prep.
+    """
+    try:
+        return RepositoryEntry.model_validate(entry.manifest)
+    except ValidationError as err:
+        told = "none was kept" if not entry.manifest else f"{err.errors()[0]['loc']}: {err.errors()[0]['msg']}"
+        raise StoreError(
+            f"the release has no manifest of {entry.name} that this prep reads: {told}", hint="publish it again"
+        ) from err
+
+
+def release_id_from_content(moment: datetime, content_digest: str) -> str:
+    """Make the id of a release: UTC time to the second, and the first 12 digits of the content digest."""
+    return f"{moment.astimezone(UTC).strftime(_MOMENT)}-{content_digest[:12]}"
+
+
+def moment_from_release_id(release_id: str) -> datetime:
+    """Return the time in a release's id."""
+    return datetime.strptime(release_id.partition("-")[0], _MOMENT).replace(tzinfo=UTC)
+
+
+def is_release_id(text: str) -> bool:
+    """Tell whether a text is a release's id: ``YYYYMMDDTHHMMSSZ-<12 hex digits>``."""
+    return bool(_ID.match(text))
+
+
+def check_release_id(text: str) -> None:
+    """Refuse what is not a release's id.
+
+    Raises:
+        SpecError: It is not one.
+    """
+    if not is_release_id(text):
+        raise SpecError(
+            f"'{text}' is not the id of a release, such as 20260131T235959Z-0123456789ab",
+            hint="list the ids with prep releases URI",
+        )
+
+
+def folder_of_release(release_id: str) -> str:
+    """Return the name prefix of a release's objects in its store, with the slash."""
+    return f"{RELEASES}/{release_id}/"
+
+
+def render_release(release: Release) -> bytes:
+    """Render ``release.json``."""
+    return render_record(release.model_dump(mode="json", exclude={"uri"}), RELEASE_SCHEMA)
+
+
+def parse_release(text: bytes, *, uri: str) -> Release:
+    """Parse ``release.json``, of this schema or an older one.
+
+    Args:
+        text: Its content.
+        uri: Where the release is; its last segment is the release's id.
+
+    Raises:
+        StoreError: It was made by a newer prep.
+        ReleaseDamagedError: It is damaged.
+    """
+
+    def build(content: dict[str, Any]) -> Release:
+        release = Release.model_validate({**content, "uri": uri})
+        if release.id != uri.rpartition("/")[2]:
+            raise ValueError(f"its id is {release.id}")
+        for name in release.files:
+            check_object_name(name, where="it")
+        return release
+
+    return parse_record(
+        text,
+        build,
+        RELEASE_SCHEMA,
+        where=f"{uri}/{RELEASE_NAME}",
+        hint=f"remove that release: everything below {uri}",
+    )
+
+
+def render_record(content: dict[str, Any], schema: int) -> bytes:
+    """Render a JSON object of a store with its schema."""
+    return f"{json.dumps({'schema': schema, **content}, indent=2, sort_keys=True)}\n".encode()
+
+
+def parse_record(text: bytes, build: Callable[[dict[str, Any]], R], newest_schema: int, *, where: str, hint: str) -> R:
+    """Parse a JSON object of a store that says its schema.
+
+    Args:
+        text: Its content.
+        build: Makes the record of the content without its schema; may raise what is wrong with it.
+        newest_schema: The newest schema that this prep reads; it reads the older ones too.
+        where: Its place, for the error.
+        hint: What to do about a damaged one.
+
+    Raises:
+        StoreError: It was made by a newer prep.
+        ReleaseDamagedError: It is damaged.
+    """
+    try:
+        content: Any = json.loads(text)
+        schema = content.pop("schema")
+        if not isinstance(schema, int) or schema < 1:
+            raise ValueError(f"its schema is {schema!r}")
+        if schema > newest_schema:
+            raise StoreError(
+                f"{where} was made by a newer prep (schema {schema}; this one reads up to {newest_schema})",
+                hint="pip install --upgrade prep-triton",
+            )
+        return build(content)
+    except StoreError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, PrepError) as err:
+        told = " ".join(str(err).split())[:200]
+        raise ReleaseDamagedError(f"{where} is damaged: {told}", hint=hint) from err

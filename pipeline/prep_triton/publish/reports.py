@@ -1,0 +1,83 @@
+"""What is known of a release only after it was published: how it was verified, and why it is not current.
+
+``<store>/reports/<id>.json``, beside the release, which is immutable: ``entries`` as `prep verify` reported them,
+``regressions``, each with a sentence in ``told``, and ``failed``, the sentence of a verification that failed.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+from prep_triton.errors import PreconditionError, StoreError
+from prep_triton.publish.catalog import READ_THREADS
+from prep_triton.publish.store import Store
+
+log = logging.getLogger(__name__)
+
+REPORTS = "reports"
+_ATTEMPTS = 3
+
+
+def save_report(store: Store, release_id: str, content: Mapping[str, Any]) -> None:
+    """Write the report of a release, over an earlier one.
+
+    Of two runs that report at once either may win: both tell the same release's story.
+
+    Raises:
+        StoreError: The store refused or failed.
+    """
+    name = _name_of_report(release_id)
+    body = f"{json.dumps(content, indent=2, sort_keys=True)}\n".encode()
+    for attempt in range(_ATTEMPTS):
+        found = store.stat(name)
+        if found and store.read_bytes(name) == body:
+            return
+        try:
+            store.write_bytes(name, body, if_generation_match=found.generation if found else 0)
+        except PreconditionError:  # another run's report, or our own, whose answer was lost
+            if attempt + 1 == _ATTEMPTS:
+                raise
+        else:
+            return
+
+
+def load_report(store: Store, release_id: str) -> dict[str, Any]:
+    """Return the report of a release; empty where there is none, or none that can be read."""
+    name = _name_of_report(release_id)
+    if store.stat(name) is None:
+        return {}
+    try:
+        found = json.loads(store.read_bytes(name))
+    except ValueError:
+        log.warning("%s/%s is damaged and is passed over", store.uri, name)
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def is_unfit(report: Mapping[str, Any]) -> bool:
+    """Whether a report says that its release should not be served: it is worse, or failed on a real Triton."""
+    return bool(report.get("regressions") or report.get("failed"))
+
+
+def find_unfit(store: Store) -> set[str]:
+    """Return the ids of the releases that did not become current because they were worse, or failed."""
+    names = [one.name for one in store.list_objects(f"{REPORTS}/") if one.name.endswith(".json")]
+    ids = [name.removeprefix(f"{REPORTS}/").removesuffix(".json") for name in names]
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        reports = pool.map(lambda release_id: load_report(store, release_id), ids)
+        return {release_id for release_id, report in zip(ids, reports, strict=True) if is_unfit(report)}
+
+
+def delete_report(store: Store, release_id: str) -> None:
+    """Remove the report of a release that is gone, if there is one; a store that refuses is passed over."""
+    found = store.stat(_name_of_report(release_id))
+    if found:
+        with suppress(StoreError):
+            store.delete_object(found.name, if_generation_match=found.generation)
+
+
+def _name_of_report(release_id: str) -> str:
+    return f"{REPORTS}/{release_id}.json"

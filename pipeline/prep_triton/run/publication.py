@@ -1,0 +1,114 @@
+"""A repository, checked and published: lint, target lock, release, pointer."""
+
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prep_triton.artifact import RepositoryEntry
+from prep_triton.progress import Progress, ignore_progress
+from prep_triton.spec import TargetSpec
+
+if TYPE_CHECKING:
+    from prep_triton.publish.plan import ReleasePlan
+    from prep_triton.publish.release import Published
+    from prep_triton.target import Target
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What to publish: some entries of a repository, or all, for a server.
+
+    `entries` are the entries as they were assembled; publishing refuses a repository in which they are others now.
+    """
+
+    repository_dir: Path
+    uri: str
+    entries: Sequence[RepositoryEntry] | None = None
+    carried: Sequence[str] = ()
+    target: TargetSpec | None = None
+    make_current: bool = True
+
+    def names(self) -> list[str] | None:
+        """Return the entries' names; None for all of the repository."""
+        return None if self.entries is None else [entry.name for entry in self.entries]
+
+
+def plan_publication(publication: Publication, *, progress: Progress = ignore_progress) -> "ReleasePlan":
+    """Check a repository as `publish_repository` does, and say what it would do; nothing is written.
+
+    A repository whose content is published already was checked then, and is not linted again.
+
+    Raises:
+        SpecError: The URI, or the target, is none.
+        RepositoryError: The repository does not fit the target, does not pass, or was changed by another run.
+        StoreError: The store refused or failed.
+    """
+    from prep_triton.publish.plan import plan_release
+    from prep_triton.publish.store import open_store
+
+    store, target = open_store(publication.uri), _resolve_target(publication)
+    if publication.entries is not None:
+        from prep_triton.triton.repository_loading import check_unchanged
+
+        check_unchanged(publication.repository_dir, publication.entries)
+    plan = plan_release(
+        publication.repository_dir,
+        store,
+        entries=publication.names(),
+        carried=publication.carried,
+        target=target,
+        progress=progress,
+    )
+    if not plan.is_found:
+        progress("linting")
+        _lint(publication, target)
+    return plan
+
+
+def publish_repository(publication: Publication, *, progress: Progress = ignore_progress) -> "Published":
+    """Hold a repository to its target, lint it, publish it as a release, and make that current.
+
+    Raises:
+        SpecError: The URI, or the target, is none.
+        RepositoryError: The repository does not fit the target, does not pass, or was changed by another run.
+        PointerMovedError: Another run moved the pointer first.
+        StoreError: The store refused or failed.
+    """
+    from prep_triton.publish.release import carry_out
+    from prep_triton.publish.store import open_store
+
+    with _locked(publication.repository_dir):
+        plan = plan_publication(publication, progress=progress)
+        store = open_store(publication.uri)
+        return carry_out(plan, store, make_current=publication.make_current, progress=progress)
+
+
+def _resolve_target(publication: Publication) -> "Target | None":
+    if publication.target is None:
+        return None
+    from prep_triton.target import resolve_target
+
+    return resolve_target(publication.target)
+
+
+def _locked(repository_dir: Path) -> AbstractContextManager[None]:
+    from prep_triton.triton.repository_loading import lock_repository
+
+    # In what is not there, or is mounted for reading, no lock can be made; and nobody writes.
+    return lock_repository(repository_dir) if os.access(repository_dir, os.W_OK) else nullcontext()
+
+
+def _lint(publication: Publication, target: "Target | None") -> None:
+    """Refuse what no server would load as it is meant."""
+    from prep_triton.triton.lint import check_lint, lint_repository
+
+    report = lint_repository(publication.repository_dir, target, publication.names())
+    for finding in report.warnings:
+        log.warning("%s: %s [%s]", finding.place, finding.told, finding.code)
+    check_lint(report)

@@ -1,0 +1,37 @@
+"""A run as Markdown, for the page of a CI job."""
+
+from prep_triton.errors import PrepError
+from prep_triton.run.report import RunReport, StageRow
+
+_MARKS = {"made": "made", "unchanged": "–", "planned": "planned", "left out": "left out", "failed": "**failed**"}
+
+
+def render_summary(report: RunReport, *, title: str) -> str:
+    """Render a run's outcome, its failures and regressions, and a table of its steps."""
+    lines = [f"## {title}", "", f"{report.outcome_sentence()}", ""]
+    lines += [f"- **failed** {row.artifact}: {_escape(row.note)}" for row in report.rows if row.state == "failed"]
+    lines += [f"- **regressed** {_escape(told)}" for told in report.regressions]
+    if report.release:
+        lines += ["", f"Release: `{report.release}`"]
+    lines += ["", "| stage | artifact | state | seconds | numbers |", "|---|---|---|---:|---|"]
+    lines += [_render_row(row) for row in report.rows]
+    return "\n".join(lines) + "\n"
+
+
+def render_failure(err: PrepError, *, title: str) -> str:
+    """Render a run that ended with an error."""
+    return f"## {title}\n\n**Failed**: {_escape(err.message)}\n\nHint: {_escape(err.hint)}\n"
+
+
+def _render_row(row: StageRow) -> str:
+    took = f"{row.seconds:.1f}" if row.state == "made" else ""
+    return f"| {row.stage} | {_escape(row.artifact)} | {_MARKS[row.state]} | {took} | {_escape(_numbers(row))} |"
+
+
+def _numbers(row: StageRow) -> str:
+    told = [f"{key} {value:.6g}" for key, value in row.figures.items() if isinstance(value, float | int)]
+    return "; ".join([*told, row.note] if row.note else told)
+
+
+def _escape(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())

@@ -1,0 +1,126 @@
+"""What every request shares: strictness, names, and one sentence for what is wrong."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from prep_triton.errors import SpecError
+
+# A name becomes a Triton model directory, a GCS object prefix and a Kubernetes label.
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
+TRITON_PATTERN = r"^\d{2}\.\d{2}$"
+# What each pattern is of, and how to write one.
+_PATTERNS = {
+    NAME_PATTERN: (
+        "a name",
+        "at most 63 lower-case letters, digits, '.', '_' and '-', beginning and ending with a letter or digit",
+    ),
+    TRITON_PATTERN: ("a Triton release such as 25.08", "the tag of NVIDIA's container: two digits, a dot, two digits"),
+}
+
+
+class Spec(BaseModel):
+    """Base of every request: frozen, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def refuse_unknown_keys(cls, given: Any) -> Any:
+        """Name the nearest known key, which pydantic's own message does not."""
+        if not isinstance(given, Mapping):
+            return given
+        for key in given:
+            if key not in cls.model_fields:
+                known = sorted(cls.model_fields)
+                nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+                hint = f"did you mean '{nearest[0]}'?" if nearest else f"known keys: {', '.join(known)}"
+                raise PydanticCustomError("unknown_key", "unknown key '{key}'", {"key": str(key), "hint": hint})
+        return given
+
+
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """Parse sizes such as ``32,64,128``.
+
+    Raises:
+        ValueError: The text is not a list of whole numbers.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise ValueError(f"'{text}' is not a list of sizes such as 32,64,128")
+    return tuple(int(part) for part in parts)
+
+
+def _parse_sizes(given: Any) -> Any:
+    return parse_sizes(given) if isinstance(given, str) else given
+
+
+Sizes = Annotated[tuple[int, ...], BeforeValidator(_parse_sizes)]
+
+
+def _lower(given: Any) -> Any:
+    return given.strip().lower() if isinstance(given, str) else given
+
+
+GpuName = Annotated[str, BeforeValidator(_lower), Field(min_length=1)]
+
+
+S = TypeVar("S", bound=Spec)
+
+
+def build_spec(spec_type: type[S], given: Mapping[str, Any], *, where: str) -> S:
+    """Build a spec from raw values.
+
+    Args:
+        spec_type: The spec to build.
+        given: Raw values, keyed by field name.
+        where: What the user wrote it in ("configs/nightly.yaml", "the command line"), for the message.
+
+    Raises:
+        SpecError: The values are not a valid request.
+    """
+    try:
+        return spec_type.model_validate(given)
+    except ValidationError as err:
+        raise spec_error_from_validation(err, where=where) from err
+
+
+def with_flags(spec: S, given: Mapping[str, Any]) -> S:
+    """Return a spec in which flags win over the file.
+
+    Raises:
+        SpecError: A flag's value is not valid.
+    """
+    kept = {key: getattr(spec, key) for key in spec.model_fields_set}
+    return build_spec(type(spec), {**kept, **given}, where="the command line")
+
+
+def spec_error_from_validation(err: ValidationError, *, where: str) -> SpecError:
+    """Turn pydantic's first finding into one sentence and a hint."""
+    found = err.errors(include_url=False)
+    first = found[0]
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+    kind, context = first["type"], first.get("ctx", {})
+    if kind == "unknown_key":
+        told, hint = f"unknown key '{context['key']}'", str(context["hint"])
+    elif kind == "literal_error":
+        told, hint = f"{first['input']!r} is not a known value", f"expected one of {context['expected']}"
+    elif kind == "value_error":
+        told, hint = str(context["error"]), "correct the value and run again"
+    elif kind == "missing":
+        told, hint = "a required key is missing", f"add '{first['loc'][-1]}'"
+    elif kind == "string_pattern_mismatch":
+        pattern = context["pattern"]
+        meaning, hint = _PATTERNS.get(pattern, (f"of the form {pattern}", "correct the value and run again"))
+        told = f"{first['input']!r} is not {meaning}"
+    elif kind == "too_short":
+        told, hint = "at least one is needed", "see configs/ for examples"
+    else:
+        told, hint = f"{first['msg'].lower()} (got {first['input']!r})", "correct the value and run again"
+    # A tuple whose items are wrong is reported as too short as well.
+    others = sum(other["type"] != "too_short" for other in found[1:])
+    more = f" (and {others} more)" if others else ""
+    return SpecError(f"{where}{f', {place}' if place else ''}: {told}{more}", hint=hint)

@@ -1,0 +1,144 @@
+"""How an engine is built: profiles, and the builder's options."""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from prep_triton.spec.base import GpuName, Sizes, Spec
+from prep_triton.spec.precision import Precision
+
+Builder = Literal["auto", "tensorrt", "tensorrt-rtx"]
+HardwareCompatibility = Literal["none", "ampere_plus"]
+
+BUILDERS: tuple[str, ...] = get_args(Builder)
+HARDWARE_COMPATIBILITIES: tuple[str, ...] = get_args(HardwareCompatibility)
+
+_SHAPE = re.compile(r"^\s*(\d+)\s*x\s*(\d+)\s*$")
+
+
+def parse_profile(text: str) -> dict[str, tuple[int, int]]:
+    """Parse a min/opt/max triple of ``BATCHxSEQUENCE`` shapes.
+
+    Args:
+        text: Three shapes, ``1x16,8x128,16x384``.
+
+    Returns:
+        The keyword arguments of `OptimizationProfile`.
+
+    Raises:
+        ValueError: The text is not three shapes.
+    """
+    matches = [_SHAPE.match(part) for part in text.split(",")]
+    shapes = [(int(match[1]), int(match[2])) for match in matches if match]
+    if len(matches) != 3 or len(shapes) != 3:
+        raise ValueError(f"'{text}' is not a min,opt,max triple of BATCHxSEQUENCE shapes such as 1x16,8x128,16x384")
+    return {"min": shapes[0], "opt": shapes[1], "max": shapes[2]}
+
+
+class OptimizationProfile(Spec):
+    """The shapes an engine accepts and the one it is tuned for; each is (batch, sequence).
+
+    Source of the rule min <= opt <= max: `IOptimizationProfile::setDimensions` in NvInfer.h.
+    """
+
+    min: tuple[int, int]
+    opt: tuple[int, int]
+    max: tuple[int, int]
+
+    @model_validator(mode="before")
+    @classmethod
+    def accept_triple(cls, given: Any) -> Any:
+        """Accept the text form ``1x16,8x128,16x384``."""
+        return parse_profile(given) if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def check_order(self) -> Self:
+        """Refuse min > opt, opt > max and sizes below 1."""
+        for axis, label in enumerate(("batch", "sequence")):
+            low, mid, high = self.min[axis], self.opt[axis], self.max[axis]
+            if not 1 <= low <= mid <= high:
+                raise ValueError(f"{label} sizes must satisfy 1 <= min <= opt <= max, got {low}, {mid}, {high}")
+        return self
+
+    def __str__(self) -> str:
+        return ",".join(f"{batch}x{sequence}" for batch, sequence in (self.min, self.opt, self.max))
+
+
+DEFAULT_PROFILE = OptimizationProfile(min=(1, 16), opt=(8, 128), max=(16, 384))
+DEFAULT_BATCH = (1, 8, 16)
+
+
+def profiles_from_seq_lens(
+    seq_lens: Sequence[int], batch: Sequence[int] = DEFAULT_BATCH
+) -> tuple[OptimizationProfile, ...]:
+    """Give every sequence-length bucket an optimization profile of its own.
+
+    Profile i takes the sequences that the bucket before it does not, and is tuned for the bucket's end,
+    to which a client pads: min = the bucket before + 1 (1 for the first), opt = max = the bucket.
+
+    Args:
+        seq_lens: The ends of the buckets, increasing: ``(32, 64, 128)``.
+        batch: Smallest, usual and largest batch size.
+
+    Raises:
+        ValueError: A size is below 1 or out of order, or `batch` is not a triple.
+    """
+    if not seq_lens or list(seq_lens) != sorted(set(seq_lens)) or seq_lens[0] < 1:
+        raise ValueError(f"seq_lens must increase from 1 or more, got {_join_sizes(seq_lens)}")
+    if len(batch) != 3 or list(batch) != sorted(batch) or batch[0] < 1:
+        raise ValueError(f"batch must be min,opt,max with 1 <= min <= opt <= max, got {_join_sizes(batch)}")
+    low, usual, high = batch
+    return tuple(
+        OptimizationProfile(min=(low, before + 1), opt=(usual, bucket), max=(high, bucket))
+        for before, bucket in zip((0, *seq_lens), seq_lens, strict=False)
+    )
+
+
+def _join_sizes(sizes: Sequence[int]) -> str:
+    return ",".join(map(str, sizes)) or "nothing"
+
+
+class BuildOptions(Spec):
+    """How to build an engine, whatever it is built for.
+
+    `seq_lens` with `batch` is a short way to write `profiles`: see `profiles_from_seq_lens`. The rest but
+    `workspace_limit_mib` means something to the standard TensorRT builder alone (IBuilderConfig in
+    NvInfer.h). `hardware_compatible: ampere_plus` makes a plan that Ampere and every later architecture
+    load. A `refit` engine takes new weights later; `strip_weights` leaves them out of the plan, which must
+    then be refitted before use.
+    """
+
+    builder: Builder = "auto"
+    profiles: tuple[OptimizationProfile, ...] = Field(default=(DEFAULT_PROFILE,), min_length=1)
+    seq_lens: Sizes = ()
+    batch: Sizes = ()
+    optimization_level: Annotated[int, Field(ge=0, le=5)] | None = None
+    workspace_limit_mib: Annotated[int, Field(gt=0)] | None = None
+    version_compatible: bool = False
+    hardware_compatible: HardwareCompatibility = "none"
+    refit: bool = False
+    strip_weights: bool = False
+
+    @model_validator(mode="after")
+    def check_profiles(self) -> Self:
+        """Refuse two ways of saying the shapes, and a batch that belongs to no bucket."""
+        if self.seq_lens:
+            if self.profiles != (DEFAULT_PROFILE,):
+                raise ValueError("profiles and seq_lens exclude each other")
+            self.engine_profiles()
+        elif self.batch:
+            raise ValueError("batch belongs to seq_lens; a profile has its own batch sizes")
+        return self
+
+    def engine_profiles(self) -> tuple[OptimizationProfile, ...]:
+        """Return the profiles that were asked for, in either way."""
+        return profiles_from_seq_lens(self.seq_lens, self.batch or DEFAULT_BATCH) if self.seq_lens else self.profiles
+
+
+class EngineSpec(BuildOptions):
+    """One engine for one GPU architecture."""
+
+    precision: Precision
+    gpu: GpuName

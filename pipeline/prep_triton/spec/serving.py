@@ -1,0 +1,201 @@
+"""How Triton serves an entry.
+
+The keys are the choices of ``model_config.proto`` (triton-inference-server/common) that a user has; what the
+artifact fixes is taken from the artifact. Which of them mean something to a backend is checked where the
+configuration is made, in `prep_triton.triton.config`.
+"""
+
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from prep_triton.spec.base import Sizes, Spec
+
+StreamPriority = Literal["default", "max", "min"]
+InstanceKind = Literal["cpu", "gpu"]
+Tier = Literal[1, 2]
+LongInput = Literal["truncate", "stride", "reject"]
+LONG_INPUTS: tuple[str, ...] = get_args(LongInput)
+
+DEFAULT_LENGTH_BUCKETS = (32, 64, 128, 256, 384)
+
+
+class QueuePolicySpec(Spec):
+    """What a queue does with requests that wait too long, or are too many (`ModelQueuePolicy`).
+
+    0 means no timeout, and no limit.
+    """
+
+    timeout_action: Literal["reject", "delay"] = "reject"
+    default_timeout_us: int = Field(default=0, ge=0)
+    allow_timeout_override: bool = False
+    max_queue_size: int = Field(default=0, ge=0)
+
+
+class QueueSpec(Spec):
+    """Triton's dynamic batcher (`ModelDynamicBatching`)."""
+
+    max_queue_delay_us: int = Field(default=500, ge=0)
+    preferred_batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    preserve_ordering: bool = False
+    priority_levels: int = Field(default=0, ge=0)
+    default_priority_level: int = Field(default=0, ge=0)
+    default_queue_policy: QueuePolicySpec | None = None
+    priority_queue_policies: dict[int, QueuePolicySpec] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def check_priority(self) -> Self:
+        """Mirror the server (core, model_config_utils.cc): a default within the levels, ordering with one at most."""
+        levels = self.priority_levels
+        if levels and not 1 <= self.default_priority_level <= levels:
+            raise ValueError(f"default_priority_level must be in 1..{levels}, got {self.default_priority_level}")
+        if not levels and self.default_priority_level:
+            raise ValueError("default_priority_level needs priority_levels > 0")
+        if self.preserve_ordering and levels > 1:
+            raise ValueError("preserve_ordering and priority_levels > 1 exclude each other")
+        for level in self.priority_queue_policies:
+            if not 1 <= level <= levels:
+                raise ValueError(f"priority_queue_policies has level {level}, but priority_levels is {levels}")
+        return self
+
+
+class ResourceSpec(Spec):
+    """What an execution takes of a resource that the rate limiter hands out (`ModelRateLimiter.Resource`)."""
+
+    name: str = Field(min_length=1)
+    count: int = Field(default=1, ge=1)
+    scope: Literal["device", "global"] = "device"
+
+
+class RateLimiterSpec(Spec):
+    """An instance's share under ``--rate-limit=execution_count`` (`ModelRateLimiter`).
+
+    `priority` is a weight: an instance of priority 2 gets half the turns of one of priority 1.
+    """
+
+    resources: tuple[ResourceSpec, ...] = ()
+    priority: int = Field(default=0, ge=0)
+
+
+class InstanceGroupSpec(Spec):
+    """Copies of the model that run at once (`ModelInstanceGroup`).
+
+    `gpus` are device indices, all where empty; `profiles` are indices of a plan's optimization profiles, all
+    where empty.
+    """
+
+    count: int = Field(default=1, ge=1)
+    kind: InstanceKind | None = None
+    gpus: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    profiles: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    rate_limiter: RateLimiterSpec | None = None
+
+    @model_validator(mode="after")
+    def check_devices(self) -> Self:
+        """A CPU instance is on no GPU."""
+        if self.kind == "cpu" and self.gpus:
+            raise ValueError("gpus means nothing for an instance of kind cpu")
+        return self
+
+
+class AcceleratorSpec(Spec):
+    """An execution provider that ONNX Runtime is to try (`ModelOptimizationPolicy.ExecutionAccelerators`)."""
+
+    name: Literal["tensorrt", "cuda", "openvino"]
+    parameters: dict[str, str] = Field(default_factory=dict)
+
+
+class VersionPolicySpec(Spec):
+    """Which versions of the entry are served (`ModelVersionPolicy`): the latest n, all, or these."""
+
+    latest: Annotated[int, Field(ge=1)] | None = None
+    all: Literal[True] | None = None
+    specific: tuple[Annotated[int, Field(ge=1)], ...] = ()
+
+    @model_validator(mode="after")
+    def check_one(self) -> Self:
+        """The proto has one of them (`oneof policy_choice`)."""
+        if sum((self.latest is not None, bool(self.all), bool(self.specific))) != 1:
+            raise ValueError("a version policy is one of latest, all and specific")
+        return self
+
+
+class TextSpec(Spec):
+    """Text in, answer out: a tokenizer before the model and a post-processor after it, as an ensemble.
+
+    `long_input` says what becomes of text beyond the longest length bucket: cut off, answered in windows that
+    overlap by `stride` tokens, or refused. `normalize` belongs to embeddings, `top_k` to fill-mask and
+    text-classification, `max_answer_tokens` to question-answering.
+    """
+
+    long_input: LongInput = "truncate"
+    stride: int = Field(default=64, ge=1)
+    normalize: bool = True
+    top_k: int = Field(default=5, ge=1)
+    max_answer_tokens: int = Field(default=30, ge=1)
+    instance_count: int = Field(default=1, ge=1)
+
+
+class ServingSpec(Spec):
+    """How Triton serves an entry: the part of config.pbtxt that is a choice, not a fact of the artifact.
+
+    `max_batch_size` and `instance_kind` are taken from the artifact where they are None. `instance_count` with
+    `instance_kind` and `rate_limiter` is the short way to write one of `instance_groups`. `length_buckets` are the
+    sequence lengths that clients and the tokenizer pad to; empty takes those of the profiles, or 32, 64, 128, 256,
+    384 up to the model's longest. `warmup` runs each of them, with real token ids, before the entry is ready.
+    `tier` is the user's word for priority among the models of one server: see `prep_triton.triton.tiers`.
+    """
+
+    tier: Tier | None = None
+    max_batch_size: Annotated[int, Field(ge=1)] | None = None
+    length_buckets: Sizes = ()
+    dynamic_batching: QueueSpec | None = QueueSpec()
+    instance_count: int = Field(default=1, ge=1)
+    instance_kind: InstanceKind | None = None
+    instance_groups: tuple[InstanceGroupSpec, ...] = ()
+    rate_limiter: RateLimiterSpec | None = None
+    version_policy: VersionPolicySpec | None = None
+    warmup: bool = False
+    response_cache: bool = False
+    parameters: dict[str, str] = Field(default_factory=dict)
+    # TensorRT alone
+    stream_priority: StreamPriority = "default"
+    cuda_graphs: bool = False
+    output_copy_stream: bool = False
+    eager_batching: bool = False
+    # ONNX Runtime alone
+    threads: Annotated[int, Field(ge=1)] | None = None
+    inter_op_threads: Annotated[int, Field(ge=1)] | None = None
+    graph_level: Literal[-1, 1, 2] | None = None
+    execution_accelerators: tuple[AcceleratorSpec, ...] = ()
+
+    @model_validator(mode="after")
+    def check_preferred_sizes(self) -> Self:
+        """Mirror the server: preferred sizes lie in 1..max_batch_size (core, model_config_utils.cc)."""
+        if self.max_batch_size and self.dynamic_batching:
+            for size in self.dynamic_batching.preferred_batch_sizes:
+                if size > self.max_batch_size:
+                    raise ValueError(f"preferred batch size {size} exceeds max_batch_size {self.max_batch_size}")
+        return self
+
+    @model_validator(mode="after")
+    def check_instances(self) -> Self:
+        """Refuse two ways of saying the instances, and buckets out of order."""
+        for key in ("instance_count", "instance_kind", "rate_limiter"):
+            if self.instance_groups and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} and instance_groups exclude each other: write it into the groups")
+        if list(self.length_buckets) != sorted(set(self.length_buckets)) or min(self.length_buckets, default=1) < 1:
+            raise ValueError(f"length_buckets must increase from 1 or more, got {list(self.length_buckets)}")
+        return self
+
+    def groups(self) -> tuple[InstanceGroupSpec, ...]:
+        """Return the instance groups that were asked for, in either way."""
+        one = InstanceGroupSpec(count=self.instance_count, kind=self.instance_kind, rate_limiter=self.rate_limiter)
+        return self.instance_groups or (one,)
+
+
+def text_spec_from_value(given: Any) -> Any:
+    """Accept ``text: true`` for the defaults, and false for none."""
+    if isinstance(given, bool):
+        return TextSpec() if given else None
+    return given

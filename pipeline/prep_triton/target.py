@@ -1,0 +1,254 @@
+"""The server that a repository is made for, and what does not fit it.
+
+What is inside a Triton container is in ``triton_releases.yaml``, with its source. The container's own
+``TRT_VERSION`` variable is the truth: a file of the user's adds to the table or corrects it.
+"""
+
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from prep_triton.artifact import Engine, Record, RepositoryEntry
+from prep_triton.errors import SpecError
+from prep_triton.gpus import resolve_gpu
+from prep_triton.spec import TargetSpec
+
+TABLE_VARIABLE = "PREP_TRITON_RELEASES"
+AMPERE = (8, 0)
+
+
+class TritonRelease(Record):
+    """One container of NVIDIA's Triton: ``nvcr.io/nvidia/tritonserver:<tag>-py3``.
+
+    `triton` is the server's version; `tensorrt` is None where it is not known; `min_compute_capability` is the
+    oldest GPU that the container runs on.
+    """
+
+    tag: str
+    triton: str
+    cuda: str | None = None
+    tensorrt: str | None = None
+    python: str
+    min_compute_capability: str
+    source: str
+
+    @property
+    def image(self) -> str:
+        """The container's name with its tag."""
+        return f"nvcr.io/nvidia/tritonserver:{self.tag}-py3"
+
+
+class Target(Record):
+    """A server: its release, and the compute capability of each of its GPUs."""
+
+    release: TritonRelease
+    gpus: dict[str, str]
+    platform: str
+
+
+class Misfit(Record):
+    """Why an entry does not fit a target: a sentence with both values, and the command that mends it.
+
+    `code` is one of target-gpu, target-tensorrt, target-python, target-platform; target-unknown where the table
+    does not say enough to judge.
+    """
+
+    entry: str
+    code: str
+    told: str
+    hint: str
+
+
+def load_triton_releases(override_path: Path | None = None) -> Mapping[str, TritonRelease]:
+    """Return the table of Triton containers, by tag.
+
+    Args:
+        override_path: A YAML file of the same form whose keys win; None takes the one that the environment
+            variable PREP_TRITON_RELEASES names, if there is one.
+
+    Raises:
+        SpecError: The file cannot be read, or is not such a table.
+    """
+    rows = dict(_load_own_table())
+    path = override_path or (Path(os.environ[TABLE_VARIABLE]) if os.environ.get(TABLE_VARIABLE) else None)
+    if path is None:
+        return _releases_from_rows(rows, where="triton_releases.yaml")
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, yaml.YAMLError) as err:
+        told = " ".join(str(err).split())
+        raise SpecError(f"the table of Triton releases {path} cannot be read: {told}", hint=_FORM) from err
+    if not isinstance(given, Mapping) or not all(isinstance(row, Mapping) for row in given.values()):
+        raise SpecError(f"{path} is not a table of Triton releases", hint=_FORM)
+    for tag, row in given.items():
+        if not isinstance(tag, str):  # YAML reads 25.10 as the number 25.1
+            raise SpecError(f'{path} has the release {tag!r} without quotes, expected "25.10"', hint=_FORM)
+        rows[tag] = {**rows.get(tag, {}), "source": str(path), **row}
+    return _releases_from_rows(rows, where=str(path))
+
+
+_FORM = "it is YAML: \"25.08\": {triton: 2.60.0, tensorrt: 10.13.2, python: '3.12', min_compute_capability: '7.5'}"
+
+
+@lru_cache(maxsize=1)
+def _load_own_table() -> Mapping[str, Mapping[str, Any]]:
+    text = (resources.files("prep_triton") / "triton_releases.yaml").read_text(encoding="utf-8")
+    table: Mapping[str, Mapping[str, Any]] = yaml.safe_load(text)
+    return table
+
+
+def _releases_from_rows(rows: Mapping[str, Mapping[str, Any]], *, where: str) -> dict[str, TritonRelease]:
+    try:
+        return {tag: TritonRelease(tag=tag, **row) for tag, row in sorted(rows.items())}
+    except (ValidationError, TypeError) as err:
+        told = " ".join(str(err).split())[:200]
+        raise SpecError(f"{where} is not a table of Triton releases: {told}", hint=_FORM) from err
+
+
+def resolve_target(spec: TargetSpec) -> Target:
+    """Look up what a target means.
+
+    Raises:
+        SpecError: The release is not in the table.
+        UnsupportedGpuError: A GPU is not known.
+    """
+    table = load_triton_releases(Path(spec.triton_releases) if spec.triton_releases else None)
+    release = table.get(spec.triton)
+    if release is None:
+        raise SpecError(
+            f"Triton {spec.triton} is not in the table of releases, which has {', '.join(table)}",
+            hint=f"add it in a file of your own, named by triton_releases or {TABLE_VARIABLE}; {_FORM}",
+        )
+    gpus = {name: resolve_gpu(name).compute_capability for name in spec.gpus}
+    return Target(release=release, gpus=gpus, platform=spec.platform)
+
+
+def find_misfits(entry: RepositoryEntry, target: Target) -> list[Misfit]:
+    """Say why an entry would not be served by a target: TensorRT version, compute capability, Python, platform.
+
+    A plan is bound to its exact TensorRT version unless it was built version compatible, and to its GPU
+    architecture unless it was built hardware compatible (TensorRT's developer guide, "Version Compatibility"
+    and "Hardware Compatibility").
+    """
+    found = [_misfit(entry, "target-gpu", told, hint) for told, hint in _find_gpu_misfits(entry, target)]
+    for engine in _served_engines(entry):
+        found += [_misfit(entry, *misfit) for misfit in _find_version_misfits(engine, target)]
+    found += [_misfit(entry, *misfit) for misfit in _find_vendored_misfits(entry, target)]
+    return found
+
+
+def _served_engines(entry: RepositoryEntry) -> tuple[Engine, ...]:
+    """A tokenizer's or an ensemble's manifest has the engines of what it serves, and itself runs on a CPU."""
+    return entry.engines if entry.runtime == "tensorrt" else ()
+
+
+def _misfit(entry: RepositoryEntry, code: str, told: str, hint: str) -> Misfit:
+    return Misfit(entry=entry.name, code=code, told=f"{entry.name}: {told}", hint=hint)
+
+
+def _find_gpu_misfits(entry: RepositoryEntry, target: Target) -> list[tuple[str, str]]:
+    told: list[tuple[str, str]] = []
+    engines = _served_engines(entry)
+    if entry.kind != "model":
+        return told
+    oldest = target.release.min_compute_capability
+    for gpu, capability in target.gpus.items():
+        if _numbers(capability) < _numbers(oldest):
+            hint = "choose an older Triton release, or a newer GPU"
+            told.append(
+                (f"Triton {target.release.tag} needs compute capability {oldest}, the {gpu} has {capability}", hint)
+            )
+    if not engines:
+        return told
+    if not target.gpus:
+        told.append(
+            ("a TensorRT plan needs a GPU, and the target has none", "name the target's GPUs, or use onnxruntime")
+        )
+    for gpu, capability in target.gpus.items():
+        if not any(_runs_on(engine, capability) for engine in engines):
+            built = ", ".join(engine.compute_capability for engine in engines)
+            told.append(
+                (
+                    f"its plans are for compute capability {built}, the target's {gpu} has {capability}",
+                    f"on a machine with the GPU {gpu}: "
+                    f"prep build-engine --{entry.precision} --gpu {gpu} --builder tensorrt",
+                )
+            )
+    return told
+
+
+def _runs_on(engine: Engine, capability: str) -> bool:
+    if engine.compute_capability == capability:
+        return True
+    is_wide = engine.spec.get("hardware_compatible") == "ampere_plus"
+    return is_wide and _numbers(capability) >= AMPERE
+
+
+def _find_version_misfits(engine: Engine, target: Target) -> list[tuple[str, str, str]]:
+    wanted = target.release.tensorrt
+    if engine.builder != "tensorrt":
+        return []
+    if wanted is None:
+        return [
+            (
+                "target-unknown",
+                f"the TensorRT version of Triton {target.release.tag} is not known, so its plans cannot be judged",
+                f"ask the image: docker run --rm {target.release.image} printenv TRT_VERSION; write it into a file "
+                f"that {TABLE_VARIABLE} names",
+            )
+        ]
+    built, runs = _numbers(engine.builder_version), _numbers(wanted)
+    # As many parts as both have: 8.6.1.6 does not load what 8.6.1.2 built (triton-inference-server/server#5975).
+    known = min(len(built), len(runs))
+    if built[:known] == runs[:known] or (engine.spec.get("version_compatible") and built[:known] <= runs[:known]):
+        return []
+    return [
+        (
+            "target-tensorrt",
+            f"its {engine.gpu} plan was built by TensorRT {engine.builder_version}, Triton {target.release.tag} has "
+            f"TensorRT {wanted}",
+            f"pip install 'tensorrt=={wanted}.*' on a machine with the GPU {engine.gpu}, then "
+            f"prep build-engine --{engine.precision} --gpu {engine.gpu} --builder tensorrt",
+        )
+    ]
+
+
+def _find_vendored_misfits(entry: RepositoryEntry, target: Target) -> list[tuple[str, str, str]]:
+    vendored = entry.vendored
+    if vendored is None:
+        return []
+    told = []
+    if _numbers(target.release.python) < _numbers(vendored.python):
+        told.append(
+            (
+                "target-python",
+                f"{vendored.package} {vendored.version} needs Python {vendored.python}, "
+                f"Triton {target.release.tag} has {target.release.python}",
+                "choose a newer Triton release, or install an older package and assemble again",
+            )
+        )
+    if vendored.platform != target.platform:
+        told.append(
+            (
+                "target-platform",
+                f"{vendored.package} {vendored.version} is for {vendored.platform}, the target is {target.platform}",
+                f"run prep assemble on a machine of {target.platform}",
+            )
+        )
+    return told
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Read ``10.13.2.6`` as numbers; what follows a part that is none does not count."""
+    found = []
+    for part in version.split("."):
+        if not part.isdigit():
+            break
+        found.append(int(part))
+    return tuple(found)

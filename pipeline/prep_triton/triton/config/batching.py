@@ -1,0 +1,68 @@
+"""The dynamic batcher and its queue: `ModelDynamicBatching` of model_config.proto."""
+
+from typing import TYPE_CHECKING, Any
+
+from prep_triton.errors import SpecError
+from prep_triton.spec import QueuePolicySpec, QueueSpec, ServingSpec
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+
+def fill_dynamic_batching(config: "ModelConfig", serving: ServingSpec) -> None:
+    """Write the batcher of a configuration whose `max_batch_size` is set.
+
+    Raises:
+        SpecError: The server would refuse it (core, src/model_config_utils.cc, ValidateModelConfig).
+    """
+    queue, largest = serving.dynamic_batching, config.max_batch_size
+    if queue is None:
+        return
+    check_queue(queue, largest)
+    if largest == 1 and not _has_queue_choices(queue):
+        return  # nothing to batch, and no queue to rank
+    batching = config.dynamic_batching
+    batching.max_queue_delay_microseconds = queue.max_queue_delay_us
+    batching.preferred_batch_size.extend(queue.preferred_batch_sizes)
+    batching.preserve_ordering = queue.preserve_ordering
+    if queue.priority_levels:
+        batching.priority_levels = queue.priority_levels
+        batching.default_priority_level = queue.default_priority_level
+    if queue.default_queue_policy:
+        _fill_policy(batching.default_queue_policy, queue.default_queue_policy)
+    for level, policy in queue.priority_queue_policies.items():
+        _fill_policy(batching.priority_queue_policy[level], policy)
+    batching.SetInParent()
+
+
+def check_queue(queue: QueueSpec, largest: int) -> None:
+    """Refuse what the server refuses in a queue, given the largest batch."""
+    for size in queue.preferred_batch_sizes:
+        if size > largest:
+            raise SpecError(
+                f"preferred batch size {size} exceeds max_batch_size {largest}",
+                hint=f"keep preferred_batch_sizes within 1..{largest}",
+            )
+    policies = [queue.default_queue_policy, *queue.priority_queue_policies.values()]
+    if queue.preserve_ordering and any(
+        policy and policy.default_timeout_us and policy.timeout_action == "delay" for policy in policies
+    ):
+        raise SpecError(
+            "preserve_ordering was asked for with a queue policy that delays requests after default_timeout_us: "
+            "a delayed request is overtaken",
+            hint="write timeout_action: reject, or remove preserve_ordering",
+        )
+
+
+def _has_queue_choices(queue: QueueSpec) -> bool:
+    return bool(
+        queue.priority_levels or queue.preserve_ordering or queue.default_queue_policy or queue.priority_queue_policies
+    )
+
+
+def _fill_policy(message: Any, policy: QueuePolicySpec) -> None:
+    message.timeout_action = policy.timeout_action.upper()
+    message.default_timeout_microseconds = policy.default_timeout_us
+    message.allow_timeout_override = policy.allow_timeout_override
+    message.max_queue_size = policy.max_queue_size
+    message.SetInParent()

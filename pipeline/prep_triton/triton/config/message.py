@@ -1,0 +1,205 @@
+"""config.pbtxt: from a spec and an artifact to Triton's own protobuf message, to text, and back.
+
+What an artifact fixes (names, types, shapes, the largest batch) comes from the artifact; what is a
+choice (queue, instances, threads, priority) from the `ServingSpec`. The rules mirror the server's own
+checks in triton-inference-server/core, `src/model_config_utils.cc`, so that what is written here loads.
+The other parts of the message have files of their own beside this one.
+"""
+
+import difflib
+import re
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from prep_triton.artifact import Engine, OnnxModel, TensorSpec
+from prep_triton.errors import RepositoryError, SpecError
+from prep_triton.spec import Runtime, ServingSpec
+from prep_triton.triton.config.backends import check_backend_fields
+from prep_triton.triton.config.batching import fill_dynamic_batching
+from prep_triton.triton.config.instances import fill_instances
+from prep_triton.triton.config.optimization import fill_onnxruntime_options, fill_shared_options, fill_tensorrt_options
+from prep_triton.triton.config.shapes import check_smallest_batch, largest_batch_size, length_buckets_from_artifact
+from prep_triton.triton.config.tier_choices import apply_tier
+from prep_triton.triton.config.warmup import fill_warmup
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+CONFIG_NAME = "config.pbtxt"
+BATCH_AXIS = "batch"
+
+_UNKNOWN_FIELD = re.compile(r'(\d+):\d+ : .*Message type "([\w.]+)" has no field named "(\w+)"', re.DOTALL)
+_LINE = re.compile(r"^(\d+):\d+ : ")
+
+
+def model_config_from_artifact(
+    name: str, artifact: OnnxModel | Sequence[Engine], serving: ServingSpec
+) -> "ModelConfig":
+    """Build the configuration of one repository entry.
+
+    Args:
+        name: The entry's directory name; Triton insists that both agree.
+        artifact: The ONNX graph that ONNX Runtime serves, or the TensorRT plans, one for each GPU
+            architecture, that the TensorRT backend serves.
+        serving: The choices.
+
+    Returns:
+        `inference.ModelConfig` of triton-inference-server/common, `protobuf/model_config.proto`.
+
+    Raises:
+        SpecError: The choices do not fit the backend or the artifact.
+        RepositoryError: The artifact cannot be served by Triton.
+    """
+    from tritonclient.grpc import model_config_pb2
+
+    config = model_config_pb2.ModelConfig(name=name)
+    try:
+        _fill(config, artifact, serving)
+    except (ValueError, OverflowError) as err:  # a number beyond the proto field's int32 or uint64
+        raise SpecError(
+            f"a serving value of {name} does not fit Triton's configuration: {err}",
+            hint="make the value smaller: counts and sizes are 32-bit, delays and priority levels 64-bit",
+        ) from err
+    return config
+
+
+def _fill(config: "ModelConfig", artifact: OnnxModel | Sequence[Engine], given: ServingSpec) -> None:
+    if not isinstance(artifact, OnnxModel):
+        check_plans(artifact)
+    backend = backend_of(artifact)
+    serving = apply_tier(given, backend)
+    check_backend_fields(serving, backend)
+    config.platform = "onnxruntime_onnx" if isinstance(artifact, OnnxModel) else "tensorrt_plan"
+    config.backend = backend
+    # A group's device comes before the batch: a CPU has no profile.
+    fill_instances(config, artifact, serving)
+    config.max_batch_size = largest_batch_size(artifact, serving)
+    buckets = length_buckets_from_artifact(artifact, serving)
+    check_smallest_batch(artifact, serving, buckets)
+    if isinstance(artifact, OnnxModel):
+        _fill_tensors(config, artifact.model_inputs, artifact.model_outputs)
+        fill_onnxruntime_options(config, serving)
+    else:
+        _fill_tensors(config, artifact[0].model_inputs, artifact[0].model_outputs)
+        for engine in artifact:
+            config.cc_model_filenames[engine.compute_capability] = plan_name(engine)
+        fill_tensorrt_options(config, artifact, serving, buckets)
+    fill_dynamic_batching(config, serving)
+    fill_shared_options(config, serving)
+    fill_warmup(config, artifact, serving, buckets)
+
+
+def backend_of(artifact: OnnxModel | Sequence[Engine]) -> Runtime:
+    """Return the backend that serves an artifact."""
+    return "onnxruntime" if isinstance(artifact, OnnxModel) else "tensorrt"
+
+
+def plan_name(engine: Engine) -> str:
+    """Return the file name of an engine's plan within its version folder."""
+    return f"model_sm{engine.compute_capability.replace('.', '')}.plan"
+
+
+def render_config(config: "ModelConfig") -> str:
+    """Render a configuration as the text of config.pbtxt."""
+    from google.protobuf import text_format
+
+    return str(text_format.MessageToString(config, use_short_repeated_primitives=True))
+
+
+def parse_config(text: str, *, where: str = CONFIG_NAME) -> "ModelConfig":
+    """Parse the text of a config.pbtxt.
+
+    Args:
+        text: The file's content.
+        where: What to call it in a message.
+
+    Raises:
+        RepositoryError: The text is no model configuration; names the line and the nearest field.
+    """
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2
+
+    try:
+        with warnings.catch_warnings():
+            # WAR(protobuf 6): an unknown escape in a string is a DeprecationWarning of Python's codec, not an error.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return text_format.Parse(text, model_config_pb2.ModelConfig())
+    except (text_format.ParseError, UnicodeError) as err:
+        raise _config_error_from_parse(str(err), where, model_config_pb2.DESCRIPTOR.pool) from err
+
+
+def _config_error_from_parse(told: str, where: str, pool: Any) -> RepositoryError:
+    unknown = _UNKNOWN_FIELD.search(told)
+    if unknown:
+        line, message_type, field = unknown.groups()
+        known = sorted(pool.FindMessageTypeByName(message_type).fields_by_name)
+        nearest = difflib.get_close_matches(field, known, n=1, cutoff=0.5)
+        hint = f"did you mean '{nearest[0]}'?" if nearest else f"known fields: {', '.join(known)}"
+        short = message_type.rpartition(".")[2]
+        return RepositoryError(f"{where}, line {line}: {short} has no field '{field}'", hint=hint)
+    at = _LINE.match(told)
+    place = f"{where}, line {at[1]}" if at else where
+    return RepositoryError(
+        f"{place}: {_LINE.sub('', told)}", hint="write the file again with `prep assemble`, or correct that line"
+    )
+
+
+def check_plans(engines: Sequence[Engine]) -> None:
+    """Refuse engines that one TensorRT entry cannot serve together.
+
+    Raises:
+        RepositoryError: There is none, one is not a plan, or they disagree.
+    """
+    if not engines:
+        raise RepositoryError("a TensorRT entry has no engine", hint="build one with `prep build-engine`")
+    for engine in engines:
+        if engine.builder != "tensorrt":
+            raise RepositoryError(
+                f"the {engine.gpu} engine was built by {engine.builder} {engine.builder_version}: an RTX engine is "
+                "never a plan, and no Triton backend loads it",
+                hint=f"build it with --builder tensorrt on a machine with a {engine.gpu}, or use runtime: onnxruntime",
+            )
+    first = engines[0]
+    for engine in engines[1:]:
+        if (engine.model_inputs, engine.model_outputs) != (first.model_inputs, first.model_outputs):
+            raise RepositoryError(
+                f"the engines for {first.gpu} and {engine.gpu} have different inputs or outputs",
+                hint="build both from the same ONNX model",
+            )
+    found = [engine.compute_capability for engine in engines]
+    if len(set(found)) < len(found):
+        raise RepositoryError(
+            f"two engines are for the same compute capability: {', '.join(sorted(found))}",
+            hint="keep one engine for each GPU architecture",
+        )
+
+
+def _fill_tensors(config: "ModelConfig", inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+    for repeated, tensors in ((config.input, inputs), (config.output, outputs)):
+        for tensor in tensors:
+            repeated.add(name=tensor.name, data_type=_data_type(tensor), dims=_dims(tensor))
+
+
+def _data_type(tensor: TensorSpec) -> int:
+    from tritonclient.grpc import model_config_pb2
+
+    known = model_config_pb2.DataType.keys()
+    if f"TYPE_{tensor.dtype}" not in known:
+        raise RepositoryError(
+            f"tensor {tensor.name} has the type {tensor.dtype}, which Triton does not know",
+            hint=f"types that Triton knows: {', '.join(sorted(name.removeprefix('TYPE_') for name in known))}",
+        )
+    return int(model_config_pb2.DataType.Value(f"TYPE_{tensor.dtype}"))
+
+
+def _dims(tensor: TensorSpec) -> list[int]:
+    # With max_batch_size >= 1 the server adds the batch axis itself (model_config.proto, max_batch_size),
+    # and it refuses a tensor without any other.
+    if len(tensor.shape) < 2 or tensor.shape[0] != BATCH_AXIS:
+        raise RepositoryError(
+            f"tensor {tensor.name} has the shape {list(tensor.shape)}; expected a leading '{BATCH_AXIS}' axis and "
+            "at least one more",
+            hint="export the model again with `prep export`",
+        )
+    return [size if isinstance(size, int) else -1 for size in tensor.shape[1:]]

@@ -1,0 +1,201 @@
+"""Batches and sequence lengths that an entry may be asked for: the spec's wishes within what the artifact takes.
+
+Pure arithmetic over records: an entry's key needs it, and must not import protobuf.
+"""
+
+from collections.abc import Sequence
+
+from prep_triton.artifact import Engine, OnnxModel, TensorSpec
+from prep_triton.errors import RepositoryError, SpecError
+from prep_triton.spec import DEFAULT_LENGTH_BUCKETS, OptimizationProfile, ServingSpec
+
+DEFAULT_MAX_BATCH_SIZE = 16
+
+
+def profiles_of_groups(engines: Sequence[Engine], serving: ServingSpec) -> tuple[tuple[int, ...], ...]:
+    """Return the indices of the optimization profiles that each instance group may use.
+
+    A group without a list gets every profile that all engines have: the backend alone would use the first.
+
+    Raises:
+        SpecError: A group names a profile that an engine has not got.
+    """
+    count, gpu = min((len(engine.profiles), engine.gpu) for engine in engines)
+    for group in serving.groups():
+        for index in group.profiles:
+            if index >= count:
+                raise SpecError(
+                    f"profile {index} was asked for, but the {gpu} engine has {count}, numbered from 0",
+                    hint=f"keep profiles within 0..{count - 1}, or build the engine with another --profile",
+                )
+    return tuple(tuple(dict.fromkeys(group.profiles)) or tuple(range(count)) for group in serving.groups())
+
+
+def largest_batch_size(artifact: OnnxModel | Sequence[Engine], serving: ServingSpec) -> int:
+    """Return the `max_batch_size` that the entry gets.
+
+    A plan accepts no batch beyond its optimization profile, so an entry of several plans is as large
+    as the smallest profile in use among them.
+
+    Raises:
+        SpecError: The spec asks for more than a profile allows.
+    """
+    if isinstance(artifact, OnnxModel):
+        return serving.max_batch_size or DEFAULT_MAX_BATCH_SIZE
+    used = {index for indices in profiles_of_groups(artifact, serving) for index in indices}
+    size, gpu = min((engine.profiles[index].max[0], engine.gpu) for engine in artifact for index in used)
+    if serving.max_batch_size and serving.max_batch_size > size:
+        raise SpecError(
+            f"max_batch_size {serving.max_batch_size} exceeds the batch of the {gpu} engine's profile, {size}",
+            hint=f"lower max_batch_size to {size}, or build the engine with a larger --profile",
+        )
+    return serving.max_batch_size or size
+
+
+def length_buckets_from_artifact(
+    artifact: OnnxModel | Sequence[Engine], serving: ServingSpec, *, longest: int | None = None
+) -> tuple[int, ...]:
+    """Return the sequence lengths that clients and the tokenizer pad to, increasing.
+
+    Without a wish, a plan's are the lengths that its profiles are tuned for and end at (`seq_lens` makes both
+    one); a graph's are 32, 64, 128, 256, 384, cut at the model's longest.
+
+    Args:
+        artifact: The graph, or the plans.
+        serving: The wishes.
+        longest: The model's longest sequence, where plans are served.
+
+    Raises:
+        SpecError: A wish is beyond the model, or no profile takes it.
+        RepositoryError: The plans have no length in common.
+    """
+    if isinstance(artifact, OnnxModel):
+        longest = artifact.max_sequence_length
+        inputs = artifact.model_inputs
+    else:
+        inputs = artifact[0].model_inputs
+    for bucket in serving.length_buckets:
+        if longest is not None and bucket > longest:
+            raise SpecError(
+                f"length bucket {bucket} exceeds the model's longest sequence, {longest}",
+                hint=f"keep length_buckets within {longest}",
+            )
+    fixed = _fixed_length(inputs)
+    if fixed is not None:
+        return _only_length(fixed, serving)
+    if isinstance(artifact, OnnxModel):
+        return serving.length_buckets or _default_buckets(artifact.max_sequence_length)
+    return _plan_buckets(artifact, serving, longest)
+
+
+def accepted_sequences(artifact: OnnxModel | Sequence[Engine], serving: ServingSpec, longest: int) -> tuple[int, int]:
+    """Return the shortest and the longest sequence that every instance takes: its profiles together are a range."""
+    if isinstance(artifact, OnnxModel):
+        return 1, longest
+    choices = _choices(artifact, serving)
+    shortest = max(min(one.min[1] for one in profiles) for profiles in choices)
+    return shortest, min(max(one.max[1] for one in profiles) for profiles in choices)
+
+
+def smallest_batch_size(artifact: OnnxModel | Sequence[Engine], serving: ServingSpec, bucket: int) -> int:
+    """Return the smallest batch that every plan and every instance takes at a length; 1 for a graph."""
+    if isinstance(artifact, OnnxModel):
+        return 1
+    taken = ([one for one in profiles if accepts(one, bucket)] for profiles in _choices(artifact, serving))
+    return max(min(profile.min[0] for profile in profiles) for profiles in taken)
+
+
+def check_smallest_batch(artifact: OnnxModel | Sequence[Engine], serving: ServingSpec, buckets: Sequence[int]) -> None:
+    """Refuse plans that take no batch within `max_batch_size`: warm-up would end the server, and requests fail.
+
+    Raises:
+        SpecError: Names the length, and both sizes.
+    """
+    largest = largest_batch_size(artifact, serving)
+    for bucket in buckets:
+        smallest = smallest_batch_size(artifact, serving, bucket)
+        if smallest > largest:
+            raise SpecError(
+                f"at length {bucket} the smallest batch of a profile in use is {smallest}, but max_batch_size is "
+                f"{largest}",
+                hint="raise max_batch_size, or build the engines with a batch from 1: --batch 1,8,16",
+            )
+
+
+def usual_batch_sizes(engines: Sequence[Engine], serving: ServingSpec, bucket: int) -> tuple[int, ...]:
+    """Return the batches that the profiles in use are tuned for at a length, and 1, where all plans take them."""
+    choices = [[one for one in profiles if accepts(one, bucket)] for profiles in _choices(engines, serving)]
+    wanted = {1, *(profile.opt[0] for profiles in choices for profile in profiles)}
+    if serving.dynamic_batching:
+        wanted.update(serving.dynamic_batching.preferred_batch_sizes)
+    largest = largest_batch_size(engines, serving)
+    return tuple(
+        batch
+        for batch in sorted(wanted)
+        if batch <= largest and all(any(one.min[0] <= batch <= one.max[0] for one in profiles) for profiles in choices)
+    )
+
+
+def dims_at_length(tensor: TensorSpec, bucket: int) -> list[int]:
+    """Return a tensor's dimensions without the batch, its dynamic ones at a sequence length."""
+    return [size if isinstance(size, int) else bucket for size in tensor.shape[1:]]
+
+
+def accepts(profile: OptimizationProfile, bucket: int) -> bool:
+    """Whether a profile takes a sequence length."""
+    return profile.min[1] <= bucket <= profile.max[1]
+
+
+def _choices(engines: Sequence[Engine], serving: ServingSpec) -> list[list[OptimizationProfile]]:
+    """Return what each instance group has on each GPU: a request goes to any of them, whatever its shape."""
+    groups = profiles_of_groups(engines, serving)
+    return [[engine.profiles[index] for index in indices] for engine in engines for indices in groups]
+
+
+def _fixed_length(inputs: Sequence[TensorSpec]) -> int | None:
+    found = {size for tensor in inputs if isinstance(size := tensor.shape[1] if len(tensor.shape) > 1 else None, int)}
+    return found.pop() if len(found) == 1 else None
+
+
+def _only_length(fixed: int, serving: ServingSpec) -> tuple[int, ...]:
+    if serving.length_buckets not in ((), (fixed,)):
+        raise SpecError(
+            f"length_buckets {list(serving.length_buckets)} were asked for, but the graph takes length {fixed} alone",
+            hint=f"write length_buckets: [{fixed}], or export with a dynamic sequence",
+        )
+    return (fixed,)
+
+
+def _default_buckets(longest: int) -> tuple[int, ...]:
+    shorter = tuple(bucket for bucket in DEFAULT_LENGTH_BUCKETS if bucket < longest)
+    return (*shorter, longest) if longest <= DEFAULT_LENGTH_BUCKETS[-1] else shorter
+
+
+def _plan_buckets(engines: Sequence[Engine], serving: ServingSpec, longest: int | None) -> tuple[int, ...]:
+    choices = _choices(engines, serving)
+
+    def is_taken(bucket: int) -> bool:
+        return all(any(accepts(one, bucket) for one in profiles) for profiles in choices)
+
+    for bucket in serving.length_buckets:
+        if not is_taken(bucket):
+            raise SpecError(
+                f"length bucket {bucket} is beyond the profiles of an instance: {_describe(choices)}",
+                hint="keep length_buckets within the profiles, or build with --seq-lens",
+            )
+    if serving.length_buckets:
+        return serving.length_buckets
+    ends = {length for profiles in choices for one in profiles for length in (one.opt[1], one.max[1])}
+    candidates = {min(length, longest or length) for length in ends}
+    found = tuple(length for length in sorted(candidates) if is_taken(length))
+    if not found:
+        raise RepositoryError(
+            f"no sequence length is taken by every instance: {_describe(choices)}",
+            hint="build the engines with overlapping profiles, or give each its own entry",
+        )
+    return found
+
+
+def _describe(choices: Sequence[Sequence[OptimizationProfile]]) -> str:
+    told = dict.fromkeys(" or ".join(f"{one.min[1]}..{one.max[1]}" for one in profiles) for profiles in choices)
+    return "; ".join(told)

@@ -1,0 +1,204 @@
+"""One entry as lint reads it: its files, its configuration as the server completes it, and its manifest."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from prep_triton.artifact import MANIFEST_NAME, MANIFEST_SCHEMA, RepositoryEntry
+from prep_triton.triton.lint.finding import Finding, make_finding
+from prep_triton.triton.lint.text import FieldMap, map_fields, parse_leniently
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+CONFIG_NAME = "config.pbtxt"
+# core, constants.h: kWarmupDataFolder, kInitialStateFolder, kModelConfigFolder
+SERVER_FOLDERS = ("warmup", "initial_state", "configs")
+# core, constants.h, and AutoCompleteBackendFields: what each backend calls its platform and its model file.
+PLATFORMS = {"tensorrt": "tensorrt_plan", "onnxruntime": "onnxruntime_onnx"}
+MODEL_FILES = {"tensorrt": "model.plan", "onnxruntime": "model.onnx", "python": "model.py", "pytorch": "model.pt"}
+CONFIG_SIZE_LIMIT = 16 << 20
+_NUMBER = re.compile(r"\s*[+-]?\d+")
+_VERSION = re.compile(r"[1-9]\d{0,17}")
+
+
+@dataclass(frozen=True)
+class EntryFolder:
+    """An entry's folder and what was read from it.
+
+    `config` is None where there is none, or none that parses; `problems` says why. `is_edited` means that the
+    manifest's own digest of config.pbtxt is another one.
+    """
+
+    name: str
+    folder: Path
+    config: "ModelConfig | None" = None
+    fields: FieldMap = field(default_factory=FieldMap)
+    manifest: RepositoryEntry | None = None
+    problems: tuple[Finding, ...] = ()
+
+    @property
+    def config_path(self) -> str:
+        """The configuration's path within the repository."""
+        return f"{self.name}/{CONFIG_NAME}"
+
+    def at(self, code: str, where: str, told: str, remedy: str) -> Finding:
+        """Build a finding about a field of the configuration."""
+        line = self.fields.line_of(where)
+        return make_finding(code, self.config_path, told, remedy, line=line, field=where)
+
+    def on(self, code: str, relative: str, told: str, remedy: str) -> Finding:
+        """Build a finding about a file of the entry."""
+        return make_finding(code, f"{self.name}/{relative}" if relative else self.name, told, remedy)
+
+    @cached_property
+    def backend(self) -> str:
+        """The backend that serves it, as the server works it out; empty where it does not."""
+        config = self.config
+        if config is None or config.platform == "ensemble" or config.HasField("ensemble_scheduling"):
+            return "ensemble" if config is not None else ""
+        if config.backend:
+            return str(config.backend)
+        by_platform = {platform: backend for backend, platform in PLATFORMS.items()} | {"pytorch_libtorch": "pytorch"}
+        if config.platform:
+            return by_platform.get(config.platform, "")
+        by_file = {name: backend for backend, name in MODEL_FILES.items()}
+        if config.default_model_filename:
+            return by_file.get(config.default_model_filename, "")
+        first = min(self.subfolders, default="")
+        present = list_names(self.folder / first) if first else []
+        found = next((backend for name, backend in by_file.items() if name in present), "")
+        # core: a model called model.<backend> is that backend's.
+        return found or self.name.partition(".")[2]
+
+    @cached_property
+    def subfolders(self) -> tuple[str, ...]:
+        """Every folder in it, in the server's order."""
+        return tuple(name for name in list_names(self.folder) if (self.folder / name).is_dir())
+
+    @cached_property
+    def versions(self) -> tuple[int, ...]:
+        """The version numbers for which there is a folder."""
+        return tuple(sorted(int(name) for name in self.subfolders if _VERSION.fullmatch(name)))
+
+    @cached_property
+    def served_versions(self) -> tuple[int, ...]:
+        """The versions that the version policy picks (core, model_lifecycle.cc, VersionsToLoad)."""
+        if self.config is None or not self.config.HasField("version_policy"):
+            return self.versions[-1:]
+        policy = self.config.version_policy
+        if policy.HasField("specific"):
+            return tuple(version for version in policy.specific.versions if version in self.versions)
+        if policy.HasField("latest"):
+            count = policy.latest.num_versions
+            return self.versions[-count:] if count else ()
+        return self.versions
+
+    @property
+    def server_reads_versions(self) -> tuple[str, ...]:
+        """Names of folders in which the server reads a number, though it is no plain version number."""
+        others = (name for name in self.subfolders if name not in SERVER_FOLDERS and not _VERSION.fullmatch(name))
+        return tuple(name for name in others if _NUMBER.match(name) and not (name[0] == "0" and len(name) > 1))
+
+    def is_batched(self) -> bool:
+        """Whether the server adds a batch axis."""
+        return self.config is not None and self.config.max_batch_size > 0
+
+
+def list_names(folder: Path) -> list[str]:
+    """Return the names in a folder in order; none where it cannot be read."""
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208 - a scandir of pathlib stats nothing either, and is no list
+    except OSError:
+        return []
+
+
+def read_entry(folder: Path) -> EntryFolder:
+    """Read an entry's configuration and manifest; whatever is wrong with them becomes a finding."""
+    problems: list[Finding] = []
+    manifest = _read_manifest(folder, problems)
+    text = _read_config_text(folder, problems)
+    if text is None:
+        return EntryFolder(folder.name, folder, manifest=manifest, problems=tuple(problems))
+    fields = map_fields(text)
+    path = f"{folder.name}/{CONFIG_NAME}"
+    for line, message, name, hint in fields.unknown:
+        told = f"{message} has no field '{name}', so the server refuses the whole file"
+        problems.append(make_finding("config-unknown-field", path, told, hint, line=line, field=name))
+    for line, where, key in fields.doubled:
+        told = f"{where} has the key '{key}' twice: the server keeps the last one"
+        problems.append(make_finding("config-duplicate-key", path, told, "keep one of them", line=line, field=where))
+    config = _parse(text, path, problems)
+    return EntryFolder(folder.name, folder, config, fields, manifest, tuple(problems))
+
+
+def _read_config_text(folder: Path, problems: list[Finding]) -> str | None:
+    path, place = folder / CONFIG_NAME, f"{folder.name}/{CONFIG_NAME}"
+    remedy = "write the entry again with prep assemble, or write one by hand"
+    if not path.is_file():
+        told = f"{folder.name} has no {CONFIG_NAME}: the server would guess one, or refuse the entry"
+        problems.append(make_finding("config-missing", place, told, remedy))
+        return None
+    try:
+        if path.stat().st_size > CONFIG_SIZE_LIMIT:
+            raise ValueError(f"it has {path.stat().st_size} bytes")
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as err:
+        told = f"it is no text of a model configuration: {_brief(err)}"
+        problems.append(make_finding("config-syntax", place, told, remedy))
+        return None
+
+
+_LINE = re.compile(r"^(\d+):\d+ : ")
+_QUOTED = re.compile(r"^'.*?': ")
+
+
+def _parse(text: str, place: str, problems: list[Finding]) -> "ModelConfig | None":
+    from google.protobuf import text_format
+
+    try:
+        return parse_leniently(text)
+    except (text_format.ParseError, ValueError, RecursionError) as err:
+        told = _brief(err)
+        at = _LINE.match(told)
+        told = _QUOTED.sub("", _LINE.sub("", told))
+        remedy = "correct that line, or write the entry again with prep assemble"
+        problems.append(
+            make_finding(
+                "config-syntax", place, f"the server cannot parse it: {told}", remedy, line=int(at[1]) if at else None
+            )
+        )
+        return None
+
+
+def _read_manifest(folder: Path, problems: list[Finding]) -> RepositoryEntry | None:
+    import json
+
+    path, place = folder / MANIFEST_NAME, f"{folder.name}/{MANIFEST_NAME}"
+    if not path.is_file():
+        told = f"{folder.name} has no {MANIFEST_NAME}: nothing was checked against it, and prep publishes no such entry"
+        problems.append(make_finding("manifest-missing", place, told, "write the entry with prep assemble"))
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, Mapping):
+            raise ValueError("it is no mapping")  # noqa: TRY004 - told as every other way of not being one
+        rest: dict[str, Any] = dict(content)
+        if (schema := rest.pop("schema", None)) != MANIFEST_SCHEMA:
+            raise ValueError(f"its schema is {schema!r}, expected {MANIFEST_SCHEMA}")
+        return RepositoryEntry.model_validate({**rest, "folder": folder})
+    except (OSError, ValueError, ValidationError, RecursionError) as err:
+        told = f"it is no manifest of an entry: {_brief(err)}"
+        problems.append(make_finding("manifest-damaged", place, told, "write the entry again with prep assemble"))
+        return None
+
+
+def _brief(err: Exception) -> str:
+    told = " ".join(str(err).split())
+    return told if len(told) <= 200 else f"{told[:200]}…"

@@ -1,0 +1,204 @@
+"""What lint says: findings with stable codes, and the report that holds them.
+
+A code is an area and a word, and never changes its meaning; `CODES` is the one list of them, which
+``prep lint --codes`` prints.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import computed_field
+
+from prep_triton.artifact import Record
+from prep_triton.errors import RepositoryError
+
+Severity = Literal["error", "warning"]
+
+TOLD_LIMIT = 500
+
+# An error: a server refuses it, or serves something else than what the files say. A warning: it is served, but
+# misleads, is lost on the way, or could not be judged.
+_ERRORS = {
+    "repository-empty": "the repository has no entry",
+    "entry-missing": "an entry that was asked for is not there",
+    "entry-duplicate": "two entries have the same name in their configurations",
+    "entry-hidden": "a hidden folder, which the server takes for an entry",
+    "file-missing": "a file that the configuration names, or that the backend needs, is not in its folder",
+    "file-unreadable": "a file cannot be read",
+    "link-broken": "a link leads nowhere",
+    "version-name": "a version folder whose name the server misreads",
+    "version-none": "no version would be served",
+    "config-missing": "an entry without config.pbtxt",
+    "config-syntax": "config.pbtxt is not a model configuration",
+    "config-unknown-field": "a field that ModelConfig has not got",
+    "config-name": "the name is not the folder's",
+    "config-platform": "platform and backend name no backend, or not the same one",
+    "config-batch-size": "max_batch_size is negative",
+    "batching-preferred-size": "a preferred batch size is not within 1..max_batch_size",
+    "batching-priority": "default_priority_level, or a queue policy's level, is not within the levels",
+    "batching-ordering": "preserve_ordering with several levels, or with delayed requests",
+    "batching-sequence": "the sequence batcher's controls or sizes contradict each other",
+    "cache-unsupported": "response_cache with a sequence batcher or a decoupled model",
+    "metrics-incomplete": "model_metrics lacks what the server needs",
+    "tensor-invalid": "an input or output lacks its name, type or dims, or they make no tensor",
+    "tensor-duplicate": "two inputs, or two outputs, have the same name",
+    "tensor-batch-io": "batch_input or batch_output is not one that the server knows",
+    "instance-devices": "GPUs or profiles on an instance that has none",
+    "instance-kind": "a kind of instance that the server has not got, or that the backend refuses",
+    "instance-profile": "a profile that is no index, or that the plan has not got",
+    "parameter-value": "a parameter's value that the backend, or the entry's own model.py, refuses",
+    "rate-limiter-resource": "a resource is both global and of a device",
+    "backend-accelerator": "an execution accelerator that ONNX Runtime's backend does not know",
+    "model-damaged": "the model file is empty, truncated or damaged",
+    "python-syntax": "model.py is no Python for the Python that lint runs on",
+    "model-tensor": "the configuration's tensors are not the model's",
+    "model-batch-axis": "max_batch_size on a model without a batch axis, or beyond what a plan takes",
+    "plan-rtx": "a TensorRT-RTX engine, which no Triton backend loads",
+    "plan-onnx": "an ONNX graph under the name of a plan",
+    "plan-architecture": "a plan for another compute capability than it is filed under",
+    "text-stale": "a tokenizer, post-processor or ensemble that was made for an earlier model entry",
+    "ensemble-field": "a field that an ensemble must not have",
+    "ensemble-step": "a step without model or maps, or of a model that is not there",
+    "ensemble-tensor": "a map names a tensor that the model has not got, or leaves one out",
+    "ensemble-type": "types or dims differ along an edge",
+    "ensemble-flow": "a tensor is produced twice, never, or for nobody",
+    "ensemble-cycle": "ensembles that call each other in a circle",
+    "ensemble-batch-size": "the ensemble allows a larger batch than a step",
+    "warmup-input": "a warm-up sample's inputs are not the model's",
+    "warmup-data": "warm-up data is missing or has the wrong length",
+    "warmup-batch": "a warm-up sample is larger than max_batch_size: servers crash on it",
+    "warmup-vocabulary": "warm-up ids beyond the vocabulary, or longer than the model takes",
+    "manifest-damaged": "manifest.json is not one",
+    "manifest-file": "a file is missing, or not what the manifest says",
+    "manifest-entry": "the manifest is of another entry, or of another kind of entry",
+    "vendored-damaged": "a vendored library is not a library",
+    "vendored-platform": "a vendored library is for another architecture",
+    "vendored-python": "a vendored library is for another Python",
+    "target-gpu": "an entry does not fit the target's GPUs",
+    "target-tensorrt": "a plan was built by another TensorRT than the target has",
+    "target-python": "a vendored package does not fit the target's Python",
+    "target-platform": "a vendored package does not fit the target's platform",
+}
+_WARNINGS = {
+    "entry-similar": "two entries differ in upper and lower case alone",
+    "entry-unassembled": "folders with config.pbtxt alone, as git tracks them: not assembled here",
+    "entry-leftover": "what a killed run left; the next `prep assemble` removes it",
+    "file-stray": "a file or folder that does not belong here",
+    "link-outside": "a link out of the repository: a release has no such link",
+    "version-ignored": "a folder that the server ignores: not a version number",
+    "version-absent": "the version policy names a version that is not there",
+    "version-empty": "an empty version folder, which object stores and git do not keep",
+    "config-duplicate-key": "a key of a map is given twice: the last one wins",
+    "config-incomplete": "inputs or outputs are left to the server's auto-complete",
+    "config-edited": "config.pbtxt is not the one that was assembled",
+    "batching-useless": "a setting of the queue, or a model's batch axis, without effect",
+    "batching-timeout": "a default timeout, which slows the server down over time (server#8870)",
+    "instance-count": "an instance count below 1, which the server replaces",
+    "backend-ignores-field": "a field that the backend never reads",
+    "backend-parameter": "a parameter that looks misspelt",
+    "plan-suspect": "a plan that begins as TensorRT-RTX engines do, and no manifest tells what it is",
+    "ensemble-priority": "priority levels in a step: on older servers a request's arrives there as 0 (server#7116)",
+    "warmup-skipped": "a warm-up sample of batch 0, which the server skips",
+    "warmup-random": "random warm-up ids lie beyond any vocabulary",
+    "warmup-length": "warm-up data is longer than its dims: the rest is not read",
+    "manifest-missing": "no manifest.json, so nothing was checked against it",
+    "manifest-batch-size": "max_batch_size is not the manifest's",
+    "server-arguments": "a configuration needs an argument of the server's that server.args has not got",
+    "target-unknown": "the target's TensorRT version is not known",
+}
+CODES: dict[str, tuple[Severity, str]] = {
+    **{code: ("error", meaning) for code, meaning in _ERRORS.items()},
+    **{code: ("warning", meaning) for code, meaning in _WARNINGS.items()},
+}
+
+
+class Finding(Record):
+    """One thing that is wrong: `told` in a sentence, `remedy` as a command or a change.
+
+    `path` is relative to the repository; `line` (from 1) and `field` (``input[0].dims``) are set where they
+    are known.
+    """
+
+    code: str
+    severity: Severity
+    path: str
+    line: int | None = None
+    field: str = ""
+    told: str
+    remedy: str
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def place(self) -> str:
+        """Where it is: ``minilm/config.pbtxt:12 (dynamic_batching)``."""
+        line = f":{self.line}" if self.line else ""
+        return f"{self.path or '.'}{line}" + (f" ({self.field})" if self.field else "")
+
+
+def make_finding(code: str, path: str, told: str, remedy: str, *, line: int | None = None, field: str = "") -> Finding:
+    """Build a finding with the severity of its code; what it quotes is made fit to print."""
+    return Finding(
+        code=code,
+        severity=CODES[code][0],
+        path=_printable(path),
+        line=line,
+        field=_printable(field),
+        told=_printable(told),
+        remedy=_printable(remedy),
+    )
+
+
+def _printable(text: str) -> str:
+    """Escape what would break the line or steer a terminal: a foreign repository's names may hold anything."""
+    kept = text if len(text) <= TOLD_LIMIT else f"{text[:TOLD_LIMIT]}…"
+    if kept.isprintable():
+        return kept
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape", "backslashreplace").decode() for sign in kept
+    )
+
+
+class LintReport(Record):
+    """What lint found in a repository: errors first, then by place; `entries` are the names that were judged."""
+
+    repository: Path
+    target: str | None = None
+    entries: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings that a server would fail on."""
+        return tuple(finding for finding in self.findings if finding.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """The other findings."""
+        return tuple(finding for finding in self.findings if finding.severity == "warning")
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "repository": str(self.repository),
+            "target": self.target,
+            "entries": list(self.entries),
+            "findings": [finding.model_dump(mode="json") for finding in self.findings],
+            "errors": len(self.errors),
+            "warnings": len(self.warnings),
+        }
+
+
+def check_lint(report: LintReport) -> None:
+    """Refuse a repository in which lint found an error.
+
+    Raises:
+        RepositoryError: Names the first error and counts the others.
+    """
+    if not report.errors:
+        return
+    first, others = report.errors[0], len(report.errors) - 1
+    more = f" (and {others} more)" if others else ""
+    raise RepositoryError(
+        f"{report.repository} would not be served as it is: {first.place}: {first.told} [{first.code}]{more}",
+        hint=f"{first.remedy}; prep lint {report.repository} lists everything",
+    )

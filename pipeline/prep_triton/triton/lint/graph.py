@@ -1,0 +1,96 @@
+"""What an ONNX graph takes and gives, read without its weights."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from prep_triton.artifact import TensorSpec
+from prep_triton.triton.lint.skeleton import TruncatedError, read_skeleton
+
+# onnx.TensorProto.DataType to Triton's word (onnxruntime_backend, src/onnxruntime_utils.cc)
+_TYPES = {
+    1: "FP32", 2: "UINT8", 3: "INT8", 4: "UINT16", 5: "INT16", 6: "INT32", 7: "INT64", 8: "STRING", 9: "BOOL",
+    10: "FP16", 11: "FP64", 12: "UINT32", 13: "UINT64", 16: "BF16",
+}  # fmt: skip
+
+
+class DamagedGraphError(Exception):
+    """A file is no whole ONNX model; the text says why, after the file's name."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Inputs and outputs of a model; an input that an initializer stands in for is optional.
+
+    `is_partial` means that some tensor's rank is not written down.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    optional_inputs: frozenset[str] = field(default=frozenset())
+    is_partial: bool = False
+
+
+def read_signature(path: Path) -> Signature:
+    """Read an ONNX file.
+
+    Raises:
+        DamagedGraphError: It is empty, truncated, no ONNX model, or its weights beside it are not whole.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.ModelProto.FromString(read_skeleton(path))
+    except (TruncatedError, DecodeError, ValueError, OSError) as err:
+        size = path.stat().st_size
+        raise DamagedGraphError(f"is no ONNX model, or a truncated one ({size} bytes: {_brief(err)})") from err
+    if not model.graph.output or not model.opset_import:
+        raise DamagedGraphError(f"holds no whole graph ({path.stat().st_size} bytes)")
+    _check_external_weights(model, path.parent)
+    initial = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in initial]
+    values = [*inputs, *model.graph.output]
+    try:
+        return Signature(
+            inputs=tuple(map(_tensor_from_value, inputs)),
+            outputs=tuple(map(_tensor_from_value, model.graph.output)),
+            optional_inputs=frozenset(initial),
+            is_partial=any(not value.type.tensor_type.HasField("shape") for value in values),
+        )
+    except ValidationError as err:  # onnx.proto is proto2, whose strings may be no UTF-8
+        raise DamagedGraphError("has a name that is no text") from err
+
+
+def _brief(err: Exception) -> str:
+    return " ".join(str(err).split())[:120]
+
+
+def _tensor_from_value(value: Any) -> TensorSpec:
+    tensor = value.type.tensor_type
+    shape = tuple(size.dim_value if size.HasField("dim_value") else size.dim_param or "?" for size in tensor.shape.dim)
+    return TensorSpec(name=value.name, dtype=_TYPES.get(tensor.elem_type, "INVALID"), shape=shape)
+
+
+def _check_external_weights(model: Any, folder: Path) -> None:
+    """Refuse weights beside the graph that are missing or too short (onnx, docs/ExternalData.md)."""
+    sizes: dict[str, int] = {}
+    for tensor in model.graph.initializer:
+        if tensor.data_location != tensor.EXTERNAL:
+            continue
+        told = {pair.key: pair.value for pair in tensor.external_data}
+        location = told.get("location", "")
+        path = folder / location
+        if location not in sizes:
+            sizes[location] = path.stat().st_size if location and path.is_file() else -1
+        if sizes[location] < 0:
+            raise DamagedGraphError(f"keeps weights in '{location}', which is not beside it")
+        needed = _whole(told.get("offset", "0")) + _whole(told.get("length", "0"))
+        if sizes[location] < needed:
+            raise DamagedGraphError(f"needs {needed} bytes of weights in '{location}', which has {sizes[location]}")
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() else 0

@@ -1,0 +1,155 @@
+"""Rules for instance groups (core, ValidateInstanceGroup, rate_limiter.cc), and fields that a backend never reads."""
+
+import difflib
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from prep_triton.errors import SpecError
+from prep_triton.spec import ServingSpec
+from prep_triton.triton.config.backends import BACKEND_LABELS, MODEL_PARAMETERS, check_backend_fields
+from prep_triton.triton.lint.entry import EntryFolder
+from prep_triton.triton.lint.finding import Finding
+
+_PROFILE = re.compile(r"\s*\+?\d+$")  # stoi
+# Parameters whose values no rule judges: onnxruntime_backend, README "Model Config Options"; python_backend, README.
+_OTHER_PARAMETERS = {
+    "onnxruntime": (
+        "memory.enable_memory_arena_shrinkage", "session.use_device_allocator_for_initializers",
+        "do_copy_in_default_stream", "cudnn_conv_use_max_workspace", "optimization.minimal_build_optimizations",
+        "session.disable_prepacking", "level",
+    ),
+    "python": ("EXECUTION_ENV_PATH", "FORCE_CPU_ONLY_INPUT_TENSORS", "TRITON_ENABLE_BATCH_CLEANUP"),
+}  # fmt: skip
+_ACCELERATORS = {"gpu_execution_accelerator": ("tensorrt", "cuda"), "cpu_execution_accelerator": ("openvino",)}
+# Fields of ModelOptimizationPolicy that one backend alone reads.
+_TENSORRT_ONLY = ("priority", "cuda", "eager_batching", "gather_kernel_buffer_threshold")
+_ONNXRUNTIME_ONLY = ("graph", "execution_accelerators")
+_JUDGED_BACKENDS = ("onnxruntime", "tensorrt", "python")
+
+
+def kind_name(group: Any) -> str:
+    """Return the kind of an instance group; KIND_AUTO where it is none that is known."""
+    kinds = type(group).Kind
+    return str(kinds.Name(group.kind)) if group.kind in kinds.values() else "KIND_AUTO"
+
+
+def find_instance_problems(entry: EntryFolder) -> Iterator[Finding]:
+    """Judge the instance groups of a model."""
+    config: Any = entry.config
+    for index, group in enumerate(config.instance_group):
+        where, kind = f"instance_group[{index}]", kind_name(group)
+        if group.kind not in type(group).Kind.values():
+            told = f"kind is {group.kind}, which is none of {', '.join(type(group).Kind.keys())}"
+            yield entry.at("instance-kind", f"{where}.kind", told, "set kind: KIND_GPU or KIND_CPU")
+        if kind in {"KIND_CPU", "KIND_MODEL"} and group.gpus:
+            told = f"an instance of {kind} names the GPUs {list(group.gpus)}"
+            yield entry.at("instance-devices", f"{where}.gpus", told, "remove gpus, or set kind: KIND_GPU")
+        if min(group.gpus, default=0) < 0 or len(set(group.gpus)) < len(group.gpus):
+            told = f"gpus is {list(group.gpus)}, expected device indices from 0, each once"
+            yield entry.at("instance-devices", f"{where}.gpus", told, "name each GPU once")
+        if group.count < 0:
+            told = f"count is {group.count}: the server takes its default instead"
+            yield entry.at("instance-count", f"{where}.count", told, "set count to 1 or more")
+        if entry.backend == "tensorrt" and kind in {"KIND_CPU", "KIND_MODEL"}:
+            told = f"a TensorRT plan runs on a GPU, its instance is of {kind}"
+            yield entry.at("instance-kind", f"{where}.kind", told, "set kind: KIND_GPU")
+        if group.profile:
+            yield from _find_profile_problems(entry, group, f"{where}.profile")
+
+
+def _find_profile_problems(entry: EntryFolder, group: Any, where: str) -> Iterator[Finding]:
+    if entry.backend != "tensorrt":
+        told = f"profile is TensorRT's alone, and the backend is {entry.backend or 'unknown'}"
+        yield entry.at("instance-devices", where, told, "remove profile")
+        return
+    engines = entry.manifest.engines if entry.manifest else ()
+    count = min((len(engine.profiles) for engine in engines), default=None)
+    for name in group.profile:
+        if not _PROFILE.match(name):
+            told = f"profile '{name}' is no index from 0"
+            yield entry.at("instance-profile", where, told, "write the index of an optimization profile")
+        elif count is not None and int(name) >= count:
+            told = f"profile {name} is not there: the plan has {count} (0..{count - 1})"
+            yield entry.at("instance-profile", where, told, f"keep profiles within 0..{count - 1}, or build again")
+
+
+def find_resource_problems(entries: Sequence[EntryFolder]) -> Iterator[Finding]:
+    """Find rate limiter resources that are global here and of a device there (core, rate_limiter.cc)."""
+    scopes: defaultdict[str, dict[bool, str]] = defaultdict(dict)
+    for entry in entries:
+        config: Any = entry.config
+        if config is None:
+            continue
+        for index, group in enumerate(config.instance_group):
+            for resource in group.rate_limiter.resources:
+                scope = getattr(resource, "global")
+                scopes[resource.name].setdefault(scope, entry.name)
+                if len(scopes[resource.name]) < 2:
+                    continue
+                other = scopes[resource.name][not scope]
+                here = "global" if scope else "of a device"
+                told = f"the resource '{resource.name}' is {here} here, and not so in {other}"
+                where = f"instance_group[{index}].rate_limiter"
+                yield entry.at("rate-limiter-resource", where, told, "give it one scope in every entry")
+
+
+def find_backend_problems(entry: EntryFolder) -> Iterator[Finding]:
+    """Find fields that mean nothing to the entry's backend."""
+    config: Any = entry.config
+    backend = entry.backend
+    if backend not in _JUDGED_BACKENDS:
+        return
+    foreign = {"onnxruntime": _TENSORRT_ONLY, "tensorrt": _ONNXRUNTIME_ONLY}.get(
+        backend, (*_TENSORRT_ONLY, *_ONNXRUNTIME_ONLY)
+    )
+    given = {descriptor.name for descriptor, _ in config.optimization.ListFields()}
+    for name in foreign:
+        if name in given:
+            where = f"optimization.{name}"
+            yield entry.at(
+                "backend-ignores-field", where, f"the {backend} backend never reads {where}", f"remove {where}"
+            )
+    if config.cc_model_filenames and config.instance_group and not _may_use_gpu(config):
+        told = "cc_model_filenames chooses by GPU, and no instance is on one"
+        yield entry.at("backend-ignores-field", "cc_model_filenames", told, "remove it, or set kind: KIND_GPU")
+    if backend == "onnxruntime":
+        yield from _find_accelerator_problems(entry)
+    yield from _find_parameter_problems(entry)
+
+
+def _find_parameter_problems(entry: EntryFolder) -> Iterator[Finding]:
+    config: Any = entry.config
+    backend = entry.backend
+    known = (*(MODEL_PARAMETERS[backend] if backend in BACKEND_LABELS else ()), *_OTHER_PARAMETERS.get(backend, ()))
+    for key in sorted(config.parameters):
+        where = f"parameters.{key}"
+        nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.85)
+        if nearest and nearest[0] != key:
+            told = f"the {backend} backend knows no parameter '{key}'"
+            yield entry.at("backend-parameter", where, told, f"did you mean '{nearest[0]}'?")
+        if backend not in BACKEND_LABELS:
+            continue
+        try:
+            check_backend_fields(ServingSpec(parameters={key: config.parameters[key].string_value}), backend)
+        except SpecError as err:
+            yield entry.at("parameter-value", where, err.message, err.hint)
+
+
+def _may_use_gpu(config: Any) -> bool:
+    return any(kind_name(group) in {"KIND_AUTO", "KIND_GPU"} for group in config.instance_group)
+
+
+def _find_accelerator_problems(entry: EntryFolder) -> Iterator[Finding]:
+    config: Any = entry.config
+    given, on_gpu = config.optimization.execution_accelerators, _may_use_gpu(config) or not config.instance_group
+    for field, known in _ACCELERATORS.items():
+        where = f"optimization.execution_accelerators.{field}"
+        for accelerator in getattr(given, field):
+            if accelerator.name not in known:
+                told = f"ONNX Runtime's backend knows no {field} '{accelerator.name}'"
+                yield entry.at("backend-accelerator", where, told, f"use {' or '.join(known)}, or remove it")
+            elif field.startswith("gpu") and not on_gpu:
+                told = f"the accelerator {accelerator.name} is for GPU instances, and there is none"
+                yield entry.at("backend-ignores-field", where, told, "remove it, or set kind: KIND_GPU")

@@ -1,0 +1,114 @@
+"""Rules that compare an entry with its manifest, and the repository with server.args."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from prep_triton.artifact import MANIFEST_NAME, RepositoryEntry
+from prep_triton.triton.lint.entry import CONFIG_NAME, EntryFolder
+from prep_triton.triton.lint.finding import Finding, make_finding
+from prep_triton.triton.lint.tree import SERVER_ARGUMENTS_NAME, is_readable_file
+from prep_triton.workspace import digest_file
+
+# As everywhere in prep: larger files are digested when they were touched after the manifest.
+DIGEST_LIMIT_BYTES = 1 << 20
+RATE_LIMIT, CACHES = "--rate-limit", ("--cache-config", "--response-cache-byte-size")
+VERSION_COMPATIBLE = "--backend-config=tensorrt,version-compatible=true"
+_AGAIN = "assemble the entry again"
+
+
+def find_manifest_problems(entry: EntryFolder, *, digest_all: bool) -> Iterator[Finding]:
+    """Compare an entry with its manifest."""
+    manifest = entry.manifest
+    if manifest is None:
+        return
+    if manifest.name != entry.name:
+        told = f"the manifest is of '{manifest.name}', the folder is '{entry.name}'"
+        yield entry.on("manifest-entry", MANIFEST_NAME, told, f"rename the folder to {manifest.name}, or {_AGAIN}")
+    yield from _find_file_problems(entry, manifest, digest_all=digest_all)
+    if entry.config is None:
+        return
+    if entry.backend and entry.backend != manifest.runtime:
+        told = f"the manifest is of a {manifest.runtime} entry, config.pbtxt of a {entry.backend} one"
+        yield entry.at("manifest-entry", "backend", told, _AGAIN)
+    if entry.config.max_batch_size != manifest.max_batch_size:
+        told = f"max_batch_size is {entry.config.max_batch_size}, the manifest says {manifest.max_batch_size}"
+        yield entry.at("manifest-batch-size", "max_batch_size", told, f"{_AGAIN} with that --max-batch-size")
+    yield from _find_composition_problems(entry, manifest)
+
+
+def _find_file_problems(entry: EntryFolder, manifest: RepositoryEntry, *, digest_all: bool) -> Iterator[Finding]:
+    written_ns = (entry.folder / MANIFEST_NAME).stat().st_mtime_ns
+    for relative, expected in sorted(manifest.files.items()):
+        path = entry.folder / relative
+        if ".." in Path(relative).parts or not path.is_relative_to(entry.folder):
+            told = f"the manifest names '{relative}', which is not within the entry"
+            yield entry.on("manifest-file", MANIFEST_NAME, told, _AGAIN)
+            continue
+        if not is_readable_file(path):
+            told = f"{relative} is in the manifest and is {'no readable file' if path.exists() else 'not there'}"
+            yield entry.on("manifest-file", relative, told, _AGAIN)
+            continue
+        found = path.stat()
+        code = "config-edited" if relative == CONFIG_NAME else "manifest-file"
+        if found.st_size != expected.size:
+            told = f"{relative} has {found.st_size} bytes, the manifest says {expected.size}"
+            yield entry.on(code, relative, told, _AGAIN)
+            continue
+        is_doubtful = digest_all or found.st_size <= DIGEST_LIMIT_BYTES or found.st_mtime_ns > written_ns
+        if is_doubtful and (digest := digest_file(path)) != expected.sha256:
+            told = f"{relative} has sha256 {digest[:12]}…, the manifest says {expected.sha256[:12]}…"
+            yield entry.on(code, relative, told, _AGAIN)
+
+
+def _find_composition_problems(entry: EntryFolder, manifest: RepositoryEntry) -> Iterator[Finding]:
+    config: Any = entry.config
+    called = {step.model_name for step in config.ensemble_scheduling.step}
+    if manifest.kind == "ensemble" and set(manifest.composes) != called:
+        told = f"the manifest composes {', '.join(manifest.composes)}, the steps call {', '.join(sorted(called))}"
+        yield entry.at("manifest-entry", "ensemble_scheduling", told, _AGAIN)
+
+
+def read_server_arguments(repository_dir: Path) -> tuple[str, ...]:
+    """Return the server's arguments, one a line; none where there is no such file."""
+    path = repository_dir / SERVER_ARGUMENTS_NAME
+    if not is_readable_file(path):
+        return ()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def find_server_argument_problems(entries: Sequence[EntryFolder], arguments: Sequence[str]) -> Iterator[Finding]:
+    """Find what is without effect unless the server is started with an argument that is not in server.args."""
+    for argument in arguments:
+        if not argument.startswith("--"):
+            told = f"'{argument}' is no argument of the server's: each is a line that begins with --"
+            yield make_finding("server-arguments", SERVER_ARGUMENTS_NAME, told, "assemble again, which writes the file")
+    for entry in entries:
+        needed = _needed_by_config(entry)
+        if entry.manifest is not None:
+            needed += [("", (given,), given) for given in entry.manifest.server_arguments]
+        told_of: set[str] = set()
+        for where, prefixes, example in needed:
+            name = example.partition("=")[0]
+            if name in told_of or any(argument.startswith(prefixes) for argument in arguments):
+                continue
+            told_of.add(name)
+            told = f"{entry.name} needs a server started with {example}, which {SERVER_ARGUMENTS_NAME} has not got"
+            yield entry.at("server-arguments", where, told, f"add the line {example} to {SERVER_ARGUMENTS_NAME}")
+
+
+def _needed_by_config(entry: EntryFolder) -> list[tuple[str, tuple[str, ...], str]]:
+    """Return (field, arguments that serve, one to name) of what a configuration asks of the server."""
+    config: Any = entry.config
+    if config is None:
+        return []
+    needed: list[tuple[str, tuple[str, ...], str]] = []
+    for index, group in enumerate(config.instance_group):
+        if group.HasField("rate_limiter"):
+            where = f"instance_group[{index}].rate_limiter"
+            needed.append((where, (f"{RATE_LIMIT}=execution_count",), f"{RATE_LIMIT}=execution_count"))
+            break
+    if config.response_cache.enable:
+        needed.append(("response_cache", CACHES, "--cache-config=local,size=268435456"))
+    return needed

@@ -1,0 +1,224 @@
+"""Rules that compare a configuration with its model files: ONNX graphs, plans, Python models."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from prep_triton.artifact import Engine, TensorSpec
+from prep_triton.triton.lint.entry import MODEL_FILES, EntryFolder, list_names
+from prep_triton.triton.lint.finding import Finding
+from prep_triton.triton.lint.graph import DamagedGraphError, Signature, read_signature
+from prep_triton.triton.lint.tensors import WILDCARD, data_type_name, describe_dims
+from prep_triton.triton.lint.tree import is_readable_file, is_within
+
+# Both engines that tensorrt-rtx 1.7.1 builds begin so; a version-compatible plan may too, so it proves nothing.
+_RTX_MAGIC = b"vtrt"
+# onnx.proto, ModelProto: ir_version (field 1, a small number) comes first, and then one of its other fields' tags.
+_ONNX_BEGIN = re.compile(rb"\x08[\x01-\x1f][\x12\x1a\x22\x28\x32\x3a\x42\x72]")
+_BUILD_PLAN = "build a plan with --builder tensorrt on a machine with that GPU, or serve the graph with onnxruntime"
+
+
+def find_model_problems(entry: EntryFolder) -> Iterator[Finding]:
+    """Judge every version that is served."""
+    judge = {"onnxruntime": _judge_onnx, "tensorrt": _judge_plans, "python": _judge_python}.get(entry.backend)
+    if judge is None:
+        return
+    config: Any = entry.config
+    names = {"default_model_filename": config.default_model_filename}
+    names |= {f"cc_model_filenames.{key}": name for key, name in config.cc_model_filenames.items()}
+    outside = {where: name for where, name in names.items() if not is_within(name)}
+    for where, name in outside.items():
+        told = f"'{name}' leads out of the version folder"
+        yield entry.at("file-missing", where, told, "name a file of the version folder")
+    if outside:
+        return
+    for version in entry.served_versions:
+        yield from judge(entry, version)
+
+
+def _missing(entry: EntryFolder, version: int, name: str) -> Finding:
+    folder = entry.folder / str(version)
+    path = folder / name
+    state = "cannot be read" if path.exists() else "is not there"
+    others = [other for other in list_names(folder) if not other.startswith(".")]
+    told = f"the model file {name} of version {version} {state}; the folder has {', '.join(others) or 'nothing'}"
+    code = "file-unreadable" if path.exists() else "file-missing"
+    return entry.on(code, f"{version}/{name}", told, "put the model there, or assemble the entry again")
+
+
+def _judge_onnx(entry: EntryFolder, version: int) -> Iterator[Finding]:
+    config: Any = entry.config
+    default = config.default_model_filename or MODEL_FILES["onnxruntime"]
+    for name in sorted(set(config.cc_model_filenames.values()) or {default}):
+        path = entry.folder / str(version) / name
+        # onnxruntime_backend: a graph with its weights may be a folder
+        inner = f"{name}/{MODEL_FILES['onnxruntime']}" if path.is_dir() else name
+        yield from _judge_graph(entry, version, inner)
+
+
+def _judge_graph(entry: EntryFolder, version: int, name: str) -> Iterator[Finding]:
+    path, relative = entry.folder / str(version) / name, f"{version}/{name}"
+    if not is_readable_file(path):
+        yield _missing(entry, version, name)
+        return
+    try:
+        signature = read_signature(path)
+    except DamagedGraphError as err:
+        yield entry.on("model-damaged", relative, f"{relative} {err}", "export or assemble it again")
+        return
+    yield from _compare(entry, signature, of=relative, must_give_all=True)
+
+
+def _compare(entry: EntryFolder, model: Signature, *, of: str, must_give_all: bool) -> Iterator[Finding]:
+    """Compare as the backends do (onnxruntime_backend, ValidateInputs, ValidateOutputs, CompareDimsSupported)."""
+    config: Any = entry.config
+    if not config.input and not config.output:
+        return
+    yield from _find_axis_problems(entry, model, of)
+    for role, given, there in (("input", config.input, model.inputs), ("output", config.output, model.outputs)):
+        by_name = {tensor.name: tensor for tensor in there}
+        names = ", ".join(by_name) or "none"
+        for index, tensor in enumerate(given):
+            where = f"{role}[{index}]"
+            found = by_name.get(tensor.name)
+            if found is None and not (role == "input" and tensor.name in model.optional_inputs):
+                told = f"{of} has no {role} '{tensor.name}'; it has {names}"
+                yield entry.at("model-tensor", where, told, f"name one of {names}")
+            elif found is not None:
+                yield from _compare_tensor(entry, tensor, found, where, of)
+        missing = [name for name in by_name if name not in {tensor.name for tensor in given}]
+        if missing and role == "input" and must_give_all and not config.HasField("sequence_batching"):
+            told = f"{of} needs the inputs {', '.join(missing)} too, which config.pbtxt leaves out"
+            yield entry.at("model-tensor", role, told, "add every input of the model")
+
+
+def _compare_tensor(entry: EntryFolder, tensor: Any, found: TensorSpec, where: str, of: str) -> Iterator[Finding]:
+    given = data_type_name(tensor.data_type)
+    if given not in {"INVALID", found.dtype}:
+        told = f"'{tensor.name}' is TYPE_{given} here and TYPE_{found.dtype} in {of}"
+        yield entry.at("model-tensor", where, told, f"write data_type: TYPE_{found.dtype}")
+    dims = list(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims)
+    shape = [size if isinstance(size, int) else WILDCARD for size in found.shape]
+    if tensor.HasField("reshape") or not tensor.dims or (where.startswith("input") and tensor.allow_ragged_batch):
+        return  # what a reshape makes of it is the server's business
+    if entry.is_batched() and shape[:1] != [WILDCARD]:
+        return  # told already
+    expected = shape[1:] if entry.is_batched() else shape
+    # An input may be narrower than the graph's; an output is what the graph says.
+    must_match = where.startswith("output") and entry.backend == "onnxruntime"
+    fits = len(expected) == len(dims) and all(
+        want == have or (want == WILDCARD and not must_match) for want, have in zip(expected, dims, strict=False)
+    )
+    if not fits:
+        told = f"'{tensor.name}' has the dims {describe_dims(dims)}, {of} gives {describe_dims(expected)}"
+        batch = " (the batch axis is left out, for max_batch_size > 0)" if entry.is_batched() else ""
+        yield entry.at("model-tensor", f"{where}.dims", told + batch, f"write dims: {describe_dims(expected)}")
+
+
+def _find_axis_problems(entry: EntryFolder, model: Signature, of: str) -> Iterator[Finding]:
+    config: Any = entry.config
+    ranked = [tensor for tensor in (*model.inputs, *model.outputs) if tensor.shape or not model.is_partial]
+    fixed = [tensor.name for tensor in ranked if not tensor.shape or isinstance(tensor.shape[0], int)]
+    if entry.is_batched() and fixed:
+        told = f"max_batch_size is {config.max_batch_size}, but {of} has no batch axis in {', '.join(fixed)}"
+        yield entry.at(
+            "model-batch-axis", "max_batch_size", told, "set max_batch_size: 0, or export with a dynamic batch"
+        )
+    elif config.max_batch_size == 0 and ranked and not fixed and entry.backend == "onnxruntime":
+        told = f"max_batch_size is 0, so the server never batches, though {of} has a batch axis"
+        yield entry.at(
+            "batching-useless", "max_batch_size", told, "set max_batch_size, and take the axis out of the dims"
+        )
+
+
+def _judge_plans(entry: EntryFolder, version: int) -> Iterator[Finding]:
+    config: Any = entry.config
+    default = config.default_model_filename or MODEL_FILES["tensorrt"]
+    names = dict(config.cc_model_filenames) or {"": default}
+    engines = entry.manifest.engines if entry.manifest else ()
+    for capability, name in sorted(names.items()):
+        path = entry.folder / str(version) / name
+        if not is_readable_file(path):
+            yield _missing(entry, version, name)
+        elif path.stat().st_size == 0:
+            yield entry.on("model-damaged", f"{version}/{name}", f"the plan {name} is empty", _BUILD_PLAN)
+        else:
+            yield from _judge_plan(entry, f"{version}/{name}", capability, engines)
+    for engine in engines:
+        if engine.builder != "tensorrt":
+            told = f"the {engine.gpu} engine was built by {engine.builder}: no Triton backend loads it"
+            yield entry.on("plan-rtx", "manifest.json", told, _BUILD_PLAN)
+    yield from _find_profile_batch_problems(entry, engines)
+    for engine in engines[:1]:
+        signature = Signature(engine.model_inputs, engine.model_outputs)
+        yield from _compare(entry, signature, of=f"the plan for {engine.gpu}", must_give_all=True)
+
+
+def _judge_plan(entry: EntryFolder, relative: str, capability: str, engines: Sequence[Engine]) -> Iterator[Finding]:
+    """Judge a plan by the record of the engine that it is a copy of, else by how it begins: only TensorRT opens one."""
+    record = entry.manifest.files.get(relative) if entry.manifest else None
+    made_from = [engine for engine in engines if record and record in engine.files.values()]
+    if not made_from:
+        yield from _judge_plan_bytes(entry, relative)
+    for engine in made_from[:1]:
+        if (
+            capability
+            and engine.compute_capability != capability
+            and engine.spec.get("hardware_compatible") != "ampere_plus"
+        ):
+            own = f"{engine.compute_capability} ({engine.gpu})"
+            told = f"{relative} is for compute capability {own}, filed under {capability}"
+            where = f"cc_model_filenames.{capability}"
+            yield entry.at("plan-architecture", where, told, f"file it under {engine.compute_capability}")
+
+
+def _judge_plan_bytes(entry: EntryFolder, relative: str) -> Iterator[Finding]:
+    with (entry.folder / relative).open("rb") as stream:
+        begin = stream.read(4)
+    if begin == _RTX_MAGIC:
+        told = f"{relative} looks like a TensorRT-RTX engine, which no Triton backend loads: it begins with 'vtrt'"
+        yield entry.on("plan-suspect", relative, told, _BUILD_PLAN)
+    elif _ONNX_BEGIN.match(begin):
+        yield entry.on("plan-onnx", relative, f"{relative} is an ONNX graph, and no plan", _BUILD_PLAN)
+
+
+def _find_profile_batch_problems(entry: EntryFolder, engines: Sequence[Engine]) -> Iterator[Finding]:
+    config: Any = entry.config
+    sizes = [(max(profile.max[0] for profile in engine.profiles), engine.gpu) for engine in engines if engine.profiles]
+    size, gpu = min(sizes, default=(config.max_batch_size, ""))
+    if config.max_batch_size > size:
+        told = f"max_batch_size is {config.max_batch_size}, the {gpu} plan takes up to {size}"
+        remedy = f"lower max_batch_size to {size}, or build the engine with a larger --profile"
+        yield entry.at("model-batch-axis", "max_batch_size", told, remedy)
+
+
+def _judge_python(entry: EntryFolder, version: int) -> Iterator[Finding]:
+    config: Any = entry.config
+    name = config.default_model_filename or MODEL_FILES["python"]
+    path: Path = entry.folder / str(version) / name
+    if not is_readable_file(path):
+        yield _missing(entry, version, name)
+        return
+    relative = f"{version}/{name}"
+    try:
+        tree = ast.parse(path.read_bytes(), filename=name)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as err:
+        if path.stat().st_size == 0 or b"\0" in path.read_bytes():
+            yield entry.on("model-damaged", relative, f"{relative} is no Python", "assemble the entry again")
+            return
+        version_here = f"{sys.version_info.major}.{sys.version_info.minor}"
+        told = f"{relative} is no Python {version_here}: {str(err)[:120]}"
+        yield entry.on("python-syntax", relative, told, "mend it; only the image's own Python decides")
+        return
+    names = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    imported = any(
+        isinstance(node, ast.ImportFrom | ast.Assign) and "TritonPythonModel" in ast.dump(node)
+        for node in ast.walk(tree)
+    )
+    starred = any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree))
+    if "TritonPythonModel" not in names and not imported and not starred:
+        told = f"{relative} defines no class TritonPythonModel, which the Python backend looks for"
+        yield entry.on("model-damaged", relative, told, "define class TritonPythonModel with execute()")

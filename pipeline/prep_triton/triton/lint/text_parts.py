@@ -1,0 +1,56 @@
+"""The tokenizer, post-processor and ensemble of a model entry, against the model entry that they serve."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from prep_triton.artifact import MANIFEST_NAME, RepositoryEntry
+from prep_triton.spec import parse_sizes
+from prep_triton.triton.lint.entry import EntryFolder
+from prep_triton.triton.lint.finding import Finding
+
+_BUCKETS = "length_buckets"
+
+
+def find_text_problems(entry: EntryFolder, entries: Mapping[str, EntryFolder]) -> Iterator[Finding]:
+    """Judge a part by its manifest, which names the entry it serves.
+
+    Args:
+        entry: An entry whose configuration parses.
+        entries: Every entry of the repository by name.
+    """
+    manifest = entry.manifest
+    if manifest is None or manifest.serves is None:
+        return
+    served = entries.get(manifest.serves)
+    model = served.manifest if served is not None else None
+    if model is not None and manifest.inputs.get("entry", model.key) != model.key:
+        told = f"{entry.name} was made for another {model.name} than is here: that was assembled again without it"
+        yield entry.on("text-stale", MANIFEST_NAME, told, f"assemble {model.name} again with --text")
+    if manifest.kind == "tokenizer":
+        yield from _find_bucket_problems(entry, model)
+
+
+def _find_bucket_problems(entry: EntryFolder, model: RepositoryEntry | None) -> Iterator[Finding]:
+    config: Any = entry.config
+    where = f"parameters.{_BUCKETS}"
+    # Looking up an absent key of a map would add it.
+    given = config.parameters[_BUCKETS].string_value if _BUCKETS in config.parameters else ""
+    try:
+        buckets = parse_sizes(given)
+    except ValueError:
+        buckets = ()
+    if not buckets or buckets[0] < 1 or list(buckets) != sorted(set(buckets)):
+        told = f"{_BUCKETS} is '{given}', which the tokenizer cannot use: it pads to lengths that increase from 1"
+        yield entry.at("parameter-value", where, told, "write lengths such as 32,64,128, or assemble the entry again")
+        return
+    longest = _longest_sequence(model) if model is not None else None
+    if model is not None and longest is not None and buckets[-1] > longest:
+        told = f"the length bucket {buckets[-1]} is longer than {model.name} takes, {longest}"
+        yield entry.at("parameter-value", where, told, f"keep {_BUCKETS} within {longest}")
+
+
+def _longest_sequence(model: RepositoryEntry) -> int | None:
+    """Return the longest sequence that the model and every plan of it take; None where nothing tells."""
+    longest = [max(profile.max[1] for profile in engine.profiles) for engine in model.engines if engine.profiles]
+    longest += [model.onnx.max_sequence_length] if model.onnx is not None else model.length_buckets[-1:]
+    return min(longest, default=None)

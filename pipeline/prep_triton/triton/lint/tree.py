@@ -1,0 +1,180 @@
+"""Rules over names and folders: what belongs, what the server ignores, and what is lost on the way."""
+
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from prep_triton.artifact import MANIFEST_NAME
+from prep_triton.triton.lint.entry import CONFIG_NAME, SERVER_FOLDERS, EntryFolder, list_names
+from prep_triton.triton.lint.finding import Finding, make_finding
+
+SERVER_ARGUMENTS_NAME = "server.args"
+STAGING_PREFIX = ".staging-"  # of `prep_triton.triton.repository`
+# Beside the entries: server arguments, a release's record, and what people write for people.
+_TOP_FILES = (SERVER_ARGUMENTS_NAME, "release.json")
+_FOR_PEOPLE = (".md", ".txt", ".rst")
+_ENTRY_FILES = (CONFIG_NAME, MANIFEST_NAME, "reference.npz", "tokenizer.json")
+_REMAINS = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".bak", ".orig", ".old", ".swp", "~")
+_CACHES = ("__pycache__",)
+
+
+def find_top_problems(repository_dir: Path) -> Iterator[Finding]:
+    """Judge what lies beside the entries, and the entries' names against each other."""
+    similar: defaultdict[str, list[str]] = defaultdict(list)
+    for name in list_names(repository_dir):
+        path = repository_dir / name
+        if path.is_dir():
+            similar[name.lower()].append(name)
+            yield from _judge_hidden(name)
+        elif name.startswith(".") or name in _TOP_FILES or name.lower().endswith(_FOR_PEOPLE) or name == "LICENSE":
+            continue
+        elif not path.is_symlink():
+            told = f"{name} is no entry: the server looks at folders alone"
+            yield make_finding("file-stray", name, told, "move it out of the repository")
+    for names in similar.values():
+        if len(names) > 1:
+            told = (
+                f"{' and '.join(names)} differ in upper and lower case alone, and are one folder on some file systems"
+            )
+            yield make_finding("entry-similar", names[1], told, "rename one of them")
+
+
+def _judge_hidden(name: str) -> Iterator[Finding]:
+    if name.startswith(STAGING_PREFIX):
+        told = f"{name} is what a killed `prep assemble` left, or one that runs now; the server takes it for an entry"
+        yield make_finding("entry-leftover", name, told, "let prep assemble finish, or run it again")
+    elif name.startswith("."):
+        told = f"{name} is a hidden folder, and the server takes every folder for an entry: it would fail to load"
+        yield make_finding("entry-hidden", name, told, f"remove {name}, or move it out of the repository")
+
+
+def is_entry(path: Path) -> bool:
+    """Whether a path in the repository is to be judged as an entry."""
+    return path.is_dir() and not path.name.startswith(".")
+
+
+def find_name_clashes(entries: Sequence[EntryFolder]) -> Iterator[Finding]:
+    """Find entries whose configurations give them the same name."""
+    first: dict[str, EntryFolder] = {}
+    for entry in entries:
+        name = entry.config.name if entry.config is not None else ""
+        if not name:
+            continue
+        other = first.setdefault(name, entry)
+        if other is not entry:
+            told = f"{entry.name} and {other.name} are both called '{name}'"
+            yield entry.at("entry-duplicate", "name", told, f'give it its folder\'s name: name: "{entry.name}"')
+
+
+def find_version_problems(entry: EntryFolder) -> Iterator[Finding]:
+    """Judge the version folders (core, model_lifecycle.cc, VersionsToLoad)."""
+    misread = entry.server_reads_versions
+    for name in entry.subfolders:
+        if name in misread:
+            told = f"the version folder '{name}' is no version number from 1, but the server reads one in it"
+            yield entry.on("version-name", name, told, "name version folders 1, 2, 3, …")
+        elif not (_is_server_folder(name) or _is_version(entry, name) or _is_vouched_for(entry, name)):
+            told = f"the folder '{name}' is no version: the server ignores it"
+            yield entry.on("version-ignored", name, told, "name version folders 1, 2, 3, …, or move it elsewhere")
+    yield from _find_policy_problems(entry)
+    for version in entry.versions:
+        if not list_names(entry.folder / str(version)):
+            told = f"the version folder {version} is empty: git and object stores such as gs:// keep no empty folder"
+            yield entry.on("version-empty", str(version), told, "put a file into it, or remove it")
+
+
+def _is_server_folder(name: str) -> bool:
+    return name in SERVER_FOLDERS or name in _CACHES or name.startswith(".")
+
+
+def _is_version(entry: EntryFolder, name: str) -> bool:
+    return name.isascii() and name.isdigit() and name[0] != "0" and int(name) in entry.versions
+
+
+def _is_vouched_for(entry: EntryFolder, name: str) -> bool:
+    return entry.manifest is not None and any(relative.startswith(f"{name}/") for relative in entry.manifest.files)
+
+
+def _find_policy_problems(entry: EntryFolder) -> Iterator[Finding]:
+    have = ", ".join(map(str, entry.versions)) or "none"
+    if not entry.served_versions and not entry.server_reads_versions:
+        told = f"no version would be served: the version folders are {have}"
+        yield entry.at(
+            "version-none", "version_policy", told, "add the folder 1 with the model, or mend version_policy"
+        )
+        return
+    if entry.config is None:
+        return
+    for version in sorted(set(entry.config.version_policy.specific.versions) - set(entry.versions)):
+        told = f"version_policy names version {version}, and the version folders are {have}"
+        yield entry.at("version-absent", "version_policy.specific.versions", told, f"add the folder {version}")
+
+
+def find_file_problems(entry: EntryFolder, repository_dir: Path) -> Iterator[Finding]:
+    """Judge every file of an entry by its name and kind."""
+    root = repository_dir.resolve()
+    for path in walk(entry.folder):
+        relative = path.relative_to(entry.folder).as_posix()
+        if path.is_symlink():
+            yield from _judge_link(entry, path, relative, root)
+            continue
+        if not stat.S_ISREG(path.lstat().st_mode):
+            yield entry.on("file-stray", relative, f"{relative} is neither a file nor a folder", "remove it")
+        elif path.name.endswith(_REMAINS):
+            yield entry.on("file-stray", relative, f"{relative} looks like the remains of something", "remove it")
+        elif path.name.endswith((".engine", ".whl")):
+            yield entry.on(
+                "file-stray", relative, _tell_unused(path.suffix, relative), "remove it, or put its use there"
+            )
+        elif not _is_expected(entry, relative):
+            told = f"{relative} is not in the entry's {MANIFEST_NAME}, so prep publish refuses it"
+            yield entry.on("file-stray", relative, told, "remove it, or assemble the entry again")
+
+
+def _tell_unused(suffix: str, relative: str) -> str:
+    kind = "an engine under a name that no backend opens" if suffix == ".engine" else "a wheel, which nothing imports"
+    return f"{relative} is {kind}"
+
+
+def _is_expected(entry: EntryFolder, relative: str) -> bool:
+    if entry.manifest is None:
+        return True
+    return relative in entry.manifest.files or relative == MANIFEST_NAME
+
+
+def _judge_link(entry: EntryFolder, path: Path, relative: str, root: Path) -> Iterator[Finding]:
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        yield entry.on("link-broken", relative, f"{relative} is a link that leads nowhere", "put the file there")
+        return
+    if not target.is_relative_to(root):
+        told = f"{relative} is a link out of the repository, to {target}"
+        yield entry.on("link-outside", relative, told, "put a copy there instead of the link")
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Yield everything below a folder that is not a folder; hidden things and Python's caches are passed over."""
+    for name in list_names(folder):
+        path = folder / name
+        if name.startswith(".") or name in _CACHES:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            yield from walk(path)
+        else:
+            yield path
+
+
+def is_readable_file(path: Path) -> bool:
+    """Whether a path is a plain file that can be opened; a pipe would never end."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode) and os.access(path, os.R_OK)
+    except (OSError, ValueError):  # a name with a NUL is no path
+        return False
+
+
+def is_within(name: str) -> bool:
+    """Whether a file name of a configuration stays in the folder that it is looked for in."""
+    return "\0" not in name and not name.startswith("/") and ".." not in name.split("/")

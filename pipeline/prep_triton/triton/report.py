@@ -1,0 +1,100 @@
+"""What `prep verify` measured."""
+
+from typing import Any, Literal
+
+from prep_triton.artifact import Backend, EntryKind, Record, RepositoryEntry
+from prep_triton.errors import VerifyError
+from prep_triton.spec import Precision
+
+Status = Literal["loaded", "config-accepted-only", "failed"]
+# What the answers were compared with: PyTorch's own, or the bare model's answer on the same server.
+Oracle = Literal["pytorch", "bare model"]
+
+
+class BatchingReport(Record):
+    """What the server's statistics say of requests that were in flight together.
+
+    `model` is the entry whose statistics these are: of an ensemble, the model that it calls. `batch_sizes` maps
+    a batch size to the executions that had it; `cache_hits` requests were answered without an execution. The
+    times are means over requests, in microseconds; None where nothing was executed.
+    """
+
+    model: str
+    in_flight: int
+    requests: int
+    cache_hits: int
+    rows: int
+    executions: int
+    batch_sizes: dict[int, int]
+    mean_batch_size: float | None
+    queue_us: float | None
+    compute_input_us: float | None
+    compute_infer_us: float | None
+    compute_output_us: float | None
+
+
+class EntryReport(Record):
+    """How one entry answered.
+
+    A cosine is taken over all values of one output for one row (its unpadded positions), or over the whole
+    embedding of a text, against `compared_with`; `max_abs_error` is the largest difference of any of these
+    values, or of a score. `requests` were sent with `rows` different rows or texts; `widths` are the sequence
+    lengths at which they were sent, `full_batch` is the size of the largest batch. `batching` tells of the
+    requests that were in flight together, and `mean_batch_size` is its rows per execution. `p50_ms` is the
+    median of the single requests, seen from the client. None where it was not measured, or is not a number.
+    `example` shows one sentence with its answer. `notes` are what a person should know of an entry that passed.
+    """
+
+    name: str
+    kind: EntryKind = "model"
+    runtime: Backend
+    precision: Precision
+    status: Status
+    detail: str = ""
+    compared_with: Oracle | None = None
+    requests: int = 0
+    rows: int = 0
+    widths: tuple[int, ...] = ()
+    full_batch: int | None = None
+    tolerance: float
+    mean_cosine: float | None = None
+    min_cosine: float | None = None
+    max_abs_error: float | None = None
+    text_checked: bool = False
+    mean_batch_size: float | None = None
+    batching: BatchingReport | None = None
+    p50_ms: float | None = None
+    example: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class VerifyReport(Record):
+    """How every entry of a repository answered, on which server, started with which arguments of the entries."""
+
+    repository_uri: str
+    server_version: str
+    server_flavour: str
+    server_arguments: tuple[str, ...] = ()
+    entries: tuple[EntryReport, ...]
+
+
+def report_entry(entry: RepositoryEntry, status: Status, **measured: Any) -> EntryReport:
+    """Return the report of an entry, with what was measured in the fields of `EntryReport`."""
+    facts = {key: getattr(entry, key) for key in ("name", "kind", "runtime", "precision", "tolerance")}
+    return EntryReport(**facts, status=status, **measured)
+
+
+def check_report(report: VerifyReport) -> None:
+    """Raise unless every entry passed, or could not be checked further on this machine.
+
+    Raises:
+        VerifyError: Names each failed entry, the value seen and the value expected.
+    """
+    failed = [entry for entry in report.entries if entry.status == "failed"]
+    if failed:
+        told = "; ".join(f"{entry.name}: {entry.detail}" for entry in failed)
+        names = ", ".join(entry.name for entry in failed)
+        raise VerifyError(
+            f"{len(failed)} of {len(report.entries)} entries failed on Triton {report.server_version}: {told}",
+            hint=f"export and assemble {names} again; where only the precision is to blame, use a higher one",
+        )

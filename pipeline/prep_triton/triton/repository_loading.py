@@ -1,0 +1,146 @@
+"""Finds the entries of a Triton model repository, and keeps other runs from writing it meanwhile."""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from prep_triton.artifact import MANIFEST_NAME, MANIFEST_SCHEMA, RepositoryEntry
+from prep_triton.errors import RepositoryError, WorkspaceBusyError, WorkspaceError
+from prep_triton.workspace import LOCK_TIMEOUT_S, Recipe, digest_file, is_config_alone, load_artifact, remove_tree
+
+log = logging.getLogger(__name__)
+
+STAGING_PREFIX = ".staging-"
+# Files up to this size are always digested; larger ones when they are newer than the manifest.
+DIGEST_LIMIT_BYTES = 1 << 20
+
+
+def load_repository(repository_dir: Path, *, reference_only: bool = False) -> list[RepositoryEntry]:
+    """Load every entry of a repository, by name. Folders without a manifest are left out with a warning.
+
+    Args:
+        repository_dir: The repository.
+        reference_only: It is a copy of the files directly in the entries' folders (of a release that
+            lies elsewhere, to verify it): do not ask for the models.
+
+    Raises:
+        RepositoryError: The folder is missing or holds no entry, or a manifest or a file is damaged.
+    """
+    if not repository_dir.is_dir():
+        raise RepositoryError(f"{repository_dir} is not a folder", hint="make a repository with `prep assemble`")
+    entries = []
+    for folder in sorted(repository_dir.iterdir()):
+        if not folder.is_dir() or folder.name.startswith(".") or is_config_alone(folder):
+            continue
+        if not (folder / MANIFEST_NAME).is_file():
+            log.warning("%s has no %s and is left out; `prep assemble` writes it", folder, MANIFEST_NAME)
+            continue
+        entries.append(_load_entry(folder, reference_only=reference_only))
+    if not entries:
+        raise RepositoryError(
+            f"{repository_dir} holds no entry with a {MANIFEST_NAME}", hint="make one with `prep assemble`"
+        )
+    return entries
+
+
+def _load_entry(folder: Path, *, reference_only: bool) -> RepositoryEntry:
+    try:
+        entry = _load_reference_copy(folder) if reference_only else load_artifact(folder, RepositoryEntry)
+    except WorkspaceError as err:
+        raise RepositoryError(err.message, hint="write the entry again with `prep assemble`") from err
+    except (OSError, ValueError) as err:  # pydantic's and json's errors are ValueErrors
+        raise RepositoryError(
+            f"{folder} holds no whole copy of an entry: {err}", hint="publish the repository again"
+        ) from err
+    assert entry is not None
+    if entry.name != folder.name:
+        raise RepositoryError(
+            f"{folder} holds the entry {entry.name}; Triton needs both names to be the same",
+            hint="name the folder as the entry, or write it again with `prep assemble --name`",
+        )
+    return entry
+
+
+def _load_reference_copy(folder: Path) -> RepositoryEntry:
+    content = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or content.pop("schema", None) != MANIFEST_SCHEMA:
+        raise ValueError(f"its {MANIFEST_NAME} was written by another version of prep")
+    entry = RepositoryEntry.model_validate({**content, "folder": folder})
+    missing = [name for name in entry.files if "/" not in name and not (folder / name).is_file()]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} is missing")
+    return entry
+
+
+def list_entries(repository_dir: Path) -> list[RepositoryEntry]:
+    """Return the whole entries of a repository by name, whatever else is in it."""
+    found = (
+        load_artifact(folder, RepositoryEntry, strict=False)
+        for folder in sorted(repository_dir.iterdir())
+        if folder.is_dir() and not folder.name.startswith(".")
+    )
+    return [entry for entry in found if entry is not None]
+
+
+def find_unchanged(final: Path, recipe: Recipe) -> RepositoryEntry | None:
+    """Return the entry of a folder where it is the one of a recipe, and every file is what was written."""
+    entry = load_artifact(final, RepositoryEntry, strict=False)
+    if entry is None or entry.key != recipe.key:
+        return None
+    written_ns = (final / MANIFEST_NAME).stat().st_mtime_ns
+    for relative, expected in entry.files.items():
+        path = final / relative
+        found = path.stat()
+        if found.st_size > DIGEST_LIMIT_BYTES and found.st_mtime_ns <= written_ns:
+            continue
+        if digest_file(path) != expected.sha256:
+            log.info("%s is not what was written; %s is written again", path, entry.name)
+            return None
+    return entry
+
+
+def check_unchanged(repository_dir: Path, entries: Sequence[RepositoryEntry]) -> None:
+    """Refuse a repository into which another run has written other entries since.
+
+    Raises:
+        RepositoryError: An entry is gone or is another one now.
+    """
+    found = {entry.name: entry.key for entry in load_repository(repository_dir)}
+    for entry in entries:
+        if found.get(entry.name) != entry.key:
+            raise RepositoryError(
+                f"another run has changed {entry.name} in {repository_dir} since it was assembled",
+                hint="run again, or give each config its own repository: key",
+            )
+
+
+@contextmanager
+def lock_repository(repository_dir: Path) -> Iterator[None]:
+    """Keep other runs from writing a repository; the remains of a killed run are removed.
+
+    Raises:
+        WorkspaceBusyError: Another run holds it and does not finish.
+    """
+    repository_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(repository_dir / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.warning("another run is writing %s; waiting for it", repository_dir)
+        try:
+            lock.acquire(timeout=LOCK_TIMEOUT_S)
+        except Timeout as err:
+            raise WorkspaceBusyError(
+                f"another run has held {repository_dir} for over {LOCK_TIMEOUT_S:g} s",
+                hint="wait for it, end it, or use another repository folder",
+            ) from err
+    try:
+        for leftover in repository_dir.glob(f"{STAGING_PREFIX}*"):  # of a killed run: the lock is ours
+            remove_tree(leftover)
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,167 @@
+"""config.pbtxt of the three entries that turn text into answers."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prep_triton.artifact import RepositoryEntry
+from prep_triton.errors import RepositoryError
+from prep_triton.spec import TextSpec
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+# What the tokenizer tells the post-processor besides what it gives the model: see `encode.encoder`.
+_DETAILS: Mapping[str, tuple[tuple[str, str, tuple[int, ...]], ...]] = {
+    "token-classification": (
+        ("OFFSETS", "INT32", (-1, 2)), ("WORDS", "INT32", (-1,)), ("SOURCE", "STRING", (1,)),
+    ),
+    "question-answering": (("OFFSETS", "INT32", (-1, 2)), ("SOURCE", "STRING", (1,))),
+}  # fmt: skip
+_WINDOW = ("WINDOW", "INT32", (5,))
+_INPUT_IDS = "input_ids"
+# Its inputs are as large as the vocabulary: those of a dynamic batch would lie in shared memory together.
+_UNBATCHED_TASKS = ("fill-mask",)
+
+
+@dataclass(frozen=True)
+class TextNames:
+    """The names of a model entry's three text entries."""
+
+    tokenizer: str
+    postprocessor: str
+    ensemble: str
+
+    @classmethod
+    def of(cls, entry: RepositoryEntry) -> "TextNames":
+        """Return those of a model entry."""
+        return cls(f"{entry.name}-tokenizer", f"{entry.name}-postprocessor", f"{entry.name}-text")
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    name: str
+    data_type: int
+    dims: tuple[int, ...]
+
+
+class TextConfigs:
+    """Builds the three configurations from the model entry's own, so that names, types and batches agree.
+
+    Args:
+        entry: The model entry.
+        model: Its configuration.
+        spec: The choices.
+
+    Raises:
+        RepositoryError: The configuration is of no model that text can be put before.
+    """
+
+    def __init__(self, entry: RepositoryEntry, model: "ModelConfig", spec: TextSpec) -> None:
+        from tritonclient.grpc import model_config_pb2
+
+        self._proto = model_config_pb2
+        self.entry, self.model, self.spec = entry, model, spec
+        self.names = TextNames.of(entry)
+        self.labels = entry.onnx.labels if entry.onnx else ()
+        self._check_model()
+        self._details = [self._tensor(*one) for one in (_WINDOW, *_DETAILS.get(entry.task, ()))]
+
+    def tokenizer(self) -> "ModelConfig":
+        """Text in; the model's inputs and the post-processor's details out. Batches across requests."""
+        config = self._python_config(self.names.tokenizer, instances=self.spec.instance_count)
+        _add(config.input, self._texts())
+        _add(config.output, [*_tensors(self.model.input), *self._details])
+        given = {
+            "length_buckets": ",".join(str(bucket) for bucket in self.entry.length_buckets),
+            "long_input": self.spec.long_input,
+            "stride": str(self.spec.stride),
+        }
+        self._set_parameters(config, given)
+        return config
+
+    def postprocessor(self) -> "ModelConfig":
+        """The model's outputs and the tokenizer's details in; answers out."""
+        config = self._python_config(self.names.postprocessor, instances=self.spec.instance_count)
+        _add(config.input, [*_tensors(self.model.output), *self._ids_for_masks(), *self._details])
+        _add(config.output, self._answers())
+        choices = {
+            "feature-extraction": {"normalize": str(self.spec.normalize).lower()},
+            "text-classification": {"top_k": str(self.spec.top_k)},
+            "fill-mask": {"top_k": str(self.spec.top_k)},
+            "question-answering": {"max_answer_tokens": str(self.spec.max_answer_tokens)},
+        }
+        self._set_parameters(config, choices.get(self.entry.task, {}))
+        return config
+
+    def ensemble(self) -> "ModelConfig":
+        """The three steps. A batch of N texts may become M >= N rows in the middle: the scheduler lets it."""
+        config = self._proto.ModelConfig(name=self.names.ensemble, platform="ensemble")
+        config.max_batch_size = self.model.max_batch_size
+        _add(config.input, self._texts())
+        _add(config.output, self._answers())
+        for step in (self.tokenizer(), self.model, self.postprocessor()):
+            made = config.ensemble_scheduling.step.add(model_name=step.name, model_version=-1)
+            for tensor in step.input:
+                made.input_map[tensor.name] = tensor.name
+            for tensor in step.output:
+                made.output_map[tensor.name] = tensor.name
+        return config
+
+    def _check_model(self) -> None:
+        if self.model.max_batch_size < 1:
+            raise RepositoryError(
+                f"{self.entry.name} has max_batch_size {self.model.max_batch_size}, and text needs one of 1 or more",
+                hint="assemble the entry again with `prep assemble`",
+            )
+        count = self.model.output[0].dims[-1]
+        if self.entry.task.endswith("-classification") and len(self.labels) != count:
+            raise RepositoryError(
+                f"{self.entry.name} answers {count} logits, and its manifest has {len(self.labels)} labels",
+                hint="export the model again with `prep export`, then assemble it",
+            )
+
+    def _python_config(self, name: str, *, instances: int) -> "ModelConfig":
+        config = self._proto.ModelConfig(name=name, backend="python", max_batch_size=self.model.max_batch_size)
+        config.instance_group.add(count=instances, kind="KIND_CPU")
+        if self.model.max_batch_size > 1 and self.entry.task not in _UNBATCHED_TASKS:
+            # Whatever waits is answered together; nothing waits for it.
+            config.dynamic_batching.SetInParent()
+        return config
+
+    def _set_parameters(self, config: "ModelConfig", choices: Mapping[str, str]) -> None:
+        for name, value in {"task": self.entry.task, **choices}.items():
+            config.parameters[name].string_value = value
+
+    def _texts(self) -> list[_Tensor]:
+        names = ("QUESTION", "CONTEXT") if self.entry.task == "question-answering" else ("TEXT",)
+        return [self._tensor(name, "STRING", (1,)) for name in names]
+
+    def _answers(self) -> list[_Tensor]:
+        if self.entry.task == "feature-extraction":
+            return [self._tensor("EMBEDDING", "FP32", (self.model.output[0].dims[-1],))]
+        if self.entry.task == "text-classification":
+            best = min(self.spec.top_k, len(self.labels))
+            return [self._tensor("LABEL", "STRING", (best,)), self._tensor("SCORE", "FP32", (best,))]
+        if self.entry.task == "question-answering":
+            types = {"ANSWER": "STRING", "SCORE": "FP32", "START": "INT64", "END": "INT64"}
+            return [self._tensor(name, data_type, (1,)) for name, data_type in types.items()]
+        name = "TOKENS" if self.entry.task == "fill-mask" else "ENTITIES"
+        return [self._tensor(name, "STRING", (1,))]
+
+    def _ids_for_masks(self) -> list[_Tensor]:
+        if self.entry.task != "fill-mask":
+            return []
+        return [tensor for tensor in _tensors(self.model.input) if tensor.name == _INPUT_IDS]
+
+    def _tensor(self, name: str, data_type: str, dims: tuple[int, ...]) -> _Tensor:
+        return _Tensor(name, self._proto.DataType.Value(f"TYPE_{data_type}"), dims)
+
+
+def _tensors(repeated: Iterable[Any]) -> list[_Tensor]:
+    return [_Tensor(one.name, one.data_type, tuple(one.dims)) for one in repeated]
+
+
+def _add(repeated: Any, tensors: Sequence[_Tensor]) -> None:
+    for tensor in tensors:
+        repeated.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)

@@ -1,0 +1,51 @@
+"""A tokenizer entry's ``model.py``: text in, token ids out, in Triton's Python backend.
+
+It runs inside the server's stub, where `prep_triton` is not; beside it lie ``encode/``, ``tokenizer.json`` and the
+package `tokenizers`, which the stock image has not got.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+VERSION_DIR = Path(__file__).parent
+sys.dont_write_bytecode = True  # the repository's files are those of its manifests
+sys.path.insert(0, str(VERSION_DIR))  # before what the server's Python has: the vendored one is meant
+# The library's own threads gain nothing on short texts, and they would take the model's cores.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import tokenizers  # noqa: E402
+import triton_python_backend_utils as pb  # type: ignore[import-not-found]  # noqa: E402
+from encode.encoder import Encoder, EncoderSettings, TextError  # type: ignore[import-not-found]  # noqa: E402
+
+
+class TritonPythonModel:
+    """One instance of a tokenizer entry (the class name is the Python backend's)."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the tokenizer; an exception here is what the server reports as the load error."""
+        config = json.loads(args["model_config"])
+        parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
+        settings = EncoderSettings.parse(parameters, int(config["max_batch_size"]))
+        tokenizer = tokenizers.Tokenizer.from_file(str(VERSION_DIR / "tokenizer.json"))
+        self.encoder = Encoder(tokenizer, settings)
+        self.columns = settings.columns
+        self.outputs = [(tensor["name"], pb.triton_string_to_numpy(tensor["data_type"])) for tensor in config["output"]]
+        pb.Logger.log_info(f"{args['model_name']}: tokenizers {tokenizers.__version__} from {tokenizers.__file__}")
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """Answer one dynamic batch; a request without an answer gets an error of its own."""
+        given = [
+            [pb.get_input_tensor_by_name(request, name).as_numpy() for name in self.columns] for request in requests
+        ]
+        return [self._response(found) for found in self.encoder.encode(given)]
+
+    def _response(self, found: Any) -> Any:
+        if isinstance(found, TextError):
+            return pb.InferenceResponse(error=pb.TritonError(str(found), pb.TritonError.INVALID_ARG))
+        return pb.InferenceResponse(
+            [pb.Tensor(name, found[name].astype(dtype, copy=False)) for name, dtype in self.outputs]
+        )

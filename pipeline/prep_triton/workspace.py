@@ -1,0 +1,320 @@
+"""The content-addressed workspace: `build/` by default, ignored by git.
+
+::
+
+    <root>/<stage>/<name>/<key>/manifest.json   a finished artifact, and its files beside the manifest
+    <root>/<stage>/<name>/current               the key that a name means now
+    <root>/locks/                               one lock file for each artifact
+
+An artifact is made in a staging folder, its manifest is written last, and the folder is renamed into
+place: a killed stage leaves nothing that a later run takes for finished.
+"""
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from prep_triton.artifact import MANIFEST_NAME, MANIFEST_SCHEMA, Artifact, FileRecord
+from prep_triton.errors import DiskFullError, WorkspaceBusyError, WorkspaceError
+
+log = logging.getLogger(__name__)
+
+DEFAULT_ROOT = Path("build")
+LOCK_TIMEOUT_S = 1800.0
+_REFUSED = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
+
+A = TypeVar("A", bound=Artifact)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides an artifact's bytes.
+
+    Args:
+        stage: The stage that makes it ("export", "precision", "engine", "entry").
+        name: The artifact's name within the stage.
+        spec: The spec fields that matter, as JSON values.
+        inputs: Keys of the input artifacts, by role.
+        tools: Versions of the tools that make it, by name.
+    """
+
+    stage: str
+    name: str
+    spec: Mapping[str, Any]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    tools: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the recipe, 16 hex digits."""
+        content = json.dumps(
+            {
+                "schema": MANIFEST_SCHEMA,
+                "stage": self.stage,
+                "name": self.name,
+                "spec": self.spec,
+                "inputs": self.inputs,
+                "tools": self.tools,
+            },
+            sort_keys=True,
+            separators=(",", ":"),
+        )
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Produced(Generic[A]):
+    """An artifact, and whether it was made now or found."""
+
+    artifact: A
+    reused: bool
+
+
+class NotMadeError(Exception):
+    """A read-only workspace does not hold the artifact: a dry run stops here. Not a failure."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(f"{recipe.stage} {recipe.name} is not made yet")
+        self.recipe = recipe
+
+
+class Workspace:
+    """A folder of artifacts that several runs may use at once.
+
+    Args:
+        root: The folder; made when the first artifact is.
+        lock_timeout_s: How long to wait for another run that is making the same artifact.
+        read_only: Make nothing: `produce` raises `NotMadeError` for what is not there (dry runs).
+    """
+
+    def __init__(
+        self, root: Path = DEFAULT_ROOT, *, lock_timeout_s: float = LOCK_TIMEOUT_S, read_only: bool = False
+    ) -> None:
+        self.root = root.absolute()
+        self.lock_timeout_s = lock_timeout_s
+        self.read_only = read_only
+
+    def find(self, recipe: Recipe, artifact_type: type[A]) -> A | None:
+        """Return the finished artifact of a recipe, or None; changes nothing."""
+        return load_artifact(self._folder(recipe), artifact_type, strict=False)
+
+    def produce(self, recipe: Recipe, artifact_type: type[A], make: Callable[[Path], Mapping[str, Any]]) -> Produced[A]:
+        """Return the artifact of a recipe, making it if it is not there yet.
+
+        Args:
+            recipe: What decides its bytes.
+            artifact_type: The record to build.
+            make: Writes the artifact's files into the folder it is given and returns the record's own
+                fields (all but name, key, folder, files, spec, inputs, tools and created_at).
+
+        Raises:
+            WorkspaceBusyError: Another run is making the same artifact and does not finish.
+            DiskFullError: The device is full; the half-written folder was removed.
+            WorkspaceError: The folder cannot be written.
+            NotMadeError: The workspace is read-only and does not hold it.
+        """
+        found = self.find(recipe, artifact_type)
+        if self.read_only:
+            if found is None:
+                raise NotMadeError(recipe)
+            return Produced(found, reused=True)
+        if found is None:
+            with translate_os_errors(self.root), self._locked(recipe):
+                found = self.find(recipe, artifact_type)  # another run may have made it meanwhile
+                if found is None:
+                    made = self._make(recipe, artifact_type, make)
+                    self._point(recipe)
+                    return Produced(made, reused=False)
+        self._point(recipe)
+        return Produced(found, reused=True)
+
+    def current(self, stage: str, name: str, artifact_type: type[A]) -> A | None:
+        """Return what a name means now in a stage, or None."""
+        pointer = self.root / stage / name / "current"
+        if not pointer.is_file():
+            return None
+        return load_artifact(pointer.parent / pointer.read_text(encoding="utf-8").strip(), artifact_type, strict=False)
+
+    def list_current(self, stage: str, artifact_type: type[A]) -> list[A]:
+        """Return the current artifact of every name in a stage, by name."""
+        folder = self.root / stage
+        names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+        found = (self.current(stage, name, artifact_type) for name in names)
+        return [artifact for artifact in found if artifact is not None]
+
+    def list_kept(self, stage: str, name: str, artifact_type: type[A]) -> list[A]:
+        """Return every artifact that a name ever meant and that is still kept, newest first."""
+        folders = [path.parent for path in (self.root / stage / name).glob(f"*/{MANIFEST_NAME}")]
+        found = (load_artifact(folder, artifact_type, strict=False) for folder in folders)
+        kept = [artifact for artifact in found if artifact is not None]
+        return sorted(kept, key=lambda artifact: artifact.created_at, reverse=True)
+
+    def _folder(self, recipe: Recipe) -> Path:
+        return self.root / recipe.stage / recipe.name / recipe.key
+
+    def _make(self, recipe: Recipe, artifact_type: type[A], make: Callable[[Path], Mapping[str, Any]]) -> A:
+        final = self._folder(recipe)
+        staging = final.with_name(f".staging-{recipe.key}")
+        # Under the lock, whatever lies in either place is the remains of a killed run.
+        remove_tree(staging)
+        remove_tree(final)
+        staging.mkdir(parents=True)
+        try:
+            fields = make(staging)
+            artifact = artifact_type(
+                name=recipe.name,
+                key=recipe.key,
+                folder=final,
+                files=record_files(staging),
+                spec=dict(recipe.spec),
+                inputs=dict(recipe.inputs),
+                tools=dict(recipe.tools),
+                **fields,
+            )
+            save_manifest(artifact, staging)
+            staging.replace(final)
+        except BaseException:  # Ctrl-C too: nothing half-written stays
+            remove_tree(staging)
+            raise
+        return artifact
+
+    def _point(self, recipe: Recipe) -> None:
+        pointer = self.root / recipe.stage / recipe.name / "current"
+        if pointer.is_file() and pointer.read_text(encoding="utf-8") == recipe.key:
+            return
+        with translate_os_errors(self.root):
+            write_atomically(pointer, recipe.key.encode())
+
+    @contextmanager
+    def _locked(self, recipe: Recipe) -> Iterator[None]:
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{recipe.stage}-{recipe.name}-{recipe.key}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.warning("another run is making %s %s; waiting for it", recipe.stage, recipe.name)
+            try:
+                lock.acquire(timeout=self.lock_timeout_s)
+            except Timeout as err:
+                raise WorkspaceBusyError(
+                    f"another run has held {recipe.stage} {recipe.name} for over {self.lock_timeout_s:g} s",
+                    hint="wait for it, end it, or use another --workspace",
+                ) from err
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def save_manifest(artifact: Artifact, folder: Path) -> None:
+    """Write an artifact's manifest: the last file of its folder."""
+    text = json.dumps({"schema": MANIFEST_SCHEMA, **artifact.model_dump(mode="json")}, indent=2, sort_keys=True)
+    write_atomically(folder / MANIFEST_NAME, f"{text}\n".encode())
+
+
+def load_artifact(folder: Path, artifact_type: type[A], *, strict: bool = True) -> A | None:
+    """Load an artifact from its folder.
+
+    Args:
+        folder: The folder that holds the manifest.
+        artifact_type: The record that the manifest must hold.
+        strict: Raise for a missing or damaged artifact instead of returning None.
+
+    Raises:
+        WorkspaceError: With `strict`, the manifest or a file of it is missing or damaged.
+    """
+    manifest = folder / MANIFEST_NAME
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or content.pop("schema", None) != MANIFEST_SCHEMA:
+            raise ValueError("written by another version of prep")
+        artifact = artifact_type.model_validate({**content, "folder": folder})
+        for relative, expected in artifact.files.items():
+            if (size := (folder / relative).stat().st_size) != expected.size:
+                raise ValueError(f"{relative} has {size} bytes, the manifest says {expected.size}")
+    except (OSError, ValueError, ValidationError) as err:
+        if not strict:
+            return None
+        raise WorkspaceError(
+            f"{folder} holds no whole {artifact_type.__name__}: {err}", hint="make it again with prep"
+        ) from err
+    return artifact
+
+
+def is_config_alone(folder: Path) -> bool:
+    """Whether a folder of a repository holds a tracked ``config.pbtxt`` and nothing else: not assembled here."""
+    return [path.name for path in folder.iterdir()] == ["config.pbtxt"]
+
+
+def record_files(folder: Path) -> dict[str, FileRecord]:
+    """Digest every file below a folder, by its path relative to it (POSIX separators)."""
+    return {
+        path.relative_to(folder).as_posix(): FileRecord(size=path.stat().st_size, sha256=digest_file(path))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST_NAME
+    }
+
+
+def digest_file(path: Path) -> str:
+    """Return the lower-case hex SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with staging.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        staging.replace(path)
+    except BaseException:
+        staging.unlink(missing_ok=True)
+        raise
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder that may not be there."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def translate_os_errors(place: Path, *, setting: str = "--workspace") -> Iterator[None]:
+    """Turn a full disk and a refused write into errors with a remedy.
+
+    Args:
+        place: Where it is written.
+        setting: What names another place: a flag, a key, a variable.
+
+    Raises:
+        DiskFullError: No space, or no quota, is left.
+        WorkspaceError: The place cannot be written.
+    """
+    try:
+        yield
+    except OSError as err:
+        if err.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(
+                f"no space is left on the device of {place}",
+                hint=f"free some space, or name another place with {setting}",
+            ) from err
+        if err.errno in _REFUSED:
+            raise WorkspaceError(
+                f"{place} cannot be written: {err.strerror}", hint=f"name a folder that you can write with {setting}"
+            ) from err
+        raise
