@@ -19,7 +19,6 @@ from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-
 from prep_triton.artifact import Engine, OnnxModel
 from prep_triton.engine.build import build_engine
 from prep_triton.engine.builders import BuilderName, find_builder_problem, has_nvidia_driver
@@ -27,8 +26,8 @@ from prep_triton.engine.execute import measure_latencies_ms, run_engine
 from prep_triton.errors import PrepError
 from prep_triton.export.onnx import export_model
 from prep_triton.gpus import find_present_gpus
-from prep_triton.precision.fp16 import convert_to_fp16
-from prep_triton.precision.int8 import quantize_to_int8
+from prep_triton.precision.fp16.stage import convert_to_fp16
+from prep_triton.precision.int8.stage import quantize_to_int8
 from prep_triton.spec import CalibrationSpec, EngineSpec, GateSpec, ModelSpec, Precision, QuantizationSpec
 from prep_triton.workspace import Workspace
 

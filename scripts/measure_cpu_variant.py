@@ -36,7 +36,6 @@ import psutil
 from collect_sentences import collect_sentences
 from measure_overhead import measure
 from numpy.typing import NDArray
-
 from prep_triton.artifact import OnnxModel
 from prep_triton.workspace import Workspace
 
@@ -59,7 +58,7 @@ QUANTIZE = """
 import sys
 from pathlib import Path
 from prep_triton.artifact import OnnxModel
-from prep_triton.precision.cpu import quantize_for_cpu
+from prep_triton.precision.cpu.stage import quantize_for_cpu
 from prep_triton.workspace import Workspace
 workspace = Workspace(Path(sys.argv[1]))
 model = workspace.current("export", sys.argv[2], OnnxModel)

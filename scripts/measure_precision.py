@@ -22,17 +22,16 @@ from pathlib import Path
 
 import numpy as np
 from collect_sentences import collect_sentences
-
 from prep_triton.artifact import OnnxModel
 from prep_triton.engine.build import build_engine
 from prep_triton.errors import PrecisionError
 from prep_triton.export.onnx import export_model
-from prep_triton.precision.calibration import tokenize_texts
-from prep_triton.precision.fidelity import compare_rows
-from prep_triton.precision.fp16 import convert_to_fp16
-from prep_triton.precision.inference import open_session
-from prep_triton.precision.int8 import quantize_to_int8
-from prep_triton.precision.scoring import TokenRow
+from prep_triton.precision.fp16.stage import convert_to_fp16
+from prep_triton.precision.int8.calibration import tokenize_texts
+from prep_triton.precision.int8.stage import quantize_to_int8
+from prep_triton.precision.measure.fidelity import compare_rows
+from prep_triton.precision.measure.runner import open_session
+from prep_triton.precision.measure.scoring import TokenRow
 from prep_triton.spec import CalibrationSpec, EngineSpec, GateSpec, ModelSpec, Precision, QuantizationSpec
 from prep_triton.workspace import Workspace
 

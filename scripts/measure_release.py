@@ -28,6 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import with_local_gcs as local_gcs
+from prep_triton.publish.release import publish_release
+from prep_triton.publish.store import open_store
 from torment_loading import torment_by_loading
 from torment_release import (
     BUCKET,
@@ -39,9 +41,6 @@ from torment_release import (
     torment_by_races,
     write_repository,
 )
-
-from prep_triton.publish.release import publish_release
-from prep_triton.publish.store import open_store
 
 PARTS = ("upload", "memory", "unchanged", "faults", "kills", "races", "loading")
 

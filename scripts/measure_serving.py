@@ -30,15 +30,14 @@ from typing import Any
 import numpy as np
 from collect_sentences import collect_sentences
 from numpy.typing import NDArray
-
 from prep_triton.artifact import OnnxModel, RepositoryEntry
 from prep_triton.export.onnx import export_model
 from prep_triton.spec import ModelSpec, QueueSpec, ServingSpec, TextSpec
-from prep_triton.triton.client import TritonClient
-from prep_triton.triton.repository import assemble_entry
-from prep_triton.triton.server import run_triton
-from prep_triton.triton.statistics import wait_for_statistics
-from prep_triton.triton.text import assemble_text_entries
+from prep_triton.triton.entries.text import assemble_text_entries
+from prep_triton.triton.entries.write import assemble_entry
+from prep_triton.triton.server.client import TritonClient
+from prep_triton.triton.server.process import run_triton
+from prep_triton.triton.server.statistics import wait_for_statistics
 from prep_triton.workspace import Workspace
 
 BUCKETS = (32, 64, 128, 256, 384)

@@ -12,8 +12,9 @@ ones are turned away. Load is given as a share of the capacity, which is what ti
     burst 3: tier 2 bursts beyond it               tier-1 40 %, tier-2 300 %
 
 Three cases for each burst: tier-1 alone with the same arrivals; both without tiers (the same configurations, no rate
-limiter); both with tiers (`prep_triton.triton.tiers`). The two servers run side by side and the cases take turns; a round
-in which other programs took much of the cores is tried again, twice at most; figures are medians over the rounds.
+limiter); both with tiers (`prep_triton.triton.config.tiers`). The two servers run side by side and the cases take
+turns; a round in which other programs took much of the cores is tried again, twice at most; figures are medians over
+the rounds.
 "kept" is tier-1's throughput over that of its round's alone case, "load" what this process, which sends the requests,
 took of one core, "others" what other programs took of all. Latencies are of answers that came within the phase.
 """
@@ -39,14 +40,13 @@ import grpc  # type: ignore[import-untyped]
 import numpy as np
 import psutil
 from measure_cpu_variant import log, name_processor, wait_for_idle
-from tritonclient.grpc import service_pb2
-
 from prep_triton.artifact import OnnxModel
 from prep_triton.spec import ServingSpec
-from prep_triton.triton import tiers
-from prep_triton.triton.repository import preview_entry
-from prep_triton.triton.server import RunningTriton, run_triton
+from prep_triton.triton.config import tiers
+from prep_triton.triton.entries.write import preview_entry
+from prep_triton.triton.server.process import RunningTriton, run_triton
 from prep_triton.workspace import Workspace
+from tritonclient.grpc import service_pb2
 
 BURSTS = {"1": (0.4, 0.3), "2": (1.5, 0.3), "3": (0.4, 3.0)}  # tier-1 and tier-2, shares of the capacity
 TIERS: tuple[tiers.Tier, ...] = (1, 2)

@@ -23,9 +23,10 @@ from prep_triton.publish.release import publish_release
 from prep_triton.publish.rollback import rollback
 from prep_triton.publish.store import open_store
 from prep_triton.spec import ServingSpec
-from prep_triton.triton.client import TritonClient
-from prep_triton.triton.repository import assemble_entry
-from prep_triton.triton.server import run_triton
+from prep_triton.triton.entries.write import assemble_entry
+from prep_triton.triton.server.client import TritonClient
+from prep_triton.triton.server.process import run_triton
+
 from tests.fakes.triton_artifacts import INPUT_NAMES, make_model
 
 ENTRIES = ("one", "two", "three")

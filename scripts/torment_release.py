@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from fault_proxy import run_fault_proxy
-
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import PointerMovedError, PrepError, ReleaseDamagedError
 from prep_triton.publish.catalog import list_ids, read_release

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.workspace import record_files, save_manifest
 

@@ -10,15 +10,15 @@ from unittest import mock
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
-
 from prep_triton.errors import PrepError
 from prep_triton.spec import ServingSpec, build_spec
-from prep_triton.triton import installation
-from prep_triton.triton import server as room
 from prep_triton.triton.config import model_config_from_artifact, render_config
 from prep_triton.triton.config.warmup import write_warmup_files
-from prep_triton.triton.server import run_triton
-from prep_triton.triton.server_arguments import CACHE, RATE_LIMIT
+from prep_triton.triton.entries.server_arguments import CACHE, RATE_LIMIT
+from prep_triton.triton.server import installation
+from prep_triton.triton.server import process as room
+from prep_triton.triton.server.process import run_triton
+
 from tests.fakes.serving_specs import DrawnRequest, drawn_model, drawn_requests
 from tests.fakes.triton_artifacts import INPUTS
 

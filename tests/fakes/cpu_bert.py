@@ -2,9 +2,9 @@
 
 import numpy as np
 from onnx import ModelProto
-
 from prep_triton.artifact import OnnxModel
 from prep_triton.workspace import Workspace
+
 from tests.fakes.onnx_bert import make_feed, run_onnx, store_model
 
 

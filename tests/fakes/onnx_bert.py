@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
-
 from prep_triton.artifact import OnnxModel, TensorSpec
 from prep_triton.workspace import Recipe, Workspace
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, helper, numpy_helper
-
 from prep_triton.artifact import OnnxModel, QuantizationRecord
 from prep_triton.workspace import Recipe, Workspace
 

@@ -7,9 +7,9 @@ from tempfile import mkdtemp
 from typing import Any
 
 from hypothesis import strategies as st
-
 from prep_triton.artifact import Engine, OnnxModel
 from prep_triton.spec import OptimizationProfile
+
 from tests.fakes.triton_artifacts import make_engine, make_model
 
 # A few sets of profiles: one wide, one for each length, and two that overlap.

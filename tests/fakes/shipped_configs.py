@@ -16,8 +16,8 @@ from prep_triton.gpus import resolve_gpu
 from prep_triton.run.checks import name_of_model
 from prep_triton.spec import PipelineModelSpec, VariantSpec, load_run_spec
 from prep_triton.triton.config import parse_config, render_config
-from prep_triton.triton.repository import preview_entry
-from prep_triton.triton.text.config import TextConfigs
+from prep_triton.triton.entries.text_config import TextConfigs
+from prep_triton.triton.entries.write import preview_entry
 
 ROOT = Path(__file__).parent.parent.parent
 REPOSITORY = ROOT / "model_repository"

@@ -1,4 +1,4 @@
-"""Artifacts of the rooms before `prep_triton.triton`, small but real: a graph that onnxruntime runs, with its answers."""
+"""Artifacts of the rooms before `prep_triton.triton`, small but real: a graph for onnxruntime, with its answers."""
 
 from pathlib import Path
 
@@ -6,11 +6,10 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
-from tokenizers import Tokenizer, models, pre_tokenizers
-
 from prep_triton.artifact import Engine, OnnxModel, PrecisionProof, TensorSpec
 from prep_triton.spec import OptimizationProfile
 from prep_triton.workspace import record_files
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 WORDS = ["[PAD]", "[UNK]", *(f"w{index}" for index in range(62))]
 TEXT = ["w1 w2 w3", "w4", "w5 w6 w7 w8 w9 w10 w11", "w12 w13", "w14 w15 w16 w17 w18"]

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from prep_triton.engine.build import build_engine
 from prep_triton.engine.execute import describe_engine, measure_latencies_ms, run_engine
-from prep_triton.precision.fp16 import convert_to_fp16
+from prep_triton.precision.fp16.stage import convert_to_fp16
 from prep_triton.spec import EngineSpec, OptimizationProfile
 from prep_triton.workspace import Workspace
+
 from tests.fakes.onnx_bert import make_bert, make_feed, run_onnx, smallest_cosine, store_model
 from tests.fakes.quantized_bert import store_quantized
 

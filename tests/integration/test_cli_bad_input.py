@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from prep_triton.artifact import Artifact, OnnxModel
 from prep_triton.workspace import Recipe, Workspace
+
 from tests.fakes.bert_checkpoint import write_checkpoint
 from tests.fakes.prep_command import Prep
 from tests.fakes.triton_artifacts import make_model

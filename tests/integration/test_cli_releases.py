@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from prep_triton.artifact import Artifact, OnnxModel
 from prep_triton.publish.release import publish_release
 from prep_triton.publish.store import open_store
 from prep_triton.workspace import Recipe, Workspace
+
 from tests.fakes.prep_command import Prep
 from tests.fakes.triton_artifacts import make_model
 

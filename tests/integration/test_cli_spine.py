@@ -164,9 +164,9 @@ def test_a_folder_of_releases_serves_as_well_as_a_bucket(fresh):
 KILLS = {  # the stages whose artifacts are not there yet, and a moment in the middle of the stage
     "precision": (("precision", "engine", "verify", "model_repository"), "prep_triton.workspace:save_manifest", 0.0),
     "engine": (("engine", "verify", "model_repository"), "prep_triton.engine.build:run_worker", 0.4),
-    "assemble": (("verify", "model_repository"), "prep_triton.triton.repository:swap_folders", 0.0),
+    "assemble": (("verify", "model_repository"), "prep_triton.triton.entries.write:swap_folders", 0.0),
     "publish": (("verify",), "prep_triton.publish.release:_seal", 0.0),
-    "verify": (("verify",), "prep_triton.triton.verify:_try_loaded", 0.0),
+    "verify": (("verify",), "prep_triton.triton.verify.verify:_try_loaded", 0.0),
 }
 
 
@@ -234,7 +234,9 @@ def test_two_runs_in_one_workspace_at_once_make_everything_once(fresh, bucket):
 
 def test_sigterm_cleans_up_as_ctrl_c_does(fresh):
     prep = fresh("verify")
-    ended = prep.end_at("prep_triton.triton.verify:_try_loaded", signal.SIGTERM, "verify", "model_repository", "--json")
+    ended = prep.end_at(
+        "prep_triton.triton.verify.verify:_try_loaded", signal.SIGTERM, "verify", "model_repository", "--json"
+    )
     assert ended.returncode == 130, ended.stderr
     assert json.loads(ended.stdout)["error"]["type"] == "Interrupted"
     assert not find_scratch(prep)

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner
-
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.cli.main import app
 from prep_triton.publish.release import publish_release
 from prep_triton.publish.store import open_store
 from prep_triton.workspace import load_artifact, save_manifest
+from typer.testing import CliRunner
+
 from tests.fakes.prep_command import Prep
 from tests.fakes.served_release import make_plan, make_target
 

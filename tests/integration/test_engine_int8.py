@@ -4,14 +4,14 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-
 from prep_triton.engine.build import build_engine
 from prep_triton.engine.child import run_worker
 from prep_triton.engine.options import plan_options
 from prep_triton.errors import EngineError
-from prep_triton.precision.fp16 import convert_to_fp16
+from prep_triton.precision.fp16.stage import convert_to_fp16
 from prep_triton.spec import EngineSpec, OptimizationProfile
 from prep_triton.workspace import Workspace
+
 from tests.fakes.onnx_bert import HIDDEN, make_bert, store_model
 from tests.fakes.quantized_bert import store_quantized
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import onnx
 import pytest
 from onnx import TensorProto, helper
-
 from prep_triton.engine.build import build_engine
 from prep_triton.engine.child import run_worker
 from prep_triton.engine.options import plan_options
 from prep_triton.errors import DiskFullError, EngineError
-from prep_triton.precision.fp16 import convert_to_fp16
+from prep_triton.precision.fp16.stage import convert_to_fp16
 from prep_triton.spec import EngineSpec, OptimizationProfile
 from prep_triton.workspace import Workspace
+
 from tests.fakes.onnx_bert import HIDDEN, make_bert, store_model
 
 pytest.importorskip("tensorrt_rtx", reason="the TensorRT-RTX builder has wheels for Linux on x86-64 only")
@@ -169,7 +169,8 @@ def test_worker_imports_neither_torch_nor_onnx():
         "import sys\n"
         "from prep_triton.engine.flavour import choose_flavour\n"
         "choose_flavour('tensorrt-rtx')\n"
-        "import prep_triton.engine.worker, prep_triton.engine.inspect, prep_triton.engine.progress, prep_triton.engine.device\n"
+        "import prep_triton.engine.worker, prep_triton.engine.inspect\n"
+        "import prep_triton.engine.progress, prep_triton.engine.device\n"
         "import tensorrt_rtx, polygraphy.backend.trt, polygraphy.backend.tensorrt_rtx\n"
         "print(*sorted({'onnx', 'onnxruntime', 'pydantic', 'torch', 'transformers'} & set(sys.modules)))\n"
     )

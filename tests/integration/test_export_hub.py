@@ -7,7 +7,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-
 from prep_triton.errors import SourceError
 from prep_triton.export import hub
 from prep_triton.export.onnx import export_model

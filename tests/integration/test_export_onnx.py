@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-
 from prep_triton.artifact import OnnxModel
 from prep_triton.errors import ExportError, ParityError, SourceError
 from prep_triton.export import graph, reference

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from prep_triton.precision.cpu.convert import quantize_file_for_cpu
 
-from prep_triton.precision.cpu_convert import quantize_file_for_cpu
 from tests.fakes.onnx_bert import make_bert, make_feed, run_onnx, smallest_cosine
 
 pytestmark = pytest.mark.integration

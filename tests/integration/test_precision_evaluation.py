@@ -8,13 +8,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-
 from prep_triton.artifact import OnnxModel
 from prep_triton.errors import PrecisionError
 from prep_triton.export.heads import HEADS
 from prep_triton.export.onnx import export_model
-from prep_triton.precision.evaluation import check_accuracy, measure_accuracy
-from prep_triton.precision.fp16 import convert_to_fp16
+from prep_triton.precision.fp16.stage import convert_to_fp16
+from prep_triton.precision.measure.evaluation import check_accuracy, measure_accuracy
 from prep_triton.spec import ModelSpec
 from prep_triton.workspace import Workspace
 
@@ -162,9 +161,8 @@ def test_exact_match_is_recorded_beside_f1(exported, write_rows):
 
 def test_answer_beyond_the_models_length_is_found_in_a_later_window(exported, write_rows):
     made = exported("question-answering")
+    from prep_triton.precision.measure.answer_spans import split_windows
     from tokenizers import Tokenizer
-
-    from prep_triton.precision.answer_spans import split_windows
 
     context = join([token for row in word_ids(12, seed=5) for token in row])
     windows = split_windows(Tokenizer.from_file(str(made.model.path("tokenizer.json"))), "w1 w2", context, 48)

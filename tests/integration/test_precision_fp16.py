@@ -7,9 +7,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
-
-from prep_triton.precision.fp16 import convert_to_fp16
+from prep_triton.precision.fp16.stage import convert_to_fp16
 from prep_triton.workspace import Workspace
+
 from tests.fakes.onnx_bert import make_bert, make_feed, run_onnx, smallest_cosine, store_model
 
 pytestmark = pytest.mark.integration

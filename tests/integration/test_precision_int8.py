@@ -7,16 +7,16 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
-
 from prep_triton.artifact import TensorSpec
 from prep_triton.errors import PrecisionError, SpecError
-from prep_triton.precision.calibration import tokenize_texts
-from prep_triton.precision.fidelity import compare_rows
-from prep_triton.precision.inference import open_session, run_batches
-from prep_triton.precision.int8 import quantize_to_int8
-from prep_triton.precision.scoring import TokenRow
+from prep_triton.precision.int8.calibration import tokenize_texts
+from prep_triton.precision.int8.stage import quantize_to_int8
+from prep_triton.precision.measure.fidelity import compare_rows
+from prep_triton.precision.measure.runner import open_session, run_batches
+from prep_triton.precision.measure.scoring import TokenRow
 from prep_triton.spec import CalibrationSpec, EngineSpec, GateSpec, QuantizationSpec
 from prep_triton.workspace import Workspace
+
 from tests.fakes.onnx_bert import VOCAB, make_bert, store_model
 from tests.fakes.wordpiece import make_tokenizer
 

@@ -1,7 +1,6 @@
 """What an earlier release holds is copied inside the store, and a plan says so first."""
 
 import pytest
-
 from prep_triton.publish.catalog import list_releases
 from prep_triton.publish.check import check_release
 from prep_triton.publish.plan import plan_release

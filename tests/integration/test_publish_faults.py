@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from prep_triton.publish.catalog import list_releases
 from prep_triton.publish.gcs import session
 from prep_triton.publish.release import publish_release

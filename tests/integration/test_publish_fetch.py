@@ -5,7 +5,6 @@ import os
 import time
 
 import pytest
-
 from prep_triton.errors import ReleaseDamagedError, SpecError, StoreError
 from prep_triton.publish.check import check_release, find_faults
 from prep_triton.publish.fetch import fetch_release

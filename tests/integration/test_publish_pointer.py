@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-
 from prep_triton.errors import PointerMovedError, PreconditionError, ReleaseDamagedError, SpecError, StoreError
 from prep_triton.publish import rollback as rollback_module
 from prep_triton.publish.catalog import find_release, latest_release, list_releases

@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 import pytest
-
 from prep_triton.errors import SpecError, StoreError
 from prep_triton.publish import prune as prune_module
 from prep_triton.publish.catalog import list_ids, list_releases, read_release

@@ -7,7 +7,6 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-
 from prep_triton.errors import BucketMissingError, PreconditionError, RepositoryError, StoreError
 from prep_triton.publish import plan as plan_module
 from prep_triton.publish.catalog import latest_release, list_releases, load_release

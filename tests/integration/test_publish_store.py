@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-
 from prep_triton.errors import BucketMissingError, PreconditionError, SpecError, StoreError
 from prep_triton.publish.checksum import crc32c_of_bytes, crc32c_of_file
 from prep_triton.publish.store import READER_PERMISSIONS, WRITER_PERMISSIONS, open_store

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-
 from prep_triton.artifact import Engine, PrecisionProof, VendoredRecord
 from prep_triton.errors import RepositoryError
 from prep_triton.publish.release import publish_release

@@ -8,13 +8,13 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-
 from prep_triton.errors import SourceError
 from prep_triton.run.chain import run_pipeline
 from prep_triton.run.parallel import _Admission, estimate_memory_gib, make_models
 from prep_triton.run.report import RowCollector, Silent
 from prep_triton.spec import PipelineModelSpec, RunSpec, build_spec
 from prep_triton.workspace import Workspace
+
 from tests.fakes.bert_checkpoint import write_checkpoint
 
 pytestmark = pytest.mark.integration

@@ -17,10 +17,10 @@ What a server without a GPU and without the TensorRT backend can judge, and how 
 import subprocess
 
 import pytest
-
 from prep_triton.spec import ServingSpec
-from prep_triton.triton.repository import assemble_entry
-from prep_triton.triton.server import run_triton
+from prep_triton.triton.entries.write import assemble_entry
+from prep_triton.triton.server.process import run_triton
+
 from tests.fakes.config_oracle import judge_specs
 from tests.fakes.triton_artifacts import make_model
 

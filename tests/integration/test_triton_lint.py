@@ -1,9 +1,9 @@
 """The real server is the oracle: it refuses what lint calls an error, and takes what lint does not."""
 
 import pytest
-
 from prep_triton.triton.lint import lint_repository
-from prep_triton.triton.server import run_triton
+from prep_triton.triton.server.process import run_triton
+
 from tests.fakes.lint_cases import REFUSED_CASES, SERVED_CASES, write_python
 
 pytestmark = pytest.mark.integration

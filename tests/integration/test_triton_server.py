@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
-
 from prep_triton.errors import PrepError, ServerError
 from prep_triton.spec import QueueSpec, ServingSpec
 from prep_triton.triton.config import model_config_from_artifact, render_config
-from prep_triton.triton.server import run_triton
+from prep_triton.triton.server.process import run_triton
+
 from tests.fakes.triton_artifacts import make_engine, make_model, save_graph
 
 pytestmark = pytest.mark.integration
@@ -83,7 +83,7 @@ def test_server_ends_with_its_stubs_when_the_body_raises(repository):
 def test_killing_the_parent_ends_the_server(repository, tmp_path):
     script = (
         "import sys, time\n"
-        "from prep_triton.triton.server import run_triton\n"
+        "from prep_triton.triton.server.process import run_triton\n"
         "with run_triton(sys.argv[1], entries=['one']) as server:\n"
         "    print(server.pid, flush=True)\n"
         "    time.sleep(60)\n"
@@ -127,7 +127,7 @@ def test_a_server_that_never_answers_is_given_up_and_ended(tmp_path, monkeypatch
 
 
 def test_a_port_that_is_taken_meanwhile_is_replaced(repository, monkeypatch):
-    from prep_triton.triton import server as room
+    from prep_triton.triton.server import process as room
 
     real, attempts = room._choose_ports, []
 

@@ -8,6 +8,14 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from prep_triton.errors import VerifyError
+from prep_triton.export.onnx import export_model
+from prep_triton.spec import ModelSpec, QueueSpec, ServingSpec, TextSpec
+from prep_triton.triton.entries.text import assemble_text_entries
+from prep_triton.triton.entries.write import assemble_entry
+from prep_triton.triton.server.client import TritonClient
+from prep_triton.triton.server.process import run_triton
+from prep_triton.workspace import Workspace
 from tokenizers import Tokenizer
 from transformers import (
     BertConfig,
@@ -18,14 +26,6 @@ from transformers import (
     DistilBertForSequenceClassification,
 )
 
-from prep_triton.errors import VerifyError
-from prep_triton.export.onnx import export_model
-from prep_triton.spec import ModelSpec, QueueSpec, ServingSpec, TextSpec
-from prep_triton.triton.client import TritonClient
-from prep_triton.triton.repository import assemble_entry
-from prep_triton.triton.server import run_triton
-from prep_triton.triton.text import assemble_text_entries
-from prep_triton.workspace import Workspace
 from tests.fakes.bert_checkpoint import CONFIG, VOCABULARY
 
 pytestmark = pytest.mark.integration

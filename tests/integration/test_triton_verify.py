@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from prep_triton.errors import ServerError, VerifyError
 from prep_triton.spec import AcceleratorSpec, QueueSpec, ServingSpec, TextSpec, VerifySpec
 from prep_triton.triton.config import parse_config, render_config
-from prep_triton.triton.report import check_report
-from prep_triton.triton.repository import assemble_entry
-from prep_triton.triton.server import run_triton
-from prep_triton.triton.text import assemble_text_entries
-from prep_triton.triton.verify import verification_tools, verify_entries
+from prep_triton.triton.entries.text import assemble_text_entries
+from prep_triton.triton.entries.write import assemble_entry
+from prep_triton.triton.server.process import run_triton
+from prep_triton.triton.verify.report import check_report
+from prep_triton.triton.verify.verify import verification_tools, verify_entries
+
 from tests.fakes.triton_artifacts import make_engine, make_model
 
 pytestmark = pytest.mark.integration
@@ -186,7 +186,7 @@ def test_parts_without_an_ensemble_are_said_to_be_loaded_only(entry, text_entrie
 
 
 def test_that_no_batch_formed_is_a_note_and_no_failure(entry, spec, tmp_path, monkeypatch, caplog):
-    from prep_triton.triton.trials import model as trial
+    from prep_triton.triton.verify import model as trial
 
     told = ["no batch formed: 64 requests"]
     monkeypatch.setattr(trial, "notes_of_batching", lambda config, found: told)

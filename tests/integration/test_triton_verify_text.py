@@ -3,18 +3,18 @@
 import json
 
 import pytest
-from typer.testing import CliRunner
-
 from prep_triton.cli.main import app
 from prep_triton.spec import QueueSpec, ServingSpec, TextSpec, VerifySpec
-from prep_triton.triton.client import TritonClient
-from prep_triton.triton.report import check_report
-from prep_triton.triton.repository import assemble_entry
-from prep_triton.triton.server import run_triton
-from prep_triton.triton.text import assemble_text_entries
-from prep_triton.triton.trials.text import describe_wrong
-from prep_triton.triton.trials.text_parts import try_parts
-from prep_triton.triton.verify import verify_entries
+from prep_triton.triton.entries.text import assemble_text_entries
+from prep_triton.triton.entries.write import assemble_entry
+from prep_triton.triton.server.client import TritonClient
+from prep_triton.triton.server.process import run_triton
+from prep_triton.triton.verify.report import check_report
+from prep_triton.triton.verify.text import describe_wrong
+from prep_triton.triton.verify.text_parts import try_parts
+from prep_triton.triton.verify.verify import verify_entries
+from typer.testing import CliRunner
+
 from tests.fakes.task_models import make_task_model
 
 pytestmark = pytest.mark.integration

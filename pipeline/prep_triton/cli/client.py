@@ -11,7 +11,7 @@ from prep_triton.cli.options import JsonOption, VerboseOption
 from prep_triton.errors import SpecError
 
 if TYPE_CHECKING:
-    from prep_triton.triton.ask import TextAnswer
+    from prep_triton.triton.server.infer import TextAnswer
 
 STDIN = "-"
 SHOWN_VALUES = 6
@@ -53,8 +53,8 @@ def client(
     """
     with output.session(as_json=json, verbose=verbose) as out:
         asked = _gather_texts(texts or [], question)
-        from prep_triton.triton.ask import ask_text, find_text_model
-        from prep_triton.triton.client import TritonClient, grpc_address_from_url
+        from prep_triton.triton.server.client import TritonClient, grpc_address_from_url
+        from prep_triton.triton.server.infer import ask_text, find_text_model
 
         with TritonClient(grpc_address_from_url(server), timeout_s=timeout_s) as connection:
             found = find_text_model(connection, model)

@@ -41,9 +41,9 @@ def run_worker(request: Mapping[str, Any], *, on_progress: Callable[[float], Non
         EngineError: TensorRT refused, failed or crashed; the last lines of its log are in the message.
         OSError: The child could not write (no space left, for one).
     """
-    # -P keeps the current folder off sys.path: a folder named pipeline there must not be imported.
+    # -P keeps the current folder off sys.path: a folder named prep_triton there must not be imported.
     command = [sys.executable, "-P", "-m", "prep_triton.engine.worker"]
-    package_root = str(Path(pipeline.__file__).parent.parent)
+    package_root = str(Path(prep_triton.__file__).parent.parent)
     search_path = os.pathsep.join(filter(None, (package_root, os.environ.get("PYTHONPATH"))))
     with (
         tempfile.TemporaryFile() as log_file,

@@ -1,8 +1,8 @@
 """An encoder's layers are one layer with other weights: a graph of two of them tells the graph of all.
 
-Tracing costs torch half a second a layer. So `prep_triton.export.graph` traces two: the first also makes what all of them
-share (the exporter computes a shape once), and the second is what every later one is, but for its weights. Here it is
-written again for each of these, node for node as the exporter itself would have written them.
+Tracing costs torch half a second a layer. So `prep_triton.export.graph` traces two: the first also makes what
+all of them share (the exporter computes a shape once), and the second is what every later one is, but for its weights.
+Here it is written again for each of these, node for node as the exporter itself would have written them.
 """
 
 from collections.abc import Mapping, Sequence

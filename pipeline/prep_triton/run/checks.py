@@ -45,7 +45,7 @@ def check_machine(spec: RunSpec, workspace: Workspace, *, is_verified: bool) -> 
     if builders == {"tensorrt-rtx"} and all(variant.runtime == "tensorrt" for variant in variants):
         raise nothing_servable()
     if is_verified and spec.verify.server_url is None:
-        from prep_triton.triton.installation import describe_server
+        from prep_triton.triton.server.installation import describe_server
 
         describe_server()
 
@@ -98,7 +98,7 @@ def names_of_entries(model: PipelineModelSpec) -> set[str]:
 def _names_of_variant(variant: VariantSpec, model_name: str) -> set[str]:
     if variant.builder == "tensorrt-rtx":
         return set()  # its engines become no entry
-    from prep_triton.triton.repository import default_entry_name
+    from prep_triton.triton.entries.write import default_entry_name
 
     is_plan = variant.runtime == "tensorrt"
     # INT8 that turns out slower ships as FP16, under FP16's name.

@@ -43,16 +43,16 @@ def put_in_precision(
     if spec.precision == "fp32":
         return Produced(model, reused=True)
     if spec.quantization is not None:
-        from prep_triton.precision.int8 import quantize_to_int8
+        from prep_triton.precision.int8.stage import quantize_to_int8
 
         wanted = spec.quantization if spec.gate is None else spec.quantization.model_copy(update={"gate": spec.gate})
         return quantize_to_int8(model, wanted, workspace, progress=progress)
     if spec.precision == "fp16":
-        from prep_triton.precision.fp16 import convert_to_fp16
+        from prep_triton.precision.fp16.stage import convert_to_fp16
 
         produced = convert_to_fp16(model, workspace, progress=progress)
     elif spec.runtime == "onnxruntime":
-        from prep_triton.precision.cpu import quantize_for_cpu
+        from prep_triton.precision.cpu.stage import quantize_for_cpu
 
         produced = quantize_for_cpu(model, workspace, progress=progress)
     else:
@@ -109,7 +109,7 @@ def _pass_gate(
 def _check_fidelity(converted: OnnxModel, min_cosine: float | None, progress: Progress) -> FidelityRecord | None:
     if min_cosine is None:
         return None
-    from prep_triton.precision.reference_fidelity import measure_fidelity
+    from prep_triton.precision.measure.reference_fidelity import measure_fidelity
 
     progress("comparing with fp32")
     fidelity = converted.fidelity or measure_fidelity(
@@ -129,7 +129,7 @@ def _check_accuracy(
 ) -> AccuracyRecord | None:
     if gate.eval_data is None or gate.max_accuracy_drop is None:
         return None
-    from prep_triton.precision.evaluation import check_accuracy, measure_accuracy
+    from prep_triton.precision.measure.evaluation import check_accuracy, measure_accuracy
 
     accuracy = measure_accuracy(
         model.path("model.onnx"), converted.path("model.onnx"), model, Path(gate.eval_data), progress=progress

@@ -131,7 +131,7 @@ def _examine_tensorrt() -> Finding:
 
 def _examine_triton() -> Finding:
     from prep_triton.errors import ServerError
-    from prep_triton.triton.installation import describe_server
+    from prep_triton.triton.server.installation import describe_server
 
     try:
         found, ok = describe_server(), True

@@ -78,8 +78,8 @@ def assemble_variant(
     if dry_run:
         rows.add(StageRow(stage="assemble", artifact=f"{graph.name} ({variant.runtime})", state="planned"))
         return []
-    from prep_triton.triton.repository import assemble_entry
-    from prep_triton.triton.text import check_text_request
+    from prep_triton.triton.entries.text import check_text_request
+    from prep_triton.triton.entries.write import assemble_entry
 
     if variant.text is not None:
         check_text_request(graph, variant.text)
@@ -99,7 +99,7 @@ def _assemble_text(
 ) -> list[RepositoryEntry]:
     if variant.text is None:
         return []
-    from prep_triton.triton.text import assemble_text_entries
+    from prep_triton.triton.entries.text import assemble_text_entries
 
     produced = assemble_text_entries(entry, variant.text, repository_dir)
     for one in produced:

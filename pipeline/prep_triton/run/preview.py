@@ -15,7 +15,7 @@ def preview_model(model: OnnxModel, spec: EntrySpec, workspace: Workspace) -> tu
         RepositoryError: No plan was built, or the graph is not in its precision yet.
         SpecError: The choices do not fit.
     """
-    from prep_triton.triton.repository import preview_entry
+    from prep_triton.triton.entries.write import preview_entry
 
     reader = Workspace(workspace.root, read_only=True)
     engines = find_engines(model, spec, reader) if spec.runtime == "tensorrt" else []
@@ -27,7 +27,7 @@ def preview_model(model: OnnxModel, spec: EntrySpec, workspace: Workspace) -> tu
             hint=f"prep build-engine {model.name} --runtime {spec.runtime} --{spec.precision}, or leave --dry-run out",
         ) from err
     if spec.text is not None:
-        from prep_triton.triton.text import check_text_request
+        from prep_triton.triton.entries.text import check_text_request
 
         check_text_request(graph, spec.text)
     return preview_entry(graph, engines, spec.serving, name=spec.name)

@@ -54,7 +54,7 @@ def plan_publication(publication: Publication, *, progress: Progress = ignore_pr
 
     store, target = open_store(publication.uri), _resolve_target(publication)
     if publication.entries is not None:
-        from prep_triton.triton.repository_loading import check_unchanged
+        from prep_triton.triton.entries.load import check_unchanged
 
         check_unchanged(publication.repository_dir, publication.entries)
     plan = plan_release(
@@ -98,7 +98,7 @@ def _resolve_target(publication: Publication) -> "Target | None":
 
 
 def _locked(repository_dir: Path) -> AbstractContextManager[None]:
-    from prep_triton.triton.repository_loading import lock_repository
+    from prep_triton.triton.entries.load import lock_repository
 
     # In what is not there, or is mounted for reading, no lock can be made; and nobody writes.
     return lock_repository(repository_dir) if os.access(repository_dir, os.W_OK) else nullcontext()

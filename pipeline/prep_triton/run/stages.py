@@ -97,13 +97,13 @@ def assemble_model(
     Raises:
         RepositoryError: No plan was built for it, or only TensorRT-RTX engines were.
     """
-    from prep_triton.triton.repository import assemble_entry
+    from prep_triton.triton.entries.write import assemble_entry
 
     engines = find_engines(model, spec, workspace) if spec.runtime == "tensorrt" else []
     graph = put_in_precision(model, spec, workspace).artifact
     if spec.text is None:
         return [assemble_entry(graph, engines, spec.serving, repository_dir, name=spec.name)]
-    from prep_triton.triton.text import assemble_text_entries, check_text_request
+    from prep_triton.triton.entries.text import assemble_text_entries, check_text_request
 
     check_text_request(graph, spec.text)
     made = assemble_entry(graph, engines, spec.serving, repository_dir, name=spec.name)

@@ -15,7 +15,7 @@ from prep_triton.spec import VerifySpec
 from prep_triton.workspace import Produced, Recipe, Workspace, translate_os_errors
 
 if TYPE_CHECKING:
-    from prep_triton.triton.report import VerifyReport
+    from prep_triton.triton.verify.report import VerifyReport
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def verify_once(
 
 
 def _verification_recipe(entries: Sequence[RepositoryEntry], target: str) -> Recipe:
-    from prep_triton.triton.verify import verification_tools
+    from prep_triton.triton.verify.verify import verification_tools
 
     place = target if "://" in target else str(Path(target).absolute())
     return Recipe(
@@ -92,9 +92,9 @@ def verify_target(
         ServerError: Triton did not start or died.
     """
     from prep_triton.publish.store import parse_folder_uri
-    from prep_triton.triton.report import check_report
-    from prep_triton.triton.repository import load_repository
-    from prep_triton.triton.verify import verify_entries
+    from prep_triton.triton.entries.write import load_repository
+    from prep_triton.triton.verify.report import check_report
+    from prep_triton.triton.verify.verify import verify_entries
 
     scratch_root = Path(tempfile.gettempdir())
     with (

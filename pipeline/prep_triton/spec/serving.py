@@ -143,7 +143,7 @@ class ServingSpec(Spec):
     `instance_kind` and `rate_limiter` is the short way to write one of `instance_groups`. `length_buckets` are the
     sequence lengths that clients and the tokenizer pad to; empty takes those of the profiles, or 32, 64, 128, 256,
     384 up to the model's longest. `warmup` runs each of them, with real token ids, before the entry is ready.
-    `tier` is the user's word for priority among the models of one server: see `prep_triton.triton.tiers`.
+    `tier` is the user's word for priority among the models of one server: see `prep_triton.triton.config.tiers`.
     """
 
     tier: Tier | None = None

@@ -4,11 +4,11 @@ import json
 import shutil
 
 import pytest
-from typer.testing import CliRunner
-
 from prep_triton.artifact import OnnxModel
 from prep_triton.cli.main import app
 from prep_triton.workspace import Recipe, Workspace
+from typer.testing import CliRunner
+
 from tests.fakes.triton_artifacts import make_model
 
 

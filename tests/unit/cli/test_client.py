@@ -1,10 +1,9 @@
 """How an answer is told to a person."""
 
 import pytest
-
 from prep_triton.cli.client import describe_answer, format_us, tell_answer
 from prep_triton.cli.output import Output
-from prep_triton.triton.ask import StepLatency, TextAnswer
+from prep_triton.triton.server.infer import StepLatency, TextAnswer
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import inspect
 
 import pytest
-
 from prep_triton.cli.assemble import assemble
 from prep_triton.cli.entry_request import build_entry_spec
 from prep_triton.errors import SpecError

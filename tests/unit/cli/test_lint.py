@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from prep_triton.cli.main import app
 from typer.testing import CliRunner
 
-from prep_triton.cli.main import app
 from tests.fakes.lint_cases import ON_CPU, python_config, write_python
 
 

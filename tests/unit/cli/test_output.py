@@ -8,7 +8,6 @@ import signal
 
 import pytest
 import typer
-
 from prep_triton.cli import main as cli
 from prep_triton.cli import output
 from prep_triton.errors import SourceError, SpecError

@@ -1,7 +1,6 @@
 """The human form of a run."""
 
 import pytest
-
 from prep_triton.cli.output import Output
 from prep_triton.cli.render import (
     RowPrinter,

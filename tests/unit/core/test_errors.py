@@ -4,7 +4,6 @@ import inspect
 import re
 
 import pytest
-
 from prep_triton import errors
 from prep_triton.errors import PrepError
 

@@ -1,7 +1,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from prep_triton import gpus
 from prep_triton.errors import UnsupportedGpuError
 from prep_triton.gpus import (

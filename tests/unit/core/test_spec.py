@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from prep_triton.errors import SpecError
 from prep_triton.spec import (
     DEFAULT_PROFILE,

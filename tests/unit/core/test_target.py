@@ -1,11 +1,11 @@
 """A target's table can be corrected, and every misfit names both values and what mends it."""
 
 import pytest
-
 from prep_triton.artifact import RepositoryEntry, VendoredRecord
 from prep_triton.errors import SpecError, UnsupportedGpuError
 from prep_triton.spec import TargetSpec
 from prep_triton.target import TABLE_VARIABLE, Target, TritonRelease, find_misfits, load_triton_releases, resolve_target
+
 from tests.fakes.triton_artifacts import make_engine
 
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import yaml
-
 from prep_triton.deploy.base import Base, is_unchanged, plan_base
 from prep_triton.deploy.network import GRPC_METHODS, HTTP_PATHS
 from prep_triton.deploy.request import DeploymentSpec
 from prep_triton.deploy.workload import measure_release
+
 from tests.fakes.served_release import ID, URI, make_entry, make_plan, make_release, make_target
 
 

@@ -4,11 +4,11 @@ import errno
 from pathlib import Path
 
 import pytest
-
 from prep_triton.deploy.base import plan_base
 from prep_triton.deploy.folder import save_base
 from prep_triton.deploy.request import DeploymentSpec
 from prep_triton.errors import DiskFullError, SpecError, WorkspaceError
+
 from tests.fakes.served_release import make_entry, make_plan, make_release
 
 FLEET = make_release(make_entry("bert", make_plan("t4"), make_plan("l4")))

@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner
-
 from prep_triton.cli.main import app
 from prep_triton.deploy.accelerators import ACCELERATOR_BY_GPU
 from prep_triton.spec import EngineSpec, RunSpec, load_run_spec, parse_run_spec
+from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "scripts" / "select_gpus.py"

@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from prep_triton.deploy.request import DeploymentSpec
 from prep_triton.errors import SpecError
 from prep_triton.spec import build_spec

@@ -3,15 +3,15 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from prep_triton.artifact import QuantizationRecord, TensorSpec
 from prep_triton.engine import build
 from prep_triton.engine.build import build_engine, is_built_elsewhere, match_tensors, name_variant
 from prep_triton.engine.builders import ResolvedBuilder
 from prep_triton.errors import EngineError, SpecError, UnsupportedGpuError
-from prep_triton.precision.fp16 import convert_to_fp16
+from prep_triton.precision.fp16.stage import convert_to_fp16
 from prep_triton.spec import EngineSpec, OptimizationProfile
 from prep_triton.workspace import Workspace
+
 from tests.fakes.onnx_bert import make_bert, store_model
 
 PROFILE = OptimizationProfile(min=(1, 16), opt=(8, 32), max=(16, 64))
@@ -211,7 +211,7 @@ def test_a_found_engine_costs_no_heavy_import(workspace, model):
         "from pathlib import Path\n"
         "import prep_triton.engine.build\n"
         "from prep_triton.artifact import OnnxModel\n"
-        "from prep_triton.precision.fp16 import convert_to_fp16\n"
+        "from prep_triton.precision.fp16.stage import convert_to_fp16\n"
         "from prep_triton.workspace import Workspace\n"
         "workspace = Workspace(Path(sys.argv[1]))\n"
         "assert convert_to_fp16(workspace.current('export', 'tiny', OnnxModel), workspace).reused\n"

@@ -1,7 +1,6 @@
 import logging
 
 import pytest
-
 from prep_triton.engine import builders
 from prep_triton.engine.builders import has_nvidia_driver, resolve_builder, tell_choice
 from prep_triton.errors import EngineError

@@ -4,7 +4,6 @@ import errno
 import sys
 
 import pytest
-
 from prep_triton.engine import child
 from prep_triton.engine.child import run_worker
 from prep_triton.errors import EngineError

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-
 from prep_triton.engine import device
 from prep_triton.engine.device import WARM_UP_RUNS, execute_engine, measure_engines
 

@@ -1,7 +1,6 @@
 """What can be known of running engines without a GPU."""
 
 import pytest
-
 from prep_triton.artifact import Engine
 from prep_triton.engine import execute
 from prep_triton.engine.device import WARM_UP_RUNS, time_in_turn

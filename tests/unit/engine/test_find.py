@@ -3,8 +3,6 @@
 import json
 
 import pytest
-from typer.testing import CliRunner
-
 from prep_triton.artifact import Engine, PrecisionProof, TensorSpec
 from prep_triton.cli.inspect import describe_loaded
 from prep_triton.cli.main import app
@@ -12,6 +10,8 @@ from prep_triton.engine.find import find_engine
 from prep_triton.errors import SpecError
 from prep_triton.spec import OptimizationProfile
 from prep_triton.workspace import Recipe, Workspace
+from typer.testing import CliRunner
+
 from tests.fakes.onnx_bert import make_bert, store_model
 
 NAME = "tiny-int8-rtx-sm75"

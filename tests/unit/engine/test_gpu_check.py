@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from prep_triton.artifact import Engine, OnnxModel, PrecisionProof
 
 

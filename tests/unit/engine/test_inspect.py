@@ -1,7 +1,6 @@
 import json
 
 import pytest
-
 from prep_triton.engine.inspect import EngineLayers, Proof, parse_engine_layers, proof_from_inspector
 from prep_triton.engine.network import Gemm, narrowest, share_from_gemms, widest
 

@@ -1,7 +1,6 @@
 import logging
 
 import pytest
-
 from prep_triton.engine.options import check_options, plan_options
 from prep_triton.errors import SpecError
 from prep_triton.gpus import resolve_gpu

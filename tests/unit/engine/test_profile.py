@@ -1,10 +1,10 @@
 import pytest
-
 from prep_triton.artifact import TensorSpec
 from prep_triton.engine.profile import check_profiles, choose_profile, largest_opt, shapes_from_profile
 from prep_triton.errors import EngineError, SpecError
 from prep_triton.spec import OptimizationProfile
 from prep_triton.workspace import Workspace
+
 from tests.fakes.onnx_bert import make_bert, store_model
 
 PROFILE = OptimizationProfile(min=(1, 16), opt=(8, 32), max=(16, 64))

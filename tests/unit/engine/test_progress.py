@@ -1,6 +1,5 @@
 from hypothesis import given
 from hypothesis import strategies as st
-
 from prep_triton.engine.progress import PhaseTree
 
 

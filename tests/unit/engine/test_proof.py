@@ -1,5 +1,4 @@
 import pytest
-
 from prep_triton.artifact import OnnxModel, PrecisionProof, QuantizationRecord
 from prep_triton.engine.proof import check_proof
 from prep_triton.errors import EngineError

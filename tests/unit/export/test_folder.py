@@ -2,7 +2,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from prep_triton.errors import SourceError
 from prep_triton.export import folder as room
 from prep_triton.export.folder import (

@@ -1,6 +1,5 @@
 import pytest
 import torch
-
 from prep_triton.errors import ExportError
 from prep_triton.export.graph import ExportedGraph, _check_weights
 from prep_triton.export.layers import Weight

@@ -1,5 +1,4 @@
 import pytest
-
 from prep_triton.errors import SourceError
 from prep_triton.export.heads import HEADS, class_name, input_specs, labels, output_specs, resolve_task
 from prep_triton.spec import TASKS

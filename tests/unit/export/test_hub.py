@@ -1,7 +1,6 @@
 import socket
 
 import pytest
-
 from prep_triton.errors import SourceError
 from prep_triton.export import hub
 

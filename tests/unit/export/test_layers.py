@@ -1,6 +1,5 @@
 import pytest
 from onnx import TensorProto, helper
-
 from prep_triton.export.layers import LayersDifferError, Weight, repeat_layer
 
 STACK = "encoder.layer"

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from prep_triton.artifact import TensorSpec
 from prep_triton.errors import ParityError
 from prep_triton.export.parity import Case, compare_answers, mean_cosine

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from prep_triton.export.parity import Case
 from prep_triton.export.reference import (
     MAX_REFERENCE_VALUES,

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from prep_triton.errors import SourceError, SpecError
 from prep_triton.export import source as source_module
 from prep_triton.export.source import ALIASES, name_from_text, resolve_source

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from onnx import helper, numpy_helper
-
 from prep_triton.errors import ExportError
 from prep_triton.export import stream as writer
 

@@ -4,7 +4,6 @@ import threading
 import time
 
 import pytest
-
 from prep_triton.errors import DiskFullError, SpecError, StoreAccessError, StoreError
 from prep_triton.publish import folder as folder_module
 from prep_triton.publish.checksum import crc32c_of_bytes

@@ -9,7 +9,6 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-
 from prep_triton.errors import BucketMissingError, PreconditionError, SpecError, StoreAccessError, StoreError
 from prep_triton.publish.check import find_missing_permissions, warn_of_missing_permissions
 from prep_triton.publish.gcs import session

@@ -7,7 +7,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-
 from prep_triton.errors import SpecError
 from prep_triton.publish.gcs.session import GcsOptions, GcsSession, load_gcs_options
 from prep_triton.publish.store import open_store

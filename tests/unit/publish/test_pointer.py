@@ -1,7 +1,6 @@
 import json
 
 import pytest
-
 from prep_triton.errors import ReleaseDamagedError, StoreError
 from prep_triton.publish import pointer as pointer_module
 from prep_triton.publish.pointer import find_own_name, parse_pointer, pointer_from_move, render_pointer

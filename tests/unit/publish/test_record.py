@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import SpecError, StoreError
 from prep_triton.publish.catalog import locate_release

@@ -1,7 +1,6 @@
 """What is kept beside a release."""
 
 import pytest
-
 from prep_triton.errors import PreconditionError
 from prep_triton.publish.folder import FolderStore
 from prep_triton.publish.reports import delete_report, find_unfit, load_report, save_report

@@ -3,7 +3,6 @@ import os
 import shutil
 
 import pytest
-
 from prep_triton.errors import RepositoryError
 from prep_triton.publish.source import find_git_revision, scan_repository
 

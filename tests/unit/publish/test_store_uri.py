@@ -3,7 +3,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from prep_triton.errors import SpecError
 from prep_triton.publish.folder import FolderStore
 from prep_triton.publish.gcs import GcsStore

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-
 from prep_triton.artifact import Artifact, Engine, OnnxModel, PrecisionProof
 from prep_triton.errors import RepositoryError, SourceError, SpecError, StoreError, VerifyError
 from prep_triton.publish.catalog import list_releases, load_or_latest
@@ -18,9 +17,10 @@ from prep_triton.run.chain import run_pipeline
 from prep_triton.run.report import RunReport, StageRow
 from prep_triton.run.verification import verify_target
 from prep_triton.spec import RunSpec, VariantSpec, parse_run_spec
-from prep_triton.triton.report import EntryReport, VerifyReport
-from prep_triton.triton.repository import check_unchanged, load_repository
+from prep_triton.triton.entries.write import check_unchanged, load_repository
+from prep_triton.triton.verify.report import EntryReport, VerifyReport
 from prep_triton.workspace import Recipe, Workspace
+
 from tests.fakes.triton_artifacts import make_model
 
 ONNX = "{runtime: onnxruntime}"
@@ -42,7 +42,7 @@ class Stages:
         monkeypatch.setattr("prep_triton.export.onnx.export_model", self.export_model)
         monkeypatch.setattr("prep_triton.run.stages.put_in_precision", self.put_in_precision)
         monkeypatch.setattr("prep_triton.engine.build.build_engine", self.build_engine)
-        monkeypatch.setattr("prep_triton.triton.verify.verify_entries", self.verify_entries)
+        monkeypatch.setattr("prep_triton.triton.verify.verify.verify_entries", self.verify_entries)
 
     def _produce(self, workspace: Workspace, recipe: Recipe, kind: type, fields) -> object:
         def make(folder: Path) -> Mapping:
@@ -350,7 +350,7 @@ def test_a_release_that_failed_is_marked_and_is_not_the_one_to_load(stages: Stag
 
 
 def test_a_model_that_cannot_be_assembled_does_not_stop_the_others(stages: Stages, monkeypatch: pytest.MonkeyPatch):
-    from prep_triton.triton import repository
+    from prep_triton.triton.entries import write as repository
 
     assemble = repository.assemble_entry
 

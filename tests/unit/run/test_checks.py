@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from prep_triton.errors import EngineError, RepositoryError, ServerError, SpecError, UnsupportedGpuError
 from prep_triton.run.checks import check_machine, check_run_spec, name_of_model
 from prep_triton.spec import ModelSpec, RunSpec, parse_run_spec

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-
 from prep_triton.errors import PrecisionError
 from prep_triton.run.conversion import put_in_precision
 from prep_triton.spec import ConversionSpec, GateSpec
 from prep_triton.workspace import Workspace
+
 from tests.fakes.cpu_bert import store_with_reference
 from tests.fakes.onnx_bert import make_bert
 
@@ -55,5 +55,5 @@ def test_a_gate_that_was_passed_is_not_measured_again(workspace: Workspace, monk
     def refuse(*given: object) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("prep_triton.precision.reference_fidelity.measure_fidelity", refuse)
+    monkeypatch.setattr("prep_triton.precision.measure.reference_fidelity.measure_fidelity", refuse)
     assert put_in_precision(model, spec, workspace).reused

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from prep_triton.run.doctor import Finding, examine_machine
 
 

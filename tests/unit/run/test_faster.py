@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-
 from prep_triton.artifact import Engine, OnnxModel
 from prep_triton.run.faster import choose_faster
 from prep_triton.run.report import RowCollector, Silent
 from prep_triton.spec import VariantSpec
 from prep_triton.workspace import Workspace
+
 from tests.fakes.triton_artifacts import make_engine, make_model
 
 VARIANT = VariantSpec(

@@ -1,6 +1,6 @@
 """What `tier` becomes in a configuration: a stream's priority, a share between models, levels within a queue.
 
-The numbers, and why they are so, are in `prep_triton.triton.tiers`; whatever the user wrote of these wins.
+The numbers, and why they are so, are in `prep_triton.triton.config.tiers`; whatever the user wrote of these wins.
 """
 
 import logging
@@ -9,7 +9,7 @@ from typing import Any
 
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.spec import InstanceGroupSpec, QueueSpec, RateLimiterSpec, ResourceSpec, Runtime, ServingSpec, Tier
-from prep_triton.triton import tiers
+from prep_triton.triton.config import tiers
 from prep_triton.triton.config.instances import kind_of
 
 log = logging.getLogger(__name__)

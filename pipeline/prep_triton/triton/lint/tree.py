@@ -11,7 +11,7 @@ from prep_triton.triton.lint.entry import CONFIG_NAME, SERVER_FOLDERS, EntryFold
 from prep_triton.triton.lint.finding import Finding, make_finding
 
 SERVER_ARGUMENTS_NAME = "server.args"
-STAGING_PREFIX = ".staging-"  # of `prep_triton.triton.repository`
+STAGING_PREFIX = ".staging-"  # of `prep_triton.triton.entries.write`
 # Beside the entries: server arguments, a release's record, and what people write for people.
 _TOP_FILES = (SERVER_ARGUMENTS_NAME, "release.json")
 _FOR_PEOPLE = (".md", ".txt", ".rst")

@@ -1,8 +1,8 @@
 """Each way of being wrong has its code, and what is right has none."""
 
 import pytest
-
 from prep_triton.triton.lint import CODES, lint_repository
+
 from tests.fakes.lint_cases import REFUSED_CASES, SERVED_CASES, write_python
 
 

@@ -4,15 +4,15 @@ import os
 import struct
 
 import pytest
-
 from prep_triton.artifact import VendoredRecord
 from prep_triton.errors import RepositoryError
 from prep_triton.spec import ServingSpec, TargetSpec, TextSpec
 from prep_triton.target import resolve_target
+from prep_triton.triton.entries.text import assemble_text_entries
+from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.lint import check_lint, lint_repository
-from prep_triton.triton.repository import assemble_entry
-from prep_triton.triton.text import assemble_text_entries
 from prep_triton.workspace import record_files, save_manifest
+
 from tests.fakes.lint_cases import (
     GRAPH_TENSORS,
     ON_CPU,
@@ -437,7 +437,6 @@ def test_names_that_would_steer_a_terminal_are_escaped(repository):
 
 def test_the_weights_of_a_graph_are_left_out_and_nothing_else(tmp_path):
     import onnx
-
     from prep_triton.triton.lint.skeleton import read_skeleton
 
     folder = write_graph(tmp_path, "one") / "1"

@@ -6,9 +6,9 @@ from pathlib import Path
 from google.protobuf import text_format
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prep_triton.triton.lint import lint_repository
 from tritonclient.grpc import model_config_pb2
 
-from prep_triton.triton.lint import lint_repository
 from tests.fakes.lint_cases import PYTHON_MODEL, graph_config
 from tests.fakes.triton_artifacts import save_graph
 

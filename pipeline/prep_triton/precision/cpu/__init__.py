@@ -1,0 +1,1 @@
+"""INT8 for ONNX Runtime on the CPU."""

@@ -1,0 +1,123 @@
+"""A graph under rewriting: its tensors' makers and readers, its weights, and what replaces its nodes."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx.helper import make_opsetid, np_dtype_to_tensor_dtype
+
+from prep_triton.onnx_file import RawSpan
+from prep_triton.precision.fp16.half import ConvertedWeight, check_finite
+
+MICROSOFT_DOMAIN = "com.microsoft"
+
+
+class Graph:
+    """A graph under rewriting: who makes and reads each tensor, and what replaces each node.
+
+    Args:
+        proto: The model; changed by `finish` alone.
+        spans: Where the bytes of its large FP32 weights lie.
+    """
+
+    def __init__(self, proto: ModelProto, spans: dict[str, RawSpan]) -> None:
+        self.proto = proto
+        self.spans = spans
+        self.constants = {tensor.name: tensor for tensor in proto.graph.initializer}
+        self.outputs = {info.name for info in proto.graph.output}
+        self.producers: dict[str, NodeProto] = {}
+        self.readers: dict[str, list[NodeProto]] = defaultdict(list)
+        for node in proto.graph.node:
+            self.producers.update(dict.fromkeys(node.output, node))
+            for name in node.input:
+                self.readers[name].append(node)
+        self._replacements: dict[str, list[NodeProto]] = {}
+        self._added: dict[str, ArrayWeight] = {}
+
+    def read_constant(self, name: str) -> NDArray[np.float32]:
+        """Read the values of an initializer, wherever they lie.
+
+        Raises:
+            PrecisionError: A value is not finite, or the file ends before they do.
+        """
+        tensor = self.constants[name]
+        if (span := self.spans.get(name)) is None:
+            small: NDArray[np.float32] = numpy_helper.to_array(tensor)
+            check_finite(small, name)
+            return small
+        weight = ConvertedWeight(name, TensorProto.FLOAT, tensor, span)
+        return np.frombuffer(b"".join(weight.chunks()), np.float32).reshape(tuple(tensor.dims))
+
+    def add_constant(self, name: str, array: NDArray[Any]) -> str:
+        """Add an initializer; return its name."""
+        self._added[name] = ArrayWeight(name, array)
+        return name
+
+    def follow(self, name: str) -> NodeProto | None:
+        """Return the only reader of a tensor; None for a graph output or a tensor that several nodes read."""
+        readers = self.readers[name]
+        return readers[0] if len(readers) == 1 and name not in self.outputs else None
+
+    def replace(self, node: NodeProto, nodes: Sequence[NodeProto]) -> None:
+        """Put other nodes where a node was."""
+        self._replacements[node.output[0]] = list(nodes)
+
+    def finish(self) -> list["ConvertedWeight | ArrayWeight"]:
+        """Change the model: new nodes, nothing that nobody reads, and ONNX Runtime's own operators declared.
+
+        Returns:
+            The initializers that the model's graph does not hold itself.
+        """
+        graph = self.proto.graph
+        nodes = [new for node in graph.node for new in self._replacements.get(node.output[0], [node])]
+        kept = _prune(nodes, self.outputs)
+        del graph.node[:]
+        graph.node.extend(kept)
+        del graph.value_info[:]  # it tells of tensors that are gone
+        self.proto.opset_import.append(make_opsetid(MICROSOFT_DOMAIN, 1))
+        return self._take_weights(graph, {name for node in kept for name in node.input})
+
+    def _take_weights(self, graph: GraphProto, wanted: set[str]) -> list["ConvertedWeight | ArrayWeight"]:
+        small = [tensor for name, tensor in self.constants.items() if name in wanted and name not in self.spans]
+        large = [
+            ConvertedWeight(name, TensorProto.FLOAT, self.constants[name], span)
+            for name, span in self.spans.items()
+            if name in wanted
+        ]
+        del graph.initializer[:]
+        graph.initializer.extend(small)
+        return [*large, *(weight for name, weight in self._added.items() if name in wanted)]
+
+
+class ArrayWeight:
+    """A weight of the new file that is held in memory."""
+
+    def __init__(self, name: str, array: NDArray[Any]) -> None:
+        self.name = name
+        self.array = np.ascontiguousarray(array)
+
+    def header(self) -> TensorProto:
+        """Return the tensor without its bytes."""
+        return TensorProto(name=self.name, data_type=np_dtype_to_tensor_dtype(self.array.dtype), dims=self.array.shape)
+
+    def size_bytes(self) -> int:
+        """Return the size of its values."""
+        return self.array.nbytes
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the values, little-endian."""
+        yield self.array.astype(self.array.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def _prune(nodes: Sequence[NodeProto], outputs: set[str]) -> list[NodeProto]:
+    """Drop the nodes whose outputs nobody reads; the nodes are in topological order."""
+    wanted = set(outputs)
+    kept = []
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            kept.append(node)
+    return kept[::-1]

@@ -1,0 +1,1 @@
+"""The FP32 -> FP16 rewrite of an ONNX graph."""

@@ -1,0 +1,28 @@
+"""One ONNX file to another, FP32 to FP16, in flat memory."""
+
+from pathlib import Path
+
+from prep_triton.onnx_file import load_without_weights, save_with_weights
+from prep_triton.precision.fp16.graph import rewrite_to_fp16
+from prep_triton.precision.fp16.half import ConvertedWeight
+from prep_triton.progress import Progress, ignore_progress
+
+
+def convert_file_to_fp16(source_path: Path, target_path: Path, *, progress: Progress = ignore_progress) -> None:
+    """Write the FP16 form of an FP32 ONNX file.
+
+    Weights are converted while they are written, so memory does not grow with the model.
+
+    Raises:
+        PrecisionError: The file is no whole ONNX file, or its graph or weights cannot be FP16.
+    """
+    progress("rewriting the graph to fp16", 0.0)
+    proto, spans = load_without_weights(source_path)
+    planned = rewrite_to_fp16(proto)
+    weights = [
+        ConvertedWeight(weight.name, weight.data_type, weight.source, spans.get(weight.source.name))
+        for weight in planned
+    ]
+    progress("converting the weights to fp16", 0.2)
+    save_with_weights(proto, weights, target_path)
+    progress("converted to fp16", 1.0)

@@ -1,0 +1,1 @@
+"""INT8 for TensorRT: explicit Q/DQ around the linear layers."""

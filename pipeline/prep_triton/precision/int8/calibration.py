@@ -1,0 +1,248 @@
+"""Reads the text, or the token ids, that INT8 is calibrated and judged on.
+
+=======  =================================================================================================
+.txt     one text a line, UTF-8; blank lines are skipped
+.jsonl   one JSON object a line; `field` names the text in it
+.npz     ``input_ids`` [rows, sequence], and perhaps ``attention_mask`` (padding on the right) and
+         ``token_type_ids``, integers: for a model without a tokenizer
+=======  =================================================================================================
+
+Rows are longer than `MAX_TOKENS` only in an .npz; text is cut there. Nothing is ever made up: no text, no INT8.
+"""
+
+import difflib
+import json
+import logging
+import random
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prep_triton.artifact import OnnxModel
+from prep_triton.errors import PrecisionError, SpecError
+from prep_triton.precision.measure.scoring import TokenRow
+from prep_triton.spec import CalibrationSpec
+
+log = logging.getLogger(__name__)
+
+# Activation ranges settle within the first tokens of a row, and the time grows with its length.
+MAX_TOKENS = 128
+
+# Rows that were not calibrated on judge the result where there are enough of them, up to so many.
+FEWEST_HELD, MOST_HELD = 64, 128
+
+_TOKENIZER_FILE = "tokenizer.json"
+_IDS, _MASK, _TYPES = "input_ids", "attention_mask", "token_type_ids"
+
+
+@dataclass(frozen=True)
+class CalibrationRows:
+    """Rows to calibrate on, and rows to judge by: the same ones where `is_held_out` is False."""
+
+    calibration: tuple[TokenRow, ...]
+    judged: tuple[TokenRow, ...]
+    is_held_out: bool
+
+
+def check_path(spec: CalibrationSpec) -> Path:
+    """Return the path of the calibration file.
+
+    Raises:
+        SpecError: There is no such file, or its suffix is none that is known.
+    """
+    path = Path(spec.path)
+    if path.suffix not in (".txt", ".jsonl", ".npz"):
+        raise SpecError(
+            f"calibration file {path} is '{path.suffix}', expected .txt, .jsonl or .npz",
+            hint="--calibration-data takes one text a line (.txt), JSON lines (.jsonl) or token ids (.npz)",
+        )
+    if not path.is_file():
+        raise SpecError(
+            f"there is no calibration file {path}", hint="--calibration-data names a file of text like your users'"
+        )
+    return path
+
+
+def load_calibration_rows(spec: CalibrationSpec, model: OnnxModel) -> CalibrationRows:
+    """Load, tokenize and draw the calibration rows.
+
+    Args:
+        spec: File, field, how many rows, and the seed that draws them.
+        model: Its tokenizer, vocabulary and longest sequence.
+
+    Raises:
+        SpecError: The file is missing, empty, not what its suffix says, or holds fewer rows than asked for.
+        PrecisionError: The model has no tokenizer for text, or the tokenizer is not the model's.
+    """
+    path = check_path(spec)
+    if path.suffix == ".npz":
+        rows = _load_token_rows(path, model)
+    else:
+        texts = _load_texts(path) if path.suffix == ".txt" else _load_fields(path, spec.field)
+        if not texts:
+            raise SpecError(f"calibration file {path} holds no text", hint="give it one text a line, some hundreds")
+        _check_count(path, len(texts), spec)
+        rows = tokenize_texts(_draw(texts, spec), model)
+    _check_count(path, len(rows), spec)
+    drawn = _draw(rows, spec) if path.suffix == ".npz" else rows
+    used, left = drawn[: spec.samples], drawn[spec.samples :]
+    is_held_out = len(left) >= FEWEST_HELD
+    return CalibrationRows(tuple(used), tuple(left if is_held_out else used), is_held_out)
+
+
+def _draw(items: Sequence[Any], spec: CalibrationSpec) -> list[Any]:
+    """Draw the rows that are used at all, in a seeded order."""
+    return random.Random(spec.seed).sample(items, min(len(items), spec.samples + MOST_HELD))  # noqa: S311
+
+
+def _check_count(path: Path, found: int, spec: CalibrationSpec) -> None:
+    if found < spec.samples:
+        raise SpecError(
+            f"calibration file {path} holds {found} rows, {spec.samples} were asked for",
+            hint=f"--calibration-samples {found}, or a file with more text",
+        )
+
+
+def _load_texts(path: Path) -> list[str]:
+    return [line.strip() for line in _read_lines(path) if line.strip()]
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as err:
+        line = path.read_bytes()[: err.start].count(b"\n") + 1
+        raise SpecError(
+            f"calibration file {path} is not UTF-8 (line {line}, {err.reason})",
+            hint=f"convert it: iconv -f latin1 -t utf-8 {path.name}",
+        ) from err
+    except OSError as err:
+        raise SpecError(
+            f"calibration file {path} cannot be read: {err.strerror}", hint="check its permissions"
+        ) from err
+
+
+def _load_fields(path: Path, field: str) -> list[str]:
+    texts = []
+    for number, line in enumerate(_read_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError) as err:
+            raise SpecError(f"{path}, line {number}: not JSON ({err})", hint="one JSON object a line") from err
+        if not isinstance(entry, dict) or not isinstance(entry.get(field), str):
+            raise _field_error(path, number, field, entry)
+        if entry[field].strip():
+            texts.append(entry[field].strip())
+    return texts
+
+
+def _field_error(path: Path, number: int, field: str, entry: Any) -> SpecError:
+    if not isinstance(entry, dict):
+        told, keys = f"a {type(entry).__name__}, expected an object", []
+    else:
+        keys = [str(key) for key, value in entry.items() if isinstance(value, str)]
+        told = f"'{field}' is {type(entry[field]).__name__}, expected text" if field in entry else f"no '{field}'"
+    nearest = difflib.get_close_matches(field, keys, n=1) or keys[:1]
+    hint = f"--calibration-field {nearest[0]}" if nearest else f'expected lines such as {{"{field}": "a text"}}'
+    return SpecError(f"{path}, line {number}: {told}", hint=hint)
+
+
+def tokenize_texts(texts: Sequence[str], model: OnnxModel) -> list[TokenRow]:
+    """Turn texts into token ids with the model's own tokenizer, cut at `MAX_TOKENS`.
+
+    Raises:
+        PrecisionError: The model has no tokenizer, or one with ids beyond the model's vocabulary.
+    """
+    from tokenizers import Tokenizer
+
+    path = model.path(_TOKENIZER_FILE)
+    if not path.is_file():
+        raise PrecisionError(
+            f"{model.name} has no {_TOKENIZER_FILE}, so text cannot become token ids",
+            hint=f"give --calibration-data an .npz with '{_IDS}', or export a model that has a tokenizer",
+        )
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as err:  # what the Rust library raises has no other type
+        raise PrecisionError(f"{path} cannot be read: {err}", hint="export the model again: prep export") from err
+    longest = min(MAX_TOKENS, model.max_sequence_length)
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(longest)
+    encoded = tokenizer.encode_batch(list(texts))
+    if cut := sum(bool(row.overflowing) for row in encoded):
+        log.info("%d of %d calibration texts are cut at %d tokens", cut, len(texts), longest)
+    rows = [TokenRow(tuple(row.ids), tuple(row.type_ids)) for row in encoded]
+    if (largest := max(max(row.ids) for row in rows)) >= model.vocab_size:
+        raise PrecisionError(
+            f"the tokenizer of {model.name} gives id {largest}, the model knows {model.vocab_size} tokens",
+            hint="export the model again with its own tokenizer",
+        )
+    return rows
+
+
+def _load_token_rows(path: Path, model: OnnxModel) -> list[TokenRow]:
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in (_IDS, _MASK, _TYPES) if name in archive}
+            names = list(archive)
+    except (OSError, ValueError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as err:
+        raise SpecError(f"calibration file {path} is no .npz: {err}", hint="write it with numpy.savez") from err
+    if _IDS not in arrays:
+        raise SpecError(
+            f"calibration file {path} holds {', '.join(names) or 'no array'}, expected '{_IDS}'",
+            hint=f"numpy.savez({path.name!r}, {_IDS}=..., {_MASK}=...)",
+        )
+    ids = arrays[_IDS]
+    ones = np.ones(ids.shape, np.int64)
+    mask, types = arrays.get(_MASK, ones), arrays.get(_TYPES, ones * 0)
+    _check_arrays(path, {_IDS: ids, _MASK: mask, _TYPES: types}, model)
+    lengths = mask.sum(axis=1).tolist()
+    return [
+        TokenRow(tuple(ids[row, :length].tolist()), tuple(types[row, :length].tolist()))
+        for row, length in enumerate(lengths)
+    ]
+
+
+def _check_arrays(path: Path, arrays: dict[str, Any], model: OnnxModel) -> None:
+    """Refuse arrays that are not rows of token ids of this model.
+
+    Raises:
+        SpecError: See above.
+    """
+    import numpy as np
+
+    ids, mask = arrays[_IDS], arrays[_MASK]
+    for name, array in arrays.items():
+        if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer) or array.shape != ids.shape or not array.size:
+            raise SpecError(
+                f"{path}: '{name}' is {array.dtype} {list(array.shape)}, expected integers [rows, sequence] like "
+                f"'{_IDS}' {list(ids.shape)}",
+                hint="save what the tokenizer returned, padded to one length",
+            )
+    limits = {_IDS: model.vocab_size, _MASK: 2, _TYPES: 2}
+    for name, limit in limits.items():
+        wrong = np.argwhere((arrays[name] < 0) | (arrays[name] >= limit))
+        if wrong.size:
+            row, column = wrong[0].tolist()
+            what = "outside the vocabulary" if name == _IDS else "not a valid value"
+            raise SpecError(
+                f"{path}: {name}[{row}, {column}] is {arrays[name][row, column]}, {what} (0..{limit - 1})",
+                hint=f"tokenize the text with the tokenizer of {model.name}",
+            )
+    if (np.diff(mask.astype(np.int64), axis=1) > 0).any() or not mask[:, 0].all():
+        raise SpecError(
+            f"{path}: a row of '{_MASK}' is empty or begins with padding, expected ones and then zeros",
+            hint="tokenize with padding on the right",
+        )
+    if (longest := int(mask.sum(axis=1).max())) > model.max_sequence_length:
+        raise SpecError(
+            f"{path}: a row has {longest} tokens, {model.name} takes {model.max_sequence_length}",
+            hint=f"cut the rows at {model.max_sequence_length} tokens",
+        )

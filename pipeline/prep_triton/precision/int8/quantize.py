@@ -1,0 +1,201 @@
+"""An FP32 graph to an INT8 one: Q/DQ, the gate, the search for what to keep out, and the FP16 form that is written.
+
+The gate judges the graph with FP32 scales in ONNX Runtime (see `prep_triton.precision.measure.runner`). What is
+written is the FP16 form of that very graph: its scales and multipliers are the same numbers.
+"""
+
+import logging
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from onnx import ModelProto, numpy_helper
+
+from prep_triton.artifact import AccuracyRecord, FidelityRecord, OnnxModel
+from prep_triton.errors import PrecisionError
+from prep_triton.onnx_file import load_model, save_with_weights
+from prep_triton.precision.fp16.graph import rewrite_to_fp16
+from prep_triton.precision.fp16.half import ConvertedWeight
+from prep_triton.precision.fp16.stage import GRAPH_FILE
+from prep_triton.precision.int8.calibration import CalibrationRows
+from prep_triton.precision.int8.qdq import InputScale, Linear, insert_qdq, insert_switches, smooth_weight
+from prep_triton.precision.int8.sensitivity import SwitchedGraph, count_kept_out, describe_worst
+from prep_triton.precision.measure.evaluation import check_accuracy, measure_accuracy
+from prep_triton.precision.measure.fidelity import compare_rows, record_fidelity
+from prep_triton.precision.measure.runner import open_session
+from prep_triton.progress import Progress, ignore_progress
+from prep_triton.spec import QuantizationSpec
+
+log = logging.getLogger(__name__)
+
+CHECKED_ROWS = 16
+
+
+@dataclass
+class Quantizer:
+    """Builds and judges INT8 graphs of one model that differ in the layers kept out.
+
+    Args:
+        model: The FP32 model.
+        linears: The linear layers of its encoder.
+        scales: For the tensor that each of them reads.
+        rows: Rows to judge by, and rows for the sensitivity runs.
+        spec: The gate, the layers kept out, and whether to search for more.
+        progress: Told about each step.
+    """
+
+    model: OnnxModel
+    linears: Sequence[Linear]
+    scales: Mapping[str, InputScale]
+    rows: CalibrationRows
+    spec: QuantizationSpec
+    progress: Progress = ignore_progress
+    damage: dict[str, float] = field(default_factory=dict)
+
+    def choose_layers(self) -> tuple[tuple[str, ...], FidelityRecord, AccuracyRecord | None]:
+        """Find the fewest layers to keep out that meet the gate.
+
+        Returns:
+            The layers kept out, those of the spec first, and what was measured without them.
+
+        Raises:
+            PrecisionError: The gate is not met, however many layers are kept out.
+        """
+        gate, kept_out = self.spec.gate, tuple(self.spec.keep_out)
+        fidelity = self.judge(kept_out)
+        if gate.min_cosine is not None and fidelity.mean_cosine < gate.min_cosine:
+            if not self.spec.search:
+                raise self._miss(fidelity, gate.min_cosine, "allow the search, ")
+            kept_out, fidelity = self._search_by_cosine(fidelity, gate.min_cosine)
+        accuracy = None
+        if gate.eval_data is not None and gate.max_accuracy_drop is not None:
+            chosen, accuracy = self._search_by_accuracy(kept_out, Path(gate.eval_data), gate.max_accuracy_drop)
+            if chosen != kept_out:
+                kept_out, fidelity = chosen, self.judge(chosen)
+        return kept_out, fidelity, accuracy
+
+    def judge(self, kept_out: Collection[str]) -> FidelityRecord:
+        """Measure a graph against FP32 on every row that judges."""
+        self.progress(f"judging int8 with {len(kept_out)} layers kept out")
+        candidate = open_session(self.build_twin(kept_out).SerializeToString())
+        cosines = compare_rows(self._reference, candidate, self.model, self.rows.judged)
+        held = "rows not calibrated on" if self.rows.is_held_out else "the calibration rows (too few others)"
+        return record_fidelity(cosines, judged_on=f"fp32 scales, {held}")
+
+    def build_twin(self, kept_out: Collection[str]) -> ModelProto:
+        """Return the graph with Q/DQ whose scales, and everything that is not INT8, are FP32."""
+        proto = load_model(self.model.path(GRAPH_FILE))
+        insert_qdq(proto, self._without(kept_out), self.scales)
+        return proto
+
+    def write(self, kept_out: Collection[str], path: Path) -> None:
+        """Write the INT8 + FP16 graph."""
+        self.progress("writing int8 and fp16")
+        proto = self.build_twin(kept_out)
+        planned = rewrite_to_fp16(proto, allow_quantized=True)
+        weights = [ConvertedWeight(weight.name, weight.data_type, weight.source, None) for weight in planned]
+        save_with_weights(proto, weights, path)
+        self._check_written(path)
+
+    def _check_written(self, path: Path) -> None:
+        """Run the very graph that is written: FP16 may overflow where the FP32 twin that was judged did not.
+
+        Raises:
+            PrecisionError: It does not run, or answers NaN or infinity.
+        """
+        self.progress("running what was written")
+        compare_rows(self._reference, open_session(path), self.model, self.rows.judged[:CHECKED_ROWS])
+
+    def _without(self, kept_out: Collection[str]) -> list[Linear]:
+        return [linear for linear in self.linears if linear.name not in kept_out]
+
+    @cached_property
+    def _reference(self) -> Any:
+        return open_session(self.model.path(GRAPH_FILE))
+
+    @cached_property
+    def _switched(self) -> SwitchedGraph:
+        linears = self._without(self.spec.keep_out)
+        session = open_session(self._render_switched(linears))
+        return SwitchedGraph(session, self._reference, self.model, linears, self.rows.calibration)
+
+    def _render_switched(self, linears: Sequence[Linear]) -> bytes:
+        """Return the graph with switches; what it was made from is out of memory by then."""
+        stored = {tensor.name: tensor for tensor in load_model(self.model.path(GRAPH_FILE)).graph.initializer}
+        weights = {
+            linear.weight: smooth_weight(
+                numpy_helper.to_array(stored[linear.weight]), self.scales[linear.source].multiplier
+            )
+            for linear in linears
+        }
+        del stored
+        proto = self.build_twin(self.spec.keep_out)
+        insert_switches(proto, linears, weights)
+        rendered: bytes = proto.SerializeToString()
+        return rendered
+
+    def _measure_damage(self) -> dict[str, float]:
+        if not self.damage:
+            self.damage = self._switched.measure_damage(progress=self.progress)
+        return self.damage
+
+    def _search_by_cosine(self, fidelity: FidelityRecord, wanted: float) -> tuple[tuple[str, ...], FidelityRecord]:
+        graph = self._switched
+        order = list(self._measure_damage())
+        count = max(1, count_kept_out(order, lambda on: graph.mean_cosine(on) >= wanted))
+        # The sensitivity rows are few: where all rows see more damage, go on from there.
+        while count < len(order):
+            chosen = (*self.spec.keep_out, *order[:count])
+            fidelity = self.judge(chosen)
+            if fidelity.mean_cosine >= wanted:
+                log.info("kept out of int8 to reach a mean cosine of %g: %s", wanted, ", ".join(order[:count]))
+                return chosen, fidelity
+            count += 1
+        raise self._miss(fidelity, wanted, "")
+
+    def _miss(self, fidelity: FidelityRecord, wanted: float, remedy: str) -> PrecisionError:
+        worst = describe_worst(self._measure_damage())
+        return PrecisionError(
+            f"{self.model.name} in int8 has a mean cosine of {fidelity.mean_cosine:.5f} to fp32, {wanted:g} was asked "
+            f"for: {wanted - fidelity.mean_cosine:.2g} too little; it is worst in {worst}",
+            hint=f"{remedy}calibrate on more text, lower --min-cosine, or use --fp16",
+        )
+
+    def _search_by_accuracy(
+        self, kept_out: tuple[str, ...], eval_path: Path, max_drop: float
+    ) -> tuple[tuple[str, ...], AccuracyRecord]:
+        try:
+            return kept_out, self._measure_accuracy(kept_out, eval_path, max_drop)
+        except PrecisionError as err:
+            worst = describe_worst(self._measure_damage())
+            failure = PrecisionError(f"{err.message}; int8 is worst in {worst}", hint=err.hint)
+            if not self.spec.search:
+                raise failure from err
+        left = [name for name in self.damage if name not in kept_out]
+        found: dict[int, AccuracyRecord] = {}
+
+        def reaches(on: Collection[str]) -> bool:
+            gone = len(left) - len(on)
+            try:
+                found[gone] = self._measure_accuracy((*kept_out, *left[:gone]), eval_path, max_drop)
+            except PrecisionError:
+                return False
+            return True
+
+        count = count_kept_out(left, reaches)
+        if count not in found:
+            raise failure
+        log.info("kept out of int8 to stay within %g points: %s", max_drop, ", ".join(left[:count]))
+        return (*kept_out, *left[:count]), found[count]
+
+    def _measure_accuracy(self, kept_out: Collection[str], eval_path: Path, max_drop: float) -> AccuracyRecord:
+        with tempfile.TemporaryDirectory(prefix="prep-int8-") as folder:
+            path = Path(folder) / GRAPH_FILE
+            save_with_weights(self.build_twin(kept_out), (), path)
+            source = self.model.path(GRAPH_FILE)
+            record = measure_accuracy(source, path, self.model, eval_path, progress=self.progress)
+        check_accuracy(record, max_drop)
+        return record

@@ -1,0 +1,88 @@
+"""Which linear layers INT8 hurts, and the fewest to keep out of it.
+
+Every answer comes from one session on one graph, in which each quantised layer has a switch
+(`prep_triton.precision.int8.qdq.insert_switches`): a layer's damage is what switching it alone costs.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from prep_triton.artifact import OnnxModel
+from prep_triton.precision.int8.qdq import SWITCHES, Linear
+from prep_triton.precision.measure.fidelity import Vector, answer_rows, cosine
+from prep_triton.precision.measure.scoring import TokenRow
+from prep_triton.progress import Progress
+
+# One run for each layer: few rows rank the layers, and the gate is judged on all of them afterwards.
+_MOST_ROWS, _MOST_TOKENS = 8, 128
+
+
+class SwitchedGraph:
+    """A quantised graph with switches, and the FP32 answers it is compared with.
+
+    Args:
+        session: The graph with switches.
+        reference: The FP32 graph.
+        model: The record that describes both.
+        linears: In the order of the switches.
+        rows: Some are taken: see `_MOST_ROWS`.
+    """
+
+    def __init__(
+        self, session: Any, reference: Any, model: OnnxModel, linears: Sequence[Linear], rows: Sequence[TokenRow]
+    ) -> None:
+        self.session = session
+        self.model = model
+        self.linears = linears
+        self.rows = take_rows(rows)
+        self.expected: list[Vector] = list(answer_rows(reference, model, self.rows))
+
+    def mean_cosine(self, names: Collection[str]) -> float:
+        """Return the mean cosine to FP32 with these layers alone in INT8."""
+        switches = np.array([linear.name in names for linear in self.linears])
+        answers = answer_rows(self.session, self.model, self.rows, more={SWITCHES: switches})
+        return float(np.mean([cosine(left, right) for left, right in zip(self.expected, answers, strict=True)]))
+
+    def measure_damage(self, *, progress: Progress) -> dict[str, float]:
+        """Return the cosine distance that each layer alone in INT8 costs, the largest first."""
+        damage = {}
+        for number, linear in enumerate(self.linears):
+            progress("measuring each layer's damage", number / len(self.linears))
+            damage[linear.name] = max(0.0, 1.0 - self.mean_cosine((linear.name,)))
+        return dict(sorted(damage.items(), key=lambda item: -item[1]))
+
+
+def take_rows(rows: Sequence[TokenRow]) -> list[TokenRow]:
+    """Return the first rows, within the limits of a sensitivity run."""
+    taken: list[TokenRow] = []
+    tokens = 0
+    for row in rows[:_MOST_ROWS]:
+        tokens += len(row.ids)
+        if taken and tokens > _MOST_TOKENS:
+            break
+        taken.append(row)
+    return taken
+
+
+def count_kept_out(order: Sequence[str], reaches: Callable[[Collection[str]], bool]) -> int:
+    """Return how many of the most damaging layers must go, by bisection.
+
+    Args:
+        order: Layers, the most damaging first.
+        reaches: Whether a set of quantised layers meets the budget.
+    """
+    low, high = 0, len(order)
+    while low < high:
+        middle = (low + high) // 2
+        if reaches(frozenset(order[middle:])):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def describe_worst(damage: Mapping[str, float], count: int = 3) -> str:
+    """Name the most damaging layers for a person."""
+    return ", ".join(f"{name} ({cost:.2g})" for name, cost in list(damage.items())[:count])

@@ -1,0 +1,139 @@
+"""The precision stage for INT8: a new ONNX artifact whose linear layers are INT8 and whose rest is FP16.
+
+For TensorRT, which reads precision from the graph alone: explicit Q/DQ, symmetric, weights per output channel,
+activations per tensor, calibrated on the user's own text. ONNX Runtime on a CPU wants another graph.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prep_triton.artifact import OnnxModel, QuantizationRecord
+from prep_triton.errors import PrecisionError, SpecError
+from prep_triton.precision.fp16.stage import CARRIED_FIELDS, GRAPH_FILE, REWRITE_VERSION, link_or_copy
+from prep_triton.precision.int8.calibration import check_path, load_calibration_rows
+from prep_triton.precision.int8.scales import CALIBRATION_VERSION, TOOLS, Calibrator, describe_rows
+from prep_triton.precision.measure.evaluation import check_eval_data
+from prep_triton.progress import Progress, ignore_progress
+from prep_triton.spec import QuantizationSpec
+from prep_triton.workspace import Produced, Recipe, Workspace, digest_file
+
+if TYPE_CHECKING:
+    from prep_triton.precision.int8.qdq import Linear
+
+# Part of the key: raise it when quantisation gives other bytes for the same request.
+QUANTIZATION_VERSION = 1
+
+
+def quantize_to_int8(
+    model: OnnxModel, spec: QuantizationSpec, workspace: Workspace, *, progress: Progress = ignore_progress
+) -> Produced[OnnxModel]:
+    """Quantise the encoder's linear layers to INT8, for TensorRT; everything else becomes FP16.
+
+    Args:
+        model: An FP32 artifact of the export stage.
+        spec: Calibration text, smoothing, layers to keep out, the gate, and whether to search.
+        workspace: Where the artifact is kept, as ``precision/<name>-int8``, and what was calibrated.
+        progress: Told about each step.
+
+    Raises:
+        SpecError: The calibration or evaluation file cannot be used, or a layer to keep out does not exist.
+        PrecisionError: The graph is not FP32 or not finite, or INT8 misses the gate; nothing is written.
+    """
+    if model.precision != "fp32":
+        raise PrecisionError(
+            f"{model.name} is already {model.precision}; only an fp32 graph can be quantised to int8",
+            hint="quantise the exported fp32 model instead: run `prep export` first",
+        )
+    content = digest_file(check_path(spec.calibration))
+    recipe = _make_recipe(model, spec, content)
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        fields = _quantize(model, spec, Calibrator(model, spec, content, workspace, progress), folder, progress)
+        for relative in model.files:
+            if not relative.startswith(GRAPH_FILE):
+                link_or_copy(model.path(relative), folder / relative)
+        return fields
+
+    return workspace.produce(recipe, OnnxModel, make)
+
+
+def _make_recipe(model: OnnxModel, spec: QuantizationSpec, content: str) -> Recipe:
+    gate = spec.gate.model_dump(exclude={"eval_data"})
+    if spec.gate.eval_data is not None:
+        eval_path = Path(spec.gate.eval_data)
+        if not eval_path.is_file():
+            check_eval_data(model, eval_path)
+        gate["eval_data"] = digest_file(eval_path)
+    return Recipe(
+        stage="precision",
+        name=f"{model.name}-int8",
+        spec={
+            "precision": "int8",
+            "calibration": describe_rows(spec, content) | spec.calibration.model_dump(include={"method", "percentile"}),
+            **spec.model_dump(include={"smoothing_alpha", "search"}),
+            "keep_out": sorted(set(spec.keep_out)),
+            "gate": gate,
+            "versions": [REWRITE_VERSION, CALIBRATION_VERSION, QUANTIZATION_VERSION],
+        },
+        inputs={"onnx": model.key},
+        tools={tool: version(tool) for tool in TOOLS},
+    )
+
+
+def _quantize(
+    model: OnnxModel, spec: QuantizationSpec, calibrator: Calibrator, folder: Path, progress: Progress
+) -> Mapping[str, Any]:
+    """Write the graph and return the fields of its record."""
+    from prep_triton.onnx_file import load_model
+    from prep_triton.precision.fp16.graph import check_rewritable
+    from prep_triton.precision.int8.qdq import find_linears
+    from prep_triton.precision.int8.quantize import Quantizer
+
+    if spec.gate.eval_data is not None:
+        check_eval_data(model, Path(spec.gate.eval_data))
+    proto = load_model(model.path(GRAPH_FILE))
+    check_rewritable(proto)
+    linears = find_linears(proto)
+    del proto
+    check_keep_out(spec.keep_out, linears)
+    rows = load_calibration_rows(spec.calibration, model)
+    scales = calibrator.find_scales(linears, rows.calibration)
+    quantizer = Quantizer(model, linears, scales, rows, spec, progress)
+    kept_out, fidelity, accuracy = quantizer.choose_layers()
+    quantizer.write(kept_out, folder / GRAPH_FILE)
+    total = sum(linear.flops for linear in linears)
+    tokens = sum(len(row.ids) for row in rows.calibration)
+    return {
+        **{name: getattr(model, name) for name in CARRIED_FIELDS},
+        "precision": "int8",
+        "fidelity": fidelity,
+        "accuracy": accuracy,
+        "quantization": QuantizationRecord(
+            scheme="static symmetric W8A8",
+            calibration={**spec.calibration.model_dump(), "content": calibrator.content, "tokens": tokens},
+            smoothing_alpha=spec.smoothing_alpha,
+            kept_out=kept_out,
+            linear_flops_share=sum(linear.flops for linear in linears if linear.name not in kept_out) / total,
+            damage=quantizer.damage,
+        ),
+    }
+
+
+def check_keep_out(names: Sequence[str], linears: "Sequence[Linear]") -> None:
+    """Refuse layers that do not exist, and keeping out all of them.
+
+    Raises:
+        SpecError: The nearest layer that exists is in the hint.
+    """
+    known = [linear.name for linear in linears]
+    for name in names:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.3) or known[:1]
+            raise SpecError(
+                f"there is no linear layer '{name}' to keep out of int8", hint=f"did you mean '{nearest[0]}'?"
+            )
+    if set(names) == set(known):
+        raise SpecError("every linear layer is to be kept out, which leaves no int8", hint="use --fp16")

@@ -1,0 +1,216 @@
+"""How a conversion changes what a task is measured by: accuracy, or EM and F1 for question answering.
+
+Both graphs, FP32 and converted, answer the same labelled rows in ONNX Runtime on the CPU.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prep_triton.artifact import AccuracyRecord, OnnxModel
+from prep_triton.errors import PrecisionError, SpecError
+from prep_triton.precision.measure.labelled import FIELDS, load_examples
+from prep_triton.progress import Progress, ignore_progress
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from prep_triton.precision.measure.scoring import Scoring, TokenRow
+
+    Array = np.ndarray[Any, Any]
+
+TOKENIZER_NAME = "tokenizer.json"
+_COSINE_HINT = "gate it on the answers themselves: --min-cosine 0.99"
+
+# A batch holds rows of similar length: at most so many rows, tokens (what attention needs) and values of an answer
+# (64 MiB of FP32: a vocabulary-wide answer to every token is large).
+_BATCH_ROWS, _BATCH_TOKENS, _BATCH_VALUES = 16, 2048, 2**24
+
+# Points come from divisions: 90.0 - 89.5 must not exceed 0.5.
+_ROUNDING = 1e-9
+
+
+def measure_accuracy(
+    reference: Path, candidate: Path, model: OnnxModel, eval_path: Path, *, progress: Progress = ignore_progress
+) -> AccuracyRecord:
+    """Measure a task's metric on labelled rows, before and after conversion.
+
+    Args:
+        reference: The FP32 ``model.onnx``.
+        candidate: The converted one, with the same inputs and outputs.
+        model: The FP32 artifact: its task, its labels and the tokenizer.json beside it.
+        eval_path: A .jsonl; `prep_triton.precision.measure.labelled` names the fields of each task.
+        progress: Told how far it is.
+
+    Returns:
+        accuracy (text-classification), token accuracy (token-classification: the first token of each
+        word), top-1 accuracy (fill-mask), or F1 with the exact match in `others` (question-answering).
+
+    Raises:
+        SpecError: The model's task has no labels, the model has no tokenizer, or the file cannot be used.
+        PrecisionError: ONNX Runtime cannot run a graph, or a graph answers NaN or infinity.
+    """
+    progress("tokenizing the evaluation rows", 0.0)
+    scoring = _load_scoring(model, eval_path)
+    before = _score_graph(reference, model, scoring, lambda done: progress("scoring fp32", 0.5 * done))
+    after = _score_graph(candidate, model, scoring, lambda done: progress("scoring the conversion", 0.5 + 0.5 * done))
+    return AccuracyRecord(
+        metric=scoring.metric,
+        rows=scoring.rows,
+        reference=before[scoring.metric],
+        converted=after[scoring.metric],
+        others={name: (value, after[name]) for name, value in before.items() if name != scoring.metric},
+    )
+
+
+def check_eval_data(model: OnnxModel, eval_path: Path) -> None:
+    """Refuse what `measure_accuracy` would refuse, before a long conversion instead of after it.
+
+    Raises:
+        SpecError: The model's task has no labels, the model has no tokenizer, or the file cannot be used.
+        PrecisionError: The model's tokenizer is damaged.
+    """
+    _load_scoring(model, eval_path)
+
+
+def check_accuracy(record: AccuracyRecord, max_drop: float) -> None:
+    """Refuse a conversion that costs more than its budget.
+
+    Args:
+        record: What was measured.
+        max_drop: The largest drop that is allowed, in points.
+
+    Raises:
+        PrecisionError: The drop exceeds the budget, or the FP32 model scores too little to lose that much.
+    """
+    drop = record.reference - record.converted
+    measured = f"{record.metric} is {record.converted:.2f} where FP32 has {record.reference:.2f} ({record.rows} rows)"
+    if drop > max_drop + _ROUNDING:
+        told = f"{measured}: a drop of {drop:.6g} points, at most {max_drop:g} allowed"
+        hint = "keep more layers out of int8 (keep_out), use --fp16, or raise --max-accuracy-drop"
+        if 100 / record.rows > max_drop:
+            hint += f"; one of {record.rows} rows weighs up to {100 / record.rows:.3g} points, more rows measure finer"
+        raise PrecisionError(told, hint=hint)
+    if record.reference <= max_drop:
+        raise PrecisionError(
+            f"{measured}: a drop of {max_drop:g} points cannot be missed, so the gate proves nothing",
+            hint="check that --eval-data and its labels belong to this model, or gate it on --min-cosine",
+        )
+
+
+def check_task(model: OnnxModel) -> None:
+    """Refuse a model whose task has no labels, or too few to be right or wrong.
+
+    Raises:
+        SpecError: There is nothing to score.
+    """
+    if model.task not in FIELDS:
+        raise SpecError(
+            f"{model.name} does {model.task}, which has no labels; --eval-data takes {', '.join(FIELDS)}",
+            hint=_COSINE_HINT,
+        )
+    if model.task.endswith("-classification") and len(model.labels) < 2:
+        raise SpecError(
+            f"{model.name} has {len(model.labels)} label(s): it answers a number, not a class, and has no accuracy",
+            hint=_COSINE_HINT,
+        )
+
+
+def _load_scoring(model: OnnxModel, eval_path: Path) -> "Scoring":
+    check_task(model)
+    examples = load_examples(eval_path, model.task, model.labels)
+    tokenizer = _load_tokenizer(model)
+
+    from prep_triton.precision.measure.scoring import plan_scoring
+
+    return plan_scoring(model.task, examples, tokenizer, model.max_sequence_length)
+
+
+def _load_tokenizer(model: OnnxModel) -> Any:
+    from tokenizers import Tokenizer
+
+    path = model.path(TOKENIZER_NAME)
+    if not path.is_file():
+        why = "random weights" if model.weights == "random" else "none was exported"
+        raise SpecError(
+            f"{model.name} has no {TOKENIZER_NAME} ({why}), so labelled text means nothing to it", hint=_COSINE_HINT
+        )
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as err:  # what the Rust library raises has no other type
+        raise PrecisionError(f"{path} cannot be read: {err}", hint="export the model again: prep export") from err
+
+
+def _score_graph(path: Path, model: OnnxModel, scoring: "Scoring", report: Callable[[float], None]) -> dict[str, float]:
+    """Let a graph answer every row, keep what the score needs, and score it."""
+    from prep_triton.precision.measure.runner import open_session
+
+    session = open_session(path)
+    lengths = [len(row.ids) for row in scoring.sequences]
+    width = max(int(spec.shape[-1]) if isinstance(spec.shape[-1], int) else 1 for spec in model.model_outputs)
+    chosen: list[Any] = [None] * len(lengths)
+    done = 0
+    for batch in split_batches(lengths, width):
+        answers = _run_batch(session, path, model, [scoring.sequences[index] for index in batch])
+        for row, index in enumerate(batch):
+            own = {
+                spec.name: answers[spec.name][row, : lengths[index]]
+                if "sequence" in spec.shape
+                else answers[spec.name][row]
+                for spec in model.model_outputs
+            }
+            _check_finite(own, path)
+            chosen[index] = scoring.choose(index, own)
+        done += len(batch)
+        report(done / len(lengths))
+    return scoring.score(chosen)
+
+
+def split_batches(lengths: Sequence[int], width: int) -> Iterator[list[int]]:
+    """Yield the indexes of rows in batches of similar lengths, the longest first.
+
+    Args:
+        lengths: The tokens of each row.
+        width: The values that the graph answers for each token.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    start = 0
+    while start < len(order):
+        longest = lengths[order[start]]
+        rows = max(1, min(_BATCH_ROWS, _BATCH_TOKENS // longest, _BATCH_VALUES // (longest * width)))
+        yield order[start : start + rows]
+        start += rows
+
+
+def _run_batch(session: Any, path: Path, model: OnnxModel, rows: "Sequence[TokenRow]") -> "Mapping[str, Array]":
+    """Run rows, padded to the longest; returns FP32 arrays [rows, ...] by output name."""
+    import numpy as np
+
+    shape = (len(rows), max(len(row.ids) for row in rows))
+    arrays = {name: np.zeros(shape, np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
+    for index, row in enumerate(rows):
+        arrays["input_ids"][index, : len(row.ids)] = row.ids
+        arrays["token_type_ids"][index, : len(row.ids)] = row.type_ids
+        arrays["attention_mask"][index, : len(row.ids)] = 1
+    types = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+    names = [spec.name for spec in model.model_outputs]
+    try:
+        feed = {entry.name: arrays[entry.name].astype(types[entry.type]) for entry in session.get_inputs()}
+        answers = session.run(names, feed)
+    except Exception as err:  # a KeyError for an unknown input; onnxruntime's own share no base class
+        raise PrecisionError(
+            f"{path} cannot answer {shape[0]} rows of {shape[1]} tokens: {err}", hint="convert the model again"
+        ) from err
+    return {name: answer.astype(np.float32, copy=False) for name, answer in zip(names, answers, strict=True)}
+
+
+def _check_finite(answers: "Mapping[str, Array]", path: Path) -> None:
+    """Refuse NaN, which argmax() would take for the largest value."""
+    import numpy as np
+
+    for name, values in answers.items():
+        if not np.isfinite(values).all():
+            raise PrecisionError(
+                f"{path} answers NaN or infinity in {name} of an evaluation row",
+                hint="a conversion that overflows does this: keep more layers out, or use another precision",
+            )

@@ -1,0 +1,204 @@
+"""What to ask a graph so that labelled rows can be scored, and how its answers become points, task by task.
+
+A `Scoring` is built once and given to the FP32 graph and to the converted one, so both see the same tokens.
+"""
+
+import difflib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prep_triton.errors import SpecError
+from prep_triton.precision.measure.answer_spans import find_answer, split_windows
+from prep_triton.precision.measure.labelled import Example, LabelledText, LabelledWords, MaskedText, Question
+from prep_triton.precision.measure.squad import score_answers
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+log = logging.getLogger(__name__)
+
+MASK_TOKEN = "[MASK]"  # noqa: S105 - BERT's own word, not a secret
+UNKNOWN_TOKEN = "[UNK]"  # noqa: S105
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """Token ids and token types of one row of a batch, without padding."""
+
+    ids: tuple[int, ...]
+    type_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How one file of labelled rows is scored.
+
+    `choose(index, answers)` gets the index of a sequence and its unpadded answers by output name ([tokens, ...] or
+    [labels]) and returns what `score` needs of them. `score` takes these in the order of `sequences`
+    and returns points by metric, `metric` among them.
+    """
+
+    metric: str
+    rows: int
+    sequences: Sequence[TokenRow]
+    choose: "Callable[[int, Mapping[str, Array]], Any]"
+    score: Callable[[Sequence[Any]], dict[str, float]]
+
+
+def plan_scoring(task: str, examples: Sequence[Example], tokenizer: Any, max_tokens: int) -> Scoring:
+    """Tokenize labelled rows and say how their answers are scored.
+
+    Args:
+        task: One of the four tasks that have labels.
+        examples: The rows of `load_examples` for this task.
+        tokenizer: A ``tokenizers.Tokenizer``; its padding and truncation are set here.
+        max_tokens: The longest sequence that the model takes.
+
+    Raises:
+        SpecError: A row cannot be scored: no mask, two masks, a label of several tokens.
+    """
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return _PLANS[task](examples, tokenizer, max_tokens)
+
+
+def _sequence_from_encoding(encoding: Any) -> TokenRow:
+    return TokenRow(tuple(encoding.ids), tuple(encoding.type_ids))
+
+
+def _percent(found: Sequence[int], wanted: Sequence[int]) -> float:
+    return 100 * sum(map(int.__eq__, found, wanted)) / len(wanted)
+
+
+def _plan_text_classification(examples: Sequence[LabelledText], tokenizer: Any, max_tokens: int) -> Scoring:
+    tokenizer.enable_truncation(max_tokens)
+    texts = [row.text if row.text_pair is None else (row.text, row.text_pair) for row in examples]
+    wanted = [row.label for row in examples]
+    return Scoring(
+        metric="accuracy",
+        rows=len(examples),
+        sequences=[_sequence_from_encoding(encoding) for encoding in tokenizer.encode_batch(texts)],
+        choose=lambda _, answers: int(answers["logits"].argmax()),
+        score=lambda found: {"accuracy": _percent(found, wanted)},
+    )
+
+
+def _plan_token_classification(examples: Sequence[LabelledWords], tokenizer: Any, max_tokens: int) -> Scoring:
+    tokenizer.enable_truncation(max_tokens)
+    encoded = tokenizer.encode_batch([list(row.words) for row in examples], is_pretokenized=True)
+    firsts = [_find_first_tokens(encoding.word_ids) for encoding in encoded]
+    wanted = [row.labels[word] for row, first in zip(examples, firsts, strict=True) for word in first]
+    total = sum(len(row.words) for row in examples)
+    if not wanted:
+        raise SpecError("no row of the evaluation file has a word to score", hint="'tokens' holds words")
+    if len(wanted) < total:
+        log.warning(
+            "%d of %d labelled words are not scored: they lie beyond the model's %d tokens, or give no token",
+            total - len(wanted), total, max_tokens,
+        )  # fmt: skip
+    positions = [list(first.values()) for first in firsts]
+    return Scoring(
+        metric="token accuracy",
+        rows=len(examples),
+        sequences=[_sequence_from_encoding(encoding) for encoding in encoded],
+        choose=lambda index, answers: answers["logits"][positions[index]].argmax(-1).tolist(),
+        score=lambda found: {"token accuracy": _percent([label for row in found for label in row], wanted)},
+    )
+
+
+def _find_first_tokens(word_ids: Sequence[int | None]) -> dict[int, int]:
+    """Return the position of the first token of each word, by the word's index."""
+    first: dict[int, int] = {}
+    for position, word in enumerate(word_ids):
+        if word is not None:
+            first.setdefault(word, position)
+    return first
+
+
+def _plan_fill_mask(examples: Sequence[MaskedText], tokenizer: Any, max_tokens: int) -> Scoring:
+    mask_id = tokenizer.token_to_id(MASK_TOKEN)
+    encoded = tokenizer.encode_batch([row.text for row in examples])
+    positions, wanted = [], []
+    for row, encoding in zip(examples, encoded, strict=True):
+        masks = [position for position, token in enumerate(encoding.ids) if token == mask_id]
+        if len(masks) != 1:
+            raise SpecError(
+                f"{row.where}: 'text' has {len(masks)} {MASK_TOKEN}, expected one",
+                hint=f'one mask a line: {{"text": "Rain falls from the {MASK_TOKEN}.", "label": "sky"}}',
+            )
+        # The last token of a truncated row is [SEP].
+        if len(encoding.ids) > max_tokens and masks[0] >= max_tokens - 1:
+            raise SpecError(
+                f"{row.where}: {MASK_TOKEN} is token {masks[0] + 1}, beyond the model's {max_tokens}",
+                hint="shorten the text before the mask",
+            )
+        positions.append(masks[0])
+        wanted.append(_find_token(row, tokenizer))
+    tokenizer.enable_truncation(max_tokens)
+    return Scoring(
+        metric="top-1 accuracy",
+        rows=len(examples),
+        sequences=[_sequence_from_encoding(row) for row in tokenizer.encode_batch([row.text for row in examples])],
+        choose=lambda index, answers: int(answers["logits"][positions[index]].argmax()),
+        score=lambda found: {"top-1 accuracy": _percent(found, wanted)},
+    )
+
+
+def _find_token(row: MaskedText, tokenizer: Any) -> int:
+    """Return the id of a label: a token of the vocabulary, or a word that the tokenizer turns into one."""
+    unknown = tokenizer.token_to_id(UNKNOWN_TOKEN)
+    exact = tokenizer.token_to_id(row.label)
+    ids = [exact] if exact is not None else tokenizer.encode(row.label, add_special_tokens=False).ids
+    if len(ids) == 1 and ids[0] != unknown:
+        return int(ids[0])
+    nearest = difflib.get_close_matches(row.label.lower(), tokenizer.get_vocab(), n=1)
+    if len(ids) > 1:
+        pieces = ", ".join(tokenizer.id_to_token(token) for token in ids)
+        told = f"'label' {row.label!r} is {len(ids)} tokens ({pieces}), expected one"
+    else:
+        told = f"'label' {row.label!r} is no token of the model's vocabulary"
+    raise SpecError(
+        f"{row.where}: {told}",
+        hint=(f"did you mean '{nearest[0]}'? " if nearest else "") + "the label is one token of the vocabulary",
+    )
+
+
+def _plan_question_answering(examples: Sequence[Question], tokenizer: Any, max_tokens: int) -> Scoring:
+    split = [split_windows(tokenizer, row.question, row.context, max_tokens) for row in examples]
+    golds = [row.answers for row in examples]
+    may_be_none = not all(golds)
+    if may_be_none:
+        log.info(
+            "%d of %d questions have no answer: scoring by SQuAD v2.0's rules",
+            sum(not gold for gold in golds),
+            len(golds),
+        )
+
+    def score(found: "Sequence[tuple[Array, Array]]") -> dict[str, float]:
+        left = iter(found)
+        predictions = [
+            find_answer(row.context, windows, [next(left) for _ in windows], may_be_none=may_be_none)
+            for row, windows in zip(examples, split, strict=True)
+        ]
+        points = score_answers(predictions, golds)
+        return {"F1": points.f1, "exact match": points.exact_match}
+
+    return Scoring(
+        metric="F1",
+        rows=len(examples),
+        sequences=[TokenRow(window.ids, window.type_ids) for windows in split for window in windows],
+        choose=lambda _, answers: (answers["start_logits"].copy(), answers["end_logits"].copy()),
+        score=score,
+    )
+
+
+_PLANS: Mapping[str, Callable[[Sequence[Any], Any, int], Scoring]] = {
+    "text-classification": _plan_text_classification,
+    "token-classification": _plan_token_classification,
+    "question-answering": _plan_question_answering,
+    "fill-mask": _plan_fill_mask,
+}

@@ -1,0 +1,244 @@
+"""Text in, answer out: the three entries beside a model entry.
+
+::
+
+    <entry>-tokenizer/1/       model.py, encode/, tokenizer.json, tokenizers/ (vendored, with its metadata)
+    <entry>-postprocessor/1/   model.py, answer/, perhaps labels.json or tokenizer.json
+    <entry>-text/1/            README.txt: object stores have no empty folders
+
+Clients call the ensemble ``<entry>-text``; the model entry stays callable with ids. A request's priority may be lost
+on the way (triton-inference-server/server#7116: older servers call the steps with priority 0, which is each step's
+default), so that tiers rank text by the model entry's own default; see `prep_triton.triton.config.tiers`.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prep_triton.artifact import OnnxModel, RepositoryEntry
+from prep_triton.errors import RepositoryError, SpecError
+from prep_triton.progress import Progress, ignore_progress
+from prep_triton.spec import NAME_PATTERN, TextSpec
+from prep_triton.triton.config import CONFIG_NAME, parse_config, render_config
+from prep_triton.triton.entries.text_config import TextConfigs, TextNames
+from prep_triton.triton.entries.vendored import copy_tokenizers, describe_tokenizers
+from prep_triton.triton.entries.write import TOKENIZER_NAME, VERSION, place_entry
+from prep_triton.workspace import Produced, Recipe, digest_file
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+SERVER_SIDE = Path(__file__).parents[1] / "inside_server"
+PLACEHOLDER_NAME = "README.txt"
+LABELS_NAME = "labels.json"
+
+# BERT and DistilBERT: [CLS] text [SEP], [CLS] question [SEP] context [SEP].
+_SPECIAL_TOKENS = {"question-answering": 3}
+_TASKS_OF = {
+    "normalize": ("feature-extraction",),
+    "top_k": ("text-classification", "fill-mask"),
+    "max_answer_tokens": ("question-answering",),
+}
+
+
+def assemble_text_entries(
+    entry: RepositoryEntry, spec: TextSpec, repository_dir: Path, *, progress: Progress = ignore_progress
+) -> list[Produced[RepositoryEntry]]:
+    """Write a model entry's tokenizer, post-processor and ensemble, or find that they are already there.
+
+    Args:
+        entry: The model entry, in the same repository; its folder has ``tokenizer.json``.
+        spec: The choices.
+        repository_dir: The repository.
+        progress: Told what is being written.
+
+    Returns:
+        Tokenizer, post-processor, ensemble.
+
+    Raises:
+        SpecError: A choice does not fit the task or the length buckets, or a name would be too long.
+        RepositoryError: The entry has no tokenizer or no buckets, or `tokenizers` here is none for Triton's image.
+        WorkspaceBusyError: Another run writes this repository and does not finish.
+        DiskFullError, WorkspaceError: The repository cannot be written; the old entries are still whole.
+    """
+    _check_entry(entry)
+    _check_spec(entry, spec)
+    assembly = _Assembly(entry, spec)
+    names = TextNames.of(entry)
+    makers: Mapping[str, Callable[[Path], dict[str, Any]]] = {
+        names.tokenizer: assembly.make_tokenizer,
+        names.postprocessor: assembly.make_postprocessor,
+        names.ensemble: assembly.make_ensemble,
+    }
+    return [
+        place_entry(text_recipe(name, entry, spec), repository_dir, make, progress=progress)
+        for name, make in makers.items()
+    ]
+
+
+def text_recipe(name: str, entry: RepositoryEntry, spec: TextSpec) -> Recipe:
+    """Return everything that decides the bytes of one of the three entries; imports no vendor library.
+
+    Raises:
+        SpecError: The name would be too long.
+    """
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise SpecError(
+            f"'{name}' cannot name an entry: expected at most 63 lower-case letters, digits, '.', '_' and '-'",
+            hint="choose a shorter name for the model entry",
+        )
+    return Recipe(
+        stage="entry",
+        name=name,
+        spec={"text": spec.model_dump(mode="json")},
+        inputs={"entry": entry.key},
+        tools={
+            **{tool: importlib.metadata.version(tool) for tool in ("prep-triton", "tritonclient", "tokenizers")},
+            "prep_triton.triton.inside_server": _digest_sources(),
+        },
+    )
+
+
+def _check_entry(entry: RepositoryEntry) -> None:
+    if TOKENIZER_NAME not in entry.files:
+        raise _no_tokenizer(entry.name)
+    if not entry.length_buckets or entry.onnx is None:
+        raise RepositoryError(
+            f"{entry.name} was written by an older prep: its manifest has no length buckets, or no model",
+            hint="assemble the entry again with `prep assemble`",
+        )
+
+
+def check_text_request(model: OnnxModel, spec: TextSpec) -> None:
+    """Refuse, before the model's own entry is written, choices that the task has not, and a model without a tokenizer.
+
+    Raises:
+        SpecError: A choice means nothing for the task.
+        RepositoryError: The model has no tokenizer.
+    """
+    if TOKENIZER_NAME not in model.files:
+        raise _no_tokenizer(model.name)
+    _check_task(model.task, model.name, spec)
+
+
+def _no_tokenizer(name: str) -> RepositoryError:
+    return RepositoryError(
+        f"{name} has no {TOKENIZER_NAME}, and text needs one",
+        hint="export the model from a folder that has tokenizer.json or vocab.txt, or remove text from the entry",
+    )
+
+
+def _check_task(task: str, name: str, spec: TextSpec) -> None:
+    for key, tasks in _TASKS_OF.items():
+        if task not in tasks and getattr(spec, key) != TextSpec.model_fields[key].default:
+            raise SpecError(
+                f"text.{key} {getattr(spec, key)} was asked for, but {task} has none; it belongs to "
+                f"{' and '.join(tasks)}",
+                hint=f"remove {key} from text of {name}",
+            )
+
+
+def _check_spec(entry: RepositoryEntry, spec: TextSpec) -> None:
+    """Refuse choices that mean nothing, and windows that could not move on."""
+    _check_task(entry.task, entry.name, spec)
+    if spec.long_input != "stride":
+        if spec.stride != TextSpec.model_fields["stride"].default:
+            raise SpecError(
+                f"text.stride {spec.stride} was asked for, but long_input is {spec.long_input}",
+                hint="write long_input: stride, or remove stride",
+            )
+        return
+    longest = entry.length_buckets[-1]
+    room = longest - _SPECIAL_TOKENS.get(entry.task, 2)
+    if entry.task == "question-answering":
+        room -= room // 2  # what the longest question leaves
+    if spec.stride >= room:
+        raise SpecError(
+            f"text.stride {spec.stride} does not fit {entry.name}: its longest length bucket, {longest}, leaves "
+            f"windows of {room} tokens, which must overlap by less",
+            hint=f"keep stride within 1..{room - 1}, or give the entry longer length_buckets",
+        )
+
+
+class _Assembly:
+    """Writes the files of each entry and returns its record's fields."""
+
+    def __init__(self, entry: RepositoryEntry, spec: TextSpec) -> None:
+        self.entry, self.spec = entry, spec
+        self.names = TextNames.of(entry)
+
+    def make_tokenizer(self, folder: Path) -> dict[str, Any]:
+        vendored = describe_tokenizers()
+        version_dir = self._write_config(folder, self._configs().tokenizer())
+        self._copy_tokenizer(version_dir)
+        _copy_server_side("tokenizer_model.py", "encode", version_dir)
+        copy_tokenizers(version_dir)
+        return {**self._fields("tokenizer", "python"), "vendored": vendored}
+
+    def make_postprocessor(self, folder: Path) -> dict[str, Any]:
+        configs = self._configs()
+        version_dir = self._write_config(folder, configs.postprocessor())
+        _copy_server_side("postprocessor_model.py", "answer", version_dir)
+        if configs.labels:
+            content = json.dumps(configs.labels, ensure_ascii=False, indent=1)
+            (version_dir / LABELS_NAME).write_text(f"{content}\n", encoding="utf-8")
+        if self.entry.task == "fill-mask":
+            self._copy_tokenizer(version_dir)
+        return self._fields("postprocessor", "python")
+
+    def make_ensemble(self, folder: Path) -> dict[str, Any]:
+        version_dir = self._write_config(folder, self._configs().ensemble())
+        # Not hidden: what is hidden is not published.
+        note = "An ensemble's version needs no files, and an object store keeps no empty folder.\n"
+        (version_dir / PLACEHOLDER_NAME).write_text(note, encoding="utf-8")
+        steps = (self.names.tokenizer, self.entry.name, self.names.postprocessor)
+        return {**self._fields("ensemble", "ensemble"), "composes": steps}
+
+    def _configs(self) -> TextConfigs:
+        path = self.entry.path(CONFIG_NAME)
+        model = parse_config(path.read_text(encoding="utf-8"), where=str(path))
+        return TextConfigs(self.entry, model, self.spec)
+
+    def _write_config(self, folder: Path, config: "ModelConfig") -> Path:
+        (folder / CONFIG_NAME).write_text(render_config(config), encoding="utf-8")
+        version_dir = folder / VERSION
+        version_dir.mkdir()
+        return version_dir
+
+    def _copy_tokenizer(self, version_dir: Path) -> None:
+        source, target = self.entry.path(TOKENIZER_NAME), version_dir / TOKENIZER_NAME
+        shutil.copyfile(source, target)
+        if digest_file(target) != self.entry.files[TOKENIZER_NAME].sha256:
+            raise RepositoryError(
+                f"{source} is damaged: its digest is not the one in its manifest",
+                hint=f"assemble {self.entry.name} again",
+            )
+
+    def _fields(self, kind: str, runtime: str) -> dict[str, Any]:
+        shared = ("precision", "task", "architecture", "weights", "max_batch_size", "tolerance", "length_buckets")
+        return {
+            **{name: getattr(self.entry, name) for name in shared},
+            "kind": kind,
+            "runtime": runtime,
+            "serves": self.entry.name,
+        }
+
+
+def _copy_server_side(model: str, package: str, version_dir: Path) -> None:
+    shutil.copyfile(SERVER_SIDE / model, version_dir / "model.py")
+    (version_dir / package).mkdir()
+    for source in sorted((SERVER_SIDE / package).glob("*.py")):
+        shutil.copyfile(source, version_dir / package / source.name)
+
+
+def _digest_sources() -> str:
+    """Digest this package: the version alone does not tell one checkout from another."""
+    digest = hashlib.sha256()
+    for path in sorted(SERVER_SIDE.rglob("*.py")):
+        digest.update(path.relative_to(SERVER_SIDE).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""A real Triton: installed, started, asked, and its statistics."""

@@ -1,0 +1,201 @@
+"""A thin, typed face of Triton's gRPC client, with its errors translated."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+from prep_triton.errors import ServerError, VerifyError
+from prep_triton.triton.server.statistics import ModelStatistics, statistics_from_versions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+    Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+DEFAULT_GRPC_PORT = 8001
+
+
+class RefusedRequestError(VerifyError):
+    """The server refused or failed a request; `told` are its own words."""
+
+    def __init__(self, name: str, told: str) -> None:
+        super().__init__(f"{name} did not answer a request: {told}", hint="read the server's log, or assemble it again")
+        self.told = told
+
+
+def grpc_address_from_url(url: str) -> str:
+    """Return ``host:port`` of a server's gRPC service.
+
+    Args:
+        url: ``host:port`` or ``host``, with or without ``http://`` or ``grpc://``.
+
+    Raises:
+        ServerError: It is no such address.
+    """
+    try:
+        parts = urlsplit(url if "://" in url else f"grpc://{url}")
+        host, port = parts.hostname, parts.port or DEFAULT_GRPC_PORT
+    except ValueError:
+        host, port = None, 0
+    if not host:
+        raise ServerError(f"'{url}' is not the address of a server", hint="write --server HOST:PORT (gRPC, 8001)")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class TritonClient:
+    """One gRPC connection to one server; a context."""
+
+    def __init__(self, address: str, *, timeout_s: float) -> None:
+        from tritonclient import grpc
+        from tritonclient.utils import InferenceServerException
+
+        self.address = address
+        self.timeout_s = timeout_s
+        self._grpc = grpc
+        self._refused: type[Exception] = InferenceServerException
+        self._client = grpc.InferenceServerClient(address)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:
+        self._client.close()
+
+    def server_version(self) -> str:
+        """Return the server's version.
+
+        Raises:
+            ServerError: Nothing that speaks Triton's gRPC protocol answers there.
+        """
+        try:
+            return str(self._client.get_server_metadata(client_timeout=min(self.timeout_s, 10.0)).version)
+        except self._refused as err:
+            raise ServerError(
+                f"no Triton answers at {self.address}: {err.message()}",  # type: ignore[attr-defined]
+                hint="check that the server runs and that the port is its gRPC port (8001 unless it was changed)",
+            ) from err
+
+    def list_entries(self) -> list[str]:
+        """Return the names of all entries in the server's repository, loaded or not."""
+        return sorted({model.name for model in self._list_models()})
+
+    def list_loaded(self) -> list[str]:
+        """Return the names of the entries that the server serves now."""
+        return sorted({model.name for model in self._list_models() if model.state == "READY"})
+
+    def _list_models(self) -> Sequence[Any]:
+        try:
+            index = self._client.get_model_repository_index(client_timeout=self.timeout_s)
+        except self._refused as err:
+            raise ServerError(
+                f"the server at {self.address} cannot list its repository: {err.message()}",  # type: ignore[attr-defined]
+                hint="check that the repository can be reached from the server",
+            ) from err
+        models: Sequence[Any] = index.models
+        return models
+
+    def load_entry(self, name: str) -> str | None:
+        """Ask the server to load an entry.
+
+        Returns:
+            None where it did, else why not, in the server's words.
+        """
+        try:
+            self._client.load_model(name, client_timeout=self.timeout_s)
+        except self._refused as err:
+            return str(err.message())  # type: ignore[attr-defined]
+        return None
+
+    def is_loaded(self, name: str) -> bool:
+        """Whether the server serves an entry now."""
+        try:
+            return bool(self._client.is_model_ready(name, client_timeout=self.timeout_s))
+        except self._refused:
+            return False
+
+    def read_config(self, name: str) -> "ModelConfig":
+        """Return the configuration by which the server serves an entry.
+
+        Raises:
+            RefusedRequestError: The server does not serve it.
+        """
+        call = partial(self._client.get_model_config, name, client_timeout=self.timeout_s)
+        return self._translated(name, call).config
+
+    def read_statistics(self, name: str) -> ModelStatistics:
+        """Return what an entry did since it was loaded.
+
+        Raises:
+            RefusedRequestError: The server does not serve it.
+        """
+        call = partial(self._client.get_inference_statistics, name, client_timeout=self.timeout_s)
+        return statistics_from_versions(self._translated(name, call).model_stats)
+
+    def ask(
+        self, name: str, inputs: "Arrays", outputs: Sequence[str], *, priority: int = 0
+    ) -> tuple[dict[str, Any], float]:
+        """Send one request.
+
+        Args:
+            name: The entry.
+            inputs: One array for each input, shape [batch, ...].
+            outputs: Which outputs to return.
+            priority: The request's priority level, 1 is the highest; 0 takes the entry's default.
+
+        Returns:
+            One array for each output, shape [batch, ...], and the time it took in ms.
+
+        Raises:
+            RefusedRequestError: The server refused or failed the request.
+        """
+        started = time.perf_counter()
+        request = self._request(inputs, outputs) | {"priority": priority}
+        answer = self._translated(name, lambda: self._client.infer(name, **request))
+        elapsed_ms = (time.perf_counter() - started) * 1000
+        return {output: answer.as_numpy(output) for output in outputs}, elapsed_ms
+
+    def ask_at_once(self, name: str, requests: Sequence["Arrays"], outputs: Sequence[str]) -> list[dict[str, Any]]:
+        """Send requests without waiting in between, so that the server may batch them; answers in order.
+
+        Raises:
+            RefusedRequestError: The server refused or failed a request.
+        """
+        pending = [self._start(name, inputs, outputs) for inputs in requests]
+        # gRPC ends each request after timeout_s itself; the extra seconds only bound a lost callback.
+        answers = [self._translated(name, partial(one.result, self.timeout_s + 10)) for one in pending]
+        return [{output: answer.as_numpy(output) for output in outputs} for answer in answers]
+
+    def _start(self, name: str, inputs: "Arrays", outputs: Sequence[str]) -> Future[Any]:
+        future: Future[Any] = Future()
+
+        def finish(result: Any, error: Exception | None) -> None:
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        self._client.async_infer(name, callback=finish, **self._request(inputs, outputs))
+        return future
+
+    def _request(self, inputs: "Arrays", outputs: Sequence[str]) -> dict[str, Any]:
+        from tritonclient.utils import np_to_triton_dtype
+
+        given = []
+        for key, array in inputs.items():
+            tensor = self._grpc.InferInput(key, list(array.shape), np_to_triton_dtype(array.dtype))
+            tensor.set_data_from_numpy(array)
+            given.append(tensor)
+        wanted = [self._grpc.InferRequestedOutput(output) for output in outputs]
+        return {"inputs": given, "outputs": wanted, "client_timeout": self.timeout_s}
+
+    def _translated(self, name: str, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except (self._refused, TimeoutError) as err:
+            told = err.message() if isinstance(err, self._refused) else "no answer in time"  # type: ignore[attr-defined]
+            raise RefusedRequestError(name, str(told)) from err

@@ -1,0 +1,219 @@
+"""Asks a running server about a text, and says where the time went."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prep_triton.artifact import Record
+from prep_triton.errors import ServerError, SpecError
+from prep_triton.triton.server.client import RefusedRequestError, TritonClient
+from prep_triton.triton.server.statistics import ModelStatistics, wait_for_statistics
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+log = logging.getLogger(__name__)
+
+TEXT_SUFFIX = "-text"
+# The task by what an ensemble of ours answers.
+TASK_OF_OUTPUT = {
+    "EMBEDDING": "feature-extraction",
+    "LABEL": "text-classification",
+    "ENTITIES": "token-classification",
+    "TOKENS": "fill-mask",
+    "ANSWER": "question-answering",
+}
+
+
+class StepLatency(Record):
+    """The time of one model of the ensemble: means over its requests while the text was answered, microseconds.
+
+    `requests` is 1 where nobody else asked the server meanwhile. A time is None where nothing was computed: the
+    response cache answered.
+    """
+
+    model: str
+    requests: int
+    cache_hits: int
+    queue_us: float | None
+    compute_input_us: float | None
+    compute_infer_us: float | None
+    compute_output_us: float | None
+
+
+class TextAnswer(Record):
+    """What a server answered to one text.
+
+    `answer` holds, by task: ``embedding`` (list of values); ``labels`` (list of {label, score}); ``entities``
+    (list of {label, score, start, end, text}); ``masks`` (for each [MASK] a list of {token, score}); or
+    ``answer``, ``score``, ``start`` and ``end``. `total_ms` is what the client saw; `steps` are in the
+    order in which the ensemble calls them.
+    """
+
+    model: str
+    task: str
+    text: str
+    context: str | None = None
+    answer: dict[str, Any]
+    total_ms: float
+    steps: tuple[StepLatency, ...]
+
+
+@dataclass(frozen=True)
+class TextModel:
+    """An ensemble that takes text."""
+
+    name: str
+    task: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    steps: tuple[str, ...]
+    has_batch: bool
+
+
+def find_text_model(client: TritonClient, name: str | None = None) -> TextModel:
+    """Return the ensemble of a name, or the only ``…-text`` that the server has loaded.
+
+    Raises:
+        ServerError: The server cannot be reached, has none or several, has not loaded it, or it takes no text.
+    """
+    client.server_version()
+    loaded = client.list_loaded()
+    texts = [one for one in loaded if one.endswith(TEXT_SUFFIX)]
+    listed = ", ".join(texts)
+    if name is None:
+        if len(texts) != 1:
+            raise ServerError(
+                f"the server at {client.address} has loaded {len(texts) or 'no'} models that take text"
+                + (f": {listed}" if texts else f" (it has {', '.join(loaded) or 'nothing'})"),
+                hint="say which with --model" if texts else "assemble the model with text: true, and load it",
+            )
+        name = texts[0]
+    if name not in loaded:
+        raise ServerError(
+            f"the server at {client.address} has not loaded {name}; models there that take text: {listed or 'none'}",
+            hint=f"say --model {texts[0]}" if texts else "load it, or see the server's log for why it was refused",
+        )
+    return _text_model_from_config(client.read_config(name), texts)
+
+
+def _text_model_from_config(config: "ModelConfig", texts: Sequence[str]) -> TextModel:
+    inputs = tuple(tensor.name for tensor in config.input)
+    outputs = tuple(tensor.name for tensor in config.output)
+    task = next((task for output, task in TASK_OF_OUTPUT.items() if output in outputs), None)
+    if task is None or set(inputs) not in ({"TEXT"}, {"QUESTION", "CONTEXT"}):
+        own = f"{config.name}{TEXT_SUFFIX}"
+        ask = own if own in texts or not texts else texts[0]
+        raise ServerError(
+            f"{config.name} takes {', '.join(inputs)} and answers {', '.join(outputs)}: it is no text model of ours",
+            hint=f"say --model {ask}" if texts else f"assemble it with text: true, which makes {own}, and ask that",
+        )
+    steps = tuple(dict.fromkeys(step.model_name for step in config.ensemble_scheduling.step))
+    return TextModel(config.name, task, inputs, outputs, steps or (config.name,), config.max_batch_size > 0)
+
+
+def ask_text(
+    client: TritonClient, model: TextModel, text: str, *, context: str | None = None, priority: int = 0
+) -> TextAnswer:
+    """Send one text and return the answer with the time of every step.
+
+    Args:
+        client: The server.
+        model: From `find_text_model`.
+        text: The text, or the question about a `context`. What of it was no UTF-8 goes to the server as it
+            was (`surrogateescape`, as in ``sys.argv``).
+        context: Where the answer to a question stands.
+        priority: The request's priority level, 1 is the highest; 0 takes the default.
+
+    Raises:
+        SpecError: A context is missing, or means nothing to this model.
+        ServerError: The model refused the text; carries its own words.
+    """
+    if ("CONTEXT" in model.inputs) != (context is not None):
+        told = "answers a question about a context" if context is None else "takes a text alone"
+        raise SpecError(
+            f"{model.name} {told}, and {'no' if context is None else 'a'} context was given",
+            hint='prep client "a question" --context "where the answer stands"'
+            if context is None
+            else "leave --context out",
+        )
+    if priority:
+        _tell_of_priority(client, model, priority)
+    before = {step: client.read_statistics(step) for step in model.steps}
+    given = {"TEXT": text, "QUESTION": text, "CONTEXT": context or ""}
+    tensors = {name: _tensor(given[name], has_batch=model.has_batch) for name in model.inputs}
+    try:
+        found, total_ms = client.ask(model.name, tensors, model.outputs, priority=priority)
+    except RefusedRequestError as err:
+        told = err.told.removeprefix(f"in ensemble '{model.name}', ")
+        raise ServerError(
+            f"{model.name} refused it: {told}",
+            hint="change the text as it says; the server's log says more",
+        ) from err
+    return TextAnswer(
+        model=model.name,
+        task=model.task,
+        text=_readable(text),
+        context=None if context is None else _readable(context),
+        answer=parse_answer(model.task, found),
+        total_ms=total_ms,
+        steps=tuple(_latency_of(step, client, before[step]) for step in model.steps),
+    )
+
+
+def _tell_of_priority(client: TritonClient, model: TextModel, priority: int) -> None:
+    """Say where a priority has no effect: a step without that level takes its own default (see `tiers`)."""
+    levels = {step: client.read_config(step).dynamic_batching.priority_levels for step in model.steps}
+    heard = [step for step, most in levels.items() if most >= priority]
+    if not heard:
+        log.warning("priority %d has no effect: %s has no such level", priority, " and ".join(model.steps))
+    elif len(model.steps) > 1:
+        log.info(
+            "priority %d reaches %s alone, and on older servers no step of an ensemble", priority, ", ".join(heard)
+        )
+
+
+def _tensor(text: str, *, has_batch: bool) -> Any:
+    import numpy as np
+
+    array = np.array([text.encode("utf-8", "surrogateescape")], dtype=object)
+    return array.reshape(1, 1) if has_batch else array
+
+
+def _readable(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _latency_of(step: str, client: TritonClient, before: ModelStatistics) -> StepLatency:
+    found = wait_for_statistics(lambda: client.read_statistics(step), before, 1)
+    return StepLatency(model=step, requests=found.requests, cache_hits=found.cache_hits, **found.mean_us())
+
+
+def parse_answer(task: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a text model's output tensors as plain values; see `TextAnswer`.
+
+    Raises:
+        ServerError: They are not of the task's form.
+    """
+    try:
+        return _plain_answer(task, {name: array.ravel().tolist() for name, array in tensors.items()})
+    except (KeyError, ValueError, IndexError, AttributeError) as err:
+        raise ServerError(
+            f"the answer is not of the form of {task}: {err!r}", hint="assemble the text entries again"
+        ) from err
+
+
+def _plain_answer(task: str, values: Mapping[str, list[Any]]) -> dict[str, Any]:
+    if task == "feature-extraction":
+        return {"embedding": values["EMBEDDING"]}
+    if task == "text-classification":
+        pairs = zip(values["LABEL"], values["SCORE"], strict=True)
+        return {"labels": [{"label": label.decode(), "score": score} for label, score in pairs]}
+    if task == "token-classification":
+        return {"entities": json.loads(values["ENTITIES"][0])}
+    if task == "fill-mask":
+        return {"masks": json.loads(values["TOKENS"][0])}
+    numbers = {name: values[name.upper()][0] for name in ("score", "start", "end")}
+    return {"answer": values["ANSWER"][0].decode(), **numbers}

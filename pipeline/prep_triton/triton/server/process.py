@@ -1,0 +1,321 @@
+"""Runs a real Triton for as long as a `with` block.
+
+The server is started in explicit mode and the entries are loaded one by one, so that one entry that
+cannot load (a plan without a GPU) neither takes the others down nor hides why.
+"""
+
+import http.client
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from prep_triton.errors import RepositoryError, ServerError
+from prep_triton.progress import Progress, ignore_progress
+from prep_triton.triton.server.client import TritonClient
+from prep_triton.triton.server.installation import Installation, prepare_installation
+from prep_triton.triton.server.log import parse_errors, parse_refusals, read_log
+
+log = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+LAUNCHER_PATH = Path(__file__).parent / "launcher.py"
+READY_TIMEOUT_S = 120.0
+STOP_GRACE_S = 5.0
+PORT_ATTEMPTS = 5
+POLL_INTERVAL_S = 0.05
+PORT_TAKEN = "already in use"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Loopback ports; None takes a free one."""
+
+    http: int | None = None
+    grpc: int | None = None
+    metrics: int | None = None
+
+
+@dataclass(frozen=True)
+class RunningTriton:
+    """A server that answers.
+
+    `loaded` are the entries it serves; `failures` says of each other one why not, in the server's words.
+    """
+
+    http_url: str
+    grpc_url: str
+    metrics_url: str
+    version: str
+    flavour: str
+    pid: int
+    log_path: Path
+    loaded: tuple[str, ...] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+    def check_loaded(self) -> None:
+        """Raise unless every entry was loaded.
+
+        Raises:
+            ServerError: Names each entry that was not, and why.
+        """
+        if self.failures:
+            told = "; ".join(f"{name}: {reason}" for name, reason in self.failures.items())
+            raise ServerError(f"Triton {self.version} did not load {told}", hint="assemble these entries again")
+
+
+@contextmanager
+def run_triton(
+    repository_uri: str,
+    *,
+    entries: Sequence[str] | None = None,
+    ports: Ports = Ports(),
+    arguments: Sequence[str] = (),
+    timeout_s: float = READY_TIMEOUT_S,
+    progress: Progress = ignore_progress,
+) -> Iterator[RunningTriton]:
+    """Start a Triton on loopback, load entries, and end it with the block, whatever happens in it.
+
+    Args:
+        repository_uri: A folder, or ``gs://bucket/prefix`` (also of an emulator that
+            STORAGE_EMULATOR_HOST names).
+        entries: The entries to load; None loads every one that the server finds.
+        ports: Which ports to listen on.
+        arguments: More of the server's own arguments, such as ``--rate-limit=execution_count``.
+        timeout_s: How long the server may take to start, and each entry to load.
+        progress: Told what is being waited for.
+
+    The server also ends when the thread that entered the block dies, by ``kill -9`` too.
+
+    Raises:
+        ServerError: No server here, a port is taken, or it died; carries its last error lines.
+        RepositoryError: The folder does not exist.
+    """
+    repository = _check_repository(repository_uri)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="prep-triton-")))
+        repository = _without_spaces(repository, folder)
+        shm_prefix = f"{folder.name}-"
+        stack.callback(_remove_shared_memory, shm_prefix)
+        installation = prepare_installation(folder, shm_prefix=shm_prefix)
+        installation = replace(installation, arguments=(*installation.arguments, *arguments))
+        progress("starting Triton")
+        server = _start_on_free_ports(installation, repository, folder, ports, timeout_s)
+        stack.callback(_stop_server, server.started)
+        yield _load_entries(server, entries, installation.flavour, timeout_s, progress)
+
+
+@dataclass(frozen=True)
+class _Server:
+    """A started server and where it listens."""
+
+    started: subprocess.Popen[bytes]
+    ports: Mapping[str, int]
+    server_id: str
+    log_path: Path
+
+
+def _check_repository(uri: str) -> str:
+    if "://" in uri:
+        return uri
+    if not Path(uri).is_dir():
+        raise RepositoryError(f"{uri} is not a folder", hint="make a repository with `prep assemble`")
+    return str(Path(uri).absolute())
+
+
+def _without_spaces(repository: str, folder: Path) -> str:
+    """Return another name of a repository whose path has a space in it.
+
+    WAR(triton 2.51): the Python backend hands its stub the path unquoted, the stub ends with ``what(): stol``, and
+    the load hangs.
+    """
+    if "://" in repository or not any(letter.isspace() for letter in repository):
+        return repository
+    alias = folder / "repository"
+    alias.symlink_to(repository, target_is_directory=True)
+    return str(alias)
+
+
+def _start_on_free_ports(
+    installation: Installation, repository: str, folder: Path, ports: Ports, timeout_s: float
+) -> _Server:
+    for attempt in range(PORT_ATTEMPTS):
+        chosen = _choose_ports(ports)
+        server = _start_server(installation, repository, folder / f"server-{attempt}.log", chosen)
+        try:
+            _wait_until_ready(server, timeout_s)
+        except BaseException as err:
+            _stop_server(server.started)
+            # Another program may take a port between our look and the server's bind.
+            if isinstance(err, _PortTakenError) and attempt + 1 < PORT_ATTEMPTS:
+                log.info("a port was taken meanwhile; trying others")
+                continue
+            raise
+        return server
+    raise AssertionError("the last attempt returns or raises")
+
+
+class _PortTakenError(ServerError):
+    """The server could not bind one of its ports."""
+
+
+def _choose_ports(ports: Ports) -> dict[str, int]:
+    with ExitStack() as stack:  # all sockets stay open until all are chosen, so that no two get the same port
+        chosen = {}
+        for name in ("http", "grpc", "metrics"):
+            wanted = getattr(ports, name)
+            listener = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free
+            try:
+                listener.bind((HOST, wanted or 0))
+            except (OSError, OverflowError) as err:
+                raise ServerError(
+                    f"the {name} port {wanted} cannot be used: {getattr(err, 'strerror', None) or err}",
+                    hint="end the program that has it, name another port, or none so that a free one is taken",
+                ) from err
+            chosen[name] = int(listener.getsockname()[1])
+        return chosen
+
+
+def _start_server(installation: Installation, repository: str, log_path: Path, ports: Mapping[str, int]) -> _Server:
+    server_id = f"prep-{secrets.token_hex(4)}"
+    command = [
+        str(installation.program_path),
+        f"--id={server_id}",
+        f"--model-repository={repository}",
+        "--model-control-mode=explicit",
+        "--strict-readiness=false",
+        "--disable-auto-complete-config",  # what was generated has to be complete
+        f"--exit-timeout-secs={STOP_GRACE_S:.0f}",
+    ]
+    for name, port in ports.items():
+        command += [f"--{name}-address={HOST}", f"--{name}-port={port}"]
+    environment = {**os.environ, **installation.environment, **_storage_environment(log_path.parent)}
+    launch = [sys.executable, "-I", "-S", str(LAUNCHER_PATH), str(os.getpid())]
+    with log_path.open("wb") as stream:
+        started = subprocess.Popen(
+            [*launch, *command, *installation.arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is ours to pass on
+        )
+    return _Server(started, ports, server_id, log_path)
+
+
+def _storage_environment(folder: Path) -> dict[str, str]:
+    """Return what the server needs to read gs://: where to copy it to, and the emulator if there is one."""
+    downloads = folder / "downloads"
+    downloads.mkdir(exist_ok=True)
+    found = {"TRITON_GCS_MOUNT_DIRECTORY": str(downloads)}
+    emulator = os.environ.get("STORAGE_EMULATOR_HOST")
+    if emulator:
+        found["CLOUD_STORAGE_EMULATOR_ENDPOINT"] = emulator if "://" in emulator else f"http://{emulator}"
+    return found
+
+
+def _wait_until_ready(server: _Server, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if server.started.poll() is not None:
+            raise _death_of(server)
+        if _describe_running(server.ports["http"]).get("name") == server.server_id and _is_open(server.ports):
+            return
+        time.sleep(POLL_INTERVAL_S)
+    told = "\n".join(parse_errors(read_log(server.log_path))) or "(it wrote nothing)"
+    raise ServerError(
+        f"Triton was not ready within {timeout_s:g} s; its last lines:\n{told}",
+        hint="check that the repository can be reached, or allow more time with --timeout-s",
+    )
+
+
+def _death_of(server: _Server) -> ServerError:
+    lines = parse_errors(read_log(server.log_path))
+    kind = _PortTakenError if any(PORT_TAKEN in line.lower() for line in lines) else ServerError
+    return kind(
+        f"Triton ended with exit status {server.started.returncode}; its last lines:\n"
+        + ("\n".join(lines) or "(it wrote nothing)"),
+        hint="correct what the last line names; `prep doctor` checks the server itself",
+    )
+
+
+def _describe_running(http_port: int) -> dict[str, str]:
+    """Return the server's metadata, or nothing while it does not answer yet."""
+    connection = http.client.HTTPConnection(HOST, http_port, timeout=5)
+    try:
+        connection.request("GET", "/v2")
+        found = json.loads(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, ValueError):
+        return {}
+    finally:
+        connection.close()
+    return found if isinstance(found, dict) else {}
+
+
+def _is_open(ports: Mapping[str, int]) -> bool:
+    """Whether every port accepts connections; metrics is the last that the server opens."""
+    for port in ports.values():
+        try:
+            socket.create_connection((HOST, port), timeout=5).close()
+        except OSError:
+            return False
+    return True
+
+
+def _load_entries(
+    server: _Server, entries: Sequence[str] | None, flavour: str, timeout_s: float, progress: Progress
+) -> RunningTriton:
+    address = {name: f"{HOST}:{port}" for name, port in server.ports.items()}
+    loaded, failures = [], {}
+    with TritonClient(address["grpc"], timeout_s=timeout_s) as client:
+        names = client.list_entries() if entries is None else list(entries)
+        for index, name in enumerate(names):
+            progress(f"loading {name}", index / len(names))
+            reason = client.load_entry(name)
+            if server.started.poll() is not None:
+                raise _death_of(server)
+            if reason is None:
+                loaded.append(name)
+            else:
+                failures[name] = parse_refusals(read_log(server.log_path)).get(name, reason)
+        version = client.server_version()
+    return RunningTriton(
+        http_url=f"http://{address['http']}",
+        grpc_url=address["grpc"],
+        metrics_url=f"http://{address['metrics']}/metrics",
+        version=version,
+        flavour=flavour,
+        pid=server.started.pid,
+        log_path=server.log_path,
+        loaded=tuple(loaded),
+        failures=failures,
+    )
+
+
+def _stop_server(started: subprocess.Popen[bytes]) -> None:
+    """End the server gently, then whatever is left of its group by force."""
+    try:
+        started.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            started.wait(STOP_GRACE_S + 1)
+    finally:  # also after a second Ctrl-C
+        with suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+        started.wait()
+
+
+def _remove_shared_memory(prefix: str) -> None:
+    """Remove what a killed Python backend leaves in shared memory."""
+    for leftover in Path("/dev/shm").glob(f"{prefix}*"):  # noqa: S108 - where POSIX shared memory lies on Linux
+        leftover.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""What `prep verify` sends to each entry, and the answers that it expects."""

@@ -1,0 +1,135 @@
+"""The requests by which `prep verify` tries one ensemble, and what came of them."""
+
+import math
+from collections.abc import Sequence
+from itertools import cycle, islice
+from statistics import fmean, median
+from typing import Any
+
+from prep_triton.artifact import RepositoryEntry
+from prep_triton.triton.server.client import TritonClient
+from prep_triton.triton.verify.in_flight import ask_until_batched, notes_of_batching
+from prep_triton.triton.verify.model import full_batches, load_config
+from prep_triton.triton.verify.report import EntryReport, report_entry
+from prep_triton.triton.verify.text_reference import Agreement, TextRow, compare_answer, text_from_bytes
+from prep_triton.triton.verify.text_rows import TextRows, tensors_from_rows
+
+
+class TextTrial:
+    """One ensemble: texts of unequal length are asked alone, in full batches, and at once.
+
+    The expected answers follow from PyTorch's outputs in the reference of the model that the ensemble serves;
+    where the task's text is not in the reference, from what the bare model answers on the same server.
+    """
+
+    def __init__(self, entry: RepositoryEntry, served: RepositoryEntry, client: TritonClient) -> None:
+        self.entry, self.client = entry, client
+        self.config = load_config(entry)
+        self.inputs = [tensor.name for tensor in self.config.input]
+        self.outputs = [tensor.name for tensor in self.config.output]
+        self.texts = TextRows(entry, served)
+        self.rows: list[TextRow] = []
+        self.found: list[Agreement] = []
+        self.latencies_ms: list[float] = []
+        self.affordable = 1
+        self.full_batch = 0
+        self.requests = 0
+        self.example = ""
+
+    def run(self) -> EntryReport:
+        """Send every request and compare every answer.
+
+        Raises:
+            RepositoryError: The reference or a configuration cannot be used.
+            VerifyError: The server refused a request, or there is no text to send.
+        """
+        self.rows = self.texts.answered(self.client)
+        self._ask_single_rows()
+        # The model's batches are meant: an ensemble has no batcher of its own.
+        self.affordable = self.texts.affordable_rows(self.rows)
+        batching = ask_until_batched(self.client, self.texts.config, self._ask_at_once, most=self.affordable)
+        self._ask_full_batches()
+        detail = describe_wrong(self.found)
+        return report_entry(
+            self.entry,
+            "failed" if detail else "loaded",
+            detail=detail,
+            compared_with=self.texts.oracle,
+            requests=self.requests,
+            rows=len(self.rows),
+            widths=tuple(sorted({self.texts.width(row) for row in self.rows})),
+            full_batch=self.full_batch or None,
+            text_checked=True,
+            batching=batching,
+            mean_batch_size=batching.mean_batch_size,
+            p50_ms=median(self.latencies_ms),
+            example=self.example,
+            notes=tuple(notes_of_batching(self.texts.config, batching)),
+            **numbers_of(self.found),
+        )
+
+    def _ask_single_rows(self) -> None:
+        for row in self.rows:
+            answer, elapsed_ms = self._ask([row])
+            self.latencies_ms.append(elapsed_ms)
+            self.example = self.example or describe_text_answer(row, answer)
+
+    def _ask_at_once(self, count: int) -> None:
+        rows = sorted(islice(cycle(self.rows), count), key=self.texts.width)
+        requests = [self._tensors([row]) for row in rows]
+        for row, answer in zip(rows, self.client.ask_at_once(self.entry.name, requests, self.outputs), strict=True):
+            self._compare([row], answer)
+
+    def _ask_full_batches(self) -> None:
+        """Ask batches of texts of unequal length, as large as the ensemble takes."""
+        size = min(self.config.max_batch_size, self.affordable)
+        if size < 2:
+            return
+        for indices in full_batches(range(len(self.rows)), size):
+            self._ask([self.rows[index] for index in indices])
+            self.full_batch = size
+
+    def _tensors(self, rows: Sequence[TextRow]) -> dict[str, Any]:
+        return tensors_from_rows(self.inputs, rows, has_batch=self.config.max_batch_size > 0)
+
+    def _ask(self, rows: Sequence[TextRow]) -> tuple[dict[str, Any], float]:
+        answer, elapsed_ms = self.client.ask(self.entry.name, self._tensors(rows), self.outputs)
+        self._compare(rows, answer)
+        return answer, elapsed_ms
+
+    def _compare(self, rows: Sequence[TextRow], answer: dict[str, Any]) -> None:
+        self.requests += 1
+        for index, row in enumerate(rows):
+            one = {name: array[index] if self.config.max_batch_size else array for name, array in answer.items()}
+            self.found.append(compare_answer(self.entry.task, row, one, self.texts.rules))
+
+
+def describe_wrong(found: Sequence[Agreement]) -> str:
+    """Say how many answers are wrong, and the first of them; empty where none is."""
+    wrong = [one.wrong for one in found if one.wrong]
+    return f"{len(wrong)} of {len(found)} answers are wrong; the first: {wrong[0]}" if wrong else ""
+
+
+def numbers_of(found: Sequence[Agreement]) -> dict[str, float | None]:
+    """Return cosines and the largest error of answers, in the fields of `EntryReport`."""
+    cosines = [one.cosine for one in found if one.cosine is not None]
+    errors = [one.error for one in found if one.error is not None]
+    numbers = {
+        "mean_cosine": fmean(cosines) if cosines else math.nan,
+        "min_cosine": min(cosines) if cosines else math.nan,
+        "max_abs_error": max(errors) if errors else math.nan,
+    }
+    # Not min() and max() alone: they drop a NaN that is not their first value.
+    spoiled = any(math.isnan(value) for value in [*cosines, *errors])
+    return {name: None if spoiled or math.isnan(value) else value for name, value in numbers.items()}
+
+
+def describe_text_answer(row: TextRow, answer: dict[str, Any]) -> str:
+    """Show a text with the first values of its answer."""
+    told = []
+    for name, array in answer.items():
+        first = array.ravel()[:3].tolist()
+        values = [f"{one:.4g}" if isinstance(one, float) else text_from_bytes(one) for one in first]
+        told.append(f"{name} {', '.join(values)}{', …' if array.size > len(values) else ''}")
+    asked = f'"{row.question}" in "{row.text}"' if row.question else f'"{row.text}"'
+    return f"{asked} -> {'; '.join(told)}"

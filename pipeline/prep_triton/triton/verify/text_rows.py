@@ -1,0 +1,219 @@
+"""The texts that an ensemble is tried with, their tokens, and the model's outputs to them.
+
+The tokens are made here, by the library `tokenizers` and the entry's own vocabulary; the ensemble's tokenizer is
+not asked.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from prep_triton.artifact import RepositoryEntry
+from prep_triton.errors import VerifyError
+from prep_triton.spec import TextSpec
+from prep_triton.triton.entries.write import REFERENCE_NAME, TOKENIZER_NAME
+from prep_triton.triton.server.client import TritonClient
+from prep_triton.triton.verify.model import affordable_rows, load_config, numpy_dtype, sequence_range
+from prep_triton.triton.verify.reference import load_reference
+from prep_triton.triton.verify.report import Oracle
+from prep_triton.triton.verify.text_reference import Rules, TextRow
+
+if TYPE_CHECKING:
+    import numpy as np
+    from tokenizers import Encoding, Tokenizer
+
+    Array = np.ndarray[Any, Any]
+
+MASK_TOKEN = "[MASK]"  # noqa: S105 - a word of the vocabulary
+# Tasks whose input the reference does not hold: its text has no [MASK], and no question.
+OWN_TEXT_TASKS = ("fill-mask", "question-answering")
+MAX_OWN_TEXTS = 8
+
+
+class TextRows:
+    """Makes the rows of one ensemble from the reference of the model that it serves."""
+
+    def __init__(self, entry: RepositoryEntry, served: RepositoryEntry) -> None:
+        self.served = served
+        self.task = entry.task
+        self.config = load_config(served)
+        self.outputs = [tensor.name for tensor in self.config.output]
+        self.is_sequence = {tensor.name: tensor.dims[0] == -1 for tensor in self.config.output}
+        self.reference = load_reference(
+            served.path(REFERENCE_NAME), [tensor.name for tensor in self.config.input], self.outputs
+        )
+        self.tokenizer = load_tokenizer(served)
+        self.rules = rules_from_entry(entry, served, self.tokenizer)
+        self.shortest, longest = sequence_range(served)
+        self.buckets = [size for size in served.length_buckets if self.shortest <= size <= longest]
+        self.longest = max(self.buckets, default=longest)
+        self.oracle: Oracle = "bare model" if entry.task in OWN_TEXT_TASKS else "pytorch"
+
+    def answered(self, client: TritonClient) -> list[TextRow]:
+        """Return the rows with PyTorch's outputs or, where the task's text is not in the reference, the server's.
+
+        They are in order of their length, so that at once the model's batcher finds neighbours of one bucket.
+
+        Raises:
+            RefusedRequestError: The bare model did not answer.
+            VerifyError: There is no text.
+        """
+        if self.oracle == "pytorch":
+            return self._checked(self._from_reference())
+        return self._checked(
+            row_from_encoding(question, text, encoding, self._ask(client, encoding))
+            for question, text, encoding in self._own_texts()
+        )
+
+    def drawn(self) -> list[TextRow]:
+        """Return the rows without asking the model: where PyTorch's outputs are not there, with seeded noise.
+
+        Raises:
+            VerifyError: There is no text.
+        """
+        import numpy as np
+
+        if self.oracle == "pytorch":
+            return self._checked(self._from_reference())
+        draw = np.random.default_rng(0)
+
+        def noise(length: int) -> dict[str, "Array"]:
+            shapes = {name: self.reference.outputs[name].shape[2:] for name in self.outputs}
+            return {name: draw.normal(0, 2, (length, *shape)).astype(np.float32) for name, shape in shapes.items()}
+
+        return self._checked(
+            row_from_encoding(question, text, encoding, noise(len(encoding.ids)))
+            for question, text, encoding in self._own_texts()
+        )
+
+    def width(self, row: TextRow) -> int:
+        """Return the length bucket of a row."""
+        return self.padded_length(len(row.ids))
+
+    def padded_length(self, length: int) -> int:
+        """Return the length bucket of so many tokens."""
+        needed = max(length, self.shortest)
+        return next((bucket for bucket in self.buckets if bucket >= needed), needed)
+
+    def affordable_rows(self, rows: Sequence[TextRow]) -> int:
+        """Return how many of these rows the server's shared memory holds the model's answers of at once."""
+        return affordable_rows(self.reference, self.is_sequence, max(self.width(row) for row in rows))
+
+    def _checked(self, rows: Iterator[TextRow]) -> list[TextRow]:
+        found = sorted(rows, key=lambda row: len(row.ids))
+        if not found:
+            raise VerifyError(
+                f"the reference of {self.served.name} holds no text that fits its length buckets",
+                hint="export the model with its tokenizer, or give it longer length_buckets",
+            )
+        return found
+
+    def _from_reference(self) -> Iterator[TextRow]:
+        for index, text in enumerate(self.reference.text):
+            length = self.reference.lengths[index]
+            encoding = self.tokenizer.encode(text)
+            if not text or len(encoding.ids) > self.longest:
+                continue
+            # A row that was cut has other tokens.
+            if encoding.ids == self.reference.inputs["input_ids"][index, :length].tolist():
+                arrays = {
+                    name: array[index, :length] if self.is_sequence[name] else array[index]
+                    for name, array in self.reference.outputs.items()
+                }
+                yield row_from_encoding("", text, encoding, arrays)
+
+    def _own_texts(self) -> Iterator[tuple[str, str, "Encoding"]]:
+        """Yield question (perhaps empty), text and tokens of the task's kind."""
+        texts = [text for text in self.reference.text if text]
+        made = question_pairs(texts) if self.task == "question-answering" else masked_texts(texts)
+        encoded = (
+            (question, text, self.tokenizer.encode(question, text) if question else self.tokenizer.encode(text))
+            for question, text in made
+        )
+        yield from islice((one for one in encoded if len(one[2].ids) <= self.longest), MAX_OWN_TEXTS)
+
+    def _ask(self, client: TritonClient, encoding: "Encoding") -> dict[str, "Array"]:
+        """Return the bare model's outputs, of which only the tokens' are kept."""
+        import numpy as np
+
+        count, made = len(encoding.ids), {}
+        values = {"input_ids": encoding.ids, "attention_mask": [1] * count, "token_type_ids": encoding.type_ids}
+        for tensor in self.config.input:
+            made[tensor.name] = np.zeros((1, self.padded_length(count)), numpy_dtype(tensor))
+            made[tensor.name][0, :count] = values[tensor.name]
+        answer, _ = client.ask(self.served.name, made, self.outputs)
+        return {name: array[0][:count] if self.is_sequence[name] else array[0] for name, array in answer.items()}
+
+
+def load_tokenizer(served: RepositoryEntry) -> "Tokenizer":
+    """Load a model entry's tokenizer, without padding or truncation.
+
+    Raises:
+        VerifyError: It is missing or damaged.
+    """
+    from tokenizers import Tokenizer
+
+    path = served.path(TOKENIZER_NAME)
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as err:  # what the Rust library raises has no other type
+        raise VerifyError(f"{path} cannot be read: {err}", hint="assemble the entry again") from err
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def rules_from_entry(entry: RepositoryEntry, served: RepositoryEntry, tokenizer: "Tokenizer") -> Rules:
+    """Gather what an ensemble's expected answers follow from."""
+    chosen = TextSpec.model_validate(entry.spec.get("text") or {})
+    return Rules(
+        tolerance=entry.tolerance,
+        labels=served.onnx.labels if served.onnx else (),
+        top_k=chosen.top_k,
+        vocabulary=tokenizer.get_vocab(with_added_tokens=True),
+        mask_id=tokenizer.token_to_id(MASK_TOKEN),
+        max_answer_tokens=chosen.max_answer_tokens,
+        is_normalized=chosen.normalize,
+    )
+
+
+def row_from_encoding(question: str, text: str, encoding: "Encoding", outputs: "Mapping[str, Array]") -> TextRow:
+    """Return a row of one text and its tokens; `question` may be empty."""
+    return TextRow(
+        text=text,
+        ids=encoding.ids,
+        offsets=encoding.offsets,
+        sequences=encoding.sequence_ids,
+        words=encoding.word_ids,
+        outputs=outputs,
+        question=question or None,
+    )
+
+
+def masked_texts(texts: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield texts whose middle word is replaced by [MASK]; the question is empty."""
+    for text in texts:
+        words = text.split(" ")
+        words[len(words) // 2] = MASK_TOKEN
+        yield "", " ".join(words)
+
+
+def question_pairs(texts: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield each text as a context, with the shortest other one as the question."""
+    by_length = sorted(texts, key=len)
+    for text in texts:
+        question = next((one for one in by_length if one != text), "")
+        if question:
+            yield question, text
+
+
+def tensors_from_rows(names: Sequence[str], rows: Sequence[TextRow], *, has_batch: bool) -> dict[str, "Array"]:
+    """Lay texts into the inputs of a text entry: shape [rows, 1], or [1] where it takes no batch."""
+    import numpy as np
+
+    made = {}
+    for name in names:
+        texts = [(row.question if name == "QUESTION" else row.text) or "" for row in rows]
+        array = np.array([text.encode() for text in texts], dtype=object)
+        made[name] = array.reshape(-1, 1) if has_batch else array
+    return made

@@ -1,0 +1,208 @@
+"""Sends the reference's own rows and text to a real Triton and compares the answers with PyTorch.
+
+What is sent to one entry is in `prep_triton.triton.verify.model` (ids) and `prep_triton.triton.verify.text` (text).
+"""
+
+import importlib.metadata
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from prep_triton.artifact import EntryKind, RepositoryEntry
+from prep_triton.errors import RepositoryError, ServerError, VerifyError
+from prep_triton.progress import Progress, ignore_progress
+from prep_triton.spec import VerifySpec
+from prep_triton.triton.entries.server_arguments import SERVER_ARGUMENTS_NAME
+from prep_triton.triton.server.client import TritonClient, grpc_address_from_url
+from prep_triton.triton.server.installation import find_server
+from prep_triton.triton.server.process import Ports, run_triton
+from prep_triton.triton.verify.model import ModelTrial
+from prep_triton.triton.verify.report import EntryReport, VerifyReport, report_entry
+from prep_triton.triton.verify.text import TextTrial, describe_wrong
+from prep_triton.triton.verify.text_parts import try_parts
+from prep_triton.triton.verify.unloaded import report_unloaded
+
+log = logging.getLogger(__name__)
+
+DEFAULT_SPEC = VerifySpec()
+# The models, then the ensembles that call them, then the parts that are tried through an ensemble.
+ORDER: tuple[EntryKind, ...] = ("model", "ensemble", "tokenizer", "postprocessor")
+
+
+def verify_entries(
+    entries: Sequence[RepositoryEntry],
+    repository_uri: str,
+    spec: VerifySpec = DEFAULT_SPEC,
+    *,
+    progress: Progress = ignore_progress,
+) -> VerifyReport:
+    """Load every entry into a real Triton and compare its answers with the reference.
+
+    Each model entry gets single rows, rows padded to its length buckets, full batches, and many single rows at
+    once; each ensemble gets text in the same ways. A tokenizer and a post-processor are tried through their
+    ensemble.
+
+    Args:
+        entries: What to verify; their folders hold ``config.pbtxt``, ``reference.npz`` and perhaps
+            ``tokenizer.json``, whatever the server itself loads.
+        repository_uri: What the server loads: a folder or ``gs://bucket/prefix``. A server of our own gets the
+            arguments that the folder's ``server.args`` or else the entries' manifests ask for.
+        spec: A running server that has the entries loaded, or the port for one of our own; and how long
+            the server may take to start, to load an entry, and to answer.
+        progress: Told which entry is on.
+
+    Returns:
+        The report, with failures in it; `check_report` raises for them.
+
+    Raises:
+        ServerError: The server does not start, dies, or has not loaded an entry.
+        RepositoryError: The repository is not there, or its ``server.args`` cannot be read.
+    """
+    if spec.server_url:
+        return _verify_on_running(entries, repository_uri, spec, progress)
+    arguments = find_server_arguments(entries, repository_uri)
+    with run_triton(
+        repository_uri,
+        entries=[entry.name for entry in entries],
+        ports=Ports(grpc=spec.grpc_port),
+        arguments=arguments,
+        timeout_s=spec.timeout_s,
+        progress=progress,
+    ) as server:
+        with TritonClient(server.grpc_url, timeout_s=spec.timeout_s) as client:
+            reports = _verify_each(entries, client, server.failures, progress)
+        return VerifyReport(
+            repository_uri=repository_uri,
+            server_version=server.version,
+            server_flavour=server.flavour,
+            server_arguments=arguments,
+            entries=reports,
+        )
+
+
+def find_server_arguments(entries: Sequence[RepositoryEntry], repository_uri: str) -> tuple[str, ...]:
+    """Return what the server must be started with for the entries to be served as they were asked for.
+
+    Raises:
+        RepositoryError: The folder's ``server.args`` cannot be read.
+    """
+    path = Path(repository_uri) / SERVER_ARGUMENTS_NAME
+    if "://" not in repository_uri and path.exists():
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeError) as err:
+            raise RepositoryError(f"{path} cannot be read: {err}", hint="assemble an entry again") from err
+        return tuple(line.strip() for line in lines if line.strip())
+    return tuple(sorted({argument for entry in entries for argument in entry.server_arguments}))
+
+
+def verification_tools() -> dict[str, str]:
+    """Return the versions of what a verification on a server of our own runs with; starts nothing."""
+    packages = ("prep-triton", "nvidia-pytriton", "onnxruntime", "tokenizers", "tritonclient")
+    found = {}
+    for package in packages:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    own = find_server()
+    if own is None:
+        return found
+    about = own.stat()  # its version is known only once it runs; a new one has another size and time
+    return {**found, "tritonserver": f"{own} {about.st_size} {about.st_mtime_ns}"}
+
+
+def _verify_on_running(
+    entries: Sequence[RepositoryEntry], repository_uri: str, spec: VerifySpec, progress: Progress
+) -> VerifyReport:
+    assert spec.server_url
+    with TritonClient(grpc_address_from_url(spec.server_url), timeout_s=spec.timeout_s) as client:
+        version = client.server_version()
+        missing = [entry.name for entry in entries if not client.is_loaded(entry.name)]
+        if missing:
+            raise ServerError(
+                f"the server at {client.address} has not loaded {', '.join(missing)}",
+                hint=f"start it on {repository_uri}, or leave --server out so that one is started",
+            )
+        return VerifyReport(
+            repository_uri=repository_uri,
+            server_version=version,
+            server_flavour=f"the running server at {client.address}",
+            entries=_verify_each(entries, client, {}, progress),
+        )
+
+
+def _verify_each(
+    entries: Sequence[RepositoryEntry], client: TritonClient, failures: Mapping[str, str], progress: Progress
+) -> tuple[EntryReport, ...]:
+    by_name = {entry.name: entry for entry in entries}
+    reports: dict[int, EntryReport] = {}
+    for count, index in enumerate(sorted(range(len(entries)), key=lambda one: ORDER.index(entries[one].kind))):
+        entry = entries[index]
+        progress(f"verifying {entry.name}", count / len(entries))
+        earlier = {report.name: report for report in reports.values()}
+        if entry.name in failures:
+            report = report_unloaded(entry, failures[entry.name], earlier)
+            if entry.kind == "ensemble" and report.status == "config-accepted-only":
+                report = _try_parts(entry, report, by_name, client)
+        elif entry.kind in {"tokenizer", "postprocessor"}:
+            report = _report_part(entry, entries, earlier)
+        else:
+            report = _try_loaded(entry, by_name, client)
+        for note in report.notes:
+            log.warning("%s: %s", entry.name, note)
+        reports[index] = report
+    return tuple(reports[index] for index in range(len(entries)))
+
+
+def _try_loaded(entry: RepositoryEntry, by_name: Mapping[str, RepositoryEntry], client: TritonClient) -> EntryReport:
+    try:
+        if entry.kind == "model":
+            return ModelTrial(entry, client).run()
+        served = by_name.get(entry.serves or "")
+        if served is None:
+            raise VerifyError(
+                f"{entry.serves or 'the model'}, whose reference it is compared with, is not among the entries",
+                hint="verify both together",
+            )
+        return TextTrial(entry, served, client).run()
+    except (RepositoryError, VerifyError) as err:
+        return report_entry(entry, "failed", detail=err.message)
+
+
+def _try_parts(
+    entry: RepositoryEntry, report: EntryReport, by_name: Mapping[str, RepositoryEntry], client: TritonClient
+) -> EntryReport:
+    """Add to the report of an ensemble whose model cannot run here what its other steps answered."""
+    served = by_name.get(entry.serves or "")
+    if served is None:
+        return report
+    try:
+        tried = try_parts(entry, served, client)
+    except (RepositoryError, VerifyError) as err:
+        return report_entry(entry, "failed", detail=err.message)
+    wrong = describe_wrong(tried.found)
+    told = f"the other steps answered {len(tried.found)} texts rightly with {tried.source} in its place"
+    return report_entry(
+        entry,
+        "failed" if wrong else "config-accepted-only",
+        detail=f"{served.name} could not be loaded here; "
+        + (f"with {tried.source} in its place {wrong}" if wrong else told),
+        rows=len(tried.found),
+    )
+
+
+def _report_part(
+    entry: RepositoryEntry, entries: Sequence[RepositoryEntry], reports: Mapping[str, EntryReport]
+) -> EntryReport:
+    """Report a tokenizer or post-processor that was loaded, by what became of an ensemble that calls it."""
+    callers = [reports[one.name] for one in entries if entry.name in one.composes]
+    tried = next((caller for caller in callers if caller.rows), None)
+    if tried is None:
+        because = f"{callers[0].name} was not run" if callers else "no ensemble of this repository calls it"
+        return report_entry(entry, "loaded", detail=f"loaded, and nothing more was checked: {because}")
+    if tried.status == "failed":
+        return report_entry(entry, "loaded", detail=f"loaded; for its answers see {tried.name}")
+    without = "" if tried.status == "loaded" else ", without the model"
+    return report_entry(
+        entry, "loaded", detail=f"{tried.rows} texts answered rightly through {tried.name}{without}", rows=tried.rows
+    )

@@ -1,0 +1,72 @@
+import errno
+
+import onnx
+import pytest
+from prep_triton.errors import PrecisionError
+from prep_triton.precision.fp16 import stage as fp16
+from prep_triton.precision.fp16.stage import convert_to_fp16, link_or_copy
+from prep_triton.workspace import Workspace
+
+from tests.fakes.onnx_bert import make_bert, store_model
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    return Workspace(tmp_path / "build")
+
+
+def test_artifact_carries_the_model_and_its_files(workspace):
+    model = store_model(workspace, make_bert(layers=1))
+    made = convert_to_fp16(model, workspace).artifact
+    assert (made.name, made.precision, made.parity) == ("tiny-fp16", "fp16", None)
+    assert (made.model_inputs, made.model_outputs) == (model.model_inputs, model.model_outputs)
+    assert made.inputs == {"onnx": model.key}
+    assert made.files.keys() == {"model.onnx", "reference.npz", "tokenizer.json"}
+    assert made.path("reference.npz").samefile(model.path("reference.npz"))
+    onnx.checker.check_model(made.path("model.onnx"), full_check=True)
+
+
+def test_second_conversion_is_reused(workspace):
+    model = store_model(workspace, make_bert(layers=1))
+    first, second = convert_to_fp16(model, workspace), convert_to_fp16(model, workspace)
+    assert (first.reused, second.reused) == (False, True)
+    assert first.artifact == second.artifact
+
+
+def test_external_weights_are_not_carried_beside_the_new_graph(workspace, tmp_path):
+    model = store_model(workspace, make_bert(layers=1))
+    onnx.save(make_bert(layers=1), model.path("model.onnx"), save_as_external_data=True, location="model.onnx.data")
+    model = model.model_copy(update={"files": {**model.files, "model.onnx.data": model.files["model.onnx"]}})
+    assert "model.onnx.data" not in convert_to_fp16(model, workspace).artifact.files
+
+
+def test_refuses_a_model_that_is_fp16_already(workspace):
+    made = convert_to_fp16(store_model(workspace, make_bert(layers=1)), workspace).artifact
+    with pytest.raises(PrecisionError, match="tiny-fp16 is already fp16") as caught:
+        convert_to_fp16(made, workspace)
+    assert "prep export" in caught.value.hint
+
+
+def test_a_refused_conversion_leaves_nothing(workspace):
+    proto = make_bert(layers=1)
+    proto.graph.initializer[0].raw_data = b"\x00\x00\xc0\x7f" * (len(proto.graph.initializer[0].raw_data) // 4)
+    model = store_model(workspace, proto)
+    with pytest.raises(PrecisionError, match="'words' holds NaN"):
+        convert_to_fp16(model, workspace)
+    assert [path.name for path in (workspace.root / "precision" / "tiny-fp16").iterdir()] == []
+
+
+def test_files_are_copied_where_they_cannot_be_linked(tmp_path, monkeypatch):
+    (tmp_path / "a").write_text("content")
+
+    def refuse(*_):
+        raise OSError(errno.EXDEV, "another device")
+
+    monkeypatch.setattr(fp16.os, "link", refuse)
+    link_or_copy(tmp_path / "a", tmp_path / "folder" / "b")
+    assert (tmp_path / "folder" / "b").read_text() == "content"
+
+
+def test_other_link_errors_are_not_hidden(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        link_or_copy(tmp_path / "missing", tmp_path / "b")

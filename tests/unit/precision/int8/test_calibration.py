@@ -1,0 +1,193 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from prep_triton.errors import PrecisionError, PrepError, SpecError
+from prep_triton.precision.int8.calibration import MOST_HELD, load_calibration_rows
+from prep_triton.spec import CalibrationSpec
+from prep_triton.workspace import Workspace
+
+from tests.fakes.onnx_bert import POSITIONS, VOCAB, make_bert, store_model
+from tests.fakes.wordpiece import make_tokenizer
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    stored = store_model(Workspace(tmp_path_factory.mktemp("workspace")), make_bert(layers=1))
+    stored.path("tokenizer.json").write_text(make_tokenizer().to_str(), encoding="utf-8")
+    return stored
+
+
+def load(path, model, **given):
+    return load_calibration_rows(CalibrationSpec(path=str(path), **given), model)
+
+
+def refuse(path, model, **given):
+    with pytest.raises(PrepError) as caught:
+        load(path, model, **given)
+    return caught.value
+
+
+def write(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def write_ids(tmp_path, **arrays):
+    path = tmp_path / "ids.npz"
+    np.savez(path, **{name: np.asarray(array) for name, array in arrays.items()})
+    return path
+
+
+def test_text_becomes_ids_and_blank_lines_are_skipped(tmp_path, model):
+    path = write(tmp_path, "c.txt", "\ufeffthe rain\n\n  \nthe sea.\n")
+    rows = load(path, model, samples=2)
+    assert sorted(row.ids for row in rows.calibration) == [(2, 5, 7, 3), (2, 5, 9, 11, 3)]
+    assert {row.type_ids for row in rows.calibration} == {(0,) * 4, (0,) * 5}
+
+
+def test_jsonl_takes_the_field_that_is_named(tmp_path, model):
+    path = write(tmp_path, "c.jsonl", '{"text": "sea", "body": "the rain"}\n\n')
+    assert load(path, model, samples=1, field="body").calibration[0].ids == (2, 5, 7, 3)
+
+
+def test_long_text_is_cut_at_the_longest_sequence_and_it_is_said(tmp_path, model, caplog):
+    caplog.set_level("INFO")
+    rows = load(write(tmp_path, "c.txt", "sea " * 500), model, samples=1)
+    assert len(rows.calibration[0].ids) == POSITIONS
+    assert f"1 of 1 calibration texts are cut at {POSITIONS} tokens" in caplog.text
+
+
+def test_rows_left_over_judge_where_there_are_enough(tmp_path, model):
+    ids = np.arange(10, 10 + 74)[:, None]
+    rows = load(write_ids(tmp_path, input_ids=ids), model, samples=10)
+    assert rows.is_held_out
+    assert len(rows.judged) == 64
+    assert not set(rows.judged) & set(rows.calibration)
+    rows = load(write_ids(tmp_path, input_ids=ids), model, samples=11)
+    assert not rows.is_held_out
+    assert rows.judged == rows.calibration
+
+
+def test_rows_that_judge_are_limited(tmp_path, model):
+    path = write(tmp_path, "c.txt", "the sea\n" * (MOST_HELD + 100))
+    assert len(load(path, model, samples=10).judged) == MOST_HELD
+
+
+def test_the_seed_decides_the_rows(tmp_path, model):
+    path = write_ids(tmp_path, input_ids=np.arange(90)[:, None])
+    first, again, other = (load(path, model, samples=5, seed=seed).calibration for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_padding_of_an_npz_is_cut_off(tmp_path, model):
+    path = write_ids(
+        tmp_path, input_ids=[[5, 6, 0]], attention_mask=[[1, 1, 0]], token_type_ids=np.array([[0, 1, 0]], np.int32)
+    )
+    (row,) = load(path, model, samples=1).calibration
+    assert (row.ids, row.type_ids) == ((5, 6), (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told", "hint"),
+    [
+        ("c.csv", "a", "is '.csv', expected .txt, .jsonl or .npz", "one text a line"),
+        ("c.txt", " \n\n", "holds no text", "some hundreds"),
+        ("c.txt", b"sea\n\xff\xfe", "is not UTF-8 (line 2", "iconv"),
+        ("c.txt", "sea\n", "holds 1 rows, 2 were asked for", "--calibration-samples 1"),
+        ("c.jsonl", '{"text": "sea"}\n{"text', "line 2: not JSON", "one JSON object a line"),
+        ("c.jsonl", '{"txt": "sea", "id": 1}', "line 1: no 'text'", "--calibration-field txt"),
+        ("c.jsonl", '{"text": 1}', "line 1: 'text' is int, expected text", '{"text": "a text"}'),
+        ("c.jsonl", '["sea"]', "line 1: a list, expected an object", '{"text": "a text"}'),
+        ("c.npz", b"not a zip", "is no .npz", "numpy.savez"),
+        ("c.npz", b"", "is no .npz", "numpy.savez"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused(tmp_path, model, name, content, told, hint):
+    error = refuse(write(tmp_path, name, content), model, samples=2)
+    assert isinstance(error, SpecError)
+    assert told in error.message
+    assert hint in error.hint
+
+
+def test_a_missing_file_is_refused(tmp_path, model):
+    error = refuse(tmp_path / "none.txt", model)
+    assert "there is no calibration file" in error.message
+    assert "--calibration-data" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("arrays", "told"),
+    [
+        ({"ids": [[1]]}, "holds ids, expected 'input_ids'"),
+        ({"input_ids": [[1.5]]}, "'input_ids' is float64 [1, 1], expected integers"),
+        ({"input_ids": [1, 2]}, "'input_ids' is int64 [2], expected integers"),
+        ({"input_ids": np.zeros((0, 3), np.int64)}, "'input_ids' is int64 [0, 3], expected integers"),
+        ({"input_ids": [[1, 2]], "attention_mask": [[1]]}, "'attention_mask' is int64 [1, 1], expected"),
+        ({"input_ids": [[1, VOCAB]]}, f"input_ids[0, 1] is {VOCAB}, outside the vocabulary (0..{VOCAB - 1})"),
+        ({"input_ids": [[-1]]}, "input_ids[0, 0] is -1, outside the vocabulary"),
+        ({"input_ids": [[1]], "token_type_ids": [[2]]}, "token_type_ids[0, 0] is 2, not a valid value (0..1)"),
+        ({"input_ids": [[1, 1]], "attention_mask": [[0, 1]]}, "begins with padding"),
+        ({"input_ids": [[1, 1]], "attention_mask": [[0, 0]]}, "is empty or begins with padding"),
+        ({"input_ids": np.ones((1, POSITIONS + 1), np.int64)}, f"has {POSITIONS + 1} tokens, tiny takes {POSITIONS}"),
+    ],
+)
+def test_arrays_that_are_not_rows_of_ids_are_refused(tmp_path, model, arrays, told):
+    error = refuse(write_ids(tmp_path, **arrays), model, samples=1)
+    assert isinstance(error, SpecError)
+    assert told in error.message
+    assert error.hint
+
+
+def test_an_npz_with_objects_is_not_unpickled(tmp_path, model):
+    np.savez(tmp_path / "c.npz", input_ids=np.array([{"a": 1}], dtype=object))
+    assert "is no .npz" in refuse(tmp_path / "c.npz", model, samples=1).message
+
+
+def test_a_lone_array_is_no_npz(tmp_path, model):
+    with (tmp_path / "c.npz").open("wb") as stream:
+        np.save(stream, np.ones((1, 1), np.int64))
+    assert "is no .npz" in refuse(tmp_path / "c.npz", model, samples=1).message
+
+
+def test_text_for_a_model_without_a_tokenizer_is_refused(tmp_path):
+    bare = store_model(Workspace(tmp_path), make_bert(layers=1))
+    bare.path("tokenizer.json").unlink()
+    error = refuse(write(tmp_path, "c.txt", "sea"), bare, samples=1)
+    assert isinstance(error, PrecisionError)
+    assert "tiny has no tokenizer.json" in error.message
+    assert ".npz" in error.hint
+
+
+def test_a_damaged_tokenizer_is_refused(tmp_path):
+    damaged = store_model(Workspace(tmp_path), make_bert(layers=1))
+    error = refuse(write(tmp_path, "c.txt", "sea"), damaged, samples=1)
+    assert "tokenizer.json cannot be read" in error.message
+    assert "prep export" in error.hint
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path, model):
+    error = refuse(write(tmp_path, "c.txt", "sea"), model.model_copy(update={"vocab_size": 5}), samples=1)
+    assert "gives id 9, the model knows 5 tokens" in error.message
+    assert "its own tokenizer" in error.hint
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    suffix=st.sampled_from([".txt", ".jsonl", ".npz"]),
+    content=st.binary(max_size=60)
+    | st.text(max_size=40).map(lambda text: json.dumps({"text": text}).encode())
+    | st.text(max_size=40).map(str.encode),
+)
+def test_any_bytes_give_rows_or_a_sentence(tmp_path, model, suffix, content):
+    path = write(tmp_path, f"any{suffix}", content)
+    try:
+        rows = load(path, model, samples=1)
+    except PrepError as err:
+        assert err.message
+        assert err.hint
+    else:
+        assert all(0 <= token < VOCAB for row in rows.calibration for token in row.ids)

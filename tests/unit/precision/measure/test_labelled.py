@@ -1,0 +1,227 @@
+"""Reading labelled rows, and every way in which a file of them can be wrong."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prep_triton.errors import SpecError
+from prep_triton.precision.measure.labelled import (
+    FIELDS,
+    LabelledText,
+    LabelledWords,
+    MaskedText,
+    Question,
+    load_examples,
+    parse_examples,
+)
+
+LABELS = ("negative", "positive")
+
+
+def parse(task: str, *rows) -> list:
+    return parse_examples("\n".join(json.dumps(row) for row in rows), task, LABELS, where="eval.jsonl")
+
+
+def refused(task: str, *rows) -> SpecError:
+    with pytest.raises(SpecError) as caught:
+        parse(task, *rows)
+    return caught.value
+
+
+def test_label_is_a_name_or_an_index():
+    found = parse(
+        "text-classification",
+        {"text": "fine", "label": "positive"},
+        {"text": "a", "text_pair": "b", "label": 0, "id": 7},
+        {"text": "a", "text_pair": None, "label": 1},
+    )
+    assert found == [LabelledText("fine", None, 1), LabelledText("a", "b", 0), LabelledText("a", None, 1)]
+
+
+def test_words_have_a_label_each():
+    assert parse("token-classification", {"tokens": ["Ada", "wrote"], "labels": ["positive", 0]}) == [
+        LabelledWords(("Ada", "wrote"), (1, 0))
+    ]
+
+
+@pytest.mark.parametrize("answers", [["Ada", "Ada L."], {"text": ["Ada", "Ada L."], "answer_start": [0, 0]},
+                                     [{"text": "Ada", "answer_start": 0}, {"text": "Ada L."}]])  # fmt: skip
+def test_answers_are_a_list_or_in_squads_form(answers):
+    row = {"id": "x", "question": "Who?", "context": "Ada L.", "answers": answers}
+    assert parse("question-answering", row) == [Question("Who?", "Ada L.", ("Ada", "Ada L."))]
+
+
+def test_question_may_have_no_answer():
+    (row,) = parse("question-answering", {"question": "Who?", "context": "Ada", "answers": {"text": []}})
+    assert row.answers == ()
+
+
+def test_masked_text_remembers_its_line():
+    found = parse("fill-mask", {"text": "[MASK]", "label": "sky"}, {"text": "a [MASK]", "label": "sea"})
+    assert found[1] == MaskedText("a [MASK]", "sea", "eval.jsonl, line 2")
+
+
+def test_blank_lines_a_byte_order_mark_and_line_separators_in_text_are_accepted(tmp_path):
+    path = tmp_path / "eval.jsonl"
+    path.write_bytes('\ufeff{"text": "a\u2028b", "label": 0}\r\n\r\n{"text": "c", "label": 1}\r\n'.encode())
+    assert [row.text for row in load_examples(path, "text-classification", LABELS)] == ["a\u2028b", "c"]
+
+
+def test_missing_file_is_refused(tmp_path):
+    with pytest.raises(SpecError, match="there is no evaluation file") as caught:
+        load_examples(tmp_path / "no.jsonl", "fill-mask", ())
+    assert "--eval-data" in caught.value.hint
+
+
+def test_folder_is_refused(tmp_path):
+    with pytest.raises(SpecError, match="cannot be read") as caught:
+        load_examples(tmp_path, "fill-mask", ())
+    assert "--eval-data is a .jsonl" in caught.value.hint
+
+
+def test_file_that_is_not_utf8_is_refused_with_the_byte(tmp_path):
+    path = tmp_path / "eval.jsonl"
+    path.write_bytes('{"text": "café"}'.encode("latin-1"))
+    with pytest.raises(SpecError, match="is not UTF-8: byte 0xe9 at offset 13") as caught:
+        load_examples(path, "fill-mask", ())
+    assert "iconv" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["", "\n \n"])
+@pytest.mark.parametrize("task", FIELDS)
+def test_empty_file_is_refused_and_the_hint_shows_a_line_that_parses(task, text):
+    with pytest.raises(SpecError, match=r"eval\.jsonl is empty") as caught:
+        parse_examples(text, task, (), where="eval.jsonl")
+    example = caught.value.hint.partition(" reads ")[2]
+    assert len(parse_examples(example, task, ("positive", "B-PER", "O"), where="hint")) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("{'text': 'a'}", "line 2: not JSON: Expecting property name"),
+        ("[" * 100_000, "line 2: not JSON: "),
+        ('["a", 1]', "line 2: a list, expected an object"),
+        ("null", "line 2: null, expected an object"),
+        ("3", "line 2: a number, expected an object"),
+    ],
+)
+def test_line_that_is_no_object_is_refused_with_its_number(line, told):
+    with pytest.raises(SpecError) as caught:
+        parse_examples('{"text": "a", "label": 0}\n' + line, "text-classification", LABELS, where="eval.jsonl")
+    assert caught.value.message.startswith(f"eval.jsonl, {told}")
+    assert '{"text": ' in caught.value.hint
+
+
+def test_missing_field_is_refused_with_the_fields_seen():
+    error = refused("text-classification", {"sentence": "a", "label": 0})
+    assert error.message == "eval.jsonl, line 1: no field 'text'; its fields are sentence, label"
+    assert '{"text": ' in error.hint
+    assert "its fields are none" in refused("fill-mask", {}).message
+
+
+def test_rows_of_another_task_are_recognised():
+    error = refused("text-classification", {"question": "a", "context": "b", "answers": []})
+    assert "these rows are for question-answering, and the model does text-classification" in error.hint
+
+
+def test_squads_nested_file_is_recognised():
+    assert "flattened to one question a line" in refused("question-answering", {"version": "1.1", "data": []}).hint
+
+
+@pytest.mark.parametrize(
+    ("label", "shown", "hint"),
+    [
+        ("postive", '"postive"', "did you mean 'positive'? the model's 2 labels are negative, positive"),
+        ("POSITIVE", '"POSITIVE"', "did you mean 'positive'?"),
+        ("xyz", '"xyz"', "the model's 2 labels are negative, positive, or their indexes from 0"),
+        (2, "2", "the model's 2 labels are"),
+        (-1, "-1", "the model's 2 labels are"),
+        (True, "true", "the model's 2 labels are"),
+        (1.0, "1.0", "the model's 2 labels are"),
+        (None, "null", "the model's 2 labels are"),
+        (["positive"], '["positive"]', "the model's 2 labels are"),
+    ],
+)
+def test_label_that_the_model_does_not_have_is_refused_with_the_nearest(label, shown, hint):
+    error = refused("text-classification", {"text": "a", "label": label})
+    assert error.message == f"eval.jsonl, line 1: the model has no label {shown}"
+    assert hint in error.hint
+
+
+def test_long_list_of_labels_is_cut_short():
+    labels = [f"L{index}" for index in range(40)]
+    with pytest.raises(SpecError) as caught:
+        parse_examples('{"text": "a", "label": "?"}', "text-classification", labels, where="x")
+    assert "L11, ..., or" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "told"),
+    [
+        ("text-classification", {"text": 5, "label": 0}, "'text' is a number, expected a text"),
+        (
+            "text-classification",
+            {"text": "a", "text_pair": ["b"], "label": 0},
+            "'text_pair' is a list, expected a text",
+        ),
+        ("text-classification", {"text": "\ud800", "label": 0}, r"'text' holds the lone surrogate '\ud800'"),
+        ("token-classification", {"tokens": "Ada wrote", "labels": [0]}, "'tokens' is a text, expected a list"),
+        ("token-classification", {"tokens": ["Ada"], "labels": 0}, "'labels' is a number, expected a list"),
+        ("token-classification", {"tokens": ["Ada", 1], "labels": [0, 0]}, "'tokens' is a number, expected a text"),
+        (
+            "token-classification",
+            {"tokens": ["Ada"], "labels": []},
+            "1 tokens and 0 labels, expected one label a token",
+        ),
+        (
+            "question-answering",
+            {"question": "a", "context": "b", "answers": "c"},
+            "'answers' is a text, expected a list",
+        ),
+        (
+            "question-answering",
+            {"question": "a", "context": "b", "answers": {"start": []}},
+            "'answers' has no 'text'; its fields are start",
+        ),
+        (
+            "question-answering",
+            {"question": "a", "context": "b", "answers": [{"start": 1}]},
+            "'answers' is null, expected a text",
+        ),
+        (
+            "question-answering",
+            {"question": None, "context": "b", "answers": []},
+            "'question' is null, expected a text",
+        ),
+        ("fill-mask", {"text": "[MASK]", "label": 3}, "'label' is a number, expected a text"),
+    ],
+)
+def test_value_of_the_wrong_kind_is_refused(task, row, told):
+    error = refused(task, row)
+    assert error.message == f"eval.jsonl, line 1: {told}"
+    assert error.hint
+
+
+@given(
+    task=st.sampled_from(sorted(FIELDS)),
+    rows=st.lists(
+        st.dictionaries(
+            st.sampled_from(["text", "label", "tokens", "labels", "question", "context", "answers", "text_pair"]),
+            st.recursive(
+                st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+                lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.just("text"), inner),
+                max_leaves=4,
+            ),
+        ),
+        max_size=3,
+    ),
+)
+def test_any_json_is_parsed_or_refused_with_a_hint(task, rows):
+    try:
+        found = parse(task, *rows)
+    except SpecError as error:
+        assert error.hint
+    else:
+        assert len(found) == len(rows)

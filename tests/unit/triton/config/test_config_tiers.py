@@ -1,0 +1,103 @@
+import pytest
+from prep_triton.spec import InstanceGroupSpec, QueuePolicySpec, QueueSpec, RateLimiterSpec, ServingSpec
+from prep_triton.triton.config import model_config_from_artifact, tiers
+from prep_triton.triton.config.shapes import length_buckets_from_artifact
+from prep_triton.triton.config.tier_choices import apply_tier, find_traps
+
+from tests.fakes.serving_specs import GPUS, PROFILE_SETS, drawn_engine, drawn_model
+
+PLAN = (drawn_engine(*GPUS[0], PROFILE_SETS[0]),)
+
+
+@pytest.mark.parametrize(("tier", "priority"), [(1, "PRIORITY_MAX"), (2, "PRIORITY_MIN")])
+def test_a_plan_of_a_tier_has_stream_priority_a_share_and_levels(tier, priority):
+    config = model_config_from_artifact("entry", PLAN, ServingSpec(tier=tier))
+    assert config.optimization.priority == config.optimization.ModelPriority.Value(priority)
+    limiter = config.instance_group[0].rate_limiter
+    assert limiter.priority == tiers.rate_limiter_weight(tier)
+    assert [one.name for one in limiter.resources] == [tiers.GPU_RESOURCE]
+    levels = (config.dynamic_batching.priority_levels, config.dynamic_batching.default_priority_level)
+    assert levels == {1: (0, 0), 2: (2, 2)}[tier]
+    assert config.instance_group[0].count == 1
+
+
+def test_a_tier_1_that_was_given_levels_gets_the_second_instance_that_they_need():
+    given = ServingSpec(tier=1, dynamic_batching=QueueSpec(priority_levels=2, default_priority_level=1))
+    assert apply_tier(given, "tensorrt").instance_count == 2
+
+
+def test_a_graph_of_a_tier_has_no_stream_priority_and_the_resource_of_its_device():
+    config = model_config_from_artifact("entry", drawn_model(), ServingSpec(tier=1))
+    assert config.optimization.priority == config.optimization.PRIORITY_DEFAULT
+    (resource,) = config.instance_group[0].rate_limiter.resources
+    assert (resource.name, getattr(resource, "global")) == (tiers.CPU_RESOURCE, True)
+    mixed = ServingSpec(tier=1, instance_groups=(InstanceGroupSpec(kind="gpu"), InstanceGroupSpec()))
+    groups = model_config_from_artifact("entry", drawn_model(), mixed).instance_group
+    names = [group.rate_limiter.resources[0].name for group in groups]
+    assert names == [tiers.GPU_RESOURCE, tiers.CPU_RESOURCE]
+
+
+def test_what_the_user_wrote_wins_over_the_tier():
+    serving = ServingSpec(
+        tier=1,
+        stream_priority="default",
+        rate_limiter=RateLimiterSpec(priority=7),
+        instance_count=1,
+        dynamic_batching=QueueSpec(priority_levels=0),
+    )
+    assert apply_tier(serving, "tensorrt") == serving
+    assert apply_tier(ServingSpec(tier=1, dynamic_batching=None), "tensorrt").dynamic_batching is None
+    in_order = apply_tier(ServingSpec(tier=2, dynamic_batching=QueueSpec(preserve_ordering=True)), "tensorrt")
+    assert in_order.dynamic_batching.priority_levels == 0
+    assert in_order.instance_count == 1
+    own = InstanceGroupSpec(rate_limiter=RateLimiterSpec(priority=7))
+    assert apply_tier(ServingSpec(tier=1, instance_groups=(own,)), "tensorrt").instance_groups == (own,)
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "onnxruntime"])
+def test_applying_a_tier_again_changes_nothing(backend):
+    once = apply_tier(ServingSpec(tier=1), backend)
+    assert apply_tier(once, backend) == once
+
+
+def test_no_tier_changes_nothing():
+    assert apply_tier(ServingSpec(), "tensorrt") == ServingSpec()
+
+
+def test_the_known_traps_are_found():
+    late = QueueSpec(default_queue_policy=QueuePolicySpec(default_timeout_us=5))
+    ranked = QueueSpec(priority_levels=2, default_priority_level=1)
+    cases = [
+        (ServingSpec(dynamic_batching=ranked), True, [tiers.ENSEMBLE_PRIORITY]),
+        (ServingSpec(dynamic_batching=ranked), False, []),
+        (ServingSpec(dynamic_batching=late, instance_count=2), True, [tiers.DEFAULT_TIMEOUT]),
+        (ServingSpec(dynamic_batching=late), True, []),
+        (ServingSpec(dynamic_batching=ranked, tier=1, instance_count=1), False, [tiers.SINGLE_INSTANCE]),
+        (apply_tier(ServingSpec(tier=1), "onnxruntime"), False, []),
+        (ServingSpec(dynamic_batching=None, tier=1), True, []),
+    ]
+    for serving, is_composed, expected in cases:
+        assert list(find_traps(serving, is_composed=is_composed)) == expected
+
+
+@pytest.mark.parametrize(
+    ("longest", "expected"),
+    [(512, (32, 64, 128, 256, 384)), (384, (32, 64, 128, 256, 384)), (300, (32, 64, 128, 256, 300)), (20, (20,))],
+)
+def test_a_graphs_buckets_end_where_the_model_does(longest, expected):
+    model = drawn_model().model_copy(update={"max_sequence_length": longest})
+    assert length_buckets_from_artifact(model, ServingSpec()) == expected
+
+
+@pytest.mark.parametrize(
+    ("profiles", "expected"),
+    [(PROFILE_SETS[0], (128, 384)), (PROFILE_SETS[1], (32, 64, 384)), (("1x1,1x64,1x64", "1x1,8x32,8x64"), (32, 64))],
+)
+def test_a_plans_buckets_are_the_lengths_its_profiles_are_tuned_for_and_end_at(profiles, expected):
+    engine = drawn_engine(*GPUS[0], profiles)
+    assert length_buckets_from_artifact((engine,), ServingSpec()) == expected
+    assert length_buckets_from_artifact((engine,), ServingSpec(), longest=64)[-1] == 64
+
+
+def test_given_buckets_are_kept():
+    assert length_buckets_from_artifact(PLAN, ServingSpec(length_buckets=(16, 100))) == (16, 100)

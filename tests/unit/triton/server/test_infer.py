@@ -1,0 +1,128 @@
+"""Which model is asked, and what its tensors say."""
+
+import itertools
+import logging
+
+import numpy as np
+import pytest
+from prep_triton.errors import ServerError
+from prep_triton.triton.server.infer import ask_text, find_text_model, parse_answer
+from prep_triton.triton.server.statistics import ModelStatistics
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+
+class Server:
+    """A server with these models, of which those called ``…-text`` are ensembles."""
+
+    address = "host:8001"
+
+    def __init__(self, *names):
+        self.names = names
+
+    def server_version(self):
+        return "2.51.0"
+
+    def list_loaded(self):
+        return list(self.names)
+
+    def read_config(self, name):
+        is_text = name.endswith("-text")
+        config = ModelConfig(name=name, max_batch_size=4)
+        config.input.add(name="TEXT" if is_text else "input_ids")
+        config.output.add(name="EMBEDDING" if is_text else "logits")
+        for step in ("tokenizer", "model", "postprocessor") if is_text else ():
+            config.ensemble_scheduling.step.add(model_name=step)
+        return config
+
+
+def test_the_only_text_model_is_asked():
+    found = find_text_model(Server("bert", "bert-text"))
+    assert (found.name, found.task, found.has_batch) == ("bert-text", "feature-extraction", True)
+    assert found.steps == ("tokenizer", "model", "postprocessor")
+
+
+@pytest.mark.parametrize(
+    ("loaded", "name", "message", "hint"),
+    [
+        ((), None, "has loaded no models that take text (it has nothing)", "text: true"),
+        (("bert",), None, "has loaded no models that take text (it has bert)", "text: true"),
+        (("a-text", "b-text"), None, "has loaded 2 models that take text: a-text, b-text", "--model"),
+        (("a-text",), "b", "has not loaded b; models there that take text: a-text", "--model a-text"),
+        (("bert",), "b", "has not loaded b; models there that take text: none", "server's log"),
+        (("bert",), "bert", "bert takes input_ids and answers logits", "makes bert-text"),
+        (("bert", "bert-text"), "bert", "bert takes input_ids and answers logits", "--model bert-text"),
+        (("bert", "a-text"), "bert", "bert takes input_ids and answers logits", "--model a-text"),
+    ],
+)
+def test_a_model_that_cannot_be_asked_is_refused(loaded, name, message, hint):
+    with pytest.raises(ServerError) as caught:
+        find_text_model(Server(*loaded), name)
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_the_steps_that_hear_a_priority_are_named(caplog):
+    class Ranked(Server):
+        def read_config(self, name):
+            config = super().read_config(name)
+            if name == "model":
+                config.dynamic_batching.priority_levels = 2
+            return config
+
+        def read_statistics(self, name):
+            return ModelStatistics(requests=next(self.counter), batch_sizes={})
+
+        def ask(self, name, inputs, outputs, *, priority):
+            assert (name, priority) == ("bert-text", 2)
+            assert inputs["TEXT"].tolist() == [[b"caf\xc3\xa9 \xff"]]
+            return {"EMBEDDING": np.array([[1.0]])}, 1.5
+
+    server = Ranked("bert-text")
+    server.counter = itertools.count()
+    with caplog.at_level(logging.INFO):
+        answer = ask_text(server, find_text_model(server), "café \udcff", priority=2)
+    assert caplog.messages == ["priority 2 reaches model alone, and on older servers no step of an ensemble"]
+    assert (answer.text, answer.total_ms) == ("café �", 1.5)
+    assert [step.model for step in answer.steps] == ["tokenizer", "model", "postprocessor"]
+
+
+def strings(*values):
+    return np.array([[value.encode() for value in values]], dtype=object)
+
+
+@pytest.mark.parametrize(
+    ("task", "tensors", "answer"),
+    [
+        ("feature-extraction", {"EMBEDDING": np.array([[1.0, 2.0]])}, {"embedding": [1.0, 2.0]}),
+        (
+            "text-classification",
+            {"LABEL": strings("süß", "b"), "SCORE": np.array([[0.75, 0.25]])},
+            {"labels": [{"label": "süß", "score": 0.75}, {"label": "b", "score": 0.25}]},
+        ),
+        ("token-classification", {"ENTITIES": strings('[{"label": "PER"}]')}, {"entities": [{"label": "PER"}]}),
+        ("fill-mask", {"TOKENS": strings("[[]]")}, {"masks": [[]]}),
+        (
+            "question-answering",
+            {"ANSWER": strings("Rome"), "SCORE": np.array([0.5]), "START": np.array([3]), "END": np.array([7])},
+            {"answer": "Rome", "score": 0.5, "start": 3, "end": 7},
+        ),
+    ],
+)
+def test_tensors_become_plain_values(task, tensors, answer):
+    assert parse_answer(task, tensors) == answer
+
+
+@pytest.mark.parametrize(
+    ("task", "tensors"),
+    [
+        ("feature-extraction", {}),
+        ("text-classification", {"LABEL": strings("a"), "SCORE": np.array([1.0, 2.0])}),
+        ("token-classification", {"ENTITIES": strings("[")}),
+        ("fill-mask", {"TOKENS": np.array([], dtype=object)}),
+        ("question-answering", {"ANSWER": np.array([1.5])}),
+    ],
+)
+def test_tensors_of_another_form_are_refused(task, tensors):
+    with pytest.raises(ServerError, match=f"is not of the form of {task}") as caught:
+        parse_answer(task, tensors)
+    assert "assemble" in caught.value.hint

@@ -1,0 +1,254 @@
+"""What an ensemble should answer follows from the model's outputs, as far as the tolerance tells."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prep_triton.triton.verify.text_reference import (
+    Rules,
+    TextRow,
+    allowed_error,
+    compare_answer,
+    probability_range,
+    softmax,
+)
+
+TEXT = "Ada met Bo in Rome."
+WORDS = [(0, 3), (4, 7), (8, 10), (11, 13), (14, 16), (16, 18), (18, 19)]  # "Rome" is two tokens
+OFFSETS = [(0, 0), *WORDS, (0, 0)]
+LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+EXACT = 0.9999
+
+
+def row(outputs, *, question=None, text=TEXT):
+    """[CLS], seven tokens, [SEP]; as the context of a question, whose own token is left out."""
+    sequence = 0 if question is None else 1
+    return TextRow(
+        text=text,
+        ids=[2, 10, 11, 12, 13, 14, 15, 16, 3],
+        offsets=OFFSETS,
+        sequences=[None, *[sequence] * 7, None],
+        words=[None, 0, 1, 2, 3, 4, 4, 5, None],
+        outputs={name: np.array(array, dtype=np.float32) for name, array in outputs.items()},
+        question=question,
+    )
+
+
+def as_bytes(content):
+    return np.array([json.dumps(content).encode()], dtype=object)
+
+
+@given(st.lists(st.floats(-20, 20), min_size=2, max_size=6), st.floats(0, 3), st.integers(0, 2**32 - 1))
+def test_a_probability_stays_in_its_range_while_the_logits_stay_within_their_error(logits, error, seed):
+    moved = np.array(logits) + np.random.default_rng(seed).uniform(-error, error, len(logits))
+    for before, after in zip(softmax(np.array(logits)), softmax(moved), strict=True):
+        low, high = probability_range(float(before), error)
+        assert low <= after <= high
+
+
+@given(st.lists(st.floats(-20, 20), min_size=2, max_size=8), st.integers(0, 2**32 - 1))
+def test_logits_of_an_allowed_cosine_and_the_same_length_are_within_the_error(logits, seed):
+    values = np.array(logits)
+    other = values + np.random.default_rng(seed).normal(0, 0.05 * (np.abs(values).max() + 1e-3), len(values))
+    norms = np.linalg.norm(values), np.linalg.norm(other)
+    if not all(norms):
+        return
+    other *= norms[0] / norms[1]
+    cosine = min(1.0, float(values @ other) / (norms[0] * norms[0]))
+    assert np.abs(values - other).max() <= allowed_error(values, cosine - 1e-9) * (1 + 1e-6) + 1e-9
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.1])
+def test_an_embedding_is_the_mean_over_all_tokens_of_any_length(scale):
+    hidden = np.random.default_rng(0).normal(size=(9, 4))
+    found = compare_answer(
+        "feature-extraction", row({"last_hidden_state": hidden}), {"EMBEDDING": hidden.mean(0) * scale}, Rules(EXACT)
+    )
+    assert found.cosine == pytest.approx(1.0)
+    assert found.error == pytest.approx(0.0, abs=1e-6)
+    assert not found.wrong
+
+
+@pytest.mark.parametrize(
+    ("embedding", "told"),
+    [
+        ([1.0, -1.0, 0.0, 0.0], "the embedding's cosine is"),
+        ([math.nan] * 4, "the embedding's cosine is nan"),
+        ([0.0] * 4, "the embedding's cosine is nan"),
+        ([1.0], "the embedding has 1 values, expected 4"),
+    ],
+)
+def test_another_embedding_is_wrong(embedding, told):
+    given_row = row({"last_hidden_state": np.ones((9, 4))})
+    found = compare_answer("feature-extraction", given_row, {"EMBEDDING": np.array(embedding)}, Rules(EXACT))
+    assert found.wrong.startswith(told)
+
+
+def test_a_normalized_embedding_has_the_length_1():
+    given_row, embedding = row({"last_hidden_state": np.ones((9, 4))}), {"EMBEDDING": np.full(4, 0.5)}
+    rules = Rules(EXACT, is_normalized=True)
+    assert not compare_answer("feature-extraction", given_row, embedding, rules).wrong
+    long = compare_answer("feature-extraction", given_row, {"EMBEDDING": np.ones(4)}, rules)
+    assert long.wrong == "the embedding's length is 2.000000, expected 1"
+
+
+def labels_answer(names, scores):
+    return {"LABEL": np.array([name.encode() for name in names], dtype=object), "SCORE": np.array(scores)}
+
+
+def compare_labels(names, scores, *, logits=(2.0, 1.0, -1.0), top_k=2, tolerance=EXACT):
+    rules = Rules(tolerance, labels=("up", "down", "flat")[: len(logits)], top_k=top_k)
+    return compare_answer("text-classification", row({"logits": logits}), labels_answer(names, scores), rules)
+
+
+def test_labels_are_ranked_by_softmax():
+    scores = softmax(np.array([2.0, 1.0, -1.0]))
+    found = compare_labels(["up", "down"], scores[:2])
+    assert not found.wrong
+    assert found.error == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("names", "scores", "told"),
+    [
+        (["down", "up"], [0.26, 0.7], "'down' is ranked 1, and the model prefers others"),
+        (["up", "flat"], [0.7054, 0.0351], "'flat' is ranked 2"),
+        (["up", "down"], [0.9, 0.1], "the score of 'up' is 0.900000, expected 0.705385"),
+        (["up", "up"], [0.7, 0.7], "2 scores for the choices"),
+        (["up"], [0.7], "1 labels, expected 2"),
+        (["LABEL_9", "up"], [0.7, 0.2], "has not the form of text-classification"),
+    ],
+)
+def test_other_labels_and_scores_are_wrong(names, scores, told):
+    assert told in compare_labels(names, scores).wrong
+
+
+def test_labels_closer_than_the_tolerance_allows_are_not_judged():
+    logits = (2.0, 1.999, -1.0)
+    scores = softmax(np.array(logits))
+    assert not compare_labels(["down", "up"], [scores[1], scores[0]], logits=logits).wrong
+    far = (2.0, 1.5, -1.0)
+    swapped = softmax(np.array(far))[[1, 0]]
+    assert compare_labels(["down", "up"], swapped, logits=far).wrong
+    assert not compare_labels(["down", "up"], swapped, logits=far, tolerance=0.97).wrong
+
+
+def test_a_single_label_has_a_sigmoid():
+    assert not compare_labels(["up"], [1 / (1 + math.exp(-2))], logits=(2.0,), top_k=5).wrong
+    assert "the score is 1.000000" in compare_labels(["up"], [1.0], logits=(2.0,), top_k=5).wrong
+
+
+VOCABULARY = {"[MASK]": 13, "is": 0, "was": 1, "went": 2}
+
+
+def compare_tokens(content):
+    logits = np.zeros((9, 3))
+    logits[4] = [3, 1, 0]
+    return compare_answer(
+        "fill-mask",
+        row({"logits": logits}),
+        {"TOKENS": as_bytes(content)},
+        Rules(EXACT, vocabulary=VOCABULARY, mask_id=13),
+    )
+
+
+def test_each_mask_gets_the_likeliest_tokens():
+    scores = softmax(np.array([3.0, 1.0, 0.0]))
+    assert not compare_tokens([[{"token": "is", "score": scores[0]}, {"token": "was", "score": scores[1]}]]).wrong
+    assert "'was' is ranked 1" in compare_tokens([[{"token": "was", "score": scores[1]}]]).wrong
+    assert "tokens for 0 masks, expected 1" in compare_tokens([]).wrong
+    assert "has not the form" in compare_tokens([[{"token": "unheard", "score": 1}]]).wrong
+
+
+def span_answer(start, end, score, told=None):
+    return {
+        "ANSWER": np.array([(TEXT[start:end] if told is None else told).encode()], dtype=object),
+        "SCORE": np.array([score]),
+        "START": np.array([start]),
+        "END": np.array([end]),
+    }
+
+
+def compare_span(answer, *, longest=30):
+    starts, ends = np.zeros(9), np.zeros(9)
+    starts[5], ends[6], ends[8] = 6.0, 6.0, 20.0  # "Rome"; the [SEP] is no token of the context
+    given_row = row({"start_logits": starts, "end_logits": ends}, question="Where?")
+    return compare_answer("question-answering", given_row, answer, Rules(EXACT, max_answer_tokens=longest))
+
+
+ROME = float(softmax(np.array([0, 0, 0, 0, 0, 6.0, 0, 0]))[5]) ** 2
+
+
+def test_an_answer_is_the_best_span_of_the_context():
+    found = compare_span(span_answer(14, 18, ROME))
+    assert not found.wrong
+    assert found.error == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (span_answer(0, 3, ROME), "the answer is 'Ada', expected 'Rome'"),
+        (span_answer(14, 17, ROME), "'Rom' (14 to 17) is no span of the context's tokens"),
+        (span_answer(14, 18, ROME, told="Roma"), "the answer is 'Roma', and the context from 14 to 18 'Rome'"),
+        (span_answer(14, 18, 0.5), "the score is 0.500000"),
+        ({}, "has not the form of question-answering"),
+    ],
+)
+def test_another_span_is_wrong(answer, told):
+    assert told in compare_span(answer).wrong
+
+
+def test_a_span_is_not_longer_than_allowed():
+    assert "is no span" in compare_span(span_answer(14, 18, ROME), longest=1).wrong
+
+
+def compare_entities(entities, *, margin=8.0, base=0.0, labels=LABELS):
+    logits = np.full((9, len(labels)), base)
+    for token, label in enumerate((1, 0, 1, 0, 3, 0, 0), 1):
+        logits[token, label] += margin
+    rules = Rules(EXACT, labels=labels)
+    return compare_answer("token-classification", row({"logits": logits}), {"ENTITIES": as_bytes(entities)}, rules)
+
+
+def entity(label, start, end, score=None, margin=8.0):
+    score = float(softmax(np.array([margin, 0, 0, 0, 0]))[0]) if score is None else score
+    return {"label": label, "start": start, "end": end, "text": TEXT[start:end], "score": score}
+
+
+ENTITIES = [entity("PER", 0, 3), entity("PER", 8, 10), entity("LOC", 14, 18)]
+
+
+def test_a_word_has_the_label_of_its_first_token():
+    found = compare_entities(ENTITIES)
+    assert not found.wrong
+    assert found.error == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("entities", "told"),
+    [
+        (ENTITIES[:2], "'Rome' is O, expected LOC"),
+        ([*ENTITIES, entity("LOC", 4, 7)], "'met' is LOC, expected O"),
+        ([entity("LOC", 0, 3), *ENTITIES[1:]], "'Ada' is LOC, expected PER"),
+        ([{**ENTITIES[0], "text": "Adam"}], "'Adam' is not the text from 0 to 3"),
+        ([entity("PER", 0, 3, score=0.5), *ENTITIES[1:]], "the score of 'Ada' is 0.500000"),
+        ({"no": "list"}, "has not the form of token-classification"),
+    ],
+)
+def test_other_entities_are_wrong(entities, told):
+    assert told in compare_entities(entities).wrong
+
+
+def test_a_label_that_is_not_clear_is_not_judged():
+    assert not compare_entities([], margin=0.1, base=5.0).wrong
+
+
+def test_labels_without_b_and_i_stand_on_each_token():
+    labels = ("O", "NAME", "x", "PLACE", "y")
+    each = [entity("NAME", 0, 3), entity("NAME", 8, 10), entity("PLACE", 14, 16)]
+    assert not compare_entities(each, labels=labels).wrong
+    assert "'me' is PLACE, expected O" in compare_entities([*each, entity("PLACE", 16, 18)], labels=labels).wrong

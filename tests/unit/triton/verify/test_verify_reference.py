@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prep_triton.errors import RepositoryError, VerifyError
+from prep_triton.triton.verify.reference import Comparison, check_tokenizer, load_reference
+from prep_triton.triton.verify.report import EntryReport, VerifyReport, check_report
+
+from tests.fakes.triton_artifacts import INPUT_NAMES, TEXT, make_model, make_tokenizer
+
+
+@pytest.fixture
+def model(tmp_path):
+    return make_model(tmp_path)
+
+
+def load(model):
+    return load_reference(model.path("reference.npz"), INPUT_NAMES, ["last_hidden_state"])
+
+
+def test_reference_knows_the_length_of_each_row(model):
+    reference = load(model)
+    assert list(reference.lengths) == [3, 1, 7, 2, 5]
+    assert list(reference.text) == TEXT
+
+
+def test_reference_must_be_there_whole_and_of_this_model(model):
+    path = model.path("reference.npz")
+    with pytest.raises(RepositoryError, match="has no output/logits") as caught:
+        load_reference(path, INPUT_NAMES, ["logits"])
+    assert "export" in caught.value.hint
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(RepositoryError, match="is not a reference file"):
+        load(model)
+    path.unlink()
+    with pytest.raises(RepositoryError, match="is not a reference file"):
+        load(model)
+    np.savez(path, **{"input/attention_mask": np.zeros((0, 3), dtype=np.int64)})
+    with pytest.raises(RepositoryError, match="holds no rows"):
+        load_reference(path, ["attention_mask"], [])
+
+
+def test_tokenizer_agrees_in_spite_of_its_own_padding_and_truncation(model):
+    tokenizer = make_tokenizer()
+    tokenizer.enable_truncation(max_length=2)
+    tokenizer.save(str(model.path("tokenizer.json")))
+    assert check_tokenizer(model.path("tokenizer.json"), load(model)) is None
+
+
+def test_another_tokenizer_is_noticed(model):
+    reference = load(model)
+    path = model.path("tokenizer.json")
+    path.write_text(path.read_text().replace('"w4"', '"w4x"'))
+    assert "other input_ids than the reference for 'w4'" in str(check_tokenizer(path, reference))
+    path.write_text("{")
+    assert "cannot be read" in str(check_tokenizer(path, reference))
+
+
+def compare(answer, expected):
+    comparison = Comparison()
+    comparison.add(0, np.array(answer), np.array(expected))
+    return comparison.cosines[0], comparison.max_abs_error
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "cosine", "error"),
+    [
+        ([1.0, 2.0], [1.0, 2.0], 1.0, 0.0),
+        ([1.0, 0.0], [0.0, 1.0], 0.0, 1.0),
+        ([-1.0], [1.0], -1.0, 2.0),
+        ([0.0], [0.0], 1.0, 0.0),
+        ([0.0], [2.0], 0.0, 2.0),
+        ([float("nan")], [2.0], float("nan"), float("nan")),
+        ([1.0], [1.0, 2.0], float("nan"), float("nan")),
+    ],
+)
+def test_comparison_of_two_answers(answer, expected, cosine, error):
+    assert compare(answer, expected) == pytest.approx((cosine, error), nan_ok=True)
+
+
+def test_one_nan_stays_in_the_largest_error():
+    comparison = Comparison()
+    for value in (1.0, float("nan"), 3.0):
+        comparison.add(0, np.array([value]), np.array([0.5]))
+    assert np.isnan(comparison.max_abs_error)
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=8))
+def test_an_answer_agrees_with_itself(values):
+    cosine, error = compare(values, values)
+    assert cosine == pytest.approx(1.0)
+    assert error == 0.0
+
+
+def test_a_report_with_a_failure_raises_with_what_was_seen():
+    def entry(name, status, detail):
+        return EntryReport(
+            name=name, runtime="onnxruntime", precision="fp32", status=status, detail=detail, tolerance=0.9999
+        )
+
+    good = entry("a", "loaded", "")
+    skipped = entry("b", "config-accepted-only", "no backend")
+    report = VerifyReport(repository_uri="r", server_version="2.51.0", server_flavour="x", entries=(good, skipped))
+    check_report(report)
+    bad = report.model_copy(update={"entries": (good, entry("c", "failed", "mean cosine 0.5, expected 0.9999"))})
+    with pytest.raises(VerifyError, match=r"1 of 2 entries failed on Triton 2\.51\.0: c: mean cosine 0\.5") as caught:
+        check_report(bad)
+    assert "assemble c again" in caught.value.hint
