@@ -89,8 +89,10 @@ class _Handler(BaseHTTPRequestHandler):
             connection.request(self.command, self.path, body=body, headers=headers)
             answer = connection.getresponse()
             # An upload's session would otherwise go past the proxy.
-            told = {name: value.replace(upstream.netloc, self.headers["Host"]) for name, value in answer.getheaders()}
-            return answer.status, told, answer.read()
+            message = {
+                name: value.replace(upstream.netloc, self.headers["Host"]) for name, value in answer.getheaders()
+            }
+            return answer.status, message, answer.read()
         finally:
             connection.close()
 

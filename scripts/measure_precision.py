@@ -102,8 +102,8 @@ def measure_random(workspace: Workspace, ids_path: Path, alias: str) -> OnnxMode
     print(f"\n{alias}, seeded weights: quantising, {CALIBRATED} rows to calibrate on", flush=True)
     for label, gate in (("sensitivity and search (gate made to fail)", UNREACHABLE), ("as it is written", None)):
         with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
-            seconds, mib, told = pool.submit(quantize_alone, model, workspace.root, ids_path, gate).result()
-        print(f"  {label:<44}{seconds:>7.1f} s {mib:>7.0f} MiB   {told}", flush=True)
+            seconds, mib, message = pool.submit(quantize_alone, model, workspace.root, ids_path, gate).result()
+        print(f"  {label:<44}{seconds:>7.1f} s {mib:>7.0f} MiB   {message}", flush=True)
     return model
 
 
@@ -115,10 +115,10 @@ def quantize_alone(model: OnnxModel, root: Path, ids_path: Path, gate: float | N
     began = time.monotonic()
     try:
         fidelity = quantize_to_int8(model, spec, Workspace(root)).artifact.fidelity
-        told = f"mean cosine {fidelity.mean_cosine:.5f}" if fidelity else ""
+        message = f"mean cosine {fidelity.mean_cosine:.5f}" if fidelity else ""
     except PrecisionError as err:
-        told = err.message
-    return time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, told
+        message = err.message
+    return time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, message
 
 
 def build_engines(workspace: Workspace, models: list[OnnxModel]) -> None:

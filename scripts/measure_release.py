@@ -72,8 +72,8 @@ def measure_upload(bench: Bench, runs: int) -> None:
             speeds[way].append(total / MB / (time.monotonic() - began))
             empty_bucket()
     for way, found in speeds.items():
-        told = f"{statistics.median(found):.0f} MB/s (best {max(found):.0f}, worst {min(found):.0f}, {runs} runs)"
-        bench.tell(f"upload of 8 x 50 MB: {way}", told)
+        message = f"{statistics.median(found):.0f} MB/s (best {max(found):.0f}, worst {min(found):.0f}, {runs} runs)"
+        bench.tell(f"upload of 8 x 50 MB: {way}", message)
 
 
 def measure_memory(bench: Bench, runs: int) -> None:
@@ -96,8 +96,8 @@ def measure_unchanged(bench: Bench, runs: int) -> None:
         began = time.monotonic()
         done = publish_release(folder, store)
         took, moved = time.monotonic() - began, done.uploaded_bytes / MB
-        told = f"{moved:.1f} MB uploaded, {done.copied_bytes / MB:.1f} MB copied inside, {took:.2f} s"
-        bench.tell(what, told if done.created else f"no release, {told}")
+        message = f"{moved:.1f} MB uploaded, {done.copied_bytes / MB:.1f} MB copied inside, {took:.2f} s"
+        bench.tell(what, message if done.created else f"no release, {message}")
     empty_bucket()
 
 

@@ -70,10 +70,10 @@ def torment_by_loading(bench: Bench, runs: int) -> None:
     finally:
         stopped.set()
         publisher.join()
-    told = (
+    message = (
         f"{runs} loads of {len(set(loaded))} releases while current moved {moves[0]} times: {runs - len(broken)} whole"
     )
-    bench.tell("a real Triton loads current", told + (f", BROKEN: {broken[0]}" if broken else ""))
+    bench.tell("a real Triton loads current", message + (f", BROKEN: {broken[0]}" if broken else ""))
 
 
 def _assemble(bench: Bench, number: int) -> Path:

@@ -105,7 +105,7 @@ class Bench:
 def torment_by_faults(bench: Bench, runs: int) -> None:
     session._TIMEOUT_S, session._RETRY_FOR_S, session._RETRY_AFTER_S = (1.0, 0.3), 3.0, 0.01
     session._FIRST_RETRY_FOR_S = 1.0
-    told, met = Counter[str](), Counter[str]()
+    message, met = Counter[str](), Counter[str]()
     with run_fault_proxy(bench.url, stall_s=0.5) as proxy:
         for seed in range(runs):
             folder = bench.repository(["one", "two"], seed=seed, size=9 * MB if seed % 4 == 0 else 8000)
@@ -113,17 +113,17 @@ def torment_by_faults(bench: Bench, runs: int) -> None:
             proxy.plan(seed, RATES[seed % len(RATES)])
             try:
                 publish_release(folder, open_behind(proxy.url, bench.url, uri))
-                told["published"] += 1
+                message["published"] += 1
             except PrepError:
-                told["refused"] += 1
+                message["refused"] += 1
             met.update(proxy.met)
-            told.update(judge(folder, uri))
-    bench.tell(f"faults: {runs} seeded runs, {sum(met.values())} faults", render(told))
+            message.update(judge(folder, uri))
+    bench.tell(f"faults: {runs} seeded runs, {sum(met.values())} faults", render(message))
     bench.tell("  of them", render(met))
 
 
 def torment_by_kills(bench: Bench, runs: int) -> None:
-    folder, told, points = bench.repository(["one", "two", "three"]), Counter[str](), 0
+    folder, message, points = bench.repository(["one", "two", "three"]), Counter[str](), 0
     for number in range(1, 1000):
         for moment in ("before", "after"):
             uri = f"{BUCKET}/kills{number}{moment}"
@@ -132,19 +132,19 @@ def torment_by_kills(bench: Bench, runs: int) -> None:
             write_repository(folder, ["one"], seed=1)
             code = run_child(folder, uri, number, moment, check=False).returncode
             if code == 0 or points >= runs:  # it took fewer requests
-                bench.tell(f"kill -9 at {points} points", render(told))
+                bench.tell(f"kill -9 at {points} points", render(message))
                 return
             assert code == -signal.SIGKILL, code
             points += 1
-            told.update(judge(folder, uri))
+            message.update(judge(folder, uri))
 
 
 def torment_by_races(bench: Bench, runs: int) -> None:
     for publishers in (2, 4):
-        told = Counter[str]()
+        message = Counter[str]()
         for run in range(runs):
-            told.update(race(bench, publishers, f"{BUCKET}/races{publishers}-{run}"))
-        bench.tell(f"{publishers} publishers at once, {runs} rounds", render(told))
+            message.update(race(bench, publishers, f"{BUCKET}/races{publishers}-{run}"))
+        bench.tell(f"{publishers} publishers at once, {runs} rounds", render(message))
 
 
 def race(bench: Bench, publishers: int, uri: str) -> Counter[str]:
@@ -172,38 +172,38 @@ def race(bench: Bench, publishers: int, uri: str) -> Counter[str]:
     current = {pointer.release} if pointer else set()
     one_won = len(winners) == 1 and {winners[0].release.id} == current == (named or current)
     none_lost = len(list_ids(store)) == publishers
-    told = find_broken(store) or Counter({"whole": 1})
-    told["one winner, told to the others" if one_won else "NOT ONE WINNER"] += 1
-    told["none lost" if none_lost else "LOST"] += 1
-    return told
+    message = find_broken(store) or Counter({"whole": 1})
+    message["one winner, told to the others" if one_won else "NOT ONE WINNER"] += 1
+    message["none lost" if none_lost else "LOST"] += 1
+    return message
 
 
 def judge(folder: Path, uri: str) -> Counter[str]:
     """Look at everything in a store, complete what was left, and look again."""
     store = open_store(uri)
-    told = find_broken(store)
+    message = find_broken(store)
     if not publish_release(folder, open_store(uri)).is_current:
-        told["RERUN NOT CURRENT"] += 1
-    return told + find_broken(store) or Counter({"whole": 1})
+        message["RERUN NOT CURRENT"] += 1
+    return message + find_broken(store) or Counter({"whole": 1})
 
 
 def find_broken(store: Store) -> Counter[str]:
     """Count what no reader may ever see."""
-    told = Counter[str]()
+    message = Counter[str]()
     for release_id in list_ids(store):
         try:
             release = read_release(store, release_id)
         except ReleaseDamagedError:
-            told["DAMAGED release.json"] += 1
+            message["DAMAGED release.json"] += 1
             continue
         if release and find_faults(store, release):
-            told["WRONG OBJECTS UNDER release.json"] += 1
+            message["WRONG OBJECTS UNDER release.json"] += 1
     sighting = look_at_current(store)
     if sighting.damage:
-        told["DAMAGED current.json"] += 1
+        message["DAMAGED current.json"] += 1
     elif sighting.pointer and read_release(store, sighting.pointer.release) is None:
-        told["POINTER TO NOTHING"] += 1
-    return told
+        message["POINTER TO NOTHING"] += 1
+    return message
 
 
 def open_behind(proxy_url: str, url: str, uri: str) -> Store:
@@ -223,5 +223,5 @@ def run_child(
     return subprocess.run(command, check=check, capture_output=True, text=True)
 
 
-def render(told: Counter[str]) -> str:
-    return ", ".join(f"{count} {what}" for what, count in sorted(told.items(), key=lambda item: -item[1]))
+def render(message: Counter[str]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in sorted(message.items(), key=lambda item: -item[1]))

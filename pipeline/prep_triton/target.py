@@ -61,7 +61,7 @@ class Misfit(Record):
 
     entry: str
     code: str
-    told: str
+    message: str
     hint: str
 
 
@@ -82,8 +82,8 @@ def load_triton_releases(override_path: Path | None = None) -> Mapping[str, Trit
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeError, yaml.YAMLError) as err:
-        told = " ".join(str(err).split())
-        raise SpecError(f"the table of Triton releases {path} cannot be read: {told}", hint=_FORM) from err
+        message = " ".join(str(err).split())
+        raise SpecError(f"the table of Triton releases {path} cannot be read: {message}", hint=_FORM) from err
     if not isinstance(given, Mapping) or not all(isinstance(row, Mapping) for row in given.values()):
         raise SpecError(f"{path} is not a table of Triton releases", hint=_FORM)
     for tag, row in given.items():
@@ -107,8 +107,8 @@ def _releases_from_rows(rows: Mapping[str, Mapping[str, Any]], *, where: str) ->
     try:
         return {tag: TritonRelease(tag=tag, **row) for tag, row in sorted(rows.items())}
     except (ValidationError, TypeError) as err:
-        told = " ".join(str(err).split())[:200]
-        raise SpecError(f"{where} is not a table of Triton releases: {told}", hint=_FORM) from err
+        message = " ".join(str(err).split())[:200]
+        raise SpecError(f"{where} is not a table of Triton releases: {message}", hint=_FORM) from err
 
 
 def resolve_target(spec: TargetSpec) -> Target:
@@ -136,7 +136,7 @@ def find_misfits(entry: RepositoryEntry, target: Target) -> list[Misfit]:
     architecture unless it was built hardware compatible (TensorRT's developer guide, "Version Compatibility"
     and "Hardware Compatibility").
     """
-    found = [_misfit(entry, "target-gpu", told, hint) for told, hint in _find_gpu_misfits(entry, target)]
+    found = [_misfit(entry, "target-gpu", message, hint) for message, hint in _find_gpu_misfits(entry, target)]
     for engine in _served_engines(entry):
         found += [_misfit(entry, *misfit) for misfit in _find_version_misfits(engine, target)]
     found += [_misfit(entry, *misfit) for misfit in _find_vendored_misfits(entry, target)]
@@ -148,39 +148,39 @@ def _served_engines(entry: RepositoryEntry) -> tuple[Engine, ...]:
     return entry.engines if entry.runtime == "tensorrt" else ()
 
 
-def _misfit(entry: RepositoryEntry, code: str, told: str, hint: str) -> Misfit:
-    return Misfit(entry=entry.name, code=code, told=f"{entry.name}: {told}", hint=hint)
+def _misfit(entry: RepositoryEntry, code: str, message: str, hint: str) -> Misfit:
+    return Misfit(entry=entry.name, code=code, message=f"{entry.name}: {message}", hint=hint)
 
 
 def _find_gpu_misfits(entry: RepositoryEntry, target: Target) -> list[tuple[str, str]]:
-    told: list[tuple[str, str]] = []
+    message: list[tuple[str, str]] = []
     engines = _served_engines(entry)
     if entry.kind != "model":
-        return told
+        return message
     oldest = target.release.min_compute_capability
     for gpu, capability in target.gpus.items():
         if _numbers(capability) < _numbers(oldest):
             hint = "choose an older Triton release, or a newer GPU"
-            told.append(
+            message.append(
                 (f"Triton {target.release.tag} needs compute capability {oldest}, the {gpu} has {capability}", hint)
             )
     if not engines:
-        return told
+        return message
     if not target.gpus:
-        told.append(
+        message.append(
             ("a TensorRT plan needs a GPU, and the target has none", "name the target's GPUs, or use onnxruntime")
         )
     for gpu, capability in target.gpus.items():
         if not any(_runs_on(engine, capability) for engine in engines):
             built = ", ".join(engine.compute_capability for engine in engines)
-            told.append(
+            message.append(
                 (
                     f"its plans are for compute capability {built}, the target's {gpu} has {capability}",
                     f"on a machine with the GPU {gpu}: "
                     f"prep build-engine --{entry.precision} --gpu {gpu} --builder tensorrt",
                 )
             )
-    return told
+    return message
 
 
 def _runs_on(engine: Engine, capability: str) -> bool:
@@ -223,9 +223,9 @@ def _find_vendored_misfits(entry: RepositoryEntry, target: Target) -> list[tuple
     vendored = entry.vendored
     if vendored is None:
         return []
-    told = []
+    message = []
     if _numbers(target.release.python) < _numbers(vendored.python):
-        told.append(
+        message.append(
             (
                 "target-python",
                 f"{vendored.package} {vendored.version} needs Python {vendored.python}, "
@@ -234,14 +234,14 @@ def _find_vendored_misfits(entry: RepositoryEntry, target: Target) -> list[tuple
             )
         )
     if vendored.platform != target.platform:
-        told.append(
+        message.append(
             (
                 "target-platform",
                 f"{vendored.package} {vendored.version} is for {vendored.platform}, the target is {target.platform}",
                 f"run prep assemble on a machine of {target.platform}",
             )
         )
-    return told
+    return message
 
 
 def _numbers(version: str) -> tuple[int, ...]:

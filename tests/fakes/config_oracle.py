@@ -66,8 +66,8 @@ def judge_specs(count: int, seed: int, *, loaded: int = 40) -> Verdicts:
         plans = [name for name in written if name not in graphs and name not in third]
         chosen = [*graphs, *plans[:: max(1, len(plans) // max(1, loaded - len(graphs)))]]
         third |= _judge_loaded({name: written[name] for name in chosen})
-    told = tuple(f"{name} {written[name].values}: {reason}" for name, reason in third.items())
-    return Verdicts(len(written) - len(third), refused, len([name for name in chosen if name not in third]), told)
+    message = tuple(f"{name} {written[name].values}: {reason}" for name, reason in third.items())
+    return Verdicts(len(written) - len(third), refused, len([name for name in chosen if name not in third]), message)
 
 
 def draw_requests(count: int, seed: int) -> list[DrawnRequest]:

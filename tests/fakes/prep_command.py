@@ -65,11 +65,11 @@ class Prep:
         """Run a command to its end."""
         with self.start(*arguments, code=code, **more) as started:
             try:
-                told, errors = started.communicate(timeout=TIMEOUT_S)
+                message, errors = started.communicate(timeout=TIMEOUT_S)
             except BaseException:
                 os.killpg(started.pid, signal.SIGKILL)
                 raise
-        return subprocess.CompletedProcess(arguments, started.returncode, told, errors)
+        return subprocess.CompletedProcess(arguments, started.returncode, message, errors)
 
     def succeed(self, *arguments: object, **more: str) -> Any:
         """Run a command with --json that has to succeed; return its document."""

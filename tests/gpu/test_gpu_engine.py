@@ -89,9 +89,9 @@ def test_plan_options_are_honoured_and_proved(graphs, workspace, option):
 
 
 def test_a_loaded_plan_tells_of_itself(graphs, workspace):
-    told = describe_engine(build(graphs, workspace, "fp16"))
-    assert told["profiles"] == 1
-    assert told["layers"]
+    message = describe_engine(build(graphs, workspace, "fp16"))
+    assert message["profiles"] == 1
+    assert message["layers"]
 
 
 def test_the_check_of_a_whole_model_passes(tmp_path):

@@ -189,17 +189,17 @@ def test_no_key_or_token_is_shown_or_written(prep: Prep, gcs_bucket: str):
     key = base64.b64encode(os.urandom(32)).decode()
     uri = f"gs://{gcs_bucket}/models"
     secrets = {"PREP_GCS_ENCRYPTION_KEY": key, "PREP_GCS_USER_PROJECT": "payer"}
-    told = [
+    message = [
         prep.run("publish", "model_repository", uri, "-v", "--json", **secrets),
         prep.run("publish", "--check", uri, "-v", **secrets),
         prep.run("fetch", uri, "copy", "-v", **secrets),
         prep.run("releases", uri, "--show", "current", "--json", "-v", **secrets),
         prep.run("publish", "model_repository", uri, "-v", PREP_GCS_ENCRYPTION_KEY=f"{key}x", PREP_DEBUG="1"),
     ]
-    assert [one.returncode for one in told[:4]] == [0] * 4, told[0].stderr
+    assert [one.returncode for one in message[:4]] == [0] * 4, message[0].stderr
     written = [path.read_bytes() for path in prep.folder.rglob("*") if path.is_file()]
     stored = [open_store(uri).read_bytes(found.name) for found in open_store(uri).list_objects("")]
-    for text in (*(one.stdout + one.stderr for one in told), *written, *stored):
+    for text in (*(one.stdout + one.stderr for one in message), *written, *stored):
         content = text.encode() if isinstance(text, str) else text
         assert key.encode() not in content
         assert b"Bearer" not in content

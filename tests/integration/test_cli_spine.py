@@ -112,8 +112,8 @@ def test_the_chain_makes_publishes_and_verifies(chain):
     _, uri, document = chain
     release = document["release"]
     assert release.startswith(f"{uri}/releases/")
-    told = states(document)
-    assert told == {
+    message = states(document)
+    assert message == {
         "export tiny": "made",
         "precision tiny-fp16": "unchanged",  # its second use; the first made it
         "engine tiny-fp16-rtx-sm75": "made",
@@ -221,13 +221,16 @@ def test_two_runs_in_one_workspace_at_once_make_everything_once(fresh, bucket):
     runs = [prep.start(*command) for _ in range(2)]
     answers = [run.communicate(timeout=100) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], [errors for _, errors in answers]
-    one, other = (json.loads(told) for told, _ in answers)
+    one, other = (json.loads(message) for message, _ in answers)
     made = [
-        f"{row['stage']} {row['artifact']}" for told in (one, other) for row in told["rows"] if row["state"] == "made"
+        f"{row['stage']} {row['artifact']}"
+        for message in (one, other)
+        for row in message["rows"]
+        if row["state"] == "made"
     ]
     made = [row for row in made if not row.startswith(("publish", "promote"))]
     assert len(made) == len(set(made))
-    releases = {told["release"] for told in (one, other)}
+    releases = {message["release"] for message in (one, other)}
     assert {release["uri"] for release in prep.succeed("releases", bucket)["releases"]} == releases
     assert not find_half_written(prep.folder)
 

@@ -70,11 +70,11 @@ def load_base(folder: Path) -> list[dict[str, Any]]:
 def test_release_becomes_a_base_that_kubernetes_accepts(publish, folder: Path):
     validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed").validate
     uri = publish(make_plan("t4"), make_plan("l4"))
-    told = deploy(uri, "-o", "base", "--service-account", "triton@project.iam.gserviceaccount.com")
-    assert told["release"] == uri.rpartition("/")[2]
-    assert told["deployments"] == ["triton-t4", "triton-l4"]
+    message = deploy(uri, "-o", "base", "--service-account", "triton@project.iam.gserviceaccount.com")
+    assert message["release"] == uri.rpartition("/")[2]
+    assert message["deployments"] == ["triton-t4", "triton-l4"]
     objects = load_base(folder / "base")
-    assert len(objects) == len(told["written"]) == 13
+    assert len(objects) == len(message["written"]) == 13
     for manifest in objects:
         if manifest["apiVersion"] not in CUSTOM:
             for version in KUBERNETES:
@@ -120,10 +120,10 @@ def find_kustomize() -> list[str]:
 
 def test_store_means_its_current_release_and_the_target_that_it_was_made_for(publish, folder: Path):
     uri = publish(make_plan("t4", version="10.13.3.9"), target=make_target("25.09", t4="7.5"))
-    told = deploy(uri.partition("/releases/")[0], "--dry-run")
-    assert told["release"] == uri.rpartition("/")[2]
-    assert told["fleet"]["triton"]["tag"] == "25.09"
-    assert told["written"] == []
+    message = deploy(uri.partition("/releases/")[0], "--dry-run")
+    assert message["release"] == uri.rpartition("/")[2]
+    assert message["fleet"]["triton"]["tag"] == "25.09"
+    assert message["written"] == []
     assert list(folder.iterdir()) == []
 
 
@@ -147,7 +147,7 @@ def test_second_release_changes_what_it_must_and_no_selector(publish, folder: Pa
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told", "hint"),
+    ("arguments", "code", "message", "hint"),
     [
         (["./releases"], 2, "'./releases' is not on GCS", "prep publish"),
         (["gs://{bucket}/models/releases/nothing"], 2, "'nothing' is not the id of a release", "prep releases"),
@@ -158,10 +158,10 @@ def test_second_release_changes_what_it_must_and_no_selector(publish, folder: Pa
     ],
 )
 def test_wrong_request_is_one_sentence_and_writes_nothing(
-    arguments: list[str], code: int, told: str, hint: str, folder: Path, gcs_bucket: str
+    arguments: list[str], code: int, message: str, hint: str, folder: Path, gcs_bucket: str
 ):
     error = deploy(*(one.format(bucket=gcs_bucket) for one in arguments), code=code)
-    assert told in error["message"]
+    assert message in error["message"]
     assert hint in error["hint"]
     assert list(folder.iterdir()) == []
 

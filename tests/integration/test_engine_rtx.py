@@ -49,8 +49,8 @@ def spec(gpu, precision="fp16", **fields):
 
 
 def test_fp16_engine_for_a_t4_is_proved_and_reused(workspace, fp16_model):
-    told = []
-    made = build_engine(fp16_model, spec("t4"), workspace, progress=lambda _, fraction=None: told.append(fraction))
+    message = []
+    made = build_engine(fp16_model, spec("t4"), workspace, progress=lambda _, fraction=None: message.append(fraction))
     engine = made.artifact
     assert (engine.name, engine.compute_capability, engine.builder) == ("tiny-fp16-rtx-sm75", "7.5", "tensorrt-rtx")
     assert engine.proof.gemm_flops_share == {"fp16": 1.0}
@@ -58,9 +58,9 @@ def test_fp16_engine_for_a_t4_is_proved_and_reused(workspace, fp16_model):
     assert engine.model_inputs == fp16_model.model_inputs
     assert engine.model_outputs == fp16_model.model_outputs
     assert engine.files["model.engine"].size > 10_000
-    assert told == sorted(told)
-    assert (told[0], told[-1]) == (0.0, 1.0)
-    assert len(told) > 5
+    assert message == sorted(message)
+    assert (message[0], message[-1]) == (0.0, 1.0)
+    assert len(message) > 5
     assert build_engine(fp16_model, spec("t4"), workspace).reused
 
 

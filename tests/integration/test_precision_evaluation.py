@@ -201,15 +201,15 @@ def test_pairs_and_texts_longer_than_the_model_are_answered(exported, write_rows
 
 def test_progress_runs_from_nothing_to_all(exported, write_rows):
     made = exported("text-classification")
-    told: list[tuple[str, float | None]] = []
+    message: list[tuple[str, float | None]] = []
     path = write_rows(rows_that_pytorch_gets_right(made))
-    measure_accuracy(made.fp32, made.fp16, made.model, path, progress=lambda *step: told.append(step))
-    assert list(dict.fromkeys(phase for phase, _ in told)) == [
+    measure_accuracy(made.fp32, made.fp16, made.model, path, progress=lambda *step: message.append(step))
+    assert list(dict.fromkeys(phase for phase, _ in message)) == [
         "tokenizing the evaluation rows", "scoring fp32", "scoring the conversion",
     ]  # fmt: skip
-    fractions = [fraction for _, fraction in told]
+    fractions = [fraction for _, fraction in message]
     assert fractions == sorted(fractions)
-    assert (fractions[0], fractions[-1], len(told)) == (0, 1, 5)  # 25 rows are two batches of each graph
+    assert (fractions[0], fractions[-1], len(message)) == (0, 1, 5)  # 25 rows are two batches of each graph
 
 
 def test_graph_that_answers_nan_is_refused_not_scored(exported, write_rows, tmp_path):

@@ -186,10 +186,10 @@ def test_keeping_out_everything_is_refused(workspace, spec):
     assert caught.value.hint == "use --fp16"
 
 
-@pytest.mark.parametrize(("weight", "told"), [("layer0.up.weight", "NaN"), ("words", "NaN")])
-def test_nan_weights_are_refused(workspace, spec, weight, told):
+@pytest.mark.parametrize(("weight", "message"), [("layer0.up.weight", "NaN"), ("words", "NaN")])
+def test_nan_weights_are_refused(workspace, spec, weight, message):
     model = store_model(workspace, change(make_bert(), weight, lambda array: array.fill(np.nan)))
-    with pytest.raises(PrecisionError, match=told) as caught:
+    with pytest.raises(PrecisionError, match=message) as caught:
         quantize_to_int8(model, spec(), workspace)
     assert "damaged" in caught.value.hint
     assert not list_made(workspace, "precision")

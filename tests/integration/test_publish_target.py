@@ -37,7 +37,7 @@ def engine(version, capability):
 
 
 @pytest.mark.parametrize(
-    ("changes", "gpus", "told", "hint"),
+    ("changes", "gpus", "message", "hint"),
     [
         (
             {"runtime": "tensorrt", "engines": [engine("9.1.0", "7.5")]},
@@ -64,12 +64,12 @@ def engine(version, capability):
     ],
 )
 def test_entry_that_does_not_fit_is_refused_before_anything_is_sent(
-    make_repository, tmp_path, changes, gpus, told, hint
+    make_repository, tmp_path, changes, gpus, message, hint
 ):
     folder, store = make_repository("bert", "distilbert"), open_store(str(tmp_path / "store"))
     change_manifest(folder, "bert", precision="fp16", **changes)
     target = resolve_target(TargetSpec(triton="25.08", gpus=gpus))
-    with pytest.raises(RepositoryError, match=told) as caught:
+    with pytest.raises(RepositoryError, match=message) as caught:
         publish_release(folder, store, target=target)
     assert hint in caught.value.hint
     assert store.list_objects("") == []

@@ -87,11 +87,11 @@ def test_ctrl_c_ends_every_process(checkpoints: list[str], tmp_path: Path):
 
         def interrupt(self, phase: str, fraction: float | None = None) -> None:
             with lock:
-                if not told:
-                    told.append(phase)
+                if not message:
+                    message.append(phase)
                     os.kill(os.getpid(), signal.SIGINT)  # as a terminal sends it to the process that waits
 
-    lock, told = threading.Lock(), list[str]()
+    lock, message = threading.Lock(), list[str]()
     with pytest.raises(KeyboardInterrupt):
         make_models(RowCollector(Interrupter()), run_spec(*checkpoints, jobs=2), Workspace(tmp_path / "build"))
     assert not [command for _, command in find_children() if "spawn_main" in command]

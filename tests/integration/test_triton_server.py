@@ -154,11 +154,11 @@ def test_an_unloadable_entry_says_why_and_leaves_the_others_alone(repository, tm
     add_entry(repository, "wrong", wrong)
     with run_triton(str(repository)) as server:
         assert server.loaded == ("one",)
-        told = dict(server.failures)
-    assert "backend 'tensorrt'" in told["plan"]
-    assert "default priority level must be in range [1, 2]" in told["wrong"]
-    assert "Protobuf parsing failed" in told["two"]
-    assert told["gpu"]
+        message = dict(server.failures)
+    assert "backend 'tensorrt'" in message["plan"]
+    assert "default priority level must be in range [1, 2]" in message["wrong"]
+    assert "Protobuf parsing failed" in message["two"]
+    assert message["gpu"]
     with pytest.raises(ServerError, match="did not load"):
         server.check_loaded()
 

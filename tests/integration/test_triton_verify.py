@@ -188,13 +188,13 @@ def test_parts_without_an_ensemble_are_said_to_be_loaded_only(entry, text_entrie
 def test_that_no_batch_formed_is_a_note_and_no_failure(entry, spec, tmp_path, monkeypatch, caplog):
     from prep_triton.triton.verify import model as trial
 
-    told = ["no batch formed: 64 requests"]
-    monkeypatch.setattr(trial, "notes_of_batching", lambda config, found: told)
+    message = ["no batch formed: 64 requests"]
+    monkeypatch.setattr(trial, "notes_of_batching", lambda config, found: message)
     with caplog.at_level(logging.WARNING):
         report = verify_entries([entry], "r", spec)
     check_report(report)
-    assert report.entries[0].notes == tuple(told)
-    assert f"{entry.name}: {told[0]}" in caplog.messages
+    assert report.entries[0].notes == tuple(message)
+    assert f"{entry.name}: {message[0]}" in caplog.messages
 
 
 def test_a_running_server_is_verified_too(entry, spec, repository):

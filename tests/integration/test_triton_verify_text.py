@@ -106,7 +106,7 @@ def test_steps_that_answer_otherwise_are_noticed_without_the_model(models, ensem
 
 
 @pytest.mark.parametrize(
-    ("task", "arguments", "told"),
+    ("task", "arguments", "message"),
     [
         ("feature-extraction", ["w1 w2"], "embedding of 8 values: "),
         ("text-classification", ["w1 w2"], "good"),
@@ -117,10 +117,10 @@ def test_steps_that_answer_otherwise_are_noticed_without_the_model(models, ensem
         ("question-answering", ["--question", "w1", "--context", "w5 w6 w7"], "characters "),
     ],
 )
-def test_client_prints_the_answer_and_where_the_time_went(task, arguments, told, ensembles, models, prep_client):
+def test_client_prints_the_answer_and_where_the_time_went(task, arguments, message, ensembles, models, prep_client):
     code, out, err = prep_client(*arguments, model=ensembles[task].name)
     assert (code, err) == (0, "")
-    assert told in out
+    assert message in out
     assert f"ms from {ensembles[task].name}" in out
     lines = [line.split() for line in out.splitlines()]
     steps = [line[0] for line in lines if line and line[0].startswith(models[task].name) and len(line) > 4]
@@ -168,7 +168,7 @@ def test_client_refuses_what_takes_no_text(models, ensembles, prep_client):
 
 
 @pytest.mark.parametrize(
-    ("task", "arguments", "told"),
+    ("task", "arguments", "message"),
     [
         ("question-answering", ["w1"], "and no context was given"),
         ("feature-extraction", ["w1", "--context", "w2"], "takes a text alone, and a context was given"),
@@ -176,11 +176,11 @@ def test_client_refuses_what_takes_no_text(models, ensembles, prep_client):
         ("feature-extraction", ["-"], "there is no text to ask about"),
     ],
 )
-def test_client_refuses_a_request_that_makes_no_sense(task, arguments, told, ensembles, prep_client):
+def test_client_refuses_a_request_that_makes_no_sense(task, arguments, message, ensembles, prep_client):
     code, out, err = prep_client(*arguments, "--json", model=ensembles[task].name)
     assert code == 2
-    assert told in err
-    assert told in json.loads(out)["error"]["message"]
+    assert message in err
+    assert message in json.loads(out)["error"]["message"]
 
 
 def test_client_names_a_server_that_is_not_there():

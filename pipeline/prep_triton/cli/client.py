@@ -118,14 +118,14 @@ def describe_answer(task: str, answer: dict[str, Any]) -> list[str]:
     if task == "text-classification":
         return [f"{one['score']:.4f}  {one['label']}" for one in answer["labels"]]
     if task == "token-classification":
-        told = [
+        message = [
             f"{one['score']:.4f}  {one['label']:<8} {one['text']} ({one['start']} to {one['end']})"
             for one in answer["entities"]
         ]
-        return told or ["no entities"]
+        return message or ["no entities"]
     if task == "fill-mask":
         masks = [", ".join(f"{one['token']} {one['score']:.4f}" for one in ranked) for ranked in answer["masks"]]
-        return [f"mask {index}: {told}" for index, told in enumerate(masks, 1)] or ["the text has no [MASK]"]
+        return [f"mask {index}: {message}" for index, message in enumerate(masks, 1)] or ["the text has no [MASK]"]
     return [f"{answer['answer']}", f"score {answer['score']:.4f}, characters {answer['start']} to {answer['end']}"]
 
 

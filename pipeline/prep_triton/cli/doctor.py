@@ -20,7 +20,7 @@ def doctor(
         findings = examine_machine(workspace)
         out.document({"findings": [finding.model_dump(mode="json") for finding in findings]})
         rows = [
-            (finding.stage, finding.capability, "yes" if finding.available else "no", finding.found, finding.remedy)
+            (finding.stage, finding.capability, "yes" if finding.available else "no", finding.found, finding.hint)
             for finding in findings
         ]
-        out.table("", ("stage", "can it", "", "found", "remedy"), rows)
+        out.table("", ("stage", "can it", "", "found", "hint"), rows)

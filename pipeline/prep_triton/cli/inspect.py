@@ -37,15 +37,15 @@ def inspect(
 
         found = find_engine(engine, Workspace(workspace))
         problem = find_execution_problem(found)
-        told = None if problem else describe_engine(found)
-        out.document({**found.model_dump(mode="json"), "folder": str(found.folder), "loaded": told})
+        message = None if problem else describe_engine(found)
+        out.document({**found.model_dump(mode="json"), "folder": str(found.folder), "loaded": message})
         out.table(found.name, ("what", "is"), describe_record(found))
         tensors = [*_describe_tensors("input", found.model_inputs), *_describe_tensors("output", found.model_outputs)]
         out.table("", ("tensor", "name", "type", "shape"), tensors)
-        if told is None:
+        if message is None:
             out.line(f"The engine itself was not asked: {problem}.", style="dim")
         else:
-            out.table("the engine itself, loaded on this GPU", ("what", "is"), describe_loaded(told))
+            out.table("the engine itself, loaded on this GPU", ("what", "is"), describe_loaded(message))
 
 
 def describe_record(engine: "Engine") -> list[tuple[str, str]]:
@@ -68,20 +68,20 @@ def describe_record(engine: "Engine") -> list[tuple[str, str]]:
         ("built", f"{engine.created_at:%Y-%m-%d %H:%M:%S} UTC, in {output.format_seconds(engine.build_seconds)}"),
         ("folder", str(engine.folder)),
     ]
-    return [(what, told) for what, told in rows if told]
+    return [(what, message) for what, message in rows if message]
 
 
-def describe_loaded(told: "Mapping[str, Any]") -> list[tuple[str, str]]:
+def describe_loaded(message: "Mapping[str, Any]") -> list[tuple[str, str]]:
     """Say what a loaded engine told of itself, one fact a row."""
     rows = [
-        ("kernels", str(told["kernels"])),
-        ("layers", _describe_counts(told.get("layers", {}))),
-        ("GEMM kernels", _describe_counts(told.get("gemm_kernels", {}))),
-        ("fused attention", _describe_fusion(told.get("fused_attention"))),
-        ("weights", _describe_bytes(told["weights_bytes"])),
-        ("activation memory", _describe_bytes(told["device_memory_bytes"])),
-        ("refittable", "yes" if told["refittable"] else "no"),
-        ("inspector", str(told.get("inspector", ""))),
+        ("kernels", str(message["kernels"])),
+        ("layers", _describe_counts(message.get("layers", {}))),
+        ("GEMM kernels", _describe_counts(message.get("gemm_kernels", {}))),
+        ("fused attention", _describe_fusion(message.get("fused_attention"))),
+        ("weights", _describe_bytes(message["weights_bytes"])),
+        ("activation memory", _describe_bytes(message["device_memory_bytes"])),
+        ("refittable", "yes" if message["refittable"] else "no"),
+        ("inspector", str(message.get("inspector", ""))),
     ]
     return [(what, text) for what, text in rows if text]
 

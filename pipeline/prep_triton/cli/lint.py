@@ -97,18 +97,18 @@ def _resolve_target(
 
 def _tell_finding(out: output.Output, finding: "Finding") -> None:
     style = _STYLES[finding.severity]
-    out.line(f"{finding.severity:<7}  {finding.place}: {finding.told} [{finding.code}]", style=style)
-    out.line(f"         {finding.remedy}")
+    out.line(f"{finding.severity:<7}  {finding.place}: {finding.message} [{finding.code}]", style=style)
+    out.line(f"         {finding.hint}")
 
 
 def _tell_summary(out: output.Output, report: "LintReport") -> None:
     errors, warnings = len(report.errors), len(report.warnings)
-    told = (
+    message = (
         f"{_count(errors, 'error')}, {_count(warnings, 'warning')} in {_count(len(report.entries), 'entry', 'entries')}"
     )
     judged_for = f", judged for {report.target}" if report.target else ""
     style = "bold red" if errors else "bold yellow" if warnings else "bold green"
-    out.line(f"{report.repository}: {told}{judged_for}", style=style)
+    out.line(f"{report.repository}: {message}{judged_for}", style=style)
 
 
 def _count(number: int, one: str, many: str = "") -> str:

@@ -113,14 +113,14 @@ class _NoticeHandler(logging.Handler):
     def __init__(self, output: Output) -> None:
         super().__init__()
         self.output = output
-        self.told: set[str] = set()
+        self.message: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
         warns = record.levelno >= logging.WARNING
         text = f"{'warning' if warns else 'note'}: {record.getMessage()}"
-        if text not in self.told:
-            self.told.add(text)
+        if text not in self.message:
+            self.message.add(text)
             self.output.tell(text, style="yellow" if warns else "dim")
 
 
@@ -145,9 +145,9 @@ def session(*, as_json: bool, verbose: int) -> Iterator[Output]:
     except KeyboardInterrupt:
         if os.environ.get("PREP_DEBUG"):
             raise
-        told, hint = "interrupted: nothing half-written was kept", "run the same command again"
-        output.document(_error_document("Interrupted", told, hint))
-        output.tell(f"{told}; {hint}", style="yellow")
+        message, hint = "interrupted: nothing half-written was kept", "run the same command again"
+        output.document(_error_document("Interrupted", message, hint))
+        output.tell(f"{message}; {hint}", style="yellow")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
         logger.removeHandler(handler)

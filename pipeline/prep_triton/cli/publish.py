@@ -139,8 +139,8 @@ def _tell_plan(out: output.Output, plan: "ReleasePlan") -> None:
     rows = [(words[what], name, output.format_size(size)) for what, name, size in files]
     out.table("", ("action", "file", "#size"), rows)
     counts = {what: f"{len(names)} files, {output.format_size(sizes[what])}" for what, names in parts.items() if names}
-    told = ", ".join(f"{count} {words[what]}" for what, count in counts.items())
-    out.line(f"dry run: {told}; it would be {release.uri}; nothing was written")
+    message = ", ".join(f"{count} {words[what]}" for what, count in counts.items())
+    out.line(f"dry run: {message}; it would be {release.uri}; nothing was written")
 
 
 def _tell_published(out: output.Output, published: "Published", publication: "Publication") -> None:

@@ -135,8 +135,8 @@ def _diff(out: output.Output, store: "Store", which: tuple[str, str]) -> None:
     out.document(asdict(diff))
     out.table(f"{diff.before} -> {diff.after}", ("", "entry", *_COLUMNS, "changed"), list(_rows_from_diff(diff)))
     sign = "+" if diff.size >= 0 else "-"
-    told = f"{len(diff.added)} added, {len(diff.removed)} removed, {len(diff.changed)} changed"
-    out.line(f"{told}, {len(diff.unchanged)} unchanged; {sign}{output.format_size(abs(diff.size))}")
+    message = f"{len(diff.added)} added, {len(diff.removed)} removed, {len(diff.changed)} changed"
+    out.line(f"{message}, {len(diff.unchanged)} unchanged; {sign}{output.format_size(abs(diff.size))}")
 
 
 def _rows_from_diff(diff: "ReleaseDiff") -> Iterator[tuple[str, ...]]:

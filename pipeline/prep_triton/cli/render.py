@@ -66,26 +66,26 @@ def rows_document(rows: "Iterable[StageRow]") -> dict[str, Any]:
 
 def describe_row(row: "StageRow") -> str:
     """Say a row's numbers in a few words."""
-    figures, told = row.figures, []
+    figures, message = row.figures, []
     if "size_bytes" in figures:
-        told.append(format_size(figures["size_bytes"]))
+        message.append(format_size(figures["size_bytes"]))
     if "max_abs_error" in figures:
-        told.append(f"parity: largest difference {figures['max_abs_error']:.1e}")
+        message.append(f"parity: largest difference {figures['max_abs_error']:.1e}")
     if "min_cosine" in figures:
-        told.append(f"cosine to fp32 {figures['mean_cosine']:.6f} (min {figures['min_cosine']:.6f})")
+        message.append(f"cosine to fp32 {figures['mean_cosine']:.6f} (min {figures['min_cosine']:.6f})")
     if "accuracy" in figures:
-        told.append("{metric} {reference:.2f} -> {converted:.2f}".format(**figures["accuracy"]))
+        message.append("{metric} {reference:.2f} -> {converted:.2f}".format(**figures["accuracy"]))
     if "linear_flops_share" in figures:
         kept = f", {len(figures['kept_out'])} layers kept out" if figures["kept_out"] else ""
-        told.append(f"{figures['linear_flops_share']:.0%} of linear FLOPs int8{kept}")
+        message.append(f"{figures['linear_flops_share']:.0%} of linear FLOPs int8{kept}")
     if "gemm_flops_share" in figures:
         share = ", ".join(f"{value:.0%} {name}" for name, value in figures["gemm_flops_share"].items() if value)
-        told.append(f"{figures['builder']} {figures['compute_capability']}, GEMM FLOPs {share} ({figures['proof']})")
+        message.append(f"{figures['builder']} {figures['compute_capability']}, GEMM FLOPs {share} ({figures['proof']})")
     if "max_batch_size" in figures:
-        told.append(f"max batch {figures['max_batch_size']}")
+        message.append(f"max batch {figures['max_batch_size']}")
     if "uploaded_bytes" in figures:
-        told.append(f"{figures['files']} files, {format_size(figures['uploaded_bytes'])} uploaded")
-    return "; ".join([*told, row.note] if row.note else told)
+        message.append(f"{figures['files']} files, {format_size(figures['uploaded_bytes'])} uploaded")
+    return "; ".join([*message, row.note] if row.note else message)
 
 
 def describe_answers(entry: dict[str, Any]) -> str:
@@ -94,16 +94,16 @@ def describe_answers(entry: dict[str, Any]) -> str:
         return str(entry["detail"] or entry["status"])
     oracle = "the bare model" if entry.get("compared_with") == "bare model" else "PyTorch"
     if entry.get("mean_cosine") is not None:
-        told = [f"{entry['rows']} answers, cosine to {oracle} {entry['mean_cosine']:.6f}"]
+        message = [f"{entry['rows']} answers, cosine to {oracle} {entry['mean_cosine']:.6f}"]
     elif entry.get("max_abs_error") is not None:
-        told = [f"{entry['rows']} answers as {oracle}'s, scores within {entry['max_abs_error']:.1e}"]
+        message = [f"{entry['rows']} answers as {oracle}'s, scores within {entry['max_abs_error']:.1e}"]
     else:
-        told = [str(entry["detail"])]
+        message = [str(entry["detail"])]
     if entry.get("p50_ms") is not None:
-        told.append(f"p50 {entry['p50_ms']:.1f} ms")
+        message.append(f"p50 {entry['p50_ms']:.1f} ms")
     if entry.get("mean_batch_size"):
-        told.append(f"mean batch {entry['mean_batch_size']:.1f}")
-    return "; ".join(told)
+        message.append(f"mean batch {entry['mean_batch_size']:.1f}")
+    return "; ".join(message)
 
 
 def detail_answers(entry: dict[str, Any]) -> list[str]:
@@ -122,8 +122,8 @@ def detail_answers(entry: dict[str, Any]) -> list[str]:
         )
         parts = ("queue", "compute_input", "compute_infer", "compute_output")
         times = [(part.replace("_", " "), batching[f"{part}_us"]) for part in parts]
-        told = ", ".join(f"{part} {value / 1000:.2f} ms" for part, value in times if value is not None)
-        lines.append(f"mean of a request in flight: {told}" if told else "nothing was executed")
+        message = ", ".join(f"{part} {value / 1000:.2f} ms" for part, value in times if value is not None)
+        lines.append(f"mean of a request in flight: {message}" if message else "nothing was executed")
     return [*lines, *(f"note: {note}" for note in entry.get("notes", ()))]
 
 

@@ -89,8 +89,8 @@ def tell_run(out: output.Output, printer: RowPrinter, report: "RunReport", confi
         if "server_version" in row.figures:
             tell_verification(out, row.figures, is_remembered=row.state == "unchanged")
     took = output.format_seconds(report.seconds)
-    for told in report.regressions:
-        out.tell(f"regression: {told}", style="red")
+    for message in report.regressions:
+        out.tell(f"regression: {message}", style="red")
     if report.regressions and report.release:
         store, _, release_id = report.release.rpartition("/releases/")
         out.tell(f"hint: to make it current all the same: prep rollback {store} {release_id}")

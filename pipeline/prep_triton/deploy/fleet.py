@@ -72,17 +72,17 @@ def _choose_triton(release: ServedRelease, spec: DeploymentSpec, platform: str) 
         return newest
     if len(fitting) == 1:
         return fitting[0]
-    told = " and ".join(versions)
+    message = " and ".join(versions)
     if not fitting:
         known = ", ".join(f"{one.tag} has {one.tensorrt}" for one in table.values() if one.tensorrt)
         raise RepositoryError(
-            f"no known Triton serves {release.id}: its plans were built by TensorRT {told or '(none)'}; {known}",
+            f"no known Triton serves {release.id}: its plans were built by TensorRT {message or '(none)'}; {known}",
             hint="build every plan with the TensorRT of one release, or add that release in a file that "
             f"{TABLE_VARIABLE} names",
         )
     names = ", ".join(one.tag for one in fitting)
     raise SpecError(
-        f"Triton {names} all serve plans of TensorRT {told}, and the release does not say which it was made for",
+        f"Triton {names} all serve plans of TensorRT {message}, and the release does not say which it was made for",
         hint=f"choose one: --triton {fitting[-1].tag}",
     )
 
@@ -113,11 +113,11 @@ def _pools_from_plans(release: ServedRelease, target: Target) -> tuple[Pool, ...
     pools = _list_pools(_list_plans(release.entries))
     if not pools:
         built_on = sorted({plan.gpu for plan in _list_plans(release.entries)})
-        told = (
+        message = (
             f"GKE has not one obvious GPU for plans built on {', '.join(built_on)}" if built_on else "any GPU serves it"
         )
         raise SpecError(
-            f"no GPU was named for {release.id}: {told}", hint="name one, for example --gpu t4 or --gpu h100"
+            f"no GPU was named for {release.id}: {message}", hint="name one, for example --gpu t4 or --gpu h100"
         )
     misfits = {
         pool.label: _find_misfits(release.entries, _target(target.release, [pool], target.platform)) for pool in pools
@@ -127,7 +127,7 @@ def _pools_from_plans(release: ServedRelease, target: Target) -> tuple[Pool, ...
         raise _misfit_error(misfits[pools[0].label])
     for pool in pools:
         if pool not in serving:
-            log.warning("no servers on %s: %s", pool.label, misfits[pool.label][0].told)
+            log.warning("no servers on %s: %s", pool.label, misfits[pool.label][0].message)
     return serving
 
 
@@ -155,7 +155,7 @@ def _find_misfits(entries: Sequence[RepositoryEntry], target: Target) -> list[Mi
 
 def _misfit_error(misfits: Sequence[Misfit]) -> RepositoryError:
     more = f" (and {len(misfits) - 1} more)" if len(misfits) > 1 else ""
-    return RepositoryError(f"{misfits[0].told}{more}", hint=misfits[0].hint)
+    return RepositoryError(f"{misfits[0].message}{more}", hint=misfits[0].hint)
 
 
 def _list_plans(entries: Iterable[RepositoryEntry]) -> list[Engine]:

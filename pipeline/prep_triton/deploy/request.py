@@ -76,8 +76,8 @@ class DeploymentSpec(Spec):
     def check_replicas(self) -> Self:
         """Two numbers: an autoscaler goes from one to the other."""
         if len(self.replicas) != 2 or not 1 <= self.replicas[0] <= self.replicas[1]:
-            told = ",".join(map(str, self.replicas))
-            raise ValueError(f"replicas must be MIN,MAX with 1 <= MIN <= MAX, got {told or 'nothing'}")
+            message = ",".join(map(str, self.replicas))
+            raise ValueError(f"replicas must be MIN,MAX with 1 <= MIN <= MAX, got {message or 'nothing'}")
         return self
 
     @model_validator(mode="after")

@@ -106,11 +106,11 @@ def _error_from_answer(
 ) -> EngineError:
     builder = request["builder"]
     if "failed" in answer:
-        told = f"{builder} failed: {answer['failed']}"
+        message = f"{builder} failed: {answer['failed']}"
     elif returncode < 0:
-        told = f"{builder} crashed: its process died of {_name_signal(-returncode)}"
+        message = f"{builder} crashed: its process died of {_name_signal(-returncode)}"
     else:
-        told = f"{builder} gave no answer: its process ended with exit code {returncode}"
+        message = f"{builder} gave no answer: its process ended with exit code {returncode}"
     trouble = [line for line in lines if _TROUBLE.search(line)] or lines
     tail = "\n  ".join(dict.fromkeys(trouble[-_TAIL_LINES:]))
     hint = (
@@ -118,7 +118,7 @@ def _error_from_answer(
         if returncode == -signal.SIGKILL
         else "run again with -v for the builder's whole log"
     )
-    return EngineError(f"{told}\n  {tail}" if tail else told, hint=hint)
+    return EngineError(f"{message}\n  {tail}" if tail else message, hint=hint)
 
 
 def _name_signal(number: int) -> str:

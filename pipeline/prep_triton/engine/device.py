@@ -40,7 +40,7 @@ def describe_engine(request: EngineRequest) -> dict[str, Any]:
     from prep_triton.engine.inspect import parse_engine_layers
 
     engine = load_engine(request["engine_paths"][0])
-    told = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    message = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
     facts: dict[str, Any] = {
         "kernels": engine.num_layers,
         "profiles": engine.num_optimization_profiles,
@@ -49,7 +49,7 @@ def describe_engine(request: EngineRequest) -> dict[str, Any]:
         "weights_bytes": read_weights_bytes(engine),
     }
     try:
-        layers = parse_engine_layers(told)
+        layers = parse_engine_layers(message)
     except ValueError as err:
         return facts | {"inspector": str(err)}
     return facts | {"layers": layers.layers, "gemm_kernels": layers.gemms, "fused_attention": layers.fused_attention}

@@ -101,7 +101,7 @@ def proof_from_network(network: "trt.INetworkDefinition", shape: tuple[int, int]
     return proof, gemms
 
 
-def proof_from_inspector(told: EngineLayers, network_proof: Proof, gemms: Sequence[Gemm]) -> Proof:
+def proof_from_inspector(message: EngineLayers, network_proof: Proof, gemms: Sequence[Gemm]) -> Proof:
     """Correct the network's proof by what the engine holds.
 
     Where the builder names the ONNX nodes behind its kernels, each product takes the precision of its
@@ -109,20 +109,20 @@ def proof_from_inspector(told: EngineLayers, network_proof: Proof, gemms: Sequen
     fraction of such kernels.
 
     Args:
-        told: The inspector's answer.
+        message: The inspector's answer.
         network_proof: The proof from the network that the engine was built from.
         gemms: The products of that network.
     """
-    realised = [replace(gemm, word=told.named_gemms.get(gemm.name, gemm.word)) for gemm in gemms]
-    if not any(gemm.name in told.named_gemms for gemm in gemms) and told.gemms:
-        realised = _contradict(gemms, told.gemms)
+    realised = [replace(gemm, word=message.named_gemms.get(gemm.name, gemm.word)) for gemm in gemms]
+    if not any(gemm.name in message.named_gemms for gemm in gemms) and message.gemms:
+        realised = _contradict(gemms, message.gemms)
     return replace(
         network_proof,
         method=INSPECTOR_METHOD,
         gemm_flops_share=share_from_gemms(realised),
         linear_flops_share=_linear_share(realised),
-        layers=told.layers,
-        fused_attention=told.fused_attention,
+        layers=message.layers,
+        fused_attention=message.fused_attention,
     )
 
 
@@ -203,6 +203,6 @@ def _kernel_names(entry: Entry) -> str:
 def _format_words(tensors: Any) -> list[str]:
     found = []
     for tensor in tensors:
-        told = str(tensor.get("Format/Datatype", "")) if isinstance(tensor, Mapping) else ""
-        found += [word for pattern, word in _FORMAT_WORDS if pattern.search(told)][:1]
+        message = str(tensor.get("Format/Datatype", "")) if isinstance(tensor, Mapping) else ""
+        found += [word for pattern, word in _FORMAT_WORDS if pattern.search(message)][:1]
     return found

@@ -24,13 +24,13 @@ def check_proof(proof: PrecisionProof, model: OnnxModel, precision: str) -> Prec
     share = proof.gemm_flops_share
     found = ", ".join(f"{part:.1%} {word}" for word, part in share.items()) or "no GEMM at all"
     hint = "convert the exported fp32 graph again with this version of prep: prep build-engine --" + precision
-    told = f"the engine does not hold what was asked for: its GEMM FLOPs are {found} ({proof.method})"
+    message = f"the engine does not hold what was asked for: its GEMM FLOPs are {found} ({proof.method})"
     if precision != "int8":
         if share.get(precision, 0.0) < 1.0 - _EXACT:
-            raise EngineError(f"{told}, expected 100% {precision}", hint=hint)
+            raise EngineError(f"{message}, expected 100% {precision}", hint=hint)
     else:
         if not share.get("int8") or set(share) - {"int8", "fp16"}:
-            raise EngineError(f"{told}, expected int8 and, for the rest, fp16", hint=hint)
+            raise EngineError(f"{message}, expected int8 and, for the rest, fp16", hint=hint)
         _check_promise(proof, model, hint)
     log.debug("proved by %s: %s", proof.method, share)
     return proof

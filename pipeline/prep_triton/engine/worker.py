@@ -216,9 +216,9 @@ def prove_with_inspector(serialized: Any, proof: "Proof", gemms: "Sequence[Gemm]
     if engine is None:
         sys.stderr.write("[W] the plan cannot be loaded for inspection\n")
         return proof  # its method says that it is the network's
-    told = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    message = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
     try:
-        return proof_from_inspector(parse_engine_layers(told), proof, gemms)
+        return proof_from_inspector(parse_engine_layers(message), proof, gemms)
     except ValueError as err:
         sys.stderr.write(f"[W] the engine inspector's answer cannot be read: {err}\n")
         return proof

@@ -39,9 +39,9 @@ def find_faults(store: Store, release: Release, *, generations: Mapping[str, int
     for name in sorted(objects.keys() | release.files.keys()):
         found, expected = objects.get(name), release.files.get(name)
         if found is None or expected is None or not is_same(found, expected):
-            told = f"{found.size} bytes, crc32c {found.crc32c}" if found else "missing"
+            message = f"{found.size} bytes, crc32c {found.crc32c}" if found else "missing"
             wanted = f"{expected.size} bytes, crc32c {expected.crc32c}" if expected else "no such object"
-            faults.append(f"{release.uri}/{name} is {told}, expected {wanted}")
+            faults.append(f"{release.uri}/{name} is {message}, expected {wanted}")
         elif generations and found.generation != generations.get(name, found.generation):
             faults.append(f"{release.uri}/{name} was written again, as generation {found.generation}")
     return faults

@@ -127,11 +127,11 @@ def check_target(entries: Iterable[RepositoryEntry], target: Target | None) -> N
     found = [misfit for entry in entries for misfit in find_misfits(entry, target)] if target else []
     for misfit in found:
         if misfit.code == "target-unknown":
-            log.warning("%s; %s", misfit.told, misfit.hint)
+            log.warning("%s; %s", misfit.message, misfit.hint)
     misfits = [misfit for misfit in found if misfit.code != "target-unknown"]
     if misfits:
         more = f" (and {len(misfits) - 1} more)" if len(misfits) > 1 else ""
-        raise RepositoryError(f"{misfits[0].told}{more}", hint=misfits[0].hint)
+        raise RepositoryError(f"{misfits[0].message}{more}", hint=misfits[0].hint)
 
 
 def find_copies(store: Store, wanted: Mapping[str, ReleaseFile]) -> dict[str, StoredObject]:

@@ -99,9 +99,9 @@ def artifact_from_release_entry(entry: ReleaseEntry) -> RepositoryEntry:
     try:
         return RepositoryEntry.model_validate(entry.manifest)
     except ValidationError as err:
-        told = "none was kept" if not entry.manifest else f"{err.errors()[0]['loc']}: {err.errors()[0]['msg']}"
+        message = "none was kept" if not entry.manifest else f"{err.errors()[0]['loc']}: {err.errors()[0]['msg']}"
         raise StoreError(
-            f"the release has no manifest of {entry.name} that this prep reads: {told}", hint="publish it again"
+            f"the release has no manifest of {entry.name} that this prep reads: {message}", hint="publish it again"
         ) from err
 
 
@@ -205,5 +205,5 @@ def parse_record(text: bytes, build: Callable[[dict[str, Any]], R], newest_schem
     except StoreError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, PrepError) as err:
-        told = " ".join(str(err).split())[:200]
-        raise ReleaseDamagedError(f"{where} is damaged: {told}", hint=hint) from err
+        message = " ".join(str(err).split())[:200]
+        raise ReleaseDamagedError(f"{where} is damaged: {message}", hint=hint) from err

@@ -108,10 +108,10 @@ def _check_still_there(store: Store, release_id: str, seen: Sighting, generation
     """Take the move back where somebody pruned the release in the same moment."""
     if read_release(store, release_id) is not None:
         return
-    before, told = seen.pointer, f"{release_id} was removed from {store.uri} while it was made current"
+    before, message = seen.pointer, f"{release_id} was removed from {store.uri} while it was made current"
     if before is None or read_release(store, before.release) is None:
         ids = ", ".join(list_ids(store)[:3]) or "there is none"
-        raise ReleaseDamagedError(told, hint=f"name another release ({ids}): prep rollback {store.uri} ID")
+        raise ReleaseDamagedError(message, hint=f"name another release ({ids}): prep rollback {store.uri} ID")
     back = before.model_copy(update={"generation": 0})
     store.write_bytes(POINTER_NAME, render_pointer(back), if_generation_match=generation)
-    raise StoreError(f"{told}; {before.release} is current as before", hint="publish again, or name another release")
+    raise StoreError(f"{message}; {before.release} is current as before", hint="publish again, or name another release")

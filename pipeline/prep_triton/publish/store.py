@@ -228,11 +228,11 @@ def check_object_name(name: str, *, where: str) -> None:
 
 def store_error_from_os(err: OSError, place: str) -> StoreError | DiskFullError:
     """Turn what a local file system refuses into an error with a remedy."""
-    where, told = err.filename or place, err.strerror or str(err)
+    where, message = err.filename or place, err.strerror or str(err)
     if isinstance(err, FileNotFoundError):
         return StoreError(f"there is no {where}", hint="list what is there with prep releases")
     if isinstance(err, PermissionError):
-        return StoreAccessError(f"{where} may not be used: {told}", hint="name a folder that you can write")
+        return StoreAccessError(f"{where} may not be used: {message}", hint="name a folder that you can write")
     if err.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(f"no space is left on the device of {where}", hint="free some space, or use another disk")
-    return StoreError(f"{where} cannot be used: {told}", hint="name a folder that you can write")
+    return StoreError(f"{where} cannot be used: {message}", hint="name a folder that you can write")

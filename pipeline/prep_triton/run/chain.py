@@ -71,7 +71,7 @@ def run_pipeline(
         rows=tuple(rows.rows),
         repository=str(repository_dir),
         release=release_uri,
-        regressions=tuple(one.told for one in regressions),
+        regressions=tuple(one.message for one in regressions),
         seconds=round(time.monotonic() - rows.began, 3),
         dry_run=workspace.read_only,
     )

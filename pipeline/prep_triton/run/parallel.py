@@ -212,9 +212,9 @@ class _Children:
         if self.is_ended:
             return ModelResult(model)
         if result is None:
-            told = f"the process that made {label_of_model(model)} ended with status {child.exitcode}"
+            message = f"the process that made {label_of_model(model)} ended with status {child.exitcode}"
             hint = "where memory is short, lower --jobs or --memory-gib; PREP_DEBUG=1 shows its traceback"
-            return _failed(rows, model, PrepError(told, hint=hint))
+            return _failed(rows, model, PrepError(message, hint=hint))
         return result
 
     def _listen(

@@ -117,13 +117,13 @@ def promote_candidate(
     after = _figures_of(release, report)
     found = find_regressions(_figures_of(before, known), after, limits) if before else []
     if not verified and own.get("failed"):
-        told = f"it failed on a real Triton before, and was not verified again: {own['failed']}"
-        found.append(Regression(entry=release.id, figure="verify", before=None, after=None, told=told))
+        message = f"it failed on a real Triton before, and was not verified again: {own['failed']}"
+        found.append(Regression(entry=release.id, figure="verify", before=None, after=None, message=message))
     if verified:  # what was not verified this time takes nothing away from an earlier report
         save_report(store, release.id, {**report, "regressions": [one.model_dump(mode="json") for one in found]})
     if found:
-        told = "; ".join(one.told for one in found)
-        rows.add(StageRow(stage="promote", artifact=release.id, state="left out", note=told, path=release.uri))
+        message = "; ".join(one.message for one in found)
+        rows.add(StageRow(stage="promote", artifact=release.id, state="left out", note=message, path=release.uri))
         return found
     moved = promote_release(candidate.published, store, candidate.seen)
     note = _describe_comparison(candidate, before, is_verified=bool(report.get("entries")))
@@ -134,12 +134,12 @@ def promote_candidate(
     return []
 
 
-def report_failure(candidate: Candidate, told: str) -> None:
+def report_failure(candidate: Candidate, message: str) -> None:
     """Keep beside a release that a real Triton did not serve it rightly, so that nobody takes it for a good one."""
     from prep_triton.publish.reports import save_report
 
     if not candidate.published.is_current:
-        save_report(candidate.store, candidate.published.release.id, {"failed": told, "regressions": []})
+        save_report(candidate.store, candidate.published.release.id, {"failed": message, "regressions": []})
 
 
 def _describe_comparison(candidate: Candidate, before: "Release | None", *, is_verified: bool) -> str:

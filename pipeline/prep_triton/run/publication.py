@@ -110,5 +110,5 @@ def _lint(publication: Publication, target: "Target | None") -> None:
 
     report = lint_repository(publication.repository_dir, target, publication.names())
     for finding in report.warnings:
-        log.warning("%s: %s [%s]", finding.place, finding.told, finding.code)
+        log.warning("%s: %s [%s]", finding.place, finding.message, finding.code)
     check_lint(report)

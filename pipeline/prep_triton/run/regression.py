@@ -32,7 +32,7 @@ class Regression(Record):
     figure: str
     before: float | None
     after: float | None
-    told: str
+    message: str
 
 
 def figures_from_entry(entry: RepositoryEntry, answers: Mapping[str, Any] | None) -> EntryFigures:
@@ -67,8 +67,8 @@ def find_regressions(
     found: list[Regression] = []
     for old in before:
         if old.name not in new:
-            told = f"{old.name} is in the current release and not in this one"
-            found.append(Regression(entry=old.name, figure="entry", before=None, after=None, told=told))
+            message = f"{old.name} is in the current release and not in this one"
+            found.append(Regression(entry=old.name, figure="entry", before=None, after=None, message=message))
         else:
             found += _compare(old, new[old.name], limits)
     return found
@@ -85,11 +85,11 @@ def _compare(old: EntryFigures, new: EntryFigures, limits: RegressionSpec) -> li
     for figure, change, limit, unit in checks:
         if change is not None and limit is not None and change > limit:
             before, after = getattr(old, figure), getattr(new, figure)
-            told = (
+            message = (
                 f"{old.name}: {figure} went from {before:g} to {after:g}, worse by {change:.4g}{unit}, "
                 f"expected at most {limit:g}{unit}"
             )
-            found.append(Regression(entry=old.name, figure=figure, before=before, after=after, told=told))
+            found.append(Regression(entry=old.name, figure=figure, before=before, after=after, message=message))
     return found
 
 

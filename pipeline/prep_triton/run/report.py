@@ -58,13 +58,13 @@ class RunReport(Record):
     def outcome_sentence(self) -> str:
         """The run in one sentence."""
         failed = sum(row.state == "failed" for row in self.rows)
-        told = {
+        message = {
             "regressed": "The release is there, and is not the current one: it is worse than its thresholds allow.",
             "partial": f"{failed} of the models failed; what was made of the others stands.",
             "unchanged": "Nothing changed, nothing was done.",
             "done": "Everything was made and checked.",
         }
-        return told[self.outcome]
+        return message[self.outcome]
 
 
 class Listener(Protocol):

@@ -10,7 +10,7 @@ def render_summary(report: RunReport, *, title: str) -> str:
     """Render a run's outcome, its failures and regressions, and a table of its steps."""
     lines = [f"## {title}", "", f"{report.outcome_sentence()}", ""]
     lines += [f"- **failed** {row.artifact}: {_escape(row.note)}" for row in report.rows if row.state == "failed"]
-    lines += [f"- **regressed** {_escape(told)}" for told in report.regressions]
+    lines += [f"- **regressed** {_escape(message)}" for message in report.regressions]
     if report.release:
         lines += ["", f"Release: `{report.release}`"]
     lines += ["", "| stage | artifact | state | seconds | numbers |", "|---|---|---|---:|---|"]
@@ -29,8 +29,8 @@ def _render_row(row: StageRow) -> str:
 
 
 def _numbers(row: StageRow) -> str:
-    told = [f"{key} {value:.6g}" for key, value in row.figures.items() if isinstance(value, float | int)]
-    return "; ".join([*told, row.note] if row.note else told)
+    message = [f"{key} {value:.6g}" for key, value in row.figures.items() if isinstance(value, float | int)]
+    return "; ".join([*message, row.note] if row.note else message)
 
 
 def _escape(text: str) -> str:

@@ -105,22 +105,22 @@ def spec_error_from_validation(err: ValidationError, *, where: str) -> SpecError
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
     kind, context = first["type"], first.get("ctx", {})
     if kind == "unknown_key":
-        told, hint = f"unknown key '{context['key']}'", str(context["hint"])
+        message, hint = f"unknown key '{context['key']}'", str(context["hint"])
     elif kind == "literal_error":
-        told, hint = f"{first['input']!r} is not a known value", f"expected one of {context['expected']}"
+        message, hint = f"{first['input']!r} is not a known value", f"expected one of {context['expected']}"
     elif kind == "value_error":
-        told, hint = str(context["error"]), "correct the value and run again"
+        message, hint = str(context["error"]), "correct the value and run again"
     elif kind == "missing":
-        told, hint = "a required key is missing", f"add '{first['loc'][-1]}'"
+        message, hint = "a required key is missing", f"add '{first['loc'][-1]}'"
     elif kind == "string_pattern_mismatch":
         pattern = context["pattern"]
         meaning, hint = _PATTERNS.get(pattern, (f"of the form {pattern}", "correct the value and run again"))
-        told = f"{first['input']!r} is not {meaning}"
+        message = f"{first['input']!r} is not {meaning}"
     elif kind == "too_short":
-        told, hint = "at least one is needed", "see configs/ for examples"
+        message, hint = "at least one is needed", "see configs/ for examples"
     else:
-        told, hint = f"{first['msg'].lower()} (got {first['input']!r})", "correct the value and run again"
+        message, hint = f"{first['msg'].lower()} (got {first['input']!r})", "correct the value and run again"
     # A tuple whose items are wrong is reported as too short as well.
     others = sum(other["type"] != "too_short" for other in found[1:])
     more = f" (and {others} more)" if others else ""
-    return SpecError(f"{where}{f', {place}' if place else ''}: {told}{more}", hint=hint)
+    return SpecError(f"{where}{f', {place}' if place else ''}: {message}{more}", hint=hint)

@@ -42,9 +42,9 @@ def test_a_dry_run_prints_what_would_be_written_and_writes_nothing(folder):
 
 
 def test_a_dry_run_converts_nothing(folder):
-    told = run("--precision", "fp16", "--dry-run", "--json")
-    assert told.exit_code == 1
-    error = json.loads(told.stdout)["error"]
+    message = run("--precision", "fp16", "--dry-run", "--json")
+    assert message.exit_code == 1
+    error = json.loads(message.stdout)["error"]
     assert error["message"] == "the fp16 graph of tiny is not made yet, and a dry run makes nothing"
     assert error["hint"].startswith("prep build-engine tiny --runtime onnxruntime --fp16")
     assert not (folder / "build/precision").exists()
@@ -52,9 +52,9 @@ def test_a_dry_run_converts_nothing(folder):
 
 def test_serving_choices_reach_the_file_and_the_server_arguments_are_told(folder):
     (folder / "serving.yaml").write_text("instance_groups: [{count: 2, rate_limiter: {priority: 3}}]\n")
-    told = run("--serving", "serving.yaml", "--max-queue-delay-us", 7, "--graph-level", -1)
-    assert told.exit_code == 0, told.output
-    assert "tritonserver --model-repository=model_repository $(cat model_repository/server.args)" in told.stdout
+    message = run("--serving", "serving.yaml", "--max-queue-delay-us", 7, "--graph-level", -1)
+    assert message.exit_code == 0, message.output
+    assert "tritonserver --model-repository=model_repository $(cat model_repository/server.args)" in message.stdout
     assert (folder / "model_repository/server.args").read_text() == "--rate-limit=execution_count\n"
     text = (folder / "model_repository/tiny-onnx-fp32/config.pbtxt").read_text()
     for line in ("priority: 3", "max_queue_delay_microseconds: 7", "level: -1"):
@@ -62,9 +62,9 @@ def test_serving_choices_reach_the_file_and_the_server_arguments_are_told(folder
 
 
 def test_a_choice_that_means_nothing_is_a_usage_error(folder):
-    told = run("--cuda-graphs", "--json")
-    assert told.exit_code == 2
-    assert json.loads(told.stdout)["error"]["message"].startswith(
+    message = run("--cuda-graphs", "--json")
+    assert message.exit_code == 2
+    assert json.loads(message.stdout)["error"]["message"].startswith(
         "cuda_graphs true was asked for, but it means nothing"
     )
     assert not (folder / "model_repository/tiny-onnx-fp32").exists()

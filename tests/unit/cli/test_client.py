@@ -43,9 +43,11 @@ def test_every_task_has_its_lines(task: str, answer: dict, lines: list[str]):
     assert describe_answer(task, answer) == lines
 
 
-@pytest.mark.parametrize(("value", "told"), [(None, "-"), (84.6, "85 us"), (999.4, "999 us"), (12_400.0, "12.40 ms")])
-def test_microseconds_for_a_person(value: float | None, told: str):
-    assert format_us(value) == told
+@pytest.mark.parametrize(
+    ("value", "message"), [(None, "-"), (84.6, "85 us"), (999.4, "999 us"), (12_400.0, "12.40 ms")]
+)
+def test_microseconds_for_a_person(value: float | None, message: str):
+    assert format_us(value) == message
 
 
 def step(model: str, **more) -> StepLatency:

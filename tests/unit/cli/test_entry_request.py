@@ -88,7 +88,7 @@ def test_a_queue_that_the_file_turns_off_is_turned_on_by_a_flag(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told", "hint"),
+    ("content", "message", "hint"),
     [
         ("max_batch_sizes: 8", "serving.yaml: unknown key 'max_batch_sizes'", "did you mean 'max_batch_size'"),
         ("- 8", "serving.yaml is not a mapping", "keys of 'serving:'"),
@@ -97,11 +97,11 @@ def test_a_queue_that_the_file_turns_off_is_turned_on_by_a_flag(tmp_path):
         ("dynamic_batching: true", "serving.yaml, dynamic_batching: ", "correct the value"),
     ],
 )
-def test_a_wrong_file_is_told_by_its_name_and_place(tmp_path, content, told, hint):
+def test_a_wrong_file_is_told_by_its_name_and_place(tmp_path, content, message, hint):
     path = tmp_path / "serving.yaml"
     path.write_text(content)
     err = refuse(serving=path)
-    assert told in err.message
+    assert message in err.message
     assert hint in err.hint
 
 
@@ -113,7 +113,7 @@ def test_a_file_and_a_flag_that_exclude_each_other_are_told_as_both(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "told", "hint"),
+    ("flags", "message", "hint"),
     [
         ({"stride": 8}, "--stride means nothing without --text", "add --text"),
         ({"text": False, "text_instance_count": 2}, "--text-instance-count means nothing", "add --text"),
@@ -125,7 +125,7 @@ def test_a_file_and_a_flag_that_exclude_each_other_are_told_as_both(tmp_path):
         ({"length_buckets": "32,x"}, "'32,x' is not a list of sizes", "correct"),
     ],
 )
-def test_wrong_flags_are_refused(flags, told, hint):
+def test_wrong_flags_are_refused(flags, message, hint):
     err = refuse(**flags)
-    assert told in err.message
+    assert message in err.message
     assert hint in err.hint

@@ -36,7 +36,7 @@ def test_warnings_alone_end_with_exit_0_and_the_json_counts_them(run, tmp_path):
     assert finding["code"] == "manifest-missing"
     assert finding["severity"] == "warning"
     assert finding["place"] == finding["path"] == "one/manifest.json"
-    assert {"told", "remedy", "line", "field"} <= finding.keys()
+    assert {"message", "hint", "line", "field"} <= finding.keys()
 
 
 def test_json_of_an_error_is_one_document_and_exit_1(run, tmp_path):
@@ -55,7 +55,7 @@ def test_a_target_is_named_in_the_summary(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (("--gpu", "t4"), "--gpu describes a target"),
         (("--target", "19.01"), "Triton 19.01 is not in the table"),
@@ -64,10 +64,10 @@ def test_a_target_is_named_in_the_summary(run, tmp_path):
         (("--target", "25.08", "--triton-releases", "absent.yaml"), "cannot be read"),
     ],
 )
-def test_a_wrong_target_is_a_wrong_request(run, tmp_path, flags, told):
+def test_a_wrong_target_is_a_wrong_request(run, tmp_path, flags, message):
     done = run(tmp_path, *flags)
     assert done.exit_code == 2
-    assert told in done.stderr
+    assert message in done.stderr
 
 
 def test_a_missing_repository_is_a_failure_with_a_hint(run, tmp_path):

@@ -37,9 +37,9 @@ def failing(error: BaseException):
 )
 def test_an_error_is_a_sentence_a_hint_and_an_exit_code(error, code: int, capsys: pytest.CaptureFixture[str]):
     assert run_session(failing(error)) == code
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err == f"error: {error.message}\nhint: look\n"
+    message = capsys.readouterr()
+    assert message.out == ""
+    assert message.err == f"error: {error.message}\nhint: look\n"
 
 
 def test_an_error_is_the_one_document_with_json(capsys: pytest.CaptureFixture[str]):
@@ -139,19 +139,19 @@ def test_a_table_keeps_every_word_however_narrow_the_terminal_is():
     stream = io.StringIO()
     out.out = Console(file=stream, width=40)
     out.table("", ("stage", "#time", "numbers"), [("export", "1.0 s", "many words that have to be folded [a] b")])
-    told = stream.getvalue()
-    assert max(map(len, told.splitlines())) <= 40
-    assert [word for word in ("many", "folded", "[a]") if word not in told] == []
+    message = stream.getvalue()
+    assert max(map(len, message.splitlines())) <= 40
+    assert [word for word in ("many", "folded", "[a]") if word not in message] == []
 
 
-@pytest.mark.parametrize(("size", "told"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (3 << 30, "3.00 GiB")])
-def test_sizes_are_told_in_binary_units(size: int, told: str):
-    assert output.format_size(size) == told
+@pytest.mark.parametrize(("size", "message"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (3 << 30, "3.00 GiB")])
+def test_sizes_are_told_in_binary_units(size: int, message: str):
+    assert output.format_size(size) == message
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(0.04, "0.0 s"), (59.94, "59.9 s"), (125, "2 min 05 s")])
-def test_durations_are_told_for_people(seconds: float, told: str):
-    assert output.format_seconds(seconds) == told
+@pytest.mark.parametrize(("seconds", "message"), [(0.04, "0.0 s"), (59.94, "59.9 s"), (125, "2 min 05 s")])
+def test_durations_are_told_for_people(seconds: float, message: str):
+    assert output.format_seconds(seconds) == message
 
 
 def test_a_wrong_command_line_exits_2_with_a_document(monkeypatch, capsys: pytest.CaptureFixture[str]):
@@ -159,11 +159,11 @@ def test_a_wrong_command_line_exits_2_with_a_document(monkeypatch, capsys: pytes
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
-    told = capsys.readouterr()
-    error = json.loads(told.out)["error"]
+    message = capsys.readouterr()
+    error = json.loads(message.out)["error"]
     assert error["type"] == "UsageError"
     assert "exprt" in error["message"]
-    assert "exprt" in told.err
+    assert "exprt" in message.err
 
 
 def test_a_failed_command_gives_its_exit_code_to_the_shell(monkeypatch, tmp_path, capsys: pytest.CaptureFixture[str]):

@@ -37,7 +37,7 @@ def row(**more) -> StageRow:
 
 
 @pytest.mark.parametrize(
-    ("figures", "told"),
+    ("figures", "message"),
     [
         ({}, ""),
         ({"size_bytes": 2048, "max_batch_size": 16}, "2.0 KiB; max batch 16"),
@@ -54,8 +54,8 @@ def row(**more) -> StageRow:
         ),
     ],
 )
-def test_numbers_are_told_in_words(figures: dict, told: str):
-    assert describe_row(row(figures=figures)) == told
+def test_numbers_are_told_in_words(figures: dict, message: str):
+    assert describe_row(row(figures=figures)) == message
 
 
 def test_a_note_follows_the_numbers():
@@ -63,7 +63,7 @@ def test_a_note_follows_the_numbers():
 
 
 @pytest.mark.parametrize(
-    ("stage", "state", "told"),
+    ("stage", "state", "message"),
     [
         ("verify", "made", "passed"),
         ("publish", "made", "published"),
@@ -73,8 +73,8 @@ def test_a_note_follows_the_numbers():
         ("assemble", "left out", "left out"),
     ],
 )
-def test_a_state_has_the_word_of_its_stage(stage: str, state: str, told: str):
-    assert describe_state(row(stage=stage, state=state)) == told
+def test_a_state_has_the_word_of_its_stage(stage: str, state: str, message: str):
+    assert describe_state(row(stage=stage, state=state)) == message
 
 
 def test_every_verified_entry_has_a_line_and_the_time_is_told_once():
@@ -94,7 +94,7 @@ def test_an_entry_that_gave_no_answer_tells_why():
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({}, "16 answers, cosine to PyTorch 1.000000; p50 2.0 ms; mean batch 5.3"),
         (
@@ -107,8 +107,8 @@ def test_an_entry_that_gave_no_answer_tells_why():
         ),
     ],
 )
-def test_an_entrys_answers_fit_one_line(changes: dict, told: str):
-    assert describe_answers(ENTRY | changes) == told
+def test_an_entrys_answers_fit_one_line(changes: dict, message: str):
+    assert describe_answers(ENTRY | changes) == message
 
 
 def test_the_details_show_the_batches_that_formed_and_where_the_time_went():
@@ -150,9 +150,9 @@ def test_steps_are_told_on_stderr_as_they_end(capsys: pytest.CaptureFixture[str]
         progress("building", 0.5)
     printer.finished(row())
     printer.finished(row(state="unchanged"))
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.splitlines() == [
+    message = capsys.readouterr()
+    assert message.out == ""
+    assert message.err.splitlines() == [
         "  engine tiny: building",
         "engine    tiny: made in 1.2 s",
         "engine    tiny: unchanged",

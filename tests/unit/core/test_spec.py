@@ -55,7 +55,7 @@ def test_profile_parser_gives_three_shapes_or_a_value_error(text: str):
 
 
 @pytest.mark.parametrize(
-    ("profile", "told"),
+    ("profile", "message"),
     [
         ("8x16,4x128,16x384", "batch sizes must satisfy 1 <= min <= opt <= max, got 8, 4, 16"),
         ("1x16,8x512,16x384", "sequence sizes must satisfy 1 <= min <= opt <= max, got 16, 512, 384"),
@@ -64,13 +64,13 @@ def test_profile_parser_gives_three_shapes_or_a_value_error(text: str):
         ("fast", "is not a min,opt,max triple"),
     ],
 )
-def test_a_wrong_profile_is_refused_with_the_values_seen(profile: str, told: str):
-    with pytest.raises(SpecError, match=told):
+def test_a_wrong_profile_is_refused_with_the_values_seen(profile: str, message: str):
+    with pytest.raises(SpecError, match=message):
         build_spec(EngineSpec, {"precision": "fp16", "gpu": "t4", "profiles": [profile]}, where="the command line")
 
 
 @pytest.mark.parametrize(
-    ("text", "told", "hint"),
+    ("text", "message", "hint"),
     [
         ("modles: []", "unknown key 'modles'", "did you mean 'models'?"),
         (
@@ -94,10 +94,10 @@ def test_a_wrong_profile_is_refused_with_the_values_seen(profile: str, told: str
         ("just text", "is not a mapping", "begins with 'models:'"),
     ],
 )
-def test_a_wrong_config_is_refused_with_its_place_and_a_hint(text: str, told: str, hint: str):
+def test_a_wrong_config_is_refused_with_its_place_and_a_hint(text: str, message: str, hint: str):
     with pytest.raises(SpecError) as caught:
         parse_run_spec(text, where="the config")
-    assert told in caught.value.message
+    assert message in caught.value.message
     assert hint in caught.value.hint
 
 
@@ -132,15 +132,15 @@ def test_a_variant_gives_one_engine_request_for_each_gpu():
 
 
 @pytest.mark.parametrize(
-    ("queue", "told"),
+    ("queue", "message"),
     [
         ({"priority_levels": 2}, "default_priority_level must be in 1..2, got 0"),
         ({"priority_levels": 2, "default_priority_level": 3}, "default_priority_level must be in 1..2, got 3"),
         ({"default_priority_level": 1}, "needs priority_levels > 0"),
     ],
 )
-def test_priority_levels_follow_the_servers_rule(queue: dict[str, int], told: str):
-    with pytest.raises(SpecError, match=told):
+def test_priority_levels_follow_the_servers_rule(queue: dict[str, int], message: str):
+    with pytest.raises(SpecError, match=message):
         build_spec(ServingSpec, {"dynamic_batching": queue}, where="it")
 
 
@@ -169,7 +169,7 @@ def test_length_buckets_cover_every_length_once(seq_lens, batch):
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"seq_lens": "64,32"}, "seq_lens must increase from 1 or more, got 64,32"),
         ({"seq_lens": [32, 32]}, "seq_lens must increase from 1 or more, got 32,32"),
@@ -182,8 +182,8 @@ def test_length_buckets_cover_every_length_once(seq_lens, batch):
         ({"hardware_compatible": "ampere"}, "'ampere' is not a known value"),
     ],
 )
-def test_wrong_build_options_are_refused_with_the_values_seen(fields, told):
-    with pytest.raises(SpecError, match=re.escape(told)):
+def test_wrong_build_options_are_refused_with_the_values_seen(fields, message):
+    with pytest.raises(SpecError, match=re.escape(message)):
         build_spec(EngineSpec, {"precision": "fp16", "gpu": "t4", **fields}, where="the command line")
 
 
@@ -211,7 +211,7 @@ TEXTS = {"calibration": {"path": "texts.txt"}}
 
 
 @pytest.mark.parametrize(
-    ("variant", "told"),
+    ("variant", "message"),
     [
         ({"runtime": "tensorrt", "precision": "int8", "gpus": ["t4"]}, "int8 for tensorrt needs calibration text"),
         ({"runtime": "onnxruntime", "precision": "int8", "quantization": TEXTS}, "means nothing for onnxruntime int8"),
@@ -228,6 +228,6 @@ TEXTS = {"calibration": {"path": "texts.txt"}}
         ({"runtime": "onnxruntime", "precision": "fp16", "gate": {"eval_data": "x"}}, "belong together"),
     ],
 )
-def test_a_conversion_that_says_nothing_sensible_is_refused(variant: dict[str, object], told: str):
-    with pytest.raises(SpecError, match=told):
+def test_a_conversion_that_says_nothing_sensible_is_refused(variant: dict[str, object], message: str):
+    with pytest.raises(SpecError, match=message):
         build_spec(VariantSpec, variant, where="it")

@@ -35,9 +35,9 @@ def test_container_is_the_one_that_the_release_was_made_for():
 
 def test_several_containers_of_one_tensorrt_are_a_question():
     release = make_release(make_entry("bert", make_plan(version="10.13.3.9")))
-    with pytest.raises(SpecError, match=r"25\.09, 25\.10 all serve plans of TensorRT 10\.13\.3") as told:
+    with pytest.raises(SpecError, match=r"25\.09, 25\.10 all serve plans of TensorRT 10\.13\.3") as message:
         plan(release)
-    assert told.value.hint == "choose one: --triton 25.10"
+    assert message.value.hint == "choose one: --triton 25.10"
     assert plan(release, triton="25.09").triton.tag == "25.09"
 
 
@@ -47,15 +47,17 @@ def test_plans_of_two_tensorrts_have_no_container():
     )
     with pytest.raises(
         RepositoryError, match=r"built by TensorRT 10\.13\.2 and 10\.14\.1; .*25\.08 has 10\.13\.2"
-    ) as told:
+    ) as message:
         plan(release)
-    assert TABLE_VARIABLE in told.value.hint
+    assert TABLE_VARIABLE in message.value.hint
 
 
 def test_container_of_another_tensorrt_is_refused_with_both_versions():
-    with pytest.raises(RepositoryError, match=r"TensorRT 10\.13\.2\.6, Triton 25\.11 has TensorRT 10\.14\.1") as told:
+    with pytest.raises(
+        RepositoryError, match=r"TensorRT 10\.13\.2\.6, Triton 25\.11 has TensorRT 10\.14\.1"
+    ) as message:
         plan(make_release(), triton="25.11")
-    assert "prep build-engine" in told.value.hint
+    assert "prep build-engine" in message.value.hint
 
 
 def test_unknown_container_is_refused():
@@ -88,9 +90,9 @@ def test_release_without_plans_takes_the_newest_container_and_says_so(caplog: py
 
 
 def test_gpu_that_nothing_would_use_is_refused():
-    with pytest.raises(SpecError, match="t4 would idle") as told:
+    with pytest.raises(SpecError, match="t4 would idle") as message:
         plan(make_release(make_entry("bert-onnx")), gpus=["t4"])
-    assert "leave --gpu out" in told.value.hint
+    assert "leave --gpu out" in message.value.hint
 
 
 @pytest.mark.parametrize(
@@ -118,9 +120,9 @@ def test_asked_gpus_are_a_subset():
 def test_asked_gpu_without_a_plan_is_refused_with_the_command_that_builds_one():
     with pytest.raises(
         RepositoryError, match=r"plans are for compute capability 7\.5, the target's l4 has 8\.9"
-    ) as told:
+    ) as message:
         plan(make_release(), gpus=["l4"])
-    assert "prep build-engine --fp16 --gpu l4" in told.value.hint
+    assert "prep build-engine --fp16 --gpu l4" in message.value.hint
 
 
 def test_pool_that_serves_only_some_entries_is_left_out_aloud(caplog: pytest.LogCaptureFixture):
@@ -152,9 +154,9 @@ def test_ampere_plus_plan_is_served_by_a_later_gpu_where_asked():
 
 
 def test_unknown_gpu_is_refused_with_those_of_gke():
-    with pytest.raises(SpecError, match="GKE has no GPU 'a10', it has t4, l4") as told:
+    with pytest.raises(SpecError, match="GKE has no GPU 'a10', it has t4, l4") as message:
         pool_from_gpu("a10")
-    assert "--gpu" in told.value.hint
+    assert "--gpu" in message.value.hint
 
 
 @pytest.mark.parametrize("gpu", ACCELERATOR_BY_GPU)

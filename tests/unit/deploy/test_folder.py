@@ -47,9 +47,9 @@ def test_files_of_others_stay(tmp_path: Path):
 @pytest.mark.parametrize("content", [b"kind: Service\n", b"\xff\xfe", b""], ids=["yaml", "binary", "empty"])
 def test_file_that_prep_did_not_write_is_not_overwritten(tmp_path: Path, content: bytes):
     (tmp_path / "service.yaml").write_bytes(content)
-    with pytest.raises(SpecError, match=r"service\.yaml was not written by prep") as told:
+    with pytest.raises(SpecError, match=r"service\.yaml was not written by prep") as message:
         save_base(plan(), tmp_path)
-    assert "--force" in told.value.hint
+    assert "--force" in message.value.hint
     assert [path.name for path in tmp_path.iterdir()] == ["service.yaml"]
 
 
@@ -92,14 +92,14 @@ def test_full_disk_leaves_the_earlier_base(tmp_path: Path, monkeypatch: pytest.M
         return write(self, *given, **named)
 
     monkeypatch.setattr(Path, "write_text", fill)
-    with pytest.raises(DiskFullError) as told:
+    with pytest.raises(DiskFullError) as message:
         save_base(plan(replicas="2,3"), tmp_path)
-    assert "--output" in told.value.hint
+    assert "--output" in message.value.hint
     assert contents(tmp_path) == before
 
 
 def test_file_in_the_place_of_the_folder_is_refused(tmp_path: Path):
     (tmp_path / "deploy").write_text("")
-    with pytest.raises(WorkspaceError) as told:
+    with pytest.raises(WorkspaceError) as message:
         save_base(plan(), tmp_path / "deploy")
-    assert "--output" in told.value.hint
+    assert "--output" in message.value.hint

@@ -113,13 +113,13 @@ def test_no_expression_is_pasted_into_a_script():
 
 
 def test_every_flag_that_the_nightly_gives_prep_exists():
-    told = CliRunner().invoke(app, ["run", "--help"], env={"NO_COLOR": "1", "COLUMNS": "200"}).output
+    message = CliRunner().invoke(app, ["run", "--help"], env={"NO_COLOR": "1", "COLUMNS": "200"}).output
     lines = [
         line for script in list_scripts() for line in script.replace("\\\n", " ").splitlines() if "prep run" in line
     ]
     assert lines
     for flag in re.findall(r"(--[a-z-]+)", "\n".join(lines)):
-        assert re.search(rf"{flag}\b", told), flag
+        assert re.search(rf"{flag}\b", message), flag
 
 
 def list_jobs() -> list[Path]:

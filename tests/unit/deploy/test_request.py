@@ -9,7 +9,7 @@ from prep_triton.spec import build_spec
 
 
 @pytest.mark.parametrize(
-    ("choices", "told"),
+    ("choices", "message"),
     [
         ({"name": "1triton"}, "'1triton' is no name: at most 40 lower-case letters"),
         ({"name": "t" * 41}, "is no name"),
@@ -32,10 +32,10 @@ from prep_triton.spec import build_spec
         ({"waiting_requests": 0}, "waiting_requests"),
     ],
 )
-def test_impossible_choice_is_refused_in_one_sentence(choices, told: str):
+def test_impossible_choice_is_refused_in_one_sentence(choices, message: str):
     with pytest.raises(SpecError) as caught:
         build_spec(DeploymentSpec, choices, where="the command line")
-    assert told in caught.value.message
+    assert message in caught.value.message
     assert caught.value.hint
 
 

@@ -84,10 +84,10 @@ def test_build_refuses_a_profile_longer_than_the_model(model, workspace):
 
 @pytest.mark.usefixtures("no_worker")
 @pytest.mark.parametrize(
-    ("gpu", "told"), [("h100", "does not build for h100"), ("t4", "no FP32 GEMMs"), ("x", "unknown")]
+    ("gpu", "message"), [("h100", "does not build for h100"), ("t4", "no FP32 GEMMs"), ("x", "unknown")]
 )
-def test_build_refuses_gpus_before_any_work(model, workspace, gpu, told):
-    with pytest.raises(UnsupportedGpuError, match=told):
+def test_build_refuses_gpus_before_any_work(model, workspace, gpu, message):
+    with pytest.raises(UnsupportedGpuError, match=message):
         build_engine(model, spec(precision="fp32", gpu=gpu), workspace)
     assert not (workspace.root / "engine").exists()
 

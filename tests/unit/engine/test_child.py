@@ -28,14 +28,14 @@ def worker(monkeypatch):
 
 
 def run():
-    told = []
-    return run_worker(REQUEST, on_progress=told.append), told
+    message = []
+    return run_worker(REQUEST, on_progress=message.append), message
 
 
 def test_progress_and_answer_come_through(worker):
     worker("print(json.dumps({'progress': 0.5})); print(json.dumps({'done': {'pid': request['parent_pid']}}))")
-    answer, told = run()
-    assert (answer, told) == ({"pid": child.os.getpid()}, [0.5])
+    answer, message = run()
+    assert (answer, message) == ({"pid": child.os.getpid()}, [0.5])
 
 
 def test_a_refusal_carries_the_builders_words_without_colours_and_noise(worker):
@@ -55,14 +55,14 @@ def test_a_failure_in_the_middle_of_a_build_keeps_the_builders_words(worker):
         "sys.stderr.write('[E] 10: Could not find any implementation for node {ForeignNode[query...output]}\\n')\n"
         "sys.stderr.flush(); os.abort()"
     )
-    told = []
+    message = []
     with pytest.raises(EngineError) as caught:
-        run_worker(REQUEST, on_progress=told.append)
+        run_worker(REQUEST, on_progress=message.append)
     assert caught.value.message == (
         "tensorrt-rtx crashed: its process died of SIGABRT\n"
         "  [E] 10: Could not find any implementation for node {ForeignNode[query...output]}"
     )
-    assert told == [0.4]
+    assert message == [0.4]
 
 
 def test_a_crash_is_an_error_with_the_last_words(worker):

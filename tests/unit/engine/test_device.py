@@ -73,8 +73,8 @@ def test_each_feed_is_answered_in_its_profile(tmp_path):
         "profiles": [[0, 1]],
     }
     execute_engine(request)
-    told = [np.load(path)["output"] for path in answers]
-    assert [(answer.shape, int(answer.max())) for answer in told] == [((2, 4), 0), ((2, 8), 1)]
+    message = [np.load(path)["output"] for path in answers]
+    assert [(answer.shape, int(answer.max())) for answer in message] == [((2, 4), 0), ((2, 8), 1)]
 
 
 def test_engines_are_measured_in_turn_in_each_shape():

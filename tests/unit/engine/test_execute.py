@@ -79,8 +79,8 @@ def test_a_shape_that_no_profile_takes_is_refused():
 
 
 def test_steps_are_timed_in_turn():
-    told = []
-    medians = time_in_turn([lambda: told.append("a"), lambda: told.append("b")], runs=3)
-    assert told == ["a", "b"] * (WARM_UP_RUNS + 3)
+    message = []
+    medians = time_in_turn([lambda: message.append("a"), lambda: message.append("b")], runs=3)
+    assert message == ["a", "b"] * (WARM_UP_RUNS + 3)
     assert len(medians) == 2
     assert all(seconds >= 0 for seconds in medians)

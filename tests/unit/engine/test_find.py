@@ -86,7 +86,7 @@ def test_what_is_no_engine_is_refused(workspace, engine, tmp_path):
 def test_inspect_prints_what_an_engine_holds(workspace, engine):
     answer = CliRunner().invoke(app, ["inspect", NAME, "--workspace", str(workspace.root)])
     assert answer.exit_code == 0
-    for told in (
+    for message in (
         "25.0% FP16, 75.0% INT8, at 8x32",
         "100.0% INT8",
         "10 FP16, 4 INT8",
@@ -101,7 +101,7 @@ def test_inspect_prints_what_an_engine_holds(workspace, engine):
         str(engine.folder),
         "The engine itself was not asked",
     ):
-        assert told in answer.output
+        assert message in answer.output
 
 
 @pytest.mark.usefixtures("engine")
@@ -118,7 +118,7 @@ def test_an_unknown_engine_is_a_wrong_request(workspace):
 
 
 def test_a_loaded_engines_own_facts_are_told():
-    told = {
+    message = {
         "kernels": 30,
         "layers": {"fp16": 20, "int8": 10},
         "gemm_kernels": {"int8": 10},
@@ -127,7 +127,7 @@ def test_a_loaded_engines_own_facts_are_told():
         "device_memory_bytes": 1 << 20,
         "refittable": False,
     }
-    rows = dict(describe_loaded(told))
+    rows = dict(describe_loaded(message))
     assert rows["GEMM kernels"] == "10 INT8"
     assert (rows["fused attention"], rows["activation memory"], rows["refittable"]) == ("yes", "1.0 MiB", "no")
     assert "weights" not in rows

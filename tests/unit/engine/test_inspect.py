@@ -18,15 +18,15 @@ NETWORK = Proof(
 )
 
 
-def tensor(told):
-    return {"Name": "t", "Dimensions": [1, 2], "Format/Datatype": told}
+def tensor(message):
+    return {"Name": "t", "Dimensions": [1, 2], "Format/Datatype": message}
 
 
 def layer(kind, told_in, told_out="Half", name="layer", tactic="", nodes=()):
     return {
         "Name": name,
         "LayerType": kind,
-        "Inputs": [tensor(told) for told in told_in],
+        "Inputs": [tensor(message) for message in told_in],
         "Outputs": [tensor(told_out)],
         "TacticName": tactic,
         "Metadata": "".join(f"[ONNX Layer: {node}]" for node in nodes),
@@ -65,13 +65,13 @@ def test_an_int8_product_that_runs_as_fp16_is_found_by_its_onnx_node():
 
 
 def test_of_several_kernels_of_one_product_the_widest_counts():
-    told = parse_engine_layers(
+    message = parse_engine_layers(
         render(
             layer("gemm", ["Half"], nodes=[SCORES.name], name="a [profile 0]"),
             layer("gemm", ["Float"], nodes=[SCORES.name], name="a [profile 1]"),
         )
     )
-    assert told.named_gemms == {SCORES.name: "fp32"}
+    assert message.named_gemms == {SCORES.name: "fp32"}
 
 
 def test_without_node_names_an_fp32_kernel_shows_as_its_fraction():
@@ -89,20 +89,20 @@ def test_an_fp32_operand_of_an_epilogue_does_not_make_a_product_fp32():
 
 
 def test_a_projection_called_attention_is_not_fused_attention():
-    told = parse_engine_layers(render(layer("gemm", ["Half"], name="encoder.attention.query_myl0_2")))
-    assert told.fused_attention is False
+    message = parse_engine_layers(render(layer("gemm", ["Half"], name="encoder.attention.query_myl0_2")))
+    assert message.fused_attention is False
 
 
 @pytest.mark.parametrize("name", ["_gemm_mha_v2_myl3_6", "__mye8037_gemm_mha_v2", "_gemv_mha_v1", "fmha_v2_flash"])
 def test_fused_attention_kernels_are_known_by_their_names(name):
-    told = parse_engine_layers(render(layer("kgen", ["Half"], name=name)))
-    assert (told.fused_attention, told.gemms) == (True, {"fp16": 1})
+    message = parse_engine_layers(render(layer("kgen", ["Half"], name=name)))
+    assert (message.fused_attention, message.gemms) == (True, {"fp16": 1})
 
 
 def test_an_engine_that_shows_no_product_says_nothing_of_its_attention():
-    told = parse_engine_layers(render(layer("Myelin", ["Half"], name="{ForeignNode[a...b]}")))
-    assert told == EngineLayers({"fp16": 1}, {}, {}, None)
-    assert proof_from_inspector(told, NETWORK, GEMMS).gemm_flops_share == NETWORK.gemm_flops_share
+    message = parse_engine_layers(render(layer("Myelin", ["Half"], name="{ForeignNode[a...b]}")))
+    assert message == EngineLayers({"fp16": 1}, {}, {}, None)
+    assert proof_from_inspector(message, NETWORK, GEMMS).gemm_flops_share == NETWORK.gemm_flops_share
 
 
 def test_the_older_format_words_are_read():

@@ -18,8 +18,8 @@ def test_a_phase_counts_within_its_parents_step():
 def test_small_moves_are_not_told():
     tree = PhaseTree()
     tree.start("build", None, 1000)
-    told = [tree.complete("build", step) for step in range(20)]
-    assert sum(told) == 2
+    message = [tree.complete("build", step) for step in range(20)]
+    assert sum(message) == 2
 
 
 calls = st.lists(

@@ -97,19 +97,19 @@ def test_what_the_file_system_refuses_becomes_an_error_with_a_remedy(err, kind, 
 
 def test_writers_at_once_do_not_trip_over_each_others_staging_files(tmp_path):
     """Each run of prep opens a store of its own, and looks for remains while others place their files."""
-    told: list[Exception] = []
+    message: list[Exception] = []
 
     def write(writer: int) -> None:
         for number in range(60):
             try:
                 FolderStore(tmp_path).write_bytes(f"a/{writer}-{number}", b"x")
             except Exception as err:
-                told.append(err)
+                message.append(err)
 
     threads = [threading.Thread(target=write, args=(writer,)) for writer in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert told == []
+    assert message == []
     assert len(FolderStore(tmp_path).list_objects("a/")) == 240

@@ -187,9 +187,9 @@ def test_bucket_whose_requester_pays_names_the_variable(answer_with):
 
 
 def test_object_under_another_key_names_the_variable(answer_with):
-    told = "The target object is encrypted by a customer-supplied encryption key."
+    message = "The target object is encrypted by a customer-supplied encryption key."
     with pytest.raises(StoreAccessError, match="needs its customer-supplied key") as caught:
-        answer_with(400, told).read_bytes("a")
+        answer_with(400, message).read_bytes("a")
     assert "PREP_GCS_ENCRYPTION_KEY" in caught.value.hint
 
 
@@ -219,7 +219,7 @@ def test_bucket_that_does_not_tell_permissions_is_not_checked(answer_with, caplo
 
 
 def test_damage_on_the_way_up_is_sent_again_and_then_told(answer_with):
-    told = {
+    message = {
         "id": "models/bert/a/7",
         "size": "1",
         "crc32c": "AAAAAA==",
@@ -227,7 +227,7 @@ def test_damage_on_the_way_up_is_sent_again_and_then_told(answer_with):
         "updated": "2026-01-01T00:00:00Z",
     }
     with pytest.raises(StoreError, match=r"crc32c AAAAAA==, expected qTxfkw==: it was damaged on its way 3 times"):
-        answer_with(200, body=json.dumps(told).encode()).write_bytes("a", b"x")
+        answer_with(200, body=json.dumps(message).encode()).write_bytes("a", b"x")
 
 
 @pytest.mark.parametrize(
@@ -235,8 +235,8 @@ def test_damage_on_the_way_up_is_sent_again_and_then_told(answer_with):
     [{"size": None}, {"generation": "x"}, {"updated": "yesterday"}, {"updated": None}, {"id": "models/bert/b/7"}],
 )
 def test_answer_that_is_not_about_the_object_is_a_store_error(answer_with, damage):
-    told = {"id": "models/bert/a/7", "size": "1", "crc32c": "", "generation": "7", "updated": "2026-01-01T00:00:00Z"}
-    store = answer_with(200, body=json.dumps({**told, **damage}).encode())
+    message = {"id": "models/bert/a/7", "size": "1", "crc32c": "", "generation": "7", "updated": "2026-01-01T00:00:00Z"}
+    store = answer_with(200, body=json.dumps({**message, **damage}).encode())
     for act in (lambda: store.stat("a"), lambda: store.write_bytes("a", b"x")):
         with pytest.raises(StoreError, match="the answer about gs://models/bert/a is not about that object") as caught:
             act()
@@ -244,7 +244,7 @@ def test_answer_that_is_not_about_the_object_is_a_store_error(answer_with, damag
 
 
 def test_file_that_changed_after_it_was_digested_is_told_in_gcs_words(answer_with):
-    told = "Provided CRC32C 'AAAAAA==' doesn't match calculated CRC32C 'qTxfkw=='."
+    message = "Provided CRC32C 'AAAAAA==' doesn't match calculated CRC32C 'qTxfkw=='."
     with pytest.raises(StoreError, match=r"gs://models/bert/a did not arrive as it was digested: .*CRC32C") as caught:
-        answer_with(400, told).write_bytes("a", b"x")
+        answer_with(400, message).write_bytes("a", b"x")
     assert "while nothing writes" in caught.value.hint

@@ -25,7 +25,7 @@ def heard(monkeypatch):
         def answer(self):
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
             requests.append((self.command, parse_qs(urlsplit(self.path).query), dict(self.headers.items())))
-            told = {
+            message = {
                 "id": "models/a/7",
                 "size": "1",
                 "crc32c": "qTxfkw==",  # of "x"
@@ -33,7 +33,7 @@ def heard(monkeypatch):
                 "updated": "2026-01-01T00:00:00Z",
                 "permissions": ["storage.objects.get"],
             }
-            content = json.dumps(told).encode()
+            content = json.dumps(message).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))

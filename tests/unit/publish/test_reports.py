@@ -11,7 +11,7 @@ ID = "20260131T235959Z-0123456789ab"
 def test_a_report_is_written_over_an_earlier_one_and_read_back(tmp_path):
     store = FolderStore(tmp_path)
     assert load_report(store, ID) == {}
-    save_report(store, ID, {"regressions": [{"told": "worse"}]})
+    save_report(store, ID, {"regressions": [{"message": "worse"}]})
     assert find_unfit(store) == {ID}
     save_report(store, ID, {"regressions": []})
     assert load_report(store, ID) == {"regressions": []}

@@ -329,8 +329,8 @@ def test_leaving_the_verification_out_does_not_clear_a_release_that_is_worse_or_
     third = run_spec("{runtime: onnxruntime, serving: {max_batch_size: 4}}")
     with pytest.raises(VerifyError):
         run(third, publish_uri="./releases")
-    told = run(third, publish_uri="./releases", verify=False).regressions
-    assert "it failed on a real Triton before" in told[0]
+    message = run(third, publish_uri="./releases", verify=False).regressions
+    assert "it failed on a real Triton before" in message[0]
     assert first.release.endswith(current_release())
 
 

@@ -13,7 +13,7 @@ def find(findings: list[Finding], words: str) -> Finding:
 def test_every_cannot_has_a_remedy_and_every_can_has_none(tmp_path: Path):
     findings = examine_machine(tmp_path / "not" / "there")
     assert {finding.stage for finding in findings} >= {"export", "precision", "engine", "assemble", "verify", "publish"}
-    assert all(bool(finding.remedy) != finding.available for finding in findings)
+    assert all(bool(finding.hint) != finding.available for finding in findings)
     assert all(finding.found for finding in findings)
     assert not list(tmp_path.iterdir())
 
@@ -49,4 +49,4 @@ def test_a_hub_that_is_switched_off_is_told(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     hub = find(examine_machine(tmp_path), "from a hub")
     assert not hub.available
-    assert "--weights random" in hub.remedy
+    assert "--weights random" in hub.hint

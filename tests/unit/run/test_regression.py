@@ -20,7 +20,7 @@ def worse(**change) -> EntryFigures:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"cosine": 0.99}, "bert: cosine went from 0.9999 to 0.99, worse by 0.0099, expected at most 0.001"),
         ({"accuracy": 89.0}, "bert: accuracy went from 90 to 89, worse by 1 points, expected at most 0.5 points"),
@@ -28,9 +28,9 @@ def worse(**change) -> EntryFigures:
         ({"latency_ms": 16.0}, "bert: latency_ms went from 10 to 16, worse by 60 %, expected at most 50 %"),
     ],
 )
-def test_each_figure_is_held_to_its_threshold(change: dict, told: str):
+def test_each_figure_is_held_to_its_threshold(change: dict, message: str):
     (found,) = find_regressions([GOOD], [worse(**change)], LIMITS)
-    assert found.told == told
+    assert found.message == message
     assert found.figure == next(iter(change))
 
 
@@ -57,7 +57,7 @@ def test_what_one_of_the_two_lacks_or_no_threshold_holds_is_not_compared(figure:
 
 def test_an_entry_that_is_gone_is_a_regression_and_a_new_one_is_not():
     (found,) = find_regressions([GOOD], [worse(name="distilbert")], LIMITS)
-    assert found.told == "bert is in the current release and not in this one"
+    assert found.message == "bert is in the current release and not in this one"
 
 
 def test_figures_come_from_the_manifest_and_the_verification(tmp_path: Path):

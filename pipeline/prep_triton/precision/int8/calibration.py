@@ -143,13 +143,13 @@ def _load_fields(path: Path, field: str) -> list[str]:
 
 def _field_error(path: Path, number: int, field: str, entry: Any) -> SpecError:
     if not isinstance(entry, dict):
-        told, keys = f"a {type(entry).__name__}, expected an object", []
+        message, keys = f"a {type(entry).__name__}, expected an object", []
     else:
         keys = [str(key) for key, value in entry.items() if isinstance(value, str)]
-        told = f"'{field}' is {type(entry[field]).__name__}, expected text" if field in entry else f"no '{field}'"
+        message = f"'{field}' is {type(entry[field]).__name__}, expected text" if field in entry else f"no '{field}'"
     nearest = difflib.get_close_matches(field, keys, n=1) or keys[:1]
     hint = f"--calibration-field {nearest[0]}" if nearest else f'expected lines such as {{"{field}": "a text"}}'
-    return SpecError(f"{path}, line {number}: {told}", hint=hint)
+    return SpecError(f"{path}, line {number}: {message}", hint=hint)
 
 
 def tokenize_texts(texts: Sequence[str], model: OnnxModel) -> list[TokenRow]:

@@ -156,12 +156,12 @@ class Quantizer:
             count += 1
         raise self._miss(fidelity, wanted, "")
 
-    def _miss(self, fidelity: FidelityRecord, wanted: float, remedy: str) -> PrecisionError:
+    def _miss(self, fidelity: FidelityRecord, wanted: float, hint: str) -> PrecisionError:
         worst = describe_worst(self._measure_damage())
         return PrecisionError(
             f"{self.model.name} in int8 has a mean cosine of {fidelity.mean_cosine:.5f} to fp32, {wanted:g} was asked "
             f"for: {wanted - fidelity.mean_cosine:.2g} too little; it is worst in {worst}",
-            hint=f"{remedy}calibrate on more text, lower --min-cosine, or use --fp16",
+            hint=f"{hint}calibrate on more text, lower --min-cosine, or use --fp16",
         )
 
     def _search_by_accuracy(

@@ -86,11 +86,11 @@ def check_accuracy(record: AccuracyRecord, max_drop: float) -> None:
     drop = record.reference - record.converted
     measured = f"{record.metric} is {record.converted:.2f} where FP32 has {record.reference:.2f} ({record.rows} rows)"
     if drop > max_drop + _ROUNDING:
-        told = f"{measured}: a drop of {drop:.6g} points, at most {max_drop:g} allowed"
+        message = f"{measured}: a drop of {drop:.6g} points, at most {max_drop:g} allowed"
         hint = "keep more layers out of int8 (keep_out), use --fp16, or raise --max-accuracy-drop"
         if 100 / record.rows > max_drop:
             hint += f"; one of {record.rows} rows weighs up to {100 / record.rows:.3g} points, more rows measure finer"
-        raise PrecisionError(told, hint=hint)
+        raise PrecisionError(message, hint=hint)
     if record.reference <= max_drop:
         raise PrecisionError(
             f"{measured}: a drop of {max_drop:g} points cannot be missed, so the gate proves nothing",

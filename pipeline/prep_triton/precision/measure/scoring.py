@@ -158,11 +158,11 @@ def _find_token(row: MaskedText, tokenizer: Any) -> int:
     nearest = difflib.get_close_matches(row.label.lower(), tokenizer.get_vocab(), n=1)
     if len(ids) > 1:
         pieces = ", ".join(tokenizer.id_to_token(token) for token in ids)
-        told = f"'label' {row.label!r} is {len(ids)} tokens ({pieces}), expected one"
+        message = f"'label' {row.label!r} is {len(ids)} tokens ({pieces}), expected one"
     else:
-        told = f"'label' {row.label!r} is no token of the model's vocabulary"
+        message = f"'label' {row.label!r} is no token of the model's vocabulary"
     raise SpecError(
-        f"{row.where}: {told}",
+        f"{row.where}: {message}",
         hint=(f"did you mean '{nearest[0]}'? " if nearest else "") + "the label is one token of the vocabulary",
     )
 

@@ -67,30 +67,30 @@ def _error_from_absence(err: Any, bucket: str, permission: str, place: str) -> S
     return BucketMissingError(f"there is no bucket gs://{bucket}", hint=f"check the name, or make it: {make}")
 
 
-def _error_from_bad_request(told: str, bucket: str, place: str) -> StoreError:
-    if "requester pays" in told.lower():
+def _error_from_bad_request(message: str, bucket: str, place: str) -> StoreError:
+    if "requester pays" in message.lower():
         hint = f"export {USER_PROJECT_VARIABLE}=the project that pays"
-        return StoreAccessError(f"gs://{bucket} is paid for by its requester: {told}", hint=hint)
-    if "customer-supplied encryption key" in told.lower() or "encrypted with" in told.lower():
+        return StoreAccessError(f"gs://{bucket} is paid for by its requester: {message}", hint=hint)
+    if "customer-supplied encryption key" in message.lower() or "encrypted with" in message.lower():
         hint = f"export {ENCRYPTION_KEY_VARIABLE}=the base64 of the key it was written with"
-        return StoreAccessError(f"{place} needs its customer-supplied key: {told}", hint=hint)
-    if "crc32c" in told.lower():
+        return StoreAccessError(f"{place} needs its customer-supplied key: {message}", hint=hint)
+    if "crc32c" in message.lower():
         hint = "publish again while nothing writes to the repository"
-        return StoreError(f"{place} did not arrive as it was digested: {told}", hint=hint)
-    return StoreError(f"GCS refused the request for {place}: {told}", hint="run again with -v")
+        return StoreError(f"{place} did not arrive as it was digested: {message}", hint=hint)
+    return StoreError(f"GCS refused the request for {place}: {message}", hint="run again with -v")
 
 
 def _error_from_refusal(err: Any, bucket: str, permission: str, place: str) -> StoreError:
-    told = _told(err)
-    if "retention" in told.lower() or " hold" in told.lower():
+    message = _told(err)
+    if "retention" in message.lower() or " hold" in message.lower():
         return StoreError(
-            f"{place} is kept by the bucket's retention policy or a hold: {told}",
+            f"{place} is kept by the bucket's retention policy or a hold: {message}",
             hint="wait until it ends; where every object is kept, publish with --no-current and name releases by id",
         )
     named = _PERMISSION.search(str(err))
     roles = "roles/storage.objectAdmin (to publish) or roles/storage.objectViewer (to read)"
     return StoreAccessError(
-        f"{named[0] if named else permission} is not allowed on gs://{bucket}: {told}",
+        f"{named[0] if named else permission} is not allowed on gs://{bucket}: {message}",
         hint=f"grant {roles} on gs://{bucket}; another project may own a bucket of that name",
     )
 

@@ -129,8 +129,8 @@ def parse_config(text: str, *, where: str = CONFIG_NAME) -> "ModelConfig":
         raise _config_error_from_parse(str(err), where, model_config_pb2.DESCRIPTOR.pool) from err
 
 
-def _config_error_from_parse(told: str, where: str, pool: Any) -> RepositoryError:
-    unknown = _UNKNOWN_FIELD.search(told)
+def _config_error_from_parse(message: str, where: str, pool: Any) -> RepositoryError:
+    unknown = _UNKNOWN_FIELD.search(message)
     if unknown:
         line, message_type, field = unknown.groups()
         known = sorted(pool.FindMessageTypeByName(message_type).fields_by_name)
@@ -138,10 +138,10 @@ def _config_error_from_parse(told: str, where: str, pool: Any) -> RepositoryErro
         hint = f"did you mean '{nearest[0]}'?" if nearest else f"known fields: {', '.join(known)}"
         short = message_type.rpartition(".")[2]
         return RepositoryError(f"{where}, line {line}: {short} has no field '{field}'", hint=hint)
-    at = _LINE.match(told)
+    at = _LINE.match(message)
     place = f"{where}, line {at[1]}" if at else where
     return RepositoryError(
-        f"{place}: {_LINE.sub('', told)}", hint="write the file again with `prep assemble`, or correct that line"
+        f"{place}: {_LINE.sub('', message)}", hint="write the file again with `prep assemble`, or correct that line"
     )
 
 

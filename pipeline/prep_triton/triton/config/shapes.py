@@ -197,5 +197,5 @@ def _plan_buckets(engines: Sequence[Engine], serving: ServingSpec, longest: int 
 
 
 def _describe(choices: Sequence[Sequence[OptimizationProfile]]) -> str:
-    told = dict.fromkeys(" or ".join(f"{one.min[1]}..{one.max[1]}" for one in profiles) for profiles in choices)
-    return "; ".join(told)
+    message = dict.fromkeys(" or ".join(f"{one.min[1]}..{one.max[1]}" for one in profiles) for profiles in choices)
+    return "; ".join(message)

@@ -62,33 +62,33 @@ def find_ensemble_problems(entry: EntryFolder, entries: Mapping[str, EntryFolder
 def _judge_step(entry: EntryFolder, index: int, step: Any, entries: Mapping[str, EntryFolder]) -> Iterator[Finding]:
     where = f"ensemble_scheduling.step[{index}]"
     if not step.model_name or not step.input_map or not step.output_map:
-        told = f"step {index} needs model_name, input_map and output_map"
-        yield entry.at("ensemble-step", where, told, "write all three down")
+        message = f"step {index} needs model_name, input_map and output_map"
+        yield entry.at("ensemble-step", where, message, "write all three down")
         return
     if step.model_namespace:
         return
     other = entries.get(step.model_name)
     if other is None:
-        told = f"step {index} calls '{step.model_name}', which is not in the repository"
-        remedy = f"add the entry; {suggest_word(step.model_name, entries)}"
-        yield entry.at("ensemble-step", f"{where}.model_name", told, remedy)
+        message = f"step {index} calls '{step.model_name}', which is not in the repository"
+        hint = f"add the entry; {suggest_word(step.model_name, entries)}"
+        yield entry.at("ensemble-step", f"{where}.model_name", message, hint)
         return
     if step.model_version >= 0 and step.model_version not in other.served_versions:
         served = ", ".join(map(str, other.served_versions)) or "none"
-        told = f"step {index} calls version {step.model_version} of {other.name}, which serves {served}"
-        yield entry.at("ensemble-step", f"{where}.model_version", told, "write model_version: -1 for the newest")
+        message = f"step {index} calls version {step.model_version} of {other.name}, which serves {served}"
+        yield entry.at("ensemble-step", f"{where}.model_version", message, "write model_version: -1 for the newest")
     if other.config is None:
         return
     yield from _judge_maps(entry, where, step, other.config)
     config: Any = entry.config
     if other.config.max_batch_size and other.config.max_batch_size < config.max_batch_size:
-        told = f"max_batch_size is {config.max_batch_size}, {other.name} takes up to {other.config.max_batch_size}"
-        yield entry.at("ensemble-batch-size", "max_batch_size", told, f"lower it to {other.config.max_batch_size}")
+        message = f"max_batch_size is {config.max_batch_size}, {other.name} takes up to {other.config.max_batch_size}"
+        yield entry.at("ensemble-batch-size", "max_batch_size", message, f"lower it to {other.config.max_batch_size}")
     if other.config.dynamic_batching.priority_levels > 1:
-        told = (
+        message = (
             f"{other.name} has priority levels: a request's priority arrives there as 0 on older servers (server#7116)"
         )
-        yield entry.at("ensemble-priority", where, told, f"set the default level of {other.name} to what this needs")
+        yield entry.at("ensemble-priority", where, message, f"set the default level of {other.name} to what this needs")
 
 
 def _judge_maps(entry: EntryFolder, where: str, step: Any, model: Any) -> Iterator[Finding]:
@@ -99,12 +99,14 @@ def _judge_maps(entry: EntryFolder, where: str, step: Any, model: Any) -> Iterat
         known = [tensor.name for tensor in tensors]
         for key in sorted(mapped):
             if known and key not in known:
-                told = f"{name} has no {role} '{key}'; it has {', '.join(known)}"
-                yield entry.at("ensemble-tensor", f"{where}.{role}_map.{key}", told, f"map one of {', '.join(known)}")
+                message = f"{name} has no {role} '{key}'; it has {', '.join(known)}"
+                yield entry.at(
+                    "ensemble-tensor", f"{where}.{role}_map.{key}", message, f"map one of {', '.join(known)}"
+                )
     left_out = [tensor.name for tensor in model.input if not tensor.optional and tensor.name not in step.input_map]
     if left_out:
-        told = f"nothing is mapped to {', '.join(left_out)} of {name}"
-        yield entry.at("ensemble-tensor", f"{where}.input_map", told, "map every input that is not optional")
+        message = f"nothing is mapped to {', '.join(left_out)} of {name}"
+        yield entry.at("ensemble-tensor", f"{where}.input_map", message, "map every input that is not optional")
 
 
 def _note_edges(edges: dict[str, list[_End]], step: Any, other: EntryFolder) -> None:
@@ -128,8 +130,8 @@ def _find_type_problems(entry: EntryFolder, edges: Mapping[str, list[_End]]) -> 
                 yield _edge_finding(entry, f"{between}: {describe_dims(first.dims)} and {describe_dims(one.dims)}")
 
 
-def _edge_finding(entry: EntryFolder, told: str) -> Finding:
-    return entry.at("ensemble-type", "ensemble_scheduling", f"types or dims differ, {told}", "make both ends agree")
+def _edge_finding(entry: EntryFolder, message: str) -> Finding:
+    return entry.at("ensemble-type", "ensemble_scheduling", f"types or dims differ, {message}", "make both ends agree")
 
 
 def _agree(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
@@ -147,24 +149,24 @@ def _find_flow_problems(entry: EntryFolder) -> Iterator[Finding]:
     used = {name for step in steps for name in step.input_map.values()}
     where = "ensemble_scheduling"
     for name in sorted(name for name, count in produced.items() if count > 1):
-        told = f"the tensor '{name}' is produced {produced[name]} times"
-        yield entry.at("ensemble-flow", where, told, "give each step's output a name of its own")
+        message = f"the tensor '{name}' is produced {produced[name]} times"
+        yield entry.at("ensemble-flow", where, message, "give each step's output a name of its own")
     ready, waiting = set(inputs), list(steps)
     while runnable := [step for step in waiting if ready.issuperset(step.input_map.values())]:
         ready.update(name for step in runnable for name in step.output_map.values())
         waiting = [step for step in waiting if step not in runnable]
     for step in waiting:
         lacking = sorted(set(step.input_map.values()) - ready)
-        told = f"the step of '{step.model_name}' never runs: {', '.join(lacking)} is not produced before it"
-        yield entry.at("ensemble-flow", where, told, "map an output of an earlier step, or an input of the ensemble")
+        message = f"the step of '{step.model_name}' never runs: {', '.join(lacking)} is not produced before it"
+        yield entry.at("ensemble-flow", where, message, "map an output of an earlier step, or an input of the ensemble")
     for name in outputs:
         if name not in ready and name not in produced:
             yield entry.at(
                 "ensemble-flow", where, f"the output '{name}' is never produced", "map a step's output to it"
             )
     for name in sorted((set(produced) | set(inputs)) - used - set(outputs)):
-        told = f"the tensor '{name}' is used by nobody, and the server refuses that"
-        yield entry.at("ensemble-flow", where, told, "remove it, or make it an output")
+        message = f"the tensor '{name}' is used by nobody, and the server refuses that"
+        yield entry.at("ensemble-flow", where, message, "remove it, or make it an output")
 
 
 def _find_circles(entry: EntryFolder, entries: Mapping[str, EntryFolder]) -> Iterator[Finding]:
@@ -184,5 +186,5 @@ def _find_circles(entry: EntryFolder, entries: Mapping[str, EntryFolder]) -> Ite
         return False
 
     if leads_back(entry.name):
-        told = f"ensembles call each other in a circle: {' -> '.join([*path, entry.name])}"
-        yield entry.at("ensemble-cycle", "ensemble_scheduling", told, "break the circle")
+        message = f"ensembles call each other in a circle: {' -> '.join([*path, entry.name])}"
+        yield entry.at("ensemble-cycle", "ensemble_scheduling", message, "break the circle")

@@ -48,14 +48,14 @@ class EntryFolder:
         """The configuration's path within the repository."""
         return f"{self.name}/{CONFIG_NAME}"
 
-    def at(self, code: str, where: str, told: str, remedy: str) -> Finding:
+    def at(self, code: str, where: str, message: str, hint: str) -> Finding:
         """Build a finding about a field of the configuration."""
         line = self.fields.line_of(where)
-        return make_finding(code, self.config_path, told, remedy, line=line, field=where)
+        return make_finding(code, self.config_path, message, hint, line=line, field=where)
 
-    def on(self, code: str, relative: str, told: str, remedy: str) -> Finding:
+    def on(self, code: str, relative: str, message: str, hint: str) -> Finding:
         """Build a finding about a file of the entry."""
-        return make_finding(code, f"{self.name}/{relative}" if relative else self.name, told, remedy)
+        return make_finding(code, f"{self.name}/{relative}" if relative else self.name, message, hint)
 
     @cached_property
     def backend(self) -> str:
@@ -128,30 +128,30 @@ def read_entry(folder: Path) -> EntryFolder:
         return EntryFolder(folder.name, folder, manifest=manifest, problems=tuple(problems))
     fields = map_fields(text)
     path = f"{folder.name}/{CONFIG_NAME}"
-    for line, message, name, hint in fields.unknown:
-        told = f"{message} has no field '{name}', so the server refuses the whole file"
-        problems.append(make_finding("config-unknown-field", path, told, hint, line=line, field=name))
+    for line, owner, name, hint in fields.unknown:
+        message = f"{owner} has no field '{name}', so the server refuses the whole file"
+        problems.append(make_finding("config-unknown-field", path, message, hint, line=line, field=name))
     for line, where, key in fields.doubled:
-        told = f"{where} has the key '{key}' twice: the server keeps the last one"
-        problems.append(make_finding("config-duplicate-key", path, told, "keep one of them", line=line, field=where))
+        message = f"{where} has the key '{key}' twice: the server keeps the last one"
+        problems.append(make_finding("config-duplicate-key", path, message, "keep one of them", line=line, field=where))
     config = _parse(text, path, problems)
     return EntryFolder(folder.name, folder, config, fields, manifest, tuple(problems))
 
 
 def _read_config_text(folder: Path, problems: list[Finding]) -> str | None:
     path, place = folder / CONFIG_NAME, f"{folder.name}/{CONFIG_NAME}"
-    remedy = "write the entry again with prep assemble, or write one by hand"
+    hint = "write the entry again with prep assemble, or write one by hand"
     if not path.is_file():
-        told = f"{folder.name} has no {CONFIG_NAME}: the server would guess one, or refuse the entry"
-        problems.append(make_finding("config-missing", place, told, remedy))
+        message = f"{folder.name} has no {CONFIG_NAME}: the server would guess one, or refuse the entry"
+        problems.append(make_finding("config-missing", place, message, hint))
         return None
     try:
         if path.stat().st_size > CONFIG_SIZE_LIMIT:
             raise ValueError(f"it has {path.stat().st_size} bytes")
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as err:
-        told = f"it is no text of a model configuration: {_brief(err)}"
-        problems.append(make_finding("config-syntax", place, told, remedy))
+        message = f"it is no text of a model configuration: {_brief(err)}"
+        problems.append(make_finding("config-syntax", place, message, hint))
         return None
 
 
@@ -165,13 +165,17 @@ def _parse(text: str, place: str, problems: list[Finding]) -> "ModelConfig | Non
     try:
         return parse_leniently(text)
     except (text_format.ParseError, ValueError, RecursionError) as err:
-        told = _brief(err)
-        at = _LINE.match(told)
-        told = _QUOTED.sub("", _LINE.sub("", told))
-        remedy = "correct that line, or write the entry again with prep assemble"
+        message = _brief(err)
+        at = _LINE.match(message)
+        message = _QUOTED.sub("", _LINE.sub("", message))
+        hint = "correct that line, or write the entry again with prep assemble"
         problems.append(
             make_finding(
-                "config-syntax", place, f"the server cannot parse it: {told}", remedy, line=int(at[1]) if at else None
+                "config-syntax",
+                place,
+                f"the server cannot parse it: {message}",
+                hint,
+                line=int(at[1]) if at else None,
             )
         )
         return None
@@ -182,8 +186,10 @@ def _read_manifest(folder: Path, problems: list[Finding]) -> RepositoryEntry | N
 
     path, place = folder / MANIFEST_NAME, f"{folder.name}/{MANIFEST_NAME}"
     if not path.is_file():
-        told = f"{folder.name} has no {MANIFEST_NAME}: nothing was checked against it, and prep publishes no such entry"
-        problems.append(make_finding("manifest-missing", place, told, "write the entry with prep assemble"))
+        message = (
+            f"{folder.name} has no {MANIFEST_NAME}: nothing was checked against it, and prep publishes no such entry"
+        )
+        problems.append(make_finding("manifest-missing", place, message, "write the entry with prep assemble"))
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -194,11 +200,11 @@ def _read_manifest(folder: Path, problems: list[Finding]) -> RepositoryEntry | N
             raise ValueError(f"its schema is {schema!r}, expected {MANIFEST_SCHEMA}")
         return RepositoryEntry.model_validate({**rest, "folder": folder})
     except (OSError, ValueError, ValidationError, RecursionError) as err:
-        told = f"it is no manifest of an entry: {_brief(err)}"
-        problems.append(make_finding("manifest-damaged", place, told, "write the entry again with prep assemble"))
+        message = f"it is no manifest of an entry: {_brief(err)}"
+        problems.append(make_finding("manifest-damaged", place, message, "write the entry again with prep assemble"))
         return None
 
 
 def _brief(err: Exception) -> str:
-    told = " ".join(str(err).split())
-    return told if len(told) <= 200 else f"{told[:200]}…"
+    message = " ".join(str(err).split())
+    return message if len(message) <= 200 else f"{message[:200]}…"

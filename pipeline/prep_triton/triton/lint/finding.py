@@ -113,7 +113,7 @@ CODES: dict[str, tuple[Severity, str]] = {
 
 
 class Finding(Record):
-    """One thing that is wrong: `told` in a sentence, `remedy` as a command or a change.
+    """One thing that is wrong: `message` in a sentence, `hint` as a command or a change.
 
     `path` is relative to the repository; `line` (from 1) and `field` (``input[0].dims``) are set where they
     are known.
@@ -124,8 +124,8 @@ class Finding(Record):
     path: str
     line: int | None = None
     field: str = ""
-    told: str
-    remedy: str
+    message: str
+    hint: str
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -135,7 +135,7 @@ class Finding(Record):
         return f"{self.path or '.'}{line}" + (f" ({self.field})" if self.field else "")
 
 
-def make_finding(code: str, path: str, told: str, remedy: str, *, line: int | None = None, field: str = "") -> Finding:
+def make_finding(code: str, path: str, message: str, hint: str, *, line: int | None = None, field: str = "") -> Finding:
     """Build a finding with the severity of its code; what it quotes is made fit to print."""
     return Finding(
         code=code,
@@ -143,8 +143,8 @@ def make_finding(code: str, path: str, told: str, remedy: str, *, line: int | No
         path=_printable(path),
         line=line,
         field=_printable(field),
-        told=_printable(told),
-        remedy=_printable(remedy),
+        message=_printable(message),
+        hint=_printable(hint),
     )
 
 
@@ -199,6 +199,6 @@ def check_lint(report: LintReport) -> None:
     first, others = report.errors[0], len(report.errors) - 1
     more = f" (and {others} more)" if others else ""
     raise RepositoryError(
-        f"{report.repository} would not be served as it is: {first.place}: {first.told} [{first.code}]{more}",
-        hint=f"{first.remedy}; prep lint {report.repository} lists everything",
+        f"{report.repository} would not be served as it is: {first.place}: {first.message} [{first.code}]{more}",
+        hint=f"{first.hint}; prep lint {report.repository} lists everything",
     )

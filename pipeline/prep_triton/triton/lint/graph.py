@@ -80,14 +80,14 @@ def _check_external_weights(model: Any, folder: Path) -> None:
     for tensor in model.graph.initializer:
         if tensor.data_location != tensor.EXTERNAL:
             continue
-        told = {pair.key: pair.value for pair in tensor.external_data}
-        location = told.get("location", "")
+        message = {pair.key: pair.value for pair in tensor.external_data}
+        location = message.get("location", "")
         path = folder / location
         if location not in sizes:
             sizes[location] = path.stat().st_size if location and path.is_file() else -1
         if sizes[location] < 0:
             raise DamagedGraphError(f"keeps weights in '{location}', which is not beside it")
-        needed = _whole(told.get("offset", "0")) + _whole(told.get("length", "0"))
+        needed = _whole(message.get("offset", "0")) + _whole(message.get("length", "0"))
         if sizes[location] < needed:
             raise DamagedGraphError(f"needs {needed} bytes of weights in '{location}', which has {sizes[location]}")
 

@@ -41,38 +41,38 @@ def find_instance_problems(entry: EntryFolder) -> Iterator[Finding]:
     for index, group in enumerate(config.instance_group):
         where, kind = f"instance_group[{index}]", kind_name(group)
         if group.kind not in type(group).Kind.values():
-            told = f"kind is {group.kind}, which is none of {', '.join(type(group).Kind.keys())}"
-            yield entry.at("instance-kind", f"{where}.kind", told, "set kind: KIND_GPU or KIND_CPU")
+            message = f"kind is {group.kind}, which is none of {', '.join(type(group).Kind.keys())}"
+            yield entry.at("instance-kind", f"{where}.kind", message, "set kind: KIND_GPU or KIND_CPU")
         if kind in {"KIND_CPU", "KIND_MODEL"} and group.gpus:
-            told = f"an instance of {kind} names the GPUs {list(group.gpus)}"
-            yield entry.at("instance-devices", f"{where}.gpus", told, "remove gpus, or set kind: KIND_GPU")
+            message = f"an instance of {kind} names the GPUs {list(group.gpus)}"
+            yield entry.at("instance-devices", f"{where}.gpus", message, "remove gpus, or set kind: KIND_GPU")
         if min(group.gpus, default=0) < 0 or len(set(group.gpus)) < len(group.gpus):
-            told = f"gpus is {list(group.gpus)}, expected device indices from 0, each once"
-            yield entry.at("instance-devices", f"{where}.gpus", told, "name each GPU once")
+            message = f"gpus is {list(group.gpus)}, expected device indices from 0, each once"
+            yield entry.at("instance-devices", f"{where}.gpus", message, "name each GPU once")
         if group.count < 0:
-            told = f"count is {group.count}: the server takes its default instead"
-            yield entry.at("instance-count", f"{where}.count", told, "set count to 1 or more")
+            message = f"count is {group.count}: the server takes its default instead"
+            yield entry.at("instance-count", f"{where}.count", message, "set count to 1 or more")
         if entry.backend == "tensorrt" and kind in {"KIND_CPU", "KIND_MODEL"}:
-            told = f"a TensorRT plan runs on a GPU, its instance is of {kind}"
-            yield entry.at("instance-kind", f"{where}.kind", told, "set kind: KIND_GPU")
+            message = f"a TensorRT plan runs on a GPU, its instance is of {kind}"
+            yield entry.at("instance-kind", f"{where}.kind", message, "set kind: KIND_GPU")
         if group.profile:
             yield from _find_profile_problems(entry, group, f"{where}.profile")
 
 
 def _find_profile_problems(entry: EntryFolder, group: Any, where: str) -> Iterator[Finding]:
     if entry.backend != "tensorrt":
-        told = f"profile is TensorRT's alone, and the backend is {entry.backend or 'unknown'}"
-        yield entry.at("instance-devices", where, told, "remove profile")
+        message = f"profile is TensorRT's alone, and the backend is {entry.backend or 'unknown'}"
+        yield entry.at("instance-devices", where, message, "remove profile")
         return
     engines = entry.manifest.engines if entry.manifest else ()
     count = min((len(engine.profiles) for engine in engines), default=None)
     for name in group.profile:
         if not _PROFILE.match(name):
-            told = f"profile '{name}' is no index from 0"
-            yield entry.at("instance-profile", where, told, "write the index of an optimization profile")
+            message = f"profile '{name}' is no index from 0"
+            yield entry.at("instance-profile", where, message, "write the index of an optimization profile")
         elif count is not None and int(name) >= count:
-            told = f"profile {name} is not there: the plan has {count} (0..{count - 1})"
-            yield entry.at("instance-profile", where, told, f"keep profiles within 0..{count - 1}, or build again")
+            message = f"profile {name} is not there: the plan has {count} (0..{count - 1})"
+            yield entry.at("instance-profile", where, message, f"keep profiles within 0..{count - 1}, or build again")
 
 
 def find_resource_problems(entries: Sequence[EntryFolder]) -> Iterator[Finding]:
@@ -90,9 +90,9 @@ def find_resource_problems(entries: Sequence[EntryFolder]) -> Iterator[Finding]:
                     continue
                 other = scopes[resource.name][not scope]
                 here = "global" if scope else "of a device"
-                told = f"the resource '{resource.name}' is {here} here, and not so in {other}"
+                message = f"the resource '{resource.name}' is {here} here, and not so in {other}"
                 where = f"instance_group[{index}].rate_limiter"
-                yield entry.at("rate-limiter-resource", where, told, "give it one scope in every entry")
+                yield entry.at("rate-limiter-resource", where, message, "give it one scope in every entry")
 
 
 def find_backend_problems(entry: EntryFolder) -> Iterator[Finding]:
@@ -112,8 +112,8 @@ def find_backend_problems(entry: EntryFolder) -> Iterator[Finding]:
                 "backend-ignores-field", where, f"the {backend} backend never reads {where}", f"remove {where}"
             )
     if config.cc_model_filenames and config.instance_group and not _may_use_gpu(config):
-        told = "cc_model_filenames chooses by GPU, and no instance is on one"
-        yield entry.at("backend-ignores-field", "cc_model_filenames", told, "remove it, or set kind: KIND_GPU")
+        message = "cc_model_filenames chooses by GPU, and no instance is on one"
+        yield entry.at("backend-ignores-field", "cc_model_filenames", message, "remove it, or set kind: KIND_GPU")
     if backend == "onnxruntime":
         yield from _find_accelerator_problems(entry)
     yield from _find_parameter_problems(entry)
@@ -127,8 +127,8 @@ def _find_parameter_problems(entry: EntryFolder) -> Iterator[Finding]:
         where = f"parameters.{key}"
         nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.85)
         if nearest and nearest[0] != key:
-            told = f"the {backend} backend knows no parameter '{key}'"
-            yield entry.at("backend-parameter", where, told, f"did you mean '{nearest[0]}'?")
+            message = f"the {backend} backend knows no parameter '{key}'"
+            yield entry.at("backend-parameter", where, message, f"did you mean '{nearest[0]}'?")
         if backend not in BACKEND_LABELS:
             continue
         try:
@@ -148,8 +148,8 @@ def _find_accelerator_problems(entry: EntryFolder) -> Iterator[Finding]:
         where = f"optimization.execution_accelerators.{field}"
         for accelerator in getattr(given, field):
             if accelerator.name not in known:
-                told = f"ONNX Runtime's backend knows no {field} '{accelerator.name}'"
-                yield entry.at("backend-accelerator", where, told, f"use {' or '.join(known)}, or remove it")
+                message = f"ONNX Runtime's backend knows no {field} '{accelerator.name}'"
+                yield entry.at("backend-accelerator", where, message, f"use {' or '.join(known)}, or remove it")
             elif field.startswith("gpu") and not on_gpu:
-                told = f"the accelerator {accelerator.name} is for GPU instances, and there is none"
-                yield entry.at("backend-ignores-field", where, told, "remove it, or set kind: KIND_GPU")
+                message = f"the accelerator {accelerator.name} is for GPU instances, and there is none"
+                yield entry.at("backend-ignores-field", where, message, "remove it, or set kind: KIND_GPU")

@@ -61,15 +61,15 @@ def lint_repository(
         try:
             found += _judge_entry(entry, entries, repository_dir, target, digest_all)
         except OSError as err:
-            told = f"a file of {entry.name} cannot be read, or went while it was: {err}"
+            message = f"a file of {entry.name} cannot be read, or went while it was: {err}"
             found.append(
-                entry.on("file-unreadable", "", told, "give read permission, or lint again when nothing writes")
+                entry.on("file-unreadable", "", message, "give read permission, or lint again when nothing writes")
             )
     found += _judge_together(repository_dir, chosen, names)
     if names is None and tracked:
-        told = f"{len(tracked)} folders hold config.pbtxt alone, and no server loads them: {', '.join(tracked)}"
-        found.append(make_finding("entry-unassembled", "", told, "assemble them, or point Triton at a release"))
-    found.sort(key=lambda finding: (finding.severity, finding.path, finding.line or 0, finding.code, finding.told))
+        message = f"{len(tracked)} folders hold config.pbtxt alone, and no server loads them: {', '.join(tracked)}"
+        found.append(make_finding("entry-unassembled", "", message, "assemble them, or point Triton at a release"))
+    found.sort(key=lambda finding: (finding.severity, finding.path, finding.line or 0, finding.code, finding.message))
     described = None
     if target is not None:
         gpus = ", ".join(f"{name} ({capability})" for name, capability in target.gpus.items()) or "no GPU"
@@ -101,13 +101,13 @@ def _choose(entries: Mapping[str, EntryFolder], names: Sequence[str] | None) -> 
 def _judge_together(
     repository_dir: Path, chosen: Sequence[EntryFolder], names: Sequence[str] | None
 ) -> Iterator[Finding]:
-    remedy = "make one with prep assemble or prep run"
+    hint = "make one with prep assemble or prep run"
     if names is None:
         yield from find_top_problems(repository_dir)
         if not chosen:
-            yield make_finding("repository-empty", "", "the repository has no entry", remedy)
+            yield make_finding("repository-empty", "", "the repository has no entry", hint)
     for name in sorted(set(names or ()) - {entry.name for entry in chosen}):
-        yield make_finding("entry-missing", name, f"there is no entry '{name}'", remedy)
+        yield make_finding("entry-missing", name, f"there is no entry '{name}'", hint)
     yield from find_name_clashes(chosen)
     yield from find_resource_problems(chosen)
     yield from find_server_argument_problems(chosen, read_server_arguments(repository_dir))

@@ -23,17 +23,17 @@ def find_manifest_problems(entry: EntryFolder, *, digest_all: bool) -> Iterator[
     if manifest is None:
         return
     if manifest.name != entry.name:
-        told = f"the manifest is of '{manifest.name}', the folder is '{entry.name}'"
-        yield entry.on("manifest-entry", MANIFEST_NAME, told, f"rename the folder to {manifest.name}, or {_AGAIN}")
+        message = f"the manifest is of '{manifest.name}', the folder is '{entry.name}'"
+        yield entry.on("manifest-entry", MANIFEST_NAME, message, f"rename the folder to {manifest.name}, or {_AGAIN}")
     yield from _find_file_problems(entry, manifest, digest_all=digest_all)
     if entry.config is None:
         return
     if entry.backend and entry.backend != manifest.runtime:
-        told = f"the manifest is of a {manifest.runtime} entry, config.pbtxt of a {entry.backend} one"
-        yield entry.at("manifest-entry", "backend", told, _AGAIN)
+        message = f"the manifest is of a {manifest.runtime} entry, config.pbtxt of a {entry.backend} one"
+        yield entry.at("manifest-entry", "backend", message, _AGAIN)
     if entry.config.max_batch_size != manifest.max_batch_size:
-        told = f"max_batch_size is {entry.config.max_batch_size}, the manifest says {manifest.max_batch_size}"
-        yield entry.at("manifest-batch-size", "max_batch_size", told, f"{_AGAIN} with that --max-batch-size")
+        message = f"max_batch_size is {entry.config.max_batch_size}, the manifest says {manifest.max_batch_size}"
+        yield entry.at("manifest-batch-size", "max_batch_size", message, f"{_AGAIN} with that --max-batch-size")
     yield from _find_composition_problems(entry, manifest)
 
 
@@ -42,31 +42,31 @@ def _find_file_problems(entry: EntryFolder, manifest: RepositoryEntry, *, digest
     for relative, expected in sorted(manifest.files.items()):
         path = entry.folder / relative
         if ".." in Path(relative).parts or not path.is_relative_to(entry.folder):
-            told = f"the manifest names '{relative}', which is not within the entry"
-            yield entry.on("manifest-file", MANIFEST_NAME, told, _AGAIN)
+            message = f"the manifest names '{relative}', which is not within the entry"
+            yield entry.on("manifest-file", MANIFEST_NAME, message, _AGAIN)
             continue
         if not is_readable_file(path):
-            told = f"{relative} is in the manifest and is {'no readable file' if path.exists() else 'not there'}"
-            yield entry.on("manifest-file", relative, told, _AGAIN)
+            message = f"{relative} is in the manifest and is {'no readable file' if path.exists() else 'not there'}"
+            yield entry.on("manifest-file", relative, message, _AGAIN)
             continue
         found = path.stat()
         code = "config-edited" if relative == CONFIG_NAME else "manifest-file"
         if found.st_size != expected.size:
-            told = f"{relative} has {found.st_size} bytes, the manifest says {expected.size}"
-            yield entry.on(code, relative, told, _AGAIN)
+            message = f"{relative} has {found.st_size} bytes, the manifest says {expected.size}"
+            yield entry.on(code, relative, message, _AGAIN)
             continue
         is_doubtful = digest_all or found.st_size <= DIGEST_LIMIT_BYTES or found.st_mtime_ns > written_ns
         if is_doubtful and (digest := digest_file(path)) != expected.sha256:
-            told = f"{relative} has sha256 {digest[:12]}…, the manifest says {expected.sha256[:12]}…"
-            yield entry.on(code, relative, told, _AGAIN)
+            message = f"{relative} has sha256 {digest[:12]}…, the manifest says {expected.sha256[:12]}…"
+            yield entry.on(code, relative, message, _AGAIN)
 
 
 def _find_composition_problems(entry: EntryFolder, manifest: RepositoryEntry) -> Iterator[Finding]:
     config: Any = entry.config
     called = {step.model_name for step in config.ensemble_scheduling.step}
     if manifest.kind == "ensemble" and set(manifest.composes) != called:
-        told = f"the manifest composes {', '.join(manifest.composes)}, the steps call {', '.join(sorted(called))}"
-        yield entry.at("manifest-entry", "ensemble_scheduling", told, _AGAIN)
+        message = f"the manifest composes {', '.join(manifest.composes)}, the steps call {', '.join(sorted(called))}"
+        yield entry.at("manifest-entry", "ensemble_scheduling", message, _AGAIN)
 
 
 def read_server_arguments(repository_dir: Path) -> tuple[str, ...]:
@@ -82,8 +82,10 @@ def find_server_argument_problems(entries: Sequence[EntryFolder], arguments: Seq
     """Find what is without effect unless the server is started with an argument that is not in server.args."""
     for argument in arguments:
         if not argument.startswith("--"):
-            told = f"'{argument}' is no argument of the server's: each is a line that begins with --"
-            yield make_finding("server-arguments", SERVER_ARGUMENTS_NAME, told, "assemble again, which writes the file")
+            message = f"'{argument}' is no argument of the server's: each is a line that begins with --"
+            yield make_finding(
+                "server-arguments", SERVER_ARGUMENTS_NAME, message, "assemble again, which writes the file"
+            )
     for entry in entries:
         needed = _needed_by_config(entry)
         if entry.manifest is not None:
@@ -94,8 +96,8 @@ def find_server_argument_problems(entries: Sequence[EntryFolder], arguments: Seq
             if name in told_of or any(argument.startswith(prefixes) for argument in arguments):
                 continue
             told_of.add(name)
-            told = f"{entry.name} needs a server started with {example}, which {SERVER_ARGUMENTS_NAME} has not got"
-            yield entry.at("server-arguments", where, told, f"add the line {example} to {SERVER_ARGUMENTS_NAME}")
+            message = f"{entry.name} needs a server started with {example}, which {SERVER_ARGUMENTS_NAME} has not got"
+            yield entry.at("server-arguments", where, message, f"add the line {example} to {SERVER_ARGUMENTS_NAME}")
 
 
 def _needed_by_config(entry: EntryFolder) -> list[tuple[str, tuple[str, ...], str]]:

@@ -31,8 +31,8 @@ def find_model_problems(entry: EntryFolder) -> Iterator[Finding]:
     names |= {f"cc_model_filenames.{key}": name for key, name in config.cc_model_filenames.items()}
     outside = {where: name for where, name in names.items() if not is_within(name)}
     for where, name in outside.items():
-        told = f"'{name}' leads out of the version folder"
-        yield entry.at("file-missing", where, told, "name a file of the version folder")
+        message = f"'{name}' leads out of the version folder"
+        yield entry.at("file-missing", where, message, "name a file of the version folder")
     if outside:
         return
     for version in entry.served_versions:
@@ -44,9 +44,9 @@ def _missing(entry: EntryFolder, version: int, name: str) -> Finding:
     path = folder / name
     state = "cannot be read" if path.exists() else "is not there"
     others = [other for other in list_names(folder) if not other.startswith(".")]
-    told = f"the model file {name} of version {version} {state}; the folder has {', '.join(others) or 'nothing'}"
+    message = f"the model file {name} of version {version} {state}; the folder has {', '.join(others) or 'nothing'}"
     code = "file-unreadable" if path.exists() else "file-missing"
-    return entry.on(code, f"{version}/{name}", told, "put the model there, or assemble the entry again")
+    return entry.on(code, f"{version}/{name}", message, "put the model there, or assemble the entry again")
 
 
 def _judge_onnx(entry: EntryFolder, version: int) -> Iterator[Finding]:
@@ -85,21 +85,21 @@ def _compare(entry: EntryFolder, model: Signature, *, of: str, must_give_all: bo
             where = f"{role}[{index}]"
             found = by_name.get(tensor.name)
             if found is None and not (role == "input" and tensor.name in model.optional_inputs):
-                told = f"{of} has no {role} '{tensor.name}'; it has {names}"
-                yield entry.at("model-tensor", where, told, f"name one of {names}")
+                message = f"{of} has no {role} '{tensor.name}'; it has {names}"
+                yield entry.at("model-tensor", where, message, f"name one of {names}")
             elif found is not None:
                 yield from _compare_tensor(entry, tensor, found, where, of)
         missing = [name for name in by_name if name not in {tensor.name for tensor in given}]
         if missing and role == "input" and must_give_all and not config.HasField("sequence_batching"):
-            told = f"{of} needs the inputs {', '.join(missing)} too, which config.pbtxt leaves out"
-            yield entry.at("model-tensor", role, told, "add every input of the model")
+            message = f"{of} needs the inputs {', '.join(missing)} too, which config.pbtxt leaves out"
+            yield entry.at("model-tensor", role, message, "add every input of the model")
 
 
 def _compare_tensor(entry: EntryFolder, tensor: Any, found: TensorSpec, where: str, of: str) -> Iterator[Finding]:
     given = data_type_name(tensor.data_type)
     if given not in {"INVALID", found.dtype}:
-        told = f"'{tensor.name}' is TYPE_{given} here and TYPE_{found.dtype} in {of}"
-        yield entry.at("model-tensor", where, told, f"write data_type: TYPE_{found.dtype}")
+        message = f"'{tensor.name}' is TYPE_{given} here and TYPE_{found.dtype} in {of}"
+        yield entry.at("model-tensor", where, message, f"write data_type: TYPE_{found.dtype}")
     dims = list(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims)
     shape = [size if isinstance(size, int) else WILDCARD for size in found.shape]
     if tensor.HasField("reshape") or not tensor.dims or (where.startswith("input") and tensor.allow_ragged_batch):
@@ -113,9 +113,9 @@ def _compare_tensor(entry: EntryFolder, tensor: Any, found: TensorSpec, where: s
         want == have or (want == WILDCARD and not must_match) for want, have in zip(expected, dims, strict=False)
     )
     if not fits:
-        told = f"'{tensor.name}' has the dims {describe_dims(dims)}, {of} gives {describe_dims(expected)}"
+        message = f"'{tensor.name}' has the dims {describe_dims(dims)}, {of} gives {describe_dims(expected)}"
         batch = " (the batch axis is left out, for max_batch_size > 0)" if entry.is_batched() else ""
-        yield entry.at("model-tensor", f"{where}.dims", told + batch, f"write dims: {describe_dims(expected)}")
+        yield entry.at("model-tensor", f"{where}.dims", message + batch, f"write dims: {describe_dims(expected)}")
 
 
 def _find_axis_problems(entry: EntryFolder, model: Signature, of: str) -> Iterator[Finding]:
@@ -123,14 +123,14 @@ def _find_axis_problems(entry: EntryFolder, model: Signature, of: str) -> Iterat
     ranked = [tensor for tensor in (*model.inputs, *model.outputs) if tensor.shape or not model.is_partial]
     fixed = [tensor.name for tensor in ranked if not tensor.shape or isinstance(tensor.shape[0], int)]
     if entry.is_batched() and fixed:
-        told = f"max_batch_size is {config.max_batch_size}, but {of} has no batch axis in {', '.join(fixed)}"
+        message = f"max_batch_size is {config.max_batch_size}, but {of} has no batch axis in {', '.join(fixed)}"
         yield entry.at(
-            "model-batch-axis", "max_batch_size", told, "set max_batch_size: 0, or export with a dynamic batch"
+            "model-batch-axis", "max_batch_size", message, "set max_batch_size: 0, or export with a dynamic batch"
         )
     elif config.max_batch_size == 0 and ranked and not fixed and entry.backend == "onnxruntime":
-        told = f"max_batch_size is 0, so the server never batches, though {of} has a batch axis"
+        message = f"max_batch_size is 0, so the server never batches, though {of} has a batch axis"
         yield entry.at(
-            "batching-useless", "max_batch_size", told, "set max_batch_size, and take the axis out of the dims"
+            "batching-useless", "max_batch_size", message, "set max_batch_size, and take the axis out of the dims"
         )
 
 
@@ -149,8 +149,8 @@ def _judge_plans(entry: EntryFolder, version: int) -> Iterator[Finding]:
             yield from _judge_plan(entry, f"{version}/{name}", capability, engines)
     for engine in engines:
         if engine.builder != "tensorrt":
-            told = f"the {engine.gpu} engine was built by {engine.builder}: no Triton backend loads it"
-            yield entry.on("plan-rtx", "manifest.json", told, _BUILD_PLAN)
+            message = f"the {engine.gpu} engine was built by {engine.builder}: no Triton backend loads it"
+            yield entry.on("plan-rtx", "manifest.json", message, _BUILD_PLAN)
     yield from _find_profile_batch_problems(entry, engines)
     for engine in engines[:1]:
         signature = Signature(engine.model_inputs, engine.model_outputs)
@@ -170,17 +170,17 @@ def _judge_plan(entry: EntryFolder, relative: str, capability: str, engines: Seq
             and engine.spec.get("hardware_compatible") != "ampere_plus"
         ):
             own = f"{engine.compute_capability} ({engine.gpu})"
-            told = f"{relative} is for compute capability {own}, filed under {capability}"
+            message = f"{relative} is for compute capability {own}, filed under {capability}"
             where = f"cc_model_filenames.{capability}"
-            yield entry.at("plan-architecture", where, told, f"file it under {engine.compute_capability}")
+            yield entry.at("plan-architecture", where, message, f"file it under {engine.compute_capability}")
 
 
 def _judge_plan_bytes(entry: EntryFolder, relative: str) -> Iterator[Finding]:
     with (entry.folder / relative).open("rb") as stream:
         begin = stream.read(4)
     if begin == _RTX_MAGIC:
-        told = f"{relative} looks like a TensorRT-RTX engine, which no Triton backend loads: it begins with 'vtrt'"
-        yield entry.on("plan-suspect", relative, told, _BUILD_PLAN)
+        message = f"{relative} looks like a TensorRT-RTX engine, which no Triton backend loads: it begins with 'vtrt'"
+        yield entry.on("plan-suspect", relative, message, _BUILD_PLAN)
     elif _ONNX_BEGIN.match(begin):
         yield entry.on("plan-onnx", relative, f"{relative} is an ONNX graph, and no plan", _BUILD_PLAN)
 
@@ -190,9 +190,9 @@ def _find_profile_batch_problems(entry: EntryFolder, engines: Sequence[Engine]) 
     sizes = [(max(profile.max[0] for profile in engine.profiles), engine.gpu) for engine in engines if engine.profiles]
     size, gpu = min(sizes, default=(config.max_batch_size, ""))
     if config.max_batch_size > size:
-        told = f"max_batch_size is {config.max_batch_size}, the {gpu} plan takes up to {size}"
-        remedy = f"lower max_batch_size to {size}, or build the engine with a larger --profile"
-        yield entry.at("model-batch-axis", "max_batch_size", told, remedy)
+        message = f"max_batch_size is {config.max_batch_size}, the {gpu} plan takes up to {size}"
+        hint = f"lower max_batch_size to {size}, or build the engine with a larger --profile"
+        yield entry.at("model-batch-axis", "max_batch_size", message, hint)
 
 
 def _judge_python(entry: EntryFolder, version: int) -> Iterator[Finding]:
@@ -210,8 +210,8 @@ def _judge_python(entry: EntryFolder, version: int) -> Iterator[Finding]:
             yield entry.on("model-damaged", relative, f"{relative} is no Python", "assemble the entry again")
             return
         version_here = f"{sys.version_info.major}.{sys.version_info.minor}"
-        told = f"{relative} is no Python {version_here}: {str(err)[:120]}"
-        yield entry.on("python-syntax", relative, told, "mend it; only the image's own Python decides")
+        message = f"{relative} is no Python {version_here}: {str(err)[:120]}"
+        yield entry.on("python-syntax", relative, message, "mend it; only the image's own Python decides")
         return
     names = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
     imported = any(
@@ -220,5 +220,5 @@ def _judge_python(entry: EntryFolder, version: int) -> Iterator[Finding]:
     )
     starred = any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree))
     if "TritonPythonModel" not in names and not imported and not starred:
-        told = f"{relative} defines no class TritonPythonModel, which the Python backend looks for"
-        yield entry.on("model-damaged", relative, told, "define class TritonPythonModel with execute()")
+        message = f"{relative} defines no class TritonPythonModel, which the Python backend looks for"
+        yield entry.on("model-damaged", relative, message, "define class TritonPythonModel with execute()")

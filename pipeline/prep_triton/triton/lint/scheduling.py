@@ -15,8 +15,8 @@ def find_scheduling_problems(entry: EntryFolder) -> Iterator[Finding]:
     yield from _find_identity_problems(entry)
     config: Any = entry.config
     if config.max_batch_size < 0:
-        told = f"max_batch_size is {config.max_batch_size}, expected 0 or more"
-        yield entry.at("config-batch-size", "max_batch_size", told, "set max_batch_size to 1 or more")
+        message = f"max_batch_size is {config.max_batch_size}, expected 0 or more"
+        yield entry.at("config-batch-size", "max_batch_size", message, "set max_batch_size to 1 or more")
     if config.HasField("dynamic_batching"):
         yield from _find_batching_problems(entry)
     if config.HasField("sequence_batching"):
@@ -28,16 +28,16 @@ def find_scheduling_problems(entry: EntryFolder) -> Iterator[Finding]:
 def _find_identity_problems(entry: EntryFolder) -> Iterator[Finding]:
     config: Any = entry.config
     if config.name and config.name != entry.name:
-        told = f"its name is '{config.name}', its folder '{entry.name}': the server insists on one name"
-        yield entry.at("config-name", "name", told, f'write name: "{entry.name}", or rename the folder')
+        message = f"its name is '{config.name}', its folder '{entry.name}': the server insists on one name"
+        yield entry.at("config-name", "name", message, f'write name: "{entry.name}", or rename the folder')
     is_ensemble, has_steps = config.platform == "ensemble", config.HasField("ensemble_scheduling")
-    remedy = 'an ensemble has platform: "ensemble", no backend, and ensemble_scheduling'
+    hint = 'an ensemble has platform: "ensemble", no backend, and ensemble_scheduling'
     if is_ensemble != has_steps:
-        told = f"platform is '{config.platform}', and there is {'an' if has_steps else 'no'} ensemble_scheduling"
-        yield entry.at("config-platform", "platform", told, remedy)
+        message = f"platform is '{config.platform}', and there is {'an' if has_steps else 'no'} ensemble_scheduling"
+        yield entry.at("config-platform", "platform", message, hint)
     elif is_ensemble and config.backend:
-        told = f"an ensemble has no backend, this one has '{config.backend}'"
-        yield entry.at("config-platform", "backend", told, remedy)
+        message = f"an ensemble has no backend, this one has '{config.backend}'"
+        yield entry.at("config-platform", "backend", message, hint)
     elif not is_ensemble:
         yield from _find_pair_problems(entry)
 
@@ -45,15 +45,15 @@ def _find_identity_problems(entry: EntryFolder) -> Iterator[Finding]:
 def _find_pair_problems(entry: EntryFolder) -> Iterator[Finding]:
     config: Any = entry.config
     if not entry.backend:
-        told = f"neither its backend nor its platform ('{config.platform}') nor its files name a backend"
-        yield entry.at("config-platform", "platform", told, 'name one, for example backend: "onnxruntime"')
+        message = f"neither its backend nor its platform ('{config.platform}') nor its files name a backend"
+        yield entry.at("config-platform", "platform", message, 'name one, for example backend: "onnxruntime"')
         return
     expected = {**PLATFORMS, "pytorch": "pytorch_libtorch"}.get(entry.backend)
     if config.platform and expected and config.platform != expected:
         if entry.backend == "pytorch" and config.platform == "torch_aoti":  # since 26.01
             return
-        told = f"platform '{config.platform}' and backend '{entry.backend}' do not belong together"
-        yield entry.at("config-platform", "platform", told, f'write platform: "{expected}", or leave it out')
+        message = f"platform '{config.platform}' and backend '{entry.backend}' do not belong together"
+        yield entry.at("config-platform", "platform", message, f'write platform: "{expected}", or leave it out')
 
 
 def _find_batching_problems(entry: EntryFolder) -> Iterator[Finding]:
@@ -61,24 +61,24 @@ def _find_batching_problems(entry: EntryFolder) -> Iterator[Finding]:
     batching, largest, where = config.dynamic_batching, config.max_batch_size, "dynamic_batching"
     yield from _find_preferred_size_problems(entry, batching.preferred_batch_size, where)
     if largest <= 0 and entry.backend != "ensemble":
-        told = f"dynamic_batching means nothing with max_batch_size {largest}: no requests are merged"
-        yield entry.at("batching-useless", where, told, "set max_batch_size, or remove dynamic_batching")
+        message = f"dynamic_batching means nothing with max_batch_size {largest}: no requests are merged"
+        yield entry.at("batching-useless", where, message, "set max_batch_size, or remove dynamic_batching")
     levels = batching.priority_levels
     if levels and not 1 <= batching.default_priority_level <= levels:
-        told = f"default_priority_level is {batching.default_priority_level}, expected 1..{levels}"
-        remedy = f"set default_priority_level within 1..{levels}"
-        yield entry.at("batching-priority", f"{where}.default_priority_level", told, remedy)
+        message = f"default_priority_level is {batching.default_priority_level}, expected 1..{levels}"
+        hint = f"set default_priority_level within 1..{levels}"
+        yield entry.at("batching-priority", f"{where}.default_priority_level", message, hint)
     for level in sorted(batching.priority_queue_policy) if levels else ():
         if not 1 <= level <= levels:
-            told = f"priority_queue_policy has the level {level}, expected 1..{levels}"
-            yield entry.at("batching-priority", f"{where}.priority_queue_policy.{level}", told, "mend the key")
+            message = f"priority_queue_policy has the level {level}, expected 1..{levels}"
+            yield entry.at("batching-priority", f"{where}.priority_queue_policy.{level}", message, "mend the key")
     if not levels and (batching.default_priority_level or batching.priority_queue_policy):
-        told = "default_priority_level and priority_queue_policy mean nothing without priority_levels"
-        yield entry.at("batching-useless", where, told, "set priority_levels, or remove them")
+        message = "default_priority_level and priority_queue_policy mean nothing without priority_levels"
+        yield entry.at("batching-useless", where, message, "set priority_levels, or remove them")
     yield from _find_ordering_problems(entry)
     if batching.default_queue_policy.default_timeout_microseconds:
-        told = "default_timeout_microseconds degrades the server's throughput over time (server#8870)"
-        yield entry.at("batching-timeout", f"{where}.default_queue_policy", told, "send a timeout with the requests")
+        message = "default_timeout_microseconds degrades the server's throughput over time (server#8870)"
+        yield entry.at("batching-timeout", f"{where}.default_queue_policy", message, "send a timeout with the requests")
 
 
 def _find_ordering_problems(entry: EntryFolder) -> Iterator[Finding]:
@@ -86,23 +86,23 @@ def _find_ordering_problems(entry: EntryFolder) -> Iterator[Finding]:
     batching = config.dynamic_batching
     if not batching.preserve_ordering:
         return
-    where, remedy = "dynamic_batching.preserve_ordering", "remove preserve_ordering"
+    where, hint = "dynamic_batching.preserve_ordering", "remove preserve_ordering"
     if batching.priority_levels > 1:
-        told = f"preserve_ordering allows one priority level, there are {batching.priority_levels}"
-        yield entry.at("batching-ordering", where, told, f"{remedy}, or the levels")
+        message = f"preserve_ordering allows one priority level, there are {batching.priority_levels}"
+        yield entry.at("batching-ordering", where, message, f"{hint}, or the levels")
     policies = [batching.default_queue_policy, *batching.priority_queue_policy.values()]
     if any(policy.timeout_action and policy.default_timeout_microseconds for policy in policies):
-        told = "preserve_ordering excludes a queue policy whose timeout_action is DELAY"
-        yield entry.at("batching-ordering", where, told, f"{remedy}, or set timeout_action: REJECT")
+        message = "preserve_ordering excludes a queue policy whose timeout_action is DELAY"
+        yield entry.at("batching-ordering", where, message, f"{hint}, or set timeout_action: REJECT")
 
 
 def _find_preferred_size_problems(entry: EntryFolder, sizes: Any, where: str) -> Iterator[Finding]:
     config: Any = entry.config
     for size in sizes:
         if not 1 <= size <= config.max_batch_size:
-            told = f"preferred batch size {size} is not within 1..max_batch_size ({config.max_batch_size})"
-            remedy = "remove it; the server batches well without preferred sizes"
-            yield entry.at("batching-preferred-size", f"{where}.preferred_batch_size", told, remedy)
+            message = f"preferred batch size {size} is not within 1..max_batch_size ({config.max_batch_size})"
+            hint = "remove it; the server batches well without preferred sizes"
+            yield entry.at("batching-preferred-size", f"{where}.preferred_batch_size", message, hint)
 
 
 def _find_sequence_problems(entry: EntryFolder) -> Iterator[Finding]:
@@ -111,16 +111,16 @@ def _find_sequence_problems(entry: EntryFolder) -> Iterator[Finding]:
     if batcher.HasField("oldest"):
         yield from _find_preferred_size_problems(entry, batcher.oldest.preferred_batch_size, f"{where}.oldest")
     if batcher.HasField("direct") and not 0 <= batcher.direct.minimum_slot_utilization <= 1:
-        told = f"minimum_slot_utilization is {batcher.direct.minimum_slot_utilization:g}, expected 0..1"
-        yield entry.at("batching-sequence", f"{where}.direct", told, "set it within 0..1")
+        message = f"minimum_slot_utilization is {batcher.direct.minimum_slot_utilization:g}, expected 0..1"
+        yield entry.at("batching-sequence", f"{where}.direct", message, "set it within 0..1")
     names = [control.name for control in batcher.control_input]
     if "" in names or len(set(names)) < len(names):
-        told = f"the names of control_input are {names}; each needs one of its own"
-        yield entry.at("batching-sequence", f"{where}.control_input", told, "name each control tensor once")
+        message = f"the names of control_input are {names}; each needs one of its own"
+        yield entry.at("batching-sequence", f"{where}.control_input", message, "name each control tensor once")
     kinds = [one.kind for control in batcher.control_input for one in control.control]
     if len(set(kinds)) < len(kinds):
-        told = "a kind of control is given to several tensors"
-        yield entry.at("batching-sequence", f"{where}.control_input", told, "keep one tensor for each kind")
+        message = "a kind of control is given to several tensors"
+        yield entry.at("batching-sequence", f"{where}.control_input", message, "keep one tensor for each kind")
     for index, control in enumerate(batcher.control_input):
         for one in control.control:
             if problem := _judge_control(one):
@@ -151,18 +151,18 @@ def _find_cache_problems(entry: EntryFolder) -> Iterator[Finding]:
     config: Any = entry.config
     if not config.response_cache.enable:
         return
-    remedy = "remove response_cache"
+    hint = "remove response_cache"
     if config.HasField("sequence_batching"):
-        yield entry.at("cache-unsupported", "response_cache", "a sequence batcher excludes response_cache", remedy)
+        yield entry.at("cache-unsupported", "response_cache", "a sequence batcher excludes response_cache", hint)
     if config.model_transaction_policy.decoupled:
-        yield entry.at("cache-unsupported", "response_cache", "a decoupled model excludes response_cache", remedy)
+        yield entry.at("cache-unsupported", "response_cache", "a decoupled model excludes response_cache", hint)
 
 
 def _find_metric_problems(entry: EntryFolder) -> Iterator[Finding]:
     config: Any = entry.config
     for index, control in enumerate(config.model_metrics.metric_control):
         if not control.metric_identifier.family or not control.histogram_options.buckets:
-            told = "a metric_control needs metric_identifier.family and histogram_options.buckets"
+            message = "a metric_control needs metric_identifier.family and histogram_options.buckets"
             yield entry.at(
-                "metrics-incomplete", f"model_metrics.metric_control[{index}]", told, "add them, or remove it"
+                "metrics-incomplete", f"model_metrics.metric_control[{index}]", message, "add them, or remove it"
             )

@@ -15,15 +15,15 @@ def find_target_problems(entry: EntryFolder, target: Target) -> Iterator[Finding
     """Say why the target would not serve an entry."""
     misfits = find_misfits(entry.manifest, target) if entry.manifest is not None else []
     for misfit in misfits:
-        yield entry.on(misfit.code, "", misfit.told.removeprefix(f"{misfit.entry}: "), misfit.hint)
+        yield entry.on(misfit.code, "", misfit.message.removeprefix(f"{misfit.entry}: "), misfit.hint)
     config: Any = entry.config
     if config is None:
         return
     if not target.gpus:
         for index, group in enumerate(config.instance_group):
             if kind_name(group) == "KIND_GPU" and entry.backend != "tensorrt":
-                told = "an instance asks for a GPU, and the target has none"
-                yield entry.at("target-gpu", f"instance_group[{index}].kind", told, _NO_GPU)
+                message = "an instance asks for a GPU, and the target has none"
+                yield entry.at("target-gpu", f"instance_group[{index}].kind", message, _NO_GPU)
         if entry.backend == "tensorrt" and (entry.manifest is None or not entry.manifest.engines):
             yield entry.at("target-gpu", "backend", "a TensorRT plan needs a GPU, and the target has none", _NO_GPU)
     is_told = any(misfit.code == "target-gpu" for misfit in misfits)
@@ -39,8 +39,8 @@ def _find_plans_nobody_picks(entry: EntryFolder, target: Target) -> Iterator[Fin
     for gpu, capability in target.gpus.items():
         if capability not in config.cc_model_filenames and not has_default:
             have = ", ".join(sorted(config.cc_model_filenames))
-            told = (
+            message = (
                 f"cc_model_filenames has plans for {have}, none for the target's {gpu} ({capability}), and no {default}"
             )
-            remedy = f"build one: prep build-engine --gpu {gpu} --builder tensorrt"
-            yield entry.at("target-gpu", "cc_model_filenames", told, remedy)
+            hint = f"build one: prep build-engine --gpu {gpu} --builder tensorrt"
+            yield entry.at("target-gpu", "cc_model_filenames", message, hint)

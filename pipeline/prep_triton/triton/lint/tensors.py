@@ -34,19 +34,21 @@ def find_tensor_problems(entry: EntryFolder) -> Iterator[Finding]:
         seen: set[str] = set()
         for index, tensor in enumerate(tensors):
             where = f"{role}[{index}]"
-            for told in _judge_tensor(tensor, role, config):
-                yield entry.at("tensor-invalid", where, told, f"mend {where}, or assemble the entry again")
+            for message in _judge_tensor(tensor, role, config):
+                yield entry.at("tensor-invalid", where, message, f"mend {where}, or assemble the entry again")
             if tensor.name and tensor.name in seen:
-                told = f"the {role} '{tensor.name}' is there twice"
-                yield entry.at("tensor-duplicate", where, told, "remove one of them")
+                message = f"the {role} '{tensor.name}' is there twice"
+                yield entry.at("tensor-duplicate", where, message, "remove one of them")
             seen.add(tensor.name)
     for index, tensor in enumerate(config.output):
         if tensor.label_filename:
             yield from _find_label_problems(entry, tensor, f"output[{index}].label_filename")
     yield from _find_batch_io_problems(entry)
     if not (config.input and config.output):
-        told = "its inputs or outputs are left to the server's auto-complete, and can be neither checked nor relied on"
-        yield entry.at("config-incomplete", "", told, "write down every input and output")
+        message = (
+            "its inputs or outputs are left to the server's auto-complete, and can be neither checked nor relied on"
+        )
+        yield entry.at("config-incomplete", "", message, "write down every input and output")
 
 
 def _judge_tensor(tensor: Any, role: str, config: Any) -> Iterator[str]:
@@ -101,8 +103,8 @@ def _trunks(dims: Sequence[int]) -> list[int]:
 def _find_label_problems(entry: EntryFolder, tensor: Any, where: str) -> Iterator[Finding]:
     path = entry.folder / tensor.label_filename
     if not is_within(tensor.label_filename):
-        told = f"the label file {tensor.label_filename} lies outside the entry: newer servers refuse that"
-        yield entry.at("file-missing", where, told, "put it into the entry")
+        message = f"the label file {tensor.label_filename} lies outside the entry: newer servers refuse that"
+        yield entry.at("file-missing", where, message, "put it into the entry")
     elif not path.is_file():
         yield entry.at(
             "file-missing", where, f"there is no label file {tensor.label_filename}", "add it, or remove the field"
@@ -118,16 +120,16 @@ def _find_batch_io_problems(entry: EntryFolder) -> Iterator[Finding]:
         ("batch_output", config.batch_output, _BATCH_OUTPUT_KINDS),
     ):
         for index, item in enumerate(items):
-            told = ""
+            message = ""
             if item.kind not in kinds or len(item.source_input) != 1:
-                told = f"{role} needs a known kind and one source_input, it has {list(item.source_input)}"
+                message = f"{role} needs a known kind and one source_input, it has {list(item.source_input)}"
             elif role == "batch_input" and data_type_name(item.data_type) not in {"INT32", "FP32"}:
-                told = f"batch_input has the type {data_type_name(item.data_type)}, expected INT32 or FP32"
+                message = f"batch_input has the type {data_type_name(item.data_type)}, expected INT32 or FP32"
             elif set(item.source_input) - inputs:
-                told = f"source_input {item.source_input[0]} is no input"
+                message = f"source_input {item.source_input[0]} is no input"
             elif role == "batch_output" and (
                 set(item.target_name) - outputs or len(set(item.target_name)) < len(item.target_name)
             ):
-                told = f"target_name {list(item.target_name)} must name outputs, each once"
-            if told:
-                yield entry.at("tensor-batch-io", f"{role}[{index}]", told, "mend it, or remove it")
+                message = f"target_name {list(item.target_name)} must name outputs, each once"
+            if message:
+                yield entry.at("tensor-batch-io", f"{role}[{index}]", message, "mend it, or remove it")

@@ -24,8 +24,8 @@ def find_text_problems(entry: EntryFolder, entries: Mapping[str, EntryFolder]) -
     served = entries.get(manifest.serves)
     model = served.manifest if served is not None else None
     if model is not None and manifest.inputs.get("entry", model.key) != model.key:
-        told = f"{entry.name} was made for another {model.name} than is here: that was assembled again without it"
-        yield entry.on("text-stale", MANIFEST_NAME, told, f"assemble {model.name} again with --text")
+        message = f"{entry.name} was made for another {model.name} than is here: that was assembled again without it"
+        yield entry.on("text-stale", MANIFEST_NAME, message, f"assemble {model.name} again with --text")
     if manifest.kind == "tokenizer":
         yield from _find_bucket_problems(entry, model)
 
@@ -40,13 +40,15 @@ def _find_bucket_problems(entry: EntryFolder, model: RepositoryEntry | None) -> 
     except ValueError:
         buckets = ()
     if not buckets or buckets[0] < 1 or list(buckets) != sorted(set(buckets)):
-        told = f"{_BUCKETS} is '{given}', which the tokenizer cannot use: it pads to lengths that increase from 1"
-        yield entry.at("parameter-value", where, told, "write lengths such as 32,64,128, or assemble the entry again")
+        message = f"{_BUCKETS} is '{given}', which the tokenizer cannot use: it pads to lengths that increase from 1"
+        yield entry.at(
+            "parameter-value", where, message, "write lengths such as 32,64,128, or assemble the entry again"
+        )
         return
     longest = _longest_sequence(model) if model is not None else None
     if model is not None and longest is not None and buckets[-1] > longest:
-        told = f"the length bucket {buckets[-1]} is longer than {model.name} takes, {longest}"
-        yield entry.at("parameter-value", where, told, f"keep {_BUCKETS} within {longest}")
+        message = f"the length bucket {buckets[-1]} is longer than {model.name} takes, {longest}"
+        yield entry.at("parameter-value", where, message, f"keep {_BUCKETS} within {longest}")
 
 
 def _longest_sequence(model: RepositoryEntry) -> int | None:

@@ -31,23 +31,25 @@ def find_top_problems(repository_dir: Path) -> Iterator[Finding]:
         elif name.startswith(".") or name in _TOP_FILES or name.lower().endswith(_FOR_PEOPLE) or name == "LICENSE":
             continue
         elif not path.is_symlink():
-            told = f"{name} is no entry: the server looks at folders alone"
-            yield make_finding("file-stray", name, told, "move it out of the repository")
+            message = f"{name} is no entry: the server looks at folders alone"
+            yield make_finding("file-stray", name, message, "move it out of the repository")
     for names in similar.values():
         if len(names) > 1:
-            told = (
+            message = (
                 f"{' and '.join(names)} differ in upper and lower case alone, and are one folder on some file systems"
             )
-            yield make_finding("entry-similar", names[1], told, "rename one of them")
+            yield make_finding("entry-similar", names[1], message, "rename one of them")
 
 
 def _judge_hidden(name: str) -> Iterator[Finding]:
     if name.startswith(STAGING_PREFIX):
-        told = f"{name} is what a killed `prep assemble` left, or one that runs now; the server takes it for an entry"
-        yield make_finding("entry-leftover", name, told, "let prep assemble finish, or run it again")
+        message = (
+            f"{name} is what a killed `prep assemble` left, or one that runs now; the server takes it for an entry"
+        )
+        yield make_finding("entry-leftover", name, message, "let prep assemble finish, or run it again")
     elif name.startswith("."):
-        told = f"{name} is a hidden folder, and the server takes every folder for an entry: it would fail to load"
-        yield make_finding("entry-hidden", name, told, f"remove {name}, or move it out of the repository")
+        message = f"{name} is a hidden folder, and the server takes every folder for an entry: it would fail to load"
+        yield make_finding("entry-hidden", name, message, f"remove {name}, or move it out of the repository")
 
 
 def is_entry(path: Path) -> bool:
@@ -64,8 +66,8 @@ def find_name_clashes(entries: Sequence[EntryFolder]) -> Iterator[Finding]:
             continue
         other = first.setdefault(name, entry)
         if other is not entry:
-            told = f"{entry.name} and {other.name} are both called '{name}'"
-            yield entry.at("entry-duplicate", "name", told, f'give it its folder\'s name: name: "{entry.name}"')
+            message = f"{entry.name} and {other.name} are both called '{name}'"
+            yield entry.at("entry-duplicate", "name", message, f'give it its folder\'s name: name: "{entry.name}"')
 
 
 def find_version_problems(entry: EntryFolder) -> Iterator[Finding]:
@@ -73,16 +75,16 @@ def find_version_problems(entry: EntryFolder) -> Iterator[Finding]:
     misread = entry.server_reads_versions
     for name in entry.subfolders:
         if name in misread:
-            told = f"the version folder '{name}' is no version number from 1, but the server reads one in it"
-            yield entry.on("version-name", name, told, "name version folders 1, 2, 3, …")
+            message = f"the version folder '{name}' is no version number from 1, but the server reads one in it"
+            yield entry.on("version-name", name, message, "name version folders 1, 2, 3, …")
         elif not (_is_server_folder(name) or _is_version(entry, name) or _is_vouched_for(entry, name)):
-            told = f"the folder '{name}' is no version: the server ignores it"
-            yield entry.on("version-ignored", name, told, "name version folders 1, 2, 3, …, or move it elsewhere")
+            message = f"the folder '{name}' is no version: the server ignores it"
+            yield entry.on("version-ignored", name, message, "name version folders 1, 2, 3, …, or move it elsewhere")
     yield from _find_policy_problems(entry)
     for version in entry.versions:
         if not list_names(entry.folder / str(version)):
-            told = f"the version folder {version} is empty: git and object stores such as gs:// keep no empty folder"
-            yield entry.on("version-empty", str(version), told, "put a file into it, or remove it")
+            message = f"the version folder {version} is empty: git and object stores such as gs:// keep no empty folder"
+            yield entry.on("version-empty", str(version), message, "put a file into it, or remove it")
 
 
 def _is_server_folder(name: str) -> bool:
@@ -100,16 +102,16 @@ def _is_vouched_for(entry: EntryFolder, name: str) -> bool:
 def _find_policy_problems(entry: EntryFolder) -> Iterator[Finding]:
     have = ", ".join(map(str, entry.versions)) or "none"
     if not entry.served_versions and not entry.server_reads_versions:
-        told = f"no version would be served: the version folders are {have}"
+        message = f"no version would be served: the version folders are {have}"
         yield entry.at(
-            "version-none", "version_policy", told, "add the folder 1 with the model, or mend version_policy"
+            "version-none", "version_policy", message, "add the folder 1 with the model, or mend version_policy"
         )
         return
     if entry.config is None:
         return
     for version in sorted(set(entry.config.version_policy.specific.versions) - set(entry.versions)):
-        told = f"version_policy names version {version}, and the version folders are {have}"
-        yield entry.at("version-absent", "version_policy.specific.versions", told, f"add the folder {version}")
+        message = f"version_policy names version {version}, and the version folders are {have}"
+        yield entry.at("version-absent", "version_policy.specific.versions", message, f"add the folder {version}")
 
 
 def find_file_problems(entry: EntryFolder, repository_dir: Path) -> Iterator[Finding]:
@@ -129,8 +131,8 @@ def find_file_problems(entry: EntryFolder, repository_dir: Path) -> Iterator[Fin
                 "file-stray", relative, _tell_unused(path.suffix, relative), "remove it, or put its use there"
             )
         elif not _is_expected(entry, relative):
-            told = f"{relative} is not in the entry's {MANIFEST_NAME}, so prep publish refuses it"
-            yield entry.on("file-stray", relative, told, "remove it, or assemble the entry again")
+            message = f"{relative} is not in the entry's {MANIFEST_NAME}, so prep publish refuses it"
+            yield entry.on("file-stray", relative, message, "remove it, or assemble the entry again")
 
 
 def _tell_unused(suffix: str, relative: str) -> str:
@@ -151,8 +153,8 @@ def _judge_link(entry: EntryFolder, path: Path, relative: str, root: Path) -> It
         yield entry.on("link-broken", relative, f"{relative} is a link that leads nowhere", "put the file there")
         return
     if not target.is_relative_to(root):
-        told = f"{relative} is a link out of the repository, to {target}"
-        yield entry.on("link-outside", relative, told, "put a copy there instead of the link")
+        message = f"{relative} is a link out of the repository, to {target}"
+        yield entry.on("link-outside", relative, message, "put a copy there instead of the link")
 
 
 def walk(folder: Path) -> Iterator[Path]:

@@ -31,8 +31,8 @@ def find_vendored_problems(entry: EntryFolder, target: Target | None) -> Iterato
         if built_for is None:
             yield entry.on("vendored-damaged", relative, f"{relative} is no ELF library, or a truncated one", _INSTALL)
         elif platform is not None and built_for != platform:
-            told = f"{relative} is for {built_for}, expected {platform}"
-            yield entry.on("vendored-platform", relative, told, _INSTALL)
+            message = f"{relative} is for {built_for}, expected {platform}"
+            yield entry.on("vendored-platform", relative, message, _INSTALL)
         yield from _judge_python_tag(entry, path, relative, target)
     yield from _find_missing_package(entry)
 
@@ -57,8 +57,8 @@ def _judge_python_tag(entry: EntryFolder, path: Path, relative: str, target: Tar
         return
     version = f"{tag[1]}.{tag[2]}"
     if version != target.release.python:
-        told = f"{relative} is for Python {version} alone, Triton {target.release.tag} has {target.release.python}"
-        yield entry.on("vendored-python", relative, told, _INSTALL)
+        message = f"{relative} is for Python {version} alone, Triton {target.release.tag} has {target.release.python}"
+        yield entry.on("vendored-python", relative, message, _INSTALL)
 
 
 def _find_missing_package(entry: EntryFolder) -> Iterator[Finding]:
@@ -67,5 +67,5 @@ def _find_missing_package(entry: EntryFolder) -> Iterator[Finding]:
         return
     for version in entry.served_versions:
         if not (entry.folder / str(version) / record.package).is_dir():
-            told = f"the package {record.package} {record.version} is not in version {version}, as the manifest says"
-            yield entry.on("file-missing", f"{version}/{record.package}", told, "assemble the entry again")
+            message = f"the package {record.package} {record.version} is not in version {version}, as the manifest says"
+            yield entry.on("file-missing", f"{version}/{record.package}", message, "assemble the entry again")

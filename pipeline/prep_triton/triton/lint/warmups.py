@@ -26,12 +26,12 @@ def find_warmup_problems(entry: EntryFolder) -> Iterator[Finding]:
     for index, sample in enumerate(config.model_warmup):
         where = f"model_warmup[{index}]"
         if sample.batch_size == 0:
-            told = f"the sample '{sample.name}' has batch_size 0: the server skips it"
-            yield entry.at("warmup-skipped", where, told, "set batch_size to 1 or more")
+            message = f"the sample '{sample.name}' has batch_size 0: the server skips it"
+            yield entry.at("warmup-skipped", where, message, "set batch_size to 1 or more")
             continue
         if sample.batch_size > largest:
-            told = f"the sample '{sample.name}' has batch_size {sample.batch_size}, the model takes up to {largest}"
-            yield entry.at("warmup-batch", where, told, f"lower batch_size to {largest}")
+            message = f"the sample '{sample.name}' has batch_size {sample.batch_size}, the model takes up to {largest}"
+            yield entry.at("warmup-batch", where, message, f"lower batch_size to {largest}")
         yield from _find_missing_inputs(entry, sample, where)
         for name in sorted(sample.inputs):
             yield from _judge_input(entry, name, sample.inputs[name], f"{where}.inputs.{name}")
@@ -41,34 +41,38 @@ def _find_missing_inputs(entry: EntryFolder, sample: Any, where: str) -> Iterato
     config: Any = entry.config
     missing = [tensor.name for tensor in config.input if not tensor.optional and tensor.name not in sample.inputs]
     if missing:
-        told = f"the sample '{sample.name}' leaves out the input{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
-        yield entry.at("warmup-input", where, told, "give every input")
+        message = (
+            f"the sample '{sample.name}' leaves out the input{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+        )
+        yield entry.at("warmup-input", where, message, "give every input")
 
 
 def _judge_input(entry: EntryFolder, name: str, given: Any, where: str) -> Iterator[Finding]:
     config: Any = entry.config
     dims, dtype = list(given.dims), data_type_name(given.data_type)
     if any(size < 1 for size in dims):
-        told = f"the dims of '{name}' are {describe_dims(dims)}; a sample has sizes from 1"
-        yield entry.at("warmup-input", where, told, "write the sizes of the sample")
+        message = f"the dims of '{name}' are {describe_dims(dims)}; a sample has sizes from 1"
+        yield entry.at("warmup-input", where, message, "write the sizes of the sample")
         return
     expected = next((tensor for tensor in config.input if tensor.name == name), None)
     if expected is not None:
         wanted = data_type_name(expected.data_type)
         if wanted != dtype:
-            told = f"'{name}' is TYPE_{dtype} here, and TYPE_{wanted} in the model's input"
-            yield entry.at("warmup-input", where, told, f"write data_type: TYPE_{wanted}")
+            message = f"'{name}' is TYPE_{dtype} here, and TYPE_{wanted} in the model's input"
+            yield entry.at("warmup-input", where, message, f"write data_type: TYPE_{wanted}")
         pairs = zip(dims, expected.dims, strict=False)
         if len(dims) != len(expected.dims) or any(b not in {WILDCARD, a} for a, b in pairs):
-            told = f"'{name}' has the dims {describe_dims(dims)} here, and {describe_dims(expected.dims)} in the input"
-            yield entry.at("warmup-input", where, told, "write dims that the input takes, without the batch")
+            message = (
+                f"'{name}' has the dims {describe_dims(dims)} here, and {describe_dims(expected.dims)} in the input"
+            )
+            yield entry.at("warmup-input", where, message, "write dims that the input takes, without the batch")
     kind = given.WhichOneof("input_data_type")
     if kind is None:
-        told = f"'{name}' has none of zero_data, random_data and input_data_file"
-        yield entry.at("warmup-data", where, told, "say where its data is from")
+        message = f"'{name}' has none of zero_data, random_data and input_data_file"
+        yield entry.at("warmup-data", where, message, "say where its data is from")
     elif kind == "random_data" and name == IDS_NAME:
-        told = "random ids lie beyond any vocabulary, and the model fails on them"
-        yield entry.at("warmup-random", where, told, "use zero_data, or a file of real ids")
+        message = "random ids lie beyond any vocabulary, and the model fails on them"
+        yield entry.at("warmup-random", where, message, "use zero_data, or a file of real ids")
     yield from _find_length_problems(entry, name, dims, where)
     if kind == "input_data_file":
         yield from _judge_file(entry, name, given, where)
@@ -78,23 +82,23 @@ def _judge_file(entry: EntryFolder, name: str, given: Any, where: str) -> Iterat
     dtype, relative = data_type_name(given.data_type), f"{WARMUP_FOLDER}/{given.input_data_file}"
     path = entry.folder / relative
     if not is_within(given.input_data_file) or not is_readable_file(path):
-        told = f"the data of '{name}', {relative}, is not there"
-        yield entry.at("warmup-data", where, told, "put it there, or assemble the entry again")
+        message = f"the data of '{name}', {relative}, is not there"
+        yield entry.at("warmup-data", where, message, "put it there, or assemble the entry again")
         return
     content, count = path.read_bytes(), math.prod(given.dims)
     if dtype == "STRING":
         if (found := _count_strings(content)) != count:
-            told = f"{relative} holds {found if found >= 0 else 'no'} strings with their lengths, expected {count}"
-            yield entry.at("warmup-data", where, told, "write each string after its length in 4 bytes")
+            message = f"{relative} holds {found if found >= 0 else 'no'} strings with their lengths, expected {count}"
+            yield entry.at("warmup-data", where, message, "write each string after its length in 4 bytes")
         return
     needed = count * _SIZES.get(dtype, 0)
     if len(content) < needed:
-        told = f"{relative} has {len(content)} bytes, {describe_dims(given.dims)} of TYPE_{dtype} takes {needed}"
-        yield entry.at("warmup-data", where, told, "assemble the entry again")
+        message = f"{relative} has {len(content)} bytes, {describe_dims(given.dims)} of TYPE_{dtype} takes {needed}"
+        yield entry.at("warmup-data", where, message, "assemble the entry again")
         return
     if len(content) > needed:
-        told = f"{relative} has {len(content)} bytes, {needed} are read"
-        yield entry.at("warmup-length", where, told, "shorten it, or mend the dims")
+        message = f"{relative} has {len(content)} bytes, {needed} are read"
+        yield entry.at("warmup-length", where, message, "shorten it, or mend the dims")
     if name == IDS_NAME and dtype in _INTEGERS:
         yield from _judge_ids(entry, content[:needed], _INTEGERS[dtype], relative, where)
 
@@ -115,13 +119,13 @@ def _judge_ids(entry: EntryFolder, content: bytes, code: str, relative: str, whe
     if low < 0 or (size is not None and high >= size):
         worst = low if low < 0 else high
         known = f"the vocabulary has {size} ids, from 0" if size is not None else "ids begin at 0"
-        told = f"{relative} has the token id {worst}; {known}"
-        yield entry.at("warmup-vocabulary", where, told, "assemble the entry again")
+        message = f"{relative} has the token id {worst}; {known}"
+        yield entry.at("warmup-vocabulary", where, message, "assemble the entry again")
 
 
 def _find_length_problems(entry: EntryFolder, name: str, dims: list[int], where: str) -> Iterator[Finding]:
     model = entry.manifest.onnx if entry.manifest else None
     if model is None or name != IDS_NAME or not dims or dims[-1] <= model.max_sequence_length:
         return
-    told = f"the sample has {dims[-1]} ids, the model takes up to {model.max_sequence_length}"
-    yield entry.at("warmup-vocabulary", where, told, "shorten the sample")
+    message = f"the sample has {dims[-1]} ids, the model takes up to {model.max_sequence_length}"
+    yield entry.at("warmup-vocabulary", where, message, "shorten the sample")

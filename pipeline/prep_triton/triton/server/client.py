@@ -23,9 +23,11 @@ DEFAULT_GRPC_PORT = 8001
 class RefusedRequestError(VerifyError):
     """The server refused or failed a request; `told` are its own words."""
 
-    def __init__(self, name: str, told: str) -> None:
-        super().__init__(f"{name} did not answer a request: {told}", hint="read the server's log, or assemble it again")
-        self.told = told
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(
+            f"{name} did not answer a request: {message}", hint="read the server's log, or assemble it again"
+        )
+        self.message = message
 
 
 def grpc_address_from_url(url: str) -> str:
@@ -197,5 +199,5 @@ class TritonClient:
         try:
             return call()
         except (self._refused, TimeoutError) as err:
-            told = err.message() if isinstance(err, self._refused) else "no answer in time"  # type: ignore[attr-defined]
-            raise RefusedRequestError(name, str(told)) from err
+            message = err.message() if isinstance(err, self._refused) else "no answer in time"  # type: ignore[attr-defined]
+            raise RefusedRequestError(name, str(message)) from err

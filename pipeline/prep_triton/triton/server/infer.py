@@ -132,9 +132,9 @@ def ask_text(
         ServerError: The model refused the text; carries its own words.
     """
     if ("CONTEXT" in model.inputs) != (context is not None):
-        told = "answers a question about a context" if context is None else "takes a text alone"
+        message = "answers a question about a context" if context is None else "takes a text alone"
         raise SpecError(
-            f"{model.name} {told}, and {'no' if context is None else 'a'} context was given",
+            f"{model.name} {message}, and {'no' if context is None else 'a'} context was given",
             hint='prep client "a question" --context "where the answer stands"'
             if context is None
             else "leave --context out",
@@ -147,9 +147,9 @@ def ask_text(
     try:
         found, total_ms = client.ask(model.name, tensors, model.outputs, priority=priority)
     except RefusedRequestError as err:
-        told = err.told.removeprefix(f"in ensemble '{model.name}', ")
+        message = err.message.removeprefix(f"in ensemble '{model.name}', ")
         raise ServerError(
-            f"{model.name} refused it: {told}",
+            f"{model.name} refused it: {message}",
             hint="change the text as it says; the server's log says more",
         ) from err
     return TextAnswer(

@@ -70,8 +70,8 @@ class RunningTriton:
             ServerError: Names each entry that was not, and why.
         """
         if self.failures:
-            told = "; ".join(f"{name}: {reason}" for name, reason in self.failures.items())
-            raise ServerError(f"Triton {self.version} did not load {told}", hint="assemble these entries again")
+            message = "; ".join(f"{name}: {reason}" for name, reason in self.failures.items())
+            raise ServerError(f"Triton {self.version} did not load {message}", hint="assemble these entries again")
 
 
 @contextmanager
@@ -233,9 +233,9 @@ def _wait_until_ready(server: _Server, timeout_s: float) -> None:
         if _describe_running(server.ports["http"]).get("name") == server.server_id and _is_open(server.ports):
             return
         time.sleep(POLL_INTERVAL_S)
-    told = "\n".join(parse_errors(read_log(server.log_path))) or "(it wrote nothing)"
+    message = "\n".join(parse_errors(read_log(server.log_path))) or "(it wrote nothing)"
     raise ServerError(
-        f"Triton was not ready within {timeout_s:g} s; its last lines:\n{told}",
+        f"Triton was not ready within {timeout_s:g} s; its last lines:\n{message}",
         hint="check that the repository can be reached, or allow more time with --timeout-s",
     )
 

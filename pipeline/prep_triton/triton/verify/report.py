@@ -92,9 +92,9 @@ def check_report(report: VerifyReport) -> None:
     """
     failed = [entry for entry in report.entries if entry.status == "failed"]
     if failed:
-        told = "; ".join(f"{entry.name}: {entry.detail}" for entry in failed)
+        message = "; ".join(f"{entry.name}: {entry.detail}" for entry in failed)
         names = ", ".join(entry.name for entry in failed)
         raise VerifyError(
-            f"{len(failed)} of {len(report.entries)} entries failed on Triton {report.server_version}: {told}",
+            f"{len(failed)} of {len(report.entries)} entries failed on Triton {report.server_version}: {message}",
             hint=f"export and assemble {names} again; where only the precision is to blame, use a higher one",
         )

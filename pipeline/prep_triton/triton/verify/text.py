@@ -126,10 +126,10 @@ def numbers_of(found: Sequence[Agreement]) -> dict[str, float | None]:
 
 def describe_text_answer(row: TextRow, answer: dict[str, Any]) -> str:
     """Show a text with the first values of its answer."""
-    told = []
+    message = []
     for name, array in answer.items():
         first = array.ravel()[:3].tolist()
         values = [f"{one:.4g}" if isinstance(one, float) else text_from_bytes(one) for one in first]
-        told.append(f"{name} {', '.join(values)}{', …' if array.size > len(values) else ''}")
+        message.append(f"{name} {', '.join(values)}{', …' if array.size > len(values) else ''}")
     asked = f'"{row.question}" in "{row.text}"' if row.question else f'"{row.text}"'
-    return f"{asked} -> {'; '.join(told)}"
+    return f"{asked} -> {'; '.join(message)}"

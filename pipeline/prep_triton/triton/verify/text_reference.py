@@ -186,8 +186,8 @@ def _compare_ranking(
             return Agreement(error=error, wrong=f"{names[rank]!r} is ranked {rank + 1}, and the model prefers others")
         low, high = probability_range(float(expected[index]), allowed)
         if not low <= scores[rank] <= high:
-            told = f"the score of {names[rank]!r} is {scores[rank]:.6f}, expected {expected[index]:.6f}"
-            return Agreement(error=error, wrong=told)
+            message = f"the score of {names[rank]!r} is {scores[rank]:.6f}, expected {expected[index]:.6f}"
+            return Agreement(error=error, wrong=message)
     return Agreement(error=float(error))
 
 
@@ -199,21 +199,23 @@ def compare_span(row: TextRow, answer: "Mapping[str, Array]", rules: Rules) -> A
     import numpy as np
 
     logits = [np.asarray(row.outputs[name], dtype=np.float64) for name in ("start_logits", "end_logits")]
-    told = text_from_bytes(answer["ANSWER"].ravel()[0])
+    message = text_from_bytes(answer["ANSWER"].ravel()[0])
     start, end = (int(answer[name].ravel()[0]) for name in ("START", "END"))
-    if row.text[start:end] != told:
-        return Agreement(wrong=f"the answer is {told!r}, and the context from {start} to {end} {row.text[start:end]!r}")
+    if row.text[start:end] != message:
+        return Agreement(
+            wrong=f"the answer is {message!r}, and the context from {start} to {end} {row.text[start:end]!r}"
+        )
     tokens = {
         (row.offsets[first][0], row.offsets[last][1]): (first, last)
         for first, last in _spans(row.sequences, rules.max_answer_tokens)
     }
     if (start, end) not in tokens:
-        return Agreement(wrong=f"{told!r} ({start} to {end}) is no span of the context's tokens")
+        return Agreement(wrong=f"{message!r} ({start} to {end}) is no span of the context's tokens")
     sums = {span: logits[0][first] + logits[1][last] for span, (first, last) in tokens.items()}
     best = max(sums, key=lambda span: sums[span])
     allowed = [allowed_error(values, rules.tolerance) for values in logits]
     if sums[start, end] < sums[best] - 2 * sum(allowed):
-        return Agreement(wrong=f"the answer is {told!r}, expected {row.text[best[0] : best[1]]!r}")
+        return Agreement(wrong=f"the answer is {message!r}, expected {row.text[best[0] : best[1]]!r}")
     places = [0, *(index for index, sequence in enumerate(row.sequences) if sequence == 1)]
     expected, low, high = 1.0, 1.0, 1.0
     for values, place, error in zip(logits, tokens[start, end], allowed, strict=True):
@@ -255,8 +257,8 @@ def compare_entities(row: TextRow, answer: "Mapping[str, Array]", rules: Rules) 
             score = float(covering[0]["score"])
             error = max(error, abs(score - scores[1]))
             if not scores[0] <= score <= scores[2]:
-                told = f"the score of {covering[0]['text']!r} is {score:.6f}, expected {scores[1]:.6f}"
-                return Agreement(error=error, wrong=told)
+                message = f"the score of {covering[0]['text']!r} is {score:.6f}, expected {scores[1]:.6f}"
+                return Agreement(error=error, wrong=message)
     return Agreement(error=error)
 
 

@@ -181,12 +181,12 @@ def _try_parts(
     except (RepositoryError, VerifyError) as err:
         return report_entry(entry, "failed", detail=err.message)
     wrong = describe_wrong(tried.found)
-    told = f"the other steps answered {len(tried.found)} texts rightly with {tried.source} in its place"
+    message = f"the other steps answered {len(tried.found)} texts rightly with {tried.source} in its place"
     return report_entry(
         entry,
         "failed" if wrong else "config-accepted-only",
         detail=f"{served.name} could not be loaded here; "
-        + (f"with {tried.source} in its place {wrong}" if wrong else told),
+        + (f"with {tried.source} in its place {wrong}" if wrong else message),
         rows=len(tried.found),
     )
 

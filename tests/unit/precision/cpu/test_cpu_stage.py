@@ -106,14 +106,14 @@ def test_refuses_a_damaged_reference(workspace):
     assert "prep export" in caught.value.hint
 
 
-@pytest.mark.parametrize(("arrays", "told"), [({}, "output/last_hidden_state"), ({"rows": 0}, "rows")])
-def test_refuses_the_reference_of_another_model(workspace, arrays, told):
+@pytest.mark.parametrize(("arrays", "message"), [({}, "output/last_hidden_state"), ({"rows": 0}, "rows")])
+def test_refuses_the_reference_of_another_model(workspace, arrays, message):
     model = store_with_reference(workspace, make_bert(layers=1))
     empty = {"input/input_ids": np.zeros((0, 4), np.int64), "input/attention_mask": np.zeros((0, 4), np.int64)}
     if arrays:
         empty["output/last_hidden_state"] = np.zeros((0, 4, 32), np.float32)
     np.savez(model.path("reference.npz"), **empty)
-    with pytest.raises(PrecisionError, match=f"has no .*{told}"):
+    with pytest.raises(PrecisionError, match=f"has no .*{message}"):
         quantize_for_cpu(model, workspace)
 
 

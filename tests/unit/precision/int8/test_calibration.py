@@ -92,7 +92,7 @@ def test_padding_of_an_npz_is_cut_off(tmp_path, model):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told", "hint"),
+    ("name", "content", "message", "hint"),
     [
         ("c.csv", "a", "is '.csv', expected .txt, .jsonl or .npz", "one text a line"),
         ("c.txt", " \n\n", "holds no text", "some hundreds"),
@@ -106,10 +106,10 @@ def test_padding_of_an_npz_is_cut_off(tmp_path, model):
         ("c.npz", b"", "is no .npz", "numpy.savez"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_refused(tmp_path, model, name, content, told, hint):
+def test_a_file_that_cannot_be_used_is_refused(tmp_path, model, name, content, message, hint):
     error = refuse(write(tmp_path, name, content), model, samples=2)
     assert isinstance(error, SpecError)
-    assert told in error.message
+    assert message in error.message
     assert hint in error.hint
 
 
@@ -120,7 +120,7 @@ def test_a_missing_file_is_refused(tmp_path, model):
 
 
 @pytest.mark.parametrize(
-    ("arrays", "told"),
+    ("arrays", "message"),
     [
         ({"ids": [[1]]}, "holds ids, expected 'input_ids'"),
         ({"input_ids": [[1.5]]}, "'input_ids' is float64 [1, 1], expected integers"),
@@ -135,10 +135,10 @@ def test_a_missing_file_is_refused(tmp_path, model):
         ({"input_ids": np.ones((1, POSITIONS + 1), np.int64)}, f"has {POSITIONS + 1} tokens, tiny takes {POSITIONS}"),
     ],
 )
-def test_arrays_that_are_not_rows_of_ids_are_refused(tmp_path, model, arrays, told):
+def test_arrays_that_are_not_rows_of_ids_are_refused(tmp_path, model, arrays, message):
     error = refuse(write_ids(tmp_path, **arrays), model, samples=1)
     assert isinstance(error, SpecError)
-    assert told in error.message
+    assert message in error.message
     assert error.hint
 
 

@@ -98,7 +98,7 @@ def test_empty_file_is_refused_and_the_hint_shows_a_line_that_parses(task, text)
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("{'text': 'a'}", "line 2: not JSON: Expecting property name"),
         ("[" * 100_000, "line 2: not JSON: "),
@@ -107,10 +107,10 @@ def test_empty_file_is_refused_and_the_hint_shows_a_line_that_parses(task, text)
         ("3", "line 2: a number, expected an object"),
     ],
 )
-def test_line_that_is_no_object_is_refused_with_its_number(line, told):
+def test_line_that_is_no_object_is_refused_with_its_number(line, message):
     with pytest.raises(SpecError) as caught:
         parse_examples('{"text": "a", "label": 0}\n' + line, "text-classification", LABELS, where="eval.jsonl")
-    assert caught.value.message.startswith(f"eval.jsonl, {told}")
+    assert caught.value.message.startswith(f"eval.jsonl, {message}")
     assert '{"text": ' in caught.value.hint
 
 
@@ -158,7 +158,7 @@ def test_long_list_of_labels_is_cut_short():
 
 
 @pytest.mark.parametrize(
-    ("task", "row", "told"),
+    ("task", "row", "message"),
     [
         ("text-classification", {"text": 5, "label": 0}, "'text' is a number, expected a text"),
         (
@@ -198,9 +198,9 @@ def test_long_list_of_labels_is_cut_short():
         ("fill-mask", {"text": "[MASK]", "label": 3}, "'label' is a number, expected a text"),
     ],
 )
-def test_value_of_the_wrong_kind_is_refused(task, row, told):
+def test_value_of_the_wrong_kind_is_refused(task, row, message):
     error = refused(task, row)
-    assert error.message == f"eval.jsonl, line 1: {told}"
+    assert error.message == f"eval.jsonl, line 1: {message}"
     assert error.hint
 
 

@@ -96,7 +96,7 @@ def test_mask_beyond_the_models_length_is_refused_and_one_at_its_end_is_not():
 
 
 @pytest.mark.parametrize(
-    ("label", "told", "hint"),
+    ("label", "message", "hint"),
     [
         ("rainy", "'label' 'rainy' is 2 tokens (rain, ##y), expected one", "did you mean 'rain'?"),
         ("zzz", "'label' 'zzz' is no token of the model's vocabulary", "the label is one token"),
@@ -105,9 +105,9 @@ def test_mask_beyond_the_models_length_is_refused_and_one_at_its_end_is_not():
         ("", "'label' '' is no token of the model's vocabulary", "the label is one token"),
     ],
 )
-def test_label_that_is_not_one_token_is_refused(label, told, hint):
+def test_label_that_is_not_one_token_is_refused(label, message, hint):
     error = refused("fill-mask", MaskedText("the [MASK]", label, "x, line 1"))
-    assert error.message == f"x, line 1: {told}"
+    assert error.message == f"x, line 1: {message}"
     assert hint in error.hint
 
 

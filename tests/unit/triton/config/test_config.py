@@ -77,7 +77,7 @@ def test_zero_delay_still_asks_for_dynamic_batching(model):
 
 
 @pytest.mark.parametrize(
-    ("serving", "told", "hint"),
+    ("serving", "message", "hint"),
     [
         (ServingSpec(stream_priority="max"), "means nothing to the ONNX Runtime backend", "priority_levels"),
         (ServingSpec(dynamic_batching=QueueSpec(preferred_batch_sizes=(17,))), "17 exceeds", r"1\.\.16"),
@@ -85,22 +85,22 @@ def test_zero_delay_still_asks_for_dynamic_batching(model):
         (ServingSpec(dynamic_batching=QueueSpec(max_queue_delay_us=1 << 64)), "does not fit", "64-bit"),
     ],
 )
-def test_onnxruntime_refuses_what_it_cannot_do(model, serving, told, hint):
-    with pytest.raises(SpecError, match=told) as caught:
+def test_onnxruntime_refuses_what_it_cannot_do(model, serving, message, hint):
+    with pytest.raises(SpecError, match=message) as caught:
         model_config_from_artifact("tiny", model, serving)
     assert re.search(hint, caught.value.hint)
 
 
 @pytest.mark.parametrize(
-    ("serving", "told", "hint"),
+    ("serving", "message", "hint"),
     [
         (ServingSpec(instance_kind="cpu"), "runs on a GPU only", "onnxruntime"),
         (ServingSpec(threads=2), "means nothing to the TensorRT backend", "remove threads"),
         (ServingSpec(max_batch_size=9), "9 exceeds the batch of the t4 engine's profile, 8", "--profile"),
     ],
 )
-def test_tensorrt_refuses_what_it_cannot_do(engine, serving, told, hint):
-    with pytest.raises(SpecError, match=told) as caught:
+def test_tensorrt_refuses_what_it_cannot_do(engine, serving, message, hint):
+    with pytest.raises(SpecError, match=message) as caught:
         model_config_from_artifact("tiny", [engine], serving)
     assert hint in caught.value.hint
 
@@ -125,16 +125,16 @@ def test_engines_that_do_not_belong_together_are_refused(tmp_path, engine):
 
 
 @pytest.mark.parametrize(
-    ("change", "told", "hint"),
+    ("change", "message", "hint"),
     [
         ({"dtype": "INT3"}, "type INT3, which Triton does not know", "INT64"),
         ({"shape": ("batch",)}, "leading 'batch' axis", "prep export"),
         ({"shape": (1, "sequence")}, "leading 'batch' axis", "prep export"),
     ],
 )
-def test_a_tensor_that_triton_cannot_take_is_refused(model, change, told, hint):
+def test_a_tensor_that_triton_cannot_take_is_refused(model, change, message, hint):
     wrong = model.model_copy(update={"model_inputs": (model.model_inputs[0].model_copy(update=change),)})
-    with pytest.raises(RepositoryError, match=told) as caught:
+    with pytest.raises(RepositoryError, match=message) as caught:
         model_config_from_artifact("tiny", wrong, ServingSpec())
     assert hint in caught.value.hint
 

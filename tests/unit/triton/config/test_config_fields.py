@@ -51,8 +51,8 @@ def test_instance_groups_are_written_with_their_devices_profiles_and_shares():
     assert (first.count, list(first.gpus), first.kind) == (2, [0, 1], first.KIND_GPU)
     assert list(first.profile) == ["0", "1", "2"]
     assert first.rate_limiter.priority == 3
-    told = [(one.name, one.count, getattr(one, "global")) for one in first.rate_limiter.resources]
-    assert told == [("a", 2, False), ("b", 1, True)]
+    message = [(one.name, one.count, getattr(one, "global")) for one in first.rate_limiter.resources]
+    assert message == [("a", 2, False), ("b", 1, True)]
     assert list(second.profile) == ["2", "1", "0"]
     assert not second.HasField("rate_limiter")
 

@@ -48,7 +48,7 @@ def test_every_rule_is_tested():
 
 
 @pytest.mark.parametrize(
-    ("serving", "told", "hint"),
+    ("serving", "message", "hint"),
     [
         (
             {"dynamic_batching": {"preserve_ordering": True, "default_queue_policy": DELAYING}},
@@ -131,14 +131,14 @@ def test_every_rule_is_tested():
         ),
     ],
 )
-def test_a_graph_is_refused_what_the_server_would_refuse(serving, told, hint):
+def test_a_graph_is_refused_what_the_server_would_refuse(serving, message, hint):
     err = refusal(drawn_model(), serving)
-    assert re.search(told, err.message)
+    assert re.search(message, err.message)
     assert re.search(hint, err.hint)
 
 
 @pytest.mark.parametrize(
-    ("serving", "told", "hint"),
+    ("serving", "message", "hint"),
     [
         ({"instance_groups": [{"profiles": [3]}]}, "profile 3 .* the t4 engine has 3, numbered from 0", r"0\.\.2"),
         ({"instance_groups": [{"kind": "cpu"}]}, "runs on a GPU only", "onnxruntime"),
@@ -156,9 +156,9 @@ def test_a_graph_is_refused_what_the_server_would_refuse(serving, told, hint):
         ),
     ],
 )
-def test_a_plan_is_refused_what_the_backend_would_refuse(serving, told, hint):
+def test_a_plan_is_refused_what_the_backend_would_refuse(serving, message, hint):
     err = refusal(PLAN, serving)
-    assert re.search(told, err.message)
+    assert re.search(message, err.message)
     assert re.search(hint, err.hint)
 
 

@@ -242,16 +242,16 @@ class Distribution:
 
 
 @pytest.mark.parametrize(
-    ("wheel", "told"),
+    ("wheel", "message"),
     [
         ("Tag: cp310-abi3-macosx_11_0_arm64\n", "cp310-abi3-macosx_11_0_arm64"),
         ("Tag: cp314-cp314t-manylinux_2_17_x86_64\n", "cp314-cp314t"),
         (None, "this machine alone"),
     ],
 )
-def test_a_package_that_triton_cannot_run_is_refused(wheel, told, monkeypatch):
+def test_a_package_that_triton_cannot_run_is_refused(wheel, message, monkeypatch):
     monkeypatch.setattr("importlib.metadata.distribution", lambda name: Distribution(wheel))
-    with pytest.raises(RepositoryError, match=told) as caught:
+    with pytest.raises(RepositoryError, match=message) as caught:
         describe_tokenizers()
     assert "on Linux" in caught.value.hint
 
@@ -271,16 +271,16 @@ class Listed(PurePosixPath):
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "message"),
     [
         (["tokenizers/__init__.py", "tokenizers/tokenizers.abi3.so"], "/nowhere/tokenizers/__init__.py"),
         ([], "its library is missing"),
     ],
 )
-def test_an_installation_that_is_not_whole_is_refused(files, told, monkeypatch, tmp_path):
+def test_an_installation_that_is_not_whole_is_refused(files, message, monkeypatch, tmp_path):
     found = Distribution("", [Listed(file) for file in files])
     monkeypatch.setattr("importlib.metadata.distribution", lambda name: found)
-    with pytest.raises(RepositoryError, match=told) as caught:
+    with pytest.raises(RepositoryError, match=message) as caught:
         copy_tokenizers(tmp_path)
     assert caught.value.hint == "pip install --force-reinstall tokenizers"
     assert not list(tmp_path.iterdir())

@@ -136,9 +136,9 @@ def test_traps_are_told_when_an_entry_is_written(model, repo, caplog):
     late = QueueSpec(default_queue_policy=QueuePolicySpec(default_timeout_us=5))
     serving = ServingSpec(dynamic_batching=late, instance_count=2)
     assemble_entry(model, [], serving, repo)
-    (told,) = warnings_of(caplog)
-    assert told.startswith("tiny-onnx-fp32: ")
-    assert told.endswith("(server#8870)")
+    (message,) = warnings_of(caplog)
+    assert message.startswith("tiny-onnx-fp32: ")
+    assert message.endswith("(server#8870)")
     caplog.clear()
     assert assemble_entry(model, [], serving, repo).reused
     assert not warnings_of(caplog)
@@ -162,14 +162,14 @@ def test_an_ensemble_warns_of_its_steps_priorities_whichever_is_written_last(mod
         }
 
     place_entry(Recipe(stage="entry", name="step-text", spec={}), repo, make)
-    (told,) = warnings_of(caplog)
-    assert told.startswith("step, in step-text: ")
-    assert told.endswith("(server#7116)")
+    (message,) = warnings_of(caplog)
+    assert message.startswith("step, in step-text: ")
+    assert message.endswith("(server#7116)")
     caplog.clear()
     changed = ranked.model_copy(update={"max_batch_size": 2})
     assemble_entry(model, [], changed, repo, name="step")
-    (told,) = warnings_of(caplog)
-    assert "server#7116" in told
+    (message,) = warnings_of(caplog)
+    assert "server#7116" in message
 
 
 def test_a_preview_is_what_would_be_written_and_writes_nothing(model, repo):

@@ -101,8 +101,8 @@ def test_long_text_is_cut_into_windows_that_say_where_they_stand():
 
 
 def test_more_windows_than_the_model_takes_are_refused():
-    told = error_of(make_encoder(long_input="stride", stride=4), ["sea " * 60, "sea"])
-    assert told == (
+    message = error_of(make_encoder(long_input="stride", stride=4), ["sea " * 60, "sea"])
+    assert message == (
         "2 texts cut into windows of 16 tokens make 7 rows, and the model takes 4 at once: send fewer or shorter texts"
     )
 
@@ -187,14 +187,14 @@ def test_only_the_context_is_cut():
 
 def test_question_beyond_half_of_the_model_is_refused():
     encoder = make_encoder("question-answering")
-    told = error_of(encoder, ["sea " * 7], ["sea"])
-    assert told == ("row 0 of QUESTION has 7 tokens, and may have 6: half of what the model takes is the context's")
+    message = error_of(encoder, ["sea " * 7], ["sea"])
+    assert message == ("row 0 of QUESTION has 7 tokens, and may have 6: half of what the model takes is the context's")
 
 
 @pytest.mark.parametrize(("question", "context", "name"), [(" ", "sea", "QUESTION"), ("sea", "", "CONTEXT")])
 def test_question_and_context_must_not_be_empty(question, context, name):
-    told = error_of(make_encoder("question-answering"), [question], [context])
-    assert told == f"row 0 of {name} is empty: there is nothing to answer"
+    message = error_of(make_encoder("question-answering"), [question], [context])
+    assert message == f"row 0 of {name} is empty: there is nothing to answer"
 
 
 def test_a_bucket_without_room_for_text_is_refused():

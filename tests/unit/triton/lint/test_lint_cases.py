@@ -28,7 +28,7 @@ def test_what_the_server_refuses_is_an_error_with_its_code(repository, case):
 def test_what_the_server_takes_is_no_error(repository, case):
     case.write(repository)
     found = found_in(repository, case.name)
-    assert [finding.told for finding in found if finding.severity == "error"] == []
+    assert [finding.message for finding in found if finding.severity == "error"] == []
     if case.code:
         assert case.code in {finding.code for finding in found}
 

@@ -111,7 +111,7 @@ def test_every_unknown_field_has_its_line_wherever_it_is_nested(repository):
 def test_a_key_that_is_given_twice_is_found(repository):
     twice = 'parameters { key: "k" value { string_value: "1" } } ' * 2
     write_python(repository, "one", python_config("one", twice))
-    assert "'k' twice" in only(lint_repository(repository), "config-duplicate-key").told
+    assert "'k' twice" in only(lint_repository(repository), "config-duplicate-key").message
 
 
 def test_duplicated_tensors_are_an_error_though_some_backends_take_them(repository):
@@ -123,9 +123,9 @@ def test_entries_that_share_a_name_are_found(repository):
     write_python(repository, "one")
     write_python(repository, "two", python_config("one"))
     report = lint_repository(repository)
-    assert only(report, "entry-duplicate").told == "two and one are both called 'one'"
+    assert only(report, "entry-duplicate").message == "two and one are both called 'one'"
     write_python(repository, "ONE")
-    assert "ONE and one" in only(lint_repository(repository), "entry-similar").told
+    assert "ONE and one" in only(lint_repository(repository), "entry-similar").message
 
 
 @pytest.mark.parametrize("name", ["0", "-1", "+1", "2abc", "99999999999999999999"])
@@ -135,7 +135,7 @@ def test_version_folders_that_the_server_misreads_are_errors(repository, name):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (("token_type_ids", "segment_ids"), "has no input 'segment_ids'"),
         (("TYPE_INT64", "TYPE_INT32"), "is TYPE_INT32 here and TYPE_INT64"),
@@ -146,11 +146,11 @@ def test_version_folders_that_the_server_misreads_are_errors(repository, name):
         ((',\n  { name: "token_type_ids" data_type: TYPE_INT64 dims: [-1] }', ""), "needs the inputs token_type_ids"),
     ],
 )
-def test_a_config_that_is_not_the_graphs_is_an_error(repository, change, told):
+def test_a_config_that_is_not_the_graphs_is_an_error(repository, change, message):
     assert change[0] in GRAPH_TENSORS
     write_graph(repository, "one", graph_config("one", tensors=GRAPH_TENSORS.replace(*change)))
     found = [finding for finding in lint_repository(repository).errors if finding.code == "model-tensor"]
-    assert any(told in finding.told for finding in found)
+    assert any(message in finding.message for finding in found)
 
 
 def test_a_narrower_input_than_the_graphs_is_right(repository):
@@ -164,7 +164,7 @@ def test_a_graph_that_is_never_batched_is_a_warning(repository):
     write_graph(repository, "one", graph_config("one", tensors=tensors, batch=0))
     report = lint_repository(repository)
     assert report.errors == ()
-    assert "the server never batches" in only(report, "batching-useless").told
+    assert "the server never batches" in only(report, "batching-useless").message
 
 
 def test_a_batch_on_a_graph_without_batch_axis_is_an_error(repository, tmp_path):
@@ -176,7 +176,7 @@ def test_a_batch_on_a_graph_without_batch_axis_is_an_error(repository, tmp_path)
         value.type.tensor_type.shape.dim[0].dim_value = 1
     onnx.save(graph, folder / "1" / "model.onnx")
     found = only(lint_repository(repository), "model-batch-axis")
-    assert "has no batch axis in input_ids" in found.told
+    assert "has no batch axis in input_ids" in found.message
 
 
 @pytest.mark.parametrize("state", ["missing", "short", "whole"])
@@ -199,7 +199,7 @@ def test_names_that_lead_out_of_the_entry_are_not_followed(repository):
     write_graph(repository, "one", graph_config("one", 'default_model_filename: "../../../etc/passwd"'))
     write_python(repository, "two", python_config("two", warmup('input_data_file: "/etc/passwd"')))
     report = lint_repository(repository)
-    assert "leads out of the version folder" in only(report, "file-missing").told
+    assert "leads out of the version folder" in only(report, "file-missing").message
     assert "warmup-data" in codes(report)
 
 
@@ -268,10 +268,10 @@ def test_a_plan_is_judged_by_its_engine(plan_entry, repository):
     edit(repository / "plan", "count: 1", 'count: 1 profile: ["1"]')
     edit(repository / "plan", "KIND_GPU", "KIND_CPU")
     report = lint_repository(repository)
-    assert "takes up to 8" in only(report, "model-batch-axis").told
-    assert "7.5 (t4), filed under 8.9" in only(report, "plan-architecture").told
-    assert only(report, "instance-profile").told == "profile 1 is not there: the plan has 1 (0..0)"
-    assert "runs on a GPU" in only(report, "instance-kind").told
+    assert "takes up to 8" in only(report, "model-batch-axis").message
+    assert "7.5 (t4), filed under 8.9" in only(report, "plan-architecture").message
+    assert only(report, "instance-profile").message == "profile 1 is not there: the plan has 1 (0..0)"
+    assert "runs on a GPU" in only(report, "instance-kind").message
 
 
 def test_a_plan_for_other_tensors_a_missing_and_an_empty_one_are_errors(plan_entry, repository):
@@ -287,8 +287,8 @@ def test_an_rtx_engine_is_never_a_plan(plan_entry, repository, tmp_path):
     rtx = make_engine(tmp_path / "rtx", builder="tensorrt-rtx")
     vouch(plan_entry, repository / "plan", engines=(rtx,))
     finding = only(lint_repository(repository), "plan-rtx")
-    assert "no Triton backend loads it" in finding.told
-    assert "--builder tensorrt" in finding.remedy
+    assert "no Triton backend loads it" in finding.message
+    assert "--builder tensorrt" in finding.hint
 
 
 def test_a_target_of_another_tensorrt_gpu_or_without_a_gpu_is_found(plan_entry, repository):
@@ -306,7 +306,7 @@ def test_a_foreign_plan_that_no_gpu_of_the_target_picks_is_found(repository):
     text = text.replace("onnxruntime_onnx", "tensorrt_plan")
     (folder / "config.pbtxt").write_text(text)
     assert lint_repository(repository, target_for("t4")).errors == ()
-    assert "none for the target's l4 (8.9)" in only(lint_repository(repository, target_for("l4")), "target-gpu").told
+    assert "none for the target's l4 (8.9)" in only(lint_repository(repository, target_for("l4")), "target-gpu").message
 
 
 def test_a_gpu_instance_on_a_target_without_a_gpu_is_found(repository):
@@ -382,7 +382,7 @@ def test_random_warm_up_ids_and_too_large_a_sample_are_found(repository):
     write_python(repository, "one", python_config("one", extra, tensors=tensors))
     report = lint_repository(repository)
     assert only(report, "warmup-random").severity == "warning"
-    assert "batch_size 9, the model takes up to 8" in only(report, "warmup-batch").told
+    assert "batch_size 9, the model takes up to 8" in only(report, "warmup-batch").message
 
 
 def test_what_needs_a_server_argument_needs_it_in_server_args(repository):
@@ -400,7 +400,7 @@ def test_a_resource_has_one_scope(repository):
     for name, scope in (("one", "true"), ("two", "false")):
         resource = f'rate_limiter {{ resources [{{ name: "R" global: {scope} count: 1 }}] }}'
         write_python(repository, name, python_config(name, f"instance_group [{{ kind: KIND_CPU {resource} }}]"))
-    assert "not so in one" in only(lint_repository(repository), "rate-limiter-resource").told
+    assert "not so in one" in only(lint_repository(repository), "rate-limiter-resource").message
 
 
 def test_misspelt_parameters_accelerators_and_fields_of_another_backend_are_found(repository):
@@ -412,8 +412,8 @@ def test_misspelt_parameters_accelerators_and_fields_of_another_backend_are_foun
     )
     write_graph(repository, "one", graph_config("one", extra))
     report = lint_repository(repository)
-    assert only(report, "backend-parameter").remedy == "did you mean 'intra_op_thread_count'?"
-    assert "openvinno" in only(report, "backend-accelerator").told
+    assert only(report, "backend-parameter").hint == "did you mean 'intra_op_thread_count'?"
+    assert "openvinno" in only(report, "backend-accelerator").message
     ignored = {finding.field for finding in report.findings if finding.code == "backend-ignores-field"}
     assert ignored == {"optimization.priority", "optimization.execution_accelerators.gpu_execution_accelerator"}
 
@@ -432,7 +432,7 @@ def test_names_that_would_steer_a_terminal_are_escaped(repository):
     write_python(repository, "one\x1b[2J", python_config("two\\033[31m\\nfalse alarm"))
     (repository / os.fsdecode(b"\xff\xfe")).mkdir()
     for finding in lint_repository(repository).findings:
-        assert (finding.place + finding.told + finding.remedy).isprintable()
+        assert (finding.place + finding.message + finding.hint).isprintable()
 
 
 def test_the_weights_of_a_graph_are_left_out_and_nothing_else(tmp_path):
@@ -450,7 +450,7 @@ def test_the_weights_of_a_graph_are_left_out_and_nothing_else(tmp_path):
 
 def test_an_escape_that_is_none_is_refused_as_the_server_does(repository):
     write_python(repository, "one", python_config("one", 'parameters { key: "a\\ " value { string_value: "" } }'))
-    assert "escape" in only(lint_repository(repository), "config-syntax").told
+    assert "escape" in only(lint_repository(repository), "config-syntax").message
 
 
 @pytest.fixture
@@ -467,11 +467,11 @@ def test_text_parts_of_an_earlier_model_entry_are_stale(text_entries, repository
     found = [finding for finding in lint_repository(repository).errors if finding.code == "text-stale"]
     parts = ("postprocessor", "text", "tokenizer")
     assert [finding.path for finding in found] == [f"bert-{part}/manifest.json" for part in parts]
-    assert {finding.remedy for finding in found} == {"assemble bert again with --text"}
+    assert {finding.hint for finding in found} == {"assemble bert again with --text"}
 
 
 @pytest.mark.parametrize(
-    ("buckets", "told"),
+    ("buckets", "message"),
     [
         ("8,32", None),  # the model takes up to 32
         ("a,b", "length_buckets is 'a,b', which the tokenizer cannot use"),
@@ -481,23 +481,23 @@ def test_text_parts_of_an_earlier_model_entry_are_stale(text_entries, repository
         ("8,33", "the length bucket 33 is longer than bert takes, 32"),
     ],
 )
-def test_a_tokenizers_buckets_are_lengths_that_the_model_takes(text_entries, repository, buckets, told):
+def test_a_tokenizers_buckets_are_lengths_that_the_model_takes(text_entries, repository, buckets, message):
     edit(repository / "bert-tokenizer", '"8,16"', f'"{buckets}"')
-    found = [finding.told for finding in lint_repository(repository).errors]
-    assert len(found) == (1 if told else 0)
-    assert all(one.startswith(told) for one in found)
+    found = [finding.message for finding in lint_repository(repository).errors]
+    assert len(found) == (1 if message else 0)
+    assert all(one.startswith(message) for one in found)
 
 
 def test_a_tokenizer_without_buckets_is_an_error(text_entries, repository):
     edit(repository / "bert-tokenizer", '"length_buckets"', '"length_limits"')
-    assert only(lint_repository(repository), "parameter-value").told.startswith("length_buckets is '', which")
+    assert only(lint_repository(repository), "parameter-value").message.startswith("length_buckets is '', which")
 
 
 def test_a_tokenizers_buckets_are_within_the_plans(text_entries, repository, tmp_path):
     engine = make_engine(tmp_path / "engine", profile="1x2,4x8,8x16")
     vouch(text_entries, repository / "bert", engines=(engine,))
     edit(repository / "bert-tokenizer", '"8,16"', '"8,17"')
-    assert "17 is longer than bert takes, 16" in only(lint_repository(repository), "parameter-value").told
+    assert "17 is longer than bert takes, 16" in only(lint_repository(repository), "parameter-value").message
 
 
 @pytest.mark.parametrize(
@@ -515,7 +515,7 @@ def test_a_parameter_that_onnx_runtime_refuses_is_an_error(repository, name, val
     extra = f'{ON_CPU}parameters {{ key: "{name}" value {{ string_value: "{value}" }} }}'
     write_graph(repository, "one", graph_config("one", extra))
     found = lint_repository(repository).errors
-    assert [(one.code, one.field, one.remedy) for one in found] == (
+    assert [(one.code, one.field, one.hint) for one in found] == (
         [("parameter-value", f"parameters.{name}", takes)] if takes else []
     )
 
@@ -537,5 +537,5 @@ def test_a_plan_that_nothing_vouches_for_is_judged_by_how_it_begins(repository, 
 def test_a_kind_of_instance_that_is_none_is_an_error(repository):
     write_graph(repository, "one", graph_config("one", "instance_group [{ kind: 7 }]"))
     finding = only(lint_repository(repository), "instance-kind")
-    assert finding.told.startswith("kind is 7, which is none of KIND_AUTO, KIND_GPU")
+    assert finding.message.startswith("kind is 7, which is none of KIND_AUTO, KIND_GPU")
     assert finding.severity == "error"

@@ -78,7 +78,7 @@ def test_any_tree_of_files_may_be_a_repository(tree):
     with tempfile.TemporaryDirectory() as place:
         write_tree(Path(place) / "repo", tree)
         report = lint_repository(Path(place) / "repo", digest_all=True)
-        assert all(finding.told and finding.remedy and finding.place for finding in report.findings)
+        assert all(finding.message and finding.hint and finding.place for finding in report.findings)
 
 
 @st.composite

@@ -73,7 +73,7 @@ def test_an_embedding_is_the_mean_over_all_tokens_of_any_length(scale):
 
 
 @pytest.mark.parametrize(
-    ("embedding", "told"),
+    ("embedding", "message"),
     [
         ([1.0, -1.0, 0.0, 0.0], "the embedding's cosine is"),
         ([math.nan] * 4, "the embedding's cosine is nan"),
@@ -81,10 +81,10 @@ def test_an_embedding_is_the_mean_over_all_tokens_of_any_length(scale):
         ([1.0], "the embedding has 1 values, expected 4"),
     ],
 )
-def test_another_embedding_is_wrong(embedding, told):
+def test_another_embedding_is_wrong(embedding, message):
     given_row = row({"last_hidden_state": np.ones((9, 4))})
     found = compare_answer("feature-extraction", given_row, {"EMBEDDING": np.array(embedding)}, Rules(EXACT))
-    assert found.wrong.startswith(told)
+    assert found.wrong.startswith(message)
 
 
 def test_a_normalized_embedding_has_the_length_1():
@@ -112,7 +112,7 @@ def test_labels_are_ranked_by_softmax():
 
 
 @pytest.mark.parametrize(
-    ("names", "scores", "told"),
+    ("names", "scores", "message"),
     [
         (["down", "up"], [0.26, 0.7], "'down' is ranked 1, and the model prefers others"),
         (["up", "flat"], [0.7054, 0.0351], "'flat' is ranked 2"),
@@ -122,8 +122,8 @@ def test_labels_are_ranked_by_softmax():
         (["LABEL_9", "up"], [0.7, 0.2], "has not the form of text-classification"),
     ],
 )
-def test_other_labels_and_scores_are_wrong(names, scores, told):
-    assert told in compare_labels(names, scores).wrong
+def test_other_labels_and_scores_are_wrong(names, scores, message):
+    assert message in compare_labels(names, scores).wrong
 
 
 def test_labels_closer_than_the_tolerance_allows_are_not_judged():
@@ -163,9 +163,9 @@ def test_each_mask_gets_the_likeliest_tokens():
     assert "has not the form" in compare_tokens([[{"token": "unheard", "score": 1}]]).wrong
 
 
-def span_answer(start, end, score, told=None):
+def span_answer(start, end, score, message=None):
     return {
-        "ANSWER": np.array([(TEXT[start:end] if told is None else told).encode()], dtype=object),
+        "ANSWER": np.array([(TEXT[start:end] if message is None else message).encode()], dtype=object),
         "SCORE": np.array([score]),
         "START": np.array([start]),
         "END": np.array([end]),
@@ -189,17 +189,17 @@ def test_an_answer_is_the_best_span_of_the_context():
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "message"),
     [
         (span_answer(0, 3, ROME), "the answer is 'Ada', expected 'Rome'"),
         (span_answer(14, 17, ROME), "'Rom' (14 to 17) is no span of the context's tokens"),
-        (span_answer(14, 18, ROME, told="Roma"), "the answer is 'Roma', and the context from 14 to 18 'Rome'"),
+        (span_answer(14, 18, ROME, message="Roma"), "the answer is 'Roma', and the context from 14 to 18 'Rome'"),
         (span_answer(14, 18, 0.5), "the score is 0.500000"),
         ({}, "has not the form of question-answering"),
     ],
 )
-def test_another_span_is_wrong(answer, told):
-    assert told in compare_span(answer).wrong
+def test_another_span_is_wrong(answer, message):
+    assert message in compare_span(answer).wrong
 
 
 def test_a_span_is_not_longer_than_allowed():
@@ -229,7 +229,7 @@ def test_a_word_has_the_label_of_its_first_token():
 
 
 @pytest.mark.parametrize(
-    ("entities", "told"),
+    ("entities", "message"),
     [
         (ENTITIES[:2], "'Rome' is O, expected LOC"),
         ([*ENTITIES, entity("LOC", 4, 7)], "'met' is LOC, expected O"),
@@ -239,8 +239,8 @@ def test_a_word_has_the_label_of_its_first_token():
         ({"no": "list"}, "has not the form of token-classification"),
     ],
 )
-def test_other_entities_are_wrong(entities, told):
-    assert told in compare_entities(entities).wrong
+def test_other_entities_are_wrong(entities, message):
+    assert message in compare_entities(entities).wrong
 
 
 def test_a_label_that_is_not_clear_is_not_judged():

@@ -24,7 +24,7 @@ def entry(runtime="onnxruntime", kind="model", name="e"):
 
 
 @pytest.mark.parametrize(
-    ("runtime", "reason", "told"),
+    ("runtime", "reason", "message"),
     [
         (
             "tensorrt",
@@ -56,10 +56,10 @@ def entry(runtime="onnxruntime", kind="model", name="e"):
         ),
     ],
 )
-def test_what_this_machine_has_not_got_leaves_the_configuration_accepted(runtime, reason, told):
+def test_what_this_machine_has_not_got_leaves_the_configuration_accepted(runtime, reason, message):
     report = report_unloaded(entry(runtime), LOAD + reason, {})
     assert report.status == "config-accepted-only"
-    assert told in report.detail
+    assert message in report.detail
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_everything_else_is_a_failure_in_the_servers_words(runtime, reason):
 
 
 def test_a_python_stack_is_left_out():
-    told = LOAD + "Internal: ValueError: no labels\n\nAt:\n  /repo/e/1/model.py(9): initialize\n;\n"
-    assert report_unloaded(entry("python"), told, {}).detail.endswith("Internal: ValueError: no labels")
+    message = LOAD + "Internal: ValueError: no labels\n\nAt:\n  /repo/e/1/model.py(9): initialize\n;\n"
+    assert report_unloaded(entry("python"), message, {}).detail.endswith("Internal: ValueError: no labels")
 
 
 def test_an_ensemble_is_as_checked_as_the_model_that_it_calls():
