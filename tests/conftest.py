@@ -10,10 +10,17 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import HealthCheck, settings
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.workspace import record_files, save_manifest
 
 ROOT = Path(__file__).parents[1]
+
+# No property may depend on how busy the machine is: neither on the time of an example nor on that of drawing one.
+settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The same examples on every run, and not many of them: a failure there is of the change, not of the day.
+settings.register_profile("ci", settings.get_profile("local"), derandomize=True, max_examples=50)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
 def pytest_configure() -> None:

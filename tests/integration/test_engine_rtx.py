@@ -199,7 +199,7 @@ def test_a_worker_ends_when_its_parent_is_killed(tmp_path):
 
 
 def wait_until_gone(pid: int) -> bool:
-    for _ in range(200):
+    for _ in range(1200):
         try:
             os.kill(pid, 0)
         except ProcessLookupError:

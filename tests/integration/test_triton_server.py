@@ -28,7 +28,7 @@ def is_running(pid):
         return False
 
 
-def wait_for_end(pids, timeout_s=20):
+def wait_for_end(pids, timeout_s=60):
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline and any(map(is_running, pids)):
         time.sleep(0.05)

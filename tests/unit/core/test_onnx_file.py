@@ -74,7 +74,7 @@ def test_refuses_to_write_more_than_one_file_holds(tmp_path, monkeypatch):
     assert not (tmp_path / "a.onnx").exists()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=150)
 @given(st.data())
 def test_arbitrary_bytes_are_read_or_refused(tmp_path, data):
     whole = bytearray(make_bert(layers=1).SerializeToString())

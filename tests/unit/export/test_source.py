@@ -152,7 +152,7 @@ def test_revision_is_refused_where_there_are_none(checkpoint):
         assert "--revision" in caught.value.hint
 
 
-@given(st.text())
+@given(st.text(max_size=200))
 def test_every_text_becomes_a_valid_name(text):
     assert re.fullmatch(NAME_PATTERN, name_from_text(text))
 

@@ -89,13 +89,16 @@ def test_damaged_release_json_is_named(change):
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["schema", "id", "files", "entries"]), inner),
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["schema", "id", "files", "entries"]), inner, max_size=4)
+    ),
     max_leaves=8,
 )
 
 
-@given(st.binary() | json_values.map(lambda value: json.dumps(value).encode()))
+@given(st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))
 def test_any_other_content_of_release_json_is_a_store_error(content):
     with pytest.raises(StoreError):
         parse_release(content, uri=URI)

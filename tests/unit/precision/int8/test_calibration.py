@@ -175,7 +175,7 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path, model):
     assert "its own tokenizer" in error.hint
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     suffix=st.sampled_from([".txt", ".jsonl", ".npz"]),
     content=st.binary(max_size=60)

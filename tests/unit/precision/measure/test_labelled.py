@@ -210,8 +210,8 @@ def test_value_of_the_wrong_kind_is_refused(task, row, message):
         st.dictionaries(
             st.sampled_from(["text", "label", "tokens", "labels", "question", "context", "answers", "text_pair"]),
             st.recursive(
-                st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-                lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.just("text"), inner),
+                st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+                lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.just("text"), inner, max_size=1),
                 max_leaves=4,
             ),
         ),

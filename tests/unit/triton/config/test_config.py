@@ -159,7 +159,7 @@ def test_parse_refuses_damaged_text(text):
     assert "prep assemble" in caught.value.hint
 
 
-@given(st.text() | st.text().map(lambda text: f'name: "{text}"'))
+@given(st.text(max_size=100) | st.text(max_size=100).map(lambda text: f'name: "{text}"'))
 @example('name: "\\ "')
 def test_parse_either_parses_or_refuses(text):
     try:

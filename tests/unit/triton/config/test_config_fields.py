@@ -1,7 +1,7 @@
 """Each choice that a user has, as the message that the server reads."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from prep_triton.errors import PrepError
 from prep_triton.spec import ServingSpec, build_spec
 from prep_triton.triton.config import model_config_from_artifact, parse_config, render_config
@@ -152,7 +152,7 @@ def test_warm_up_runs_each_bucket_at_one_and_at_the_largest_batch():
     assert {sample.batch_size for sample in smallest} == {2, 8}
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150)
 @given(drawn_requests())
 def test_what_is_not_refused_renders_to_a_text_that_parses_to_it_and_is_the_same_each_time(drawn: DrawnRequest):
     try:

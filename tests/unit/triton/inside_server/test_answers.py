@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prep_triton.triton.inside_server.answer.entities import TokenTensors, find_entities
 from prep_triton.triton.inside_server.answer.masks import fill_masks, vocabulary_from_tokenizer
@@ -41,7 +41,6 @@ def test_a_token_is_answered_by_the_window_that_has_most_context_for_it():
     assert own_specials(window, 6).astype(int).tolist() == [[1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1]]
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 60), min_size=1, max_size=4),
     st.integers(2, 20).flatmap(lambda room: st.tuples(st.just(room), st.integers(0, room - 1))),
@@ -259,7 +258,6 @@ def test_a_start_in_the_window_with_less_context_does_not_count():
     assert span.text == "dd ee"
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 8))
 def test_the_best_span_is_that_of_a_search_over_all(seed, longest):
     draw = np.random.default_rng(seed)

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prep_triton.triton.inside_server.encode.encoder import Encoder, EncoderSettings, TextError
 from prep_triton.triton.inside_server.encode.windows import choose_bucket, cut_windows
@@ -36,7 +36,6 @@ def error_of(encoder, *columns):
     return str(found)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 600), min_size=1, max_size=6, unique=True).map(sorted), st.integers(0, 600))
 def test_a_bucket_is_the_smallest_that_holds_the_tokens(buckets, length):
     if length > buckets[-1]:
@@ -48,7 +47,6 @@ def test_a_bucket_is_the_smallest_that_holds_the_tokens(buckets, length):
     assert all(other < length for other in buckets if other < bucket)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2000), st.integers(1, 400), st.integers(0, 399))
 def test_windows_cover_every_token_and_overlap_by_the_stride(count, room, stride):
     if stride >= room:
@@ -217,7 +215,6 @@ def test_settings_are_read_from_the_parameters_of_the_configuration():
 TEXTS = st.lists(st.text(max_size=60), min_size=1, max_size=3)
 
 
-@settings(deadline=None)
 @given(TEXTS, st.sampled_from(["truncate", "stride"]))
 def test_any_text_gives_rows_within_a_bucket(texts, long_input):
     found = encode(make_encoder("token-classification", max_rows=99, long_input=long_input, stride=5), *texts)

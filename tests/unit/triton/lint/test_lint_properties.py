@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 from google.protobuf import text_format
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prep_triton.triton.lint import lint_repository
 from tritonclient.grpc import model_config_pb2
@@ -12,7 +12,7 @@ from tritonclient.grpc import model_config_pb2
 from tests.fakes.lint_cases import PYTHON_MODEL, graph_config
 from tests.fakes.triton_artifacts import save_graph
 
-RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEWER = settings(max_examples=60)  # each writes a repository
 
 WORDS = (  # noqa: SIM905 - a list would take thirty lines
     "name input output dims data_type max_batch_size dynamic_batching instance_group ensemble_scheduling step "
@@ -44,13 +44,13 @@ def lint_config(content: bytes, *, backend: str = "onnxruntime") -> None:
         assert report.document()["errors"] == len(report.errors)
 
 
-@RELAXED
+@FEWER
 @given(CONTENTS)
 def test_any_bytes_may_be_a_config(content):
     lint_config(content)
 
 
-@RELAXED
+@FEWER
 @given(st.integers(0, 600), st.binary(max_size=6))
 def test_a_config_may_be_cut_or_overwritten_anywhere(at, patch):
     text = graph_config("entry").encode()
@@ -72,7 +72,7 @@ def write_tree(folder: Path, tree: dict) -> None:
             (folder / name).write_bytes(inner)
 
 
-@RELAXED
+@FEWER
 @given(trees)
 def test_any_tree_of_files_may_be_a_repository(tree):
     with tempfile.TemporaryDirectory() as place:
@@ -140,7 +140,7 @@ def fill_map(message, field, entries) -> None:
             fill(getattr(message, field.name)[key], inner.get(value_field, {}))
 
 
-@RELAXED
+@FEWER
 @given(messages(model_config_pb2.ModelConfig.DESCRIPTOR), st.sampled_from(["onnxruntime", "python", "tensorrt", ""]))
 def test_any_valid_model_config_may_be_judged(chosen, backend):
     config = model_config_pb2.ModelConfig()
@@ -149,7 +149,7 @@ def test_any_valid_model_config_may_be_judged(chosen, backend):
     lint_config(text_format.MessageToString(config).encode(), backend=backend)
 
 
-@RELAXED
+@FEWER
 @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=8), st.booleans())
 def test_a_graph_may_be_damaged_anywhere(at, patch, is_cut):
     with tempfile.TemporaryDirectory() as place:
