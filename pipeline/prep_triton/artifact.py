@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from prep_triton.spec import OptimizationProfile, Precision, Tier
 
-MANIFEST_NAME = "manifest.json"
 MANIFEST_SCHEMA = 1
 RESOURCE_ARGUMENT = "--rate-limit-resource="
 

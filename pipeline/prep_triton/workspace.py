@@ -25,8 +25,9 @@ from typing import Any, Generic, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from prep_triton.artifact import MANIFEST_NAME, MANIFEST_SCHEMA, Artifact, FileRecord
+from prep_triton.artifact import MANIFEST_SCHEMA, Artifact, FileRecord
 from prep_triton.errors import DiskFullError, WorkspaceBusyError, WorkspaceError
+from prep_triton.layout import CONFIG_NAME, CURRENT_KEY_NAME, LOCK_NAME, LOCKS_DIR, MANIFEST_NAME, STAGING_PREFIX
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ class Workspace:
 
     def current(self, stage: str, name: str, artifact_type: type[A]) -> A | None:
         """Return what a name means now in a stage, or None."""
-        pointer = self.root / stage / name / "current"
+        pointer = self.root / stage / name / CURRENT_KEY_NAME
         if not pointer.is_file():
             return None
         return load_artifact(pointer.parent / pointer.read_text(encoding="utf-8").strip(), artifact_type, strict=False)
@@ -165,7 +166,7 @@ class Workspace:
 
     def _make(self, recipe: Recipe, artifact_type: type[A], make: Callable[[Path], Mapping[str, Any]]) -> A:
         final = self._folder(recipe)
-        staging = final.with_name(f".staging-{recipe.key}")
+        staging = final.with_name(f"{STAGING_PREFIX}{recipe.key}")
         # Under the lock, whatever lies in either place is the remains of a killed run.
         remove_tree(staging)
         remove_tree(final)
@@ -190,7 +191,7 @@ class Workspace:
         return artifact
 
     def _point(self, recipe: Recipe) -> None:
-        pointer = self.root / recipe.stage / recipe.name / "current"
+        pointer = self.root / recipe.stage / recipe.name / CURRENT_KEY_NAME
         if pointer.is_file() and pointer.read_text(encoding="utf-8") == recipe.key:
             return
         with translate_os_errors(self.root):
@@ -198,9 +199,9 @@ class Workspace:
 
     @contextmanager
     def _locked(self, recipe: Recipe) -> Iterator[None]:
-        folder = self.root / "locks"
+        folder = self.root / LOCKS_DIR
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{recipe.stage}-{recipe.name}-{recipe.key}.lock")
+        lock = FileLock(folder / f"{recipe.stage}-{recipe.name}-{recipe.key}{LOCK_NAME}")
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -255,7 +256,7 @@ def load_artifact(folder: Path, artifact_type: type[A], *, strict: bool = True) 
 
 def is_config_alone(folder: Path) -> bool:
     """Whether a folder of a repository holds a tracked ``config.pbtxt`` and nothing else: not assembled here."""
-    return [path.name for path in folder.iterdir()] == ["config.pbtxt"]
+    return [path.name for path in folder.iterdir()] == [CONFIG_NAME]
 
 
 def record_files(folder: Path) -> dict[str, FileRecord]:

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 from prep_triton.errors import PointerMovedError, PreconditionError, ReleaseDamagedError, SpecError, StoreError
+from prep_triton.layout import POINTER_NAME
 from prep_triton.publish import rollback as rollback_module
 from prep_triton.publish.catalog import find_release, latest_release, list_releases
 from prep_triton.publish.plan import plan_release
-from prep_triton.publish.pointer import POINTER_NAME, load_current, look_at_current
+from prep_triton.publish.pointer import load_current, look_at_current
 from prep_triton.publish.release import carry_out, publish_release
 from prep_triton.publish.rollback import move_current, rollback
 from prep_triton.publish.store import open_store

@@ -17,6 +17,7 @@ from prep_triton.cli.options import (
     WorkspaceOption,
     complete_from,
 )
+from prep_triton.layout import CONFIG_NAME, SERVER_ARGUMENTS_NAME
 
 if TYPE_CHECKING:
     from prep_triton.artifact import OnnxModel, RepositoryEntry
@@ -152,7 +153,7 @@ def _show(out: output.Output, models: "Sequence[OnnxModel]", spec: "EntrySpec", 
     out.document({"dry_run": True, "entries": [{"name": name, "config": config} for name, config in shown]})
     for name, config in shown:
         if len(shown) > 1:
-            out.line(f"# {name}/config.pbtxt")
+            out.line(f"# {name}/{CONFIG_NAME}")
         out.line(config.rstrip("\n"))
 
 
@@ -169,9 +170,10 @@ def _write(
         state = "unchanged" if produced.reused else "written"
         what = f"{entry.runtime} {entry.precision}" if entry.kind == "model" else entry.kind
         out.line(f"{entry.name}: {state} ({what}, max batch {entry.max_batch_size})", style="bold")
-        out.line(f"  {repository / entry.name / 'config.pbtxt'}")
+        out.line(f"  {repository / entry.name / CONFIG_NAME}")
     if any(produced.artifact.server_arguments for produced in made):
-        out.line(f"serve it with: tritonserver --model-repository={repository} $(cat {repository}/server.args)")
+        arguments = repository / SERVER_ARGUMENTS_NAME
+        out.line(f"serve it with: tritonserver --model-repository={repository} $(cat {arguments})")
     out.line(
         f"next: prep lint {repository}, prep verify {repository}, then prep publish {repository} gs://bucket/prefix"
     )

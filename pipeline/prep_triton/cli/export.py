@@ -14,6 +14,7 @@ from prep_triton.cli.options import (
     WorkspaceOption,
     complete_from,
 )
+from prep_triton.layout import GRAPH_NAME
 
 
 def export(
@@ -66,11 +67,9 @@ def export(
         made = produced.artifact
         out.document({"reused": produced.reused, "folder": str(made.folder), **made.model_dump(mode="json")})
         state = "unchanged" if produced.reused else f"exported in {output.format_seconds(output.timer() - began)}"
-        size = output.format_size(made.files["model.onnx"].size)
+        size = output.format_size(made.files[GRAPH_NAME].size)
         out.line(f"{made.name}: {state}", style="bold")
-        out.line(
-            f"  {made.folder / 'model.onnx'} ({size}, opset {made.opset}, task {made.task}, {made.weights} weights)"
-        )
+        out.line(f"  {made.folder / GRAPH_NAME} ({size}, opset {made.opset}, task {made.task}, {made.weights} weights)")
         for label, tensors in (("inputs", made.model_inputs), ("outputs", made.model_outputs)):
             shown = ", ".join(f"{t.name} {t.dtype}[{', '.join(map(str, t.shape))}]" for t in tensors)
             out.line(f"  {label}: {shown}")

@@ -6,6 +6,7 @@ import typer
 
 from prep_triton.cli import output
 from prep_triton.cli.options import DEFAULT_WORKSPACE, JsonOption, VerboseOption, WorkspaceOption
+from prep_triton.layout import ENGINE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -60,7 +61,7 @@ def describe_record(engine: "Engine") -> list[tuple[str, str]]:
         ("fused attention", _describe_fusion(proof.fused_attention)),
         ("proof", proof.method),
         *((f"profile {index}", str(profile)) for index, profile in enumerate(engine.profiles)),
-        ("size", _describe_bytes(engine.files["model.engine"].size)),
+        ("size", _describe_bytes(engine.files[ENGINE_NAME].size)),
         ("weights", _describe_bytes(proof.weights_bytes)),
         ("builder", f"{engine.builder} {engine.builder_version}"),
         ("compute capability", engine.compute_capability),

@@ -15,6 +15,7 @@ from prep_triton.engine.profile import check_profiles, largest_opt, shapes_from_
 from prep_triton.engine.proof import check_proof
 from prep_triton.errors import EngineError, SpecError
 from prep_triton.gpus import Gpu, check_gpu_present, check_rtx_builds, find_present_gpus, resolve_gpu
+from prep_triton.layout import ENGINE_NAME, GRAPH_NAME
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import EngineSpec
 from prep_triton.workspace import Produced, Recipe, Workspace
@@ -24,8 +25,6 @@ log = logging.getLogger(__name__)
 # Part of the key: raise it when this stage gives another engine for the same request.
 BUILD_VERSION = 2
 
-_ENGINE_FILE = "model.engine"
-_GRAPH_FILE = "model.onnx"
 _TAGS = {"tensorrt": "trt", "tensorrt-rtx": "rtx"}
 
 
@@ -66,7 +65,7 @@ def build_engine(
         phase = f"building {recipe.name}"
         progress(phase, 0.0)
         started = time.monotonic()
-        request = render_request(model, spec, gpu, builder) | {"engine_path": str(folder / _ENGINE_FILE)}
+        request = render_request(model, spec, gpu, builder) | {"engine_path": str(folder / ENGINE_NAME)}
         if builder.name == "tensorrt":
             cache = workspace.root / "timing-caches" / f"tensorrt-{builder.version}-{gpu.sm}.cache"
             cache.parent.mkdir(parents=True, exist_ok=True)
@@ -197,7 +196,7 @@ def render_request(model: OnnxModel, spec: EngineSpec, gpu: Gpu, builder: Resolv
     return {
         "task": "build",
         "builder": builder.name,
-        "onnx_path": str(model.path(_GRAPH_FILE)),
+        "onnx_path": str(model.path(GRAPH_NAME)),
         "compute_capability": gpu.compute_capability,
         "profiles": [shapes_from_profile(model.model_inputs, profile) for profile in profiles],
         "weigh_at": list(largest_opt(profiles)),

@@ -11,13 +11,13 @@ from prep_triton.engine.child import run_worker
 from prep_triton.engine.profile import choose_profile
 from prep_triton.errors import EngineError, SpecError
 from prep_triton.gpus import find_present_gpus
+from prep_triton.layout import ENGINE_NAME
 
 if TYPE_CHECKING:
     import numpy as np
 
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 
-ENGINE_FILE = "model.engine"
 DEFAULT_RUNS = 100
 _AMPERE = 8
 
@@ -146,7 +146,7 @@ def _ask(task: str, engines: Sequence[Engine], **fields: Any) -> dict[str, Any]:
     request = {
         "task": task,
         "builder": engines[0].builder,
-        "engine_paths": [str(engine.path(ENGINE_FILE)) for engine in engines],
+        "engine_paths": [str(engine.path(ENGINE_NAME)) for engine in engines],
         "profiles": [],
         "feed_paths": [],
         "answer_paths": [],

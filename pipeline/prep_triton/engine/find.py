@@ -3,8 +3,9 @@
 import difflib
 from pathlib import Path
 
-from prep_triton.artifact import MANIFEST_NAME, Engine
+from prep_triton.artifact import Engine
 from prep_triton.errors import SpecError
+from prep_triton.layout import MANIFEST_NAME
 from prep_triton.workspace import Workspace, load_artifact
 
 _STAGE = "engine"

@@ -11,12 +11,12 @@ from typing import Any
 
 from prep_triton.errors import SourceError
 from prep_triton.export.heads import ARCHITECTURES, Architecture
+from prep_triton.layout import TOKENIZER_NAME
 from prep_triton.workspace import digest_file
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
-TOKENIZER_NAME = "tokenizer.json"
 VOCABULARY_NAME = "vocab.txt"
 
 _PICKLES = (

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from prep_triton.errors import SourceError
-from prep_triton.export.folder import CONFIG_NAME, INDEX_NAME, TOKENIZER_NAME, VOCABULARY_NAME, WEIGHTS_NAME
+from prep_triton.export.folder import CONFIG_NAME, INDEX_NAME, VOCABULARY_NAME, WEIGHTS_NAME
+from prep_triton.layout import TOKENIZER_NAME
 
 log = logging.getLogger(__name__)
 

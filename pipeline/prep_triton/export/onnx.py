@@ -15,6 +15,7 @@ from prep_triton.artifact import OnnxModel
 from prep_triton.errors import ExportError
 from prep_triton.export import heads, hub
 from prep_triton.export.source import Source, resolve_source
+from prep_triton.layout import GRAPH_NAME, REFERENCE_NAME
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import ModelSpec
 from prep_triton.workspace import Produced, Recipe, Workspace
@@ -22,8 +23,6 @@ from prep_triton.workspace import Produced, Recipe, Workspace
 log = logging.getLogger(__name__)
 
 STAGE = "export"
-MODEL_NAME = "model.onnx"
-REFERENCE_NAME = "reference.npz"
 
 # What decides the bytes: the graph, its weights where they are drawn, and the answers beside it.
 _TOOLS = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "tokenizers")
@@ -96,7 +95,7 @@ def _make_model(source: Source, seed: int, folder: Path, progress: Progress) -> 
         written = _write_model(source, seed, folder, progress)
     progress("checking parity", 0.8)
     fields = written.fields
-    parity = check_parity(folder / MODEL_NAME, written.cases, fields["model_inputs"], fields["model_outputs"])
+    parity = check_parity(folder / GRAPH_NAME, written.cases, fields["model_inputs"], fields["model_outputs"])
     log.info(
         "%s: %d nodes, %.1f M parameters, within %.1e of PyTorch over %d batches",
         source.name, written.nodes, fields["parameters"] / 1e6, parity.max_abs_error, len(parity.shapes),
@@ -141,7 +140,7 @@ def _write_model(source: Source, seed: int, folder: Path, progress: Progress) ->
     exported = graph.export_graph(model, source.architecture, source.task)
 
     progress("writing", 0.7)
-    nodes = graph.save_graph(exported, model, folder / MODEL_NAME)
+    nodes = graph.save_graph(exported, model, folder / GRAPH_NAME)
     reference.save_reference(folder / REFERENCE_NAME, answered, chosen.texts)
     fields = {
         "architecture": source.architecture,

@@ -16,9 +16,10 @@ import torch
 
 from prep_triton.errors import SourceError
 from prep_triton.export.checkpoint import silence_vendors
-from prep_triton.export.folder import TOKENIZER_NAME, find_vocabulary
+from prep_triton.export.folder import find_vocabulary
 from prep_triton.export.heads import HEADS, INPUT_NAMES, Architecture
 from prep_triton.export.parity import Case
+from prep_triton.layout import TOKENIZER_NAME
 
 # An even batch of one, an odd length, a longer one: sizes that a graph specialised by mistake would not take.
 PARITY_SHAPES = ((1, 8), (2, 17), (3, 64))

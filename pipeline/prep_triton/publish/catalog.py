@@ -5,17 +5,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from prep_triton.errors import ReleaseDamagedError, StoreError
+from prep_triton.layout import RELEASE_NAME, RELEASES_DIR, folder_of_release
 from prep_triton.publish.pointer import load_current
-from prep_triton.publish.record import (
-    RELEASE_NAME,
-    RELEASES,
-    TOMBSTONE,
-    Release,
-    check_release_id,
-    folder_of_release,
-    is_release_id,
-    parse_release,
-)
+from prep_triton.publish.record import TOMBSTONE, Release, check_release_id, is_release_id, parse_release
 from prep_triton.publish.store import Store
 
 log = logging.getLogger(__name__)
@@ -135,10 +127,10 @@ def locate_release(uri: str) -> tuple[str, str | None]:
         SpecError: What follows ``/releases/`` is not an id.
     """
     head, slash, last = uri.rstrip("/").rpartition("/")
-    if last == RELEASES and slash:
+    if last == RELEASES_DIR and slash:
         return head, None
     store_uri, _, folder = head.rpartition("/")
-    if folder != RELEASES:
+    if folder != RELEASES_DIR:
         return uri, None
     check_release_id(last)
     return store_uri or ".", last
@@ -146,7 +138,7 @@ def locate_release(uri: str) -> tuple[str, str | None]:
 
 def list_ids(store: Store) -> list[str]:
     """Return the ids under which there is anything, newest first."""
-    return sorted(filter(is_release_id, store.list_folders(f"{RELEASES}/")), reverse=True)
+    return sorted(filter(is_release_id, store.list_folders(f"{RELEASES_DIR}/")), reverse=True)
 
 
 def read_release(store: Store, release_id: str) -> Release | None:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from prep_triton.errors import ReleaseDamagedError
-from prep_triton.publish.record import RELEASE_NAME, Release, ReleaseFile, folder_of_release
+from prep_triton.layout import RELEASE_NAME, folder_of_release
+from prep_triton.publish.record import Release, ReleaseFile
 from prep_triton.publish.store import (
     READER_PERMISSIONS,
     WRITER_PERMISSIONS,

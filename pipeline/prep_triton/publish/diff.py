@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from prep_triton.layout import MANIFEST_NAME
 from prep_triton.publish.record import Release, ReleaseEntry
 
 
@@ -98,7 +99,7 @@ def _compare(name: str, before: Release, after: Release) -> EntryChange:
 def _content_of(release: Release, entry: str) -> dict[str, Any]:
     # A manifest says when it was written: not a change.
     files = _files_of(release, entry)
-    return {name: file.sha256 for name, file in files.items() if name != f"{entry}/manifest.json"}
+    return {name: file.sha256 for name, file in files.items() if name != f"{entry}/{MANIFEST_NAME}"}
 
 
 def _files_of(release: Release, entry: str) -> dict[str, Any]:

@@ -9,15 +9,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from prep_triton.errors import SpecError
+from prep_triton.layout import RELEASE_NAME, SERVER_ARGUMENTS_NAME, folder_of_release
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.publish.catalog import load_or_latest
-from prep_triton.publish.record import RELEASE_NAME, Release, folder_of_release, render_release
+from prep_triton.publish.record import Release, render_release
 from prep_triton.publish.store import Store, store_error_from_os
 from prep_triton.publish.transfer import digest_files, download_files
 
 log = logging.getLogger(__name__)
 
-SERVER_ARGUMENTS_NAME = "server.args"
 _STALE_AFTER_S = 24 * 3600.0
 
 

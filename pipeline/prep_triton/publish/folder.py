@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from typing_extensions import override
 
 from prep_triton.errors import PreconditionError, StoreError
+from prep_triton.layout import LOCK_NAME, STAGING_DIR
 from prep_triton.publish.checksum import crc32c_of_file, crc32c_of_stream
 from prep_triton.publish.store import (
     CREATE_ONLY,
@@ -196,7 +197,7 @@ class FolderStore(Store):
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        lock = FileLock(self.root / ".lock")
+        lock = FileLock(self.root / LOCK_NAME)
         try:
             lock.acquire(timeout=LOCK_TIMEOUT_S)
         except Timeout as err:
@@ -210,7 +211,7 @@ class FolderStore(Store):
 
     @cached_property
     def _staging_dir(self) -> Path:
-        folder = self.root / ".staging"
+        folder = self.root / STAGING_DIR
         folder.mkdir(parents=True, exist_ok=True)
         for remains in folder.iterdir():  # of runs that were killed
             with suppress(FileNotFoundError):  # another run's, placed in this moment

@@ -12,16 +12,15 @@ from pathlib import Path
 from prep_triton import __version__
 from prep_triton.artifact import RepositoryEntry, merge_server_arguments
 from prep_triton.errors import ReleaseDamagedError, RepositoryError, StoreError
+from prep_triton.layout import RELEASE_NAME, folder_of_release
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.publish.catalog import READ_THREADS, iterate_releases, list_ids, newest_release, read_release
 from prep_triton.publish.check import is_same
 from prep_triton.publish.pointer import Sighting, look_at_current
 from prep_triton.publish.record import (
-    RELEASE_NAME,
     Release,
     ReleaseFile,
     artifact_from_release_entry,
-    folder_of_release,
     moment_from_release_id,
     release_entry_from_artifact,
     release_id_from_content,

@@ -15,10 +15,10 @@ from pydantic import Field
 
 from prep_triton.artifact import Record
 from prep_triton.errors import ReleaseDamagedError
-from prep_triton.publish.record import check_release_id, folder_of_release, parse_record, render_record
+from prep_triton.layout import POINTER_NAME, folder_of_release
+from prep_triton.publish.record import check_release_id, parse_record, render_record
 from prep_triton.publish.store import CREATE_ONLY, Store
 
-POINTER_NAME = "current.json"
 POINTER_SCHEMA = 1
 
 Reason = Literal["publish", "rollback"]

@@ -17,9 +17,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from prep_triton.errors import PreconditionError, ReleaseDamagedError, SpecError
+from prep_triton.layout import RELEASE_NAME, folder_of_release
 from prep_triton.publish.catalog import READ_THREADS, list_ids, read_release
 from prep_triton.publish.pointer import load_current
-from prep_triton.publish.record import RELEASE_NAME, TOMBSTONE, Release, folder_of_release
+from prep_triton.publish.record import TOMBSTONE, Release
 from prep_triton.publish.reports import delete_report
 from prep_triton.publish.store import Store, StoredObject
 

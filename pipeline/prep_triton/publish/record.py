@@ -10,12 +10,11 @@ from pydantic import Field, ValidationError
 
 from prep_triton.artifact import Backend, EntryKind, Record, RepositoryEntry
 from prep_triton.errors import PrepError, ReleaseDamagedError, SpecError, StoreError
+from prep_triton.layout import RELEASE_NAME
 from prep_triton.publish.store import check_object_name
 from prep_triton.spec import Precision, Tier
 from prep_triton.target import Target
 
-RELEASES = "releases"
-RELEASE_NAME = "release.json"
 # 2: every entry's manifest, the target and the server arguments.
 RELEASE_SCHEMA = 2
 # In place of a release.json: what lies beside it is being removed. Whoever writes it first, as with a release.json.
@@ -131,11 +130,6 @@ def check_release_id(text: str) -> None:
             f"'{text}' is not the id of a release, such as 20260131T235959Z-0123456789ab",
             hint="list the ids with prep releases URI",
         )
-
-
-def folder_of_release(release_id: str) -> str:
-    """Return the name prefix of a release's objects in its store, with the slash."""
-    return f"{RELEASES}/{release_id}/"
 
 
 def render_release(release: Release) -> bytes:

@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prep_triton.errors import PointerMovedError, PreconditionError, ReleaseDamagedError, ReleaseExistsError
+from prep_triton.layout import RELEASE_NAME, folder_of_release
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.publish.check import check_release, warn_of_missing_permissions
 from prep_triton.publish.plan import ReleasePlan, plan_release
 from prep_triton.publish.pointer import Pointer, Sighting
-from prep_triton.publish.record import RELEASE_NAME, Release, folder_of_release, parse_release, render_release
+from prep_triton.publish.record import Release, parse_release, render_release
 from prep_triton.publish.rollback import move_current
 from prep_triton.publish.store import Store
 from prep_triton.publish.transfer import copy_files, upload_files

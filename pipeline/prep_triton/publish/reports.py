@@ -12,12 +12,12 @@ from contextlib import suppress
 from typing import Any
 
 from prep_triton.errors import PreconditionError, StoreError
+from prep_triton.layout import REPORTS_DIR, name_of_report
 from prep_triton.publish.catalog import READ_THREADS
 from prep_triton.publish.store import Store
 
 log = logging.getLogger(__name__)
 
-REPORTS = "reports"
 _ATTEMPTS = 3
 
 
@@ -29,7 +29,7 @@ def save_report(store: Store, release_id: str, content: Mapping[str, Any]) -> No
     Raises:
         StoreError: The store refused or failed.
     """
-    name = _name_of_report(release_id)
+    name = name_of_report(release_id)
     body = f"{json.dumps(content, indent=2, sort_keys=True)}\n".encode()
     for attempt in range(_ATTEMPTS):
         found = store.stat(name)
@@ -46,7 +46,7 @@ def save_report(store: Store, release_id: str, content: Mapping[str, Any]) -> No
 
 def load_report(store: Store, release_id: str) -> dict[str, Any]:
     """Return the report of a release; empty where there is none, or none that can be read."""
-    name = _name_of_report(release_id)
+    name = name_of_report(release_id)
     if store.stat(name) is None:
         return {}
     try:
@@ -64,8 +64,8 @@ def is_unfit(report: Mapping[str, Any]) -> bool:
 
 def find_unfit(store: Store) -> set[str]:
     """Return the ids of the releases that did not become current because they were worse, or failed."""
-    names = [one.name for one in store.list_objects(f"{REPORTS}/") if one.name.endswith(".json")]
-    ids = [name.removeprefix(f"{REPORTS}/").removesuffix(".json") for name in names]
+    names = [one.name for one in store.list_objects(f"{REPORTS_DIR}/") if one.name.endswith(".json")]
+    ids = [name.removeprefix(f"{REPORTS_DIR}/").removesuffix(".json") for name in names]
     with ThreadPoolExecutor(READ_THREADS) as pool:
         reports = pool.map(lambda release_id: load_report(store, release_id), ids)
         return {release_id for release_id, report in zip(ids, reports, strict=True) if is_unfit(report)}
@@ -73,11 +73,7 @@ def find_unfit(store: Store) -> set[str]:
 
 def delete_report(store: Store, release_id: str) -> None:
     """Remove the report of a release that is gone, if there is one; a store that refuses is passed over."""
-    found = store.stat(_name_of_report(release_id))
+    found = store.stat(name_of_report(release_id))
     if found:
         with suppress(StoreError):
             store.delete_object(found.name, if_generation_match=found.generation)
-
-
-def _name_of_report(release_id: str) -> str:
-    return f"{REPORTS}/{release_id}.json"

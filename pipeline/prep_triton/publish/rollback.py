@@ -7,17 +7,10 @@ after it takes a release away, so that of the two at least one notices the other
 import logging
 
 from prep_triton.errors import PointerMovedError, PreconditionError, ReleaseDamagedError, StoreError
+from prep_triton.layout import POINTER_NAME
 from prep_triton.publish.catalog import list_ids, load_release, read_release
 from prep_triton.publish.check import check_release
-from prep_triton.publish.pointer import (
-    POINTER_NAME,
-    Pointer,
-    Reason,
-    Sighting,
-    look_at_current,
-    pointer_from_move,
-    render_pointer,
-)
+from prep_triton.publish.pointer import Pointer, Reason, Sighting, look_at_current, pointer_from_move, render_pointer
 from prep_triton.publish.store import Store
 
 log = logging.getLogger(__name__)

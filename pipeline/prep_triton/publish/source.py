@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prep_triton.artifact import MANIFEST_NAME, RepositoryEntry
+from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import RepositoryError, SpecError, WorkspaceError
+from prep_triton.layout import MANIFEST_NAME
 from prep_triton.publish.store import check_object_name
 from prep_triton.workspace import digest_file, is_config_alone, load_artifact
 

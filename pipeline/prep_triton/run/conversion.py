@@ -7,6 +7,7 @@ from typing import Any
 
 from prep_triton.artifact import AccuracyRecord, Artifact, FidelityRecord, OnnxModel
 from prep_triton.errors import PrecisionError
+from prep_triton.layout import GRAPH_NAME, REFERENCE_NAME
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import ConversionSpec, GateSpec, Precision
 from prep_triton.workspace import Produced, Recipe, Workspace, digest_file
@@ -113,7 +114,7 @@ def _check_fidelity(converted: OnnxModel, min_cosine: float | None, progress: Pr
 
     progress("comparing with fp32")
     fidelity = converted.fidelity or measure_fidelity(
-        converted.path("model.onnx"), converted.path("reference.npz"), converted
+        converted.path(GRAPH_NAME), converted.path(REFERENCE_NAME), converted
     )
     if fidelity.mean_cosine < min_cosine:
         raise PrecisionError(
@@ -132,7 +133,7 @@ def _check_accuracy(
     from prep_triton.precision.measure.evaluation import check_accuracy, measure_accuracy
 
     accuracy = measure_accuracy(
-        model.path("model.onnx"), converted.path("model.onnx"), model, Path(gate.eval_data), progress=progress
+        model.path(GRAPH_NAME), converted.path(GRAPH_NAME), model, Path(gate.eval_data), progress=progress
     )
     check_accuracy(accuracy, gate.max_accuracy_drop)
     return accuracy

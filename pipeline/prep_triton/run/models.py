@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from prep_triton.artifact import Engine, OnnxModel, RepositoryEntry
+from prep_triton.layout import GRAPH_NAME
 from prep_triton.run.report import RowCollector, StageRow
 from prep_triton.run.stages import make_variant
 from prep_triton.spec import PipelineModelSpec, VariantSpec
@@ -122,7 +123,7 @@ def describe_variant(variant: VariantSpec) -> str:
 
 
 def _export_figures(model: OnnxModel) -> dict[str, Any]:
-    figures: dict[str, Any] = {"size_bytes": model.files["model.onnx"].size, "opset": model.opset}
+    figures: dict[str, Any] = {"size_bytes": model.files[GRAPH_NAME].size, "opset": model.opset}
     if model.parity:
         figures |= {"max_abs_error": model.parity.max_abs_error, "mean_cosine": model.parity.mean_cosine}
     return figures

@@ -6,6 +6,7 @@ from typing import Any
 
 from prep_triton.artifact import Engine, OnnxModel, RepositoryEntry
 from prep_triton.errors import PrecisionError, RepositoryError
+from prep_triton.layout import ENGINE_NAME, GRAPH_NAME
 from prep_triton.run.conversion import put_in_precision
 from prep_triton.run.report import Listener, RowCollector, Silent, StageRow
 from prep_triton.spec import ConversionSpec, EngineSpec, EntrySpec, VariantSpec
@@ -126,7 +127,7 @@ def find_engines(model: OnnxModel, spec: ConversionSpec, workspace: Workspace) -
 
 
 def _graph_figures(model: OnnxModel) -> dict[str, Any]:
-    figures: dict[str, Any] = {"size_bytes": model.files["model.onnx"].size, "precision": model.precision}
+    figures: dict[str, Any] = {"size_bytes": model.files[GRAPH_NAME].size, "precision": model.precision}
     if model.fidelity:
         figures |= {"mean_cosine": model.fidelity.mean_cosine, "min_cosine": model.fidelity.min_cosine}
     if model.accuracy:
@@ -139,7 +140,7 @@ def _graph_figures(model: OnnxModel) -> dict[str, Any]:
 
 def _engine_figures(engine: Engine) -> dict[str, Any]:
     return {
-        "size_bytes": engine.files["model.engine"].size,
+        "size_bytes": engine.files[ENGINE_NAME].size,
         "builder": engine.builder,
         "compute_capability": engine.compute_capability,
         "gemm_flops_share": engine.proof.gemm_flops_share,

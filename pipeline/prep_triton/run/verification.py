@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from prep_triton.artifact import Artifact, RepositoryEntry
+from prep_triton.layout import RELEASE_NAME, RELEASES_DIR
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.run.report import RowCollector
 from prep_triton.spec import VerifySpec
@@ -117,7 +118,6 @@ def verify_target(
 def _locate_release(target: str) -> tuple[str, str | None] | None:
     """Return the store and the release id (None: the current) that a target means; None for a repository's folder."""
     from prep_triton.publish.catalog import latest_release, locate_release
-    from prep_triton.publish.record import RELEASE_NAME, RELEASES
     from prep_triton.publish.store import open_store, parse_folder_uri
 
     if target.startswith("gs://"):
@@ -126,8 +126,8 @@ def _locate_release(target: str) -> tuple[str, str | None] | None:
         is_store = release_id is None and store_uri != target and latest_release(open_store(target))
         return (target, None) if is_store else (store_uri, release_id)
     folder = parse_folder_uri(target)
-    for store in (folder, folder.parent if folder.name == RELEASES else folder):
-        if any((store / RELEASES).glob(f"*/{RELEASE_NAME}")):
+    for store in (folder, folder.parent if folder.name == RELEASES_DIR else folder):
+        if any((store / RELEASES_DIR).glob(f"*/{RELEASE_NAME}")):
             return str(store), None
     return None
 

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prep_triton.artifact import MANIFEST_NAME, Artifact
+from prep_triton.artifact import Artifact
 from prep_triton.errors import DiskFullError, WorkspaceBusyError, WorkspaceError
+from prep_triton.layout import MANIFEST_NAME
 from prep_triton.workspace import NotMadeError, Recipe, Workspace, load_artifact, write_atomically
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from prep_triton.artifact import Artifact, OnnxModel, QuantizationRecord
 from prep_triton.errors import PrecisionError
+from prep_triton.layout import GRAPH_NAME, REFERENCE_NAME, is_graph_file
 from prep_triton.precision.fp16.stage import link_or_copy
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.workspace import Produced, Recipe, Workspace
@@ -23,8 +24,6 @@ from prep_triton.workspace import Produced, Recipe, Workspace
 # Part of the key: raise it when the rewrite gives other bytes for the same graph.
 REWRITE_VERSION = 2
 
-_GRAPH_FILE = "model.onnx"
-_REFERENCE_FILE = "reference.npz"
 # What was measured on the FP32 graph says nothing about this one.
 _OWN_FIELDS = frozenset({"precision", "parity", "fidelity", "accuracy", "quantization"})
 
@@ -63,16 +62,16 @@ def quantize_for_cpu(
         from prep_triton.precision.cpu.convert import quantize_file_for_cpu
         from prep_triton.precision.measure.reference_fidelity import measure_fidelity
 
-        share = quantize_file_for_cpu(model.path(_GRAPH_FILE), folder / _GRAPH_FILE, progress=progress)
+        share = quantize_file_for_cpu(model.path(GRAPH_NAME), folder / GRAPH_NAME, progress=progress)
         for relative in model.files:
             # Weights beside the graph (model.onnx.data) are inside the new graph.
-            if not relative.startswith(_GRAPH_FILE):
+            if not is_graph_file(relative):
                 link_or_copy(model.path(relative), folder / relative)
         progress("comparing with fp32", 0.8)
         return {
             **{field: getattr(model, field) for field in _list_carried_fields()},
             "precision": "int8",
-            "fidelity": measure_fidelity(folder / _GRAPH_FILE, folder / _REFERENCE_FILE, model),
+            "fidelity": measure_fidelity(folder / GRAPH_NAME, folder / REFERENCE_NAME, model),
             "quantization": QuantizationRecord(scheme="dynamic W8A8", linear_flops_share=share),
         }
 

@@ -14,13 +14,13 @@ from typing import Any
 
 from prep_triton.artifact import OnnxModel
 from prep_triton.errors import PrecisionError
+from prep_triton.layout import GRAPH_NAME, is_graph_file
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.workspace import Produced, Recipe, Workspace
 
 # Part of the key: raise it when the rewrite gives other bytes for the same graph.
 REWRITE_VERSION = 1
 
-GRAPH_FILE = "model.onnx"
 CARRIED_FIELDS = (
     "architecture",
     "task",
@@ -68,10 +68,10 @@ def convert_to_fp16(
     def make(folder: Path) -> Mapping[str, Any]:
         from prep_triton.precision.fp16.convert import convert_file_to_fp16
 
-        convert_file_to_fp16(model.path(GRAPH_FILE), folder / GRAPH_FILE, progress=progress)
+        convert_file_to_fp16(model.path(GRAPH_NAME), folder / GRAPH_NAME, progress=progress)
         for relative in model.files:
             # Weights beside the graph (model.onnx.data) are inside the new graph.
-            if not relative.startswith(GRAPH_FILE):
+            if not is_graph_file(relative):
                 link_or_copy(model.path(relative), folder / relative)
         return {**{field: getattr(model, field) for field in CARRIED_FIELDS}, "precision": "fp16"}
 

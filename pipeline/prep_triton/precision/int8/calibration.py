@@ -23,6 +23,7 @@ from typing import Any
 
 from prep_triton.artifact import OnnxModel
 from prep_triton.errors import PrecisionError, SpecError
+from prep_triton.layout import TOKENIZER_NAME
 from prep_triton.precision.measure.scoring import TokenRow
 from prep_triton.spec import CalibrationSpec
 
@@ -34,7 +35,6 @@ MAX_TOKENS = 128
 # Rows that were not calibrated on judge the result where there are enough of them, up to so many.
 FEWEST_HELD, MOST_HELD = 64, 128
 
-_TOKENIZER_FILE = "tokenizer.json"
 _IDS, _MASK, _TYPES = "input_ids", "attention_mask", "token_type_ids"
 
 
@@ -160,10 +160,10 @@ def tokenize_texts(texts: Sequence[str], model: OnnxModel) -> list[TokenRow]:
     """
     from tokenizers import Tokenizer
 
-    path = model.path(_TOKENIZER_FILE)
+    path = model.path(TOKENIZER_NAME)
     if not path.is_file():
         raise PrecisionError(
-            f"{model.name} has no {_TOKENIZER_FILE}, so text cannot become token ids",
+            f"{model.name} has no {TOKENIZER_NAME}, so text cannot become token ids",
             hint=f"give --calibration-data an .npz with '{_IDS}', or export a model that has a tokenizer",
         )
     try:

@@ -16,10 +16,10 @@ from onnx import ModelProto, numpy_helper
 
 from prep_triton.artifact import AccuracyRecord, FidelityRecord, OnnxModel
 from prep_triton.errors import PrecisionError
+from prep_triton.layout import GRAPH_NAME
 from prep_triton.onnx_file import load_model, save_with_weights
 from prep_triton.precision.fp16.graph import rewrite_to_fp16
 from prep_triton.precision.fp16.half import ConvertedWeight
-from prep_triton.precision.fp16.stage import GRAPH_FILE
 from prep_triton.precision.int8.calibration import CalibrationRows
 from prep_triton.precision.int8.qdq import InputScale, Linear, insert_qdq, insert_switches, smooth_weight
 from prep_triton.precision.int8.sensitivity import SwitchedGraph, count_kept_out, describe_worst
@@ -87,7 +87,7 @@ class Quantizer:
 
     def build_twin(self, kept_out: Collection[str]) -> ModelProto:
         """Return the graph with Q/DQ whose scales, and everything that is not INT8, are FP32."""
-        proto = load_model(self.model.path(GRAPH_FILE))
+        proto = load_model(self.model.path(GRAPH_NAME))
         insert_qdq(proto, self._without(kept_out), self.scales)
         return proto
 
@@ -114,7 +114,7 @@ class Quantizer:
 
     @cached_property
     def _reference(self) -> Any:
-        return open_session(self.model.path(GRAPH_FILE))
+        return open_session(self.model.path(GRAPH_NAME))
 
     @cached_property
     def _switched(self) -> SwitchedGraph:
@@ -124,7 +124,7 @@ class Quantizer:
 
     def _render_switched(self, linears: Sequence[Linear]) -> bytes:
         """Return the graph with switches; what it was made from is out of memory by then."""
-        stored = {tensor.name: tensor for tensor in load_model(self.model.path(GRAPH_FILE)).graph.initializer}
+        stored = {tensor.name: tensor for tensor in load_model(self.model.path(GRAPH_NAME)).graph.initializer}
         weights = {
             linear.weight: smooth_weight(
                 numpy_helper.to_array(stored[linear.weight]), self.scales[linear.source].multiplier
@@ -193,9 +193,9 @@ class Quantizer:
 
     def _measure_accuracy(self, kept_out: Collection[str], eval_path: Path, max_drop: float) -> AccuracyRecord:
         with tempfile.TemporaryDirectory(prefix="prep-int8-") as folder:
-            path = Path(folder) / GRAPH_FILE
+            path = Path(folder) / GRAPH_NAME
             save_with_weights(self.build_twin(kept_out), (), path)
-            source = self.model.path(GRAPH_FILE)
+            source = self.model.path(GRAPH_NAME)
             record = measure_accuracy(source, path, self.model, eval_path, progress=self.progress)
         check_accuracy(record, max_drop)
         return record

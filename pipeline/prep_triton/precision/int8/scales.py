@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import Artifact, OnnxModel
-from prep_triton.precision.fp16.stage import GRAPH_FILE
+from prep_triton.layout import GRAPH_NAME
 from prep_triton.precision.measure.scoring import TokenRow
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import QuantizationSpec
@@ -84,7 +84,7 @@ class Calibrator:
         from prep_triton.precision.int8.qdq import InputScale, scale_from_range
         from prep_triton.precision.int8.ranges import range_from_histogram
 
-        path, alpha = self.model.path(GRAPH_FILE), self.spec.smoothing_alpha
+        path, alpha = self.model.path(GRAPH_NAME), self.spec.smoothing_alpha
         channels = self._measure(
             "channels", rows, {}, lambda: measure_channel_max(path, linears, rows, progress=self.progress)
         )

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import OnnxModel, QuantizationRecord
 from prep_triton.errors import PrecisionError, SpecError
-from prep_triton.precision.fp16.stage import CARRIED_FIELDS, GRAPH_FILE, REWRITE_VERSION, link_or_copy
+from prep_triton.layout import GRAPH_NAME, is_graph_file
+from prep_triton.precision.fp16.stage import CARRIED_FIELDS, REWRITE_VERSION, link_or_copy
 from prep_triton.precision.int8.calibration import check_path, load_calibration_rows
 from prep_triton.precision.int8.scales import CALIBRATION_VERSION, TOOLS, Calibrator, describe_rows
 from prep_triton.precision.measure.evaluation import check_eval_data
@@ -53,7 +54,7 @@ def quantize_to_int8(
     def make(folder: Path) -> Mapping[str, Any]:
         fields = _quantize(model, spec, Calibrator(model, spec, content, workspace, progress), folder, progress)
         for relative in model.files:
-            if not relative.startswith(GRAPH_FILE):
+            if not is_graph_file(relative):
                 link_or_copy(model.path(relative), folder / relative)
         return fields
 
@@ -94,7 +95,7 @@ def _quantize(
 
     if spec.gate.eval_data is not None:
         check_eval_data(model, Path(spec.gate.eval_data))
-    proto = load_model(model.path(GRAPH_FILE))
+    proto = load_model(model.path(GRAPH_NAME))
     check_rewritable(proto)
     linears = find_linears(proto)
     del proto
@@ -103,7 +104,7 @@ def _quantize(
     scales = calibrator.find_scales(linears, rows.calibration)
     quantizer = Quantizer(model, linears, scales, rows, spec, progress)
     kept_out, fidelity, accuracy = quantizer.choose_layers()
-    quantizer.write(kept_out, folder / GRAPH_FILE)
+    quantizer.write(kept_out, folder / GRAPH_NAME)
     total = sum(linear.flops for linear in linears)
     tokens = sum(len(row.ids) for row in rows.calibration)
     return {

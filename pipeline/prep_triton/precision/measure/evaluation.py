@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import AccuracyRecord, OnnxModel
 from prep_triton.errors import PrecisionError, SpecError
+from prep_triton.layout import TOKENIZER_NAME
 from prep_triton.precision.measure.labelled import FIELDS, load_examples
 from prep_triton.progress import Progress, ignore_progress
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-TOKENIZER_NAME = "tokenizer.json"
 _COSINE_HINT = "gate it on the answers themselves: --min-cosine 0.99"
 
 # A batch holds rows of similar length: at most so many rows, tokens (what attention needs) and values of an answer

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import Engine, OnnxModel, TensorSpec
 from prep_triton.errors import RepositoryError, SpecError
+from prep_triton.layout import CONFIG_NAME, plan_name
 from prep_triton.spec import Runtime, ServingSpec
 from prep_triton.triton.config.backends import check_backend_fields
 from prep_triton.triton.config.batching import fill_dynamic_batching
@@ -26,7 +27,6 @@ from prep_triton.triton.config.warmup import fill_warmup
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-CONFIG_NAME = "config.pbtxt"
 BATCH_AXIS = "batch"
 
 _UNKNOWN_FIELD = re.compile(r'(\d+):\d+ : .*Message type "([\w.]+)" has no field named "(\w+)"', re.DOTALL)
@@ -83,7 +83,7 @@ def _fill(config: "ModelConfig", artifact: OnnxModel | Sequence[Engine], given: 
     else:
         _fill_tensors(config, artifact[0].model_inputs, artifact[0].model_outputs)
         for engine in artifact:
-            config.cc_model_filenames[engine.compute_capability] = plan_name(engine)
+            config.cc_model_filenames[engine.compute_capability] = plan_name(engine.compute_capability)
         fill_tensorrt_options(config, artifact, serving, buckets)
     fill_dynamic_batching(config, serving)
     fill_shared_options(config, serving)
@@ -93,11 +93,6 @@ def _fill(config: "ModelConfig", artifact: OnnxModel | Sequence[Engine], given: 
 def backend_of(artifact: OnnxModel | Sequence[Engine]) -> Runtime:
     """Return the backend that serves an artifact."""
     return "onnxruntime" if isinstance(artifact, OnnxModel) else "tensorrt"
-
-
-def plan_name(engine: Engine) -> str:
-    """Return the file name of an engine's plan within its version folder."""
-    return f"model_sm{engine.compute_capability.replace('.', '')}.plan"
 
 
 def render_config(config: "ModelConfig") -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from prep_triton.artifact import Engine
 from prep_triton.errors import SpecError
+from prep_triton.layout import VERSION_DIR
 from prep_triton.spec import ServingSpec
 from prep_triton.triton.config.backends import GPU_PROVIDERS
 from prep_triton.triton.config.instances import kind_of
@@ -12,8 +13,6 @@ from prep_triton.triton.config.shapes import dims_at_length, usual_batch_sizes
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
-
-VERSION = "1"  # the one version folder of an entry
 
 
 def fill_tensorrt_options(
@@ -88,11 +87,11 @@ def fill_shared_options(config: "ModelConfig", serving: ServingSpec) -> None:
     """
     policy = serving.version_policy
     if policy and policy.specific:
-        if policy.specific != (int(VERSION),):
+        if policy.specific != (int(VERSION_DIR),):
             raise SpecError(
-                f"version_policy.specific {list(policy.specific)} was asked for, but an entry has version {VERSION} "
-                "alone",
-                hint=f"write specific: [{VERSION}], or publish: every release is a version of its own",
+                f"version_policy.specific {list(policy.specific)} was asked for, but an entry has "
+                f"version {VERSION_DIR} alone",
+                hint=f"write specific: [{VERSION_DIR}], or publish: every release is a version of its own",
             )
         config.version_policy.specific.versions.extend(policy.specific)
     elif policy and policy.latest:

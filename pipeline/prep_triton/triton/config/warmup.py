@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import Engine, OnnxModel, TensorSpec
 from prep_triton.errors import RepositoryError, SpecError
+from prep_triton.layout import WARMUP_DIR
 from prep_triton.spec import ServingSpec
 from prep_triton.triton.config.shapes import dims_at_length, largest_batch_size, smallest_batch_size
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-WARMUP_FOLDER = "warmup"  # core, src/constants.h, kWarmupDataFolder
 # The server makes a request for every row of a sample, before it runs any.
 LARGEST_WARMUP_BATCH = 1024
 _NUMPY_TYPES = {"INT64": "<i8", "INT32": "<i4"}
@@ -69,7 +69,7 @@ def write_warmup_files(
         RepositoryError: The reference has no tokens, or an input is of a type that holds no ids.
     """
     rows = _Rows(reference_path)
-    target = folder / WARMUP_FOLDER
+    target = folder / WARMUP_DIR
     target.mkdir(exist_ok=True)
     for tensor in inputs:
         if tensor.dtype not in _NUMPY_TYPES:

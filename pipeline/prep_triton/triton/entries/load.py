@@ -8,13 +8,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from prep_triton.artifact import MANIFEST_NAME, MANIFEST_SCHEMA, RepositoryEntry
+from prep_triton.artifact import MANIFEST_SCHEMA, RepositoryEntry
 from prep_triton.errors import RepositoryError, WorkspaceBusyError, WorkspaceError
+from prep_triton.layout import LOCK_NAME, MANIFEST_NAME, STAGING_PREFIX
 from prep_triton.workspace import LOCK_TIMEOUT_S, Recipe, digest_file, is_config_alone, load_artifact, remove_tree
 
 log = logging.getLogger(__name__)
 
-STAGING_PREFIX = ".staging-"
 # Files up to this size are always digested; larger ones when they are newer than the manifest.
 DIGEST_LIMIT_BYTES = 1 << 20
 
@@ -126,7 +126,7 @@ def lock_repository(repository_dir: Path) -> Iterator[None]:
         WorkspaceBusyError: Another run holds it and does not finish.
     """
     repository_dir.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(repository_dir / ".lock")
+    lock = FileLock(repository_dir / LOCK_NAME)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -11,12 +11,12 @@ from typing import Any
 
 from prep_triton.artifact import merge_server_arguments
 from prep_triton.errors import SpecError
+from prep_triton.layout import SERVER_ARGUMENTS_NAME
 from prep_triton.spec import ServingSpec
 from prep_triton.triton.config.tiers import server_arguments
 from prep_triton.triton.entries.load import list_entries
 from prep_triton.workspace import write_atomically
 
-SERVER_ARGUMENTS_NAME = "server.args"
 RATE_LIMIT = "--rate-limit=execution_count"
 # The server has no cache unless it is told; BERT's answers at 384 tokens take about 1 MiB in FP32.
 CACHE_SIZE_BYTES = 256 << 20

@@ -22,20 +22,26 @@ from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import OnnxModel, RepositoryEntry
 from prep_triton.errors import RepositoryError, SpecError
+from prep_triton.layout import (
+    CONFIG_NAME,
+    LABELS_NAME,
+    PLACEHOLDER_NAME,
+    PYTHON_MODEL_NAME,
+    TOKENIZER_NAME,
+    VERSION_DIR,
+)
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import NAME_PATTERN, TextSpec
-from prep_triton.triton.config import CONFIG_NAME, parse_config, render_config
+from prep_triton.triton.config import parse_config, render_config
 from prep_triton.triton.entries.text_config import TextConfigs, TextNames
 from prep_triton.triton.entries.vendored import copy_tokenizers, describe_tokenizers
-from prep_triton.triton.entries.write import TOKENIZER_NAME, VERSION, place_entry
+from prep_triton.triton.entries.write import place_entry
 from prep_triton.workspace import Produced, Recipe, digest_file
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 SERVER_SIDE = Path(__file__).parents[1] / "inside_server"
-PLACEHOLDER_NAME = "README.txt"
-LABELS_NAME = "labels.json"
 
 # BERT and DistilBERT: [CLS] text [SEP], [CLS] question [SEP] context [SEP].
 _SPECIAL_TOKENS = {"question-answering": 3}
@@ -206,7 +212,7 @@ class _Assembly:
 
     def _write_config(self, folder: Path, config: "ModelConfig") -> Path:
         (folder / CONFIG_NAME).write_text(render_config(config), encoding="utf-8")
-        version_dir = folder / VERSION
+        version_dir = folder / VERSION_DIR
         version_dir.mkdir()
         return version_dir
 
@@ -230,7 +236,7 @@ class _Assembly:
 
 
 def _copy_server_side(model: str, package: str, version_dir: Path) -> None:
-    shutil.copyfile(SERVER_SIDE / model, version_dir / "model.py")
+    shutil.copyfile(SERVER_SIDE / model, version_dir / PYTHON_MODEL_NAME)
     (version_dir / package).mkdir()
     for source in sorted((SERVER_SIDE / package).glob("*.py")):
         shutil.copyfile(source, version_dir / package / source.name)

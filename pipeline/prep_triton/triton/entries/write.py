@@ -21,16 +21,25 @@ from typing import Any
 
 from prep_triton.artifact import Engine, OnnxModel, RepositoryEntry
 from prep_triton.errors import RepositoryError, SpecError
+from prep_triton.layout import (
+    CONFIG_NAME,
+    ENGINE_NAME,
+    GRAPH_NAME,
+    REFERENCE_NAME,
+    STAGING_PREFIX,
+    TOKENIZER_NAME,
+    VERSION_DIR,
+    is_graph_file,
+    plan_name,
+)
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import NAME_PATTERN, PRECISIONS, Precision, ServingSpec
-from prep_triton.triton.config import CONFIG_NAME, backend_of, model_config_from_artifact, plan_name, render_config
-from prep_triton.triton.config.optimization import VERSION
+from prep_triton.triton.config import backend_of, model_config_from_artifact, render_config
 from prep_triton.triton.config.shapes import accepted_sequences, largest_batch_size, length_buckets_from_artifact
 from prep_triton.triton.config.tier_choices import apply_tier, warn_of_ensemble_traps, warn_of_traps
 from prep_triton.triton.config.warmup import write_warmup_files
 from prep_triton.triton.entries.exchange import swap_folders
 from prep_triton.triton.entries.load import (
-    STAGING_PREFIX,
     check_unchanged,
     find_unchanged,
     list_entries,
@@ -54,10 +63,7 @@ from prep_triton.workspace import (
 )
 
 __all__ = [
-    "REFERENCE_NAME",
-    "TOKENIZER_NAME",
     "TOLERANCES",
-    "VERSION",
     "assemble_entry",
     "check_unchanged",
     "default_entry_name",
@@ -70,8 +76,6 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-REFERENCE_NAME = "reference.npz"
-TOKENIZER_NAME = "tokenizer.json"
 
 # The smallest cosine of any answer to PyTorch FP32: FP32 rounds in another order, FP16 keeps 11 bits, and 0.97 is
 # what careful INT8 holds with room to spare.
@@ -263,14 +267,13 @@ def _warn_of_edits(final: Path, text: str) -> None:
 
 
 def _write_files(staging: Path, model: OnnxModel, engines: Sequence[Engine], config_text: str) -> None:
-    version_dir = staging / VERSION
+    version_dir = staging / VERSION_DIR
     version_dir.mkdir()
     (staging / CONFIG_NAME).write_text(config_text, encoding="utf-8")
     for engine in engines:
-        _copy_file(engine, "model.engine", version_dir / plan_name(engine))
+        _copy_file(engine, ENGINE_NAME, version_dir / plan_name(engine.compute_capability))
     if not engines:
-        # A graph beyond 2 GB keeps its weights beside it.
-        for relative in ("model.onnx", *(name for name in model.files if name.startswith("model.onnx."))):
+        for relative in sorted({GRAPH_NAME, *filter(is_graph_file, model.files)}):
             _copy_file(model, relative, version_dir / relative)
     _copy_file(model, REFERENCE_NAME, staging / REFERENCE_NAME)
     if TOKENIZER_NAME in model.files:

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from prep_triton.artifact import MANIFEST_NAME, MANIFEST_SCHEMA, RepositoryEntry
+from prep_triton.artifact import MANIFEST_SCHEMA, RepositoryEntry
+from prep_triton.layout import CONFIG_NAME, GRAPH_NAME, MANIFEST_NAME, PLAN_NAME, PYTHON_MODEL_NAME, WARMUP_DIR
 from prep_triton.triton.lint.finding import Finding, make_finding
 from prep_triton.triton.lint.text import FieldMap, map_fields, parse_leniently
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-CONFIG_NAME = "config.pbtxt"
 # core, constants.h: kWarmupDataFolder, kInitialStateFolder, kModelConfigFolder
-SERVER_FOLDERS = ("warmup", "initial_state", "configs")
+SERVER_FOLDERS = (WARMUP_DIR, "initial_state", "configs")
 # core, constants.h, and AutoCompleteBackendFields: what each backend calls its platform and its model file.
 PLATFORMS = {"tensorrt": "tensorrt_plan", "onnxruntime": "onnxruntime_onnx"}
-MODEL_FILES = {"tensorrt": "model.plan", "onnxruntime": "model.onnx", "python": "model.py", "pytorch": "model.pt"}
+MODEL_FILES = {"tensorrt": PLAN_NAME, "onnxruntime": GRAPH_NAME, "python": PYTHON_MODEL_NAME, "pytorch": "model.pt"}
 CONFIG_SIZE_LIMIT = 16 << 20
 _NUMBER = re.compile(r"\s*[+-]?\d+")
 _VERSION = re.compile(r"[1-9]\d{0,17}")

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from prep_triton.errors import RepositoryError
+from prep_triton.layout import CONFIG_NAME
 from prep_triton.target import Target
 from prep_triton.triton.lint.ensembles import find_ensemble_problems
-from prep_triton.triton.lint.entry import CONFIG_NAME, EntryFolder, list_names, read_entry
+from prep_triton.triton.lint.entry import EntryFolder, list_names, read_entry
 from prep_triton.triton.lint.finding import Finding, LintReport, make_finding
 from prep_triton.triton.lint.instances import find_backend_problems, find_instance_problems, find_resource_problems
 from prep_triton.triton.lint.manifests import (

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from prep_triton.artifact import MANIFEST_NAME, RepositoryEntry
-from prep_triton.triton.lint.entry import CONFIG_NAME, EntryFolder
+from prep_triton.artifact import RepositoryEntry
+from prep_triton.layout import CONFIG_NAME, MANIFEST_NAME, SERVER_ARGUMENTS_NAME
+from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding, make_finding
-from prep_triton.triton.lint.tree import SERVER_ARGUMENTS_NAME, is_readable_file
+from prep_triton.triton.lint.tree import is_readable_file
 from prep_triton.workspace import digest_file
 
 # As everywhere in prep: larger files are digested when they were touched after the manifest.

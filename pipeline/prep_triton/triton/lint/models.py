@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prep_triton.artifact import Engine, TensorSpec
+from prep_triton.layout import MANIFEST_NAME
 from prep_triton.triton.lint.entry import MODEL_FILES, EntryFolder, list_names
 from prep_triton.triton.lint.finding import Finding
 from prep_triton.triton.lint.graph import DamagedGraphError, Signature, read_signature
@@ -150,7 +151,7 @@ def _judge_plans(entry: EntryFolder, version: int) -> Iterator[Finding]:
     for engine in engines:
         if engine.builder != "tensorrt":
             message = f"the {engine.gpu} engine was built by {engine.builder}: no Triton backend loads it"
-            yield entry.on("plan-rtx", "manifest.json", message, _BUILD_PLAN)
+            yield entry.on("plan-rtx", MANIFEST_NAME, message, _BUILD_PLAN)
     yield from _find_profile_batch_problems(entry, engines)
     for engine in engines[:1]:
         signature = Signature(engine.model_inputs, engine.model_outputs)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from prep_triton.layout import PLAN_NAME
 from prep_triton.target import Target, find_misfits
 from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding
@@ -34,7 +35,7 @@ def find_target_problems(entry: EntryFolder, target: Target) -> Iterator[Finding
 def _find_plans_nobody_picks(entry: EntryFolder, target: Target) -> Iterator[Finding]:
     """The server takes the plan of the GPU's exact compute capability, else the default one."""
     config: Any = entry.config
-    default = config.default_model_filename or "model.plan"
+    default = config.default_model_filename or PLAN_NAME
     has_default = any((entry.folder / str(version) / default).is_file() for version in entry.served_versions)
     for gpu, capability in target.gpus.items():
         if capability not in config.cc_model_filenames and not has_default:

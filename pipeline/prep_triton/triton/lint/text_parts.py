@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from prep_triton.artifact import MANIFEST_NAME, RepositoryEntry
+from prep_triton.artifact import RepositoryEntry
+from prep_triton.layout import MANIFEST_NAME
 from prep_triton.spec import parse_sizes
 from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding

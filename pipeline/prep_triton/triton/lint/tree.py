@@ -6,16 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from prep_triton.artifact import MANIFEST_NAME
-from prep_triton.triton.lint.entry import CONFIG_NAME, SERVER_FOLDERS, EntryFolder, list_names
+from prep_triton.layout import MANIFEST_NAME, RELEASE_NAME, SERVER_ARGUMENTS_NAME, STAGING_PREFIX
+from prep_triton.triton.lint.entry import SERVER_FOLDERS, EntryFolder, list_names
 from prep_triton.triton.lint.finding import Finding, make_finding
 
-SERVER_ARGUMENTS_NAME = "server.args"
-STAGING_PREFIX = ".staging-"  # of `prep_triton.triton.entries.write`
 # Beside the entries: server arguments, a release's record, and what people write for people.
-_TOP_FILES = (SERVER_ARGUMENTS_NAME, "release.json")
+_TOP_FILES = (SERVER_ARGUMENTS_NAME, RELEASE_NAME)
 _FOR_PEOPLE = (".md", ".txt", ".rst")
-_ENTRY_FILES = (CONFIG_NAME, MANIFEST_NAME, "reference.npz", "tokenizer.json")
 _REMAINS = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".bak", ".orig", ".old", ".swp", "~")
 _CACHES = ("__pycache__",)
 

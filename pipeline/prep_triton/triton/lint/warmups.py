@@ -5,12 +5,12 @@ from array import array
 from collections.abc import Iterator
 from typing import Any
 
+from prep_triton.layout import WARMUP_DIR
 from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding
 from prep_triton.triton.lint.tensors import WILDCARD, data_type_name, describe_dims
 from prep_triton.triton.lint.tree import is_readable_file, is_within
 
-WARMUP_FOLDER = "warmup"
 IDS_NAME = "input_ids"
 _SIZES = {
     "BOOL": 1, "UINT8": 1, "INT8": 1, "UINT16": 2, "INT16": 2, "FP16": 2, "BF16": 2,
@@ -79,7 +79,7 @@ def _judge_input(entry: EntryFolder, name: str, given: Any, where: str) -> Itera
 
 
 def _judge_file(entry: EntryFolder, name: str, given: Any, where: str) -> Iterator[Finding]:
-    dtype, relative = data_type_name(given.data_type), f"{WARMUP_FOLDER}/{given.input_data_file}"
+    dtype, relative = data_type_name(given.data_type), f"{WARMUP_DIR}/{given.input_data_file}"
     path = entry.folder / relative
     if not is_within(given.input_data_file) or not is_readable_file(path):
         message = f"the data of '{name}', {relative}, is not there"

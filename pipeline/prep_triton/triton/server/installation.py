@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prep_triton.errors import ServerError
+from prep_triton.layout import PYTHON_MODEL_NAME
 
 SERVER_VARIABLE = "PREP_TRITONSERVER"
 WHEEL = "nvidia-pytriton"
 STUB_NAME = "triton_python_backend_stub"
-TWIN_PATH = Path(__file__).parents[1] / "inside_server" / "onnxruntime_backend" / "model.py"
+TWIN_PATH = Path(__file__).parents[1] / "inside_server" / "onnxruntime_backend" / PYTHON_MODEL_NAME
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _lay_out_backends(wheel: Path, backends: Path) -> Path:
             shutil.copyfile(source, python / source.name)
     # Linked: the loader finds the stub's libraries relative to where the stub really is.
     (python / STUB_NAME).symlink_to(_stub_path(wheel))
-    shutil.copyfile(TWIN_PATH, twin / "model.py")
+    shutil.copyfile(TWIN_PATH, twin / PYTHON_MODEL_NAME)
     return backends
 
 

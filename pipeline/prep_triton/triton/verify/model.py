@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import RepositoryError, VerifyError
-from prep_triton.triton.config import CONFIG_NAME, parse_config
-from prep_triton.triton.entries.write import REFERENCE_NAME, TOKENIZER_NAME
+from prep_triton.layout import CONFIG_NAME, REFERENCE_NAME, TOKENIZER_NAME
+from prep_triton.triton.config import parse_config
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.verify.in_flight import ask_until_batched, notes_of_batching
 from prep_triton.triton.verify.reference import Comparison, Reference, check_tokenizer, load_reference

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import VerifyError
+from prep_triton.layout import REFERENCE_NAME, TOKENIZER_NAME
 from prep_triton.spec import TextSpec
-from prep_triton.triton.entries.write import REFERENCE_NAME, TOKENIZER_NAME
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.verify.model import affordable_rows, load_config, numpy_dtype, sequence_range
 from prep_triton.triton.verify.reference import load_reference

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from prep_triton.artifact import EntryKind, RepositoryEntry
 from prep_triton.errors import RepositoryError, ServerError, VerifyError
+from prep_triton.layout import SERVER_ARGUMENTS_NAME
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import VerifySpec
-from prep_triton.triton.entries.server_arguments import SERVER_ARGUMENTS_NAME
 from prep_triton.triton.server.client import TritonClient, grpc_address_from_url
 from prep_triton.triton.server.installation import find_server
 from prep_triton.triton.server.process import Ports, run_triton

@@ -1,0 +1,73 @@
+"""Every file name of an artifact, an entry, a repository and a release: stated here alone.
+
+::
+
+    <workspace>/<stage>/<name>/<key>/    manifest.json, and of
+                                           a graph: model.onnx, model.onnx.data, reference.npz, tokenizer.json
+                                           an engine: model.engine
+    <workspace>/<stage>/<name>/current   the key that a name means now
+
+    <repository>/                        server.args, .lock, .staging-<entry>
+    <repository>/<entry>/                manifest.json, config.pbtxt, reference.npz, tokenizer.json, warmup/
+    <repository>/<entry>/1/              model.onnx, model_sm75.plan or model.py
+
+    <store>/                             current.json, .lock and .staging/ where it is a folder
+    <store>/releases/<id>/               release.json, and the entries
+    <store>/reports/<id>.json            what is known of a release only after it was published
+
+What runs inside the server (`triton/inside_server`) imports nothing of `prep_triton` and repeats the names that it
+opens; a test holds them against these.
+"""
+
+MANIFEST_NAME = "manifest.json"
+LOCK_NAME = ".lock"
+
+# A graph and its engine.
+GRAPH_NAME = "model.onnx"
+ENGINE_NAME = "model.engine"
+REFERENCE_NAME = "reference.npz"
+TOKENIZER_NAME = "tokenizer.json"
+
+# The workspace.
+CURRENT_KEY_NAME = "current"
+LOCKS_DIR = "locks"
+STAGING_PREFIX = ".staging-"
+
+# An entry: one model directory of a Triton repository.
+CONFIG_NAME = "config.pbtxt"
+VERSION_DIR = "1"  # the one version of an entry; every release is a version of its own
+WARMUP_DIR = "warmup"  # core, src/constants.h, kWarmupDataFolder
+PLAN_NAME = "model.plan"  # what the TensorRT backend opens where the configuration names no file
+PYTHON_MODEL_NAME = "model.py"
+LABELS_NAME = "labels.json"
+PLACEHOLDER_NAME = "README.txt"  # an ensemble's version has no files, and an object store keeps no empty folder
+
+# A repository.
+SERVER_ARGUMENTS_NAME = "server.args"
+
+# A store.
+STAGING_DIR = ".staging"
+POINTER_NAME = "current.json"
+RELEASES_DIR = "releases"
+RELEASE_NAME = "release.json"
+REPORTS_DIR = "reports"
+
+
+def is_graph_file(name: str) -> bool:
+    """Whether a file of an artifact is its graph, or the weights that a graph beyond 2 GB keeps beside it."""
+    return name == GRAPH_NAME or name.startswith(f"{GRAPH_NAME}.")
+
+
+def plan_name(compute_capability: str) -> str:
+    """Return the file name of the plan for a compute capability ("7.5") within a version folder."""
+    return f"model_sm{compute_capability.replace('.', '')}.plan"
+
+
+def folder_of_release(release_id: str) -> str:
+    """Return the name prefix of a release's objects in its store, with the slash."""
+    return f"{RELEASES_DIR}/{release_id}/"
+
+
+def name_of_report(release_id: str) -> str:
+    """Return the name of a release's report in its store."""
+    return f"{REPORTS_DIR}/{release_id}.json"
