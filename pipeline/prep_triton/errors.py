@@ -27,6 +27,12 @@
 Anything that is not a `PrepError` is a bug of ours and keeps its traceback.
 """
 
+import difflib
+from collections.abc import Iterable
+
+# Of difflib's ratio: below it, what is nearest is a guess that misleads.
+_NEAREST_CUTOFF = 0.5
+
 
 class PrepError(Exception):
     """A failure that the user can act on.
@@ -125,3 +131,15 @@ class WorkspaceBusyError(WorkspaceError):
 
 class DiskFullError(WorkspaceError):
     """No space is left on the device; nothing half-written was kept."""
+
+
+def find_nearest(word: str, known: Iterable[str], *, count: int = 1) -> list[str]:
+    """Find the known words that a user may have meant, the nearest first; upper and lower case are the same."""
+    by_lower = {name.lower(): name for name in reversed([*known])}
+    return [by_lower[name] for name in difflib.get_close_matches(word.lower(), by_lower, count, _NEAREST_CUTOFF)]
+
+
+def suggest(word: str, known: Iterable[str], *, otherwise: str) -> str:
+    """Return a hint that names the nearest known word, or `otherwise` where none is near."""
+    nearest = find_nearest(word, known)
+    return f"did you mean '{nearest[0]}'?" if nearest else otherwise

@@ -5,12 +5,11 @@ Capabilities are those of https://developer.nvidia.com/cuda-gpus. What TensorRT-
 data-centre GPUs (10.0), and the worker checks the enum of the installed version once more.
 """
 
-import difflib
 import re
 import subprocess
 from dataclasses import dataclass
 
-from prep_triton.errors import UnsupportedGpuError
+from prep_triton.errors import UnsupportedGpuError, find_nearest
 
 CAPABILITY_BY_GPU: dict[str, str] = {
     "t4": "7.5",
@@ -84,7 +83,7 @@ def resolve_gpu(name: str) -> Gpu:
         return Gpu(plain, CAPABILITY_BY_GPU[plain])
     if (match := _CAPABILITY.match(plain)) and (capability := f"{match[1]}.{match[2]}") in _KNOWN_CAPABILITIES:
         return Gpu("sm" + capability.replace(".", ""), capability)
-    nearest = difflib.get_close_matches(plain, CAPABILITY_BY_GPU, n=3, cutoff=0.5)
+    nearest = find_nearest(plain, CAPABILITY_BY_GPU, count=3)
     raise UnsupportedGpuError(
         f"unknown GPU '{name}', expected a name such as {', '.join(nearest or ('t4', 'l4', 'a100'))}, "
         "or a compute capability such as sm75",

@@ -1,10 +1,9 @@
 """Finds an engine that a user names."""
 
-import difflib
 from pathlib import Path
 
 from prep_triton.artifact import Engine
-from prep_triton.errors import SpecError
+from prep_triton.errors import SpecError, find_nearest
 from prep_triton.layout import MANIFEST_NAME
 from prep_triton.workspace import Workspace, load_artifact
 
@@ -53,7 +52,7 @@ def _no_engine_in(reference: str) -> SpecError:
 
 def _unknown_engine(reference: str, workspace: Workspace) -> SpecError:
     names = [engine.name for engine in workspace.list_current(_STAGE, Engine)]
-    nearest = difflib.get_close_matches(reference, names, n=3, cutoff=0.4)
+    nearest = find_nearest(reference, names, count=3)
     if nearest:
         return SpecError(
             f"there is no engine '{reference}' in {workspace.root}", hint=f"did you mean {' or '.join(nearest)}?"

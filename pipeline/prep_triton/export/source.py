@@ -4,7 +4,6 @@ Resolving is cheap, for the recipe's key needs it on every run: neither torch no
 hub model only the commit and the configuration are asked for.
 """
 
-import difflib
 import importlib.util
 import logging
 import re
@@ -14,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from prep_triton.errors import SourceError, SpecError
+from prep_triton.errors import SourceError, SpecError, find_nearest
 from prep_triton.export import hub
 from prep_triton.export.folder import (
     check_config,
@@ -156,7 +155,7 @@ def _unknown_model(given: str) -> SourceError:
             f"there is no folder '{given}', and it is not a hub id", hint="a hub id is organization/name"
         )
     known = [*ALIASES, *_BARE_NAMES]
-    nearest = difflib.get_close_matches(given.lower(), known, n=1, cutoff=0.5)
+    nearest = find_nearest(given, known)
     known_text = f"known are {', '.join(ALIASES)}, a hub id (organization/name), or a folder"
     return SourceError(
         f"unknown model '{given}'", hint=f"did you mean '{nearest[0]}'? {known_text}" if nearest else known_text

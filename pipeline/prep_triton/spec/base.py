@@ -1,13 +1,12 @@
 """What every request shares: strictness, names, and one sentence for what is wrong."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from prep_triton.errors import SpecError
+from prep_triton.errors import SpecError, suggest
 
 # A name becomes a Triton model directory, a GCS object prefix and a Kubernetes label.
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
@@ -36,8 +35,7 @@ class Spec(BaseModel):
         for key in given:
             if key not in cls.model_fields:
                 known = sorted(cls.model_fields)
-                nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
-                hint = f"did you mean '{nearest[0]}'?" if nearest else f"known keys: {', '.join(known)}"
+                hint = suggest(str(key), known, otherwise=f"known keys: {', '.join(known)}")
                 raise PydanticCustomError("unknown_key", "unknown key '{key}'", {"key": str(key), "hint": hint})
         return given
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 from prep_triton import errors
-from prep_triton.errors import PrepError
+from prep_triton.errors import PrepError, find_nearest, suggest
 
 CLASSES = [
     item
@@ -26,3 +26,18 @@ def test_every_error_says_what_and_what_to_do(error: type[PrepError]):
     raised = error("the model has no vocabulary", hint="add vocab.txt")
     assert str(raised) == raised.message == "the model has no vocabulary"
     assert raised.hint == "add vocab.txt"
+
+
+def test_the_nearest_word_is_suggested_in_its_own_case():
+    assert suggest("precison", ("precision", "profiles"), otherwise="known: ...") == "did you mean 'precision'?"
+    assert suggest("B-per", ("O", "B-PER"), otherwise="known: ...") == "did you mean 'B-PER'?"
+
+
+def test_a_word_that_is_near_nothing_gets_the_other_hint():
+    assert suggest("zzz", ("precision",), otherwise="known keys: precision") == "known keys: precision"
+    assert suggest("zzz", (), otherwise="there are none") == "there are none"
+
+
+def test_of_names_that_differ_in_case_alone_the_first_is_suggested():
+    assert find_nearest("label", ("Label", "LABEL"), count=3) == ["Label"]
+    assert find_nearest("a1000", ("t4", "a100", "a10"), count=2) == ["a100", "a10"]

@@ -10,7 +10,6 @@
 Rows are longer than `MAX_TOKENS` only in an .npz; text is cut there. Nothing is ever made up: no text, no INT8.
 """
 
-import difflib
 import json
 import logging
 import random
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from prep_triton.artifact import OnnxModel
-from prep_triton.errors import PrecisionError, SpecError
+from prep_triton.errors import PrecisionError, SpecError, find_nearest
 from prep_triton.layout import TOKENIZER_NAME
 from prep_triton.precision.measure.scoring import TokenRow
 from prep_triton.spec import CalibrationSpec
@@ -147,7 +146,7 @@ def _field_error(path: Path, number: int, field: str, entry: Any) -> SpecError:
     else:
         keys = [str(key) for key, value in entry.items() if isinstance(value, str)]
         message = f"'{field}' is {type(entry[field]).__name__}, expected text" if field in entry else f"no '{field}'"
-    nearest = difflib.get_close_matches(field, keys, n=1) or keys[:1]
+    nearest = find_nearest(field, keys) or keys[:1]
     hint = f"--calibration-field {nearest[0]}" if nearest else f'expected lines such as {{"{field}": "a text"}}'
     return SpecError(f"{path}, line {number}: {message}", hint=hint)
 

@@ -4,14 +4,13 @@ For TensorRT, which reads precision from the graph alone: explicit Q/DQ, symmetr
 activations per tensor, calibrated on the user's own text. ONNX Runtime on a CPU wants another graph.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import OnnxModel, QuantizationRecord
-from prep_triton.errors import PrecisionError, SpecError
+from prep_triton.errors import PrecisionError, SpecError, suggest
 from prep_triton.layout import GRAPH_NAME, is_graph_file
 from prep_triton.precision.fp16.stage import CARRIED_FIELDS, REWRITE_VERSION, link_or_copy
 from prep_triton.precision.int8.calibration import check_path, load_calibration_rows
@@ -132,9 +131,9 @@ def check_keep_out(names: Sequence[str], linears: "Sequence[Linear]") -> None:
     known = [linear.name for linear in linears]
     for name in names:
         if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.3) or known[:1]
             raise SpecError(
-                f"there is no linear layer '{name}' to keep out of int8", hint=f"did you mean '{nearest[0]}'?"
+                f"there is no linear layer '{name}' to keep out of int8",
+                hint=suggest(name, known, otherwise=f"name a layer of the graph, such as {known[0]}"),
             )
     if set(names) == set(known):
         raise SpecError("every linear layer is to be kept out, which leaves no int8", hint="use --fp16")

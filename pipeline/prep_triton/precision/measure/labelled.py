@@ -10,14 +10,13 @@ fill-mask              ``text`` with one [MASK], and ``label``, the token that s
 Other fields (``id``) are ignored. Every error names the line.
 """
 
-import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prep_triton.errors import SpecError
+from prep_triton.errors import SpecError, find_nearest
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "text-classification": ("text", "label"),
@@ -179,9 +178,8 @@ def index_from_label(given: Any, labels: Sequence[str], *, where: str) -> int:
         return given
     listed = ", ".join(labels[:_LISTED_LABELS]) + (", ..." if len(labels) > _LISTED_LABELS else "")
     known = f"the model's {len(labels)} labels are {listed}, or their indexes from 0"
-    by_lower = {label.lower(): label for label in reversed(labels)}
-    nearest = difflib.get_close_matches(str(given).lower(), by_lower, n=1, cutoff=0.5)
-    hint = f"did you mean '{by_lower[nearest[0]]}'? {known}" if nearest and isinstance(given, str) else known
+    nearest = find_nearest(given, labels) if isinstance(given, str) else []
+    hint = f"did you mean '{nearest[0]}'? {known}" if nearest else known
     shown = json.dumps(given, ensure_ascii=False)[:_SHOWN_CHARACTERS]
     raise SpecError(f"{where}: the model has no label {shown}", hint=hint)
 

@@ -3,13 +3,12 @@
 A `Scoring` is built once and given to the FP32 graph and to the converted one, so both see the same tokens.
 """
 
-import difflib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prep_triton.errors import SpecError
+from prep_triton.errors import SpecError, find_nearest
 from prep_triton.precision.measure.answer_spans import find_answer, split_windows
 from prep_triton.precision.measure.labelled import Example, LabelledText, LabelledWords, MaskedText, Question
 from prep_triton.precision.measure.squad import score_answers
@@ -155,7 +154,7 @@ def _find_token(row: MaskedText, tokenizer: Any) -> int:
     ids = [exact] if exact is not None else tokenizer.encode(row.label, add_special_tokens=False).ids
     if len(ids) == 1 and ids[0] != unknown:
         return int(ids[0])
-    nearest = difflib.get_close_matches(row.label.lower(), tokenizer.get_vocab(), n=1)
+    nearest = find_nearest(row.label, tokenizer.get_vocab())
     if len(ids) > 1:
         pieces = ", ".join(tokenizer.id_to_token(token) for token in ids)
         message = f"'label' {row.label!r} is {len(ids)} tokens ({pieces}), expected one"

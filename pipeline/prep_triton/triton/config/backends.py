@@ -4,13 +4,12 @@ Asking for one that the backend never reads is refused: it would be written, acc
 nothing.
 """
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from prep_triton.errors import SpecError
+from prep_triton.errors import SpecError, suggest
 from prep_triton.spec import AcceleratorSpec, Runtime, ServingSpec
 
 BACKEND_LABELS: dict[Runtime, str] = {"tensorrt": "TensorRT", "onnxruntime": "ONNX Runtime"}
@@ -203,11 +202,10 @@ def _check_accelerator(accelerator: AcceleratorSpec) -> None:
     for name, value in accelerator.parameters.items():
         where = f"execution_accelerators {accelerator.name}: parameter {name}"
         if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             takes = f"it takes {', '.join(sorted(known))}" if known else "it takes no parameters"
             raise SpecError(
                 f"{where} is not known to the ONNX Runtime backend",
-                hint=f"did you mean '{nearest[0]}'?" if nearest else takes,
+                hint=suggest(name, known, otherwise=takes),
             )
         if not _is_of_kind(value, known[name]):
             raise SpecError(

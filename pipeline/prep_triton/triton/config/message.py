@@ -6,14 +6,13 @@ checks in triton-inference-server/core, `src/model_config_utils.cc`, so that wha
 The other parts of the message have files of their own beside this one.
 """
 
-import difflib
 import re
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import Engine, OnnxModel, TensorSpec
-from prep_triton.errors import RepositoryError, SpecError
+from prep_triton.errors import RepositoryError, SpecError, suggest
 from prep_triton.layout import CONFIG_NAME, plan_name
 from prep_triton.spec import Runtime, ServingSpec
 from prep_triton.triton.config.backends import check_backend_fields
@@ -129,8 +128,7 @@ def _config_error_from_parse(message: str, where: str, pool: Any) -> RepositoryE
     if unknown:
         line, message_type, field = unknown.groups()
         known = sorted(pool.FindMessageTypeByName(message_type).fields_by_name)
-        nearest = difflib.get_close_matches(field, known, n=1, cutoff=0.5)
-        hint = f"did you mean '{nearest[0]}'?" if nearest else f"known fields: {', '.join(known)}"
+        hint = suggest(field, known, otherwise=f"known fields: {', '.join(known)}")
         short = message_type.rpartition(".")[2]
         return RepositoryError(f"{where}, line {line}: {short} has no field '{field}'", hint=hint)
     at = _LINE.match(message)

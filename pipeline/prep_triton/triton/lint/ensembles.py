@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prep_triton.errors import suggest
 from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding
 from prep_triton.triton.lint.tensors import WILDCARD, data_type_name, describe_dims
-from prep_triton.triton.lint.text import suggest_word
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ def _judge_step(entry: EntryFolder, index: int, step: Any, entries: Mapping[str,
     other = entries.get(step.model_name)
     if other is None:
         message = f"step {index} calls '{step.model_name}', which is not in the repository"
-        hint = f"add the entry; {suggest_word(step.model_name, entries)}"
+        have = f"the repository has {', '.join(sorted(entries))}"
+        hint = f"add the entry; {suggest(step.model_name, sorted(entries), otherwise=have)}"
         yield entry.at("ensemble-step", f"{where}.model_name", message, hint)
         return
     if step.model_version >= 0 and step.model_version not in other.served_versions:

@@ -1,12 +1,11 @@
 """Rules for instance groups (core, ValidateInstanceGroup, rate_limiter.cc), and fields that a backend never reads."""
 
-import difflib
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from prep_triton.errors import SpecError
+from prep_triton.errors import SpecError, find_nearest
 from prep_triton.spec import ServingSpec
 from prep_triton.triton.config.backends import BACKEND_LABELS, MODEL_PARAMETERS, check_backend_fields
 from prep_triton.triton.lint.entry import EntryFolder
@@ -125,8 +124,8 @@ def _find_parameter_problems(entry: EntryFolder) -> Iterator[Finding]:
     known = (*(MODEL_PARAMETERS[backend] if backend in BACKEND_LABELS else ()), *_OTHER_PARAMETERS.get(backend, ()))
     for key in sorted(config.parameters):
         where = f"parameters.{key}"
-        nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.85)
-        if nearest and nearest[0] != key:
+        nearest = find_nearest(key, known)
+        if nearest and nearest[0] != key and _is_misspelt(key, nearest[0]):
             message = f"the {backend} backend knows no parameter '{key}'"
             yield entry.at("backend-parameter", where, message, f"did you mean '{nearest[0]}'?")
         if backend not in BACKEND_LABELS:
@@ -135,6 +134,12 @@ def _find_parameter_problems(entry: EntryFolder) -> Iterator[Finding]:
             check_backend_fields(ServingSpec(parameters={key: config.parameters[key].string_value}), backend)
         except SpecError as err:
             yield entry.at("parameter-value", where, err.message, err.hint)
+
+
+def _is_misspelt(word: str, known: str) -> bool:
+    """Whether two words differ by two letters at most: parameters of a user's own are none of our business."""
+    have, expected = Counter(word.lower()), Counter(known.lower())
+    return ((have - expected) + (expected - have)).total() <= 2
 
 
 def _may_use_gpu(config: Any) -> bool:

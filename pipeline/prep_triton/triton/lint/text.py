@@ -4,11 +4,11 @@
 library's tokens, finds every unknown field and every key that is given twice.
 """
 
-import difflib
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from prep_triton.errors import suggest
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -69,13 +69,6 @@ def parse_leniently(text: str) -> "ModelConfig":
             raise text_format.ParseError("a string has an escape that is none") from err
 
 
-def suggest_word(name: str, known: Iterable[str]) -> str:
-    """Return a hint that names the nearest known word."""
-    words = sorted(known)
-    nearest = difflib.get_close_matches(name, words, n=1, cutoff=0.5)
-    return f"did you mean '{nearest[0]}'?" if nearest else f"known here: {', '.join(words)}"
-
-
 def _walk_message(tokens: Any, message: Any, found: FieldMap, path: str, closing: str) -> None:
     counts: dict[str, int] = {}
     keys: dict[str, set[str]] = {}
@@ -84,7 +77,8 @@ def _walk_message(tokens: Any, message: Any, found: FieldMap, path: str, closing
         name = tokens.ConsumeIdentifierOrNumber()
         descriptor = message.fields_by_name.get(name) if message else None
         if message and descriptor is None:
-            hint = suggest_word(name, message.fields_by_name)
+            fields = sorted(message.fields_by_name)
+            hint = suggest(name, fields, otherwise=f"known here: {', '.join(fields)}")
             found.unknown.append((line, message.name, name, hint))
         where = f"{path}.{name}" if path else name
         for at, value in _walk_values(tokens, descriptor, found, where, counts):
