@@ -4,7 +4,6 @@ Whatever happens to a publisher, each release must be whole or have no release.j
 one, and the next publish must complete. What breaks that is told in capitals.
 """
 
-import os
 import shutil
 import signal
 import subprocess
@@ -13,23 +12,25 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from fault_proxy import run_fault_proxy
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import PointerMovedError, PrepError, ReleaseDamagedError
 from prep_triton.publish.catalog import list_ids, read_release
 from prep_triton.publish.check import find_faults
-from prep_triton.publish.gcs import session
+from prep_triton.publish.gcs import GcsStore
+from prep_triton.publish.gcs.session import GcsSession, Patience
 from prep_triton.publish.plan import plan_release
 from prep_triton.publish.pointer import look_at_current
 from prep_triton.publish.release import Published, carry_out, publish_release
-from prep_triton.publish.store import Store, open_store
+from prep_triton.publish.store import Store, open_store, parse_gcs_uri
 from prep_triton.workspace import record_files, save_manifest
 
 BUCKET = "gs://models"
 MB = 1_000_000
 RATES = (0.02, 0.05, 0.1, 0.2, 0.4)
+# A stalled answer is given up soon, so that hundreds of runs take minutes.
+IMPATIENT = Patience(connect_s=1.0, answer_s=0.3, retry_after_s=0.01, retry_for_s=3.0, first_retry_for_s=1.0)
 
 # Publishes in a process of its own, which may end itself at a request, and tells its peak memory.
 CHILD = """
@@ -103,8 +104,6 @@ class Bench:
 
 
 def torment_by_faults(bench: Bench, runs: int) -> None:
-    session._TIMEOUT_S, session._RETRY_FOR_S, session._RETRY_AFTER_S = (1.0, 0.3), 3.0, 0.01
-    session._FIRST_RETRY_FOR_S = 1.0
     message, met = Counter[str](), Counter[str]()
     with run_fault_proxy(bench.url, stall_s=0.5) as proxy:
         for seed in range(runs):
@@ -112,7 +111,7 @@ def torment_by_faults(bench: Bench, runs: int) -> None:
             uri = f"{BUCKET}/faults{seed // 2}"  # every other one meets an earlier release
             proxy.plan(seed, RATES[seed % len(RATES)])
             try:
-                publish_release(folder, open_behind(proxy.url, bench.url, uri))
+                publish_release(folder, open_behind(proxy.url, uri))
                 message["published"] += 1
             except PrepError:
                 message["refused"] += 1
@@ -206,14 +205,10 @@ def find_broken(store: Store) -> Counter[str]:
     return message
 
 
-def open_behind(proxy_url: str, url: str, uri: str) -> Store:
+def open_behind(proxy_url: str, uri: str, patience: Patience = IMPATIENT) -> Store:
     """Open a store whose client speaks to the proxy, while the environment names the server itself."""
-    os.environ["STORAGE_EMULATOR_HOST"] = proxy_url
-    store: Any = open_store(uri)
-    _ = store._session.client
-    os.environ["STORAGE_EMULATOR_HOST"] = url
-    opened: Store = store
-    return opened
+    location = parse_gcs_uri(uri)
+    return GcsStore(location, GcsSession(location.bucket, emulator_url=proxy_url, patience=patience))
 
 
 def run_child(

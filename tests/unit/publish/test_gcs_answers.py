@@ -11,13 +11,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from prep_triton.errors import BucketMissingError, PreconditionError, SpecError, StoreAccessError, StoreError
 from prep_triton.publish.check import find_missing_permissions, warn_of_missing_permissions
-from prep_triton.publish.gcs import session
-from prep_triton.publish.store import open_store
+from prep_triton.publish.gcs import GcsStore
+from prep_triton.publish.gcs.session import GcsSession, Patience
+from prep_triton.publish.store import open_store, parse_gcs_uri
 
 DENIED = (
     "someone@example.iam.gserviceaccount.com does not have storage.objects.create access to the Google Cloud Storage "
     "object. Permission 'storage.objects.create' denied on resource (or it may not exist)."
 )
+
+
+def open_impatiently(uri):
+    patience = Patience(retry_for_s=0.1, first_retry_for_s=0.1)
+    location = parse_gcs_uri(uri)
+    return GcsStore(location, GcsSession(location.bucket, patience=patience))
 
 
 @pytest.fixture
@@ -50,10 +57,8 @@ def answer_with(monkeypatch):
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        return open_store("gs://models/bert")
+        return open_impatiently("gs://models/bert")
 
-    monkeypatch.setattr(session, "_RETRY_FOR_S", 0.1)
-    monkeypatch.setattr(session, "_FIRST_RETRY_FOR_S", 0.1)
     start.paths = paths
     yield start
     for server in servers:
@@ -122,11 +127,10 @@ def test_damaged_download_is_refused(answer_with):
 
 
 def test_nobody_listening_is_a_store_error_in_few_words(monkeypatch):
-    monkeypatch.setattr(session, "_FIRST_RETRY_FOR_S", 0.1)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with pytest.raises(StoreError, match=r"gs://models cannot be reached: .*Connection refused") as caught:
-        open_store("gs://models").check_access()
+        open_impatiently("gs://models").check_access()
     assert "network" in caught.value.hint
 
 

@@ -19,14 +19,37 @@ USER_PROJECT_VARIABLE = "PREP_GCS_USER_PROJECT"
 KMS_KEY_VARIABLE = "PREP_GCS_KMS_KEY"
 ENCRYPTION_KEY_VARIABLE = "PREP_GCS_ENCRYPTION_KEY"
 
-_TIMEOUT_S = (10.0, 60.0)  # to connect, to hear the next byte
-_RETRY_AFTER_S = 1.0  # doubled by the library each time, and jittered
-_RETRY_FOR_S = 120.0
-_FIRST_RETRY_FOR_S = 10.0
 # https://cloud.google.com/storage/docs/encryption/customer-managed-keys#key-resource
 _KMS_KEY = re.compile(r"^projects/[^/\s]+/locations/[^/\s]+/keyRings/[^/\s]+/cryptoKeys/[^/\s]+$")
 _KEY_BYTES = 32  # AES-256: https://cloud.google.com/storage/docs/encryption/customer-supplied-keys
 _EMULATOR = "STORAGE_EMULATOR_HOST"
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a request may take, and how long the library repeats one that failed; all in seconds.
+
+    Attributes:
+        connect_s: To connect.
+        answer_s: Until the next byte of an answer.
+        retry_after_s: Before the first repetition; the library doubles it each time, with jitter.
+        retry_for_s: For how long a request is repeated.
+        first_retry_for_s: Likewise for the first request of a command, which shows what is wrong with the access.
+    """
+
+    connect_s: float = 10.0
+    answer_s: float = 60.0
+    retry_after_s: float = 1.0
+    retry_for_s: float = 120.0
+    first_retry_for_s: float = 10.0
+
+    def request_arguments(self, *, is_first: bool = False) -> dict[str, Any]:
+        """Return the arguments of a request of google-cloud-storage; which failures are repeated is its own rule."""
+        from google.cloud.storage.retry import DEFAULT_RETRY
+
+        retry_for_s = self.first_retry_for_s if is_first else self.retry_for_s
+        retry = DEFAULT_RETRY.with_delay(self.retry_after_s).with_timeout(retry_for_s)
+        return {"timeout": (self.connect_s, self.answer_s), "retry": retry}
 
 
 @dataclass(frozen=True)
@@ -76,10 +99,18 @@ def _key_from_base64(encoded: str) -> bytes:
 
 
 class GcsSession:
-    """A client and a bucket, made when they are first asked for."""
+    """A client and a bucket, made when they are first asked for.
 
-    def __init__(self, bucket: str) -> None:
+    Args:
+        bucket: The bucket's name.
+        emulator_url: An emulator to speak to; the one that ``STORAGE_EMULATOR_HOST`` names where None.
+        patience: How long requests may take.
+    """
+
+    def __init__(self, bucket: str, *, emulator_url: str | None = None, patience: Patience | None = None) -> None:
         self.bucket_name = bucket
+        self.patience = patience or Patience()
+        self._emulator_url = emulator_url
 
     @cached_property
     def options(self) -> GcsOptions:
@@ -88,8 +119,8 @@ class GcsSession:
 
     @property
     def is_emulated(self) -> bool:
-        """True where ``STORAGE_EMULATOR_HOST`` names an emulator."""
-        return bool(os.environ.get(_EMULATOR))
+        """True where requests go to an emulator."""
+        return bool(self._emulator_url or os.environ.get(_EMULATOR))
 
     @cached_property
     def bucket(self) -> Any:
@@ -116,7 +147,7 @@ class GcsSession:
         from google.auth.credentials import AnonymousCredentials
         from google.cloud import storage
 
-        emulator = os.environ.get(_EMULATOR)
+        emulator = self._emulator_url or os.environ.get(_EMULATOR)
         if not emulator:
             credentials, _ = google.auth.default(scopes=SCOPES)
             return storage.Client(project=None, credentials=credentials)
@@ -124,12 +155,5 @@ class GcsSession:
         if address.scheme not in ("http", "https") or not address.hostname:
             raise SpecError(f"{_EMULATOR} is not a URL", hint=f"export {_EMULATOR}=http://127.0.0.1:PORT, or unset it")
         log.info("%s: gs:// means the emulator on %s, without credentials", _EMULATOR, address.hostname)
-        return storage.Client(project=None, credentials=AnonymousCredentials())
-
-
-def patience(*, is_first: bool = False) -> dict[str, Any]:
-    """Return how long a request may take, and for how long the library tries again (its own rules)."""
-    from google.cloud.storage.retry import DEFAULT_RETRY
-
-    retry_for_s = _FIRST_RETRY_FOR_S if is_first else _RETRY_FOR_S
-    return {"timeout": _TIMEOUT_S, "retry": DEFAULT_RETRY.with_delay(_RETRY_AFTER_S).with_timeout(retry_for_s)}
+        options = {"api_endpoint": emulator}
+        return storage.Client(project=None, credentials=AnonymousCredentials(), client_options=options)

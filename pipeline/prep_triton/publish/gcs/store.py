@@ -5,7 +5,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,7 +13,7 @@ from typing_extensions import override
 from prep_triton.errors import StoreError
 from prep_triton.publish.checksum import crc32c_of_bytes, crc32c_of_file
 from prep_triton.publish.gcs.answers import error_from_vendor, precondition_error
-from prep_triton.publish.gcs.session import GcsSession, patience
+from prep_triton.publish.gcs.session import GcsSession
 from prep_triton.publish.store import (
     CREATE_ONLY,
     READER_PERMISSIONS,
@@ -39,8 +38,9 @@ _SENDINGS = 3
 class GcsStore(Store):
     """The `Store` of a bucket's prefix; connects at the first request."""
 
-    def __init__(self, location: GcsUri) -> None:
+    def __init__(self, location: GcsUri, session: GcsSession | None = None) -> None:
         self.location = location
+        self._session = session or GcsSession(location.bucket)
         self._large = threading.BoundedSemaphore(LARGE_UPLOADS_AT_ONCE)
 
     @property
@@ -53,7 +53,7 @@ class GcsStore(Store):
         with self._translated("storage.objects.list"):  # asks for one name, which needs no other permission
             bucket = self._session.bucket
             listing = self._session.client.list_blobs(
-                bucket, prefix=self._full(""), max_results=1, **patience(is_first=True)
+                bucket, prefix=self._full(""), max_results=1, **self._requests(is_first=True)
             )
             list(listing)
 
@@ -64,14 +64,14 @@ class GcsStore(Store):
         asked = sorted({*WRITER_PERMISSIONS, *READER_PERMISSIONS})
         with self._translated("storage.buckets.get"):
             try:
-                return frozenset(self._session.bucket.test_iam_permissions(asked, **patience(is_first=True)))
+                return frozenset(self._session.bucket.test_iam_permissions(asked, **self._requests(is_first=True)))
             except ClientError:  # an emulator that does not know the question, or a proxy that does not let it through
                 return None
 
     @override
     def list_objects(self, prefix: str) -> list[StoredObject]:
         with self._translated("storage.objects.list"):
-            blobs = self._session.client.list_blobs(self._session.bucket, prefix=self._full(prefix), **patience())
+            blobs = self._session.client.list_blobs(self._session.bucket, prefix=self._full(prefix), **self._requests())
             described = (self._describe(blob) if blob.crc32c else self._stat_keyed(blob) for blob in blobs)
             return [found for found in described if found is not None]
 
@@ -80,7 +80,7 @@ class GcsStore(Store):
         full = self._full(prefix)
         with self._translated("storage.objects.list"):
             listing = self._session.client.list_blobs(
-                self._session.bucket, prefix=full, delimiter="/", fields="prefixes,nextPageToken", **patience()
+                self._session.bucket, prefix=full, delimiter="/", fields="prefixes,nextPageToken", **self._requests()
             )
             list(listing)  # the prefixes are known once every page was read
             return sorted(found.removeprefix(full).removesuffix("/") for found in listing.prefixes)
@@ -89,7 +89,7 @@ class GcsStore(Store):
     def stat(self, name: str) -> StoredObject | None:
         with self._translated("storage.objects.get", name):
             blob = self._session.bucket.get_blob(
-                self._object(name), encryption_key=self._session.options.encryption_key, **patience()
+                self._object(name), encryption_key=self._session.options.encryption_key, **self._requests()
             )
         return None if blob is None else self._describe(blob)
 
@@ -97,14 +97,14 @@ class GcsStore(Store):
     def read_bytes(self, name: str) -> bytes:
         with self._translated("storage.objects.get", name):
             blob = self._session.blob(self._object(name))
-            content: bytes = blob.download_as_bytes(checksum="crc32c", **patience())
+            content: bytes = blob.download_as_bytes(checksum="crc32c", **self._requests())
         return content
 
     @override
     def download_file(self, name: str, path: Path) -> None:
         with self._translated("storage.objects.get", name), path.open("wb") as stream:
             blob = self._session.blob(self._object(name))
-            blob.download_to_file(stream, checksum="crc32c", **patience())
+            blob.download_to_file(stream, checksum="crc32c", **self._requests())
 
     @override
     def upload_file(
@@ -158,7 +158,7 @@ class GcsStore(Store):
                     raise precondition_error(f"{self.uri}/{name}")
             try:
                 blob = self._session.bucket.blob(self._object(name))
-                blob.delete(if_generation_match=if_generation_match, **patience())
+                blob.delete(if_generation_match=if_generation_match, **self._requests())
             except NotFound:
                 return False
         return True
@@ -175,7 +175,7 @@ class GcsStore(Store):
                     token=token,
                     if_generation_match=if_generation_match,
                     if_source_generation_match=source.generation,
-                    **patience(),
+                    **self._requests(),
                 )
                 if token is None:
                     return True
@@ -218,7 +218,7 @@ class GcsStore(Store):
             content_type="application/octet-stream",
             checksum=None,
             if_generation_match=if_generation_match,  # also what makes the library's retries safe
-            **patience(),
+            **self._requests(),
         )
         return self._describe(blob)
 
@@ -230,9 +230,8 @@ class GcsStore(Store):
         found = self.stat(name)
         return found.generation if found else 0
 
-    @cached_property
-    def _session(self) -> GcsSession:
-        return GcsSession(self.location.bucket)
+    def _requests(self, *, is_first: bool = False) -> dict[str, Any]:
+        return self._session.patience.request_arguments(is_first=is_first)
 
     def _full(self, prefix: str) -> str:
         return f"{self.location.prefix}/{prefix}" if self.location.prefix else prefix
