@@ -26,13 +26,14 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from prep_triton.artifact import MANIFEST_SCHEMA, Artifact, FileRecord
-from prep_triton.errors import DiskFullError, WorkspaceBusyError, WorkspaceError
+from prep_triton.errors import DiskFullError, PrepError, WorkspaceBusyError, WorkspaceError
 from prep_triton.layout import CONFIG_NAME, CURRENT_KEY_NAME, LOCK_NAME, LOCKS_DIR, MANIFEST_NAME, STAGING_PREFIX
 
 log = logging.getLogger(__name__)
 
 DEFAULT_ROOT = Path("build")
 LOCK_TIMEOUT_S = 1800.0
+_ANNOUNCE_AFTER_S = 1.0  # two runs that write in turn need not be announced
 _REFUSED = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
 
 A = TypeVar("A", bound=Artifact)
@@ -199,24 +200,43 @@ class Workspace:
 
     @contextmanager
     def _locked(self, recipe: Recipe) -> Iterator[None]:
-        folder = self.root / LOCKS_DIR
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{recipe.stage}-{recipe.name}-{recipe.key}{LOCK_NAME}")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log.warning("another run is making %s %s; waiting for it", recipe.stage, recipe.name)
-            try:
-                lock.acquire(timeout=self.lock_timeout_s)
-            except Timeout as err:
-                raise WorkspaceBusyError(
-                    f"another run has held {recipe.stage} {recipe.name} for over {self.lock_timeout_s:g} s",
-                    hint="wait for it, end it, or use another --workspace",
-                ) from err
-        try:
+        path = self.root / LOCKS_DIR / f"{recipe.stage}-{recipe.name}-{recipe.key}{LOCK_NAME}"
+        what, hint = f"{recipe.stage} {recipe.name}", "wait for it, end it, or use another --workspace"
+        with hold_lock(path, what, timeout_s=self.lock_timeout_s, hint=hint):
             yield
-        finally:
-            lock.release()
+
+
+@contextmanager
+def hold_lock(
+    path: Path, what: str, *, timeout_s: float, hint: str, error: type[PrepError] = WorkspaceBusyError
+) -> Iterator[None]:
+    """Hold a lock file against other runs, and say so where one has to be waited for.
+
+    Args:
+        path: The lock file; its folder is made.
+        what: What is locked, as a message names it.
+        timeout_s: How long to wait for another run.
+        hint: What to do where that was not enough.
+        error: What to raise then.
+
+    Raises:
+        WorkspaceBusyError: Another run holds it and does not finish; or `error`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    announce_after_s = min(_ANNOUNCE_AFTER_S, timeout_s)
+    try:
+        try:
+            lock.acquire(timeout=announce_after_s)
+        except Timeout:
+            log.warning("another run holds %s; waiting for it", what)
+            lock.acquire(timeout=timeout_s - announce_after_s)
+    except Timeout as err:
+        raise error(f"another run has held {what} for over {timeout_s:g} s", hint=hint) from err
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def save_manifest(artifact: Artifact, folder: Path) -> None:

@@ -15,7 +15,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
-from filelock import FileLock, Timeout
 from typing_extensions import override
 
 from prep_triton.errors import PreconditionError, StoreError
@@ -32,6 +31,7 @@ from prep_triton.publish.store import (
     ignore_bytes,
     store_error_from_os,
 )
+from prep_triton.workspace import hold_lock
 
 LOCK_TIMEOUT_S = 60.0
 _STALE_AFTER_S = 3600.0
@@ -197,17 +197,9 @@ class FolderStore(Store):
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        lock = FileLock(self.root / LOCK_NAME)
-        try:
-            lock.acquire(timeout=LOCK_TIMEOUT_S)
-        except Timeout as err:
-            raise StoreError(
-                f"another run has held {self.root} for over {LOCK_TIMEOUT_S:g} s", hint="wait for it, or end it"
-            ) from err
-        try:
+        path, hint = self.root / LOCK_NAME, "wait for it, or end it"
+        with hold_lock(path, str(self.root), timeout_s=LOCK_TIMEOUT_S, hint=hint, error=StoreError):
             yield
-        finally:
-            lock.release()
 
     @cached_property
     def _staging_dir(self) -> Path:

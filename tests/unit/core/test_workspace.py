@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prep_triton.artifact import Artifact
-from prep_triton.errors import DiskFullError, WorkspaceBusyError, WorkspaceError
+from prep_triton.errors import DiskFullError, StoreError, WorkspaceBusyError, WorkspaceError
 from prep_triton.layout import MANIFEST_NAME
-from prep_triton.workspace import NotMadeError, Recipe, Workspace, load_artifact, write_atomically
+from prep_triton.workspace import NotMadeError, Recipe, Workspace, hold_lock, load_artifact, write_atomically
 
 
 def recipe(**spec: Any) -> Recipe:
@@ -210,3 +210,17 @@ def test_an_atomic_write_replaces_the_whole_file_or_nothing(tmp_path: Path, monk
         write_atomically(target, b"new")
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_lock_that_another_run_holds_is_announced_and_waited_for(tmp_path: Path, caplog):
+    path = tmp_path / "locks" / "tiny.lock"
+    with hold_lock(path, "tiny", timeout_s=1, hint="wait"):
+        with (
+            pytest.raises(StoreError, match=r"another run has held tiny for over 0\.05 s") as caught,
+            hold_lock(path, "tiny", timeout_s=0.05, hint="wait for it", error=StoreError),
+        ):
+            pass
+        assert caught.value.hint == "wait for it"
+    assert "another run holds tiny; waiting for it" in caplog.text
+    with hold_lock(path, "tiny", timeout_s=0, hint="wait"):
+        pass

@@ -6,12 +6,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from prep_triton.artifact import MANIFEST_SCHEMA, RepositoryEntry
-from prep_triton.errors import RepositoryError, WorkspaceBusyError, WorkspaceError
+from prep_triton.errors import RepositoryError, WorkspaceError
 from prep_triton.layout import LOCK_NAME, MANIFEST_NAME, STAGING_PREFIX
-from prep_triton.workspace import LOCK_TIMEOUT_S, Recipe, digest_file, is_config_alone, load_artifact, remove_tree
+from prep_triton.workspace import (
+    LOCK_TIMEOUT_S,
+    Recipe,
+    digest_file,
+    hold_lock,
+    is_config_alone,
+    load_artifact,
+    remove_tree,
+)
 
 log = logging.getLogger(__name__)
 
@@ -125,22 +131,8 @@ def lock_repository(repository_dir: Path) -> Iterator[None]:
     Raises:
         WorkspaceBusyError: Another run holds it and does not finish.
     """
-    repository_dir.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(repository_dir / LOCK_NAME)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.warning("another run is writing %s; waiting for it", repository_dir)
-        try:
-            lock.acquire(timeout=LOCK_TIMEOUT_S)
-        except Timeout as err:
-            raise WorkspaceBusyError(
-                f"another run has held {repository_dir} for over {LOCK_TIMEOUT_S:g} s",
-                hint="wait for it, end it, or use another repository folder",
-            ) from err
-    try:
+    hint = "wait for it, end it, or use another repository folder"
+    with hold_lock(repository_dir / LOCK_NAME, str(repository_dir), timeout_s=LOCK_TIMEOUT_S, hint=hint):
         for leftover in repository_dir.glob(f"{STAGING_PREFIX}*"):  # of a killed run: the lock is ours
             remove_tree(leftover)
         yield
-    finally:
-        lock.release()
