@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prep_triton.cli import output
-from prep_triton.cli.options import JsonOption, VerboseOption
+from prep_triton.cli.groups import expand_groups
+from prep_triton.cli.options import OutputOptions
+from prep_triton.cli.output import Output, session
 from prep_triton.errors import SpecError
 
 if TYPE_CHECKING:
@@ -18,30 +20,37 @@ SHOWN_VALUES = 6
 SHOWN_CHARACTERS = 120
 
 
+@dataclass(frozen=True)
+class RequestOptions:
+    """What each request holds."""
+
+    model: Annotated[
+        str | None, typer.Option(help="The text model to ask; by default the only …-text that is loaded.")
+    ] = None
+    question: Annotated[str | None, typer.Option(help="The question, for question-answering; or write it as TEXT.")] = (
+        None
+    )
+    context: Annotated[str | None, typer.Option(help="Where the answer to a question stands.")] = None
+    priority: Annotated[
+        int,
+        typer.Option(
+            min=0, max=2**64 - 1, help="The requests' priority level: 1 is the highest, 0 the model's default."
+        ),
+    ] = 0
+
+
+@expand_groups
 def client(
     texts: Annotated[
         list[str] | None,
         typer.Argument(help="Texts, each a request of its own; - takes one a line from stdin.", metavar="TEXT..."),
     ] = None,
     server: Annotated[str, typer.Option(help="The running Triton's gRPC address (host:port).")] = "localhost:8001",
-    model: Annotated[
-        str | None, typer.Option(help="The text model to ask; by default the only …-text that is loaded.")
-    ] = None,
-    question: Annotated[
-        str | None, typer.Option(help="The question, for question-answering; or write it as TEXT.")
-    ] = None,
-    context: Annotated[str | None, typer.Option(help="Where the answer to a question stands.")] = None,
-    priority: Annotated[
-        int,
-        typer.Option(
-            min=0, max=2**64 - 1, help="The requests' priority level: 1 is the highest, 0 the model's default."
-        ),
-    ] = 0,
+    request: RequestOptions = RequestOptions(),
     timeout_s: Annotated[
         float, typer.Option(min=0.001, max=86400, help="How long an answer may take, seconds.")
     ] = 30.0,
-    json: JsonOption = False,
-    verbose: VerboseOption = 0,
+    output: OutputOptions = OutputOptions(),
 ) -> None:
     """Ask a running server about text, and see the answer and where the time went.
 
@@ -51,16 +60,16 @@ def client(
       prep client "Who wrote it?" --context "The letter was written by Ada." --model qa-onnx-fp32-text
       cat lines.txt | prep client - --server 10.0.0.7:8001 --json
     """
-    with output.session(as_json=json, verbose=verbose) as out:
-        asked = _gather_texts(texts or [], question)
+    with session(output) as out:
+        asked = _gather_texts(texts or [], request.question)
         from prep_triton.triton.server.client import TritonClient, grpc_address_from_url
         from prep_triton.triton.server.infer import ask_text, find_text_model
 
         with TritonClient(grpc_address_from_url(server), timeout_s=timeout_s) as connection:
-            found = find_text_model(connection, model)
+            found = find_text_model(connection, request.model)
             answers = []
             for text in asked:
-                answer = ask_text(connection, found, text, context=context, priority=priority)
+                answer = ask_text(connection, found, text, context=request.context, priority=request.priority)
                 answers.append(answer)
                 tell_answer(out, answer)
         out.document({"answers": [answer.model_dump(mode="json") for answer in answers]})
@@ -90,7 +99,7 @@ def _read_lines() -> Iterator[str]:
             yield text
 
 
-def tell_answer(out: output.Output, answer: "TextAnswer") -> None:
+def tell_answer(out: Output, answer: "TextAnswer") -> None:
     """Print one answer and its times."""
     out.line(_shortened(answer.text), style="bold")
     if answer.context is not None:

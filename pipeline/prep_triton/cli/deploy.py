@@ -1,12 +1,14 @@
 """`prep deploy`: what serves a release on GKE."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prep_triton.cli import output
-from prep_triton.cli.options import GPU_EXAMPLES, JsonOption, VerboseOption, complete_from
+from prep_triton.cli.groups import expand_groups, spec_from_flags
+from prep_triton.cli.options import GPU_EXAMPLES, OutputOptions, complete_from
+from prep_triton.cli.output import Output, session
 
 if TYPE_CHECKING:
     from prep_triton.deploy.base import Base
@@ -14,45 +16,53 @@ if TYPE_CHECKING:
 DEFAULT_FOLDER = Path("deploy")
 
 
-def deploy(
-    release: Annotated[
-        str, typer.Argument(help="gs://bucket/prefix/releases/ID, or gs://bucket/prefix for the current release.")
-    ],
-    folder: Annotated[Path, typer.Option("--output", "-o", help="Folder of the Kustomize base.")] = DEFAULT_FOLDER,
-    name: Annotated[str, typer.Option(help="Name of the Service, and prefix of the Deployments.")] = "triton",
-    namespace: Annotated[str, typer.Option(help="Namespace of the cluster.")] = "triton",
-    replicas: Annotated[str, typer.Option(metavar="MIN,MAX", help="Fewest and most servers of each GPU type.")] = "1,4",
-    gpu: Annotated[
+@dataclass(frozen=True)
+class DeploymentOptions:
+    """How a release is served on GKE: the keys of `DeploymentSpec`."""
+
+    name: Annotated[str, typer.Option(help="Name of the Service, and prefix of the Deployments.")] = "triton"
+    namespace: Annotated[str, typer.Option(help="Namespace of the cluster.")] = "triton"
+    replicas: Annotated[str, typer.Option(metavar="MIN,MAX", help="Fewest and most servers of each GPU type.")] = "1,4"
+    gpus: Annotated[
         list[str] | None,
         typer.Option(
+            "--gpu",
             metavar="GPU",
             help="GPU type to serve on; repeat it. Those the release was built for by default.",
             autocompletion=complete_from(*GPU_EXAMPLES),
         ),
-    ] = None,
+    ] = None
     service_account: Annotated[
         str | None, typer.Option(metavar="EMAIL", help="Google service account that reads the release.")
-    ] = None,
-    host: Annotated[str | None, typer.Option(help="Host that Istio's gateway answers for. [every host]")] = None,
+    ] = None
+    host: Annotated[str | None, typer.Option(help="Host that Istio's gateway answers for. [every host]")] = None
     tls_secret: Annotated[
         str | None, typer.Option(metavar="SECRET", help="Secret with the gateway's certificate: HTTPS on 443.")
-    ] = None,
-    istio: Annotated[bool, typer.Option(help="Write Istio's Gateway and VirtualService.")] = True,
+    ] = None
+    istio: Annotated[bool, typer.Option(help="Write Istio's Gateway and VirtualService.")] = True
     triton: Annotated[
         str | None, typer.Option(metavar="TAG", help="Triton container, such as 25.08. The plans' own by default.")
-    ] = None,
+    ] = None
     cluster: Annotated[
         str | None, typer.Option(help="Cluster's name, where one project has several: for the autoscaler's query.")
-    ] = None,
+    ] = None
     waiting_requests: Annotated[
         int, typer.Option(help="Requests that may wait at one server, on average, before there is another.")
-    ] = 8,
+    ] = 8
+
+
+@expand_groups
+def deploy(
+    release: Annotated[
+        str, typer.Argument(help="gs://bucket/prefix/releases/ID, or gs://bucket/prefix for the current release.")
+    ],
+    options: DeploymentOptions = DeploymentOptions(),
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Folder of the Kustomize base.")] = DEFAULT_FOLDER,
     force: Annotated[
         bool, typer.Option("--force", help="Replace files that prep did not write, or that were changed since.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the YAML, and write nothing.")] = False,
-    json: JsonOption = False,
-    verbose: VerboseOption = 0,
+    output: OutputOptions = OutputOptions(),
 ) -> None:
     """Write what serves a release on GKE, as a Kustomize base: servers, autoscaler, gateway.
 
@@ -62,25 +72,11 @@ def deploy(
       prep deploy gs://bucket/models/releases/20260131T235959Z-0123456789ab --gpu t4 --host bert.example.com
       prep deploy gs://bucket/models --no-istio --dry-run
     """
-    with output.session(as_json=json, verbose=verbose) as out:
+    with session(output) as out:
         from prep_triton.deploy.request import DeploymentSpec
         from prep_triton.run.deployment import plan_deployment, save_deployment
-        from prep_triton.spec import build_spec
 
-        given = {
-            "name": name,
-            "namespace": namespace,
-            "replicas": replicas,
-            "gpus": gpu or (),
-            "service_account": service_account,
-            "istio": istio,
-            "host": host,
-            "tls_secret": tls_secret,
-            "triton": triton,
-            "cluster": cluster,
-            "waiting_requests": waiting_requests,
-        }
-        spec = build_spec(DeploymentSpec, given, where="the command line")
+        spec = spec_from_flags(DeploymentSpec, options)
         base = plan_deployment(release, spec)
         written = [] if dry_run else save_deployment(base, folder, force=force)
         document = {**base.model_dump(mode="json"), "output": str(folder), "written": [str(path) for path in written]}
@@ -89,10 +85,10 @@ def deploy(
             # One stream that kubectl takes; a file's first line, a comment, names the release.
             out.line("---\n".join(base.files.values()).rstrip("\n"))
             return
-        tell_base(out, base, folder, has_account=service_account is not None)
+        tell_base(out, base, folder, has_account=options.service_account is not None)
 
 
-def tell_base(out: output.Output, base: "Base", folder: Path, *, has_account: bool) -> None:
+def tell_base(out: Output, base: "Base", folder: Path, *, has_account: bool) -> None:
     """Say what was written, and what the cluster must have before it is applied."""
     out.line(f"release {base.release} on Triton {base.fleet.triton.tag}, {base.fleet.triton.image}", style="bold")
     rows = [

@@ -1,12 +1,12 @@
 """`prep doctor`: what this machine can and cannot do."""
 
-from prep_triton.cli import output
-from prep_triton.cli.options import DEFAULT_WORKSPACE, JsonOption, VerboseOption, WorkspaceOption
+from prep_triton.cli.groups import expand_groups
+from prep_triton.cli.options import DEFAULT_WORKSPACE, OutputOptions, WorkspaceOption
+from prep_triton.cli.output import session
 
 
-def doctor(
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE, json: JsonOption = False, verbose: VerboseOption = 0
-) -> None:
+@expand_groups
+def doctor(workspace: WorkspaceOption = DEFAULT_WORKSPACE, output: OutputOptions = OutputOptions()) -> None:
     """Say, stage by stage, what this machine can do, and the remedy for each thing that it cannot.
 
     \b
@@ -14,7 +14,7 @@ def doctor(
       prep doctor
       prep doctor --json
     """
-    with output.session(as_json=json, verbose=verbose) as out:
+    with session(output) as out:
         from prep_triton.run.doctor import examine_machine
 
         findings = examine_machine(workspace)

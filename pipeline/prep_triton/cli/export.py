@@ -1,22 +1,47 @@
 """`prep export`: a model to ONNX, checked against PyTorch."""
 
+import time
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from prep_triton.cli import output
+from prep_triton.cli.groups import expand_groups, spec_from_flags
 from prep_triton.cli.options import (
     DEFAULT_WORKSPACE,
     MODEL_ALIASES,
     TASK_NAMES,
-    JsonOption,
-    VerboseOption,
+    OutputOptions,
     WorkspaceOption,
     complete_from,
 )
+from prep_triton.cli.output import format_seconds, format_size, session
 from prep_triton.layout import GRAPH_NAME
 
 
+@dataclass(frozen=True)
+class ExportOptions:
+    """How a model is exported: the keys of `ModelSpec`."""
+
+    task: Annotated[
+        str, typer.Option(help=f"The head: {', '.join(TASK_NAMES)}.", autocompletion=complete_from(*TASK_NAMES))
+    ] = "auto"
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="hub: the trained weights. random: the architecture with seeded weights, for benchmarks.",
+            autocompletion=complete_from("hub", "random"),
+        ),
+    ] = "hub"
+    seed: Annotated[int, typer.Option(help="Seed of --weights random.")] = 0
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Where --weights random borrow a vocabulary: a folder, or minilm.")
+    ] = None
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")] = None
+    name: Annotated[str | None, typer.Option(help="Name in the workspace; from MODEL by default.")] = None
+
+
+@expand_groups
 def export(
     model: Annotated[
         str,
@@ -25,25 +50,9 @@ def export(
             autocompletion=complete_from(*MODEL_ALIASES),
         ),
     ],
-    task: Annotated[
-        str, typer.Option(help=f"The head: {', '.join(TASK_NAMES)}.", autocompletion=complete_from(*TASK_NAMES))
-    ] = "auto",
-    weights: Annotated[
-        str,
-        typer.Option(
-            help="hub: the trained weights. random: the architecture with seeded weights, for benchmarks.",
-            autocompletion=complete_from("hub", "random"),
-        ),
-    ] = "hub",
-    seed: Annotated[int, typer.Option(help="Seed of --weights random.")] = 0,
-    tokenizer: Annotated[
-        str | None, typer.Option(help="Where --weights random borrow a vocabulary: a folder, or minilm.")
-    ] = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name in the workspace; from MODEL by default.")] = None,
+    options: ExportOptions = ExportOptions(),
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    json: JsonOption = False,
-    verbose: VerboseOption = 0,
+    output: OutputOptions = OutputOptions(),
 ) -> None:
     """Export MODEL to ONNX and check it against PyTorch.
 
@@ -53,21 +62,19 @@ def export(
       prep export bert-base --weights random
       prep export ./my-bert --task text-classification
     """
-    with output.session(as_json=json, verbose=verbose) as out:
+    with session(output) as out:
         from prep_triton.export.onnx import export_model
-        from prep_triton.spec import ModelSpec, build_spec
+        from prep_triton.spec import ModelSpec
         from prep_triton.workspace import Workspace
 
-        given = {"model": model, "task": task, "weights": weights, "seed": seed, "revision": revision, "name": name}
-        given["tokenizer"] = tokenizer
-        spec = build_spec(ModelSpec, given, where="the command line")
-        began = output.timer()
+        spec = spec_from_flags(ModelSpec, options, model=model)
+        began = time.monotonic()
         with out.progress(f"export {model}") as progress:
             produced = export_model(spec, Workspace(workspace), progress=progress)
         made = produced.artifact
         out.document({"reused": produced.reused, "folder": str(made.folder), **made.model_dump(mode="json")})
-        state = "unchanged" if produced.reused else f"exported in {output.format_seconds(output.timer() - began)}"
-        size = output.format_size(made.files[GRAPH_NAME].size)
+        state = "unchanged" if produced.reused else f"exported in {format_seconds(time.monotonic() - began)}"
+        size = format_size(made.files[GRAPH_NAME].size)
         out.line(f"{made.name}: {state}", style="bold")
         out.line(f"  {made.folder / GRAPH_NAME} ({size}, opset {made.opset}, task {made.task}, {made.weights} weights)")
         for label, tensors in (("inputs", made.model_inputs), ("outputs", made.model_outputs)):

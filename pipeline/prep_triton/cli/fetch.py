@@ -5,16 +5,17 @@ from typing import Annotated
 
 import typer
 
-from prep_triton.cli import output
-from prep_triton.cli.options import JsonOption, VerboseOption
+from prep_triton.cli.groups import expand_groups
+from prep_triton.cli.options import OutputOptions
+from prep_triton.cli.output import format_size, session
 
 
+@expand_groups
 def fetch(
     uri: Annotated[str, typer.Argument(help="gs://bucket/prefix or a folder of releases, or one release's URI.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make; it must not be there, or be empty.")],
     release: Annotated[str | None, typer.Option(metavar="ID", help="The release; the current one by default.")] = None,
-    json: JsonOption = False,
-    verbose: VerboseOption = 0,
+    output: OutputOptions = OutputOptions(),
 ) -> None:
     """Copy a release to this machine. The folder appears once every file in it was checked.
 
@@ -24,7 +25,7 @@ def fetch(
       prep fetch gs://bucket/models ./models --release 20260131T235959Z-0123456789ab
       tritonserver --model-repository ./models $(cat ./models/server.args)
     """
-    with output.session(as_json=json, verbose=verbose) as out:
+    with session(output) as out:
         from prep_triton.errors import SpecError
         from prep_triton.publish.catalog import locate_release
         from prep_triton.publish.fetch import fetch_release
@@ -36,6 +37,6 @@ def fetch(
         with out.progress(f"fetch {uri}") as progress:
             fetched = fetch_release(open_store(store_uri), release or located, folder, progress=progress)
         out.document({"release": fetched.id, "uri": fetched.uri, "folder": str(folder), "size": fetched.size})
-        size = output.format_size(fetched.size)
+        size = format_size(fetched.size)
         out.line(f"release {fetched.id}: {len(fetched.files)} files, {size}, every one checked", style="bold")
         out.line(f"  {folder}")

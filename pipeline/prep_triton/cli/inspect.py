@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prep_triton.cli import output
-from prep_triton.cli.options import DEFAULT_WORKSPACE, JsonOption, VerboseOption, WorkspaceOption
+from prep_triton.cli.groups import expand_groups
+from prep_triton.cli.options import DEFAULT_WORKSPACE, OutputOptions, WorkspaceOption
+from prep_triton.cli.output import format_seconds, format_size, session
 from prep_triton.layout import ENGINE_NAME
 
 if TYPE_CHECKING:
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
 _UNKNOWN = "unknown: the builder does not tell ahead of time"
 
 
+@expand_groups
 def inspect(
     engine: Annotated[str, typer.Argument(help="An engine's name in the workspace, its folder, or its model.engine.")],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    json: JsonOption = False,
-    verbose: VerboseOption = 0,
+    output: OutputOptions = OutputOptions(),
 ) -> None:
     """Show what an engine holds, and how that is known.
 
@@ -31,7 +32,7 @@ def inspect(
       prep inspect minilm-fp16-rtx-sm75
       prep inspect build/engine/minilm-fp16-rtx-sm75/0123456789abcdef/model.engine --json
     """
-    with output.session(as_json=json, verbose=verbose) as out:
+    with session(output) as out:
         from prep_triton.engine.execute import describe_engine, find_execution_problem
         from prep_triton.engine.find import find_engine
         from prep_triton.workspace import Workspace
@@ -66,7 +67,7 @@ def describe_record(engine: "Engine") -> list[tuple[str, str]]:
         ("builder", f"{engine.builder} {engine.builder_version}"),
         ("compute capability", engine.compute_capability),
         ("options", _describe_options(engine.spec)),
-        ("built", f"{engine.created_at:%Y-%m-%d %H:%M:%S} UTC, in {output.format_seconds(engine.build_seconds)}"),
+        ("built", f"{engine.created_at:%Y-%m-%d %H:%M:%S} UTC, in {format_seconds(engine.build_seconds)}"),
         ("folder", str(engine.folder)),
     ]
     return [(what, message) for what, message in rows if message]
@@ -100,7 +101,7 @@ def _describe_fusion(fused: bool | None) -> str:
 
 
 def _describe_bytes(size: int | None) -> str:
-    return "" if size is None else output.format_size(size)
+    return "" if size is None else format_size(size)
 
 
 def _describe_options(spec: "Mapping[str, Any]") -> str:

@@ -1,9 +1,16 @@
 """Options that several commands share, written down once."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from prep_triton.cli.groups import flag_of, given_options, spec_from_flags
+
+if TYPE_CHECKING:
+    from prep_triton.spec import TargetSpec
 
 TASK_NAMES = (
     "auto",
@@ -16,8 +23,11 @@ TASK_NAMES = (
 MODEL_ALIASES = ("bert-base", "bert-large", "distilbert", "minilm")
 GPU_EXAMPLES = ("t4", "l4", "a10", "a100", "l40s", "h100")
 
+DEFAULT_WORKSPACE = Path("build")
+DEFAULT_REPOSITORY = Path("model_repository")
 
-def complete_from(*words: str) -> "object":
+
+def complete_from(*words: str) -> Callable[[str], list[str]]:
     """Return a completion function over fixed words."""
 
     def complete(incomplete: str) -> list[str]:
@@ -30,10 +40,60 @@ WorkspaceOption = Annotated[
     Path,
     typer.Option("--workspace", help="Folder of the artifacts that are kept between runs.", envvar="PREP_WORKSPACE"),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-VerboseOption = Annotated[
-    int, typer.Option("--verbose", "-v", count=True, show_default=False, help="Say more on stderr.")
-]
+ExportedModelArgument = Annotated[str | None, typer.Argument(help="An exported model; every exported one by default.")]
+StoreArgument = Annotated[str, typer.Argument(help="gs://bucket/prefix, or a folder.")]
 
-DEFAULT_WORKSPACE = Path("build")
-DEFAULT_REPOSITORY = Path("model_repository")
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """How a command answers."""
+
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, show_default=False, help="Say more on stderr.")
+    ] = 0
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """The server that a repository is for: the keys of `TargetSpec`."""
+
+    triton: Annotated[
+        str | None,
+        typer.Option("--target", metavar="YY.MM", help="Release of Triton's container to load it, such as 25.08."),
+    ] = None
+    gpus: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gpu",
+            metavar="GPU",
+            help="A GPU of the target (t4, l4, …); repeat it. None: a server without a GPU.",
+            autocompletion=complete_from(*GPU_EXAMPLES),
+        ),
+    ] = None
+    platform: Annotated[
+        str | None,
+        typer.Option(
+            help="The target's platform. [linux/amd64]", autocompletion=complete_from("linux/amd64", "linux/arm64")
+        ),
+    ] = None
+    triton_releases: Annotated[
+        str | None, typer.Option(metavar="FILE", help="YAML that adds to the table of Triton releases, or corrects it.")
+    ] = None
+
+
+def target_from_flags(options: TargetOptions) -> "TargetSpec | None":
+    """Return the target that was named, or None.
+
+    Raises:
+        SpecError: It is not a target, or is described without being named.
+    """
+    from prep_triton.errors import SpecError
+    from prep_triton.spec import TargetSpec
+
+    if options.triton is None:
+        for key in given_options(options):
+            flag = flag_of(options, key)
+            raise SpecError(f"{flag} describes a target, and there is none", hint="add --target, such as 25.08")
+        return None
+    return spec_from_flags(TargetSpec, options)

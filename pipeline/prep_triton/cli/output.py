@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -17,6 +16,7 @@ from typing import Any, NoReturn
 
 import typer
 
+from prep_triton.cli.options import OutputOptions
 from prep_triton.errors import PrepError, SpecError
 from prep_triton.progress import Progress
 
@@ -125,16 +125,16 @@ class _NoticeHandler(logging.Handler):
 
 
 @contextmanager
-def session(*, as_json: bool, verbose: int) -> Iterator[Output]:
+def session(options: OutputOptions) -> Iterator[Output]:
     """Run a command's body: render notices, translate errors into a sentence, a hint and an exit code.
 
     Exit codes: 0; 1 for a failure; 2 for a wrong request; 130 when interrupted.
     """
-    output = Output(as_json=as_json, verbose=verbose)
+    output = Output(as_json=options.json, verbose=options.verbose)
     logger = logging.getLogger("prep_triton")
     handler = _NoticeHandler(output)
     logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+    logger.setLevel(logging.DEBUG if options.verbose else logging.INFO)
     try:
         with _clean_end():
             yield output
@@ -202,8 +202,3 @@ def format_seconds(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s"
-
-
-def timer() -> float:
-    """Return a monotonic time in seconds."""
-    return time.monotonic()

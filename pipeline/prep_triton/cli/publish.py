@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prep_triton.cli import output
-from prep_triton.cli.options import GPU_EXAMPLES, JsonOption, VerboseOption, complete_from
+from prep_triton.cli.groups import expand_groups
+from prep_triton.cli.options import OutputOptions, TargetOptions, target_from_flags
+from prep_triton.cli.output import Output, format_size, session
 from prep_triton.errors import SpecError
 
 if TYPE_CHECKING:
     from prep_triton.publish.plan import ReleasePlan
     from prep_triton.publish.release import Published
     from prep_triton.run.publication import Publication
-    from prep_triton.spec import TargetSpec
 
 
+@expand_groups
 def publish(
     repository: Annotated[str, typer.Argument(help="Folder of the repository; with --check the release's URI.")],
     uri: Annotated[str | None, typer.Argument(help="gs://bucket/prefix, or a folder.")] = None,
@@ -27,15 +28,8 @@ def publish(
         bool, typer.Option("--check", help="Verify a release in place: every object, its size and checksum.")
     ] = False,
     current: Annotated[bool, typer.Option(help="Make the release the current one.")] = True,
-    target: Annotated[
-        str | None, typer.Option(help="Triton release that must be able to load it, such as 25.08.")
-    ] = None,
-    gpu: Annotated[
-        list[str] | None,
-        typer.Option(help="GPU of that server; may be repeated.", autocompletion=complete_from(*GPU_EXAMPLES)),
-    ] = None,
-    json: JsonOption = False,
-    verbose: VerboseOption = 0,
+    target: TargetOptions = TargetOptions(),
+    output: OutputOptions = OutputOptions(),
 ) -> None:
     """Lint a repository, upload it as an immutable release, and make that current. release.json is written last.
 
@@ -50,7 +44,7 @@ def publish(
       prep publish model_repository gs://bucket/models --no-current
       prep publish --check gs://bucket/models
     """
-    with output.session(as_json=json, verbose=verbose) as out:
+    with session(output) as out:
         if check:
             if uri is not None or dry_run:
                 raise SpecError("--check takes the URI of a release or store alone", hint="prep publish --check URI")
@@ -60,7 +54,7 @@ def publish(
             raise SpecError(f"'{repository}' is to be published, but where?", hint=f"prep publish {repository} URI")
         from prep_triton.run.publication import Publication, plan_publication, publish_repository
 
-        publication = Publication(Path(repository), uri, target=_parse_target(target, gpu), make_current=current)
+        publication = Publication(Path(repository), uri, target=target_from_flags(target), make_current=current)
         with out.progress(f"publish {uri}") as progress:
             if dry_run:
                 plan = plan_publication(publication, progress=progress)
@@ -72,17 +66,7 @@ def publish(
             _tell_published(out, published, publication)
 
 
-def _parse_target(triton: str | None, gpus: list[str] | None) -> "TargetSpec | None":
-    from prep_triton.spec import TargetSpec, build_spec
-
-    if triton is None:
-        if gpus:
-            raise SpecError("--gpu names a GPU of no server", hint="name its Triton as well: --target 25.08")
-        return None
-    return build_spec(TargetSpec, {"triton": triton, "gpus": tuple(gpus or ())}, where="the command line")
-
-
-def _check(out: output.Output, uri: str) -> None:
+def _check(out: Output, uri: str) -> None:
     from prep_triton.publish.catalog import load_or_latest, locate_release
     from prep_triton.publish.check import READER_ROLES, WRITER_ROLE, check_release, find_missing_permissions
     from prep_triton.publish.store import open_store
@@ -103,7 +87,7 @@ def _check(out: output.Output, uri: str) -> None:
             "permissions": asdict(permissions),
         }
     )
-    size = output.format_size(release.size)
+    size = format_size(release.size)
     out.line(f"release {release.id} is whole: {len(release.files)} files, {size}", style="bold green")
     for deed, missing, role in (
         ("publish", permissions.missing_to_publish, WRITER_ROLE),
@@ -117,7 +101,7 @@ def _check(out: output.Output, uri: str) -> None:
             out.line(f"  this account may {deed}")
 
 
-def _tell_plan(out: output.Output, plan: "ReleasePlan") -> None:
+def _tell_plan(out: Output, plan: "ReleasePlan") -> None:
     release, uploads = plan.release, plan.uploads
     parts = {"upload": uploads, "copy": list(plan.copies), "there": list(plan.present)}
     sizes = {what: plan.size_of(names) for what, names in parts.items()}
@@ -136,14 +120,14 @@ def _tell_plan(out: output.Output, plan: "ReleasePlan") -> None:
         out.line(f"dry run: release {release.id} holds the same content; nothing would be uploaded")
         return
     words = {"upload": "upload", "copy": "copy in the store", "there": "there already"}
-    rows = [(words[what], name, output.format_size(size)) for what, name, size in files]
+    rows = [(words[what], name, format_size(size)) for what, name, size in files]
     out.table("", ("action", "file", "#size"), rows)
-    counts = {what: f"{len(names)} files, {output.format_size(sizes[what])}" for what, names in parts.items() if names}
+    counts = {what: f"{len(names)} files, {format_size(sizes[what])}" for what, names in parts.items() if names}
     message = ", ".join(f"{count} {words[what]}" for what, count in counts.items())
     out.line(f"dry run: {message}; it would be {release.uri}; nothing was written")
 
 
-def _tell_published(out: output.Output, published: "Published", publication: "Publication") -> None:
+def _tell_published(out: Output, published: "Published", publication: "Publication") -> None:
     release = published.release
     counts = ("uploaded_bytes", "uploaded_files", "copied_bytes", "copied_files")
     out.document(
@@ -157,7 +141,7 @@ def _tell_published(out: output.Output, published: "Published", publication: "Pu
         }
     )
     if published.created:
-        sent, copied = output.format_size(published.uploaded_bytes), output.format_size(published.copied_bytes)
+        sent, copied = format_size(published.uploaded_bytes), format_size(published.copied_bytes)
         inside = f", {published.copied_files} ({copied}) copied in the store" if published.copied_files else ""
         out.line(f"release {release.id}: {published.uploaded_files} files, {sent} uploaded{inside}", style="bold")
     else:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prep_triton.cli import output
-from prep_triton.cli.options import JsonOption, VerboseOption
+from prep_triton.cli.groups import expand_groups
+from prep_triton.cli.options import OutputOptions, StoreArgument
+from prep_triton.cli.output import Output, format_size, session
 from prep_triton.errors import SpecError
 
 if TYPE_CHECKING:
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from prep_triton.publish.store import Store
 
 
+@expand_groups
 def releases(
-    uri: Annotated[str, typer.Argument(help="gs://bucket/prefix, or a folder.")],
+    uri: StoreArgument,
     show: Annotated[
         str | None, typer.Option(metavar="ID", help="Show one release: an id, 'current' or 'previous'.")
     ] = None,
@@ -28,8 +30,7 @@ def releases(
     current: Annotated[
         bool, typer.Option("--current", help="Print the current release's URI and nothing else.")
     ] = False,
-    json: JsonOption = False,
-    verbose: VerboseOption = 0,
+    output: OutputOptions = OutputOptions(),
 ) -> None:
     """List the releases under a prefix, newest first. Half-uploaded ones are not releases and not shown.
 
@@ -40,7 +41,7 @@ def releases(
       prep releases gs://bucket/models --diff previous current
       tritonserver --model-repository "$(prep releases gs://bucket/models --current)"
     """
-    with output.session(as_json=json, verbose=verbose) as out:
+    with session(output) as out:
         if sum((show is not None, diff is not None, current)) > 1:
             raise SpecError("--show, --diff and --current exclude each other", hint="name one of them")
         from prep_triton.publish.store import open_store
@@ -60,7 +61,7 @@ def releases(
             _list(out, store)
 
 
-def _list(out: output.Output, store: "Store") -> None:
+def _list(out: Output, store: "Store") -> None:
     from prep_triton.publish.catalog import list_releases
     from prep_triton.publish.pointer import load_current
     from prep_triton.publish.reports import find_unfit
@@ -83,7 +84,7 @@ def _list(out: output.Output, store: "Store") -> None:
             release.id,
             _describe_standing(release, pointer) or ("worse or failed, not current" if release.id in regressed else ""),
             f"{release.created_at:%Y-%m-%d %H:%M:%S} UTC",
-            output.format_size(release.size),
+            format_size(release.size),
             ", ".join(entry.name for entry in release.entries),
         )
         for release in found
@@ -105,7 +106,7 @@ def _describe_standing(release: "Release", pointer: "Pointer | None") -> str:
     return "previous" if release.id == pointer.previous else ""
 
 
-def _show(out: output.Output, store: "Store", which: str) -> None:
+def _show(out: Output, store: "Store", which: str) -> None:
     from prep_triton.publish.catalog import find_release
     from prep_triton.publish.diff import figures_from_entry
 
@@ -126,7 +127,7 @@ def _show(out: output.Output, store: "Store", which: str) -> None:
     out.table("", ("entry", "kind", *_COLUMNS), rows)
 
 
-def _diff(out: output.Output, store: "Store", which: tuple[str, str]) -> None:
+def _diff(out: Output, store: "Store", which: tuple[str, str]) -> None:
     from prep_triton.publish.catalog import find_release
     from prep_triton.publish.diff import diff_releases
 
@@ -136,7 +137,7 @@ def _diff(out: output.Output, store: "Store", which: tuple[str, str]) -> None:
     out.table(f"{diff.before} -> {diff.after}", ("", "entry", *_COLUMNS, "changed"), list(_rows_from_diff(diff)))
     sign = "+" if diff.size >= 0 else "-"
     message = f"{len(diff.added)} added, {len(diff.removed)} removed, {len(diff.changed)} changed"
-    out.line(f"{message}, {len(diff.unchanged)} unchanged; {sign}{output.format_size(abs(diff.size))}")
+    out.line(f"{message}, {len(diff.unchanged)} unchanged; {sign}{format_size(abs(diff.size))}")
 
 
 def _rows_from_diff(diff: "ReleaseDiff") -> Iterator[tuple[str, ...]]:
@@ -159,5 +160,5 @@ def _cells_from_figures(figures: "EntryFigures") -> tuple[str, ...]:
     accuracy = f"{figures.metric} {figures.accuracy:.2f}" if figures.accuracy is not None else ""
     cosine = f"{figures.mean_cosine:.4f} ({figures.min_cosine:.4f})" if figures.mean_cosine is not None else ""
     engines = ", ".join(f"{capability}: {version}" for capability, version in figures.engines.items())
-    size = output.format_size(figures.size)
+    size = format_size(figures.size)
     return (figures.model or "", figures.runtime, figures.precision, accuracy, cosine, engines, size)

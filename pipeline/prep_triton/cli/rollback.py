@@ -4,17 +4,18 @@ from typing import Annotated
 
 import typer
 
-from prep_triton.cli import output
-from prep_triton.cli.options import JsonOption, VerboseOption
+from prep_triton.cli.groups import expand_groups
+from prep_triton.cli.options import OutputOptions, StoreArgument
+from prep_triton.cli.output import session
 
 
+@expand_groups
 def rollback(
-    uri: Annotated[str, typer.Argument(help="gs://bucket/prefix, or a folder.")],
+    uri: StoreArgument,
     release: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="The release; by default what was current before.")
     ] = None,
-    json: JsonOption = False,
-    verbose: VerboseOption = 0,
+    output: OutputOptions = OutputOptions(),
 ) -> None:
     """Point current at an earlier release, or at any other that is whole. Only the pointer is written.
 
@@ -25,7 +26,7 @@ def rollback(
       prep rollback gs://bucket/models
       prep rollback gs://bucket/models 20260131T235959Z-0123456789ab
     """
-    with output.session(as_json=json, verbose=verbose) as out:
+    with session(output) as out:
         from prep_triton.publish.rollback import rollback as move_back
         from prep_triton.publish.store import open_store
 

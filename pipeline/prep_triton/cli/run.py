@@ -1,12 +1,14 @@
 """`prep run`: the whole chain from one file."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prep_triton.cli import output
-from prep_triton.cli.options import DEFAULT_WORKSPACE, JsonOption, VerboseOption, WorkspaceOption
+from prep_triton.cli.groups import expand_groups, given_options
+from prep_triton.cli.options import DEFAULT_WORKSPACE, OutputOptions, WorkspaceOption
+from prep_triton.cli.output import Output, format_seconds, session
 from prep_triton.cli.render import RowPrinter, tell_verification
 
 if TYPE_CHECKING:
@@ -15,25 +17,39 @@ if TYPE_CHECKING:
 EXIT_CODES = {"partial": 3, "regressed": 4}
 
 
-def run(
-    config: Annotated[Path, typer.Argument(help="A pipeline file, such as configs/quickstart.yaml.")],
-    publish: Annotated[
-        str | None, typer.Option(help="Publish a release here (gs://bucket/prefix or a folder); wins over the file.")
-    ] = None,
-    verify: Annotated[bool, typer.Option(help="Check the result on a real Triton.")] = True,
+@dataclass(frozen=True)
+class BudgetOptions:
+    """How much is made at once: keys of `RunSpec`."""
+
     jobs: Annotated[
         int | None, typer.Option(min=1, help="How many models are made at once; wins over the file. [1]")
-    ] = None,
+    ] = None
     memory_gib: Annotated[
         float | None, typer.Option(help="Bound on the memory of models made at once, GiB. [what is free]")
-    ] = None,
+    ] = None
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run does with a pipeline file, beside making it."""
+
+    publish: Annotated[
+        str | None, typer.Option(help="Publish a release here (gs://bucket/prefix or a folder); wins over the file.")
+    ] = None
+    verify: Annotated[bool, typer.Option(help="Check the result on a real Triton.")] = True
+    budget: BudgetOptions = BudgetOptions()
     summary: Annotated[
         Path | None, typer.Option(help="Append a summary in Markdown here, such as $GITHUB_STEP_SUMMARY.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    ] = None
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False
+
+
+@expand_groups
+def run(
+    config: Annotated[Path, typer.Argument(help="A pipeline file, such as configs/quickstart.yaml.")],
+    options: RunOptions = RunOptions(),
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    json: JsonOption = False,
-    verbose: VerboseOption = 0,
+    output: OutputOptions = OutputOptions(),
 ) -> None:
     """Run a pipeline file: export, convert, build, assemble, publish, verify. Unchanged stages are skipped.
 
@@ -51,26 +67,29 @@ def run(
       prep run configs/nightly.yaml --publish gs://bucket/models --jobs 2 --summary summary.md
       prep run configs/nightly.yaml --dry-run
     """
-    with output.session(as_json=json, verbose=verbose) as out:
+    with session(output) as out:
         from prep_triton.errors import PrepError
         from prep_triton.run.chain import run_pipeline
         from prep_triton.run.summary import render_failure, render_summary
         from prep_triton.spec import load_run_spec, with_flags
         from prep_triton.workspace import Workspace
 
-        given = {"jobs": jobs, "memory_gib": memory_gib}
-        spec = with_flags(load_run_spec(config), {key: value for key, value in given.items() if value is not None})
+        spec = with_flags(load_run_spec(config), given_options(options.budget))
         printer = RowPrinter(out)
         try:
             report = run_pipeline(
-                spec, Workspace(workspace, read_only=dry_run), publish_uri=publish, verify=verify, listener=printer
+                spec,
+                Workspace(workspace, read_only=options.dry_run),
+                publish_uri=options.publish,
+                verify=options.verify,
+                listener=printer,
             )
         except PrepError as err:
-            if summary:
-                append_text(summary, render_failure(err, title=f"prep run {config}"))
+            if options.summary:
+                append_text(options.summary, render_failure(err, title=f"prep run {config}"))
             raise
-        if summary and not dry_run:
-            append_text(summary, render_summary(report, title=f"prep run {config}"))
+        if options.summary and not options.dry_run:
+            append_text(options.summary, render_summary(report, title=f"prep run {config}"))
         outcome = report.outcome
         out.document(
             {"config": str(config), "outcome": outcome, "unchanged": report.is_unchanged}
@@ -81,14 +100,14 @@ def run(
         raise typer.Exit(EXIT_CODES[outcome])
 
 
-def tell_run(out: output.Output, printer: RowPrinter, report: "RunReport", config: Path) -> None:
+def tell_run(out: Output, printer: RowPrinter, report: "RunReport", config: Path) -> None:
     """Print a run's table and its outcome."""
     printer.summary(report.rows, title=f"prep run {config}")
     out.line()
     for row in report.rows:
         if "server_version" in row.figures:
             tell_verification(out, row.figures, is_remembered=row.state == "unchanged")
-    took = output.format_seconds(report.seconds)
+    took = format_seconds(report.seconds)
     for message in report.regressions:
         out.tell(f"regression: {message}", style="red")
     if report.regressions and report.release:

@@ -1,14 +1,31 @@
 """`prep verify`: a repository or a release, on a real Triton."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from prep_triton.cli import output
-from prep_triton.cli.options import JsonOption, VerboseOption
+from prep_triton.cli.groups import expand_groups, spec_from_flags
+from prep_triton.cli.options import OutputOptions
+from prep_triton.cli.output import session
 from prep_triton.cli.render import describe_answers, detail_answers, tell_verification
 
 
+@dataclass(frozen=True)
+class ServerOptions:
+    """The Triton that checks: the keys of `VerifySpec`."""
+
+    server_url: Annotated[
+        str | None,
+        typer.Option("--server", help="A running Triton's gRPC address (host:port); one is started by default."),
+    ] = None
+    grpc_port: Annotated[
+        int | None, typer.Option("--port", help="gRPC port of the Triton that is started; a free one by default.")
+    ] = None
+    timeout_s: Annotated[float, typer.Option(help="How long Triton may take to load everything, seconds.")] = 120.0
+
+
+@expand_groups
 def verify(
     target: Annotated[
         str,
@@ -16,15 +33,8 @@ def verify(
             help="A repository folder, a release, or the gs://bucket/prefix or folder of releases (the current one)."
         ),
     ],
-    server: Annotated[
-        str | None, typer.Option(help="A running Triton's gRPC address (host:port); one is started by default.")
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option(help="gRPC port of the Triton that is started; a free one by default.")
-    ] = None,
-    timeout_s: Annotated[float, typer.Option(help="How long Triton may take to load everything, seconds.")] = 120.0,
-    json: JsonOption = False,
-    verbose: VerboseOption = 0,
+    server: ServerOptions = ServerOptions(),
+    output: OutputOptions = OutputOptions(),
 ) -> None:
     """Load every entry in a real Triton, send real text, and compare the answers with PyTorch.
 
@@ -37,12 +47,11 @@ def verify(
       prep verify gs://bucket/models
       prep verify model_repository --server localhost:8001
     """
-    with output.session(as_json=json, verbose=verbose) as out:
+    with session(output) as out:
         from prep_triton.run.verification import verify_target
-        from prep_triton.spec import VerifySpec, build_spec
+        from prep_triton.spec import VerifySpec
 
-        given = {"server_url": server, "grpc_port": port, "timeout_s": timeout_s}
-        spec = build_spec(VerifySpec, given, where="the command line")
+        spec = spec_from_flags(VerifySpec, server)
         with out.progress(f"verify {target}") as progress:
             report = verify_target(target, spec, progress=progress)
         document = report.model_dump(mode="json")
@@ -50,5 +59,5 @@ def verify(
         tell_verification(out, document)
         for entry in document["entries"]:
             out.line(f"  {entry['name']}: {describe_answers(entry)}")
-            for line in detail_answers(entry) if verbose else ():
+            for line in detail_answers(entry) if output.verbose else ():
                 out.line(f"    {line}")

@@ -10,6 +10,7 @@ import pytest
 import typer
 from prep_triton.cli import main as cli
 from prep_triton.cli import output
+from prep_triton.cli.options import OutputOptions
 from prep_triton.errors import SourceError, SpecError
 
 log = logging.getLogger("prep_triton.cli.test")
@@ -18,7 +19,7 @@ log = logging.getLogger("prep_triton.cli.test")
 def run_session(body, *, as_json: bool = False) -> int:
     """Run a body in a session and return the exit code."""
     try:
-        with output.session(as_json=as_json, verbose=0) as out:
+        with output.session(OutputOptions(json=as_json)) as out:
             body(out)
     except typer.Exit as end:
         return end.exit_code

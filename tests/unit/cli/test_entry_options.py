@@ -4,18 +4,18 @@ import inspect
 
 import pytest
 from prep_triton.cli.assemble import assemble
-from prep_triton.cli.entry_request import build_entry_spec
+from prep_triton.cli.entry_options import EntryOptions, entry_from_flags
+from prep_triton.cli.groups import group_from_flags
 from prep_triton.errors import SpecError
 from prep_triton.spec import QueueSpec, ServingSpec, TextSpec
 
-NO_FLAGS = {name: one.default for name, one in inspect.signature(assemble).parameters.items()}
+NO_FLAGS = {name: option.default for name, option in inspect.signature(assemble).parameters.items()}
 NESTED = {"instance_groups", "rate_limiter", "version_policy", "execution_accelerators"}
 NESTED_OF_QUEUE = {"default_queue_policy", "priority_queue_policies"}
-RENAMED = {"preferred_batch_sizes": "preferred_batch_size", "parameters": "parameter"}
 
 
 def build(**flags):
-    return build_entry_spec({**NO_FLAGS, **flags})
+    return entry_from_flags(group_from_flags(EntryOptions, {**NO_FLAGS, **flags}))
 
 
 def refuse(**flags):
@@ -26,7 +26,7 @@ def refuse(**flags):
 
 def test_every_scalar_field_has_a_flag_of_its_name():
     fields = {*ServingSpec.model_fields, *QueueSpec.model_fields, *TextSpec.model_fields} - NESTED - NESTED_OF_QUEUE
-    assert {RENAMED.get(name, name) for name in fields} <= set(NO_FLAGS)
+    assert fields <= set(NO_FLAGS)
 
 
 def test_no_flag_gives_the_defaults_and_leaves_them_to_the_tier():
@@ -42,9 +42,9 @@ def test_flags_become_the_keys_of_their_names():
     spec = build(
         tier=1,
         length_buckets="32,64",
-        preferred_batch_size=[2, 4],
+        preferred_batch_sizes=[2, 4],
         preserve_ordering=True,
-        parameter=["a=1", "b=x=y"],
+        parameters=["a=1", "b=x=y"],
         graph_level=-1,
         warmup=False,
         name="entry",
@@ -59,8 +59,10 @@ def test_flags_become_the_keys_of_their_names():
 
 def test_text_flags_become_a_text_request():
     assert build(text=True).text == TextSpec()
-    given = {"long_input": "stride", "stride": 8, "normalize": False, "text_instance_count": 3}
-    assert build(text=True, **given).text == TextSpec(long_input="stride", stride=8, normalize=False, instance_count=3)
+    choices = {"long_input": "stride", "stride": 8, "normalize": False, "text_instance_count": 3}
+    assert build(text=True, **choices).text == TextSpec(
+        long_input="stride", stride=8, normalize=False, instance_count=3
+    )
     assert build(text=False).text is None
 
 
@@ -70,11 +72,11 @@ def test_a_flag_wins_over_the_file(tmp_path):
         "max_batch_size: 8\nthreads: 2\ndynamic_batching: {max_queue_delay_us: 7, preserve_ordering: true}\n"
         "instance_groups: [{count: 2}]\n"
     )
-    serving = build(serving=path, max_batch_size=4, max_queue_delay_us=9).serving
+    serving = build(serving_file=path, max_batch_size=4, max_queue_delay_us=9).serving
     assert (serving.max_batch_size, serving.threads, serving.instance_groups[0].count) == (4, 2, 2)
     assert serving.dynamic_batching == QueueSpec(max_queue_delay_us=9, preserve_ordering=True)
-    assert build(serving=path, dynamic_batching=False).serving.dynamic_batching is None
-    assert build(serving=path, dynamic_batching=True).serving.dynamic_batching == QueueSpec(
+    assert build(serving_file=path, dynamic_batching=False).serving.dynamic_batching is None
+    assert build(serving_file=path, dynamic_batching=True).serving.dynamic_batching == QueueSpec(
         max_queue_delay_us=7, preserve_ordering=True
     )
 
@@ -82,9 +84,9 @@ def test_a_flag_wins_over_the_file(tmp_path):
 def test_a_queue_that_the_file_turns_off_is_turned_on_by_a_flag(tmp_path):
     path = tmp_path / "serving.yaml"
     path.write_text("dynamic_batching: null\n")
-    assert build(serving=path).serving.dynamic_batching is None
-    assert build(serving=path, dynamic_batching=True).serving.dynamic_batching == QueueSpec()
-    assert build(serving=path, max_queue_delay_us=9).serving.dynamic_batching == QueueSpec(max_queue_delay_us=9)
+    assert build(serving_file=path).serving.dynamic_batching is None
+    assert build(serving_file=path, dynamic_batching=True).serving.dynamic_batching == QueueSpec()
+    assert build(serving_file=path, max_queue_delay_us=9).serving.dynamic_batching == QueueSpec(max_queue_delay_us=9)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,7 @@ def test_a_queue_that_the_file_turns_off_is_turned_on_by_a_flag(tmp_path):
 def test_a_wrong_file_is_told_by_its_name_and_place(tmp_path, content, message, hint):
     path = tmp_path / "serving.yaml"
     path.write_text(content)
-    err = refuse(serving=path)
+    err = refuse(serving_file=path)
     assert message in err.message
     assert hint in err.hint
 
@@ -108,7 +110,7 @@ def test_a_wrong_file_is_told_by_its_name_and_place(tmp_path, content, message, 
 def test_a_file_and_a_flag_that_exclude_each_other_are_told_as_both(tmp_path):
     path = tmp_path / "serving.yaml"
     path.write_text("instance_groups: [{count: 2}]\n")
-    err = refuse(serving=path, instance_count=3)
+    err = refuse(serving_file=path, instance_count=3)
     assert f"{path} and the command line, serving: instance_count and instance_groups exclude" in err.message
 
 
@@ -117,10 +119,10 @@ def test_a_file_and_a_flag_that_exclude_each_other_are_told_as_both(tmp_path):
     [
         ({"stride": 8}, "--stride means nothing without --text", "add --text"),
         ({"text": False, "text_instance_count": 2}, "--text-instance-count means nothing", "add --text"),
-        ({"dynamic_batching": False, "preferred_batch_size": [2]}, "--preferred-batch-size means nothing", "remove"),
-        ({"parameter": ["a"]}, "--parameter 'a' is not KEY=VALUE", "execution_mode=1"),
-        ({"parameter": ["=a"]}, "--parameter '=a' is not KEY=VALUE", "execution_mode=1"),
-        ({"parameter": ["a=1", "a=2"]}, "--parameter a is given twice", "once"),
+        ({"dynamic_batching": False, "preferred_batch_sizes": [2]}, "--preferred-batch-size means nothing", "remove"),
+        ({"parameters": ["a"]}, "--parameter 'a' is not KEY=VALUE", "execution_mode=1"),
+        ({"parameters": ["=a"]}, "--parameter '=a' is not KEY=VALUE", "execution_mode=1"),
+        ({"parameters": ["a=1", "a=2"]}, "--parameter a is given twice", "once"),
         ({"tier": 3}, "the command line, serving.tier: 3 is not a known value", "1 or 2"),
         ({"length_buckets": "32,x"}, "'32,x' is not a list of sizes", "correct"),
     ],

@@ -1,0 +1,215 @@
+"""The options of an entry (which artifact, served how) and from them, and a file of serving keys, to one request."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prep_triton.cli.groups import COMMAND_LINE, flag_of, given_options, spec_from_flags
+from prep_triton.cli.options import complete_from
+
+if TYPE_CHECKING:
+    from prep_triton.spec import EntrySpec
+
+_FORM = "such a file holds the keys of 'serving:', for example max_batch_size: 8; see configs/"
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """Text in, answer out: the keys of `TextSpec`."""
+
+    text: Annotated[
+        bool | None, typer.Option(help="Text in, answer out: a tokenizer and a post-processor beside the model.")
+    ] = None
+    long_input: Annotated[
+        str | None,
+        typer.Option(
+            help="Text beyond the longest bucket: truncate, stride or reject. [truncate]",
+            autocompletion=complete_from("truncate", "stride", "reject"),
+        ),
+    ] = None
+    stride: Annotated[int | None, typer.Option(help="Tokens that two windows share (for stride). [64]")] = None
+    normalize: Annotated[bool | None, typer.Option(help="Embeddings of length 1. [yes]")] = None
+    top_k: Annotated[int | None, typer.Option(help="How many answers (fill-mask, text-classification). [5]")] = None
+    max_answer_tokens: Annotated[int | None, typer.Option(help="Longest answer (question-answering). [30]")] = None
+    text_instance_count: Annotated[
+        int | None, typer.Option(help="Copies of the tokenizer and the post-processor. [1]")
+    ] = None
+
+
+@dataclass(frozen=True)
+class QueueOptions:
+    """Triton's dynamic batcher: the keys of `QueueSpec`."""
+
+    max_queue_delay_us: Annotated[
+        int | None, typer.Option(help="How long a request may wait for others, microseconds. [500]")
+    ] = None
+    preferred_batch_sizes: Annotated[
+        list[int] | None,
+        typer.Option("--preferred-batch-size", metavar="<int>", help="Preferred batch size; repeat it."),
+    ] = None
+    preserve_ordering: Annotated[bool | None, typer.Option(help="Answer in the order of the requests.")] = None
+    priority_levels: Annotated[
+        int | None, typer.Option(help="Levels of request priority; 1 is the highest. [0, or 2 with --tier 2]")
+    ] = None
+    default_priority_level: Annotated[int | None, typer.Option(help="Level of a request that names none.")] = None
+
+
+@dataclass(frozen=True)
+class ServingOptions:
+    """How Triton serves an entry, for any backend: the keys of `ServingSpec`."""
+
+    tier: Annotated[int | None, typer.Option(help="Priority among the models of one server: 1 or 2; 1 goes first.")] = (
+        None
+    )
+    max_batch_size: Annotated[
+        int | None, typer.Option(help="Largest batch. [onnxruntime: 16, tensorrt: the profile's]")
+    ] = None
+    length_buckets: Annotated[
+        str | None, typer.Option(help="Sequence lengths that clients pad to: 32,64,128. [the profiles']")
+    ] = None
+    dynamic_batching: Annotated[bool | None, typer.Option(help="Let Triton merge requests. [yes]")] = None
+    queue: QueueOptions = QueueOptions()
+    instance_count: Annotated[int | None, typer.Option(help="Copies of the model that run at once. [1]")] = None
+    instance_kind: Annotated[str | None, typer.Option(help="cpu or gpu. [onnxruntime: cpu, tensorrt: gpu]")] = None
+    warmup: Annotated[
+        bool | None, typer.Option(help="Run every length bucket, with real tokens, before the entry is ready.")
+    ] = None
+    response_cache: Annotated[bool | None, typer.Option(help="Let Triton keep answers to requests it had.")] = None
+
+
+@dataclass(frozen=True)
+class BackendOptions:
+    """What one backend alone reads: the other keys of `ServingSpec`."""
+
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", metavar="KEY=VALUE", help="A parameter of the backend; repeat it."),
+    ] = None
+    stream_priority: Annotated[
+        str | None, typer.Option(help="CUDA stream priority: default, max or min (tensorrt only).")
+    ] = None
+    cuda_graphs: Annotated[bool | None, typer.Option(help="Capture CUDA graphs of every bucket (tensorrt).")] = None
+    output_copy_stream: Annotated[
+        bool | None, typer.Option(help="Copy outputs on a stream of their own (tensorrt).")
+    ] = None
+    eager_batching: Annotated[bool | None, typer.Option(help="Prepare the next batch while one runs (tensorrt).")] = (
+        None
+    )
+    threads: Annotated[int | None, typer.Option(help="Threads of each instance (onnxruntime).")] = None
+    inter_op_threads: Annotated[int | None, typer.Option(help="Branches of the graph at once (onnxruntime).")] = None
+    graph_level: Annotated[
+        int | None, typer.Option(help="Graph optimizer: -1 basic, 1 extended, 2 none (onnxruntime). [all]")
+    ] = None
+
+
+@dataclass(frozen=True)
+class EntryOptions:
+    """One entry of a repository: the keys of `EntrySpec`."""
+
+    runtime: Annotated[
+        str, typer.Option(help="onnxruntime or tensorrt.", autocompletion=complete_from("onnxruntime", "tensorrt"))
+    ] = "onnxruntime"
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="fp32, fp16 or int8. [onnxruntime: fp32, tensorrt: fp16]",
+            autocompletion=complete_from("fp32", "fp16", "int8"),
+        ),
+    ] = None
+    name: Annotated[str | None, typer.Option(help="Name of the entry; from model and precision by default.")] = None
+    serving_file: Annotated[
+        Path | None,
+        typer.Option("--serving", metavar="FILE", help="YAML of 'serving:' keys, also nested ones; a flag wins."),
+    ] = None
+    text: TextOptions = TextOptions()
+    serving: ServingOptions = ServingOptions()
+    backend: BackendOptions = BackendOptions()
+
+
+def entry_from_flags(options: EntryOptions) -> "EntrySpec":
+    """Build the request for an entry.
+
+    Raises:
+        SpecError: The flags, or the file that `serving_file` names, are not a request.
+    """
+    from prep_triton.spec import EntrySpec
+
+    path = options.serving_file
+    serving = given_options(options.serving) | given_options(options.backend)
+    if options.backend.parameters:
+        serving["parameters"] = parse_parameters(options.backend.parameters)
+    return spec_from_flags(
+        EntrySpec,
+        where=f"{path} and {COMMAND_LINE}" if path else COMMAND_LINE,
+        runtime=options.runtime,
+        precision=options.precision or ("fp16" if options.runtime == "tensorrt" else "fp32"),
+        name=options.name,
+        serving=merge_serving(path, serving, given_options(options.serving.queue)),
+        text=text_from_flags(options.text),
+    )
+
+
+def merge_serving(path: Path | None, flags: Mapping[str, Any], queue: Mapping[str, Any]) -> dict[str, Any]:
+    """Return serving's values, the flags laid over the file.
+
+    Raises:
+        SpecError: The file is missing or no serving choices, or queue flags meet --no-dynamic-batching.
+    """
+    from prep_triton.errors import SpecError
+    from prep_triton.spec import ServingSpec, build_spec, load_mapping
+
+    merged: dict[str, Any] = {}
+    if path is not None:
+        merged = dict(load_mapping(path, hint=_FORM))
+        build_spec(ServingSpec, merged, where=str(path))  # so that a fault of the file names the file alone
+    in_file = merged.get("dynamic_batching", {})
+    merged |= flags
+    if flags.get("dynamic_batching") is False:
+        if queue:
+            flag = flag_of(QueueOptions(), next(iter(queue)))
+            raise SpecError(f"{flag} means nothing with --no-dynamic-batching", hint="remove one of them")
+        merged["dynamic_batching"] = None
+    elif in_file is not None or flags.get("dynamic_batching") or queue:
+        merged["dynamic_batching"] = {**(in_file or {}), **queue}
+    return merged
+
+
+def text_from_flags(options: TextOptions) -> dict[str, Any] | None:
+    """Return the text request: none unless --text was given.
+
+    Raises:
+        SpecError: A flag of the text entries came without --text.
+    """
+    from prep_triton.errors import SpecError
+
+    choices = given_options(options)
+    choices.pop("text", None)
+    if options.text:
+        # --instance-count is the model's.
+        return {key.removeprefix("text_"): value for key, value in choices.items()}
+    if choices:
+        flag = flag_of(options, next(iter(choices)))
+        raise SpecError(f"{flag} means nothing without --text", hint="add --text, or remove the flag")
+    return None
+
+
+def parse_parameters(pairs: Sequence[str]) -> dict[str, str]:
+    """Parse KEY=VALUE pairs.
+
+    Raises:
+        SpecError: One has no '=', or a key is given twice.
+    """
+    from prep_triton.errors import SpecError
+
+    parsed: dict[str, str] = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key:
+            raise SpecError(f"--parameter '{pair}' is not KEY=VALUE", hint="for example --parameter execution_mode=1")
+        if key in parsed:
+            raise SpecError(f"--parameter {key} is given twice", hint="give it once")
+        parsed[key] = value
+    return parsed

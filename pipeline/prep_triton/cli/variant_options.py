@@ -1,0 +1,208 @@
+"""The options of a variant (a model in a precision, on a runtime, for GPUs), and from them to one request."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prep_triton.cli.groups import given_options, spec_from_flags
+from prep_triton.cli.options import GPU_EXAMPLES, complete_from
+
+if TYPE_CHECKING:
+    from prep_triton.spec import VariantSpec
+
+
+@dataclass(frozen=True)
+class PrecisionOptions:
+    """In which numbers a model computes; the first three exclude each other."""
+
+    fp16: Annotated[bool, typer.Option("--fp16", help="Build in FP16 (the default).")] = False
+    fp32: Annotated[bool, typer.Option("--fp32", help="Build in FP32.")] = False
+    int8: Annotated[bool, typer.Option("--int8", help="Build in INT8; tensorrt needs --calibration-data.")] = False
+    int8_if_faster: Annotated[
+        bool, typer.Option("--int8-if-faster", help="INT8 where it is measured faster on the GPU here, else FP16.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How an engine is built, and for which GPUs: the keys of `BuildOptions`."""
+
+    gpus: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gpu",
+            help="Target GPU (t4, l4, a10, a100, …); repeat it. The GPU present by default, else t4 and l4.",
+            metavar="GPU",
+            autocompletion=complete_from(*GPU_EXAMPLES),
+        ),
+    ] = None
+    builder: Annotated[
+        str,
+        typer.Option(
+            help="tensorrt: needs the target GPU. tensorrt-rtx: ahead of time, without one. auto: the first usable.",
+            autocompletion=complete_from("auto", "tensorrt", "tensorrt-rtx"),
+        ),
+    ] = "auto"
+    profiles: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--profile",
+            metavar="MIN,OPT,MAX",
+            help="Optimization profile, three shapes BATCHxSEQUENCE; repeat it. [1x16,8x128,16x384]",
+        ),
+    ] = None
+    seq_lens: Annotated[
+        str | None, typer.Option(help="Length buckets, one profile each: 32,64,128,256,384 (instead of --profile).")
+    ] = None
+    batch: Annotated[str | None, typer.Option(help="Batch min,opt,max of every bucket. [1,8,16]")] = None
+    optimization_level: Annotated[int | None, typer.Option(help="0 to 5: builder effort (tensorrt).")] = None
+    workspace_limit_mib: Annotated[int | None, typer.Option(help="Scratch GPU memory limit in MiB.")] = None
+    version_compatible: Annotated[
+        bool, typer.Option("--version-compatible", help="A plan that newer TensorRT versions load (tensorrt).")
+    ] = False
+    hardware_compatible: Annotated[
+        str | None,
+        typer.Option(
+            help="ampere_plus: a plan for Ampere and later (tensorrt).", autocompletion=complete_from("ampere_plus")
+        ),
+    ] = None
+    refit: Annotated[bool, typer.Option("--refit", help="A plan whose weights can be replaced (tensorrt).")] = False
+    strip_weights: Annotated[
+        bool, typer.Option("--strip-weights", help="A plan without weights, to be refitted (tensorrt).")
+    ] = False
+
+
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """The text that INT8 ranges are measured on: the keys of `CalibrationSpec`."""
+
+    path: Annotated[
+        str | None,
+        typer.Option(
+            "--calibration-data", metavar="FILE", help="Text to calibrate INT8 on: .txt, .jsonl, or .npz with ids."
+        ),
+    ] = None
+    field: Annotated[
+        str | None, typer.Option("--calibration-field", help="Field of the .jsonl that holds the text. [text]")
+    ] = None
+    samples: Annotated[
+        int | None, typer.Option("--calibration-samples", help="How many texts to calibrate on. [128]")
+    ] = None
+    seed: Annotated[int | None, typer.Option("--calibration-seed", help="Seed that chooses them. [0]")] = None
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--calibration-method",
+            help="How ranges are found: max, percentile, entropy or mse. [max]",
+            autocompletion=complete_from("max", "percentile", "entropy", "mse"),
+        ),
+    ] = None
+    percentile: Annotated[float | None, typer.Option(help="For --calibration-method percentile. [99.999]")] = None
+
+
+@dataclass(frozen=True)
+class QuantizationOptions:
+    """How a model is quantised for TensorRT: the keys of `QuantizationSpec`."""
+
+    calibration: CalibrationOptions = CalibrationOptions()
+    smoothing_alpha: Annotated[
+        float | None, typer.Option(help="SmoothQuant's alpha, 0 to 1: how much of the scale moves into weights.")
+    ] = None
+    smoothing: Annotated[bool, typer.Option(help="Smooth activations before they are quantised.")] = True
+    keep_out: Annotated[
+        list[str] | None, typer.Option(metavar="LAYER", help="A linear layer to keep out of INT8; repeat it.")
+    ] = None
+    search: Annotated[
+        bool, typer.Option(help="Keep the fewest layers out of INT8 that the gate needs, by measuring each.")
+    ] = True
+
+
+@dataclass(frozen=True)
+class GateOptions:
+    """What a converted model must reach: the keys of `GateSpec`."""
+
+    min_cosine: Annotated[float | None, typer.Option(help="Smallest mean cosine to FP32. [INT8: 0.99]")] = None
+    eval_data: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A .jsonl with labels, for --max-accuracy-drop.")
+    ] = None
+    max_accuracy_drop: Annotated[
+        float | None, typer.Option(help="Points of accuracy (or F1) that may be lost, such as 0.5.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class VariantOptions:
+    """One way of serving a model: the keys of `VariantSpec`."""
+
+    precision: PrecisionOptions = PrecisionOptions()
+    runtime: Annotated[
+        str,
+        typer.Option(
+            help="tensorrt: engines. onnxruntime: the graph that ONNX Runtime runs fastest on a CPU.",
+            autocompletion=complete_from("tensorrt", "onnxruntime"),
+        ),
+    ] = "tensorrt"
+    engine: EngineOptions = EngineOptions()
+    quantization: QuantizationOptions = QuantizationOptions()
+    gate: GateOptions = GateOptions()
+
+
+def variant_from_flags(options: VariantOptions) -> "VariantSpec":
+    """Build the request for a variant; a TensorRT one without --gpu is for the GPU of this machine.
+
+    Raises:
+        SpecError: The flags are not a request.
+    """
+    from prep_triton.spec import VariantSpec
+
+    needs_gpu = options.runtime == "tensorrt" and not options.engine.gpus
+    return spec_from_flags(
+        VariantSpec,
+        options.engine,
+        runtime=options.runtime,
+        precision=choose_precision(options.precision),
+        int8_if_faster=options.precision.int8_if_faster or None,
+        gpus=default_gpus() if needs_gpu else None,
+        quantization=quantization_from_flags(options.quantization),
+        gate=given_options(options.gate) or None,
+    )
+
+
+def choose_precision(options: PrecisionOptions) -> str:
+    """Return the precision that was asked for, fp16 where none was.
+
+    Raises:
+        SpecError: Several were.
+    """
+    from prep_triton.errors import SpecError
+
+    requests = {"fp16": options.fp16, "fp32": options.fp32, "int8": options.int8 or options.int8_if_faster}
+    names = [name for name, is_requested in requests.items() if is_requested]
+    if len(names) > 1:
+        raise SpecError(f"--{' and --'.join(names)} exclude each other", hint="name one precision")
+    return names[0] if names else "fp16"
+
+
+def quantization_from_flags(options: QuantizationOptions) -> dict[str, Any] | None:
+    """Return the values of a `QuantizationSpec`, or None where nothing was said of it."""
+    values = given_options(options)
+    values.pop("smoothing", None)
+    if calibration := given_options(options.calibration):
+        values["calibration"] = calibration
+    if values and not options.smoothing:
+        values["smoothing_alpha"] = None
+    return values or None
+
+
+def default_gpus() -> list[str]:
+    """Return the GPU of this machine, else the two that GKE's inference node pools use most."""
+    import logging
+
+    from prep_triton.gpus import find_present_gpus
+
+    present = find_present_gpus()
+    if present:
+        return sorted({gpu.sm for gpu in present})  # nvidia-smi's names are many; the architecture is what counts
+    logging.getLogger(__name__).info("no --gpu was given and this machine has none: building for t4 and l4")
+    return ["t4", "l4"]
