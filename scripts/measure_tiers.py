@@ -41,22 +41,23 @@ import numpy as np
 import psutil
 from measure_cpu_variant import log, name_processor, wait_for_idle
 from prep_triton.artifact import OnnxModel
-from prep_triton.spec import ServingSpec
+from prep_triton.spec import ServingSpec, Tier
 from prep_triton.triton.config import tiers
+from prep_triton.triton.config.server_arguments import RATE_LIMIT
 from prep_triton.triton.entries.write import preview_entry
 from prep_triton.triton.server.process import RunningTriton, run_triton
 from prep_triton.workspace import Workspace
 from tritonclient.grpc import service_pb2
 
 BURSTS = {"1": (0.4, 0.3), "2": (1.5, 0.3), "3": (0.4, 3.0)}  # tier-1 and tier-2, shares of the capacity
-TIERS: tuple[tiers.Tier, ...] = (1, 2)
+TIERS: tuple[Tier, ...] = (1, 2)
 CASES = ("alone", "without tiers", "with tiers")
 MOST_UNANSWERED, SEQUENCE, DEADLINE_S = 128, 32, 120.0
 CAPACITY_RUNS, CAPACITY_S, FLOOD = 3, 4.0, (2000.0,)
 ATTEMPTS, DISTURBED_SHARE = 3, 0.15  # of all cores, taken by other programs
 
 
-def entry_config(model: OnnxModel, tier: tiers.Tier, *, is_tiered: bool) -> str:
+def entry_config(model: OnnxModel, tier: Tier, *, is_tiered: bool) -> str:
     """Return one entry's config.pbtxt: what `prep assemble` writes, with its tier or without."""
     serving = ServingSpec(tier=tier) if is_tiered else ServingSpec()
     return preview_entry(model, [], serving, name=f"tier-{tier}")[1]
@@ -177,7 +178,7 @@ def run_servers(model: OnnxModel, folder: Path) -> Iterator[dict[str, RunningTri
                 (entry_dir / "1").mkdir(parents=True)
                 (entry_dir / "1" / "model.onnx").symlink_to(model.path("model.onnx").absolute())
                 (entry_dir / "config.pbtxt").write_text(entry_config(model, tier, is_tiered=is_tiered))
-            arguments = tiers.server_arguments(TIERS if is_tiered else ())
+            arguments = (RATE_LIMIT,) if is_tiered else ()
             servers[case] = stack.enter_context(run_triton(str(repository), arguments=arguments))
             servers[case].check_loaded()
         yield servers | {"alone": servers["without tiers"]}
@@ -223,7 +224,7 @@ def print_conditions(server: RunningTriton, capacity: float, chosen: argparse.Na
     print(f"Triton {server.version} ({server.flavour}), onnxruntime {version('onnxruntime')}")
     print(f"seed {chosen.seed}, {chosen.rounds} rounds of {chosen.seconds:g} s, capacity {capacity:.0f}/s")
     weights = " and ".join(str(tiers.rate_limiter_weight(tier)) for tier in TIERS)
-    print(f"with tiers: weights {weights}, {' '.join(tiers.server_arguments(TIERS))}", flush=True)
+    print(f"with tiers: weights {weights}, {RATE_LIMIT}", flush=True)
 
 
 def main() -> None:

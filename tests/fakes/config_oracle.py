@@ -12,13 +12,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 from prep_triton.errors import PrepError
 from prep_triton.spec import ServingSpec, build_spec
-from prep_triton.triton.config import model_config_from_artifact, render_config
+from prep_triton.triton.config import render_config
+from prep_triton.triton.config.server_arguments import CACHE, RATE_LIMIT
 from prep_triton.triton.config.warmup import write_warmup_files
-from prep_triton.triton.entries.server_arguments import CACHE, RATE_LIMIT
 from prep_triton.triton.server import installation
 from prep_triton.triton.server import process as room
 from prep_triton.triton.server.process import run_triton
 
+from tests.fakes.serving_configs import build_config
 from tests.fakes.serving_specs import DrawnRequest, drawn_model, drawn_requests
 from tests.fakes.triton_artifacts import INPUTS
 
@@ -98,7 +99,7 @@ def write_drawn(repository: Path, requests: Sequence[DrawnRequest]) -> tuple[dic
         name = f"entry-{index}"
         try:
             serving = build_spec(ServingSpec, drawn.values, where="a test")
-            config = model_config_from_artifact(name, drawn.artifact, serving)
+            config = build_config(name, drawn.artifact, serving)
         except PrepError as err:
             assert err.hint
             continue
@@ -132,7 +133,7 @@ def _judge_loaded(chosen: dict[str, DrawnRequest]) -> dict[str, str]:
         judged = Path(folder)
         for name, drawn in chosen.items():
             serving = build_spec(ServingSpec, drawn.values, where="a test")
-            config = model_config_from_artifact(name, drawn.artifact, serving)
+            config = build_config(name, drawn.artifact, serving)
             write_entry(judged / name, drawn, without_gpu(config))
         # All stay loaded: this server may crash where one is unloaded while the next is loading.
         arguments = [RATE_LIMIT, CACHE]

@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from prep_triton.errors import PrepError, ServerError
 from prep_triton.spec import QueueSpec, ServingSpec
-from prep_triton.triton.config import model_config_from_artifact, render_config
+from prep_triton.triton.config import render_config
 from prep_triton.triton.server.process import run_triton
 
+from tests.fakes.serving_configs import build_config
 from tests.fakes.triton_artifacts import make_engine, make_model, save_graph
 
 pytestmark = pytest.mark.integration
@@ -61,7 +62,7 @@ def shared_memory():
 def repository(tmp_path):
     model = make_model(tmp_path / "model")
     for name in ("one", "two"):
-        add_entry(tmp_path / "repo", name, model_config_from_artifact(name, model, ServingSpec(threads=1)))
+        add_entry(tmp_path / "repo", name, build_config(name, model, ServingSpec(threads=1)))
     return tmp_path / "repo"
 
 
@@ -146,10 +147,10 @@ def test_a_port_that_is_taken_meanwhile_is_replaced(repository, monkeypatch):
 def test_an_unloadable_entry_says_why_and_leaves_the_others_alone(repository, tmp_path):
     (repository / "two" / "1" / "model.onnx").write_bytes(b"no graph")
     model, engine = make_model(tmp_path / "model"), make_engine(tmp_path / "engine")
-    add_entry(repository, "plan", model_config_from_artifact("plan", [engine], ServingSpec()))
+    add_entry(repository, "plan", build_config("plan", [engine], ServingSpec()))
     gpu = ServingSpec(instance_kind="gpu")
-    add_entry(repository, "gpu", model_config_from_artifact("gpu", model, gpu))
-    wrong = model_config_from_artifact("wrong", model, ServingSpec())
+    add_entry(repository, "gpu", build_config("gpu", model, gpu))
+    wrong = build_config("wrong", model, ServingSpec())
     wrong.dynamic_batching.priority_levels = 2
     add_entry(repository, "wrong", wrong)
     with run_triton(str(repository)) as server:
@@ -196,7 +197,7 @@ def test_the_server_accepts_every_config_that_we_do_not_refuse(tmp_path):
     def draw(serving, is_plan):
         name = f"entry-{len(accepted)}"
         try:
-            config = model_config_from_artifact(name, [engine] if is_plan else model, serving)
+            config = build_config(name, [engine] if is_plan else model, serving)
         except PrepError:
             return
         # No entry loads: what is left to fail, after the configuration was accepted, is the missing backend.

@@ -58,6 +58,11 @@ class QueueSpec(Spec):
                 raise ValueError(f"priority_queue_policies has level {level}, but priority_levels is {levels}")
         return self
 
+    def policies(self) -> tuple[QueuePolicySpec, ...]:
+        """Return every policy that was given: the default one, and those of the levels."""
+        default = (self.default_queue_policy,) if self.default_queue_policy else ()
+        return (*default, *self.priority_queue_policies.values())
+
 
 class ResourceSpec(Spec):
     """What an execution takes of a resource that the rate limiter hands out (`ModelRateLimiter.Resource`)."""

@@ -1,17 +1,16 @@
 """config.pbtxt, one file for each part of the message; `message.py` puts them together."""
 
 from prep_triton.triton.config.message import (
-    backend_of,
-    check_plans,
     model_config_from_artifact,
     parse_config,
     render_config,
 )
+from prep_triton.triton.config.resolve import ResolvedServing, resolve_serving
 
 __all__ = [
-    "backend_of",
-    "check_plans",
+    "ResolvedServing",
     "model_config_from_artifact",
     "parse_config",
     "render_config",
+    "resolve_serving",
 ]

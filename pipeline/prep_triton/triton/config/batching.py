@@ -43,9 +43,8 @@ def check_queue(queue: QueueSpec, largest: int) -> None:
                 f"preferred batch size {size} exceeds max_batch_size {largest}",
                 hint=f"keep preferred_batch_sizes within 1..{largest}",
             )
-    policies = [queue.default_queue_policy, *queue.priority_queue_policies.values()]
     if queue.preserve_ordering and any(
-        policy and policy.default_timeout_us and policy.timeout_action == "delay" for policy in policies
+        policy.default_timeout_us and policy.timeout_action == "delay" for policy in queue.policies()
     ):
         raise SpecError(
             "preserve_ordering was asked for with a queue policy that delays requests after default_timeout_us: "

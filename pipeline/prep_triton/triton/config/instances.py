@@ -16,13 +16,7 @@ _RESOURCE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 def fill_instances(config: "ModelConfig", artifact: OnnxModel | Sequence[Engine], serving: ServingSpec) -> None:
-    """Write the instance groups.
-
-    Raises:
-        SpecError: A group asks for a device or a profile that the artifact has not got, or resources that the
-            server's rate limiter refuses.
-    """
-    check_resources(serving)
+    """Write the instance groups of choices that were resolved for the artifact."""
     backend: Runtime = "onnxruntime" if isinstance(artifact, OnnxModel) else "tensorrt"
     profiles = () if isinstance(artifact, OnnxModel) else profiles_of_groups(artifact, serving)
     for index, group in enumerate(serving.groups()):

@@ -14,26 +14,26 @@ from typing import TYPE_CHECKING, Any
 from prep_triton.artifact import Engine, OnnxModel, TensorSpec
 from prep_triton.errors import RepositoryError, SpecError, suggest
 from prep_triton.layout import CONFIG_NAME, plan_name
-from prep_triton.spec import Runtime, ServingSpec
-from prep_triton.triton.config.backends import check_backend_fields
+from prep_triton.spec import Runtime
 from prep_triton.triton.config.batching import fill_dynamic_batching
 from prep_triton.triton.config.instances import fill_instances
 from prep_triton.triton.config.optimization import fill_onnxruntime_options, fill_shared_options, fill_tensorrt_options
-from prep_triton.triton.config.shapes import check_smallest_batch, largest_batch_size, length_buckets_from_artifact
-from prep_triton.triton.config.tier_choices import apply_tier
+from prep_triton.triton.config.resolve import ResolvedServing
 from prep_triton.triton.config.warmup import fill_warmup
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 BATCH_AXIS = "batch"
+# core, constants.h: what the server calls the models of each backend.
+PLATFORMS: dict[Runtime, str] = {"tensorrt": "tensorrt_plan", "onnxruntime": "onnxruntime_onnx"}
 
 _UNKNOWN_FIELD = re.compile(r'(\d+):\d+ : .*Message type "([\w.]+)" has no field named "(\w+)"', re.DOTALL)
 _LINE = re.compile(r"^(\d+):\d+ : ")
 
 
 def model_config_from_artifact(
-    name: str, artifact: OnnxModel | Sequence[Engine], serving: ServingSpec
+    name: str, artifact: OnnxModel | Sequence[Engine], resolved: ResolvedServing
 ) -> "ModelConfig":
     """Build the configuration of one repository entry.
 
@@ -41,20 +41,20 @@ def model_config_from_artifact(
         name: The entry's directory name; Triton insists that both agree.
         artifact: The ONNX graph that ONNX Runtime serves, or the TensorRT plans, one for each GPU
             architecture, that the TensorRT backend serves.
-        serving: The choices.
+        resolved: The choices, resolved for that artifact.
 
     Returns:
         `inference.ModelConfig` of triton-inference-server/common, `protobuf/model_config.proto`.
 
     Raises:
-        SpecError: The choices do not fit the backend or the artifact.
-        RepositoryError: The artifact cannot be served by Triton.
+        SpecError: A choice is one that the server would refuse, or does not fit its field.
+        RepositoryError: The artifact has a tensor that Triton cannot serve.
     """
     from tritonclient.grpc import model_config_pb2
 
     config = model_config_pb2.ModelConfig(name=name)
     try:
-        _fill(config, artifact, serving)
+        _fill(config, artifact, resolved)
     except (ValueError, OverflowError) as err:  # a number beyond the proto field's int32 or uint64
         raise SpecError(
             f"a serving value of {name} does not fit Triton's configuration: {err}",
@@ -63,19 +63,12 @@ def model_config_from_artifact(
     return config
 
 
-def _fill(config: "ModelConfig", artifact: OnnxModel | Sequence[Engine], given: ServingSpec) -> None:
-    if not isinstance(artifact, OnnxModel):
-        check_plans(artifact)
-    backend = backend_of(artifact)
-    serving = apply_tier(given, backend)
-    check_backend_fields(serving, backend)
-    config.platform = "onnxruntime_onnx" if isinstance(artifact, OnnxModel) else "tensorrt_plan"
-    config.backend = backend
-    # A group's device comes before the batch: a CPU has no profile.
+def _fill(config: "ModelConfig", artifact: OnnxModel | Sequence[Engine], resolved: ResolvedServing) -> None:
+    serving = resolved.choices
+    config.backend = resolved.backend
+    config.platform = PLATFORMS[resolved.backend]
+    config.max_batch_size = resolved.max_batch_size
     fill_instances(config, artifact, serving)
-    config.max_batch_size = largest_batch_size(artifact, serving)
-    buckets = length_buckets_from_artifact(artifact, serving)
-    check_smallest_batch(artifact, serving, buckets)
     if isinstance(artifact, OnnxModel):
         _fill_tensors(config, artifact.model_inputs, artifact.model_outputs)
         fill_onnxruntime_options(config, serving)
@@ -83,15 +76,10 @@ def _fill(config: "ModelConfig", artifact: OnnxModel | Sequence[Engine], given: 
         _fill_tensors(config, artifact[0].model_inputs, artifact[0].model_outputs)
         for engine in artifact:
             config.cc_model_filenames[engine.compute_capability] = plan_name(engine.compute_capability)
-        fill_tensorrt_options(config, artifact, serving, buckets)
+        fill_tensorrt_options(config, artifact, serving)
     fill_dynamic_batching(config, serving)
     fill_shared_options(config, serving)
-    fill_warmup(config, artifact, serving, buckets)
-
-
-def backend_of(artifact: OnnxModel | Sequence[Engine]) -> Runtime:
-    """Return the backend that serves an artifact."""
-    return "onnxruntime" if isinstance(artifact, OnnxModel) else "tensorrt"
+    fill_warmup(config, artifact, serving)
 
 
 def render_config(config: "ModelConfig") -> str:
@@ -136,36 +124,6 @@ def _config_error_from_parse(message: str, where: str, pool: Any) -> RepositoryE
     return RepositoryError(
         f"{place}: {_LINE.sub('', message)}", hint="write the file again with `prep assemble`, or correct that line"
     )
-
-
-def check_plans(engines: Sequence[Engine]) -> None:
-    """Refuse engines that one TensorRT entry cannot serve together.
-
-    Raises:
-        RepositoryError: There is none, one is not a plan, or they disagree.
-    """
-    if not engines:
-        raise RepositoryError("a TensorRT entry has no engine", hint="build one with `prep build-engine`")
-    for engine in engines:
-        if engine.builder != "tensorrt":
-            raise RepositoryError(
-                f"the {engine.gpu} engine was built by {engine.builder} {engine.builder_version}: an RTX engine is "
-                "never a plan, and no Triton backend loads it",
-                hint=f"build it with --builder tensorrt on a machine with a {engine.gpu}, or use runtime: onnxruntime",
-            )
-    first = engines[0]
-    for engine in engines[1:]:
-        if (engine.model_inputs, engine.model_outputs) != (first.model_inputs, first.model_outputs):
-            raise RepositoryError(
-                f"the engines for {first.gpu} and {engine.gpu} have different inputs or outputs",
-                hint="build both from the same ONNX model",
-            )
-    found = [engine.compute_capability for engine in engines]
-    if len(set(found)) < len(found):
-        raise RepositoryError(
-            f"two engines are for the same compute capability: {', '.join(sorted(found))}",
-            hint="keep one engine for each GPU architecture",
-        )
 
 
 def _fill_tensors(config: "ModelConfig", inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 
-def fill_tensorrt_options(
-    config: "ModelConfig", engines: Sequence[Engine], serving: ServingSpec, buckets: Sequence[int]
-) -> None:
+def fill_tensorrt_options(config: "ModelConfig", engines: Sequence[Engine], serving: ServingSpec) -> None:
     """Write what the TensorRT backend reads: stream priority, CUDA graphs, output stream, eager batching.
 
     A CUDA graph is for one shape: one is captured for each length bucket at the batches that its profile is
@@ -33,7 +31,7 @@ def fill_tensorrt_options(
     if not serving.cuda_graphs:
         return
     optimization.cuda.graphs = True
-    for bucket in buckets:
+    for bucket in serving.length_buckets:
         for batch in usual_batch_sizes(engines, serving, bucket):
             spec = optimization.cuda.graph_spec.add(batch_size=batch)
             for tensor in engines[0].model_inputs:

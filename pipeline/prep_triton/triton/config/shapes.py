@@ -53,7 +53,7 @@ def largest_batch_size(artifact: OnnxModel | Sequence[Engine], serving: ServingS
 
 
 def length_buckets_from_artifact(
-    artifact: OnnxModel | Sequence[Engine], serving: ServingSpec, *, longest: int | None = None
+    artifact: OnnxModel | Sequence[Engine], serving: ServingSpec, *, longest: int
 ) -> tuple[int, ...]:
     """Return the sequence lengths that clients and the tokenizer pad to, increasing.
 
@@ -63,19 +63,15 @@ def length_buckets_from_artifact(
     Args:
         artifact: The graph, or the plans.
         serving: The wishes.
-        longest: The model's longest sequence, where plans are served.
+        longest: The model's longest sequence.
 
     Raises:
         SpecError: A wish is beyond the model, or no profile takes it.
         RepositoryError: The plans have no length in common.
     """
-    if isinstance(artifact, OnnxModel):
-        longest = artifact.max_sequence_length
-        inputs = artifact.model_inputs
-    else:
-        inputs = artifact[0].model_inputs
+    inputs = artifact.model_inputs if isinstance(artifact, OnnxModel) else artifact[0].model_inputs
     for bucket in serving.length_buckets:
-        if longest is not None and bucket > longest:
+        if bucket > longest:
             raise SpecError(
                 f"length bucket {bucket} exceeds the model's longest sequence, {longest}",
                 hint=f"keep length_buckets within {longest}",
@@ -84,7 +80,7 @@ def length_buckets_from_artifact(
     if fixed is not None:
         return _only_length(fixed, serving)
     if isinstance(artifact, OnnxModel):
-        return serving.length_buckets or _default_buckets(artifact.max_sequence_length)
+        return serving.length_buckets or _default_buckets(longest)
     return _plan_buckets(artifact, serving, longest)
 
 
@@ -171,7 +167,7 @@ def _default_buckets(longest: int) -> tuple[int, ...]:
     return (*shorter, longest) if longest <= DEFAULT_LENGTH_BUCKETS[-1] else shorter
 
 
-def _plan_buckets(engines: Sequence[Engine], serving: ServingSpec, longest: int | None) -> tuple[int, ...]:
+def _plan_buckets(engines: Sequence[Engine], serving: ServingSpec, longest: int) -> tuple[int, ...]:
     choices = _choices(engines, serving)
 
     def is_taken(bucket: int) -> bool:
@@ -186,7 +182,7 @@ def _plan_buckets(engines: Sequence[Engine], serving: ServingSpec, longest: int 
     if serving.length_buckets:
         return serving.length_buckets
     ends = {length for profiles in choices for one in profiles for length in (one.opt[1], one.max[1])}
-    candidates = {min(length, longest or length) for length in ends}
+    candidates = {min(length, longest) for length in ends}
     found = tuple(length for length in sorted(candidates) if is_taken(length))
     if not found:
         raise RepositoryError(

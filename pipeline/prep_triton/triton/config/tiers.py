@@ -1,17 +1,28 @@
-"""What `tier: 1` and `tier: 2` become in Triton, and the arguments without which they mean nothing.
+"""What `tier: 1` and `tier: 2` become in Triton: a stream's priority, a share between models, levels within a queue.
 
 Tier 1 keeps its throughput when the server is asked for more than it can do; tier 2 gets what is left. Between
 models only the rate limiter arbitrates: an execution needs the one copy of a resource, and of the instances that
 wait for it the one with the least `executions so far * priority` is next (triton-inference-server/core,
-`src/rate_limiter.cc`, `ScaledPriority` and `AttemptAllocation`). What was measured, and by which script, is in
-`scripts/measure_tiers.py`.
+`src/rate_limiter.cc`, `ScaledPriority` and `AttemptAllocation`). It is off unless the server is started with
+`prep_triton.triton.config.server_arguments.RATE_LIMIT`. What was measured, and by which script, is in
+`scripts/measure_tiers.py`. Whatever the user wrote of these wins.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
-Tier = Literal[1, 2]
+from prep_triton.spec import (
+    InstanceGroupSpec,
+    InstanceKind,
+    QueueSpec,
+    RateLimiterSpec,
+    ResourceSpec,
+    Runtime,
+    ServingSpec,
+    StreamPriority,
+    Tier,
+)
+from prep_triton.triton.config.instances import kind_of
+from prep_triton.triton.config.traps import is_queue_ruled, smallest_instance_count
 
 # The server's count of executions starts at 0 when an instance is loaded and is never reset or aged. With a small
 # ratio, say 16, a tier 2 that was idle or has just been reloaded is owed a sixteenth of all that tier 1 ever did, and
@@ -30,72 +41,22 @@ GPU_RESOURCE = "prep-gpu"
 PRIORITY_LEVELS = 2
 
 
-@dataclass(frozen=True)
-class Resource:
-    """A resource that each execution of an entry takes (`ModelRateLimiter.Resource` in model_config.proto).
-
-    `is_global`: one pool for the server, else one for each device.
-    """
-
-    name: str
-    count: int
-    is_global: bool
-
-
-@dataclass(frozen=True)
-class Trap:
-    """Something that the server does with a configuration and nobody would expect.
-
-    `condition` says of which configurations, `sentence` what happens and what to do about it.
-    """
-
-    name: str
-    condition: str
-    sentence: str
-
-
-# Seen to arrive on 2.51 where the step has levels; reported as 0 on 2.43 and 23.05 (server#7116, #6055). `SetPriority`
-# in core, `src/infer_request.cc`, turns whatever exceeds a step's own levels into its default.
-ENSEMBLE_PRIORITY = Trap(
-    "server#7116",
-    "an ensemble has a step with priority levels, or is asked with priorities that a step has no level for",
-    "a request's priority reaches only the steps of an ensemble that have such a level themselves, and on older "
-    "servers none, where default_priority_level decides: give each step the levels and the default of its tier",
-)
-# With prefetching off, the count of waiting instances drifts at each merge of queued batches, for which several
-# instances and a queue delay are needed (core#509, merged in July 2026). Not seen in 80,000 requests on 2.51.
-DEFAULT_TIMEOUT = Trap(
-    "server#8870",
-    "default_timeout_microseconds is not 0, instance_count exceeds 1 and max_queue_delay_microseconds is not 0",
-    "a non-zero default_timeout_microseconds is reported to lower the throughput over time until the entry is "
-    "loaded again: leave it 0 and let clients give up by their own deadline, or keep instance_count 1",
-)
-# Seen on 2.51: 67 executions each where the weights are 1 to 2^32 - 1; 131 to 1 with a second instance.
-SINGLE_INSTANCE = Trap(
-    "tier 1 alternates",
-    "a tier 1 entry has one instance and priority levels, a largest queue size or a timeout",
-    "with priority levels or a queue policy Triton prepares no batch ahead, so a tier 1 of one instance takes turns "
-    "with tier 2 whatever the weights: set instance_count 2, or remove them",
-)
-TRAPS = (ENSEMBLE_PRIORITY, DEFAULT_TIMEOUT, SINGLE_INSTANCE)
-
-
 def rate_limiter_weight(tier: Tier) -> int:
     """Return `rate_limiter.priority`: an instance with twice the number gets half the turns, not the other way."""
     return TIER_1_WEIGHT if tier == 1 else TIER_2_WEIGHT
 
 
-def rate_limiter_resource(kind: Literal["cpu", "gpu"]) -> Resource:
+def rate_limiter_resource(kind: InstanceKind) -> ResourceSpec:
     """Return the resource of every entry of any tier: one pool for the CPU, one for each GPU.
 
     Without a resource to wait for, every execution is let through at once and weights mean nothing.
     """
     if kind == "cpu":
-        return Resource(CPU_RESOURCE, RESOURCE_COUNT, is_global=True)
-    return Resource(GPU_RESOURCE, RESOURCE_COUNT, is_global=False)
+        return ResourceSpec(name=CPU_RESOURCE, count=RESOURCE_COUNT, scope="global")
+    return ResourceSpec(name=GPU_RESOURCE, count=RESOURCE_COUNT, scope="device")
 
 
-def stream_priority(tier: Tier) -> Literal["max", "min"]:
+def stream_priority(tier: Tier) -> StreamPriority:
     """Return `optimization.priority` of a TensorRT entry: the priority of its CUDA streams."""
     return "max" if tier == 1 else "min"
 
@@ -114,28 +75,53 @@ def levels_of(tier: Tier) -> int:
 def default_priority_level(tier: Tier) -> int:
     """Return the level, of `PRIORITY_LEVELS`, of a request that names none: 1 is the highest.
 
-    Levels rank requests within one entry and do nothing between entries. For one entry that both tiers ask.
+    Levels rank requests within one entry and do nothing between entries. For one entry that both tiers use.
     """
     return int(tier)
 
 
-def smallest_instance_count(tier: Tier, *, is_queue_ruled: bool) -> int:
-    """Return how many instances an entry needs for its tier to hold.
+def apply_tier(serving: ServingSpec, backend: Runtime) -> ServingSpec:
+    """Return the choices with the tier's own where the user made none.
 
-    Args:
-        tier: The entry's tier.
-        is_queue_ruled: It has priority levels, a largest queue size, or a timeout (its own, or allowed to
-            requests): then the batcher prefetches nothing (core, `src/scheduler_utils.cc`, `support_prefetching_`),
-            and a single instance has no batch in line at the moment that the resource comes free.
+    Raises:
+        SpecError: A plan was to run on a CPU.
     """
-    return 2 if tier == 1 and is_queue_ruled else 1
+    tier = serving.tier
+    if tier is None:
+        return serving
+    changed: dict[str, Any] = {}
+    if backend == "tensorrt" and "stream_priority" not in serving.model_fields_set:
+        changed["stream_priority"] = stream_priority(tier)
+    if serving.instance_groups:
+        changed["instance_groups"] = tuple(_limit_group(group, tier, backend) for group in serving.instance_groups)
+    elif serving.rate_limiter is None:
+        changed["rate_limiter"] = _limiter(serving.groups()[0], tier, backend)
+    queue = serving.dynamic_batching
+    if queue is not None:
+        queue = changed["dynamic_batching"] = _rank_queue(queue, tier)
+    if not {"instance_count", "instance_groups"} & serving.model_fields_set:
+        is_ruled = queue is not None and is_queue_ruled(queue)
+        changed["instance_count"] = smallest_instance_count(tier, is_queue_ruled=is_ruled)
+    return serving.model_copy(update=changed)
 
 
-def server_arguments(tiers: Iterable[Tier | None]) -> tuple[str, ...]:
-    """Return the server's arguments that the tiers of a repository's entries need; none without any tier.
+def _limit_group(group: InstanceGroupSpec, tier: Tier, backend: Runtime) -> InstanceGroupSpec:
+    if group.rate_limiter:
+        return group
+    return group.model_copy(update={"rate_limiter": _limiter(group, tier, backend)})
 
-    The rate limiter is off by default, and then weights and resources are ignored. No ``--rate-limit-resource``:
-    by default there are as many copies of a resource as the neediest instance takes, which is `RESOURCE_COUNT`,
-    while naming one makes every other that a user's own entry may take unavailable.
+
+def _limiter(group: InstanceGroupSpec, tier: Tier, backend: Runtime) -> RateLimiterSpec:
+    resource = rate_limiter_resource(kind_of(group, backend))
+    return RateLimiterSpec(resources=(resource,), priority=rate_limiter_weight(tier))
+
+
+def _rank_queue(queue: QueueSpec, tier: Tier) -> QueueSpec:
+    """Give a queue of tier 2 its levels, unless it has some, or keeps an order that levels would break.
+
+    In tier 1 nothing overtakes anything: see `levels_of`.
     """
-    return ("--rate-limit=execution_count",) if any(tier is not None for tier in tiers) else ()
+    if not levels_of(tier) or "priority_levels" in queue.model_fields_set or queue.preserve_ordering:
+        return queue
+    levels = {"priority_levels": levels_of(tier), "default_priority_level": default_priority_level(tier)}
+    return queue.model_copy(update=levels)

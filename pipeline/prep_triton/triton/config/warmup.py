@@ -12,7 +12,7 @@ from prep_triton.artifact import Engine, OnnxModel, TensorSpec
 from prep_triton.errors import RepositoryError, SpecError
 from prep_triton.layout import WARMUP_DIR
 from prep_triton.spec import ServingSpec
-from prep_triton.triton.config.shapes import dims_at_length, largest_batch_size, smallest_batch_size
+from prep_triton.triton.config.shapes import dims_at_length, smallest_batch_size
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -22,9 +22,7 @@ LARGEST_WARMUP_BATCH = 1024
 _NUMPY_TYPES = {"INT64": "<i8", "INT32": "<i4"}
 
 
-def fill_warmup(
-    config: "ModelConfig", artifact: OnnxModel | Sequence[Engine], serving: ServingSpec, buckets: Sequence[int]
-) -> None:
+def fill_warmup(config: "ModelConfig", artifact: OnnxModel | Sequence[Engine], serving: ServingSpec) -> None:
     """Write one sample for each length bucket at the smallest batch, and one at the largest.
 
     Raises:
@@ -32,21 +30,21 @@ def fill_warmup(
     """
     if not serving.warmup:
         return
-    largest = largest_batch_size(artifact, serving)
+    largest = config.max_batch_size
     if largest > LARGEST_WARMUP_BATCH:
         raise SpecError(
             f"warmup at max_batch_size {largest} would have the server make {largest} requests for each length",
             hint=f"lower max_batch_size to {LARGEST_WARMUP_BATCH} or less, or remove warmup",
         )
     tensors = {tensor.name: tensor for tensor in _inputs_of(artifact)}
-    for bucket in buckets:
+    for bucket in serving.length_buckets:
         for batch in sorted({smallest_batch_size(artifact, serving, bucket), largest}):
             sample = config.model_warmup.add(name=f"length-{bucket}-batch-{batch}", batch_size=batch, count=1)
-            for given in config.input:
-                entry = sample.inputs[given.name]
-                entry.data_type = given.data_type
-                entry.dims.extend(dims_at_length(tensors[given.name], bucket))
-                entry.input_data_file = warmup_file_name(given.name, bucket)
+            for tensor in config.input:
+                entry = sample.inputs[tensor.name]
+                entry.data_type = tensor.data_type
+                entry.dims.extend(dims_at_length(tensors[tensor.name], bucket))
+                entry.input_data_file = warmup_file_name(tensor.name, bucket)
 
 
 def warmup_file_name(input_name: str, bucket: int) -> str:

@@ -1,9 +1,4 @@
-"""What the server must be started with for a repository to be served as it was asked for.
-
-::
-
-    <repository>/server.args      one argument a line: tritonserver --model-repository=REPO $(cat REPO/server.args)
-"""
+"""Writes beside a repository's entries what the server must be started with, and holds their resources together."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,26 +8,8 @@ from prep_triton.artifact import merge_server_arguments
 from prep_triton.errors import SpecError
 from prep_triton.layout import SERVER_ARGUMENTS_NAME
 from prep_triton.spec import ServingSpec
-from prep_triton.triton.config.tiers import server_arguments
 from prep_triton.triton.entries.load import list_entries
 from prep_triton.workspace import write_atomically
-
-RATE_LIMIT = "--rate-limit=execution_count"
-# The server has no cache unless it is told; BERT's answers at 384 tokens take about 1 MiB in FP32.
-CACHE_SIZE_BYTES = 256 << 20
-CACHE = f"--cache-config=local,size={CACHE_SIZE_BYTES}"
-
-
-def arguments_from_serving(serving: ServingSpec) -> tuple[str, ...]:
-    """Return the arguments that an entry of these choices needs, its tier applied.
-
-    The rate limiter is off by default, and then weights and resources are ignored. Resources are not listed: the
-    server has as many copies as the neediest instance takes, while listing one makes every other that is not
-    listed unavailable (core, src/rate_limiter.cc, ParseAndValidateExplicitResources).
-    """
-    is_limited = any(group.rate_limiter for group in serving.groups())
-    found = {*server_arguments([serving.tier]), *([RATE_LIMIT] if is_limited else [])}
-    return merge_server_arguments({*found, CACHE} if serving.response_cache else found)
 
 
 def write_server_arguments(repository_dir: Path) -> tuple[str, ...]:

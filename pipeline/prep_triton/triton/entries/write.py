@@ -34,9 +34,9 @@ from prep_triton.layout import (
 )
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import NAME_PATTERN, PRECISIONS, Precision, ServingSpec
-from prep_triton.triton.config import backend_of, model_config_from_artifact, render_config
-from prep_triton.triton.config.shapes import accepted_sequences, largest_batch_size, length_buckets_from_artifact
-from prep_triton.triton.config.tier_choices import apply_tier, warn_of_ensemble_traps, warn_of_traps
+from prep_triton.triton.config import ResolvedServing, model_config_from_artifact, render_config, resolve_serving
+from prep_triton.triton.config.server_arguments import arguments_from_serving
+from prep_triton.triton.config.traps import find_ensemble_traps, find_traps
 from prep_triton.triton.config.warmup import write_warmup_files
 from prep_triton.triton.entries.exchange import swap_folders
 from prep_triton.triton.entries.load import (
@@ -47,7 +47,6 @@ from prep_triton.triton.entries.load import (
     lock_repository,
 )
 from prep_triton.triton.entries.server_arguments import (
-    arguments_from_serving,
     check_shared_resources,
     write_server_arguments,
 )
@@ -108,18 +107,18 @@ def assemble_entry(
         WorkspaceBusyError: Another run writes this repository and does not finish.
         DiskFullError, WorkspaceError: The repository cannot be written; the old entry is still whole.
     """
-    recipe = entry_recipe(model, engines, serving, name=name)
-    resolved = _resolve(model, engines, serving)
+    resolved = resolve_serving(engines or model, serving, longest=model.max_sequence_length)
+    recipe = entry_recipe(model, engines, resolved, name=name)
 
     def make(staging: Path) -> dict[str, Any]:
-        check_shared_resources(repository_dir, recipe.name, resolved)
-        config = model_config_from_artifact(recipe.name, engines or model, resolved)
-        text = render_config(config)
+        check_shared_resources(repository_dir, recipe.name, resolved.choices)
+        text = render_config(model_config_from_artifact(recipe.name, engines or model, resolved))
         _warn_of_edits(repository_dir / recipe.name, text)
         is_composed = any(recipe.name in entry.composes for entry in list_entries(repository_dir))
-        warn_of_traps(recipe.name, resolved, is_composed=is_composed)
+        for trap in find_traps(resolved.choices, is_composed=is_composed):
+            log.warning("%s: %s", recipe.name, trap.sentence)
         _write_files(staging, model, engines, text)
-        if resolved.warmup:
+        if resolved.choices.warmup:
             inputs = engines[0].model_inputs if engines else model.model_inputs
             write_warmup_files(staging, staging / REFERENCE_NAME, inputs, resolved.length_buckets)
         return _fields(model, engines, resolved)
@@ -152,8 +151,9 @@ def place_entry(
         if found is None:
             progress(f"writing {recipe.name}")
             entry = _place(recipe, repository_dir / f"{STAGING_PREFIX}{recipe.name}", final, make)
-            if entry.composes:
-                warn_of_ensemble_traps(entry, list_entries(repository_dir))
+            others = list_entries(repository_dir) if entry.composes else []
+            for name, trap in find_ensemble_traps(entry, others):
+                log.warning("%s, in %s: %s", name, entry.name, trap.sentence)
         write_server_arguments(repository_dir)
     return Produced(found or entry, reused=found is not None)
 
@@ -166,45 +166,35 @@ def preview_entry(
     Raises:
         SpecError, RepositoryError: As `assemble_entry`.
     """
-    recipe = entry_recipe(model, engines, serving, name=name)
-    config = model_config_from_artifact(recipe.name, engines or model, _resolve(model, engines, serving))
-    return recipe.name, render_config(config)
+    resolved = resolve_serving(engines or model, serving, longest=model.max_sequence_length)
+    recipe = entry_recipe(model, engines, resolved, name=name)
+    return recipe.name, render_config(model_config_from_artifact(recipe.name, engines or model, resolved))
 
 
 def entry_recipe(
-    model: OnnxModel, engines: Sequence[Engine], serving: ServingSpec, *, name: str | None = None
+    model: OnnxModel, engines: Sequence[Engine], resolved: ResolvedServing, *, name: str | None = None
 ) -> Recipe:
     """Return everything that decides an entry's bytes; reads no file and imports no vendor library.
 
     Raises:
-        SpecError: The name is not one, or the spec asks for a batch, a length or a profile beyond the engines.
-        RepositoryError: The engines are of several precisions, or take no length in common.
+        SpecError: The name is not one.
+        RepositoryError: The engines are of several precisions.
     """
     precision = _precision(model, engines)
-    # With what the tier adds, and with the buckets: whether a value was given or not is no part of a dump.
-    resolved = _resolve(model, engines, serving)
-    shortest, longest = accepted_sequences(engines or model, resolved, model.max_sequence_length)
     return Recipe(
         stage="entry",
         name=_checked_name(name or default_entry_name(model.name, precision, is_plan=bool(engines))),
         spec={
-            "serving": resolved.model_dump(mode="json"),
-            "server_arguments": list(arguments_from_serving(resolved)),
+            # With what the tier adds, and with the buckets: whether a value was given or not is no part of a dump.
+            "serving": resolved.choices.model_dump(mode="json"),
+            "server_arguments": list(arguments_from_serving(resolved.choices)),
             # What `prep verify` may send: the range that every plan accepts.
-            "min_sequence": shortest,
-            "max_sequence": longest,
+            "min_sequence": resolved.shortest,
+            "max_sequence": resolved.longest,
         },
         inputs={"model": model.key, **{f"engine {engine.compute_capability}": engine.key for engine in engines}},
         tools={name: importlib.metadata.version(name) for name in ("prep-triton", "tritonclient")},
     )
-
-
-def _resolve(model: OnnxModel, engines: Sequence[Engine], serving: ServingSpec) -> ServingSpec:
-    """Return the choices with what the tier adds and the length buckets that the artifact decides."""
-    served = engines or model
-    ranked = apply_tier(serving, backend_of(served))
-    buckets = length_buckets_from_artifact(served, ranked, longest=model.max_sequence_length)
-    return ranked.model_copy(update={"length_buckets": buckets})
 
 
 def _place(recipe: Recipe, staging: Path, final: Path, make: Callable[[Path], Mapping[str, Any]]) -> RepositoryEntry:
@@ -296,21 +286,21 @@ def _copy_file(artifact: OnnxModel | Engine, relative: str, target: Path) -> Non
         )
 
 
-def _fields(model: OnnxModel, engines: Sequence[Engine], resolved: ServingSpec) -> dict[str, Any]:
+def _fields(model: OnnxModel, engines: Sequence[Engine], resolved: ResolvedServing) -> dict[str, Any]:
     nowhere = {"folder": Path()}  # a record within a record has no folder of its own
     precision = _precision(model, engines)
     return {
-        "runtime": backend_of(engines or model),
+        "runtime": resolved.backend,
         "precision": precision,
         "task": model.task,
         "architecture": model.architecture,
         "weights": model.weights,
-        "max_batch_size": largest_batch_size(engines or model, resolved),
+        "max_batch_size": resolved.max_batch_size,
         "compute_capabilities": tuple(engine.compute_capability for engine in engines),
         "tolerance": TOLERANCES[precision],
-        "tier": resolved.tier,
+        "tier": resolved.choices.tier,
         "length_buckets": resolved.length_buckets,
         "onnx": model.model_copy(update=nowhere),
         "engines": tuple(engine.model_copy(update=nowhere) for engine in engines),
-        "server_arguments": arguments_from_serving(resolved),
+        "server_arguments": arguments_from_serving(resolved.choices),
     }

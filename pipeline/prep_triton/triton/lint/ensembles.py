@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prep_triton.errors import suggest
+from prep_triton.triton.config import traps
 from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding
 from prep_triton.triton.lint.tensors import WILDCARD, data_type_name, describe_dims
@@ -85,11 +86,10 @@ def _judge_step(entry: EntryFolder, index: int, step: Any, entries: Mapping[str,
     if other.config.max_batch_size and other.config.max_batch_size < config.max_batch_size:
         message = f"max_batch_size is {config.max_batch_size}, {other.name} takes up to {other.config.max_batch_size}"
         yield entry.at("ensemble-batch-size", "max_batch_size", message, f"lower it to {other.config.max_batch_size}")
-    if other.config.dynamic_batching.priority_levels > 1:
-        message = (
-            f"{other.name} has priority levels: a request's priority arrives there as 0 on older servers (server#7116)"
-        )
-        yield entry.at("ensemble-priority", where, message, f"set the default level of {other.name} to what this needs")
+    if traps.loses_priorities(priority_levels=other.config.dynamic_batching.priority_levels, is_composed=True):
+        trap = traps.ENSEMBLE_PRIORITY
+        message = f"{other.name} has priority levels: {trap.message} ({trap.name})"
+        yield entry.at("ensemble-priority", where, message, trap.hint)
 
 
 def _judge_maps(entry: EntryFolder, where: str, step: Any, model: Any) -> Iterator[Finding]:

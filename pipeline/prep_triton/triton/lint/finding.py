@@ -11,6 +11,7 @@ from pydantic import computed_field
 
 from prep_triton.artifact import Record
 from prep_triton.errors import RepositoryError
+from prep_triton.triton.config import traps
 
 Severity = Literal["error", "warning"]
 
@@ -92,12 +93,12 @@ _WARNINGS = {
     "config-incomplete": "inputs or outputs are left to the server's auto-complete",
     "config-edited": "config.pbtxt is not the one that was assembled",
     "batching-useless": "a setting of the queue, or a model's batch axis, without effect",
-    "batching-timeout": "a default timeout, which slows the server down over time (server#8870)",
+    "batching-timeout": f"a default timeout that is reported to slow the server down ({traps.DEFAULT_TIMEOUT.name})",
     "instance-count": "an instance count below 1, which the server replaces",
     "backend-ignores-field": "a field that the backend never reads",
     "backend-parameter": "a parameter that looks misspelt",
     "plan-suspect": "a plan that begins as TensorRT-RTX engines do, and no manifest tells what it is",
-    "ensemble-priority": "priority levels in a step: on older servers a request's arrives there as 0 (server#7116)",
+    "ensemble-priority": f"priority levels in a step, which a request's may not reach ({traps.ENSEMBLE_PRIORITY.name})",
     "warmup-skipped": "a warm-up sample of batch 0, which the server skips",
     "warmup-random": "random warm-up ids lie beyond any vocabulary",
     "warmup-length": "warm-up data is longer than its dims: the rest is not read",

@@ -6,6 +6,7 @@ from typing import Any
 
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.layout import CONFIG_NAME, MANIFEST_NAME, SERVER_ARGUMENTS_NAME
+from prep_triton.triton.config.server_arguments import CACHE, CACHE_PREFIXES, RATE_LIMIT
 from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding, make_finding
 from prep_triton.triton.lint.tree import is_readable_file
@@ -13,7 +14,6 @@ from prep_triton.workspace import digest_file
 
 # As everywhere in prep: larger files are digested when they were touched after the manifest.
 DIGEST_LIMIT_BYTES = 1 << 20
-RATE_LIMIT, CACHES = "--rate-limit", ("--cache-config", "--response-cache-byte-size")
 VERSION_COMPATIBLE = "--backend-config=tensorrt,version-compatible=true"
 _AGAIN = "assemble the entry again"
 
@@ -110,8 +110,8 @@ def _needed_by_config(entry: EntryFolder) -> list[tuple[str, tuple[str, ...], st
     for index, group in enumerate(config.instance_group):
         if group.HasField("rate_limiter"):
             where = f"instance_group[{index}].rate_limiter"
-            needed.append((where, (f"{RATE_LIMIT}=execution_count",), f"{RATE_LIMIT}=execution_count"))
+            needed.append((where, (RATE_LIMIT,), RATE_LIMIT))
             break
     if config.response_cache.enable:
-        needed.append(("response_cache", CACHES, "--cache-config=local,size=268435456"))
+        needed.append(("response_cache", CACHE_PREFIXES, CACHE))
     return needed

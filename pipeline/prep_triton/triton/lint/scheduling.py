@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
+from prep_triton.triton.config import traps
 from prep_triton.triton.lint.entry import PLATFORMS, EntryFolder
 from prep_triton.triton.lint.finding import Finding
 
-_KNOWN_PLATFORMS = {"tensorrt_plan": "tensorrt", "onnxruntime_onnx": "onnxruntime", "pytorch_libtorch": "pytorch"}
 _CORRELATION_TYPES = ("TYPE_UINT64", "TYPE_INT64", "TYPE_UINT32", "TYPE_INT32", "TYPE_STRING")
 
 
@@ -76,9 +76,19 @@ def _find_batching_problems(entry: EntryFolder) -> Iterator[Finding]:
         message = "default_priority_level and priority_queue_policy mean nothing without priority_levels"
         yield entry.at("batching-useless", where, message, "set priority_levels, or remove them")
     yield from _find_ordering_problems(entry)
-    if batching.default_queue_policy.default_timeout_microseconds:
-        message = "default_timeout_microseconds degrades the server's throughput over time (server#8870)"
-        yield entry.at("batching-timeout", f"{where}.default_queue_policy", message, "send a timeout with the requests")
+    policies = {"default_queue_policy": batching.default_queue_policy}
+    policies |= {
+        f"priority_queue_policy.{level}": batching.priority_queue_policy[level]
+        for level in sorted(batching.priority_queue_policy)
+    }
+    timeouts_us = {key: policy.default_timeout_microseconds for key, policy in policies.items()}
+    if traps.slows_down(
+        instances=sum(max(1, group.count) for group in config.instance_group),
+        queue_delay_us=batching.max_queue_delay_microseconds,
+        default_timeouts_us=timeouts_us.values(),
+    ):
+        trap, key = traps.DEFAULT_TIMEOUT, next(key for key, timeout_us in timeouts_us.items() if timeout_us)
+        yield entry.at("batching-timeout", f"{where}.{key}", f"{trap.message} ({trap.name})", trap.hint)
 
 
 def _find_ordering_problems(entry: EntryFolder) -> Iterator[Finding]:

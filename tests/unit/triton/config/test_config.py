@@ -5,8 +5,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from prep_triton.errors import RepositoryError, SpecError
 from prep_triton.spec import QueueSpec, ServingSpec
-from prep_triton.triton.config import model_config_from_artifact, parse_config, render_config
+from prep_triton.triton.config import parse_config, render_config
 
+from tests.fakes.serving_configs import build_config
 from tests.fakes.triton_artifacts import make_engine, make_model
 
 
@@ -21,7 +22,7 @@ def engine(tmp_path_factory):
 
 
 def test_onnxruntime_config_holds_the_artifacts_facts_and_the_defaults(model):
-    config = model_config_from_artifact("tiny-onnx-fp32", model, ServingSpec())
+    config = build_config("tiny-onnx-fp32", model, ServingSpec())
     text = render_config(config)
     assert 'backend: "onnxruntime"' in text
     assert 'platform: "onnxruntime_onnx"' in text
@@ -38,7 +39,7 @@ def test_onnxruntime_config_holds_the_artifacts_facts_and_the_defaults(model):
 
 def test_tensorrt_config_carries_a_plan_for_each_gpu_and_the_smallest_batch(tmp_path, engine):
     other = make_engine(tmp_path, gpu="l4", compute_capability="8.9", profile="1x2,2x8,4x16")
-    config = model_config_from_artifact("tiny-trt-fp16", [engine, other], ServingSpec(stream_priority="max"))
+    config = build_config("tiny-trt-fp16", [engine, other], ServingSpec(stream_priority="max"))
     assert dict(config.cc_model_filenames) == {"7.5": "model_sm75.plan", "8.9": "model_sm89.plan"}
     assert config.max_batch_size == 4
     assert config.platform == "tensorrt_plan"
@@ -48,13 +49,13 @@ def test_tensorrt_config_carries_a_plan_for_each_gpu_and_the_smallest_batch(tmp_
 
 def test_every_profile_of_an_engine_is_listed(engine):
     twice = engine.model_copy(update={"profiles": engine.profiles * 2})
-    config = model_config_from_artifact("tiny-trt-fp16", [twice], ServingSpec())
+    config = build_config("tiny-trt-fp16", [twice], ServingSpec())
     assert list(config.instance_group[0].profile) == ["0", "1"]
 
 
 def test_priorities_threads_and_preferred_sizes_are_written(model):
     queue = QueueSpec(max_queue_delay_us=7, preferred_batch_sizes=(2, 4), priority_levels=3, default_priority_level=2)
-    config = model_config_from_artifact(
+    config = build_config(
         "tiny", model, ServingSpec(dynamic_batching=queue, threads=3, max_batch_size=4, instance_count=2)
     )
     batching = config.dynamic_batching
@@ -67,12 +68,12 @@ def test_priorities_threads_and_preferred_sizes_are_written(model):
 @pytest.mark.parametrize("queue", [None, QueueSpec()])
 def test_batch_size_one_or_no_queue_leaves_dynamic_batching_out(model, queue):
     size = 1 if queue else 8
-    config = model_config_from_artifact("tiny", model, ServingSpec(max_batch_size=size, dynamic_batching=queue))
+    config = build_config("tiny", model, ServingSpec(max_batch_size=size, dynamic_batching=queue))
     assert not config.HasField("dynamic_batching")
 
 
 def test_zero_delay_still_asks_for_dynamic_batching(model):
-    config = model_config_from_artifact("tiny", model, ServingSpec(dynamic_batching=QueueSpec(max_queue_delay_us=0)))
+    config = build_config("tiny", model, ServingSpec(dynamic_batching=QueueSpec(max_queue_delay_us=0)))
     assert parse_config(render_config(config)).HasField("dynamic_batching")
 
 
@@ -87,7 +88,7 @@ def test_zero_delay_still_asks_for_dynamic_batching(model):
 )
 def test_onnxruntime_refuses_what_it_cannot_do(model, serving, message, hint):
     with pytest.raises(SpecError, match=message) as caught:
-        model_config_from_artifact("tiny", model, serving)
+        build_config("tiny", model, serving)
     assert re.search(hint, caught.value.hint)
 
 
@@ -101,26 +102,26 @@ def test_onnxruntime_refuses_what_it_cannot_do(model, serving, message, hint):
 )
 def test_tensorrt_refuses_what_it_cannot_do(engine, serving, message, hint):
     with pytest.raises(SpecError, match=message) as caught:
-        model_config_from_artifact("tiny", [engine], serving)
+        build_config("tiny", [engine], serving)
     assert hint in caught.value.hint
 
 
 def test_an_rtx_engine_is_never_a_plan(tmp_path):
     with pytest.raises(RepositoryError, match="an RTX engine is never a plan") as caught:
-        model_config_from_artifact("tiny", [make_engine(tmp_path, builder="tensorrt-rtx")], ServingSpec())
+        build_config("tiny", [make_engine(tmp_path, builder="tensorrt-rtx")], ServingSpec())
     assert "--builder tensorrt" in caught.value.hint
 
 
 def test_engines_that_do_not_belong_together_are_refused(tmp_path, engine):
     with pytest.raises(RepositoryError, match="same compute capability") as caught:
-        model_config_from_artifact("tiny", [engine, engine], ServingSpec())
+        build_config("tiny", [engine, engine], ServingSpec())
     assert "one engine for each" in caught.value.hint
     other = make_engine(tmp_path, gpu="l4", compute_capability="8.9").model_copy(update={"model_outputs": ()})
     with pytest.raises(RepositoryError, match="different inputs or outputs") as caught:
-        model_config_from_artifact("tiny", [engine, other], ServingSpec())
+        build_config("tiny", [engine, other], ServingSpec())
     assert "same ONNX model" in caught.value.hint
     with pytest.raises(RepositoryError, match="no engine") as caught:
-        model_config_from_artifact("tiny", [], ServingSpec())
+        build_config("tiny", [], ServingSpec())
     assert "prep build-engine" in caught.value.hint
 
 
@@ -135,7 +136,7 @@ def test_engines_that_do_not_belong_together_are_refused(tmp_path, engine):
 def test_a_tensor_that_triton_cannot_take_is_refused(model, change, message, hint):
     wrong = model.model_copy(update={"model_inputs": (model.model_inputs[0].model_copy(update=change),)})
     with pytest.raises(RepositoryError, match=message) as caught:
-        model_config_from_artifact("tiny", wrong, ServingSpec())
+        build_config("tiny", wrong, ServingSpec())
     assert hint in caught.value.hint
 
 
@@ -194,5 +195,5 @@ servings = st.builds(
 
 @given(servings)
 def test_rendered_config_parses_to_the_same_config(model, serving):
-    config = model_config_from_artifact("tiny", model, serving)
+    config = build_config("tiny", model, serving)
     assert parse_config(render_config(config)) == config

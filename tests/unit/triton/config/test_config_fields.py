@@ -4,15 +4,16 @@ import pytest
 from hypothesis import given, settings
 from prep_triton.errors import PrepError
 from prep_triton.spec import ServingSpec, build_spec
-from prep_triton.triton.config import model_config_from_artifact, parse_config, render_config
+from prep_triton.triton.config import parse_config, render_config
 
+from tests.fakes.serving_configs import build_config
 from tests.fakes.serving_specs import GPUS, PROFILE_SETS, DrawnRequest, drawn_engine, drawn_model, drawn_requests
 
 BUCKETED = PROFILE_SETS[1]
 
 
 def config_of(artifact, **serving):
-    return model_config_from_artifact("entry", artifact, build_spec(ServingSpec, serving, where="a test"))
+    return build_config("entry", artifact, build_spec(ServingSpec, serving, where="a test"))
 
 
 def plan_of(profiles=BUCKETED, **serving):
@@ -157,11 +158,11 @@ def test_warm_up_runs_each_bucket_at_one_and_at_the_largest_batch():
 def test_what_is_not_refused_renders_to_a_text_that_parses_to_it_and_is_the_same_each_time(drawn: DrawnRequest):
     try:
         serving = build_spec(ServingSpec, drawn.values, where="a test")
-        config = model_config_from_artifact("entry", drawn.artifact, serving)
+        config = build_config("entry", drawn.artifact, serving)
     except PrepError as err:
         assert err.message
         assert err.hint
         return
     text = render_config(config)
     assert parse_config(text) == config
-    assert render_config(model_config_from_artifact("entry", drawn.artifact, serving)) == text
+    assert render_config(build_config("entry", drawn.artifact, serving)) == text

@@ -5,9 +5,9 @@ import re
 import pytest
 from prep_triton.errors import PrepError, RepositoryError, SpecError
 from prep_triton.spec import ServingSpec, build_spec
-from prep_triton.triton.config import model_config_from_artifact
 from prep_triton.triton.config.backends import FIELD_RULES
 
+from tests.fakes.serving_configs import build_config
 from tests.fakes.serving_specs import GPUS, PROFILE_SETS, drawn_engine, drawn_model
 
 PLAN = (drawn_engine(*GPUS[0], PROFILE_SETS[1]),)
@@ -16,7 +16,7 @@ DELAYING = {"timeout_action": "delay", "default_timeout_us": 5}
 
 def refusal(artifact, serving, error=SpecError) -> PrepError:
     with pytest.raises(error) as caught:
-        model_config_from_artifact("entry", artifact, build_spec(ServingSpec, serving, where="a test"))
+        build_config("entry", artifact, build_spec(ServingSpec, serving, where="a test"))
     return caught.value
 
 
@@ -164,7 +164,7 @@ def test_a_plan_is_refused_what_the_backend_would_refuse(serving, message, hint)
 
 def test_a_group_of_some_profiles_has_their_batch():
     serving = build_spec(ServingSpec, {"instance_groups": [{"profiles": [0, 1]}]}, where="a test")
-    assert model_config_from_artifact("entry", PLAN, serving).max_batch_size == 32
+    assert build_config("entry", PLAN, serving).max_batch_size == 32
 
 
 def test_plans_without_a_common_length_or_batch_are_refused():
@@ -182,7 +182,7 @@ def test_a_graph_of_a_fixed_length_has_one_bucket():
     fixed = [tensor.model_copy(update={"shape": ("batch", 128)}) for tensor in model.model_inputs]
     fixed = model.model_copy(update={"model_inputs": tuple(fixed)})
     serving = build_spec(ServingSpec, {"warmup": True}, where="a test")
-    config = model_config_from_artifact("entry", fixed, serving)
+    config = build_config("entry", fixed, serving)
     assert [sample.name for sample in config.model_warmup] == ["length-128-batch-1", "length-128-batch-16"]
     err = refusal(fixed, {"length_buckets": [64, 128]})
     assert "the graph takes length 128 alone" in err.message

@@ -1,9 +1,11 @@
 import pytest
 from prep_triton.spec import InstanceGroupSpec, QueuePolicySpec, QueueSpec, RateLimiterSpec, ServingSpec
-from prep_triton.triton.config import model_config_from_artifact, tiers
+from prep_triton.triton.config import tiers
 from prep_triton.triton.config.shapes import length_buckets_from_artifact
-from prep_triton.triton.config.tier_choices import apply_tier, find_traps
+from prep_triton.triton.config.tiers import apply_tier
+from prep_triton.triton.config.traps import DEFAULT_TIMEOUT, ENSEMBLE_PRIORITY, SINGLE_INSTANCE, find_traps
 
+from tests.fakes.serving_configs import build_config
 from tests.fakes.serving_specs import GPUS, PROFILE_SETS, drawn_engine, drawn_model
 
 PLAN = (drawn_engine(*GPUS[0], PROFILE_SETS[0]),)
@@ -11,7 +13,7 @@ PLAN = (drawn_engine(*GPUS[0], PROFILE_SETS[0]),)
 
 @pytest.mark.parametrize(("tier", "priority"), [(1, "PRIORITY_MAX"), (2, "PRIORITY_MIN")])
 def test_a_plan_of_a_tier_has_stream_priority_a_share_and_levels(tier, priority):
-    config = model_config_from_artifact("entry", PLAN, ServingSpec(tier=tier))
+    config = build_config("entry", PLAN, ServingSpec(tier=tier))
     assert config.optimization.priority == config.optimization.ModelPriority.Value(priority)
     limiter = config.instance_group[0].rate_limiter
     assert limiter.priority == tiers.rate_limiter_weight(tier)
@@ -27,12 +29,12 @@ def test_a_tier_1_that_was_given_levels_gets_the_second_instance_that_they_need(
 
 
 def test_a_graph_of_a_tier_has_no_stream_priority_and_the_resource_of_its_device():
-    config = model_config_from_artifact("entry", drawn_model(), ServingSpec(tier=1))
+    config = build_config("entry", drawn_model(), ServingSpec(tier=1))
     assert config.optimization.priority == config.optimization.PRIORITY_DEFAULT
     (resource,) = config.instance_group[0].rate_limiter.resources
     assert (resource.name, getattr(resource, "global")) == (tiers.CPU_RESOURCE, True)
     mixed = ServingSpec(tier=1, instance_groups=(InstanceGroupSpec(kind="gpu"), InstanceGroupSpec()))
-    groups = model_config_from_artifact("entry", drawn_model(), mixed).instance_group
+    groups = build_config("entry", drawn_model(), mixed).instance_group
     names = [group.rate_limiter.resources[0].name for group in groups]
     assert names == [tiers.GPU_RESOURCE, tiers.CPU_RESOURCE]
 
@@ -54,12 +56,6 @@ def test_what_the_user_wrote_wins_over_the_tier():
     assert apply_tier(ServingSpec(tier=1, instance_groups=(own,)), "tensorrt").instance_groups == (own,)
 
 
-@pytest.mark.parametrize("backend", ["tensorrt", "onnxruntime"])
-def test_applying_a_tier_again_changes_nothing(backend):
-    once = apply_tier(ServingSpec(tier=1), backend)
-    assert apply_tier(once, backend) == once
-
-
 def test_no_tier_changes_nothing():
     assert apply_tier(ServingSpec(), "tensorrt") == ServingSpec()
 
@@ -68,11 +64,11 @@ def test_the_known_traps_are_found():
     late = QueueSpec(default_queue_policy=QueuePolicySpec(default_timeout_us=5))
     ranked = QueueSpec(priority_levels=2, default_priority_level=1)
     cases = [
-        (ServingSpec(dynamic_batching=ranked), True, [tiers.ENSEMBLE_PRIORITY]),
+        (ServingSpec(dynamic_batching=ranked), True, [ENSEMBLE_PRIORITY]),
         (ServingSpec(dynamic_batching=ranked), False, []),
-        (ServingSpec(dynamic_batching=late, instance_count=2), True, [tiers.DEFAULT_TIMEOUT]),
+        (ServingSpec(dynamic_batching=late, instance_count=2), True, [DEFAULT_TIMEOUT]),
         (ServingSpec(dynamic_batching=late), True, []),
-        (ServingSpec(dynamic_batching=ranked, tier=1, instance_count=1), False, [tiers.SINGLE_INSTANCE]),
+        (ServingSpec(dynamic_batching=ranked, tier=1, instance_count=1), False, [SINGLE_INSTANCE]),
         (apply_tier(ServingSpec(tier=1), "onnxruntime"), False, []),
         (ServingSpec(dynamic_batching=None, tier=1), True, []),
     ]
@@ -85,8 +81,7 @@ def test_the_known_traps_are_found():
     [(512, (32, 64, 128, 256, 384)), (384, (32, 64, 128, 256, 384)), (300, (32, 64, 128, 256, 300)), (20, (20,))],
 )
 def test_a_graphs_buckets_end_where_the_model_does(longest, expected):
-    model = drawn_model().model_copy(update={"max_sequence_length": longest})
-    assert length_buckets_from_artifact(model, ServingSpec()) == expected
+    assert length_buckets_from_artifact(drawn_model(), ServingSpec(), longest=longest) == expected
 
 
 @pytest.mark.parametrize(
@@ -95,9 +90,9 @@ def test_a_graphs_buckets_end_where_the_model_does(longest, expected):
 )
 def test_a_plans_buckets_are_the_lengths_its_profiles_are_tuned_for_and_end_at(profiles, expected):
     engine = drawn_engine(*GPUS[0], profiles)
-    assert length_buckets_from_artifact((engine,), ServingSpec()) == expected
+    assert length_buckets_from_artifact((engine,), ServingSpec(), longest=512) == expected
     assert length_buckets_from_artifact((engine,), ServingSpec(), longest=64)[-1] == 64
 
 
 def test_given_buckets_are_kept():
-    assert length_buckets_from_artifact(PLAN, ServingSpec(length_buckets=(16, 100))) == (16, 100)
+    assert length_buckets_from_artifact(PLAN, ServingSpec(length_buckets=(16, 100)), longest=512) == (16, 100)

@@ -1,18 +1,18 @@
 """What a tier becomes."""
 
 import pytest
+from prep_triton.spec import ResourceSpec, ServingSpec
+from prep_triton.triton.config.server_arguments import CACHE, RATE_LIMIT, arguments_from_serving
 from prep_triton.triton.config.tiers import (
     PRIORITY_LEVELS,
     RESOURCE_COUNT,
-    TRAPS,
-    Resource,
+    apply_tier,
     default_priority_level,
     rate_limiter_resource,
     rate_limiter_weight,
-    server_arguments,
-    smallest_instance_count,
     stream_priority,
 )
+from prep_triton.triton.config.traps import smallest_instance_count
 
 UINT32_MAX = 2**32 - 1
 
@@ -29,8 +29,8 @@ def test_tier_2_is_owed_little_after_a_month_of_tier_1_alone():
 
 def test_cpu_entries_share_one_pool_and_gpu_entries_one_for_each_device():
     cpu, gpu = rate_limiter_resource("cpu"), rate_limiter_resource("gpu")
-    assert cpu == Resource("prep-cpu", RESOURCE_COUNT, is_global=True)
-    assert gpu == Resource("prep-gpu", RESOURCE_COUNT, is_global=False)
+    assert cpu == ResourceSpec(name="prep-cpu", count=RESOURCE_COUNT, scope="global")
+    assert gpu == ResourceSpec(name="prep-gpu", count=RESOURCE_COUNT, scope="device")
 
 
 def test_tiers_name_streams_and_levels():
@@ -45,16 +45,12 @@ def test_only_a_tier_1_whose_queue_is_ruled_needs_a_second_instance(tier, is_que
     assert smallest_instance_count(tier, is_queue_ruled=is_queue_ruled) == count
 
 
-@pytest.mark.parametrize("tiers", [[1], [2], [None, 2], [1, 2]])
-def test_any_tier_turns_the_rate_limiter_on(tiers):
-    assert server_arguments(tiers) == ("--rate-limit=execution_count",)
+@pytest.mark.parametrize("backend", ["tensorrt", "onnxruntime"])
+@pytest.mark.parametrize("tier", [1, 2])
+def test_any_tier_turns_the_rate_limiter_on(tier, backend):
+    serving = ServingSpec(tier=tier, response_cache=True)
+    assert arguments_from_serving(apply_tier(serving, backend)) == (CACHE, RATE_LIMIT)
 
 
-@pytest.mark.parametrize("tiers", [[], [None, None]])
-def test_a_repository_without_tiers_needs_no_arguments(tiers):
-    assert server_arguments(tiers) == ()
-
-
-def test_traps_tell_when_and_what():
-    assert {trap.name for trap in TRAPS} >= {"server#7116", "server#8870"}
-    assert all(trap.condition and ": " in trap.sentence for trap in TRAPS)
+def test_choices_without_a_tier_need_no_arguments():
+    assert arguments_from_serving(ServingSpec()) == ()

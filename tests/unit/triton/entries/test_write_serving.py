@@ -5,10 +5,11 @@ import logging
 import pytest
 from prep_triton.errors import SpecError
 from prep_triton.spec import QueuePolicySpec, QueueSpec, RateLimiterSpec, ResourceSpec, ServingSpec
-from prep_triton.triton.entries.server_arguments import CACHE, RATE_LIMIT
-from prep_triton.triton.entries.write import assemble_entry, entry_recipe, load_repository, place_entry, preview_entry
+from prep_triton.triton.config.server_arguments import CACHE, RATE_LIMIT
+from prep_triton.triton.entries.write import assemble_entry, load_repository, place_entry, preview_entry
 from prep_triton.workspace import Recipe
 
+from tests.fakes.serving_configs import recipe_of
 from tests.fakes.triton_artifacts import make_engine, make_model
 
 
@@ -61,13 +62,13 @@ def test_warm_up_files_are_part_of_the_entry_and_made_good(model, repo):
     ],
 )
 def test_another_choice_is_another_key(model, changed):
-    assert entry_recipe(model, [], ServingSpec(**changed)).key != entry_recipe(model, [], ServingSpec()).key
+    assert recipe_of(model, [], ServingSpec(**changed)).key != recipe_of(model, [], ServingSpec()).key
 
 
 def test_a_choice_that_was_given_differs_from_one_that_was_left_to_the_tier(model, tmp_path):
     engines = [make_engine(tmp_path / "t4")]
-    left = entry_recipe(model, engines, ServingSpec(tier=1)).key
-    assert entry_recipe(model, engines, ServingSpec(tier=1, stream_priority="default")).key != left
+    left = recipe_of(model, engines, ServingSpec(tier=1)).key
+    assert recipe_of(model, engines, ServingSpec(tier=1, stream_priority="default")).key != left
 
 
 def test_server_arguments_are_those_of_all_entries_and_go_with_the_last(model, repo):

@@ -1,0 +1,20 @@
+"""What the server must be started with for an entry to be served as it was asked for; nothing here touches a disk."""
+
+from prep_triton.artifact import merge_server_arguments
+from prep_triton.spec import ServingSpec
+
+# The rate limiter is off by default, and then weights and resources are ignored. No --rate-limit-resource: the server
+# has as many copies of a resource as the neediest instance takes, while naming one makes every other that is not
+# named unavailable (core, src/rate_limiter.cc, ParseAndValidateExplicitResources).
+RATE_LIMIT = "--rate-limit=execution_count"
+# The server has no cache unless it is asked for one; BERT's answers at 384 tokens take about 1 MiB in FP32.
+CACHE_SIZE_BYTES = 256 << 20
+CACHE = f"--cache-config=local,size={CACHE_SIZE_BYTES}"
+# The beginnings of the arguments that give a server a response cache.
+CACHE_PREFIXES = ("--cache-config", "--response-cache-byte-size")
+
+
+def arguments_from_serving(serving: ServingSpec) -> tuple[str, ...]:
+    """Return the arguments that an entry of these choices needs, its tier applied: a tier gives each group a share."""
+    needed = [RATE_LIMIT] if any(group.rate_limiter for group in serving.groups()) else []
+    return merge_server_arguments([*needed, CACHE] if serving.response_cache else needed)
