@@ -7,7 +7,7 @@ is where its files lie on this machine and is not written into the manifest.
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -46,8 +46,10 @@ class Artifact(Record):
     """What every artifact has.
 
     `key` is the digest of the spec fields that matter, the input artifacts' keys and the versions of
-    the tools: same key, same artifact.
+    the tools: same key, same artifact. `noun` is what a message calls it.
     """
+
+    noun: ClassVar[str] = "artifact"
 
     name: str
     key: str = ""
@@ -119,6 +121,7 @@ class OnnxModel(Artifact):
     (one string a row; empty strings where there is no tokenizer).
     """
 
+    noun = "model"
     architecture: Literal["bert", "distilbert"]
     task: str
     weights: Literal["hub", "random"]
@@ -164,6 +167,7 @@ class Engine(Artifact):
     a ``tensorrt-rtx`` engine is not, and no Triton backend loads it.
     """
 
+    noun = "engine"
     builder: Literal["tensorrt", "tensorrt-rtx"]
     builder_version: str
     precision: Precision
@@ -204,6 +208,7 @@ class RepositoryEntry(Artifact):
     as it was asked for.
     """
 
+    noun = "repository entry"
     kind: EntryKind = "model"
     runtime: Backend
     precision: Precision

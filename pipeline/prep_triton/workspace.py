@@ -109,7 +109,7 @@ class Workspace:
 
     def find(self, recipe: Recipe, artifact_type: type[A]) -> A | None:
         """Return the finished artifact of a recipe, or None; changes nothing."""
-        return load_artifact(self._folder(recipe), artifact_type, strict=False)
+        return find_artifact(self._folder(recipe), artifact_type)
 
     def produce(self, recipe: Recipe, artifact_type: type[A], make: Callable[[Path], Mapping[str, Any]]) -> Produced[A]:
         """Return the artifact of a recipe, making it if it is not there yet.
@@ -146,7 +146,7 @@ class Workspace:
         pointer = self.root / stage / name / CURRENT_KEY_NAME
         if not pointer.is_file():
             return None
-        return load_artifact(pointer.parent / pointer.read_text(encoding="utf-8").strip(), artifact_type, strict=False)
+        return find_artifact(pointer.parent / pointer.read_text(encoding="utf-8").strip(), artifact_type)
 
     def list_current(self, stage: str, artifact_type: type[A]) -> list[A]:
         """Return the current artifact of every name in a stage, by name."""
@@ -158,7 +158,7 @@ class Workspace:
     def list_kept(self, stage: str, name: str, artifact_type: type[A]) -> list[A]:
         """Return every artifact that a name ever meant and that is still kept, newest first."""
         folders = [path.parent for path in (self.root / stage / name).glob(f"*/{MANIFEST_NAME}")]
-        found = (load_artifact(folder, artifact_type, strict=False) for folder in folders)
+        found = (find_artifact(folder, artifact_type) for folder in folders)
         kept = [artifact for artifact in found if artifact is not None]
         return sorted(kept, key=lambda artifact: artifact.created_at, reverse=True)
 
@@ -245,33 +245,55 @@ def save_manifest(artifact: Artifact, folder: Path) -> None:
     write_atomically(folder / MANIFEST_NAME, f"{text}\n".encode())
 
 
-def load_artifact(folder: Path, artifact_type: type[A], *, strict: bool = True) -> A | None:
-    """Load an artifact from its folder.
+def load_manifest(folder: Path, artifact_type: type[A]) -> A:
+    """Load the manifest of a folder; the files that it names are not looked at.
 
     Args:
         folder: The folder that holds the manifest.
         artifact_type: The record that the manifest must hold.
-        strict: Raise for a missing or damaged artifact instead of returning None.
 
     Raises:
-        WorkspaceError: With `strict`, the manifest or a file of it is missing or damaged.
+        OSError: The manifest cannot be read.
+        ValueError: It is not such a manifest, or of another version of prep; the reason is one line.
     """
-    manifest = folder / MANIFEST_NAME
     try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or content.pop("schema", None) != MANIFEST_SCHEMA:
-            raise ValueError("written by another version of prep")
-        artifact = artifact_type.model_validate({**content, "folder": folder})
+        content = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+        schema = content.pop("schema", None) if isinstance(content, dict) else None
+        if schema != MANIFEST_SCHEMA:
+            message = f"its schema is {schema!r}, expected {MANIFEST_SCHEMA}: written by another version of prep"
+            raise ValueError(f"{MANIFEST_NAME}: {message}")
+        return artifact_type.model_validate({**content, "folder": folder})
+    except ValidationError as err:
+        first = err.errors()[0]
+        raise ValueError(f"{MANIFEST_NAME}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from err
+    except RecursionError as err:
+        raise ValueError(f"{MANIFEST_NAME} is nested too deeply") from err
+
+
+def load_artifact(folder: Path, artifact_type: type[A]) -> A:
+    """Load an artifact from its folder: its manifest, and the files that it names with the sizes that it says.
+
+    Raises:
+        WorkspaceError: The manifest or a file of it is missing or damaged.
+    """
+    try:
+        artifact = load_manifest(folder, artifact_type)
         for relative, expected in artifact.files.items():
             if (size := (folder / relative).stat().st_size) != expected.size:
                 raise ValueError(f"{relative} has {size} bytes, the manifest says {expected.size}")
-    except (OSError, ValueError, ValidationError) as err:
-        if not strict:
-            return None
+    except (OSError, ValueError) as err:
         raise WorkspaceError(
-            f"{folder} holds no whole {artifact_type.__name__}: {err}", hint="make it again with prep"
+            f"{folder} does not hold a complete {artifact_type.noun}: {err}", hint="make it again with prep"
         ) from err
     return artifact
+
+
+def find_artifact(folder: Path, artifact_type: type[A]) -> A | None:
+    """Return the artifact of a folder, or None where there is none or it is damaged."""
+    try:
+        return load_artifact(folder, artifact_type)
+    except WorkspaceError:
+        return None
 
 
 def is_config_alone(folder: Path) -> bool:

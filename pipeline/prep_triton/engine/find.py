@@ -5,7 +5,7 @@ from pathlib import Path
 from prep_triton.artifact import Engine
 from prep_triton.errors import SpecError, find_nearest
 from prep_triton.layout import MANIFEST_NAME
-from prep_triton.workspace import Workspace, load_artifact
+from prep_triton.workspace import Workspace, find_artifact
 
 _STAGE = "engine"
 
@@ -33,7 +33,7 @@ def find_engine(reference: str, workspace: Workspace) -> Engine:
 def _find(reference: str, workspace: Workspace) -> Engine | None:
     if reference == Path(reference).name and (named := workspace.current(_STAGE, reference, Engine)):
         return named
-    return load_artifact(_folder_of(reference), Engine, strict=False)
+    return find_artifact(_folder_of(reference), Engine)
 
 
 def _folder_of(reference: str) -> Path:

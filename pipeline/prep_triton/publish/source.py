@@ -86,7 +86,6 @@ def _load_entry(path: Path, repository_dir: Path) -> RepositoryEntry:
         _check_link(link, repository_dir)
     try:
         entry = load_artifact(path, RepositoryEntry)
-        assert entry is not None  # load_artifact raises instead, when it is strict
         for name in (path.name, *entry.files):
             check_object_name(name, where=str(path))
     except (WorkspaceError, SpecError) as err:

@@ -96,7 +96,7 @@ def test_a_damaged_manifest_is_no_artifact(workspace: Workspace, content: str):
     made = workspace.produce(recipe(), Artifact, write_model).artifact
     made.path(MANIFEST_NAME).write_text(content)
     assert workspace.find(recipe(), Artifact) is None
-    with pytest.raises(WorkspaceError, match="holds no whole Artifact") as caught:
+    with pytest.raises(WorkspaceError, match="does not hold a complete artifact") as caught:
         load_artifact(made.folder, Artifact)
     assert caught.value.hint
 

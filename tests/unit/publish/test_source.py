@@ -121,7 +121,7 @@ def test_manifest_that_names_a_file_outside_is_refused(make_repository):
 def test_manifest_of_something_else_is_refused(make_repository):
     folder = make_repository("bert")
     (folder / "bert" / "manifest.json").write_text("{}")
-    refuse(folder, "holds no whole RepositoryEntry")
+    refuse(folder, "does not hold a complete repository entry")
 
 
 def test_entry_in_a_folder_of_another_name_is_refused(make_repository):

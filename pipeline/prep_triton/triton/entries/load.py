@@ -1,21 +1,22 @@
 """Finds the entries of a Triton model repository, and keeps other runs from writing it meanwhile."""
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from prep_triton.artifact import MANIFEST_SCHEMA, RepositoryEntry
+from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import RepositoryError, WorkspaceError
 from prep_triton.layout import LOCK_NAME, MANIFEST_NAME, STAGING_PREFIX
 from prep_triton.workspace import (
     LOCK_TIMEOUT_S,
     Recipe,
     digest_file,
+    find_artifact,
     hold_lock,
     is_config_alone,
     load_artifact,
+    load_manifest,
     remove_tree,
 )
 
@@ -58,11 +59,10 @@ def _load_entry(folder: Path, *, reference_only: bool) -> RepositoryEntry:
         entry = _load_reference_copy(folder) if reference_only else load_artifact(folder, RepositoryEntry)
     except WorkspaceError as err:
         raise RepositoryError(err.message, hint="write the entry again with `prep assemble`") from err
-    except (OSError, ValueError) as err:  # pydantic's and json's errors are ValueErrors
+    except (OSError, ValueError) as err:
         raise RepositoryError(
-            f"{folder} holds no whole copy of an entry: {err}", hint="publish the repository again"
+            f"{folder} does not hold a complete copy of an entry: {err}", hint="publish the repository again"
         ) from err
-    assert entry is not None
     if entry.name != folder.name:
         raise RepositoryError(
             f"{folder} holds the entry {entry.name}; Triton needs both names to be the same",
@@ -72,10 +72,7 @@ def _load_entry(folder: Path, *, reference_only: bool) -> RepositoryEntry:
 
 
 def _load_reference_copy(folder: Path) -> RepositoryEntry:
-    content = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or content.pop("schema", None) != MANIFEST_SCHEMA:
-        raise ValueError(f"its {MANIFEST_NAME} was written by another version of prep")
-    entry = RepositoryEntry.model_validate({**content, "folder": folder})
+    entry = load_manifest(folder, RepositoryEntry)
     missing = [name for name in entry.files if "/" not in name and not (folder / name).is_file()]
     if missing:
         raise ValueError(f"{', '.join(missing)} is missing")
@@ -85,7 +82,7 @@ def _load_reference_copy(folder: Path) -> RepositoryEntry:
 def list_entries(repository_dir: Path) -> list[RepositoryEntry]:
     """Return the whole entries of a repository by name, whatever else is in it."""
     found = (
-        load_artifact(folder, RepositoryEntry, strict=False)
+        find_artifact(folder, RepositoryEntry)
         for folder in sorted(repository_dir.iterdir())
         if folder.is_dir() and not folder.name.startswith(".")
     )
@@ -94,7 +91,7 @@ def list_entries(repository_dir: Path) -> list[RepositoryEntry]:
 
 def find_unchanged(final: Path, recipe: Recipe) -> RepositoryEntry | None:
     """Return the entry of a folder where it is the one of a recipe, and every file is what was written."""
-    entry = load_artifact(final, RepositoryEntry, strict=False)
+    entry = find_artifact(final, RepositoryEntry)
     if entry is None or entry.key != recipe.key:
         return None
     written_ns = (final / MANIFEST_NAME).stat().st_mtime_ns

@@ -54,7 +54,7 @@ from prep_triton.workspace import (
     Produced,
     Recipe,
     digest_file,
-    load_artifact,
+    find_artifact,
     record_files,
     remove_tree,
     save_manifest,
@@ -249,7 +249,7 @@ def _warn_of_edits(final: Path, text: str) -> None:
     path = final / CONFIG_NAME
     if not path.is_file():
         return
-    entry = load_artifact(final, RepositoryEntry, strict=False)
+    entry = find_artifact(final, RepositoryEntry)
     recorded = entry.files.get(CONFIG_NAME) if entry else None
     current = path.read_text(encoding="utf-8", errors="replace")
     if current != text and (recorded is None or digest_file(path) != recorded.sha256):

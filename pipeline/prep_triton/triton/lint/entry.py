@@ -2,18 +2,16 @@
 
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from prep_triton.artifact import MANIFEST_SCHEMA, RepositoryEntry
+from prep_triton.artifact import RepositoryEntry
 from prep_triton.layout import CONFIG_NAME, GRAPH_NAME, MANIFEST_NAME, PLAN_NAME, PYTHON_MODEL_NAME, WARMUP_DIR
 from prep_triton.triton.lint.finding import Finding, make_finding
 from prep_triton.triton.lint.text import FieldMap, map_fields, parse_leniently
+from prep_triton.workspace import load_manifest
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -182,8 +180,6 @@ def _parse(text: str, place: str, problems: list[Finding]) -> "ModelConfig | Non
 
 
 def _read_manifest(folder: Path, problems: list[Finding]) -> RepositoryEntry | None:
-    import json
-
     path, place = folder / MANIFEST_NAME, f"{folder.name}/{MANIFEST_NAME}"
     if not path.is_file():
         message = (
@@ -192,15 +188,9 @@ def _read_manifest(folder: Path, problems: list[Finding]) -> RepositoryEntry | N
         problems.append(make_finding("manifest-missing", place, message, "write the entry with prep assemble"))
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, Mapping):
-            raise ValueError("it is no mapping")  # noqa: TRY004 - told as every other way of not being one
-        rest: dict[str, Any] = dict(content)
-        if (schema := rest.pop("schema", None)) != MANIFEST_SCHEMA:
-            raise ValueError(f"its schema is {schema!r}, expected {MANIFEST_SCHEMA}")
-        return RepositoryEntry.model_validate({**rest, "folder": folder})
-    except (OSError, ValueError, ValidationError, RecursionError) as err:
-        message = f"it is no manifest of an entry: {_brief(err)}"
+        return load_manifest(folder, RepositoryEntry)
+    except (OSError, ValueError) as err:
+        message = f"it is not the manifest of an entry: {_brief(err)}"
         problems.append(make_finding("manifest-damaged", place, message, "write the entry again with prep assemble"))
         return None
 

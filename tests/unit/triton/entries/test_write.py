@@ -231,12 +231,12 @@ def test_load_refuses_a_missing_folder_and_one_without_entries(tmp_path, caplog)
 def test_load_refuses_a_damaged_manifest_and_a_missing_file(model, tmp_path):
     entry = assemble_entry(model, [], ServingSpec(), tmp_path / "repo").artifact
     (entry.folder / "1/model.onnx").unlink()
-    with pytest.raises(RepositoryError, match=r"holds no whole RepositoryEntry.*model\.onnx") as caught:
+    with pytest.raises(RepositoryError, match=r"does not hold a complete repository entry.*model\.onnx") as caught:
         load_repository(tmp_path / "repo")
     assert "prep assemble" in caught.value.hint
     (entry.folder / "manifest.json").write_text("{")
     for reference_only in (False, True):
-        with pytest.raises(RepositoryError, match="holds no whole"):
+        with pytest.raises(RepositoryError, match="does not hold a complete"):
             load_repository(tmp_path / "repo", reference_only=reference_only)
 
 
