@@ -21,13 +21,13 @@ DEFAULT_GRPC_PORT = 8001
 
 
 class RefusedRequestError(VerifyError):
-    """The server refused or failed a request; `told` are its own words."""
+    """The server refused or failed a request; `server_message` is what it said, in its own words."""
 
-    def __init__(self, name: str, message: str) -> None:
+    def __init__(self, name: str, server_message: str) -> None:
         super().__init__(
-            f"{name} did not answer a request: {message}", hint="read the server's log, or assemble it again"
+            f"{name} did not answer a request: {server_message}", hint="read the server's log, or assemble it again"
         )
-        self.message = message
+        self.server_message = server_message
 
 
 def grpc_address_from_url(url: str) -> str:

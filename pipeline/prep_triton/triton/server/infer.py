@@ -147,7 +147,7 @@ def ask_text(
     try:
         found, total_ms = client.ask(model.name, tensors, model.outputs, priority=priority)
     except RefusedRequestError as err:
-        message = err.message.removeprefix(f"in ensemble '{model.name}', ")
+        message = err.server_message.removeprefix(f"in ensemble '{model.name}', ")
         raise ServerError(
             f"{model.name} refused it: {message}",
             hint="change the text as it says; the server's log says more",
