@@ -166,7 +166,7 @@ KILLS = {  # the stages whose artifacts are not there yet, and a moment in the m
     "engine": (("engine", "verify", "model_repository"), "prep_triton.engine.build:run_worker", 0.4),
     "assemble": (("verify", "model_repository"), "prep_triton.triton.entries.write:swap_folders", 0.0),
     "publish": (("verify",), "prep_triton.publish.release:_seal", 0.0),
-    "verify": (("verify",), "prep_triton.triton.verify.verify:_try_loaded", 0.0),
+    "verify": (("verify",), "prep_triton.triton.verify.repository:_check_loaded", 0.0),
 }
 
 
@@ -238,7 +238,7 @@ def test_two_runs_in_one_workspace_at_once_make_everything_once(fresh, bucket):
 def test_sigterm_cleans_up_as_ctrl_c_does(fresh):
     prep = fresh("verify")
     ended = prep.end_at(
-        "prep_triton.triton.verify.verify:_try_loaded", signal.SIGTERM, "verify", "model_repository", "--json"
+        "prep_triton.triton.verify.repository:_check_loaded", signal.SIGTERM, "verify", "model_repository", "--json"
     )
     assert ended.returncode == 130, ended.stderr
     assert json.loads(ended.stdout)["error"]["type"] == "Interrupted"

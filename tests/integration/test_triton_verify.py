@@ -12,8 +12,7 @@ from prep_triton.triton.config import parse_config, render_config
 from prep_triton.triton.entries.text import assemble_text_entries
 from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.server.process import run_triton
-from prep_triton.triton.verify.report import check_report
-from prep_triton.triton.verify.verify import verification_tools, verify_entries
+from prep_triton.triton.verify import check_report, verification_tools, verify_entries
 
 from tests.fakes.triton_artifacts import make_engine, make_model
 
@@ -89,7 +88,7 @@ def tune(config):
 
 
 def assemble_everything(model, folder):
-    """Entries of every kind: served with all that a server does for them, or for what this machine has not got."""
+    """Entries of every kind: served with all that a server does for them, or for what this machine does not have."""
     serving = ServingSpec(
         **SERVING.model_dump(include={"threads", "max_batch_size", "length_buckets"}),
         tier=1,
@@ -139,12 +138,12 @@ def test_a_repository_is_verified_on_a_server_of_our_own(model, tmp_path):
     assert ensemble.full_batch == 4
     assert ensemble.batching.model == "served"
     for part in ("served-tokenizer", "served-postprocessor"):
-        assert (found[part].status, found[part].detail) == ("loaded", "5 texts answered rightly through served-text")
+        assert (found[part].status, found[part].detail) == ("loaded", "5 texts answered correctly through served-text")
     unchecked = {name for name, one in found.items() if one.status == "config-accepted-only"}
     assert unchecked == {"plan", "plan-text", "gpu", "openvino"}
     assert all(found[name].detail.endswith("nothing more was checked") for name in unchecked - {"plan-text"})
     assert found["plan-text"].detail == (
-        "plan could not be loaded here; the other steps answered 5 texts rightly with PyTorch's answers in its place"
+        "plan could not be loaded here; with PyTorch's answers in its place the other steps answered 5 texts correctly"
     )
     assert found["plan-tokenizer"].detail.endswith("through plan-text, without the model")
     assert report.server_version
@@ -186,10 +185,10 @@ def test_parts_without_an_ensemble_are_said_to_be_loaded_only(entry, text_entrie
 
 
 def test_that_no_batch_formed_is_a_note_and_no_failure(entry, spec, tmp_path, monkeypatch, caplog):
-    from prep_triton.triton.verify import model as trial
+    from prep_triton.triton.verify import model
 
     message = ["no batch formed: 64 requests"]
-    monkeypatch.setattr(trial, "notes_of_batching", lambda config, found: message)
+    monkeypatch.setattr(model, "notes_of_batching", lambda config, report: message)
     with caplog.at_level(logging.WARNING):
         report = verify_entries([entry], "r", spec)
     check_report(report)

@@ -1,4 +1,4 @@
-"""Ensembles of every task are verified on a real Triton, and asked by `prep client`."""
+"""Ensembles of every task are verified on a real Triton, and answer `prep client`."""
 
 import json
 
@@ -9,10 +9,9 @@ from prep_triton.triton.entries.text import assemble_text_entries
 from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.server.process import run_triton
-from prep_triton.triton.verify.report import check_report
-from prep_triton.triton.verify.text import describe_wrong
-from prep_triton.triton.verify.text_parts import try_parts
-from prep_triton.triton.verify.verify import verify_entries
+from prep_triton.triton.verify import check_report, verify_entries
+from prep_triton.triton.verify.ensemble import describe_mismatches
+from prep_triton.triton.verify.ensemble_parts import check_parts
 from typer.testing import CliRunner
 
 from tests.fakes.task_models import make_task_model
@@ -83,13 +82,13 @@ def test_ensembles_of_every_task_answer_as_the_models_outputs_say(models, ensemb
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_other_steps_of_an_ensemble_are_tried_without_the_model(task, models, ensembles, server):
+def test_the_other_steps_of_an_ensemble_are_checked_without_the_model(task, models, ensembles, server):
     with TritonClient(server.grpc_url, timeout_s=30) as client:
-        tried = try_parts(ensembles[task], models[task], client)
-    assert describe_wrong(tried.found) == ""
-    assert len(tried.found) == 6
+        check = check_parts(ensembles[task], models[task], client)
+    assert describe_mismatches(check.answers) == ""
+    assert len(check.answers) == 6
     is_own_text = task in {"fill-mask", "question-answering"}
-    assert tried.source == ("random numbers" if is_own_text else "PyTorch's answers")
+    assert check.source == ("random numbers" if is_own_text else "PyTorch's answers")
 
 
 def test_steps_that_answer_otherwise_are_noticed_without_the_model(models, ensembles, server):
@@ -97,12 +96,10 @@ def test_steps_that_answer_otherwise_are_noticed_without_the_model(models, ensem
     shorter = entry.model_copy(update={"spec": {"text": {"max_answer_tokens": 1}}})
     buckets = models["question-answering"].model_copy(update={"length_buckets": (32,)})
     with TritonClient(server.grpc_url, timeout_s=30) as client:
-        assert "is no span of the context's tokens" in describe_wrong(
-            try_parts(shorter, models["question-answering"], client).found
-        )
-        assert "the tokenizer pads 6 tokens to 8, expected 32" in describe_wrong(
-            try_parts(entry, buckets, client).found
-        )
+        too_short = check_parts(shorter, models["question-answering"], client)
+        padded = check_parts(entry, buckets, client)
+    assert "is no span of the context's tokens" in describe_mismatches(too_short.answers)
+    assert "the tokenizer pads 6 tokens to 8, expected 32" in describe_mismatches(padded.answers)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from prep_triton.spec import VerifySpec
 from prep_triton.workspace import Produced, Recipe, Workspace, translate_os_errors
 
 if TYPE_CHECKING:
-    from prep_triton.triton.verify.report import VerifyReport
+    from prep_triton.triton.verify import VerifyReport
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def verify_once(
 
 
 def _verification_recipe(entries: Sequence[RepositoryEntry], target: str) -> Recipe:
-    from prep_triton.triton.verify.verify import verification_tools
+    from prep_triton.triton.verify import verification_tools
 
     place = target if "://" in target else str(Path(target).absolute())
     return Recipe(
@@ -94,8 +94,7 @@ def verify_target(
     """
     from prep_triton.publish.store import parse_folder_uri
     from prep_triton.triton.entries.write import load_repository
-    from prep_triton.triton.verify.report import check_report
-    from prep_triton.triton.verify.verify import verify_entries
+    from prep_triton.triton.verify import check_report, verify_entries
 
     scratch_root = Path(tempfile.gettempdir())
     with (

@@ -18,7 +18,7 @@ from prep_triton.run.report import RunReport, StageRow
 from prep_triton.run.verification import verify_target
 from prep_triton.spec import RunSpec, VariantSpec, parse_run_spec
 from prep_triton.triton.entries.write import check_unchanged, load_repository
-from prep_triton.triton.verify.report import EntryReport, VerifyReport
+from prep_triton.triton.verify import EntryReport, VerifyReport
 from prep_triton.workspace import Recipe, Workspace
 
 from tests.fakes.triton_artifacts import make_model
@@ -42,7 +42,7 @@ class Stages:
         monkeypatch.setattr("prep_triton.export.onnx.export_model", self.export_model)
         monkeypatch.setattr("prep_triton.run.stages.put_in_precision", self.put_in_precision)
         monkeypatch.setattr("prep_triton.engine.build.build_engine", self.build_engine)
-        monkeypatch.setattr("prep_triton.triton.verify.verify.verify_entries", self.verify_entries)
+        monkeypatch.setattr("prep_triton.triton.verify.verify_entries", self.verify_entries)
 
     def _produce(self, workspace: Workspace, recipe: Recipe, kind: type, fields) -> object:
         def make(folder: Path) -> Mapping:

@@ -8,7 +8,7 @@ from prep_triton.spec import Precision
 
 Status = Literal["loaded", "config-accepted-only", "failed"]
 # What the answers were compared with: PyTorch's own, or the bare model's answer on the same server.
-Oracle = Literal["pytorch", "bare model"]
+ComparedWith = Literal["pytorch", "bare model"]
 
 
 class BatchingReport(Record):
@@ -39,7 +39,7 @@ class EntryReport(Record):
     A cosine is taken over all values of one output for one row (its unpadded positions), or over the whole
     embedding of a text, against `compared_with`; `max_abs_error` is the largest difference of any of these
     values, or of a score. `requests` were sent with `rows` different rows or texts; `widths` are the sequence
-    lengths at which they were sent, `full_batch` is the size of the largest batch. `batching` tells of the
+    lengths at which they were sent, `full_batch` is the size of the largest batch. `batching` describes the
     requests that were in flight together, and `mean_batch_size` is its rows per execution. `p50_ms` is the
     median of the single requests, seen from the client. None where it was not measured, or is not a number.
     `example` shows one sentence with its answer. `notes` are what a person should know of an entry that passed.
@@ -51,7 +51,7 @@ class EntryReport(Record):
     precision: Precision
     status: Status
     detail: str = ""
-    compared_with: Oracle | None = None
+    compared_with: ComparedWith | None = None
     requests: int = 0
     rows: int = 0
     widths: tuple[int, ...] = ()

@@ -1,7 +1,7 @@
-"""The texts that an ensemble is tried with, their tokens, and the model's outputs to them.
+"""The texts that an ensemble is checked with, their tokens, and the model's outputs for them.
 
-The tokens are made here, by the library `tokenizers` and the entry's own vocabulary; the ensemble's tokenizer is
-not asked.
+The tokens come from the library `tokenizers` and the entry's own vocabulary, never from the ensemble's tokenizer:
+it is what is checked.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,10 +13,16 @@ from prep_triton.errors import VerifyError
 from prep_triton.layout import REFERENCE_NAME, TOKENIZER_NAME
 from prep_triton.spec import TextSpec
 from prep_triton.triton.server.client import TritonClient
-from prep_triton.triton.verify.model import affordable_rows, load_config, numpy_dtype, sequence_range
+from prep_triton.triton.verify.expected_answers import AnswerOptions, TextRow
 from prep_triton.triton.verify.reference import load_reference
-from prep_triton.triton.verify.report import Oracle
-from prep_triton.triton.verify.text_reference import Rules, TextRow
+from prep_triton.triton.verify.report import ComparedWith
+from prep_triton.triton.verify.requests import (
+    SequenceLengths,
+    affordable_rows,
+    load_config,
+    numpy_dtype,
+    sequence_outputs,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,23 +37,22 @@ MAX_OWN_TEXTS = 8
 
 
 class TextRows:
-    """Makes the rows of one ensemble from the reference of the model that it serves."""
+    """Makes the texts of one ensemble from the reference of the model that it serves."""
 
     def __init__(self, entry: RepositoryEntry, served: RepositoryEntry) -> None:
         self.served = served
         self.task = entry.task
         self.config = load_config(served)
         self.outputs = [tensor.name for tensor in self.config.output]
-        self.is_sequence = {tensor.name: tensor.dims[0] == -1 for tensor in self.config.output}
+        self.is_sequence = sequence_outputs(self.config)
         self.reference = load_reference(
             served.path(REFERENCE_NAME), [tensor.name for tensor in self.config.input], self.outputs
         )
         self.tokenizer = load_tokenizer(served)
-        self.rules = rules_from_entry(entry, served, self.tokenizer)
-        self.shortest, longest = sequence_range(served)
-        self.buckets = [size for size in served.length_buckets if self.shortest <= size <= longest]
-        self.longest = max(self.buckets, default=longest)
-        self.oracle: Oracle = "bare model" if entry.task in OWN_TEXT_TASKS else "pytorch"
+        self.options = options_from_entry(entry, served, self.tokenizer)
+        self.lengths = SequenceLengths.from_entry(served)
+        self.longest = max(self.lengths.buckets, default=self.lengths.longest)
+        self.compared_with: ComparedWith = "bare model" if entry.task in OWN_TEXT_TASKS else "pytorch"
 
     def answered(self, client: TritonClient) -> list[TextRow]:
         """Return the rows with PyTorch's outputs or, where the task's text is not in the reference, the server's.
@@ -58,22 +63,22 @@ class TextRows:
             RefusedRequestError: The bare model did not answer.
             VerifyError: There is no text.
         """
-        if self.oracle == "pytorch":
+        if self.compared_with == "pytorch":
             return self._checked(self._from_reference())
         return self._checked(
-            row_from_encoding(question, text, encoding, self._ask(client, encoding))
+            row_from_encoding(question, text, encoding, self._infer_model(client, encoding))
             for question, text, encoding in self._own_texts()
         )
 
     def drawn(self) -> list[TextRow]:
-        """Return the rows without asking the model: where PyTorch's outputs are not there, with seeded noise.
+        """Return the rows without running the model: where PyTorch's outputs are not there, with seeded noise.
 
         Raises:
             VerifyError: There is no text.
         """
         import numpy as np
 
-        if self.oracle == "pytorch":
+        if self.compared_with == "pytorch":
             return self._checked(self._from_reference())
         draw = np.random.default_rng(0)
 
@@ -88,25 +93,20 @@ class TextRows:
 
     def width(self, row: TextRow) -> int:
         """Return the length bucket of a row."""
-        return self.padded_length(len(row.ids))
-
-    def padded_length(self, length: int) -> int:
-        """Return the length bucket of so many tokens."""
-        needed = max(length, self.shortest)
-        return next((bucket for bucket in self.buckets if bucket >= needed), needed)
+        return self.lengths.padded(len(row.ids))
 
     def affordable_rows(self, rows: Sequence[TextRow]) -> int:
-        """Return how many of these rows the server's shared memory holds the model's answers of at once."""
+        """Return for how many of these rows the model's answers fit the server's shared memory at once."""
         return affordable_rows(self.reference, self.is_sequence, max(self.width(row) for row in rows))
 
     def _checked(self, rows: Iterator[TextRow]) -> list[TextRow]:
-        found = sorted(rows, key=lambda row: len(row.ids))
-        if not found:
+        by_length = sorted(rows, key=lambda row: len(row.ids))
+        if not by_length:
             raise VerifyError(
                 f"the reference of {self.served.name} holds no text that fits its length buckets",
                 hint="export the model with its tokenizer, or give it longer length_buckets",
             )
-        return found
+        return by_length
 
     def _from_reference(self) -> Iterator[TextRow]:
         for index, text in enumerate(self.reference.text):
@@ -125,23 +125,23 @@ class TextRows:
     def _own_texts(self) -> Iterator[tuple[str, str, "Encoding"]]:
         """Yield question (perhaps empty), text and tokens of the task's kind."""
         texts = [text for text in self.reference.text if text]
-        made = question_pairs(texts) if self.task == "question-answering" else masked_texts(texts)
+        pairs = question_pairs(texts) if self.task == "question-answering" else masked_texts(texts)
         encoded = (
             (question, text, self.tokenizer.encode(question, text) if question else self.tokenizer.encode(text))
-            for question, text in made
+            for question, text in pairs
         )
-        yield from islice((one for one in encoded if len(one[2].ids) <= self.longest), MAX_OWN_TEXTS)
+        yield from islice((item for item in encoded if len(item[2].ids) <= self.longest), MAX_OWN_TEXTS)
 
-    def _ask(self, client: TritonClient, encoding: "Encoding") -> dict[str, "Array"]:
+    def _infer_model(self, client: TritonClient, encoding: "Encoding") -> dict[str, "Array"]:
         """Return the bare model's outputs, of which only the tokens' are kept."""
         import numpy as np
 
-        count, made = len(encoding.ids), {}
+        count, tensors = len(encoding.ids), {}
         values = {"input_ids": encoding.ids, "attention_mask": [1] * count, "token_type_ids": encoding.type_ids}
         for tensor in self.config.input:
-            made[tensor.name] = np.zeros((1, self.padded_length(count)), numpy_dtype(tensor))
-            made[tensor.name][0, :count] = values[tensor.name]
-        answer, _ = client.ask(self.served.name, made, self.outputs)
+            tensors[tensor.name] = np.zeros((1, self.lengths.padded(count)), numpy_dtype(tensor))
+            tensors[tensor.name][0, :count] = values[tensor.name]
+        answer, _ = client.ask(self.served.name, tensors, self.outputs)
         return {name: array[0][:count] if self.is_sequence[name] else array[0] for name, array in answer.items()}
 
 
@@ -163,10 +163,10 @@ def load_tokenizer(served: RepositoryEntry) -> "Tokenizer":
     return tokenizer
 
 
-def rules_from_entry(entry: RepositoryEntry, served: RepositoryEntry, tokenizer: "Tokenizer") -> Rules:
+def options_from_entry(entry: RepositoryEntry, served: RepositoryEntry, tokenizer: "Tokenizer") -> AnswerOptions:
     """Gather what an ensemble's expected answers follow from."""
     chosen = TextSpec.model_validate(entry.spec.get("text") or {})
-    return Rules(
+    return AnswerOptions(
         tolerance=entry.tolerance,
         labels=served.onnx.labels if served.onnx else (),
         top_k=chosen.top_k,
@@ -202,7 +202,7 @@ def question_pairs(texts: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield each text as a context, with the shortest other one as the question."""
     by_length = sorted(texts, key=len)
     for text in texts:
-        question = next((one for one in by_length if one != text), "")
+        question = next((other for other in by_length if other != text), "")
         if question:
             yield question, text
 
@@ -211,9 +211,9 @@ def tensors_from_rows(names: Sequence[str], rows: Sequence[TextRow], *, has_batc
     """Lay texts into the inputs of a text entry: shape [rows, 1], or [1] where it takes no batch."""
     import numpy as np
 
-    made = {}
+    tensors = {}
     for name in names:
         texts = [(row.question if name == "QUESTION" else row.text) or "" for row in rows]
         array = np.array([text.encode() for text in texts], dtype=object)
-        made[name] = array.reshape(-1, 1) if has_batch else array
-    return made
+        tensors[name] = array.reshape(-1, 1) if has_batch else array
+    return tensors

@@ -1,4 +1,4 @@
-"""Why an entry was not loaded: because it is wrong, or because this machine has not got what it needs."""
+"""Why an entry was not loaded: because it is wrong, or because this machine does not have what it needs."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ _NO_GPU = re.compile(
     r"has kind KIND_GPU but (no GPUs are available|server does not support GPUs)"
     r"|specifies invalid or unsupported gpu id \d+\. GPUs with [^:]* are: *;?\s*$"
 )
-GPU_DETAIL = "the server accepted the configuration up to the GPU that it asks for and this machine has not got, "
+GPU_DETAIL = "the server accepted the configuration up to the GPU that it asks for and this machine does not have, "
 GPU_DETAIL += "nothing more was checked"
 _TWIN_REFUSAL = re.compile(r"the Python twin of the ONNX Runtime backend [^\n;]*")
 _STACK = re.compile(r"\n+At:\n.*", re.DOTALL)  # a Python backend's; the sentence before it is enough
@@ -24,7 +24,7 @@ def report_unloaded(entry: RepositoryEntry, reason: str, reports: Mapping[str, E
     """Return the report of an entry that the server did not load.
 
     Args:
-        entry: It.
+        entry: The entry.
         reason: The server's words.
         reports: The reports of the entries that an ensemble may call.
     """

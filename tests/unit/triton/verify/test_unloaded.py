@@ -1,26 +1,13 @@
-"""An entry that was not loaded is wrong, or needs what this machine has not got; the server's words tell which."""
+"""An entry that was not loaded is wrong, or needs what this machine does not have; the server's words tell which."""
 
 import pytest
-from prep_triton.artifact import RepositoryEntry
 from prep_triton.triton.verify.report import report_entry
 from prep_triton.triton.verify.unloaded import report_unloaded
 
+from tests.fakes.entries import make_entry
+
 LOAD = "load failed for model 'e': version 1 is at UNAVAILABLE state: "
 DEPENDS = "load failed for model 'e': ensemble 'e' depends on 'm' which has no loaded version. Model 'm' loading failed"
-
-
-def entry(runtime="onnxruntime", kind="model", name="e"):
-    return RepositoryEntry(
-        name=name,
-        kind=kind,
-        runtime=runtime,
-        precision="fp32",
-        task="fill-mask",
-        architecture="bert",
-        weights="random",
-        max_batch_size=8,
-        tolerance=0.999,
-    )
 
 
 @pytest.mark.parametrize(
@@ -34,7 +21,7 @@ def entry(runtime="onnxruntime", kind="model", name="e"):
         (
             "onnxruntime",
             "Invalid argument: instance group e_0 of model e has kind KIND_GPU but no GPUs are available;\n",
-            "the server accepted the configuration up to the GPU that it asks for and this machine has not got, "
+            "the server accepted the configuration up to the GPU that it asks for and this machine does not have, "
             "nothing more was checked",
         ),
         (
@@ -56,8 +43,8 @@ def entry(runtime="onnxruntime", kind="model", name="e"):
         ),
     ],
 )
-def test_what_this_machine_has_not_got_leaves_the_configuration_accepted(runtime, reason, message):
-    report = report_unloaded(entry(runtime), LOAD + reason, {})
+def test_what_this_machine_does_not_have_leaves_the_configuration_accepted(runtime, reason, message):
+    report = report_unloaded(make_entry(runtime=runtime), LOAD + reason, {})
     assert report.status == "config-accepted-only"
     assert message in report.detail
 
@@ -76,22 +63,22 @@ def test_what_this_machine_has_not_got_leaves_the_configuration_accepted(runtime
     ],
 )
 def test_everything_else_is_a_failure_in_the_servers_words(runtime, reason):
-    report = report_unloaded(entry(runtime), LOAD + reason, {})
+    report = report_unloaded(make_entry(runtime=runtime), LOAD + reason, {})
     assert report.status == "failed"
     assert report.detail == f"Triton did not load it: {LOAD}{reason}"
 
 
 def test_a_python_stack_is_left_out():
     message = LOAD + "Internal: ValueError: no labels\n\nAt:\n  /repo/e/1/model.py(9): initialize\n;\n"
-    assert report_unloaded(entry("python"), message, {}).detail.endswith("Internal: ValueError: no labels")
+    assert report_unloaded(make_entry(runtime="python"), message, {}).detail.endswith("Internal: ValueError: no labels")
 
 
 def test_an_ensemble_is_as_checked_as_the_model_that_it_calls():
-    accepted = {"m": report_entry(entry("tensorrt", name="m"), "config-accepted-only", detail="no backend")}
-    ensemble = entry("ensemble", "ensemble")
+    accepted = {"m": report_entry(make_entry("m", runtime="tensorrt"), "config-accepted-only", detail="no backend")}
+    ensemble = make_entry(runtime="ensemble", kind="ensemble")
     report = report_unloaded(ensemble, DEPENDS, accepted)
     assert report.status == "config-accepted-only"
     assert report.detail == "m, which it calls, could not be loaded here; nothing more was checked"
-    failed = {"m": report_entry(entry(name="m"), "failed", detail="broken")}
+    failed = {"m": report_entry(make_entry("m"), "failed", detail="broken")}
     assert report_unloaded(ensemble, DEPENDS, failed).status == "failed"
     assert report_unloaded(ensemble, "in ensemble e, tensor X has no type", accepted).status == "failed"

@@ -1,10 +1,11 @@
+"""The reference is read whole or refused, and answers are held against it."""
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prep_triton.errors import RepositoryError, VerifyError
+from prep_triton.errors import RepositoryError
 from prep_triton.triton.verify.reference import Comparison, check_tokenizer, load_reference
-from prep_triton.triton.verify.report import EntryReport, VerifyReport, check_report
 
 from tests.fakes.triton_artifacts import INPUT_NAMES, TEXT, make_model, make_tokenizer
 
@@ -90,19 +91,3 @@ def test_an_answer_agrees_with_itself(values):
     cosine, error = compare(values, values)
     assert cosine == pytest.approx(1.0)
     assert error == 0.0
-
-
-def test_a_report_with_a_failure_raises_with_what_was_seen():
-    def entry(name, status, detail):
-        return EntryReport(
-            name=name, runtime="onnxruntime", precision="fp32", status=status, detail=detail, tolerance=0.9999
-        )
-
-    good = entry("a", "loaded", "")
-    skipped = entry("b", "config-accepted-only", "no backend")
-    report = VerifyReport(repository_uri="r", server_version="2.51.0", server_flavour="x", entries=(good, skipped))
-    check_report(report)
-    bad = report.model_copy(update={"entries": (good, entry("c", "failed", "mean cosine 0.5, expected 0.9999"))})
-    with pytest.raises(VerifyError, match=r"1 of 2 entries failed on Triton 2\.51\.0: c: mean cosine 0\.5") as caught:
-        check_report(bad)
-    assert "assemble c again" in caught.value.hint

@@ -1,7 +1,4 @@
-"""Sends the reference's own rows and text to a real Triton and compares the answers with PyTorch.
-
-What is sent to one entry is in `prep_triton.triton.verify.model` (ids) and `prep_triton.triton.verify.text` (text).
-"""
+"""Verifies the entries of a repository, one after another, on a Triton of our own or a running one."""
 
 import importlib.metadata
 import logging
@@ -17,16 +14,16 @@ from prep_triton.spec import VerifySpec
 from prep_triton.triton.server.client import TritonClient, grpc_address_from_url
 from prep_triton.triton.server.installation import find_server
 from prep_triton.triton.server.process import Ports, run_triton
-from prep_triton.triton.verify.model import ModelTrial
+from prep_triton.triton.verify.ensemble import EnsembleCheck, describe_mismatches
+from prep_triton.triton.verify.ensemble_parts import check_parts
+from prep_triton.triton.verify.model import ModelCheck
 from prep_triton.triton.verify.report import EntryReport, VerifyReport, report_entry
-from prep_triton.triton.verify.text import TextTrial, describe_wrong
-from prep_triton.triton.verify.text_parts import try_parts
 from prep_triton.triton.verify.unloaded import report_unloaded
 
 log = logging.getLogger(__name__)
 
 DEFAULT_SPEC = VerifySpec()
-# The models, then the ensembles that call them, then the parts that are tried through an ensemble.
+# The models, then the ensembles that call them, then the parts that are checked through an ensemble.
 ORDER: tuple[EntryKind, ...] = ("model", "ensemble", "tokenizer", "postprocessor")
 
 
@@ -39,10 +36,6 @@ def verify_entries(
 ) -> VerifyReport:
     """Load every entry into a real Triton and compare its answers with the reference.
 
-    Each model entry gets single rows, rows padded to its length buckets, full batches, and many single rows at
-    once; each ensemble gets text in the same ways. A tokenizer and a post-processor are tried through their
-    ensemble.
-
     Args:
         entries: What to verify; their folders hold ``config.pbtxt``, ``reference.npz`` and perhaps
             ``tokenizer.json``, whatever the server itself loads.
@@ -50,7 +43,7 @@ def verify_entries(
             arguments that the folder's ``server.args`` or else the entries' manifests ask for.
         spec: A running server that has the entries loaded, or the port for one of our own; and how long
             the server may take to start, to load an entry, and to answer.
-        progress: Told which entry is on.
+        progress: Called with the entry that is on.
 
     Returns:
         The report, with failures in it; `check_report` raises for them.
@@ -61,6 +54,12 @@ def verify_entries(
     """
     if spec.server_url:
         return _verify_on_running(entries, repository_uri, spec, progress)
+    return _verify_on_own(entries, repository_uri, spec, progress)
+
+
+def _verify_on_own(
+    entries: Sequence[RepositoryEntry], repository_uri: str, spec: VerifySpec, progress: Progress
+) -> VerifyReport:
     arguments = find_server_arguments(entries, repository_uri)
     with run_triton(
         repository_uri,
@@ -100,15 +99,15 @@ def find_server_arguments(entries: Sequence[RepositoryEntry], repository_uri: st
 def verification_tools() -> dict[str, str]:
     """Return the versions of what a verification on a server of our own runs with; starts nothing."""
     packages = ("prep-triton", "nvidia-pytriton", "onnxruntime", "tokenizers", "tritonclient")
-    found = {}
+    versions = {}
     for package in packages:
         with suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    own = find_server()
-    if own is None:
-        return found
-    about = own.stat()  # its version is known only once it runs; a new one has another size and time
-    return {**found, "tritonserver": f"{own} {about.st_size} {about.st_mtime_ns}"}
+            versions[package] = importlib.metadata.version(package)
+    server_path = find_server()
+    if server_path is None:
+        return versions
+    status = server_path.stat()  # its version is known only once it runs; a new one has another size and time
+    return {**versions, "tritonserver": f"{server_path} {status.st_size} {status.st_mtime_ns}"}
 
 
 def _verify_on_running(
@@ -136,40 +135,40 @@ def _verify_each(
 ) -> tuple[EntryReport, ...]:
     by_name = {entry.name: entry for entry in entries}
     reports: dict[int, EntryReport] = {}
-    for count, index in enumerate(sorted(range(len(entries)), key=lambda one: ORDER.index(entries[one].kind))):
+    for count, index in enumerate(sorted(range(len(entries)), key=lambda at: ORDER.index(entries[at].kind))):
         entry = entries[index]
         progress(f"verifying {entry.name}", count / len(entries))
         earlier = {report.name: report for report in reports.values()}
         if entry.name in failures:
             report = report_unloaded(entry, failures[entry.name], earlier)
             if entry.kind == "ensemble" and report.status == "config-accepted-only":
-                report = _try_parts(entry, report, by_name, client)
+                report = _check_parts(entry, report, by_name, client)
         elif entry.kind in {"tokenizer", "postprocessor"}:
             report = _report_part(entry, entries, earlier)
         else:
-            report = _try_loaded(entry, by_name, client)
+            report = _check_loaded(entry, by_name, client)
         for note in report.notes:
             log.warning("%s: %s", entry.name, note)
         reports[index] = report
     return tuple(reports[index] for index in range(len(entries)))
 
 
-def _try_loaded(entry: RepositoryEntry, by_name: Mapping[str, RepositoryEntry], client: TritonClient) -> EntryReport:
+def _check_loaded(entry: RepositoryEntry, by_name: Mapping[str, RepositoryEntry], client: TritonClient) -> EntryReport:
     try:
         if entry.kind == "model":
-            return ModelTrial(entry, client).run()
+            return ModelCheck(entry, client).run()
         served = by_name.get(entry.serves or "")
         if served is None:
             raise VerifyError(
                 f"{entry.serves or 'the model'}, whose reference it is compared with, is not among the entries",
                 hint="verify both together",
             )
-        return TextTrial(entry, served, client).run()
+        return EnsembleCheck(entry, served, client).run()
     except (RepositoryError, VerifyError) as err:
         return report_entry(entry, "failed", detail=err.message)
 
 
-def _try_parts(
+def _check_parts(
     entry: RepositoryEntry, report: EntryReport, by_name: Mapping[str, RepositoryEntry], client: TritonClient
 ) -> EntryReport:
     """Add to the report of an ensemble whose model cannot run here what its other steps answered."""
@@ -177,17 +176,16 @@ def _try_parts(
     if served is None:
         return report
     try:
-        tried = try_parts(entry, served, client)
+        check = check_parts(entry, served, client)
     except (RepositoryError, VerifyError) as err:
         return report_entry(entry, "failed", detail=err.message)
-    wrong = describe_wrong(tried.found)
-    message = f"the other steps answered {len(tried.found)} texts rightly with {tried.source} in its place"
+    mismatch = describe_mismatches(check.answers)
+    outcome = mismatch or f"the other steps answered {len(check.answers)} texts correctly"
     return report_entry(
         entry,
-        "failed" if wrong else "config-accepted-only",
-        detail=f"{served.name} could not be loaded here; "
-        + (f"with {tried.source} in its place {wrong}" if wrong else message),
-        rows=len(tried.found),
+        "failed" if mismatch else "config-accepted-only",
+        detail=f"{served.name} could not be loaded here; with {check.source} in its place {outcome}",
+        rows=len(check.answers),
     )
 
 
@@ -195,14 +193,13 @@ def _report_part(
     entry: RepositoryEntry, entries: Sequence[RepositoryEntry], reports: Mapping[str, EntryReport]
 ) -> EntryReport:
     """Report a tokenizer or post-processor that was loaded, by what became of an ensemble that calls it."""
-    callers = [reports[one.name] for one in entries if entry.name in one.composes]
-    tried = next((caller for caller in callers if caller.rows), None)
-    if tried is None:
+    callers = [reports[caller.name] for caller in entries if entry.name in caller.composes]
+    checked = next((caller for caller in callers if caller.rows), None)
+    if checked is None:
         because = f"{callers[0].name} was not run" if callers else "no ensemble of this repository calls it"
         return report_entry(entry, "loaded", detail=f"loaded, and nothing more was checked: {because}")
-    if tried.status == "failed":
-        return report_entry(entry, "loaded", detail=f"loaded; for its answers see {tried.name}")
-    without = "" if tried.status == "loaded" else ", without the model"
-    return report_entry(
-        entry, "loaded", detail=f"{tried.rows} texts answered rightly through {tried.name}{without}", rows=tried.rows
-    )
+    if checked.status == "failed":
+        return report_entry(entry, "loaded", detail=f"loaded; for its answers see {checked.name}")
+    without = "" if checked.status == "loaded" else ", without the model"
+    detail = f"{checked.rows} texts answered correctly through {checked.name}{without}"
+    return report_entry(entry, "loaded", detail=detail, rows=checked.rows)

@@ -1,4 +1,4 @@
-"""The requests by which `prep verify` tries one ensemble, and what came of them."""
+"""The check of one ensemble: the texts that it is sent, and how its answers compare with what the model says."""
 
 import math
 from collections.abc import Sequence
@@ -8,15 +8,15 @@ from typing import Any
 
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.triton.server.client import TritonClient
-from prep_triton.triton.verify.in_flight import ask_until_batched, notes_of_batching
-from prep_triton.triton.verify.model import full_batches, load_config
+from prep_triton.triton.verify.expected_answers import AnswerCheck, TextRow, compare_answer, text_from_bytes
+from prep_triton.triton.verify.in_flight import infer_until_batched, notes_of_batching
 from prep_triton.triton.verify.report import EntryReport, report_entry
-from prep_triton.triton.verify.text_reference import Agreement, TextRow, compare_answer, text_from_bytes
+from prep_triton.triton.verify.requests import full_batches, load_config
 from prep_triton.triton.verify.text_rows import TextRows, tensors_from_rows
 
 
-class TextTrial:
-    """One ensemble: texts of unequal length are asked alone, in full batches, and at once.
+class EnsembleCheck:
+    """Sends texts of unequal length to one ensemble: alone, at once, and in full batches.
 
     The expected answers follow from PyTorch's outputs in the reference of the model that the ensemble serves;
     where the task's text is not in the reference, from what the bare model answers on the same server.
@@ -29,7 +29,7 @@ class TextTrial:
         self.outputs = [tensor.name for tensor in self.config.output]
         self.texts = TextRows(entry, served)
         self.rows: list[TextRow] = []
-        self.found: list[Agreement] = []
+        self.answers: list[AnswerCheck] = []
         self.latencies_ms: list[float] = []
         self.affordable = 1
         self.full_batch = 0
@@ -44,17 +44,17 @@ class TextTrial:
             VerifyError: The server refused a request, or there is no text to send.
         """
         self.rows = self.texts.answered(self.client)
-        self._ask_single_rows()
+        self._infer_single_rows()
         # The model's batches are meant: an ensemble has no batcher of its own.
         self.affordable = self.texts.affordable_rows(self.rows)
-        batching = ask_until_batched(self.client, self.texts.config, self._ask_at_once, most=self.affordable)
-        self._ask_full_batches()
-        detail = describe_wrong(self.found)
+        batching = infer_until_batched(self.client, self.texts.config, self._infer_at_once, most=self.affordable)
+        self._infer_full_batches()
+        mismatch = describe_mismatches(self.answers)
         return report_entry(
             self.entry,
-            "failed" if detail else "loaded",
-            detail=detail,
-            compared_with=self.texts.oracle,
+            "failed" if mismatch else "loaded",
+            detail=mismatch,
+            compared_with=self.texts.compared_with,
             requests=self.requests,
             rows=len(self.rows),
             widths=tuple(sorted({self.texts.width(row) for row in self.rows})),
@@ -65,34 +65,34 @@ class TextTrial:
             p50_ms=median(self.latencies_ms),
             example=self.example,
             notes=tuple(notes_of_batching(self.texts.config, batching)),
-            **numbers_of(self.found),
+            **numbers_from_answers(self.answers),
         )
 
-    def _ask_single_rows(self) -> None:
+    def _infer_single_rows(self) -> None:
         for row in self.rows:
-            answer, elapsed_ms = self._ask([row])
+            answer, elapsed_ms = self._infer([row])
             self.latencies_ms.append(elapsed_ms)
             self.example = self.example or describe_text_answer(row, answer)
 
-    def _ask_at_once(self, count: int) -> None:
+    def _infer_at_once(self, count: int) -> None:
         rows = sorted(islice(cycle(self.rows), count), key=self.texts.width)
         requests = [self._tensors([row]) for row in rows]
         for row, answer in zip(rows, self.client.ask_at_once(self.entry.name, requests, self.outputs), strict=True):
             self._compare([row], answer)
 
-    def _ask_full_batches(self) -> None:
-        """Ask batches of texts of unequal length, as large as the ensemble takes."""
+    def _infer_full_batches(self) -> None:
+        """Send batches of texts of unequal length, as large as the ensemble takes."""
         size = min(self.config.max_batch_size, self.affordable)
         if size < 2:
             return
         for indices in full_batches(range(len(self.rows)), size):
-            self._ask([self.rows[index] for index in indices])
+            self._infer([self.rows[index] for index in indices])
             self.full_batch = size
 
     def _tensors(self, rows: Sequence[TextRow]) -> dict[str, Any]:
         return tensors_from_rows(self.inputs, rows, has_batch=self.config.max_batch_size > 0)
 
-    def _ask(self, rows: Sequence[TextRow]) -> tuple[dict[str, Any], float]:
+    def _infer(self, rows: Sequence[TextRow]) -> tuple[dict[str, Any], float]:
         answer, elapsed_ms = self.client.ask(self.entry.name, self._tensors(rows), self.outputs)
         self._compare(rows, answer)
         return answer, elapsed_ms
@@ -100,36 +100,38 @@ class TextTrial:
     def _compare(self, rows: Sequence[TextRow], answer: dict[str, Any]) -> None:
         self.requests += 1
         for index, row in enumerate(rows):
-            one = {name: array[index] if self.config.max_batch_size else array for name, array in answer.items()}
-            self.found.append(compare_answer(self.entry.task, row, one, self.texts.rules))
+            outputs = {name: array[index] if self.config.max_batch_size else array for name, array in answer.items()}
+            self.answers.append(compare_answer(self.entry.task, row, outputs, self.texts.options))
 
 
-def describe_wrong(found: Sequence[Agreement]) -> str:
-    """Say how many answers are wrong, and the first of them; empty where none is."""
-    wrong = [one.wrong for one in found if one.wrong]
-    return f"{len(wrong)} of {len(found)} answers are wrong; the first: {wrong[0]}" if wrong else ""
+def describe_mismatches(answers: Sequence[AnswerCheck]) -> str:
+    """Say how many answers are wrong, and how the first of them is; empty where none is."""
+    mismatches = [answer.mismatch for answer in answers if answer.mismatch]
+    if not mismatches:
+        return ""
+    return f"{len(mismatches)} of {len(answers)} answers are wrong; the first: {mismatches[0]}"
 
 
-def numbers_of(found: Sequence[Agreement]) -> dict[str, float | None]:
+def numbers_from_answers(answers: Sequence[AnswerCheck]) -> dict[str, float | None]:
     """Return cosines and the largest error of answers, in the fields of `EntryReport`."""
-    cosines = [one.cosine for one in found if one.cosine is not None]
-    errors = [one.error for one in found if one.error is not None]
+    cosines = [answer.cosine for answer in answers if answer.cosine is not None]
+    errors = [answer.error for answer in answers if answer.error is not None]
     numbers = {
         "mean_cosine": fmean(cosines) if cosines else math.nan,
         "min_cosine": min(cosines) if cosines else math.nan,
         "max_abs_error": max(errors) if errors else math.nan,
     }
     # Not min() and max() alone: they drop a NaN that is not their first value.
-    spoiled = any(math.isnan(value) for value in [*cosines, *errors])
-    return {name: None if spoiled or math.isnan(value) else value for name, value in numbers.items()}
+    has_nan = any(math.isnan(value) for value in [*cosines, *errors])
+    return {name: None if has_nan or math.isnan(value) else value for name, value in numbers.items()}
 
 
 def describe_text_answer(row: TextRow, answer: dict[str, Any]) -> str:
     """Show a text with the first values of its answer."""
-    message = []
+    outputs = []
     for name, array in answer.items():
         first = array.ravel()[:3].tolist()
-        values = [f"{one:.4g}" if isinstance(one, float) else text_from_bytes(one) for one in first]
-        message.append(f"{name} {', '.join(values)}{', …' if array.size > len(values) else ''}")
-    asked = f'"{row.question}" in "{row.text}"' if row.question else f'"{row.text}"'
-    return f"{asked} -> {'; '.join(message)}"
+        values = [f"{value:.4g}" if isinstance(value, float) else text_from_bytes(value) for value in first]
+        outputs.append(f"{name} {', '.join(values)}{', …' if array.size > len(values) else ''}")
+    request = f'"{row.question}" in "{row.text}"' if row.question else f'"{row.text}"'
+    return f"{request} -> {'; '.join(outputs)}"

@@ -2,8 +2,8 @@
 
 How far an answer may lie from that follows from the entry's tolerance, the smallest cosine c of the model's
 outputs to PyTorch's. Two vectors of one length whose cosine is c lie ``sqrt(2 * (1 - c))`` of that length apart:
-that is the error that the logits may have. A label is judged only where the margin exceeds it, and a probability
-has to lie between those of the logits moved apart and together by it.
+that is the error that the logits may have. A label is checked only where its margin exceeds that error, and a
+probability has to lie between those of the logits moved apart and together by it.
 """
 
 import json
@@ -44,16 +44,16 @@ class TextRow:
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """How an answer compares: the cosine of an embedding, the largest error of a score, and what is wrong."""
+class AnswerCheck:
+    """How an answer compares: the cosine of an embedding, the largest error of a score, what is wrong (or empty)."""
 
     cosine: float | None = None
     error: float | None = None
-    wrong: str = ""
+    mismatch: str = ""
 
 
 @dataclass(frozen=True)
-class Rules:
+class AnswerOptions:
     """What an expected answer follows from besides the model's outputs.
 
     `tolerance` is a cosine, see above; `labels` name the logits, of which an answer holds the best `top_k`;
@@ -70,7 +70,7 @@ class Rules:
     is_normalized: bool = False
 
 
-def compare_answer(task: str, row: TextRow, answer: "Mapping[str, Array]", rules: Rules) -> Agreement:
+def compare_answer(task: str, row: TextRow, answer: "Mapping[str, Array]", options: AnswerOptions) -> AnswerCheck:
     """Compare an ensemble's answer to one text (outputs without batch axis) with the model's outputs."""
     compare = {
         "feature-extraction": compare_embedding,
@@ -80,15 +80,10 @@ def compare_answer(task: str, row: TextRow, answer: "Mapping[str, Array]", rules
         "question-answering": compare_span,
     }
     try:
-        return compare[task](row, answer, rules)
-    except (
-        KeyError,
-        ValueError,
-        TypeError,
-        IndexError,
-        AttributeError,
-    ) as err:  # it is the server's, and may be anything
-        return Agreement(wrong=f"the answer has not the form of {task}: {err!r}")
+        return compare[task](row, answer, options)
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as err:
+        # The answer is the server's, and may be anything.
+        return AnswerCheck(mismatch=f"the answer does not have the form of {task}: {err!r}")
 
 
 def allowed_error(logits: "Array", tolerance: float) -> float:
@@ -113,85 +108,89 @@ def softmax(logits: "Array") -> "Array":
 
     values = np.asarray(logits, dtype=np.float64)
     powers = np.exp(values - values.max(axis=-1, keepdims=True))
-    found: Array = powers / powers.sum(axis=-1, keepdims=True)
-    return found
+    probabilities: Array = powers / powers.sum(axis=-1, keepdims=True)
+    return probabilities
 
 
-def compare_embedding(row: TextRow, answer: "Mapping[str, Array]", rules: Rules) -> Agreement:
+def compare_embedding(row: TextRow, answer: "Mapping[str, Array]", options: AnswerOptions) -> AnswerCheck:
     """Expect the mean over the tokens, special ones included (sentence-transformers, Pooling)."""
     import numpy as np
 
     expected = np.asarray(row.outputs["last_hidden_state"], dtype=np.float64).mean(axis=0)
-    found = np.asarray(answer["EMBEDDING"], dtype=np.float64).ravel()
-    if found.shape != expected.shape:
-        return Agreement(math.nan, wrong=f"the embedding has {found.size} values, expected {expected.size}")
-    norms = float(np.linalg.norm(found) * np.linalg.norm(expected))
-    cosine = float(found @ expected) / norms if norms else math.nan
+    actual = np.asarray(answer["EMBEDDING"], dtype=np.float64).ravel()
+    if actual.shape != expected.shape:
+        return AnswerCheck(math.nan, mismatch=f"the embedding has {actual.size} values, expected {expected.size}")
+    norms = float(np.linalg.norm(actual) * np.linalg.norm(expected))
+    cosine = float(actual @ expected) / norms if norms else math.nan
     cosine = cosine if math.isnan(cosine) else min(1.0, cosine)  # min() drops a NaN
-    length = float(np.linalg.norm(found))
+    length = float(np.linalg.norm(actual))
     scale = np.linalg.norm(expected) / (length or 1.0)
-    error = float(np.abs(found * scale - expected).max())
-    if not cosine >= rules.tolerance:
-        return Agreement(cosine, error, f"the embedding's cosine is {cosine:.6f}, expected {rules.tolerance} or more")
-    if rules.is_normalized and abs(length - 1) > NORM_SLACK:
-        return Agreement(cosine, error, f"the embedding's length is {length:.6f}, expected 1")
-    return Agreement(cosine, error)
+    error = float(np.abs(actual * scale - expected).max())
+    if not cosine >= options.tolerance:
+        return AnswerCheck(
+            cosine, error, f"the embedding's cosine is {cosine:.6f}, expected {options.tolerance} or more"
+        )
+    if options.is_normalized and abs(length - 1) > NORM_SLACK:
+        return AnswerCheck(cosine, error, f"the embedding's length is {length:.6f}, expected 1")
+    return AnswerCheck(cosine, error)
 
 
-def compare_labels(row: TextRow, answer: "Mapping[str, Array]", rules: Rules) -> Agreement:
+def compare_labels(row: TextRow, answer: "Mapping[str, Array]", options: AnswerOptions) -> AnswerCheck:
     """Expect the best labels by their softmax, or the sigmoid of a single one (transformers' pipeline)."""
     logits = row.outputs["logits"].ravel()
     names = [text_from_bytes(label) for label in answer["LABEL"].ravel()]
     scores = [float(score) for score in answer["SCORE"].ravel()]
-    if len(names) != min(rules.top_k, len(rules.labels)):
-        return Agreement(wrong=f"{len(names)} labels, expected {min(rules.top_k, len(rules.labels))}")
-    chosen = [list(rules.labels).index(name) for name in names]
-    if len(rules.labels) > 1:
-        return _compare_ranking(logits, chosen, scores, names, rules)
+    if len(names) != min(options.top_k, len(options.labels)):
+        return AnswerCheck(mismatch=f"{len(names)} labels, expected {min(options.top_k, len(options.labels))}")
+    chosen = [list(options.labels).index(name) for name in names]
+    if len(options.labels) > 1:
+        return _compare_ranking(logits, chosen, scores, names, options)
     expected = 1 / (1 + math.exp(-float(logits[0])))
-    low, high = probability_range(expected, allowed_error(logits, rules.tolerance))
-    wrong = "" if low <= scores[0] <= high else f"the score is {scores[0]:.6f}, expected {expected:.6f}"
-    return Agreement(error=abs(scores[0] - expected), wrong=wrong)
+    low, high = probability_range(expected, allowed_error(logits, options.tolerance))
+    mismatch = "" if low <= scores[0] <= high else f"the score is {scores[0]:.6f}, expected {expected:.6f}"
+    return AnswerCheck(error=abs(scores[0] - expected), mismatch=mismatch)
 
 
-def compare_tokens(row: TextRow, answer: "Mapping[str, Array]", rules: Rules) -> Agreement:
+def compare_tokens(row: TextRow, answer: "Mapping[str, Array]", options: AnswerOptions) -> AnswerCheck:
     """Expect for each [MASK] the tokens by their softmax over the vocabulary, best first."""
-    given = json.loads(text_from_bytes(answer["TOKENS"].ravel()[0]))
-    masks = [index for index, one in enumerate(row.ids) if one == rules.mask_id]
-    if len(given) != len(masks):
-        return Agreement(wrong=f"tokens for {len(given)} masks, expected {len(masks)}")
-    vocabulary, found = rules.vocabulary or {}, []
-    for mask, ranked in zip(masks, given, strict=True):
-        names = [one["token"] for one in ranked]
+    rankings = json.loads(text_from_bytes(answer["TOKENS"].ravel()[0]))
+    masks = [index for index, token_id in enumerate(row.ids) if token_id == options.mask_id]
+    if len(rankings) != len(masks):
+        return AnswerCheck(mismatch=f"tokens for {len(rankings)} masks, expected {len(masks)}")
+    vocabulary, checks = options.vocabulary or {}, []
+    for mask, ranking in zip(masks, rankings, strict=True):
+        names = [choice["token"] for choice in ranking]
         chosen = [vocabulary[name] for name in names]
-        scores = [float(one["score"]) for one in ranked]
-        found.append(_compare_ranking(row.outputs["logits"][mask], chosen, scores, names, rules))
-    return worst_of(found)
+        scores = [float(choice["score"]) for choice in ranking]
+        checks.append(_compare_ranking(row.outputs["logits"][mask], chosen, scores, names, options))
+    return worst_of(checks)
 
 
 def _compare_ranking(
-    logits: "Array", chosen: Sequence[int], scores: Sequence[float], names: Sequence[str], rules: Rules
-) -> Agreement:
+    logits: "Array", chosen: Sequence[int], scores: Sequence[float], names: Sequence[str], options: AnswerOptions
+) -> AnswerCheck:
     """Compare a ranking with the logits: nothing chosen may be clearly worse than what follows, or was left out."""
     import numpy as np
 
     if not chosen or len(chosen) != len(scores) or len(set(chosen)) != len(chosen):
-        return Agreement(wrong=f"{len(scores)} scores for the choices {list(names)}")
+        return AnswerCheck(mismatch=f"{len(scores)} scores for the choices {list(names)}")
     values, expected = np.asarray(logits, dtype=np.float64), softmax(logits)
-    allowed = allowed_error(values, rules.tolerance)
+    allowed = allowed_error(values, options.tolerance)
     error = max(abs(expected[index] - score) for index, score in zip(chosen, scores, strict=True))
     for rank, index in enumerate(chosen):
         rest = np.delete(values, list(chosen[: rank + 1]))
         if rest.size and values[index] < rest.max() - 2 * allowed:
-            return Agreement(error=error, wrong=f"{names[rank]!r} is ranked {rank + 1}, and the model prefers others")
+            return AnswerCheck(
+                error=error, mismatch=f"{names[rank]!r} is ranked {rank + 1}, and the model prefers others"
+            )
         low, high = probability_range(float(expected[index]), allowed)
         if not low <= scores[rank] <= high:
             message = f"the score of {names[rank]!r} is {scores[rank]:.6f}, expected {expected[index]:.6f}"
-            return Agreement(error=error, wrong=message)
-    return Agreement(error=float(error))
+            return AnswerCheck(error=error, mismatch=message)
+    return AnswerCheck(error=float(error))
 
 
-def compare_span(row: TextRow, answer: "Mapping[str, Array]", rules: Rules) -> Agreement:
+def compare_span(row: TextRow, answer: "Mapping[str, Array]", options: AnswerOptions) -> AnswerCheck:
     """Expect the span of the context whose start and end logits have the largest sum.
 
     Its score is the product of both probabilities among the tokens of the context and [CLS].
@@ -202,20 +201,20 @@ def compare_span(row: TextRow, answer: "Mapping[str, Array]", rules: Rules) -> A
     message = text_from_bytes(answer["ANSWER"].ravel()[0])
     start, end = (int(answer[name].ravel()[0]) for name in ("START", "END"))
     if row.text[start:end] != message:
-        return Agreement(
-            wrong=f"the answer is {message!r}, and the context from {start} to {end} {row.text[start:end]!r}"
+        return AnswerCheck(
+            mismatch=f"the answer is {message!r}, and the context from {start} to {end} {row.text[start:end]!r}"
         )
     tokens = {
         (row.offsets[first][0], row.offsets[last][1]): (first, last)
-        for first, last in _spans(row.sequences, rules.max_answer_tokens)
+        for first, last in _spans(row.sequences, options.max_answer_tokens)
     }
     if (start, end) not in tokens:
-        return Agreement(wrong=f"{message!r} ({start} to {end}) is no span of the context's tokens")
+        return AnswerCheck(mismatch=f"{message!r} ({start} to {end}) is no span of the context's tokens")
     sums = {span: logits[0][first] + logits[1][last] for span, (first, last) in tokens.items()}
     best = max(sums, key=lambda span: sums[span])
-    allowed = [allowed_error(values, rules.tolerance) for values in logits]
+    allowed = [allowed_error(values, options.tolerance) for values in logits]
     if sums[start, end] < sums[best] - 2 * sum(allowed):
-        return Agreement(wrong=f"the answer is {message!r}, expected {row.text[best[0] : best[1]]!r}")
+        return AnswerCheck(mismatch=f"the answer is {message!r}, expected {row.text[best[0] : best[1]]!r}")
     places = [0, *(index for index, sequence in enumerate(row.sequences) if sequence == 1)]
     expected, low, high = 1.0, 1.0, 1.0
     for values, place, error in zip(logits, tokens[start, end], allowed, strict=True):
@@ -223,8 +222,9 @@ def compare_span(row: TextRow, answer: "Mapping[str, Array]", rules: Rules) -> A
         bounds = probability_range(probability, error)
         expected, low, high = expected * probability, low * max(0.0, bounds[0]), high * bounds[1]
     score = float(answer["SCORE"].ravel()[0])
-    wrong = "" if low - ROUNDING <= score <= high + ROUNDING else f"the score is {score:.6f}, expected {expected:.6f}"
-    return Agreement(error=abs(score - expected), wrong=wrong)
+    is_within = low - ROUNDING <= score <= high + ROUNDING
+    mismatch = "" if is_within else f"the score is {score:.6f}, expected {expected:.6f}"
+    return AnswerCheck(error=abs(score - expected), mismatch=mismatch)
 
 
 def _spans(sequences: Sequence[int | None], longest: int) -> Iterable[tuple[int, int]]:
@@ -236,30 +236,31 @@ def _spans(sequences: Sequence[int | None], longest: int) -> Iterable[tuple[int,
                     yield first, last
 
 
-def compare_entities(row: TextRow, answer: "Mapping[str, Array]", rules: Rules) -> Agreement:
+def compare_entities(row: TextRow, answer: "Mapping[str, Array]", options: AnswerOptions) -> AnswerCheck:
     """Expect the label of each word (its first token's) on that word, and nothing on a word that is O.
 
-    Words whose best two labels lie closer than the error that the logits may have are not judged. Labels that
+    Words whose best two labels lie closer than the error that the logits may have are not checked. Labels that
     have no B- or I- stand on each token by itself.
     """
     entities = json.loads(text_from_bytes(answer["ENTITIES"].ravel()[0]))
-    for one in entities:
-        if row.text[one["start"] : one["end"]] != one["text"]:
-            return Agreement(wrong=f"{one['text']!r} is not the text from {one['start']} to {one['end']}")
+    for entity in entities:
+        if row.text[entity["start"] : entity["end"]] != entity["text"]:
+            message = f"{entity['text']!r} is not the text from {entity['start']} to {entity['end']}"
+            return AnswerCheck(mismatch=message)
     error = 0.0
-    for first, span in _pieces(row, rules.labels):
-        expected, is_sure, scores = _label_of(row.outputs["logits"][first], rules)
-        covering = [one for one in entities if one["start"] <= span[0] and span[1] <= one["end"]]
-        found = covering[0]["label"] if covering else "O"
-        if is_sure and found != expected:
-            return Agreement(error=error, wrong=f"{row.text[slice(*span)]!r} is {found}, expected {expected}")
-        if covering and (covering[0]["start"], covering[0]["end"]) == span and found == expected:
-            score = float(covering[0]["score"])
+    for first, span in _pieces(row, options.labels):
+        expected, is_sure, scores = _label_of(row.outputs["logits"][first], options)
+        covering = next((item for item in entities if item["start"] <= span[0] and span[1] <= item["end"]), None)
+        label = covering["label"] if covering else "O"
+        if is_sure and label != expected:
+            return AnswerCheck(error=error, mismatch=f"{row.text[slice(*span)]!r} is {label}, expected {expected}")
+        if covering and (covering["start"], covering["end"]) == span and label == expected:
+            score = float(covering["score"])
             error = max(error, abs(score - scores[1]))
             if not scores[0] <= score <= scores[2]:
-                message = f"the score of {covering[0]['text']!r} is {score:.6f}, expected {scores[1]:.6f}"
-                return Agreement(error=error, wrong=message)
-    return Agreement(error=error)
+                message = f"the score of {covering['text']!r} is {score:.6f}, expected {scores[1]:.6f}"
+                return AnswerCheck(error=error, mismatch=message)
+    return AnswerCheck(error=error)
 
 
 def _pieces(row: TextRow, labels: Sequence[str]) -> Iterable[tuple[int, tuple[int, int]]]:
@@ -271,14 +272,16 @@ def _pieces(row: TextRow, labels: Sequence[str]) -> Iterable[tuple[int, tuple[in
         yield members[0], (row.offsets[members[0]][0], row.offsets[members[-1]][1])
 
 
-def _label_of(logits: "Array", rules: Rules) -> tuple[str, bool, tuple[float, float, float]]:
+def _label_of(logits: "Array", options: AnswerOptions) -> tuple[str, bool, tuple[float, float, float]]:
     """Return the best label without its B- or I-, whether it is clearly the best, and its score with its range."""
     import numpy as np
 
     values = np.asarray(logits, dtype=np.float64)
     best = int(values.argmax())
-    name, allowed = rules.labels[best], allowed_error(values, rules.tolerance)
-    others = np.array([value for value, label in zip(values, rules.labels, strict=True) if _tail(label) != _tail(name)])
+    name, allowed = options.labels[best], allowed_error(values, options.tolerance)
+    others = np.array(
+        [value for value, label in zip(values, options.labels, strict=True) if _tail(label) != _tail(name)]
+    )
     probability = float(softmax(values)[best])
     low, high = probability_range(probability, allowed)
     is_sure = not others.size or values[best] - others.max() > 2 * allowed
@@ -289,13 +292,13 @@ def _tail(label: str) -> str:
     return label[2:] if label.startswith(("B-", "I-")) else label
 
 
-def text_from_bytes(given: Any) -> str:
+def text_from_bytes(element: Any) -> str:
     """Return a STRING tensor's element as text."""
-    return given.decode("utf-8") if isinstance(given, bytes) else str(given)
+    return element.decode("utf-8") if isinstance(element, bytes) else str(element)
 
 
-def worst_of(found: Sequence[Agreement]) -> Agreement:
-    """Return the largest error and the first wrong of several."""
-    errors = [one.error for one in found if one.error is not None]
-    wrong = next((one.wrong for one in found if one.wrong), "")
-    return Agreement(error=max(errors, default=None), wrong=wrong)
+def worst_of(checks: Sequence[AnswerCheck]) -> AnswerCheck:
+    """Return the largest error and the first mismatch of several answers."""
+    errors = [check.error for check in checks if check.error is not None]
+    mismatch = next((check.mismatch for check in checks if check.mismatch), "")
+    return AnswerCheck(error=max(errors, default=None), mismatch=mismatch)

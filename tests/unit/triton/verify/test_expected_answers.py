@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prep_triton.triton.verify.text_reference import (
-    Rules,
+from prep_triton.triton.verify.expected_answers import (
+    AnswerOptions,
     TextRow,
     allowed_error,
     compare_answer,
@@ -64,12 +64,15 @@ def test_logits_of_an_allowed_cosine_and_the_same_length_are_within_the_error(lo
 @pytest.mark.parametrize("scale", [1.0, 0.1])
 def test_an_embedding_is_the_mean_over_all_tokens_of_any_length(scale):
     hidden = np.random.default_rng(0).normal(size=(9, 4))
-    found = compare_answer(
-        "feature-extraction", row({"last_hidden_state": hidden}), {"EMBEDDING": hidden.mean(0) * scale}, Rules(EXACT)
+    check = compare_answer(
+        "feature-extraction",
+        row({"last_hidden_state": hidden}),
+        {"EMBEDDING": hidden.mean(0) * scale},
+        AnswerOptions(EXACT),
     )
-    assert found.cosine == pytest.approx(1.0)
-    assert found.error == pytest.approx(0.0, abs=1e-6)
-    assert not found.wrong
+    assert check.cosine == pytest.approx(1.0)
+    assert check.error == pytest.approx(0.0, abs=1e-6)
+    assert not check.mismatch
 
 
 @pytest.mark.parametrize(
@@ -82,17 +85,17 @@ def test_an_embedding_is_the_mean_over_all_tokens_of_any_length(scale):
     ],
 )
 def test_another_embedding_is_wrong(embedding, message):
-    given_row = row({"last_hidden_state": np.ones((9, 4))})
-    found = compare_answer("feature-extraction", given_row, {"EMBEDDING": np.array(embedding)}, Rules(EXACT))
-    assert found.wrong.startswith(message)
+    text_row = row({"last_hidden_state": np.ones((9, 4))})
+    check = compare_answer("feature-extraction", text_row, {"EMBEDDING": np.array(embedding)}, AnswerOptions(EXACT))
+    assert check.mismatch.startswith(message)
 
 
 def test_a_normalized_embedding_has_the_length_1():
-    given_row, embedding = row({"last_hidden_state": np.ones((9, 4))}), {"EMBEDDING": np.full(4, 0.5)}
-    rules = Rules(EXACT, is_normalized=True)
-    assert not compare_answer("feature-extraction", given_row, embedding, rules).wrong
-    long = compare_answer("feature-extraction", given_row, {"EMBEDDING": np.ones(4)}, rules)
-    assert long.wrong == "the embedding's length is 2.000000, expected 1"
+    text_row, embedding = row({"last_hidden_state": np.ones((9, 4))}), {"EMBEDDING": np.full(4, 0.5)}
+    options = AnswerOptions(EXACT, is_normalized=True)
+    assert not compare_answer("feature-extraction", text_row, embedding, options).mismatch
+    long = compare_answer("feature-extraction", text_row, {"EMBEDDING": np.ones(4)}, options)
+    assert long.mismatch == "the embedding's length is 2.000000, expected 1"
 
 
 def labels_answer(names, scores):
@@ -100,15 +103,15 @@ def labels_answer(names, scores):
 
 
 def compare_labels(names, scores, *, logits=(2.0, 1.0, -1.0), top_k=2, tolerance=EXACT):
-    rules = Rules(tolerance, labels=("up", "down", "flat")[: len(logits)], top_k=top_k)
-    return compare_answer("text-classification", row({"logits": logits}), labels_answer(names, scores), rules)
+    options = AnswerOptions(tolerance, labels=("up", "down", "flat")[: len(logits)], top_k=top_k)
+    return compare_answer("text-classification", row({"logits": logits}), labels_answer(names, scores), options)
 
 
 def test_labels_are_ranked_by_softmax():
     scores = softmax(np.array([2.0, 1.0, -1.0]))
-    found = compare_labels(["up", "down"], scores[:2])
-    assert not found.wrong
-    assert found.error == pytest.approx(0.0, abs=1e-9)
+    check = compare_labels(["up", "down"], scores[:2])
+    assert not check.mismatch
+    assert check.error == pytest.approx(0.0, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -119,26 +122,26 @@ def test_labels_are_ranked_by_softmax():
         (["up", "down"], [0.9, 0.1], "the score of 'up' is 0.900000, expected 0.705385"),
         (["up", "up"], [0.7, 0.7], "2 scores for the choices"),
         (["up"], [0.7], "1 labels, expected 2"),
-        (["LABEL_9", "up"], [0.7, 0.2], "has not the form of text-classification"),
+        (["LABEL_9", "up"], [0.7, 0.2], "does not have the form of text-classification"),
     ],
 )
 def test_other_labels_and_scores_are_wrong(names, scores, message):
-    assert message in compare_labels(names, scores).wrong
+    assert message in compare_labels(names, scores).mismatch
 
 
-def test_labels_closer_than_the_tolerance_allows_are_not_judged():
+def test_labels_closer_than_the_tolerance_allows_are_not_checked():
     logits = (2.0, 1.999, -1.0)
     scores = softmax(np.array(logits))
-    assert not compare_labels(["down", "up"], [scores[1], scores[0]], logits=logits).wrong
+    assert not compare_labels(["down", "up"], [scores[1], scores[0]], logits=logits).mismatch
     far = (2.0, 1.5, -1.0)
     swapped = softmax(np.array(far))[[1, 0]]
-    assert compare_labels(["down", "up"], swapped, logits=far).wrong
-    assert not compare_labels(["down", "up"], swapped, logits=far, tolerance=0.97).wrong
+    assert compare_labels(["down", "up"], swapped, logits=far).mismatch
+    assert not compare_labels(["down", "up"], swapped, logits=far, tolerance=0.97).mismatch
 
 
 def test_a_single_label_has_a_sigmoid():
-    assert not compare_labels(["up"], [1 / (1 + math.exp(-2))], logits=(2.0,), top_k=5).wrong
-    assert "the score is 1.000000" in compare_labels(["up"], [1.0], logits=(2.0,), top_k=5).wrong
+    assert not compare_labels(["up"], [1 / (1 + math.exp(-2))], logits=(2.0,), top_k=5).mismatch
+    assert "the score is 1.000000" in compare_labels(["up"], [1.0], logits=(2.0,), top_k=5).mismatch
 
 
 VOCABULARY = {"[MASK]": 13, "is": 0, "was": 1, "went": 2}
@@ -151,16 +154,16 @@ def compare_tokens(content):
         "fill-mask",
         row({"logits": logits}),
         {"TOKENS": as_bytes(content)},
-        Rules(EXACT, vocabulary=VOCABULARY, mask_id=13),
+        AnswerOptions(EXACT, vocabulary=VOCABULARY, mask_id=13),
     )
 
 
 def test_each_mask_gets_the_likeliest_tokens():
     scores = softmax(np.array([3.0, 1.0, 0.0]))
-    assert not compare_tokens([[{"token": "is", "score": scores[0]}, {"token": "was", "score": scores[1]}]]).wrong
-    assert "'was' is ranked 1" in compare_tokens([[{"token": "was", "score": scores[1]}]]).wrong
-    assert "tokens for 0 masks, expected 1" in compare_tokens([]).wrong
-    assert "has not the form" in compare_tokens([[{"token": "unheard", "score": 1}]]).wrong
+    assert not compare_tokens([[{"token": "is", "score": scores[0]}, {"token": "was", "score": scores[1]}]]).mismatch
+    assert "'was' is ranked 1" in compare_tokens([[{"token": "was", "score": scores[1]}]]).mismatch
+    assert "tokens for 0 masks, expected 1" in compare_tokens([]).mismatch
+    assert "does not have the form" in compare_tokens([[{"token": "unheard", "score": 1}]]).mismatch
 
 
 def span_answer(start, end, score, message=None):
@@ -175,17 +178,17 @@ def span_answer(start, end, score, message=None):
 def compare_span(answer, *, longest=30):
     starts, ends = np.zeros(9), np.zeros(9)
     starts[5], ends[6], ends[8] = 6.0, 6.0, 20.0  # "Rome"; the [SEP] is no token of the context
-    given_row = row({"start_logits": starts, "end_logits": ends}, question="Where?")
-    return compare_answer("question-answering", given_row, answer, Rules(EXACT, max_answer_tokens=longest))
+    text_row = row({"start_logits": starts, "end_logits": ends}, question="Where?")
+    return compare_answer("question-answering", text_row, answer, AnswerOptions(EXACT, max_answer_tokens=longest))
 
 
 ROME = float(softmax(np.array([0, 0, 0, 0, 0, 6.0, 0, 0]))[5]) ** 2
 
 
 def test_an_answer_is_the_best_span_of_the_context():
-    found = compare_span(span_answer(14, 18, ROME))
-    assert not found.wrong
-    assert found.error == pytest.approx(0.0, abs=1e-9)
+    check = compare_span(span_answer(14, 18, ROME))
+    assert not check.mismatch
+    assert check.error == pytest.approx(0.0, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -195,23 +198,23 @@ def test_an_answer_is_the_best_span_of_the_context():
         (span_answer(14, 17, ROME), "'Rom' (14 to 17) is no span of the context's tokens"),
         (span_answer(14, 18, ROME, message="Roma"), "the answer is 'Roma', and the context from 14 to 18 'Rome'"),
         (span_answer(14, 18, 0.5), "the score is 0.500000"),
-        ({}, "has not the form of question-answering"),
+        ({}, "does not have the form of question-answering"),
     ],
 )
 def test_another_span_is_wrong(answer, message):
-    assert message in compare_span(answer).wrong
+    assert message in compare_span(answer).mismatch
 
 
 def test_a_span_is_not_longer_than_allowed():
-    assert "is no span" in compare_span(span_answer(14, 18, ROME), longest=1).wrong
+    assert "is no span" in compare_span(span_answer(14, 18, ROME), longest=1).mismatch
 
 
 def compare_entities(entities, *, margin=8.0, base=0.0, labels=LABELS):
     logits = np.full((9, len(labels)), base)
     for token, label in enumerate((1, 0, 1, 0, 3, 0, 0), 1):
         logits[token, label] += margin
-    rules = Rules(EXACT, labels=labels)
-    return compare_answer("token-classification", row({"logits": logits}), {"ENTITIES": as_bytes(entities)}, rules)
+    options = AnswerOptions(EXACT, labels=labels)
+    return compare_answer("token-classification", row({"logits": logits}), {"ENTITIES": as_bytes(entities)}, options)
 
 
 def entity(label, start, end, score=None, margin=8.0):
@@ -223,9 +226,9 @@ ENTITIES = [entity("PER", 0, 3), entity("PER", 8, 10), entity("LOC", 14, 18)]
 
 
 def test_a_word_has_the_label_of_its_first_token():
-    found = compare_entities(ENTITIES)
-    assert not found.wrong
-    assert found.error == pytest.approx(0.0, abs=1e-6)
+    check = compare_entities(ENTITIES)
+    assert not check.mismatch
+    assert check.error == pytest.approx(0.0, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -236,19 +239,19 @@ def test_a_word_has_the_label_of_its_first_token():
         ([entity("LOC", 0, 3), *ENTITIES[1:]], "'Ada' is LOC, expected PER"),
         ([{**ENTITIES[0], "text": "Adam"}], "'Adam' is not the text from 0 to 3"),
         ([entity("PER", 0, 3, score=0.5), *ENTITIES[1:]], "the score of 'Ada' is 0.500000"),
-        ({"no": "list"}, "has not the form of token-classification"),
+        ({"no": "list"}, "does not have the form of token-classification"),
     ],
 )
 def test_other_entities_are_wrong(entities, message):
-    assert message in compare_entities(entities).wrong
+    assert message in compare_entities(entities).mismatch
 
 
-def test_a_label_that_is_not_clear_is_not_judged():
-    assert not compare_entities([], margin=0.1, base=5.0).wrong
+def test_a_label_that_is_not_clear_is_not_checked():
+    assert not compare_entities([], margin=0.1, base=5.0).mismatch
 
 
 def test_labels_without_b_and_i_stand_on_each_token():
     labels = ("O", "NAME", "x", "PLACE", "y")
     each = [entity("NAME", 0, 3), entity("NAME", 8, 10), entity("PLACE", 14, 16)]
-    assert not compare_entities(each, labels=labels).wrong
-    assert "'me' is PLACE, expected O" in compare_entities([*each, entity("PLACE", 16, 18)], labels=labels).wrong
+    assert not compare_entities(each, labels=labels).mismatch
+    assert "'me' is PLACE, expected O" in compare_entities([*each, entity("PLACE", 16, 18)], labels=labels).mismatch

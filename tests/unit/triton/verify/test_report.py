@@ -1,0 +1,19 @@
+"""A report raises for what failed."""
+
+import pytest
+from prep_triton.errors import VerifyError
+from prep_triton.triton.verify.report import VerifyReport, check_report, report_entry
+
+from tests.fakes.entries import make_entry
+
+
+def test_a_report_with_a_failure_raises_with_what_was_seen():
+    good = report_entry(make_entry("a"), "loaded")
+    skipped = report_entry(make_entry("b"), "config-accepted-only", detail="no backend")
+    report = VerifyReport(repository_uri="r", server_version="2.51.0", server_flavour="x", entries=(good, skipped))
+    check_report(report)
+    wrong = report_entry(make_entry("c"), "failed", detail="mean cosine 0.5, expected 0.9999")
+    bad = report.model_copy(update={"entries": (good, wrong)})
+    with pytest.raises(VerifyError, match=r"1 of 2 entries failed on Triton 2\.51\.0: c: mean cosine 0\.5") as caught:
+        check_report(bad)
+    assert "assemble c again" in caught.value.hint

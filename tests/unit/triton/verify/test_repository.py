@@ -1,0 +1,29 @@
+"""What a server of our own is started with, for the entries to be served as they were asked for."""
+
+import pytest
+from prep_triton.errors import RepositoryError
+from prep_triton.triton.verify.repository import find_server_arguments
+
+from tests.fakes.entries import make_entry
+
+ENTRIES = [
+    make_entry("a", server_arguments=("--rate-limit=execution_count",)),
+    make_entry("b", server_arguments=("--cache-config=local,size=9", "--rate-limit=execution_count")),
+]
+
+
+def test_a_local_repository_says_its_servers_arguments(tmp_path):
+    (tmp_path / "server.args").write_text("--one=1\n\n--two=2\n")
+    assert find_server_arguments(ENTRIES, str(tmp_path)) == ("--one=1", "--two=2")
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket/models/releases/1", "absent"])
+def test_without_the_file_the_entries_say_them(uri):
+    assert find_server_arguments(ENTRIES, uri) == ("--cache-config=local,size=9", "--rate-limit=execution_count")
+
+
+def test_arguments_that_cannot_be_read_are_named(tmp_path):
+    (tmp_path / "server.args").write_bytes(b"\xff")
+    with pytest.raises(RepositoryError, match=r"server\.args cannot be read") as caught:
+        find_server_arguments(ENTRIES, str(tmp_path))
+    assert "assemble" in caught.value.hint
