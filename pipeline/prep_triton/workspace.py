@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 DEFAULT_ROOT = Path("build")
 LOCK_TIMEOUT_S = 1800.0
+# A file up to this size is always held against its digest; a larger one where it is newer than the manifest.
+DIGEST_LIMIT_BYTES = 1 << 20
 _ANNOUNCE_AFTER_S = 1.0  # two runs that write in turn need not be announced
 _REFUSED = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
 
@@ -308,6 +310,29 @@ def record_files(folder: Path) -> dict[str, FileRecord]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST_NAME
     }
+
+
+def describe_change(path: Path, expected: FileRecord, *, written_ns: int, digest_all: bool = False) -> str | None:
+    """Say how a file is not what its manifest recorded, or return None.
+
+    Args:
+        path: The file; it can be read.
+        expected: What the manifest says of it.
+        written_ns: When the manifest was written, nanoseconds since the epoch.
+        digest_all: Digest a large file too that was not touched since.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    about = path.stat()
+    if about.st_size != expected.size:
+        return f"has {about.st_size} bytes, the manifest says {expected.size}"
+    if about.st_size > DIGEST_LIMIT_BYTES and about.st_mtime_ns <= written_ns and not digest_all:
+        return None
+    digest = digest_file(path)
+    if digest != expected.sha256:
+        return f"has sha256 {digest[:12]}…, the manifest says {expected.sha256[:12]}…"
+    return None
 
 
 def digest_file(path: Path) -> str:

@@ -17,7 +17,7 @@ from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import RepositoryError, SpecError, WorkspaceError
 from prep_triton.layout import MANIFEST_NAME
 from prep_triton.publish.store import check_object_name
-from prep_triton.workspace import digest_file, is_config_alone, load_artifact
+from prep_triton.workspace import describe_change, is_config_alone, load_artifact
 
 log = logging.getLogger(__name__)
 
@@ -110,8 +110,8 @@ def _list_files(entry: RepositoryEntry, path: Path) -> dict[str, LocalFile]:
             continue
         if record is None or not found.is_file():
             raise RepositoryError(f"{found} is not in the entry's {MANIFEST_NAME}", hint=f"remove it, or {_REBUILD}")
-        if found.stat().st_mtime_ns > written_ns:
-            check_digest(found, digest_file(found), record.sha256)
+        if change := describe_change(found, record, written_ns=written_ns):
+            raise RepositoryError(f"{found} {change}: it was changed", hint=_REBUILD)
         files[f"{path.name}/{relative}"] = LocalFile(found, record.size, record.sha256)
     for relative in sorted(set(entry.files) - {name.partition("/")[2] for name in files}):
         raise RepositoryError(f"{path / relative} is in the {MANIFEST_NAME} but is no file to publish", hint=_REBUILD)

@@ -14,10 +14,20 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prep_triton import workspace as workspace_module
 from prep_triton.artifact import Artifact
 from prep_triton.errors import DiskFullError, StoreError, WorkspaceBusyError, WorkspaceError
 from prep_triton.layout import MANIFEST_NAME
-from prep_triton.workspace import NotMadeError, Recipe, Workspace, hold_lock, load_artifact, write_atomically
+from prep_triton.workspace import (
+    NotMadeError,
+    Recipe,
+    Workspace,
+    describe_change,
+    hold_lock,
+    load_artifact,
+    record_files,
+    write_atomically,
+)
 
 
 def recipe(**spec: Any) -> Recipe:
@@ -224,3 +234,20 @@ def test_a_lock_that_another_run_holds_is_announced_and_waited_for(tmp_path: Pat
     assert "another run holds tiny; waiting for it" in caplog.text
     with hold_lock(path, "tiny", timeout_s=0, hint="wait"):
         pass
+
+
+def test_a_large_file_that_was_not_touched_since_is_digested_only_on_request(tmp_path: Path, monkeypatch):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"right")
+    expected, written_ns = record_files(tmp_path)["model.onnx"], path.stat().st_mtime_ns
+    path.write_bytes(b"wrong")
+    os.utime(path, ns=(written_ns, written_ns))
+    assert describe_change(path, expected, written_ns=written_ns) is not None
+    monkeypatch.setattr(workspace_module, "DIGEST_LIMIT_BYTES", 4)
+    assert describe_change(path, expected, written_ns=written_ns) is None
+    for options in ({"written_ns": written_ns - 1}, {"written_ns": written_ns, "digest_all": True}):
+        change = describe_change(path, expected, **options)
+        assert change is not None
+        assert change.startswith("has sha256 ")
+    path.write_bytes(b"longer")
+    assert describe_change(path, expected, written_ns=written_ns) == "has 6 bytes, the manifest says 5"

@@ -11,7 +11,7 @@ from prep_triton.layout import LOCK_NAME, MANIFEST_NAME, STAGING_PREFIX
 from prep_triton.workspace import (
     LOCK_TIMEOUT_S,
     Recipe,
-    digest_file,
+    describe_change,
     find_artifact,
     hold_lock,
     is_config_alone,
@@ -21,9 +21,6 @@ from prep_triton.workspace import (
 )
 
 log = logging.getLogger(__name__)
-
-# Files up to this size are always digested; larger ones when they are newer than the manifest.
-DIGEST_LIMIT_BYTES = 1 << 20
 
 
 def load_repository(repository_dir: Path, *, reference_only: bool = False) -> list[RepositoryEntry]:
@@ -96,12 +93,8 @@ def find_unchanged(final: Path, recipe: Recipe) -> RepositoryEntry | None:
         return None
     written_ns = (final / MANIFEST_NAME).stat().st_mtime_ns
     for relative, expected in entry.files.items():
-        path = final / relative
-        found = path.stat()
-        if found.st_size > DIGEST_LIMIT_BYTES and found.st_mtime_ns <= written_ns:
-            continue
-        if digest_file(path) != expected.sha256:
-            log.info("%s is not what was written; %s is written again", path, entry.name)
+        if change := describe_change(final / relative, expected, written_ns=written_ns):
+            log.info("%s %s; %s is written again", final / relative, change, entry.name)
             return None
     return entry
 

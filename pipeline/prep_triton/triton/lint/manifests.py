@@ -10,10 +10,8 @@ from prep_triton.triton.config.server_arguments import CACHE, CACHE_PREFIXES, RA
 from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding, make_finding
 from prep_triton.triton.lint.tree import is_readable_file
-from prep_triton.workspace import digest_file
+from prep_triton.workspace import describe_change
 
-# As everywhere in prep: larger files are digested when they were touched after the manifest.
-DIGEST_LIMIT_BYTES = 1 << 20
 VERSION_COMPATIBLE = "--backend-config=tensorrt,version-compatible=true"
 _AGAIN = "assemble the entry again"
 
@@ -50,16 +48,9 @@ def _find_file_problems(entry: EntryFolder, manifest: RepositoryEntry, *, digest
             message = f"{relative} is in the manifest and is {'no readable file' if path.exists() else 'not there'}"
             yield entry.on("manifest-file", relative, message, _AGAIN)
             continue
-        found = path.stat()
         code = "config-edited" if relative == CONFIG_NAME else "manifest-file"
-        if found.st_size != expected.size:
-            message = f"{relative} has {found.st_size} bytes, the manifest says {expected.size}"
-            yield entry.on(code, relative, message, _AGAIN)
-            continue
-        is_doubtful = digest_all or found.st_size <= DIGEST_LIMIT_BYTES or found.st_mtime_ns > written_ns
-        if is_doubtful and (digest := digest_file(path)) != expected.sha256:
-            message = f"{relative} has sha256 {digest[:12]}…, the manifest says {expected.sha256[:12]}…"
-            yield entry.on(code, relative, message, _AGAIN)
+        if change := describe_change(path, expected, written_ns=written_ns, digest_all=digest_all):
+            yield entry.on(code, relative, f"{relative} {change}", _AGAIN)
 
 
 def _find_composition_problems(entry: EntryFolder, manifest: RepositoryEntry) -> Iterator[Finding]:
