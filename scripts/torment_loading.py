@@ -16,8 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from prep_triton.artifact import OnnxModel
 from prep_triton.errors import PrepError
-from prep_triton.publish.catalog import load_release
-from prep_triton.publish.pointer import load_current
+from prep_triton.publish.catalog import resolve
 from prep_triton.publish.prune import prune_releases
 from prep_triton.publish.release import publish_release
 from prep_triton.publish.rollback import rollback
@@ -60,9 +59,7 @@ def torment_by_loading(bench: Bench, runs: int) -> None:
     loaded, broken = [], []
     try:
         for _ in range(runs):
-            pointer = load_current(store)
-            assert pointer
-            release = load_release(store, pointer.release)
+            release = resolve(store)
             problem = _load(release.uri)
             loaded.append(release.id)
             if problem:

@@ -18,6 +18,7 @@
     |   |-- BucketMissingError   there is no such bucket
     |   |-- PreconditionError    an object is not the one that a write expected to find
     |   |   `-- PointerMovedError another publisher moved `current` first
+    |   |-- ReleaseMissingError  there is no such release
     |   |-- ReleaseDamagedError  a release's files, or its release.json, are not what they were
     |   `-- ReleaseExistsError   a release is immutable, and this one is already there
     `-- WorkspaceError           the workspace cannot be used
@@ -111,6 +112,10 @@ class PointerMovedError(PreconditionError):
         super().__init__(message, hint=hint)
         self.release_id = release_id
         self.by = by
+
+
+class ReleaseMissingError(StoreError):
+    """There is no such release, or none at all."""
 
 
 class ReleaseDamagedError(StoreError):

@@ -54,7 +54,7 @@ def test_plan_of_a_killed_publish_says_what_is_there(store, make_repository):
 def test_plan_of_content_that_is_published_names_the_release(store, make_repository):
     published = publish_release(make_repository(), store)
     plan = plan_release(make_repository(), store)
-    assert plan.is_found
+    assert plan.is_published
     assert plan.release == published.release
     assert plan.uploads == []
 

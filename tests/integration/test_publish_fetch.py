@@ -6,6 +6,7 @@ import time
 
 import pytest
 from prep_triton.errors import ReleaseDamagedError, SpecError, StoreError
+from prep_triton.publish.catalog import CURRENT
 from prep_triton.publish.check import check_release, find_faults
 from prep_triton.publish.fetch import fetch_release
 from prep_triton.publish.release import publish_release
@@ -39,7 +40,7 @@ def damage(store, release, name):
 def test_fetched_release_is_a_repository_again(store, make_repository, tmp_path):
     folder = make_repository("bert", "distilbert")
     release = publish_release(folder, store).release
-    assert fetch_release(store, None, tmp_path / "new" / "copy") == release
+    assert fetch_release(store, CURRENT, tmp_path / "new" / "copy") == release
     copied = contents(tmp_path / "new" / "copy")
     assert json.loads(copied.pop("release.json"))["id"] == release.id
     original = contents(folder)
@@ -52,16 +53,16 @@ def test_fetched_release_is_a_repository_again(store, make_repository, tmp_path)
 def test_current_release_is_fetched_unless_another_is_named(store, make_repository, tmp_path):
     first, second = (publish_release(make_repository("bert", seed=seed), store).release for seed in (1, 2))
     rollback(store)
-    assert fetch_release(store, None, tmp_path / "a") == first
+    assert fetch_release(store, CURRENT, tmp_path / "a") == first
     assert fetch_release(store, second.id, tmp_path / "b") == second
 
 
 def test_folder_that_is_empty_is_filled_and_one_that_holds_the_release_is_left(store, make_repository, tmp_path):
     release = publish_release(make_repository("bert"), store).release
     (tmp_path / "copy").mkdir()
-    fetch_release(store, None, tmp_path / "copy")
+    fetch_release(store, CURRENT, tmp_path / "copy")
     before = (tmp_path / "copy" / "release.json").stat()
-    assert fetch_release(store, None, tmp_path / "copy") == release
+    assert fetch_release(store, CURRENT, tmp_path / "copy") == release
     assert (tmp_path / "copy" / "release.json").stat() == before
 
 
@@ -69,7 +70,7 @@ def test_folder_that_is_empty_is_filled_and_one_that_holds_the_release_is_left(s
 def test_folder_that_holds_something_else_is_refused(store, make_repository, tmp_path, change):
     publish_release(make_repository("bert"), store)
     target = tmp_path / "copy"
-    fetch_release(store, None, target)
+    fetch_release(store, CURRENT, target)
     if change == "damaged":
         (target / "bert" / "1" / "model.onnx").write_bytes(b"\xff" * 2000)
     elif change == "missing":
@@ -78,7 +79,7 @@ def test_folder_that_holds_something_else_is_refused(store, make_repository, tmp
         publish_release(make_repository("bert", seed=1), store)
     before = contents(target)
     with pytest.raises(SpecError, match="is there already and is not a whole copy") as caught:
-        fetch_release(store, None, target)
+        fetch_release(store, CURRENT, target)
     assert "not there yet" in caught.value.hint
     assert contents(target) == before
 
@@ -88,7 +89,7 @@ def test_damaged_release_is_not_fetched_and_nothing_is_left(store, make_reposito
     damage(store, release, "bert/1/model.onnx")
     (tmp_path / "into").mkdir()
     with pytest.raises(StoreError, match=r"model.onnx is not what its release says"):
-        fetch_release(store, None, tmp_path / "into" / "copy")
+        fetch_release(store, CURRENT, tmp_path / "into" / "copy")
     assert names_in(tmp_path / "into") == []
 
 
@@ -107,7 +108,7 @@ def test_remains_of_a_killed_fetch_go_with_the_next_after_a_day(store, make_repo
     for folder in (old, new):
         folder.mkdir(parents=True)
     os.utime(old, (time.time() - 90_000,) * 2)
-    fetch_release(store, None, tmp_path / "into" / "copy")
+    fetch_release(store, CURRENT, tmp_path / "into" / "copy")
     assert names_in(tmp_path / "into") == [".copy.fetching-new", "copy"]
 
 
@@ -119,13 +120,13 @@ def test_server_arguments_of_a_release_lie_beside_its_entries(store, make_reposi
         manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "server_arguments": arguments}))
     release = publish_release(folder, store).release
     assert release.server_arguments == ("--rate-limit-resource=R1:2", "--rate-limit=execution_count")
-    fetch_release(store, None, tmp_path / "copy")
+    fetch_release(store, CURRENT, tmp_path / "copy")
     assert (tmp_path / "copy" / "server.args").read_text().split() == list(release.server_arguments)
 
 
 def test_store_without_a_release_has_nothing_to_fetch(store, tmp_path):
     with pytest.raises(StoreError, match="there is no release under") as caught:
-        fetch_release(store, None, tmp_path / "copy")
+        fetch_release(store, CURRENT, tmp_path / "copy")
     assert "prep publish" in caught.value.hint
 
 

@@ -8,7 +8,7 @@ import pytest
 from prep_triton.errors import PointerMovedError, PreconditionError, ReleaseDamagedError, SpecError, StoreError
 from prep_triton.layout import POINTER_NAME
 from prep_triton.publish import rollback as rollback_module
-from prep_triton.publish.catalog import find_release, latest_release, list_releases
+from prep_triton.publish.catalog import list_releases, resolve
 from prep_triton.publish.plan import plan_release
 from prep_triton.publish.pointer import load_current, look_at_current
 from prep_triton.publish.release import carry_out, publish_release
@@ -45,25 +45,25 @@ def test_publishing_makes_current_and_remembers_what_was(store, publish):
     assert "@" in pointer.by
     assert second.is_moved
     assert second.is_current
-    assert latest_release(store) == find_release(store, "current") == second.release
-    assert find_release(store, "previous") == first.release
+    assert resolve(store) == resolve(store, "current") == second.release
+    assert resolve(store, "previous") == first.release
 
 
 def test_release_without_moving_the_pointer_is_not_the_latest(store, publish):
     first = publish(1)
     second = publish(2, make_current=False)
     assert not second.is_current
-    assert latest_release(store) == first.release
+    assert resolve(store) == first.release
     again = publish(2)
     assert (again.created, again.is_moved) == (False, True)
-    assert latest_release(store) == second.release
+    assert resolve(store) == second.release
 
 
 def test_store_without_a_pointer_means_its_newest_release_and_says_so(store, publish, caplog):
     caplog.set_level("INFO")
     publish(1, make_current=False)
     newest = publish(2, make_current=False).release
-    assert latest_release(store) == newest
+    assert resolve(store) == newest
     assert f"the newest release, {newest.id}, is taken" in caplog.text
 
 
@@ -138,7 +138,7 @@ def test_rollback_goes_to_what_was_current_before(store, publish):
     pointer = rollback(store)
     assert pointer == load_current(store)
     assert (pointer.release, pointer.previous, pointer.reason) == (first.id, second.id, "rollback")
-    assert latest_release(store) == first
+    assert resolve(store) == first
     assert len(list_releases(store)) == 2
 
 
@@ -203,11 +203,11 @@ def test_pointer_to_a_release_that_is_gone_is_told_and_publishing_mends_it(store
     seal = store.stat(f"releases/{release.id}/release.json")
     store.delete_object(seal.name, if_generation_match=seal.generation)
     with pytest.raises(ReleaseDamagedError, match=f"current points at {release.id}, which is gone") as caught:
-        latest_release(store)
+        resolve(store)
     assert "prep rollback" in caught.value.hint
     mended = publish(2)
     assert mended.is_moved
-    assert latest_release(store) == mended.release
+    assert resolve(store) == mended.release
 
 
 def test_damaged_pointer_is_told_and_can_be_replaced(store, publish, caplog):
@@ -225,7 +225,7 @@ def test_damaged_pointer_is_told_and_can_be_replaced(store, publish, caplog):
 
 def test_pointer_of_a_newer_prep_is_refused(store, publish):
     store.write_bytes(POINTER_NAME, b'{"schema": 2}')
-    for act in (lambda: publish(1), lambda: latest_release(store), lambda: rollback(store, GONE)):
+    for act in (lambda: publish(1), lambda: resolve(store), lambda: rollback(store, GONE)):
         with pytest.raises(StoreError, match="made by a newer prep") as caught:
             act()
         assert "pip install --upgrade" in caught.value.hint

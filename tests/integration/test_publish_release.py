@@ -7,9 +7,9 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from prep_triton.errors import BucketMissingError, PreconditionError, RepositoryError, StoreError
+from prep_triton.errors import BucketMissingError, PreconditionError, ReleaseMissingError, RepositoryError, StoreError
 from prep_triton.publish import plan as plan_module
-from prep_triton.publish.catalog import latest_release, list_releases, load_release
+from prep_triton.publish.catalog import list_releases, resolve
 from prep_triton.publish.fetch import fetch_reference_files
 from prep_triton.publish.plan import plan_release
 from prep_triton.publish.release import publish_release
@@ -62,7 +62,7 @@ def test_release_is_whole_and_describes_itself(store, make_repository):
     assert listed.keys() == {*release.files, "release.json"}
     assert all(listed[name].crc32c == file.crc32c for name, file in release.files.items())
     assert json.loads(store.read_bytes(f"{folder}release.json"))["schema"] == 2
-    assert load_release(store, release.id) == release
+    assert resolve(store, release.id) == release
 
 
 def test_publishing_the_same_again_uploads_nothing(store, make_repository):
@@ -77,7 +77,7 @@ def test_publishing_the_same_again_uploads_nothing(store, make_repository):
 def test_new_content_is_a_new_release_and_the_newest_comes_first(store, make_repository):
     releases = [publish_release(make_repository(seed=seed), store).release for seed in (1, 2, 1)]
     assert list_releases(store) == releases[::-1]
-    assert latest_release(store) == releases[2]
+    assert resolve(store) == releases[2]
     assert len({release.id for release in releases}) == 3
 
 
@@ -95,7 +95,7 @@ def test_new_release_is_the_newest_even_when_the_clock_went_back(store, make_rep
     second = publish_release(make_repository(seed=2), store).release
     assert second.id.startswith("20300101T000001Z-")
     assert second.created_at == Clock.moment
-    assert latest_release(store) == second
+    assert resolve(store) == second
 
 
 def test_named_entries_alone_are_published(store, make_repository):
@@ -122,7 +122,8 @@ def test_upload_that_breaks_off_is_no_release_and_is_taken_up_again(store, make_
     with pytest.raises(StoreError, match="the network is gone"):
         publish_release(folder, FailingStore(store, fail_at=6))
     assert list_releases(store) == []
-    assert latest_release(store) is None
+    with pytest.raises(ReleaseMissingError, match="there is no release under"):
+        resolve(store)
     left = {found.name for found in store.list_objects("")}
     assert left
     published = publish_release(folder, store)
@@ -145,7 +146,7 @@ def test_remains_older_than_the_newest_release_are_not_taken_up(store, make_repo
         publish_release(make_repository(seed=1), FailingStore(store, fail_at=3))
     publish_release(make_repository(seed=2), store)
     third = publish_release(make_repository(seed=1), store)
-    assert latest_release(store) == third.release
+    assert resolve(store) == third.release
 
 
 def test_damaged_object_keeps_the_release_from_being_made(store, make_repository):
@@ -231,7 +232,7 @@ def test_own_release_json_whose_answer_was_lost_is_recognised(store, make_reposi
 
 def test_missing_release_is_told(store):
     with pytest.raises(StoreError, match="has no release 20260131T235959Z-0123456789ab") as caught:
-        load_release(store, "20260131T235959Z-0123456789ab")
+        resolve(store, "20260131T235959Z-0123456789ab")
     assert "prep releases" in caught.value.hint
 
 

@@ -26,16 +26,12 @@ def fetch(
       tritonserver --model-repository ./models $(cat ./models/server.args)
     """
     with session(output) as out:
-        from prep_triton.errors import SpecError
         from prep_triton.publish.catalog import locate_release
         from prep_triton.publish.fetch import fetch_release
-        from prep_triton.publish.store import open_store
 
-        store_uri, located = locate_release(uri)
-        if release and located and release != located:
-            raise SpecError(f"{uri} is one release and --release names another", hint="leave --release out")
+        store, reference = locate_release(uri, release)
         with out.progress(f"fetch {uri}") as progress:
-            fetched = fetch_release(open_store(store_uri), release or located, folder, progress=progress)
+            fetched = fetch_release(store, reference, folder, progress=progress)
         out.document({"release": fetched.id, "uri": fetched.uri, "folder": str(folder), "size": fetched.size})
         size = format_size(fetched.size)
         out.line(f"release {fetched.id}: {len(fetched.files)} files, {size}, every one checked", style="bold")

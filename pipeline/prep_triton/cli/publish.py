@@ -52,9 +52,11 @@ def publish(
             return
         if uri is None:
             raise SpecError(f"'{repository}' is to be published, but where?", hint=f"prep publish {repository} URI")
+        from prep_triton.publish.store import open_store
         from prep_triton.run.publication import Publication, plan_publication, publish_repository
 
-        publication = Publication(Path(repository), uri, target=target_from_flags(target), make_current=current)
+        store, lock = open_store(uri), target_from_flags(target)
+        publication = Publication(Path(repository), store, target=lock, make_current=current)
         with out.progress(f"publish {uri}") as progress:
             if dry_run:
                 plan = plan_publication(publication, progress=progress)
@@ -67,13 +69,11 @@ def publish(
 
 
 def _check(out: Output, uri: str) -> None:
-    from prep_triton.publish.catalog import load_or_latest, locate_release
+    from prep_triton.publish.catalog import locate_release, resolve
     from prep_triton.publish.check import READER_ROLES, WRITER_ROLE, check_release, find_missing_permissions
-    from prep_triton.publish.store import open_store
 
-    store_uri, release_id = locate_release(uri)
-    store = open_store(store_uri)
-    release = load_or_latest(store, release_id)
+    store, reference = locate_release(uri)
+    release = resolve(store, reference)
     with out.progress(f"check {release.uri}") as progress:
         progress("checking objects")
         check_release(store, release)
@@ -109,14 +109,14 @@ def _tell_plan(out: Output, plan: "ReleasePlan") -> None:
     actions: dict[str, Any] = {what: {"files": len(parts[what]), "bytes": sizes[what]} for what in parts}
     out.document(
         {
-            "unchanged": plan.is_found,
+            "unchanged": plan.is_published,
             **actions,
             "plan": [{"action": what, "name": name, "size": size} for what, name, size in files],
             "release": _without_manifests(release),
             "uri": release.uri,
         }
     )
-    if plan.is_found:
+    if plan.is_published:
         out.line(f"dry run: release {release.id} holds the same content; nothing would be uploaded")
         return
     words = {"upload": "upload", "copy": "copy in the store", "there": "there already"}
@@ -152,7 +152,7 @@ def _tell_published(out: Output, published: "Published", publication: "Publicati
     elif publication.make_current and published.pointer:
         out.line(f"  current is {published.pointer.release}", style="yellow")
     else:
-        out.line(f"  not current; to make it so: prep rollback {publication.uri} {release.id}")
+        out.line(f"  not current; to make it so: prep rollback {publication.store.uri} {release.id}")
     out.line(f"next: prep verify {published.uri}, or tritonserver --model-repository {published.uri}")
 
 

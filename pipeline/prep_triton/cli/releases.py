@@ -52,9 +52,9 @@ def releases(
         elif diff is not None:
             _diff(out, store, diff)
         elif current:
-            from prep_triton.publish.catalog import load_or_latest
+            from prep_triton.publish.catalog import resolve
 
-            release = load_or_latest(store, None)
+            release = resolve(store)
             out.document({"release": release.id, "uri": release.uri})
             out.line(release.uri)
         else:
@@ -106,11 +106,11 @@ def _describe_standing(release: "Release", pointer: "Pointer | None") -> str:
     return "previous" if release.id == pointer.previous else ""
 
 
-def _show(out: Output, store: "Store", which: str) -> None:
-    from prep_triton.publish.catalog import find_release
+def _show(out: Output, store: "Store", reference: str) -> None:
+    from prep_triton.publish.catalog import resolve
     from prep_triton.publish.diff import figures_from_entry
 
-    release = find_release(store, which)
+    release = resolve(store, reference)
     out.document(release.model_dump(mode="json"))
     out.line(f"release {release.id}", style="bold")
     out.line(f"  {release.uri}")
@@ -127,11 +127,11 @@ def _show(out: Output, store: "Store", which: str) -> None:
     out.table("", ("entry", "kind", *_COLUMNS), rows)
 
 
-def _diff(out: Output, store: "Store", which: tuple[str, str]) -> None:
-    from prep_triton.publish.catalog import find_release
+def _diff(out: Output, store: "Store", references: tuple[str, str]) -> None:
+    from prep_triton.publish.catalog import resolve
     from prep_triton.publish.diff import diff_releases
 
-    before, after = (find_release(store, one) for one in which)
+    before, after = (resolve(store, reference) for reference in references)
     diff = diff_releases(before, after)
     out.document(asdict(diff))
     out.table(f"{diff.before} -> {diff.after}", ("", "entry", *_COLUMNS, "changed"), list(_rows_from_diff(diff)))

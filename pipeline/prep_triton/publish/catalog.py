@@ -1,18 +1,76 @@
-"""Which releases a store holds, and finding one of them."""
+"""Which releases a store holds, and the one way to find one of them by name: `resolve`."""
 
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import NoReturn
 
-from prep_triton.errors import ReleaseDamagedError, StoreError
+from prep_triton.errors import ReleaseDamagedError, ReleaseMissingError, SpecError, StoreError
 from prep_triton.layout import RELEASE_NAME, RELEASES_DIR, folder_of_release
 from prep_triton.publish.pointer import load_current
 from prep_triton.publish.record import TOMBSTONE, Release, check_release_id, is_release_id, parse_release
-from prep_triton.publish.store import Store
+from prep_triton.publish.reports import find_unfit
+from prep_triton.publish.store import READ_THREADS, Store, open_store
 
 log = logging.getLogger(__name__)
 
-READ_THREADS = 8
+CURRENT, PREVIOUS, NEWEST = "current", "previous", "newest"
+
+# The beginning of an id that is worth a search: a day at least.
+_BEGINNING = re.compile(r"^\d{8}[0-9TZa-f-]*$")
+
+
+def resolve(store: Store, reference: str = CURRENT) -> Release:
+    """Return the release that a reference names.
+
+    ``current`` is the release that the pointer names or, where nothing was made current yet, the newest one that did
+    not fail its verification, and a notice says so. ``previous`` is what was current before it, ``newest`` the one
+    with the greatest id. Anything else is an id, or the beginning of one, from its day on (``20260131``).
+
+    Raises:
+        SpecError: The reference is none of these, or several releases begin with it.
+        ReleaseMissingError: There is no such release.
+        ReleaseDamagedError: The release is damaged, or the pointer is, or what it names is gone.
+        StoreError: The store refused or failed, or a newer prep wrote what is there.
+    """
+    store.check_access()
+    if reference == CURRENT:
+        return _resolve_current(store)
+    if reference == NEWEST:
+        return find_newest(store) or _refuse_empty(store)
+    release_id = _find_previous_id(store) if reference == PREVIOUS else _complete_id(store, reference)
+    release = read_release(store, release_id)
+    if release is None:
+        raise ReleaseMissingError(f"{store.uri} has no release {release_id}", hint=f"prep releases {store.uri}")
+    return release
+
+
+def locate_release(uri: str, reference: str | None = None) -> tuple[Store, str]:
+    """Open the store of a URI, which names a store or one of its releases (``<store>/releases/<id>``).
+
+    Args:
+        uri: ``gs://bucket/prefix``, a folder, or either with ``/releases`` or ``/releases/<id>`` after it.
+        reference: The release in that store; ``current`` where neither it nor the URI names one.
+
+    Returns:
+        The store, and the reference for `resolve`.
+
+    Raises:
+        SpecError: The URI is not one, what follows ``/releases/`` is not an id, or the two name different releases.
+    """
+    head, _, last = uri.rstrip("/").rpartition("/")
+    parent, _, folder = head.rpartition("/")
+    if folder == RELEASES_DIR and last != RELEASES_DIR:
+        check_release_id(last)
+        if reference not in (None, last):
+            raise SpecError(f"{uri} is one release and --release names another", hint="leave --release out")
+        return open_store(parent or "."), last
+    store = open_store(uri)
+    if last == RELEASES_DIR and head and not list_ids(store):  # else the store itself is called so
+        store = open_store(head)
+    return store, reference or CURRENT
 
 
 def list_releases(store: Store) -> list[Release]:
@@ -29,111 +87,9 @@ def list_releases(store: Store) -> list[Release]:
 
 def iterate_releases(store: Store, ids: list[str]) -> Iterator[Release]:
     """Read the releases of some ids in their order, a few ahead at once; see `list_releases`."""
-
-    def read(release_id: str) -> Release | None:
-        try:
-            return read_release(store, release_id)
-        except ReleaseDamagedError as err:
-            log.warning("%s; %s", err.message, err.hint)
-            return None
-
     with ThreadPoolExecutor(READ_THREADS) as pool:
         for first in range(0, len(ids), READ_THREADS):
-            yield from filter(None, pool.map(read, ids[first : first + READ_THREADS]))
-
-
-def newest_release(store: Store) -> Release | None:
-    """Return the release with the greatest id, current or not; None where there is none."""
-    return next(iterate_releases(store, list_ids(store)), None)
-
-
-def latest_release(store: Store) -> Release | None:
-    """Return the release that a store's readers should load: the current one; None where there is none.
-
-    Where nothing was made current yet it is the newest one that did not fail its verification, and a notice says so.
-
-    Raises:
-        ReleaseDamagedError: The pointer, or the release that it names, is damaged or gone.
-        StoreError: It was made by a newer prep.
-    """
-    pointer = load_current(store)
-    if pointer is None:
-        from prep_triton.publish.reports import find_unfit
-
-        unfit = find_unfit(store)
-        fit = [release_id for release_id in list_ids(store) if release_id not in unfit]
-        newest = next(iterate_releases(store, fit), None)
-        if newest:
-            log.info("nothing under %s was made current yet: the newest release, %s, is taken", store.uri, newest.id)
-        return newest
-    release = read_release(store, pointer.release)
-    if release is None:
-        raise ReleaseDamagedError(
-            f"current points at {pointer.release}, which is gone from {store.uri}",
-            hint=f"name another release: prep rollback {store.uri} ID, or publish again",
-        )
-    return release
-
-
-def load_release(store: Store, release_id: str) -> Release:
-    """Return one release.
-
-    Raises:
-        SpecError: The text is not an id.
-        StoreError: There is no such release, or it was made by a newer prep.
-        ReleaseDamagedError: Its ``release.json`` is damaged.
-    """
-    check_release_id(release_id)
-    store.check_access()
-    release = read_release(store, release_id)
-    if release is None:
-        raise StoreError(f"{store.uri} has no release {release_id}", hint=f"list them with prep releases {store.uri}")
-    return release
-
-
-def load_or_latest(store: Store, release_id: str | None) -> Release:
-    """Return the release of an id, or where it is None the one that `latest_release` finds.
-
-    Raises:
-        StoreError: There is none; see also `load_release` and `latest_release`.
-    """
-    release = load_release(store, release_id) if release_id else latest_release(store)
-    if release is None:
-        raise StoreError(f"there is no release under {store.uri}", hint=f"prep publish model_repository {store.uri}")
-    return release
-
-
-def find_release(store: Store, which: str) -> Release:
-    """Return a release by its id, or by the words ``current`` and ``previous``.
-
-    Raises:
-        SpecError: The text is neither.
-        StoreError: There is none; see also `load_release` and `latest_release`.
-    """
-    if which == "current":
-        return load_or_latest(store, None)
-    if which != "previous":
-        return load_release(store, which)
-    pointer = load_current(store)
-    if pointer is None or pointer.previous is None:
-        raise StoreError(f"no release of {store.uri} was current before", hint=f"prep releases {store.uri}")
-    return load_release(store, pointer.previous)
-
-
-def locate_release(uri: str) -> tuple[str, str | None]:
-    """Split the URI of a release into its store's URI and its id; the id is None where the URI is a store's.
-
-    Raises:
-        SpecError: What follows ``/releases/`` is not an id.
-    """
-    head, slash, last = uri.rstrip("/").rpartition("/")
-    if last == RELEASES_DIR and slash:
-        return head, None
-    store_uri, _, folder = head.rpartition("/")
-    if folder != RELEASES_DIR:
-        return uri, None
-    check_release_id(last)
-    return store_uri or ".", last
+            yield from filter(None, pool.map(partial(find_release, store), ids[first : first + READ_THREADS]))
 
 
 def list_ids(store: Store) -> list[str]:
@@ -141,8 +97,28 @@ def list_ids(store: Store) -> list[str]:
     return sorted(filter(is_release_id, store.list_folders(f"{RELEASES_DIR}/")), reverse=True)
 
 
+def find_newest(store: Store, *, excluded: Collection[str] = ()) -> Release | None:
+    """Return the release with the greatest id that is not excluded; None where there is none."""
+    ids = [release_id for release_id in list_ids(store) if release_id not in excluded]
+    return next(iterate_releases(store, ids), None)
+
+
+def find_release(store: Store, release_id: str) -> Release | None:
+    """Return the release of an id; None where there is none, or, with a warning, where it is damaged."""
+    try:
+        return read_release(store, release_id)
+    except ReleaseDamagedError as err:
+        log.warning("%s; %s", err.message, err.hint)
+        return None
+
+
 def read_release(store: Store, release_id: str) -> Release | None:
-    """Return the release of an id, or None where nothing was finished under it, or it is being removed."""
+    """Return the release of an id, or None where nothing was finished under it, or it is being removed.
+
+    Raises:
+        ReleaseDamagedError: Its ``release.json`` is damaged.
+        StoreError: It was made by a newer prep.
+    """
     folder = folder_of_release(release_id)
     if store.stat(f"{folder}{RELEASE_NAME}") is None:
         return None
@@ -153,3 +129,46 @@ def read_release(store: Store, release_id: str) -> Release | None:
             return None
         raise
     return None if content == TOMBSTONE else parse_release(content, uri=f"{store.uri}/{folder}".rstrip("/"))
+
+
+def _resolve_current(store: Store) -> Release:
+    pointer = load_current(store)
+    if pointer is None:
+        newest = find_newest(store, excluded=find_unfit(store)) or _refuse_empty(store)
+        log.info("nothing under %s was made current yet: the newest release, %s, is taken", store.uri, newest.id)
+        return newest
+    release = read_release(store, pointer.release)
+    if release is None:
+        raise ReleaseDamagedError(
+            f"current points at {pointer.release}, which is gone from {store.uri}",
+            hint=f"name another release: prep rollback {store.uri} ID, or publish again",
+        )
+    return release
+
+
+def _find_previous_id(store: Store) -> str:
+    pointer = load_current(store)
+    if pointer is None or pointer.previous is None:
+        raise ReleaseMissingError(f"no release of {store.uri} was current before", hint=f"prep releases {store.uri}")
+    return pointer.previous
+
+
+def _complete_id(store: Store, reference: str) -> str:
+    if is_release_id(reference) or not _BEGINNING.match(reference):
+        check_release_id(reference)
+        return reference
+    ids = [release_id for release_id in list_ids(store) if release_id.startswith(reference)]
+    if not ids:
+        raise ReleaseMissingError(f"{store.uri} has no release {reference}…", hint=f"prep releases {store.uri}")
+    if len(ids) > 1:
+        raise SpecError(
+            f"{len(ids)} releases of {store.uri} begin with '{reference}': {', '.join(ids[:3])}",
+            hint="name one of them in full",
+        )
+    return ids[0]
+
+
+def _refuse_empty(store: Store) -> NoReturn:
+    raise ReleaseMissingError(
+        f"there is no release under {store.uri}", hint=f"prep publish model_repository {store.uri}"
+    )

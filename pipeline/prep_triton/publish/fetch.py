@@ -11,7 +11,7 @@ from pathlib import Path
 from prep_triton.errors import SpecError
 from prep_triton.layout import RELEASE_NAME, SERVER_ARGUMENTS_NAME, folder_of_release
 from prep_triton.progress import Progress, ignore_progress
-from prep_triton.publish.catalog import load_or_latest
+from prep_triton.publish.catalog import resolve
 from prep_triton.publish.record import Release, render_release
 from prep_triton.publish.store import Store, store_error_from_os
 from prep_triton.publish.transfer import digest_files, download_files
@@ -21,9 +21,7 @@ log = logging.getLogger(__name__)
 _STALE_AFTER_S = 24 * 3600.0
 
 
-def fetch_release(
-    store: Store, release_id: str | None, target_dir: Path, *, progress: Progress = ignore_progress
-) -> Release:
+def fetch_release(store: Store, reference: str, target_dir: Path, *, progress: Progress = ignore_progress) -> Release:
     """Copy a whole release into a folder that appears when everything in it was checked.
 
     The folder is a model repository for Triton: the entries, ``release.json``, and ``server.args`` where the release
@@ -31,7 +29,7 @@ def fetch_release(
 
     Args:
         store: Where the release is.
-        release_id: The release; the current one where None.
+        reference: The release; see `resolve`.
         target_dir: The folder to make; it may exist and be empty.
         progress: Hears the share of the bytes.
 
@@ -40,7 +38,7 @@ def fetch_release(
         StoreError: There is no such release, a file of it is missing, or is not what the release says.
         DiskFullError: No space is left; nothing was kept.
     """
-    release = load_or_latest(store, release_id)
+    release = resolve(store, reference)
     try:
         if target_dir.exists() and not (target_dir.is_dir() and not any(target_dir.iterdir())):
             _check_fetched(release, target_dir, progress)

@@ -3,18 +3,19 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property, partial
 from pathlib import Path
 
 from prep_triton import __version__
 from prep_triton.artifact import RepositoryEntry, merge_server_arguments
-from prep_triton.errors import ReleaseDamagedError, RepositoryError, StoreError
+from prep_triton.errors import RepositoryError, StoreError
 from prep_triton.layout import RELEASE_NAME, folder_of_release
 from prep_triton.progress import Progress, ignore_progress
-from prep_triton.publish.catalog import READ_THREADS, iterate_releases, list_ids, newest_release, read_release
+from prep_triton.publish.catalog import find_newest, find_release, iterate_releases, list_ids
 from prep_triton.publish.check import is_same
 from prep_triton.publish.pointer import Sighting, look_at_current
 from prep_triton.publish.record import (
@@ -32,7 +33,7 @@ from prep_triton.publish.source import (
     find_git_revision,
     scan_repository,
 )
-from prep_triton.publish.store import Store, StoredObject, store_error_from_os
+from prep_triton.publish.store import READ_THREADS, Store, StoredObject, store_error_from_os
 from prep_triton.publish.transfer import digest_files
 from prep_triton.target import Target, find_misfits
 
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Carried:
+class _Kept:
     """Entries of the current release that go into the next one as they are: their manifests and files."""
 
     entries: Sequence[RepositoryEntry] = ()
@@ -48,18 +49,45 @@ class Carried:
 
 
 @dataclass(frozen=True)
+class _Content:
+    """What a release would hold: a repository, what is kept from the current release, and the server it is for."""
+
+    repository: LocalRepository
+    kept: _Kept
+    target: Target | None
+
+    @property
+    def entries(self) -> list[RepositoryEntry]:
+        """All entries, by name."""
+        return sorted((*self.repository.entries, *self.kept.entries), key=lambda entry: entry.name)
+
+    @cached_property
+    def digest(self) -> str:
+        """The hex SHA-256 of the entries and of the server."""
+        digest = digest_entries(self.entries)
+        if self.target is None:
+            return digest
+        server = {"triton": self.target.release.tag, "gpus": self.target.gpus, "platform": self.target.platform}
+        return hashlib.sha256(f"{digest} {json.dumps(server, sort_keys=True)}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
 class ReleasePlan:
     """What publishing would do.
 
-    `release` is what would be made or, where `is_found`, what holds the same content already. Of its files `paths`
-    says where each lies here, `present` which are there already (with their generation), left by a run that was
-    killed, and `copies` which object of an earlier release each of the others can be copied from. `seen` is the
-    pointer before anything was done.
+    `release` is what would be made or, where `is_published`, what holds the same content already. Of its files
+    `paths` says where each lies here, `present` which are there already (with their generation), left by a run that
+    was killed, and `copies` which object of an earlier release each of the others can be copied from.
+
+    `seen` is the pointer before anything was done, and `current` the release that it names, None where there is none
+    that can be read. `kept` are the names of the entries that are taken from it.
     """
 
     release: Release
     seen: Sighting
-    is_found: bool = False
+    current: Release | None = None
+    kept: tuple[str, ...] = ()
+    is_published: bool = False
     paths: Mapping[str, Path] = field(default_factory=dict)
     present: Mapping[str, int] = field(default_factory=dict)
     copies: Mapping[str, StoredObject] = field(default_factory=dict)
@@ -79,7 +107,7 @@ def plan_release(
     store: Store,
     *,
     entries: Sequence[str] | None = None,
-    carried: Sequence[str] = (),
+    kept: Collection[str] = (),
     target: Target | None = None,
     progress: Progress = ignore_progress,
 ) -> ReleasePlan:
@@ -89,7 +117,7 @@ def plan_release(
         repository_dir: A model repository that `prep assemble` or `prep run` wrote.
         store: Where to.
         entries: The entries to publish; all that have a manifest where None.
-        carried: Entries of the current release to take along as they are, as far as it has them.
+        kept: Entries of the current release to keep as they are, as far as it has them, with those that serve them.
         target: The server that the release is for; nothing is checked against one where None.
         progress: Hears the share of bytes checked.
 
@@ -103,18 +131,20 @@ def plan_release(
     seen = look_at_current(store)
     if seen.damage:
         log.warning("%s; it is replaced", seen.damage.message)
-    kept = _find_carried(store, seen, carried, target)
-    newest, digest = newest_release(store), _digest_release(repository, kept, target)
-    for one in (_read_readable(store, seen.pointer.release) if seen.pointer else None, newest):
-        if one and one.content_digest == digest:
-            return ReleasePlan(one, seen, is_found=True)
-    planned = _describe(repository, kept, target, digest, progress)
-    found, planned, present = _choose_id(planned, newest, store)
-    if found:
-        return ReleasePlan(found, seen, is_found=True)
+    current = find_release(store, seen.pointer.release) if seen.pointer else None
+    content = _Content(repository, _find_kept(current, kept, target), target)
+    newest = find_newest(store)
+    plan = partial(ReleasePlan, seen=seen, current=current, kept=tuple(entry.name for entry in content.kept.entries))
+    for release in (current, newest):
+        if release and release.content_digest == content.digest:
+            return plan(release, is_published=True)
+    planned = _describe(content, progress)
+    finished, planned, present = _choose_id(planned, newest, store)
+    if finished:
+        return plan(finished, is_published=True)
     missing = {name: file for name, file in planned.files.items() if name not in present}
     paths = {name: file.path for name, file in repository.files.items()}
-    return ReleasePlan(planned, seen, paths=paths, present=present, copies=find_copies(store, missing))
+    return plan(planned, paths=paths, present=present, copies=find_copies(store, missing))
 
 
 def check_target(entries: Iterable[RepositoryEntry], target: Target | None) -> None:
@@ -123,24 +153,27 @@ def check_target(entries: Iterable[RepositoryEntry], target: Target | None) -> N
     Raises:
         RepositoryError: One does not fit: the sentence has both versions, the hint the command that rebuilds.
     """
-    found = [misfit for entry in entries for misfit in find_misfits(entry, target)] if target else []
-    for misfit in found:
+    if target is None:
+        return
+    misfits = []
+    for misfit in (misfit for entry in entries for misfit in find_misfits(entry, target)):
         if misfit.code == "target-unknown":
             log.warning("%s; %s", misfit.message, misfit.hint)
-    misfits = [misfit for misfit in found if misfit.code != "target-unknown"]
+        else:
+            misfits.append(misfit)
     if misfits:
         more = f" (and {len(misfits) - 1} more)" if len(misfits) > 1 else ""
         raise RepositoryError(f"{misfits[0].message}{more}", hint=misfits[0].hint)
 
 
-def find_copies(store: Store, wanted: Mapping[str, ReleaseFile]) -> dict[str, StoredObject]:
+def find_copies(store: Store, files: Mapping[str, ReleaseFile]) -> dict[str, StoredObject]:
     """Find objects of earlier releases, the newest first, that hold the content of files.
 
     Content is the same where size, SHA-256 and CRC32C are; and the object must still have that size and CRC32C.
     """
-    remaining, found = dict(wanted), dict[str, StoredObject]()
+    remaining, copies = dict(files), dict[str, StoredObject]()
     if not remaining:
-        return found
+        return copies
     with ThreadPoolExecutor(READ_THREADS) as pool:
         for release in iterate_releases(store, list_ids(store)):
             folder = folder_of_release(release.id)
@@ -148,75 +181,54 @@ def find_copies(store: Store, wanted: Mapping[str, ReleaseFile]) -> dict[str, St
             sources = {name: by_content[file] for name, file in remaining.items() if file in by_content}
             for name, source in zip(sources, pool.map(store.stat, sources.values()), strict=True):
                 if source and is_same(source, remaining[name]):
-                    found[name] = source
+                    copies[name] = source
                     del remaining[name]
             if not remaining:
                 break
-    return found
+    return copies
 
 
-def _read_readable(store: Store, release_id: str) -> Release | None:
-    try:
-        return read_release(store, release_id)
-    except ReleaseDamagedError:  # told where the releases are listed
-        return None
-
-
-def _find_carried(store: Store, seen: Sighting, names: Sequence[str], target: Target | None) -> Carried:
-    """Return what can be taken along; an entry that cannot be read or does not fit holds up no other."""
-    current = _read_readable(store, seen.pointer.release) if names and seen.pointer else None
+def _find_kept(current: Release | None, names: Collection[str], target: Target | None) -> _Kept:
+    """Return what can be kept; an entry that cannot be read or does not fit holds up no other."""
+    if current is None:
+        return _Kept()
     entries = []
-    for one in current.entries if current else ():
-        if one.name not in names:
+    for record in current.entries:
+        if record.name not in names and record.serves not in names:
             continue
         try:
-            entry = artifact_from_release_entry(one)
+            entry = artifact_from_release_entry(record)
             check_target([entry], target)
         except (StoreError, RepositoryError) as err:
-            log.warning("%s of the current release is not carried along: %s", one.name, err.message)
+            log.warning("%s of the current release is not kept: %s", record.name, err.message)
         else:
             entries.append(entry)
-    if current is None:
-        return Carried()
     kept = {entry.name for entry in entries}
-    return Carried(entries, {name: file for name, file in current.files.items() if name.partition("/")[0] in kept})
+    return _Kept(entries, {name: file for name, file in current.files.items() if name.partition("/")[0] in kept})
 
 
-def _digest_release(repository: LocalRepository, carried: Carried, target: Target | None) -> str:
-    """Return the digest of a release's content: the entries', and the server that it is for."""
-    entries = sorted((*repository.entries, *carried.entries), key=lambda entry: entry.name)
-    digest = digest_entries(entries)
-    if target is None:
-        return digest
-    meant = {"triton": target.release.tag, "gpus": target.gpus, "platform": target.platform}
-    content = f"{digest} {json.dumps(meant, sort_keys=True)}"
-    return hashlib.sha256(content.encode()).hexdigest()
-
-
-def _describe(
-    repository: LocalRepository, carried: Carried, target: Target | None, digest: str, progress: Progress
-) -> Release:
+def _describe(content: _Content, progress: Progress) -> Release:
     """Digest every file, compare it with its manifest, and say what the release would be."""
+    local_files = content.repository.files
     try:
-        files = digest_files({name: file.path for name, file in repository.files.items()}, progress)
+        files = digest_files({name: file.path for name, file in local_files.items()}, progress)
     except OSError as err:
         raise store_error_from_os(err, "the repository") from err
-    for name, local in repository.files.items():
+    for name, local in local_files.items():
         if local.sha256 is not None:
             check_digest(local.path, files[name].sha256, local.sha256)
     now = datetime.now(UTC)
-    entries = sorted((*repository.entries, *carried.entries), key=lambda entry: entry.name)
-    arguments = (argument for entry in entries for argument in entry.server_arguments)
+    entries = content.entries
     return Release(
-        id=release_id_from_content(now, digest),
+        id=release_id_from_content(now, content.digest),
         created_at=now,
         prep_version=__version__,
-        content_digest=digest,
+        content_digest=content.digest,
         git_revision=find_git_revision(),
-        target=target,
-        server_arguments=merge_server_arguments(arguments),
+        target=content.target,
+        server_arguments=merge_server_arguments(argument for entry in entries for argument in entry.server_arguments),
         entries=tuple(release_entry_from_artifact(entry) for entry in entries),
-        files={**files, **carried.files},
+        files={**files, **content.kept.files},
     )
 
 
@@ -234,13 +246,13 @@ def _choose_id(
         newer = newest is None or release_id > newest.id
         if newer and release_id.endswith(planned.id.partition("-")[2]):
             folder = folder_of_release(release_id)
-            objects = {found.name.removeprefix(folder): found for found in store.list_objects(folder)}
+            objects = {stored.name.removeprefix(folder): stored for stored in store.list_objects(folder)}
             if RELEASE_NAME in objects:  # finished in this moment, or damaged, or being removed
-                finished = _read_readable(store, release_id)
+                finished = find_release(store, release_id)
                 if finished and finished.content_digest == planned.content_digest:
                     return finished, planned, {}
-            elif all(name in planned.files and is_same(one, planned.files[name]) for name, one in objects.items()):
-                present = {name: found.generation for name, found in objects.items()}
+            elif all(name in planned.files and is_same(file, planned.files[name]) for name, file in objects.items()):
+                present = {name: stored.generation for name, stored in objects.items()}
                 return None, _with_id(planned, release_id, store), present
     moment = planned.created_at
     if newest and moment_from_release_id(newest.id) >= moment.replace(microsecond=0):

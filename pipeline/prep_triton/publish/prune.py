@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from prep_triton.errors import PreconditionError, ReleaseDamagedError, SpecError
+from prep_triton.errors import PreconditionError, SpecError
 from prep_triton.layout import RELEASE_NAME, folder_of_release
-from prep_triton.publish.catalog import READ_THREADS, list_ids, read_release
+from prep_triton.publish.catalog import find_release, list_ids
 from prep_triton.publish.pointer import load_current
 from prep_triton.publish.record import TOMBSTONE, Release
 from prep_triton.publish.reports import delete_report
-from prep_triton.publish.store import Store, StoredObject
+from prep_triton.publish.store import READ_THREADS, Store, StoredObject
 
 log = logging.getLogger(__name__)
 
@@ -75,12 +75,7 @@ def prune_releases(store: Store, keep: int, *, dry_run: bool = True) -> PruneRep
     releases: dict[str, Release] = {}
     others: list[str] = []
     for release_id in list_ids(store):
-        try:
-            release = read_release(store, release_id)
-        except ReleaseDamagedError as err:
-            log.warning("%s", err.message)
-            release = None
-        if release:
+        if release := find_release(store, release_id):
             releases[release_id] = release
         else:
             others.append(release_id)

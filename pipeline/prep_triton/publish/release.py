@@ -20,7 +20,7 @@ from prep_triton.layout import RELEASE_NAME, folder_of_release
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.publish.check import check_release, warn_of_missing_permissions
 from prep_triton.publish.plan import ReleasePlan, plan_release
-from prep_triton.publish.pointer import Pointer, Sighting
+from prep_triton.publish.pointer import Pointer
 from prep_triton.publish.record import Release, parse_release, render_release
 from prep_triton.publish.rollback import move_current
 from prep_triton.publish.store import Store
@@ -34,13 +34,13 @@ log = logging.getLogger(__name__)
 class Published:
     """A release, and what it took.
 
-    `created` is False where a release held this content already. `uploaded_*` went over the network, `copied_*` were
-    copied inside the store. `pointer` is what `current` says afterwards, as far as this run knows; `is_moved` whether
-    this run moved it.
+    `plan` is what was to be done. `created` is False where a release held this content already. `uploaded_*` went
+    over the network, `copied_*` were copied inside the store. `pointer` is what `current` says afterwards, as far as
+    this run knows; `is_moved` whether this run moved it.
     """
 
+    plan: ReleasePlan
     release: Release
-    uri: str
     created: bool
     uploaded_bytes: int = 0
     uploaded_files: int = 0
@@ -48,6 +48,11 @@ class Published:
     copied_files: int = 0
     pointer: Pointer | None = None
     is_moved: bool = False
+
+    @property
+    def uri(self) -> str:
+        """Where the release is: what Triton is given."""
+        return self.release.uri
 
     @property
     def is_current(self) -> bool:
@@ -91,11 +96,11 @@ def carry_out(
     plan: ReleasePlan, store: Store, *, make_current: bool = True, progress: Progress = ignore_progress
 ) -> Published:
     """Do what `plan_release` said; see `publish_release`."""
-    if plan.is_found:
-        published = Published(plan.release, plan.release.uri, created=False, pointer=plan.seen.pointer)
+    if plan.is_published:
+        published = Published(plan, plan.release, created=False, pointer=plan.seen.pointer)
     else:
         published = _make_release(plan, store, progress)
-    return promote_release(published, store, plan.seen) if make_current else published
+    return promote_release(published, store) if make_current else published
 
 
 def _make_release(plan: ReleasePlan, store: Store, progress: Progress) -> Published:
@@ -111,8 +116,8 @@ def _make_release(plan: ReleasePlan, store: Store, progress: Progress) -> Publis
     check_release(store, planned, generations={**plan.present, **copied, **uploaded})
     release = _seal(planned, store)
     return Published(
+        plan,
         release,
-        release.uri,
         created=release == planned,
         uploaded_bytes=plan.size_of(uploaded),
         uploaded_files=len(uploaded),
@@ -122,18 +127,18 @@ def _make_release(plan: ReleasePlan, store: Store, progress: Progress) -> Publis
     )
 
 
-def promote_release(published: Published, store: Store, seen: Sighting) -> Published:
+def promote_release(published: Published, store: Store) -> Published:
     """Make a release current that was published with `make_current` False, unless its content was rolled back from.
 
     Args:
-        published: What was published.
+        published: What was published; the pointer moves from where its plan saw it alone.
         store: Where.
-        seen: What `look_at_current` found before; the move is from there alone.
 
     Raises:
         PointerMovedError: Another run moved the pointer first, to other content.
     """
-    release, before = published.release, seen.pointer
+    release, seen = published.release, published.plan.seen
+    before = seen.pointer
     if published.is_current:
         return published
     if before and any(_is_same_content(release.id, left) for left in before.rolled_back):
@@ -168,12 +173,12 @@ def _seal(planned: Release, store: Store) -> Release:
         if there == content:  # our own write, whose answer was lost
             return planned
         try:
-            found = parse_release(there, uri=planned.uri)
+            finished = parse_release(there, uri=planned.uri)
         except ReleaseDamagedError:  # being pruned
-            found = None
-        if found is None or found.content_digest != planned.content_digest:
+            finished = None
+        if finished is None or finished.content_digest != planned.content_digest:
             raise ReleaseExistsError(
                 f"{planned.uri} is there already, with other content", hint="publish again"
             ) from err
-        return found
+        return finished
     return planned

@@ -13,8 +13,7 @@ from typing import Any
 
 from prep_triton.errors import PreconditionError, StoreError
 from prep_triton.layout import REPORTS_DIR, name_of_report
-from prep_triton.publish.catalog import READ_THREADS
-from prep_triton.publish.store import Store
+from prep_triton.publish.store import READ_THREADS, Store
 
 log = logging.getLogger(__name__)
 

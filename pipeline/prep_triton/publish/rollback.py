@@ -8,7 +8,7 @@ import logging
 
 from prep_triton.errors import PointerMovedError, PreconditionError, ReleaseDamagedError, StoreError
 from prep_triton.layout import POINTER_NAME
-from prep_triton.publish.catalog import list_ids, load_release, read_release
+from prep_triton.publish.catalog import list_ids, read_release, resolve
 from prep_triton.publish.check import check_release
 from prep_triton.publish.pointer import Pointer, Reason, Sighting, look_at_current, pointer_from_move, render_pointer
 from prep_triton.publish.store import Store
@@ -29,7 +29,7 @@ def move_current(store: Store, release_id: str, seen: Sighting, *, reason: Reaso
         PointerMovedError: Another run moved the pointer first; it says which release won.
         StoreError: There is no such release, or it was removed meanwhile.
     """
-    load_release(store, release_id)
+    resolve(store, release_id)
     pointer = pointer_from_move(seen.pointer, release_id, reason)
     content = render_pointer(pointer)
     try:
@@ -40,31 +40,30 @@ def move_current(store: Store, release_id: str, seen: Sighting, *, reason: Reaso
     return pointer.model_copy(update={"generation": generation})
 
 
-def rollback(store: Store, release_id: str | None = None) -> Pointer:
+def rollback(store: Store, reference: str | None = None) -> Pointer:
     """Point `current` back at an earlier release, or at any other; nothing else is written.
 
     Args:
         store: Where the releases are.
-        release_id: The release; what was current before the last publish where None.
+        reference: The release, see `resolve`; what was current before the last publish where None.
 
     Raises:
-        SpecError: The text is not an id.
+        SpecError: The reference is not one.
         StoreError: There is nothing to go back to, or no such release.
         ReleaseDamagedError: The release is not whole.
         PointerMovedError: Another run moved the pointer first.
     """
     store.check_access()
     seen = look_at_current(store)
-    if release_id is None:
-        release_id = _find_previous(store, seen)
-    if seen.pointer and seen.pointer.release == release_id:
-        log.info("%s is current already", release_id)
+    release = resolve(store, reference or _choose_previous(store, seen))
+    if seen.pointer and seen.pointer.release == release.id:
+        log.info("%s is current already", release.id)
         return seen.pointer
-    check_release(store, load_release(store, release_id))
-    return move_current(store, release_id, seen, reason="rollback")
+    check_release(store, release)
+    return move_current(store, release.id, seen, reason="rollback")
 
 
-def _find_previous(store: Store, seen: Sighting) -> str:
+def _choose_previous(store: Store, seen: Sighting) -> str:
     pointer, listed = seen.pointer, f"name one of prep releases {store.uri}: prep rollback {store.uri} ID"
     if seen.damage:
         raise seen.damage

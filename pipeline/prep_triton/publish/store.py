@@ -18,6 +18,8 @@ from urllib.parse import unquote, urlsplit
 from prep_triton.errors import DiskFullError, SpecError, StoreAccessError, StoreError
 
 CREATE_ONLY = 0
+# Small requests at once: each waits for its answer.
+READ_THREADS = 8
 
 # What publishing needs: an object that is replaced, as the pointer is, is deleted as well.
 WRITER_PERMISSIONS = ("storage.objects.list", "storage.objects.get", "storage.objects.create", "storage.objects.delete")

@@ -6,16 +6,20 @@ row of the report. The rooms do the work; this file only knows their order.
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prep_triton.errors import VerifyError
-from prep_triton.run.checks import check_machine, check_run_spec, nothing_servable
+from prep_triton.run.checks import check_machine, check_run_spec, names_of_entries, nothing_servable
 from prep_triton.run.parallel import assemble_models, check_any_made, make_models
-from prep_triton.run.promotion import find_carried, promote_candidate, publish_candidate, report_failure
+from prep_triton.run.promotion import promote_candidate, publish_candidate, report_failure
 from prep_triton.run.publication import Publication
 from prep_triton.run.report import Listener, RowCollector, RunReport, Silent, StageRow
 from prep_triton.run.verification import verify_once
 from prep_triton.spec import RunSpec
 from prep_triton.workspace import Workspace
+
+if TYPE_CHECKING:
+    from prep_triton.publish.store import Store
 
 
 def run_pipeline(
@@ -43,7 +47,8 @@ def run_pipeline(
     repository_dir = Path(spec.repository)
     uri = publish_uri or spec.publish
     is_verified = verify and spec.verify.enabled
-    _check_before(spec, uri, workspace, is_verified=is_verified)
+    _check_before(spec, workspace, is_verified=is_verified)
+    store = _open_store(uri, workspace) if uri else None
     made = make_models(rows, spec, workspace)
     entries, results = assemble_models(rows, made, repository_dir, dry_run=workspace.read_only)
     check_any_made(results)
@@ -54,9 +59,9 @@ def run_pipeline(
         if not entries:
             raise nothing_servable()
         candidate = None
-        if uri:
-            carried = find_carried([result.spec for result in results if result.error], uri)
-            publication = Publication(repository_dir, uri, entries, carried, spec.target, make_current=False)
+        if store:
+            kept = {name for result in results if result.error for name in names_of_entries(result.spec)}
+            publication = Publication(repository_dir, store, entries, kept, spec.target, make_current=False)
             candidate = publish_candidate(rows, publication)
             release_uri = candidate.published.uri
         try:
@@ -77,17 +82,21 @@ def run_pipeline(
     )
 
 
-def _check_before(spec: RunSpec, uri: str | None, workspace: Workspace, *, is_verified: bool) -> None:
+def _check_before(spec: RunSpec, workspace: Workspace, *, is_verified: bool) -> None:
     """Refuse what is known to fail before the minutes of work that it would waste."""
     check_run_spec(spec)
     if not workspace.read_only:  # a dry run may plan for another machine
         check_machine(spec, workspace, is_verified=is_verified)
-    if uri:
-        from prep_triton.publish.store import open_store
 
-        store = open_store(uri)
-        if not workspace.read_only:
-            store.check_access()
+
+def _open_store(uri: str, workspace: Workspace) -> "Store":
+    """Open the store of the release; a dry run, which may plan for another machine, does not reach for it."""
+    from prep_triton.publish.store import open_store
+
+    store = open_store(uri)
+    if not workspace.read_only:
+        store.check_access()
+    return store
 
 
 def _plan_rest(rows: RowCollector, uri: str | None, *, is_verified: bool) -> None:

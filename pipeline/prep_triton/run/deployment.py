@@ -45,17 +45,15 @@ def load_served_release(uri: str) -> "ServedRelease":
         RepositoryError: The release has no entry.
     """
     from prep_triton.deploy.request import ServedRelease
-    from prep_triton.publish.catalog import load_or_latest, locate_release
+    from prep_triton.publish.catalog import locate_release, resolve
     from prep_triton.publish.record import artifact_from_release_entry
-    from prep_triton.publish.store import open_store
 
     if not uri.startswith(_GCS):
         raise SpecError(
             f"'{uri}' is not on GCS, and the cluster's servers read their models from there",
             hint="publish it first: prep publish model_repository gs://bucket/prefix",
         )
-    store_uri, release_id = locate_release(uri)
-    release = load_or_latest(open_store(store_uri), release_id)
+    release = resolve(*locate_release(uri))
     if not release.entries:
         raise RepositoryError(f"{release.uri} has no entry to serve", hint="list what there is with prep releases")
     return ServedRelease(

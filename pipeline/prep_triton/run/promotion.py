@@ -4,52 +4,38 @@ What `prep verify` measured of a release, and why it did not become current, is 
 `prep_triton.publish.reports`.
 """
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import RepositoryEntry
-from prep_triton.errors import ReleaseDamagedError, StoreError
-from prep_triton.run.checks import names_of_entries
+from prep_triton.errors import StoreError
 from prep_triton.run.publication import Publication, publish_repository
 from prep_triton.run.regression import EntryFigures, Regression, figures_from_entry, find_regressions
 from prep_triton.run.report import RowCollector, StageRow
-from prep_triton.spec import PipelineModelSpec, RegressionSpec
+from prep_triton.spec import RegressionSpec
 
 if TYPE_CHECKING:
-    from prep_triton.publish.pointer import Sighting
     from prep_triton.publish.record import Release
     from prep_triton.publish.release import Published
     from prep_triton.publish.store import Store
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Candidate:
-    """A release that is not current yet, and the pointer as it was before it was published.
-
-    `carried` are its entries that were taken from the current release as they are.
-    """
+    """A release that is not current yet, and its store."""
 
     published: "Published"
     store: "Store"
-    seen: "Sighting"
-    carried: tuple[str, ...] = ()
 
 
 def publish_candidate(rows: RowCollector, publication: Publication) -> Candidate:
     """Publish without moving the pointer."""
-    from prep_triton.publish.pointer import look_at_current
-    from prep_triton.publish.store import open_store
-
     began = time.monotonic()
-    store = open_store(publication.uri)
-    with rows.listener.stage(f"publish {publication.uri}") as progress:
-        seen = look_at_current(store)
+    with rows.listener.stage(f"publish {publication.store.uri}") as progress:
         published = publish_repository(publication, progress=progress)
+    kept = published.plan.kept
     figures = {
         "files": len(published.release.files),
         "uploaded_bytes": published.uploaded_bytes,
@@ -63,23 +49,10 @@ def publish_candidate(rows: RowCollector, publication: Publication) -> Candidate
             seconds=round(time.monotonic() - began, 3),
             figures=figures,
             path=published.uri,
-            note=f"carried along: {', '.join(publication.carried)}" if publication.carried else "",
+            note=f"kept from the current release: {', '.join(kept)}" if kept else "",
         )
     )
-    return Candidate(published, store, seen, tuple(publication.carried))
-
-
-def find_carried(failed: Sequence[PipelineModelSpec], uri: str) -> tuple[str, ...]:
-    """Return the entries that the current release has of models that failed: they stay as they are."""
-    if not failed:
-        return ()
-    from prep_triton.publish.store import open_store
-
-    release = _read_current(open_store(uri))
-    if release is None:
-        return ()
-    names = {name for model in failed for name in names_of_entries(model)}
-    return tuple(entry.name for entry in release.entries if entry.name in names or entry.serves in names)
+    return Candidate(published, publication.store)
 
 
 def promote_candidate(
@@ -111,9 +84,9 @@ def promote_candidate(
             save_report(store, release.id, {**verified, "regressions": []})
         rows.add(StageRow(stage="promote", artifact=release.id, state="unchanged", path=release.uri))
         return []
-    before = _read_current(store)
+    before = candidate.published.plan.current
     known = load_report(store, before.id) if before else {}
-    report = _with_carried(verified or own, known, candidate.carried)
+    report = _with_kept(verified or own, known, candidate.published.plan.kept)
     after = _figures_of(release, report)
     found = find_regressions(_figures_of(before, known), after, limits) if before else []
     if not verified and own.get("failed"):
@@ -125,7 +98,7 @@ def promote_candidate(
         message = "; ".join(one.message for one in found)
         rows.add(StageRow(stage="promote", artifact=release.id, state="left out", note=message, path=release.uri))
         return found
-    moved = promote_release(candidate.published, store, candidate.seen)
+    moved = promote_release(candidate.published, store)
     note = _describe_comparison(candidate, before, is_verified=bool(report.get("entries")))
     if not moved.is_moved:
         note = "its content was rolled back from, or another run made the same content current"
@@ -143,37 +116,20 @@ def report_failure(candidate: Candidate, message: str) -> None:
 
 
 def _describe_comparison(candidate: Candidate, before: "Release | None", *, is_verified: bool) -> str:
-    if before is None and candidate.seen.pointer:
-        return f"{candidate.seen.pointer.release}, which was current, is gone or damaged: compared with nothing"
+    pointer = candidate.published.plan.seen.pointer
+    if before is None and pointer:
+        return f"{pointer.release}, which was current, is gone or damaged: compared with nothing"
     if before is None:
         return "the first release"
     return f"compared with {before.id}" + ("" if is_verified else ", but not verified: only sizes and accuracy")
 
 
-def _with_carried(verified: Mapping[str, Any], known: Mapping[str, Any], carried: Sequence[str]) -> dict[str, Any]:
-    """Add what was reported earlier of entries that were carried along, and so not verified again."""
-    own = [one for one in verified.get("entries", ()) if isinstance(one, Mapping)]
-    names = {one.get("name") for one in own}
-    kept = [one for one in known.get("entries", ()) if isinstance(one, Mapping) and one.get("name") in carried]
-    return {**verified, "entries": own + [one for one in kept if one.get("name") not in names]}
-
-
-def _read_current(store: "Store") -> "Release | None":
-    """Return the current release; None, with a warning, where it is gone or damaged."""
-    from prep_triton.publish.catalog import read_release
-    from prep_triton.publish.pointer import look_at_current
-
-    pointer = look_at_current(store).pointer
-    if pointer is None:
-        return None
-    try:
-        release = read_release(store, pointer.release)
-    except ReleaseDamagedError as err:
-        log.warning("%s: nothing is compared with it, nor carried along", err.message)
-        return None
-    if release is None:
-        log.warning("%s, which was current, is gone: nothing is compared with it, nor carried along", pointer.release)
-    return release
+def _with_kept(verified: Mapping[str, Any], known: Mapping[str, Any], kept: Sequence[str]) -> dict[str, Any]:
+    """Add what was reported earlier of the entries that were kept, and so not verified again."""
+    own = [entry for entry in verified.get("entries", ()) if isinstance(entry, Mapping)]
+    missing = set(kept) - {entry.get("name") for entry in own}
+    earlier = [entry for entry in known.get("entries", ()) if isinstance(entry, Mapping)]
+    return {**verified, "entries": own + [entry for entry in earlier if entry.get("name") in missing]}
 
 
 def _figures_of(release: "Release", verified: Mapping[str, Any]) -> list[EntryFigures]:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from prep_triton.spec import TargetSpec
 if TYPE_CHECKING:
     from prep_triton.publish.plan import ReleasePlan
     from prep_triton.publish.release import Published
+    from prep_triton.publish.store import Store
     from prep_triton.target import Target
 
 log = logging.getLogger(__name__)
@@ -25,12 +26,13 @@ class Publication:
     """What to publish: some entries of a repository, or all, for a server.
 
     `entries` are the entries as they were assembled; publishing refuses a repository in which they are others now.
+    `kept` names entries that stay as the current release has them, where it has them.
     """
 
     repository_dir: Path
-    uri: str
+    store: "Store"
     entries: Sequence[RepositoryEntry] | None = None
-    carried: Sequence[str] = ()
+    kept: Collection[str] = ()
     target: TargetSpec | None = None
     make_current: bool = True
 
@@ -45,27 +47,26 @@ def plan_publication(publication: Publication, *, progress: Progress = ignore_pr
     A repository whose content is published already was checked then, and is not linted again.
 
     Raises:
-        SpecError: The URI, or the target, is none.
+        SpecError: The target is not one.
         RepositoryError: The repository does not fit the target, does not pass, or was changed by another run.
         StoreError: The store refused or failed.
     """
     from prep_triton.publish.plan import plan_release
-    from prep_triton.publish.store import open_store
 
-    store, target = open_store(publication.uri), _resolve_target(publication)
+    target = _resolve_target(publication)
     if publication.entries is not None:
         from prep_triton.triton.entries.load import check_unchanged
 
         check_unchanged(publication.repository_dir, publication.entries)
     plan = plan_release(
         publication.repository_dir,
-        store,
+        publication.store,
         entries=publication.names(),
-        carried=publication.carried,
+        kept=publication.kept,
         target=target,
         progress=progress,
     )
-    if not plan.is_found:
+    if not plan.is_published:
         progress("linting")
         _lint(publication, target)
     return plan
@@ -75,18 +76,16 @@ def publish_repository(publication: Publication, *, progress: Progress = ignore_
     """Hold a repository to its target, lint it, publish it as a release, and make that current.
 
     Raises:
-        SpecError: The URI, or the target, is none.
+        SpecError: The target is not one.
         RepositoryError: The repository does not fit the target, does not pass, or was changed by another run.
         PointerMovedError: Another run moved the pointer first.
         StoreError: The store refused or failed.
     """
     from prep_triton.publish.release import carry_out
-    from prep_triton.publish.store import open_store
 
     with _locked(publication.repository_dir):
         plan = plan_publication(publication, progress=progress)
-        store = open_store(publication.uri)
-        return carry_out(plan, store, make_current=publication.make_current, progress=progress)
+        return carry_out(plan, publication.store, make_current=publication.make_current, progress=progress)
 
 
 def _resolve_target(publication: Publication) -> "Target | None":

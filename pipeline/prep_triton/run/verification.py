@@ -16,6 +16,7 @@ from prep_triton.spec import VerifySpec
 from prep_triton.workspace import Produced, Recipe, Workspace, translate_os_errors
 
 if TYPE_CHECKING:
+    from prep_triton.publish.store import Store
     from prep_triton.triton.verify import VerifyReport
 
 log = logging.getLogger(__name__)
@@ -114,31 +115,25 @@ def verify_target(
     return report
 
 
-def _locate_release(target: str) -> tuple[str, str | None] | None:
-    """Return the store and the release id (None: the current) that a target means; None for a repository's folder."""
-    from prep_triton.publish.catalog import latest_release, locate_release
-    from prep_triton.publish.store import open_store, parse_folder_uri
+def _locate_release(target: str) -> "tuple[Store, str] | None":
+    """Return the store and the reference of the release that a target means; None for a repository's folder."""
+    from prep_triton.publish.catalog import locate_release
+    from prep_triton.publish.store import parse_folder_uri
 
     if target.startswith("gs://"):
-        store_uri, release_id = locate_release(target)
-        # A store may itself be called "releases".
-        is_store = release_id is None and store_uri != target and latest_release(open_store(target))
-        return (target, None) if is_store else (store_uri, release_id)
+        return locate_release(target)
     folder = parse_folder_uri(target)
-    for store in (folder, folder.parent if folder.name == RELEASES_DIR else folder):
-        if any((store / RELEASES_DIR).glob(f"*/{RELEASE_NAME}")):
-            return str(store), None
-    return None
+    places = (folder / RELEASES_DIR, *([folder] if folder.name == RELEASES_DIR else ()))
+    is_store = any(any(place.glob(f"*/{RELEASE_NAME}")) for place in places)
+    return locate_release(str(folder)) if is_store else None
 
 
-def _fetch_references(store_uri: str, release_id: str | None, scratch: Path) -> tuple[str, Path]:
-    from prep_triton.publish.catalog import load_or_latest
+def _fetch_references(store: "Store", reference: str, scratch: Path) -> tuple[str, Path]:
+    from prep_triton.publish.catalog import resolve
     from prep_triton.publish.fetch import fetch_reference_files
-    from prep_triton.publish.store import open_store
 
-    store = open_store(store_uri)
-    release = load_or_latest(store, release_id)
-    return str(release.uri), fetch_reference_files(store, release, scratch)
+    release = resolve(store, reference)
+    return release.uri, fetch_reference_files(store, release, scratch)
 
 
 def _verify_figures(verification: Verification) -> dict[str, Any]:

@@ -3,7 +3,7 @@ from dataclasses import replace
 from prep_triton.publish.diff import diff_releases, figures_from_entry
 from prep_triton.publish.record import ReleaseFile
 
-from tests.unit.publish.test_record import make_release
+from tests.fakes.releases import make_release
 
 MANIFEST = {
     "onnx": {

@@ -6,11 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import SpecError, StoreError
-from prep_triton.publish.catalog import locate_release
 from prep_triton.publish.record import (
-    Release,
-    ReleaseEntry,
-    ReleaseFile,
     artifact_from_release_entry,
     check_release_id,
     moment_from_release_id,
@@ -20,35 +16,7 @@ from prep_triton.publish.record import (
     render_release,
 )
 
-ID = "20260131T235959Z-0123456789ab"
-URI = f"gs://models/bert/releases/{ID}"
-
-
-def make_release(**changes):
-    fields = {
-        "id": ID,
-        "created_at": datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC),
-        "prep_version": "0.1.0",
-        "content_digest": "0123456789ab" + "0" * 52,
-        "entries": (
-            ReleaseEntry(
-                name="bert",
-                key="k",
-                runtime="tensorrt",
-                precision="fp16",
-                task="fill-mask",
-                architecture="bert",
-                weights="hub",
-                max_batch_size=8,
-                compute_capabilities=("7.5",),
-                tolerance=0.99,
-                tools={"tensorrt": "10.13"},
-            ),
-        ),
-        "files": {"bert/config.pbtxt": ReleaseFile(size=3, crc32c="AAAAAA==", sha256="00")},
-        "uri": URI,
-    }
-    return Release(**{**fields, **changes})
+from tests.fakes.releases import ID, URI, make_release
 
 
 def test_release_survives_being_written_and_read():
@@ -117,29 +85,6 @@ def test_what_is_not_an_id_is_refused(text):
     with pytest.raises(SpecError, match="is not the id of a release") as caught:
         check_release_id(text)
     assert "prep releases" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("uri", "located"),
-    [
-        ("gs://models/bert", ("gs://models/bert", None)),
-        ("gs://models", ("gs://models", None)),
-        (URI, ("gs://models/bert", ID)),
-        (f"{URI}/", ("gs://models/bert", ID)),
-        (f"gs://models/releases/{ID}", ("gs://models", ID)),
-        ("gs://models/bert/releases", ("gs://models/bert", None)),
-        (f"releases/{ID}", (".", ID)),
-        ("./out", ("./out", None)),
-        ("releases", ("releases", None)),
-    ],
-)
-def test_uri_of_a_release_is_split_into_store_and_id(uri, located):
-    assert locate_release(uri) == located
-
-
-def test_uri_with_something_else_below_releases_is_refused():
-    with pytest.raises(SpecError, match="'current' is not the id"):
-        locate_release("gs://models/releases/current")
 
 
 def test_release_of_schema_1_is_still_read():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prep_triton.artifact import Artifact, Engine, OnnxModel, PrecisionProof
 from prep_triton.errors import RepositoryError, SourceError, SpecError, StoreError, VerifyError
-from prep_triton.publish.catalog import list_releases, load_or_latest
+from prep_triton.publish.catalog import list_releases, resolve
 from prep_triton.publish.check import check_release
 from prep_triton.publish.pointer import load_current
 from prep_triton.publish.release import publish_release
@@ -190,7 +190,7 @@ def test_a_release_is_published_once_and_is_what_is_verified(stages: Stages):
 def test_only_the_entries_of_the_config_are_published(stages: Stages):
     run(run_spec(ONNX))
     report = run(run_spec("{runtime: onnxruntime, name: other}"), publish_uri="./releases")
-    release = load_or_latest(open_store("./releases"), None)
+    release = resolve(open_store("./releases"))
     assert report.release == release.uri
     assert [entry.name for entry in release.entries] == ["other"]
 
@@ -343,7 +343,7 @@ def test_a_release_that_failed_is_marked_and_is_not_the_one_to_load(stages: Stag
     assert find_unfit(store) == {failed.id}
     assert "the smallest cosine is 0.5" in load_report(store, failed.id)["failed"]
     with pytest.raises(StoreError, match="there is no release under"):
-        load_or_latest(store, None)
+        resolve(store)
     stages.failure = ""
     assert run(run_spec(ONNX), publish_uri="./releases").outcome == "done"
     assert not find_unfit(store)
@@ -367,7 +367,7 @@ def test_a_model_that_cannot_be_assembled_does_not_stop_the_others(stages: Stage
     )
     report = run(two, publish_uri="./releases")
     assert report.outcome == "partial"
-    assert [entry.name for entry in load_or_latest(open_store("./releases"), None).entries] == ["tiny-onnx-fp32"]
+    assert [entry.name for entry in resolve(open_store("./releases")).entries] == ["tiny-onnx-fp32"]
 
 
 def test_a_current_release_that_is_gone_or_damaged_is_compared_with_nothing_and_said_so(stages: Stages):
@@ -404,7 +404,7 @@ def test_a_model_that_fails_leaves_its_entries_of_the_current_release_as_they_ar
     more = two.models[0].model_copy(update={"variants": (*two.models[0].variants, new)})
     report = run(two.model_copy(update={"models": (more, two.models[1])}), publish_uri="./releases")
     assert report.outcome == "partial"
-    assert [row.note for row in report.rows if row.stage == "publish"] == ["carried along: other"]
+    assert [row.note for row in report.rows if row.stage == "publish"] == ["kept from the current release: other"]
     releases = {release.uri: release for release in list_releases(open_store("./releases"))}
     assert [entry.name for entry in releases[report.release].entries] == ["new", "other", "tiny-onnx-fp32"]
     assert report.release.endswith(current_release())
