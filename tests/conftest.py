@@ -1,9 +1,7 @@
 """Fixtures that several rooms use: a real GCS server, and a small model repository."""
 
-import importlib.util
 import os
 import signal
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.workspace import record_files, save_manifest
 
-ROOT = Path(__file__).parents[1]
+from scripts import with_local_gcs
 
 # No property may depend on how busy the machine is: neither on the time of an example nor on that of drawing one.
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -33,12 +31,7 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session")
 def local_gcs() -> ModuleType:
     """The module of `scripts/with_local_gcs.py`."""
-    spec = importlib.util.spec_from_file_location("with_local_gcs", ROOT / "scripts" / "with_local_gcs.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return with_local_gcs
 
 
 @pytest.fixture(scope="session")

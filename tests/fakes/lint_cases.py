@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.fakes.triton_artifacts import save_graph
+from scripts.benchmarks.small_artifacts import save_graph
 
 PYTHON_MODEL = """
 import numpy as np

@@ -1,9 +1,5 @@
 """Plans built by the standard TensorRT on a GPU: proved by its engine inspector, run, and timed."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from prep_triton.engine.build import build_engine
@@ -12,20 +8,10 @@ from prep_triton.precision.fp16.stage import convert_to_fp16
 from prep_triton.spec import EngineSpec, OptimizationProfile
 from prep_triton.workspace import Workspace
 
+from scripts import gpu_check
 from tests.fakes.onnx_bert import make_bert, make_feed, run_onnx, smallest_cosine, store_model
 from tests.fakes.quantized_bert import store_quantized
 
-
-def load_gpu_check():
-    path = Path(__file__).parents[2] / "scripts" / "gpu_check.py"
-    spec = importlib.util.spec_from_file_location("gpu_check", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-gpu_check = load_gpu_check()
 PROBLEM = gpu_check.find_problem("tensorrt")
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))]
 

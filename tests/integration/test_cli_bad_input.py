@@ -11,9 +11,9 @@ import pytest
 from prep_triton.artifact import Artifact, OnnxModel
 from prep_triton.workspace import Recipe, Workspace
 
+from scripts.benchmarks.small_artifacts import make_model
 from tests.fakes.bert_checkpoint import write_checkpoint
 from tests.fakes.prep_command import Prep
-from tests.fakes.triton_artifacts import make_model
 
 pytestmark = pytest.mark.integration
 

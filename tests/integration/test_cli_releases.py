@@ -12,8 +12,8 @@ from prep_triton.publish.release import publish_release
 from prep_triton.publish.store import open_store
 from prep_triton.workspace import Recipe, Workspace
 
+from scripts.benchmarks.small_artifacts import make_model
 from tests.fakes.prep_command import Prep
-from tests.fakes.triton_artifacts import make_model
 
 pytestmark = pytest.mark.integration
 

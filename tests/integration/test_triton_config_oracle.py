@@ -21,8 +21,8 @@ from prep_triton.spec import ServingSpec
 from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.server.process import run_triton
 
-from tests.fakes.config_oracle import judge_specs
-from tests.fakes.triton_artifacts import make_model
+from scripts.benchmarks.config_oracle import judge_specs
+from scripts.benchmarks.small_artifacts import make_model
 
 pytestmark = pytest.mark.integration
 

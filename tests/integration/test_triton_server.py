@@ -16,8 +16,8 @@ from prep_triton.spec import QueueSpec, ServingSpec
 from prep_triton.triton.config import render_config
 from prep_triton.triton.server.process import run_triton
 
-from tests.fakes.serving_configs import build_config
-from tests.fakes.triton_artifacts import make_engine, make_model, save_graph
+from scripts.benchmarks.serving_configs import build_config
+from scripts.benchmarks.small_artifacts import make_engine, make_model, save_graph
 
 pytestmark = pytest.mark.integration
 

@@ -14,7 +14,7 @@ from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.server.process import run_triton
 from prep_triton.triton.verify import check_report, verification_tools, verify_entries
 
-from tests.fakes.triton_artifacts import make_engine, make_model
+from scripts.benchmarks.small_artifacts import make_engine, make_model
 
 pytestmark = pytest.mark.integration
 

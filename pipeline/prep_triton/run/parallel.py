@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 
 # Bytes of FP32 weights. An unknown hub id is taken for a BERT-base.
 _WEIGHTS_GIB: Mapping[str, float] = {"bert-base": 0.41, "bert-large": 1.25, "distilbert": 0.25, "minilm": 0.085}
-# Peaks of BERT-base, scripts/measure_overhead.py and measure_precision.py: 1.6 GiB to export, 3.6 GiB to quantise.
+# Peaks of BERT-base, scripts/benchmarks/measure_overhead.py and measure_precision.py: 1.6 GiB to export, 3.6 GiB to
+# quantise.
 _FIXED_GIB = 1.0
 _EXPORT_FACTOR = 2.0
 _QUANTIZE_FACTOR = 6.5

@@ -9,7 +9,7 @@ from prep_triton.cli.main import app
 from prep_triton.workspace import Recipe, Workspace
 from typer.testing import CliRunner
 
-from tests.fakes.triton_artifacts import make_model
+from scripts.benchmarks.small_artifacts import make_model
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from prep_triton.errors import SpecError, UnsupportedGpuError
 from prep_triton.spec import TargetSpec
 from prep_triton.target import TABLE_VARIABLE, Target, TritonRelease, find_misfits, load_triton_releases, resolve_target
 
-from tests.fakes.triton_artifacts import make_engine
+from scripts.benchmarks.small_artifacts import make_engine
 
 
 def make_target(tensorrt="10.13.2", gpus=("t4",), platform="linux/amd64", python="3.12"):

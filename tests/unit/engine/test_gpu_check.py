@@ -1,25 +1,13 @@
 """`scripts/gpu_check.py` where there is no GPU: what it says, compares and reports."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from prep_triton.artifact import Engine, OnnxModel, PrecisionProof
 
-
-@pytest.fixture(scope="module")
-def gpu_check():
-    path = Path(__file__).parents[3] / "scripts" / "gpu_check.py"
-    spec = importlib.util.spec_from_file_location("gpu_check", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+from scripts import gpu_check
 
 
-def checked(gpu_check, *, precision="fp16", cosine=0.99999, weights="hub"):
+def checked(*, precision="fp16", cosine=0.99999, weights="hub"):
     proof = PrecisionProof(
         method="engine inspector", gemm_flops_share={precision: 1.0}, layers={}, fused_attention=True
     )
@@ -30,7 +18,7 @@ def checked(gpu_check, *, precision="fp16", cosine=0.99999, weights="hub"):
     return gpu_check.Checked(engine, model, cosine, cosine, (0.5, 1.25, 2.0))
 
 
-def test_without_a_gpu_it_says_why_and_does_not_pass(gpu_check, monkeypatch, capsys, tmp_path):
+def test_without_a_gpu_it_says_why_and_does_not_pass(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(gpu_check, "has_nvidia_driver", lambda: False)
     assert gpu_check.main(["--report", str(tmp_path / "report.md")]) == 3
     assert (
@@ -39,7 +27,7 @@ def test_without_a_gpu_it_says_why_and_does_not_pass(gpu_check, monkeypatch, cap
     assert not (tmp_path / "report.md").exists()
 
 
-def test_padding_does_not_count_in_a_cosine(gpu_check):
+def test_padding_does_not_count_in_a_cosine():
     mask = np.array([[1, 1, 0], [1, 1, 1]])
     expected = {"hidden": np.ones((2, 3, 4)), "pooled": np.ones((2, 5))}
     answered = {"hidden": np.ones((2, 3, 4)), "pooled": np.ones((2, 5))}
@@ -49,9 +37,9 @@ def test_padding_does_not_count_in_a_cosine(gpu_check):
     assert cosines == pytest.approx([1.0, (17 - 8) / 17])
 
 
-def test_the_report_tells_figures_and_failures(gpu_check, monkeypatch):
+def test_the_report_tells_figures_and_failures(monkeypatch):
     monkeypatch.setattr(gpu_check, "find_present_gpus", lambda: ())
-    good, bad = checked(gpu_check), checked(gpu_check, precision="int8", cosine=0.5)
+    good, bad = checked(), checked(precision="int8", cosine=0.5)
     report = gpu_check.render_report([good, bad], "tensorrt")
     assert "# GPU check: no GPU, tensorrt 10.13" in report
     assert (
@@ -63,6 +51,6 @@ def test_the_report_tells_figures_and_failures(gpu_check, monkeypatch):
     assert "Failed" not in gpu_check.render_report([good], "tensorrt")
 
 
-def test_a_model_of_seeded_weights_must_only_be_finite(gpu_check):
-    assert not checked(gpu_check, precision="int8", cosine=0.9, weights="random").failure
-    assert checked(gpu_check, precision="int8", cosine=float("nan"), weights="random").failure
+def test_a_model_of_seeded_weights_must_only_be_finite():
+    assert not checked(precision="int8", cosine=0.9, weights="random").failure
+    assert checked(precision="int8", cosine=float("nan"), weights="random").failure

@@ -21,7 +21,7 @@ from prep_triton.triton.entries.write import check_unchanged, load_repository
 from prep_triton.triton.verify import EntryReport, VerifyReport
 from prep_triton.workspace import Recipe, Workspace
 
-from tests.fakes.triton_artifacts import make_model
+from scripts.benchmarks.small_artifacts import make_model
 
 ONNX = "{runtime: onnxruntime}"
 RTX = "{runtime: tensorrt, builder: tensorrt-rtx, precision: fp16, gpus: [t4], profiles: ['1x1,1x8,2x16']}"

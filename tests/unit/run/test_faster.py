@@ -9,7 +9,7 @@ from prep_triton.run.report import RowCollector, Silent
 from prep_triton.spec import VariantSpec
 from prep_triton.workspace import Workspace
 
-from tests.fakes.triton_artifacts import make_engine, make_model
+from scripts.benchmarks.small_artifacts import make_engine, make_model
 
 VARIANT = VariantSpec(
     runtime="tensorrt",

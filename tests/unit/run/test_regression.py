@@ -7,7 +7,7 @@ from prep_triton.artifact import AccuracyRecord, RepositoryEntry
 from prep_triton.run.regression import EntryFigures, figures_from_entry, find_regressions
 from prep_triton.spec import RegressionSpec
 
-from tests.fakes.triton_artifacts import make_model
+from scripts.benchmarks.small_artifacts import make_model
 
 GOOD = EntryFigures(name="bert", cosine=0.9999, accuracy=90.0, size_bytes=1000, latency_ms=10.0)
 LIMITS = RegressionSpec(

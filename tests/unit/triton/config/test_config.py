@@ -7,8 +7,8 @@ from prep_triton.errors import RepositoryError, SpecError
 from prep_triton.spec import QueueSpec, ServingSpec
 from prep_triton.triton.config import parse_config, render_config
 
-from tests.fakes.serving_configs import build_config
-from tests.fakes.triton_artifacts import make_engine, make_model
+from scripts.benchmarks.serving_configs import build_config
+from scripts.benchmarks.small_artifacts import make_engine, make_model
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from prep_triton.errors import PrepError
 from prep_triton.spec import ServingSpec, build_spec
 from prep_triton.triton.config import parse_config, render_config
 
-from tests.fakes.serving_configs import build_config
-from tests.fakes.serving_specs import GPUS, PROFILE_SETS, DrawnRequest, drawn_engine, drawn_model, drawn_requests
+from scripts.benchmarks.serving_configs import build_config
+from scripts.benchmarks.serving_specs import GPUS, PROFILE_SETS, DrawnRequest, drawn_engine, drawn_model, drawn_requests
 
 BUCKETED = PROFILE_SETS[1]
 

@@ -7,8 +7,8 @@ from prep_triton.errors import PrepError, RepositoryError, SpecError
 from prep_triton.spec import ServingSpec, build_spec
 from prep_triton.triton.config.backends import FIELD_RULES
 
-from tests.fakes.serving_configs import build_config
-from tests.fakes.serving_specs import GPUS, PROFILE_SETS, drawn_engine, drawn_model
+from scripts.benchmarks.serving_configs import build_config
+from scripts.benchmarks.serving_specs import GPUS, PROFILE_SETS, drawn_engine, drawn_model
 
 PLAN = (drawn_engine(*GPUS[0], PROFILE_SETS[1]),)
 DELAYING = {"timeout_action": "delay", "default_timeout_us": 5}

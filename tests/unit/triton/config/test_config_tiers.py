@@ -5,8 +5,8 @@ from prep_triton.triton.config.shapes import length_buckets_from_artifact
 from prep_triton.triton.config.tiers import apply_tier
 from prep_triton.triton.config.traps import DEFAULT_TIMEOUT, ENSEMBLE_PRIORITY, SINGLE_INSTANCE, find_traps
 
-from tests.fakes.serving_configs import build_config
-from tests.fakes.serving_specs import GPUS, PROFILE_SETS, drawn_engine, drawn_model
+from scripts.benchmarks.serving_configs import build_config
+from scripts.benchmarks.serving_specs import GPUS, PROFILE_SETS, drawn_engine, drawn_model
 
 PLAN = (drawn_engine(*GPUS[0], PROFILE_SETS[0]),)
 

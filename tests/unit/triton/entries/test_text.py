@@ -14,7 +14,7 @@ from prep_triton.triton.entries.text_config import TextConfigs
 from prep_triton.triton.entries.vendored import copy_tokenizers, describe_tokenizers
 from prep_triton.triton.entries.write import assemble_entry, load_repository
 
-from tests.fakes.triton_artifacts import make_model
+from scripts.benchmarks.small_artifacts import make_model
 
 SERVING = ServingSpec(max_batch_size=4, length_buckets=(8, 32))
 

@@ -16,8 +16,8 @@ from prep_triton.triton.entries import load as repository_loading
 from prep_triton.triton.entries import write as repository
 from prep_triton.triton.entries.write import assemble_entry, load_repository
 
-from tests.fakes.serving_configs import recipe_of
-from tests.fakes.triton_artifacts import make_engine, make_model
+from scripts.benchmarks.serving_configs import recipe_of
+from scripts.benchmarks.small_artifacts import make_engine, make_model
 
 
 @pytest.fixture

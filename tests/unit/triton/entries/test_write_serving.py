@@ -9,8 +9,8 @@ from prep_triton.triton.config.server_arguments import CACHE, RATE_LIMIT
 from prep_triton.triton.entries.write import assemble_entry, load_repository, place_entry, preview_entry
 from prep_triton.workspace import Recipe
 
-from tests.fakes.serving_configs import recipe_of
-from tests.fakes.triton_artifacts import make_engine, make_model
+from scripts.benchmarks.serving_configs import recipe_of
+from scripts.benchmarks.small_artifacts import make_engine, make_model
 
 
 @pytest.fixture

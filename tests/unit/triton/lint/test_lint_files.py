@@ -13,6 +13,7 @@ from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.lint import check_lint, lint_repository
 from prep_triton.workspace import record_files, save_manifest
 
+from scripts.benchmarks.small_artifacts import make_engine, make_model
 from tests.fakes.lint_cases import (
     GRAPH_TENSORS,
     ON_CPU,
@@ -25,7 +26,6 @@ from tests.fakes.lint_cases import (
     write_graph,
     write_python,
 )
-from tests.fakes.triton_artifacts import make_engine, make_model
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from prep_triton.triton.lint import lint_repository
 from tritonclient.grpc import model_config_pb2
 
+from scripts.benchmarks.small_artifacts import save_graph
 from tests.fakes.lint_cases import PYTHON_MODEL, graph_config
-from tests.fakes.triton_artifacts import save_graph
 
 FEWER = settings(max_examples=60)  # each writes a repository
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from prep_triton.errors import RepositoryError
 from prep_triton.triton.verify.reference import Comparison, check_tokenizer, load_reference
 
-from tests.fakes.triton_artifacts import INPUT_NAMES, TEXT, make_model, make_tokenizer
+from scripts.benchmarks.small_artifacts import INPUT_NAMES, TEXT, make_model, make_tokenizer
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from prep_triton.triton.server import installation
 from prep_triton.triton.server import process as room
 from prep_triton.triton.server.process import run_triton
 
-from tests.fakes.serving_configs import build_config
-from tests.fakes.serving_specs import DrawnRequest, drawn_model, drawn_requests
-from tests.fakes.triton_artifacts import INPUTS
+from scripts.benchmarks.serving_configs import build_config
+from scripts.benchmarks.serving_specs import DrawnRequest, drawn_model, drawn_requests
+from scripts.benchmarks.small_artifacts import INPUTS
 
 NO_BACKEND = "unable to find backend library for backend 'tensorrt'"
 # Stands where the TensorRT backend would be, so that the server judges what comes after its look for one.
@@ -48,6 +48,7 @@ class Verdicts:
 
     @property
     def drawn(self) -> int:
+        """How many requests were drawn."""
         return self.accepted + self.refused + len(self.third)
 
 

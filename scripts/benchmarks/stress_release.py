@@ -1,4 +1,4 @@
-"""Publishers tormented on a local GCS server, and what is left of their releases judged; see `measure_release.py`.
+"""Publishers under stress on a local GCS server, and a check of what is left of their releases; see `measure_release`.
 
 Whatever happens to a publisher, each release must be whole or have no release.json, the pointer must name a whole
 one, and the next publish must complete. What breaks that is told in capitals.
@@ -13,7 +13,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from fault_proxy import run_fault_proxy
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import PointerMovedError, PrepError, ReleaseDamagedError
 from prep_triton.publish.catalog import list_ids, read_release
@@ -26,7 +25,8 @@ from prep_triton.publish.release import Published, carry_out, publish_release
 from prep_triton.publish.store import Store, open_store, parse_gcs_uri
 from prep_triton.workspace import record_files, save_manifest
 
-BUCKET = "gs://models"
+from scripts.benchmarks.fault_proxy import run_fault_proxy
+
 MB = 1_000_000
 RATES = (0.02, 0.05, 0.1, 0.2, 0.4)
 # A stalled answer is given up soon, so that hundreds of runs take minutes.
@@ -87,10 +87,11 @@ def write_repository(folder: Path, names: list[str], *, seed: int = 0, size: int
 
 
 class Bench:
-    """A local GCS server, a folder to write in, and the rows of the table."""
+    """A local GCS server with a bucket (``gs://…``), a folder to write in, and the rows of the table."""
 
-    def __init__(self, url: str, scratch: Path) -> None:
-        self.url, self.scratch, self.rows = url, scratch, list[tuple[str, str]]()
+    def __init__(self, url: str, scratch: Path, uri: str) -> None:
+        self.url, self.scratch, self.uri = url, scratch, uri
+        self.rows = list[tuple[str, str]]()
 
     def repository(self, names: list[str], **options: int) -> Path:
         """Write a repository from nothing."""
@@ -103,12 +104,12 @@ class Bench:
         print(f"{what:<62} {figure}", flush=True)
 
 
-def torment_by_faults(bench: Bench, runs: int) -> None:
+def stress_by_faults(bench: Bench, runs: int) -> None:
     message, met = Counter[str](), Counter[str]()
     with run_fault_proxy(bench.url, stall_s=0.5) as proxy:
         for seed in range(runs):
             folder = bench.repository(["one", "two"], seed=seed, size=9 * MB if seed % 4 == 0 else 8000)
-            uri = f"{BUCKET}/faults{seed // 2}"  # every other one meets an earlier release
+            uri = f"{bench.uri}/faults{seed // 2}"  # every other one meets an earlier release
             proxy.plan(seed, RATES[seed % len(RATES)])
             try:
                 publish_release(folder, open_behind(proxy.url, uri))
@@ -116,16 +117,16 @@ def torment_by_faults(bench: Bench, runs: int) -> None:
             except PrepError:
                 message["refused"] += 1
             met.update(proxy.met)
-            message.update(judge(folder, uri))
+            message.update(check_store(folder, uri))
     bench.tell(f"faults: {runs} seeded runs, {sum(met.values())} faults", render(message))
     bench.tell("  of them", render(met))
 
 
-def torment_by_kills(bench: Bench, runs: int) -> None:
+def stress_by_kills(bench: Bench, runs: int) -> None:
     folder, message, points = bench.repository(["one", "two", "three"]), Counter[str](), 0
     for number in range(1, 1000):
         for moment in ("before", "after"):
-            uri = f"{BUCKET}/kills{number}{moment}"
+            uri = f"{bench.uri}/kills{number}{moment}"
             write_repository(folder, ["one"], seed=0)
             publish_release(folder, open_store(uri))  # so that there is something to copy, and a pointer to move
             write_repository(folder, ["one"], seed=1)
@@ -135,19 +136,19 @@ def torment_by_kills(bench: Bench, runs: int) -> None:
                 return
             assert code == -signal.SIGKILL, code
             points += 1
-            message.update(judge(folder, uri))
+            message.update(check_store(folder, uri))
 
 
-def torment_by_races(bench: Bench, runs: int) -> None:
+def stress_by_races(bench: Bench, runs: int) -> None:
     for publishers in (2, 4):
         message = Counter[str]()
         for run in range(runs):
-            message.update(race(bench, publishers, f"{BUCKET}/races{publishers}-{run}"))
+            message.update(race(bench, publishers, f"{bench.uri}/races{publishers}-{run}"))
         bench.tell(f"{publishers} publishers at once, {runs} rounds", render(message))
 
 
 def race(bench: Bench, publishers: int, uri: str) -> Counter[str]:
-    """Let publishers of different content begin from the same pointer; judge who won, and what the others heard."""
+    """Let publishers of different content begin from the same pointer; count who won and what the others heard."""
     folders = [
         write_repository(bench.scratch / f"racer{number}", ["one", "two"], seed=number) for number in range(publishers)
     ]
@@ -177,7 +178,7 @@ def race(bench: Bench, publishers: int, uri: str) -> Counter[str]:
     return message
 
 
-def judge(folder: Path, uri: str) -> Counter[str]:
+def check_store(folder: Path, uri: str) -> Counter[str]:
     """Look at everything in a store, complete what was left, and look again."""
     store = open_store(uri)
     message = find_broken(store)

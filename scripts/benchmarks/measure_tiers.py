@@ -1,6 +1,6 @@
 """Measure whether tier 1 keeps its throughput and latency in bursts, on the real server, with and without tiers.
 
-    .venv/bin/python scripts/measure_tiers.py [--seconds 10] [--rounds 3] [--workspace build]
+    .venv/bin/python -m scripts.benchmarks.measure_tiers [--seconds 10] [--rounds 3] [--workspace build]
 
 Two entries, tier-1 and tier-2, serve the same MiniLM (real weights, ONNX Runtime on the CPU, batches of up to 16) on
 one Triton. Requests are rows of 32 ids, sent open-loop: they arrive as a Poisson process (seeded, the same arrivals in
@@ -39,7 +39,6 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 import numpy as np
 import psutil
-from measure_cpu_variant import log, name_processor, wait_for_idle
 from prep_triton.artifact import OnnxModel
 from prep_triton.spec import ServingSpec, Tier
 from prep_triton.triton.config import tiers
@@ -48,6 +47,8 @@ from prep_triton.triton.entries.write import preview_entry
 from prep_triton.triton.server.process import RunningTriton, run_triton
 from prep_triton.workspace import Workspace
 from tritonclient.grpc import service_pb2
+
+from scripts.benchmarks.measure_cpu_variant import log, name_processor, wait_for_idle
 
 BURSTS = {"1": (0.4, 0.3), "2": (1.5, 0.3), "3": (0.4, 3.0)}  # tier-1 and tier-2, shares of the capacity
 TIERS: tuple[Tier, ...] = (1, 2)

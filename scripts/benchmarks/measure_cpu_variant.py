@@ -1,6 +1,6 @@
 """Measure the INT8 graph for ONNX Runtime on the CPU against the best that users can pick elsewhere.
 
-    .venv/bin/python scripts/measure_cpu_variant.py [--rounds 40] [--skip-peer]
+    .venv/bin/python -m scripts.benchmarks.measure_cpu_variant [--rounds 40] [--skip-peer]
 
 The peer is optimum-onnx 0.1: `optimum-cli export onnx`, then `optimum-cli onnxruntime quantize --avx512_vnni
 --per_channel`. It needs transformers 4, so it gets an environment of its own (build/peer-venv), made on the first run.
@@ -33,11 +33,12 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import psutil
-from collect_sentences import collect_sentences
-from measure_overhead import measure
 from numpy.typing import NDArray
 from prep_triton.artifact import OnnxModel
 from prep_triton.workspace import Workspace
+
+from scripts.benchmarks.collect_sentences import collect_sentences
+from scripts.benchmarks.measure_overhead import measure
 
 MODELS = ("bert-base", "minilm")
 LENGTHS = (128, 384)

@@ -1,7 +1,7 @@
 """Collect real English sentences that are on every machine: the docstrings of Python's standard library.
 
-    .venv/bin/python scripts/collect_sentences.py --count 512 --output calibration.txt
-    .venv/bin/python scripts/collect_sentences.py --count 400 --held-out --output held-out.txt
+    .venv/bin/python -m scripts.benchmarks.collect_sentences --count 512 --output calibration.txt
+    .venv/bin/python -m scripts.benchmarks.collect_sentences --count 400 --held-out --output held-out.txt
 
 One sentence a line. The two halves (with and without --held-out) share no sentence, whatever the counts; the same
 Python, count and seed give the same file. Meant for measuring: calibrate what you ship on your own users' text.

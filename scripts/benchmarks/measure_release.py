@@ -1,17 +1,17 @@
-"""Publishing, measured and tormented on a local GCS server: the figures of the README.
+"""Publishing, measured and put under stress on a local GCS server: the figures of the README.
 
-    python scripts/measure_release.py                     # everything, about 15 minutes on two cores
-    python scripts/measure_release.py faults --runs 200   # one of: upload memory unchanged faults kills races loading
+    .venv/bin/python -m scripts.benchmarks.measure_release                     everything, 15 minutes on two cores
+    .venv/bin/python -m scripts.benchmarks.measure_release faults --runs 200   one part
 
 - upload: 8 files of 50 MB, ours and google.cloud.storage.transfer_manager called by hand, interleaved.
 - memory: the peak of a process that publishes large files.
 - unchanged: a repository of 8 models in which 1 changed, and in which none did.
-- faults: publishers behind a proxy that answers 503, resets, stalls, cuts short and flips bytes (`fault_proxy.py`).
+- faults: publishers behind a proxy that answers 503, resets, stalls, cuts short and flips bytes (`fault_proxy`).
 - kills: publishers that end themselves with SIGKILL, before or after the nth request to the store.
 - races: 2 and 4 publishers that begin to move the pointer from the same place.
 - loading: a real Triton loads the current release again and again while it is published, rolled back and pruned.
 
-After every torment each release must be whole, or have no release.json, and the next publish must complete.
+After all stress each release must be whole, or have no release.json, and the next publish must complete.
 """
 
 import argparse
@@ -27,18 +27,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import with_local_gcs as local_gcs
 from prep_triton.publish.release import publish_release
 from prep_triton.publish.store import open_store
-from torment_loading import torment_by_loading
-from torment_release import (
-    BUCKET,
+
+from scripts import with_local_gcs as local_gcs
+from scripts.benchmarks.stress_loading import stress_by_loading
+from scripts.benchmarks.stress_release import (
     MB,
     Bench,
     run_child,
-    torment_by_faults,
-    torment_by_kills,
-    torment_by_races,
+    stress_by_faults,
+    stress_by_kills,
+    stress_by_races,
     write_repository,
 )
 
@@ -60,7 +60,7 @@ def measure_upload(bench: Bench, runs: int) -> None:
         transfer_manager.upload_many_from_filenames(bucket, files, source_directory=str(folder), **options)
 
     ways: dict[str, Callable[[int], object]] = {
-        "prep": lambda run: publish_release(folder, open_store(f"{BUCKET}/ours{run}")),
+        "prep": lambda run: publish_release(folder, open_store(f"{bench.uri}/ours{run}")),
         "transfer_manager, threads": lambda run: by_hand("thread", f"threads{run}/"),
         "transfer_manager, processes": lambda run: by_hand("process", f"processes{run}/"),
     }
@@ -70,7 +70,7 @@ def measure_upload(bench: Bench, runs: int) -> None:
             began = time.monotonic()
             upload(run)
             speeds[way].append(total / MB / (time.monotonic() - began))
-            empty_bucket()
+            empty_bucket(bench)
     for way, found in speeds.items():
         message = f"{statistics.median(found):.0f} MB/s (best {max(found):.0f}, worst {min(found):.0f}, {runs} runs)"
         bench.tell(f"upload of 8 x 50 MB: {way}", message)
@@ -80,15 +80,15 @@ def measure_memory(bench: Bench, runs: int) -> None:
     del runs
     for files, size in ((1, 8000), (8, 50 * MB), (1, 1000 * MB), (4, 300 * MB)):
         folder = bench.repository([f"model{number}" for number in range(files)], size=size)
-        done = run_child(folder, f"{BUCKET}/memory{size}")
+        done = run_child(folder, f"{bench.uri}/memory{size}")
         peak_kib = int(done.stdout.split()[1])
         bench.tell(f"peak memory, {files} x {size / MB:g} MB", f"{peak_kib / 1024:.0f} MiB")
-        empty_bucket()
+        empty_bucket(bench)
 
 
 def measure_unchanged(bench: Bench, runs: int) -> None:
     del runs
-    names, store = [f"model{number}" for number in range(8)], open_store(f"{BUCKET}/unchanged")
+    names, store = [f"model{number}" for number in range(8)], open_store(f"{bench.uri}/unchanged")
     folder = bench.repository(names, size=20 * MB)
     for what in ("8 new models", "1 of 8 models changed", "nothing changed"):
         if what.startswith("1"):
@@ -98,12 +98,12 @@ def measure_unchanged(bench: Bench, runs: int) -> None:
         took, moved = time.monotonic() - began, done.uploaded_bytes / MB
         message = f"{moved:.1f} MB uploaded, {done.copied_bytes / MB:.1f} MB copied inside, {took:.2f} s"
         bench.tell(what, message if done.created else f"no release, {message}")
-    empty_bucket()
+    empty_bucket(bench)
 
 
-def empty_bucket() -> None:
+def empty_bucket(bench: Bench) -> None:
     """Take everything out of the bucket: the server keeps it in memory."""
-    store = open_store(BUCKET)
+    store = open_store(bench.uri)
     with ThreadPoolExecutor(4) as pool:
         list(
             pool.map(
@@ -116,15 +116,15 @@ DEEDS: dict[str, tuple[Callable[[Bench, int], None], int]] = {
     "upload": (measure_upload, 7),
     "memory": (measure_memory, 1),
     "unchanged": (measure_unchanged, 1),
-    "faults": (torment_by_faults, 200),
-    "kills": (torment_by_kills, 100),
-    "races": (torment_by_races, 50),
-    "loading": (torment_by_loading, 20),
+    "faults": (stress_by_faults, 200),
+    "kills": (stress_by_kills, 100),
+    "races": (stress_by_races, 50),
+    "loading": (stress_by_loading, 20),
 }
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="measure_release.py", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "parts", nargs="*", default=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}; all by default"
     )
@@ -135,7 +135,7 @@ def main() -> int:
     with local_gcs.run_local_gcs() as url, tempfile.TemporaryDirectory() as scratch:
         os.environ.update(local_gcs.environment_for(url))
         local_gcs.make_bucket(url, "models")
-        bench = Bench(url, Path(scratch))
+        bench = Bench(url, Path(scratch), "gs://models")
         for part in given.parts:
             deed, runs = DEEDS[part]
             deed(bench, given.runs or runs)

@@ -1,6 +1,6 @@
 """Measure what `prep export` and `prep build-engine` cost over the bare library calls doing the same work.
 
-    .venv/bin/python scripts/measure_overhead.py [--runs 3] [--model bert-base]
+    .venv/bin/python -m scripts.benchmarks.measure_overhead [--runs 3] [--model bert-base]
 
 Both sides take the model (seeded weights) to an FP32 ONNX file, to FP16, and to a TensorRT-RTX engine for a
 T4. The bare side calls torch.onnx.export, onnxruntime's float16 converter and the TensorRT-RTX builder, and

@@ -1,0 +1,1 @@
+"""What runs beside the package: benchmarks, checks and a local GCS server."""
