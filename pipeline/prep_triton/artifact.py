@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from prep_triton.spec import OptimizationProfile, Precision, Tier
+from prep_triton.tasks import Task
 
 MANIFEST_SCHEMA = 1
 RESOURCE_ARGUMENT = "--rate-limit-resource="
@@ -123,7 +124,7 @@ class OnnxModel(Artifact):
 
     noun = "model"
     architecture: Literal["bert", "distilbert"]
-    task: str
+    task: Task
     weights: Literal["hub", "random"]
     source: str
     precision: Precision
@@ -212,7 +213,7 @@ class RepositoryEntry(Artifact):
     kind: EntryKind = "model"
     runtime: Backend
     precision: Precision
-    task: str
+    task: Task
     architecture: str
     weights: str
     max_batch_size: int

@@ -13,10 +13,10 @@ import pytest
 from prep_triton.artifact import OnnxModel
 from prep_triton.errors import ExportError, ParityError, SourceError
 from prep_triton.export import graph, reference
-from prep_triton.export.heads import HEADS
 from prep_triton.export.layers import LayersDifferError
 from prep_triton.export.onnx import export_model
 from prep_triton.spec import ModelSpec
+from prep_triton.tasks import TASK_NAMES
 from prep_triton.workspace import Workspace
 
 pytestmark = pytest.mark.integration
@@ -118,7 +118,7 @@ def run(artifact: OnnxModel, inputs: dict) -> list[np.ndarray]:
 @pytest.mark.parametrize(
     ("config", "task"),
     [
-        *((BERT, task) for task in HEADS),
+        *((BERT, task) for task in TASK_NAMES),
         *((DISTILBERT, task) for task in ("auto", "text-classification", "feature-extraction")),
     ],
     ids=lambda value: value["model_type"] if isinstance(value, dict) else value,

@@ -10,11 +10,11 @@ import pytest
 from onnx import numpy_helper
 from prep_triton.artifact import OnnxModel
 from prep_triton.errors import PrecisionError
-from prep_triton.export.heads import HEADS
 from prep_triton.export.onnx import export_model
 from prep_triton.precision.fp16.stage import convert_to_fp16
 from prep_triton.precision.measure.evaluation import check_accuracy, measure_accuracy
 from prep_triton.spec import ModelSpec
+from prep_triton.tasks import TASKS
 from prep_triton.workspace import Workspace
 
 pytestmark = pytest.mark.integration
@@ -40,9 +40,9 @@ class Exported:
         import transformers
 
         torch.manual_seed(3)
-        labels = {"id2label": dict(enumerate(LABELS))} if HEADS[task].has_labels else {}
+        labels = {"id2label": dict(enumerate(LABELS))} if TASKS[task].has_labels else {}
         config = transformers.BertConfig(**SIZES, **labels)
-        self.module = getattr(transformers, f"Bert{HEADS[task].suffix}")(config).eval()
+        self.module = getattr(transformers, f"Bert{TASKS[task].class_suffixes[0]}")(config).eval()
         self.module.save_pretrained(folder / "tiny")
         (folder / "tiny" / "vocab.txt").write_text("\n".join(WORDS))
         workspace = Workspace(folder / "build")

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, assert_never
 
 import typer
 
@@ -11,6 +11,7 @@ from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import OutputOptions
 from prep_triton.cli.output import Output, session
 from prep_triton.errors import SpecError
+from prep_triton.tasks import MASK_TOKEN, Task
 
 if TYPE_CHECKING:
     from prep_triton.triton.server.infer import TextAnswer
@@ -118,24 +119,33 @@ def tell_answer(out: Output, answer: "TextAnswer") -> None:
     out.table("", columns, rows)
 
 
-def describe_answer(task: str, answer: dict[str, Any]) -> list[str]:
+def describe_answer(task: Task, answer: dict[str, Any]) -> list[str]:
     """Say an answer in lines for a person."""
-    if task == "feature-extraction":
-        values = answer["embedding"]
-        shown = ", ".join(f"{value:.4f}" for value in values[:SHOWN_VALUES])
-        return [f"embedding of {len(values)} values: {shown}{', …' if len(values) > SHOWN_VALUES else ''}"]
-    if task == "text-classification":
-        return [f"{one['score']:.4f}  {one['label']}" for one in answer["labels"]]
-    if task == "token-classification":
-        message = [
-            f"{one['score']:.4f}  {one['label']:<8} {one['text']} ({one['start']} to {one['end']})"
-            for one in answer["entities"]
-        ]
-        return message or ["no entities"]
-    if task == "fill-mask":
-        masks = [", ".join(f"{one['token']} {one['score']:.4f}" for one in ranked) for ranked in answer["masks"]]
-        return [f"mask {index}: {message}" for index, message in enumerate(masks, 1)] or ["the text has no [MASK]"]
-    return [f"{answer['answer']}", f"score {answer['score']:.4f}, characters {answer['start']} to {answer['end']}"]
+    match task:
+        case "feature-extraction":
+            values = answer["embedding"]
+            shown = ", ".join(f"{value:.4f}" for value in values[:SHOWN_VALUES])
+            return [f"embedding of {len(values)} values: {shown}{', …' if len(values) > SHOWN_VALUES else ''}"]
+        case "text-classification":
+            return [f"{label['score']:.4f}  {label['label']}" for label in answer["labels"]]
+        case "token-classification":
+            lines = [
+                f"{entity['score']:.4f}  {entity['label']:<8} {entity['text']} ({entity['start']} to {entity['end']})"
+                for entity in answer["entities"]
+            ]
+            return lines or ["no entities"]
+        case "fill-mask":
+            masks = [", ".join(map(_describe_token, ranked)) for ranked in answer["masks"]]
+            return [f"mask {index}: {line}" for index, line in enumerate(masks, 1)] or [f"the text has no {MASK_TOKEN}"]
+        case "question-answering":
+            place = f"characters {answer['start']} to {answer['end']}"
+            return [answer["answer"], f"score {answer['score']:.4f}, {place}"]
+        case _:
+            assert_never(task)
+
+
+def _describe_token(token: dict[str, Any]) -> str:
+    return f"{token['token']} {token['score']:.4f}"
 
 
 def format_us(value: float | None) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prep_triton.cli.groups import COMMAND_LINE, flag_of, given_options, spec_from_flags
-from prep_triton.cli.options import complete_from
+from prep_triton.cli.options import complete_from, join_tasks
 
 if TYPE_CHECKING:
     from prep_triton.spec import EntrySpec
@@ -32,8 +32,10 @@ class TextOptions:
     ] = None
     stride: Annotated[int | None, typer.Option(help="Tokens that two windows share (for stride). [64]")] = None
     normalize: Annotated[bool | None, typer.Option(help="Embeddings of length 1. [yes]")] = None
-    top_k: Annotated[int | None, typer.Option(help="How many answers (fill-mask, text-classification). [5]")] = None
-    max_answer_tokens: Annotated[int | None, typer.Option(help="Longest answer (question-answering). [30]")] = None
+    top_k: Annotated[int | None, typer.Option(help=f"How many answers ({join_tasks('top_k')}). [5]")] = None
+    max_answer_tokens: Annotated[
+        int | None, typer.Option(help=f"Longest answer ({join_tasks('max_answer_tokens')}). [30]")
+    ] = None
     text_instance_count: Annotated[
         int | None, typer.Option(help="Copies of the tokenizer and the post-processor. [1]")
     ] = None

@@ -10,13 +10,13 @@ from prep_triton.cli.groups import expand_groups, spec_from_flags
 from prep_triton.cli.options import (
     DEFAULT_WORKSPACE,
     MODEL_ALIASES,
-    TASK_NAMES,
     OutputOptions,
     WorkspaceOption,
     complete_from,
 )
 from prep_triton.cli.output import format_seconds, format_size, session
 from prep_triton.layout import GRAPH_NAME
+from prep_triton.tasks import TASK_CHOICES
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ExportOptions:
     """How a model is exported: the keys of `ModelSpec`."""
 
     task: Annotated[
-        str, typer.Option(help=f"The head: {', '.join(TASK_NAMES)}.", autocompletion=complete_from(*TASK_NAMES))
+        str, typer.Option(help=f"The head: {', '.join(TASK_CHOICES)}.", autocompletion=complete_from(*TASK_CHOICES))
     ] = "auto"
     weights: Annotated[
         str,

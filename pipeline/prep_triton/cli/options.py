@@ -8,18 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prep_triton.cli.groups import flag_of, given_options, spec_from_flags
+from prep_triton.tasks import tasks_with_option
 
 if TYPE_CHECKING:
     from prep_triton.spec import TargetSpec
 
-TASK_NAMES = (
-    "auto",
-    "fill-mask",
-    "question-answering",
-    "text-classification",
-    "token-classification",
-    "feature-extraction",
-)
 MODEL_ALIASES = ("bert-base", "bert-large", "distilbert", "minilm")
 GPU_EXAMPLES = ("t4", "l4", "a10", "a100", "l40s", "h100")
 
@@ -34,6 +27,11 @@ def complete_from(*words: str) -> Callable[[str], list[str]]:
         return [word for word in words if word.startswith(incomplete)]
 
     return complete
+
+
+def join_tasks(option: str) -> str:
+    """Name the tasks that an option of a text entry belongs to, for its help."""
+    return ", ".join(tasks_with_option(option))
 
 
 WorkspaceOption = Annotated[

@@ -9,8 +9,9 @@ from typing import Any
 
 from prep_triton.errors import SourceError
 from prep_triton.export.folder import check_weights, find_weights
-from prep_triton.export.heads import HEADS, class_name
+from prep_triton.export.heads import class_name
 from prep_triton.export.source import Source
+from prep_triton.tasks import TASKS
 
 # Buffers that old checkpoints stored and new ones rebuild.
 _IGNORED_KEYS = ("position_ids", "token_type_ids")
@@ -131,7 +132,7 @@ def _check_loaded(source: Source, model: Any, info: Mapping[str, Any]) -> None:
     if not missing:
         return
     body = f"{model.base_model_prefix}."
-    is_body = HEADS[source.task].suffix == "Model"
+    is_body = "Model" in TASKS[source.task].class_suffixes
     if not is_body and not any(key.startswith(body) and ".pooler." not in key for key in missing):
         trained_for = source.config.get("architectures")
         raise SourceError(

@@ -34,9 +34,10 @@ import torch
 
 from prep_triton.errors import ExportError
 from prep_triton.export.checkpoint import silence_vendors
-from prep_triton.export.heads import HEADS, INPUT_NAMES, OPSET, Architecture
+from prep_triton.export.heads import INPUT_NAMES, OPSET, Architecture
 from prep_triton.export.layers import LayersDifferError, Weight, repeat_layer
 from prep_triton.export.stream import write_model
+from prep_triton.tasks import TASKS, Task
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class ExportedGraph:
     weights: dict[str, Weight]
 
 
-def export_graph(model: Any, architecture: Architecture, task: str) -> ExportedGraph:
+def export_graph(model: Any, architecture: Architecture, task: Task) -> ExportedGraph:
     """Export a model's graph, optimized, with dynamic batch and sequence axes.
 
     Args:
@@ -137,9 +138,9 @@ def save_graph(graph: ExportedGraph, model: Any, path: Path) -> int:
     return nodes
 
 
-def _trace_graph(model: Any, architecture: Architecture, task: str, layers: int) -> ExportedGraph:
+def _trace_graph(model: Any, architecture: Architecture, task: Task, layers: int) -> ExportedGraph:
     """Let torch export a model's first layers."""
-    names, outputs = INPUT_NAMES[architecture], HEADS[task].outputs
+    names, outputs = INPUT_NAMES[architecture], TASKS[task].outputs
     longest = int(model.config.max_position_embeddings)
     batch, sequence = _EXAMPLE_SHAPE[0], min(_EXAMPLE_SHAPE[1], longest)
     example = tuple(torch.ones(batch, sequence, dtype=torch.int64, device="meta") for _ in names)

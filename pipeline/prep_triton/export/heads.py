@@ -6,11 +6,11 @@ emits them and as Triton's configuration will declare them; outputs are FP32.
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from prep_triton.artifact import TensorSpec
 from prep_triton.errors import SourceError
+from prep_triton.tasks import TASK_NAMES, TASKS, Task, TaskChoice
 
 log = logging.getLogger(__name__)
 
@@ -30,41 +30,10 @@ INPUT_NAMES: Mapping[Architecture, tuple[str, ...]] = {
 }
 _PREFIXES: Mapping[Architecture, str] = {"bert": "Bert", "distilbert": "DistilBert"}
 
-
-@dataclass(frozen=True)
-class Head:
-    """One task: the suffix of its transformers classes and what it answers.
-
-    Args:
-        suffix: The class is ``Bert<suffix>`` or ``DistilBert<suffix>``.
-        outputs: The graph's outputs, which are attributes of the transformers output of the same name.
-        width: The configuration attribute that gives the outputs' last dimension, or None where they have none.
-        per_token: Whether there is an answer for each position of the sequence.
-        has_labels: Whether the last dimension is named by ``id2label``.
-    """
-
-    suffix: str
-    outputs: tuple[str, ...]
-    width: str | None
-    per_token: bool = True
-    has_labels: bool = False
+_TASK_OF_SUFFIX = {suffix: task for task, facts in TASKS.items() for suffix in facts.class_suffixes}
 
 
-HEADS: Mapping[str, Head] = {
-    "fill-mask": Head("ForMaskedLM", ("logits",), "vocab_size"),
-    "question-answering": Head("ForQuestionAnswering", ("start_logits", "end_logits"), None),
-    "text-classification": Head(
-        "ForSequenceClassification", ("logits",), "num_labels", per_token=False, has_labels=True
-    ),
-    "token-classification": Head("ForTokenClassification", ("logits",), "num_labels", has_labels=True),
-    "feature-extraction": Head("Model", ("last_hidden_state",), "hidden_size"),
-}
-
-# BertForPreTraining carries the masked-LM head beside next-sentence prediction.
-_TASK_OF_SUFFIX = {head.suffix: task for task, head in HEADS.items()} | {"ForPreTraining": "fill-mask"}
-
-
-def resolve_task(requested: str, config: Mapping[str, Any], *, where: str) -> str:
+def resolve_task(requested: TaskChoice, config: Mapping[str, Any], *, where: str) -> Task:
     """Return the task to export.
 
     Args:
@@ -86,13 +55,13 @@ def resolve_task(requested: str, config: Mapping[str, Any], *, where: str) -> st
                 return task
     raise SourceError(
         f"--task auto cannot tell the task of {where}: its config names the architectures {named!r}",
-        hint=f"say --task {'|'.join(HEADS)}",
+        hint=f"say --task {'|'.join(TASK_NAMES)}",
     )
 
 
-def class_name(architecture: Architecture, task: str) -> str:
+def class_name(architecture: Architecture, task: Task) -> str:
     """Return the name of the transformers class of a task."""
-    return f"{_PREFIXES[architecture]}{HEADS[task].suffix}"
+    return f"{_PREFIXES[architecture]}{TASKS[task].class_suffixes[0]}"
 
 
 def input_specs(architecture: Architecture) -> tuple[TensorSpec, ...]:
@@ -101,23 +70,23 @@ def input_specs(architecture: Architecture) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(name=name, dtype="INT64", shape=("batch", "sequence")) for name in names)
 
 
-def output_specs(task: str, config: Any) -> tuple[TensorSpec, ...]:
+def output_specs(task: Task, config: Any) -> tuple[TensorSpec, ...]:
     """Return the graph's outputs: FP32, with the dimensions that the task has.
 
     Args:
-        task: A key of `HEADS`.
+        task: Decides which outputs there are.
         config: The transformers configuration object.
     """
-    head = HEADS[task]
-    shape: tuple[int | str, ...] = ("batch", "sequence") if head.per_token else ("batch",)
-    if head.width is not None:
-        shape = (*shape, int(getattr(config, head.width)))
-    return tuple(TensorSpec(name=name, dtype="FP32", shape=shape) for name in head.outputs)
+    facts = TASKS[task]
+    shape: tuple[int | str, ...] = ("batch", "sequence") if facts.per_token else ("batch",)
+    if facts.width is not None:
+        shape = (*shape, int(getattr(config, facts.width)))
+    return tuple(TensorSpec(name=name, dtype="FP32", shape=shape) for name in facts.outputs)
 
 
-def labels(task: str, config: Any) -> tuple[str, ...]:
+def labels(task: Task, config: Any) -> tuple[str, ...]:
     """Return the label of each index of the last dimension, for the tasks that have labels."""
-    if not HEADS[task].has_labels:
+    if not TASKS[task].has_labels:
         return ()
     by_index = {int(index): str(label) for index, label in config.id2label.items()}
     return tuple(by_index[index] for index in sorted(by_index))

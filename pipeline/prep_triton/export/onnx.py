@@ -18,6 +18,7 @@ from prep_triton.export.source import Source, resolve_source
 from prep_triton.layout import GRAPH_NAME, REFERENCE_NAME
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import ModelSpec
+from prep_triton.tasks import TASKS
 from prep_triton.workspace import Produced, Recipe, Workspace
 
 log = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ def _write_model(source: Source, seed: int, folder: Path, progress: Progress) ->
 
     progress("answering with PyTorch", 0.2)
     outputs = heads.output_specs(source.task, config)
-    width = outputs[0].shape[-1] if heads.HEADS[source.task].width else 1
+    width = outputs[0].shape[-1] if TASKS[source.task].width else 1
     chosen = reference.choose_rows(rows, int(width))
     answered = reference.answer_rows(model, source.architecture, source.task, chosen)
     cases = reference.answer_shapes(model, source.architecture, source.task, seed)

@@ -17,9 +17,10 @@ import torch
 from prep_triton.errors import SourceError
 from prep_triton.export.checkpoint import silence_vendors
 from prep_triton.export.folder import find_vocabulary
-from prep_triton.export.heads import HEADS, INPUT_NAMES, Architecture
+from prep_triton.export.heads import INPUT_NAMES, Architecture
 from prep_triton.export.parity import Case
 from prep_triton.layout import TOKENIZER_NAME
+from prep_triton.tasks import TASKS, Task
 
 # An even batch of one, an odd length, a longer one: sizes that a graph specialised by mistake would not take.
 PARITY_SHAPES = ((1, 8), (2, 17), (3, 64))
@@ -123,7 +124,7 @@ def choose_rows(rows: Rows, width: int) -> Rows:
     return Rows(tuple(rows.ids[index][:positions] for index in chosen), tuple(rows.texts[index] for index in chosen))
 
 
-def answer_shapes(model: Any, architecture: Architecture, task: str, seed: int) -> list[Case]:
+def answer_shapes(model: Any, architecture: Architecture, task: Task, seed: int) -> list[Case]:
     """Answer random batches of `PARITY_SHAPES`, capped by the model's positions, with padded rows.
 
     The first row of each is whole and every further one is shorter.
@@ -142,7 +143,7 @@ def answer_shapes(model: Any, architecture: Architecture, task: str, seed: int) 
     return cases
 
 
-def answer_rows(model: Any, architecture: Architecture, task: str, rows: Rows) -> Case:
+def answer_rows(model: Any, architecture: Architecture, task: Task, rows: Rows) -> Case:
     """Answer rows one at a time, without any padding, and lay the answers into arrays padded with 0.
 
     So the reference owes nothing to a mask.
@@ -152,7 +153,7 @@ def answer_rows(model: Any, architecture: Architecture, task: str, rows: Rows) -
     answers = [_answer(model, pad_rows((ids,), names), task) for ids in rows.ids]
     padded: dict[str, npt.NDArray[np.float32]] = {}
     for name, first in answers[0].items():
-        inner = (inputs["input_ids"].shape[1], *first.shape[2:]) if HEADS[task].per_token else first.shape[1:]
+        inner = (inputs["input_ids"].shape[1], *first.shape[2:]) if TASKS[task].per_token else first.shape[1:]
         padded[name] = np.zeros((len(answers), *inner), np.float32)
         for target, answer in zip(padded[name], answers, strict=True):
             target[: answer[name].shape[1]] = answer[name][0]
@@ -177,10 +178,10 @@ def save_reference(path: Path, case: Case, texts: Sequence[str]) -> None:
     np.savez(path, **arrays)
 
 
-def _answer(model: Any, inputs: Mapping[str, npt.NDArray[np.int64]], task: str) -> dict[str, npt.NDArray[np.float32]]:
+def _answer(model: Any, inputs: Mapping[str, npt.NDArray[np.int64]], task: Task) -> dict[str, npt.NDArray[np.float32]]:
     with _one_thread(), torch.inference_mode():
         answer = model(**{name: torch.from_numpy(array) for name, array in inputs.items()})
-    return {name: getattr(answer, name).numpy() for name in HEADS[task].outputs}
+    return {name: getattr(answer, name).numpy() for name in TASKS[task].outputs}
 
 
 @contextmanager

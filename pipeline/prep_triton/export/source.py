@@ -24,6 +24,7 @@ from prep_triton.export.folder import (
 )
 from prep_triton.export.heads import Architecture, resolve_task
 from prep_triton.spec import ModelSpec, Weights
+from prep_triton.tasks import Task
 from prep_triton.workspace import digest_file
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Source:
     name: str
     label: str
     architecture: Architecture
-    task: str
+    task: Task
     weights: Weights
     config: Mapping[str, Any]
     digest: str

@@ -29,9 +29,7 @@ from prep_triton.spec.build import (
     profiles_from_seq_lens,
 )
 from prep_triton.spec.model import (
-    TASKS,
     ModelSpec,
-    Task,
     Weights,
 )
 from prep_triton.spec.precision import (
@@ -89,7 +87,6 @@ __all__ = [
     "NAME_PATTERN",
     "PRECISIONS",
     "RUNTIMES",
-    "TASKS",
     "AcceleratorSpec",
     "BuildOptions",
     "Builder",
@@ -121,7 +118,6 @@ __all__ = [
     "Spec",
     "StreamPriority",
     "TargetSpec",
-    "Task",
     "TextSpec",
     "Tier",
     "VariantSpec",

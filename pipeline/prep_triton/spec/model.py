@@ -1,22 +1,13 @@
 """Which model, and how to export it."""
 
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from prep_triton.spec.base import NAME_PATTERN, Spec
+from prep_triton.tasks import TaskChoice
 
-Task = Literal[
-    "auto",
-    "fill-mask",
-    "question-answering",
-    "text-classification",
-    "token-classification",
-    "feature-extraction",
-]
 Weights = Literal["hub", "random"]
-
-TASKS: tuple[str, ...] = get_args(Task)
 
 
 class ModelSpec(Spec):
@@ -30,7 +21,7 @@ class ModelSpec(Spec):
 
     model: str = Field(min_length=1)
     name: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
-    task: Task = "auto"
+    task: TaskChoice = "auto"
     weights: Weights = "hub"
     seed: int = Field(default=0, ge=0)
     revision: str | None = None

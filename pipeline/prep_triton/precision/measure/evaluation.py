@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from prep_triton.artifact import AccuracyRecord, OnnxModel
 from prep_triton.errors import PrecisionError, SpecError
 from prep_triton.layout import TOKENIZER_NAME
-from prep_triton.precision.measure.labelled import FIELDS, load_examples
+from prep_triton.precision.measure.labelled import load_examples
 from prep_triton.progress import Progress, ignore_progress
+from prep_triton.tasks import TASKS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,12 +105,13 @@ def check_task(model: OnnxModel) -> None:
     Raises:
         SpecError: There is nothing to score.
     """
-    if model.task not in FIELDS:
+    facts = TASKS[model.task]
+    if facts.labelled is None:
+        scored = ", ".join(task for task, others in TASKS.items() if others.labelled)
         raise SpecError(
-            f"{model.name} does {model.task}, which has no labels; --eval-data takes {', '.join(FIELDS)}",
-            hint=_COSINE_HINT,
+            f"{model.name} does {model.task}, which has no labels; --eval-data takes {scored}", hint=_COSINE_HINT
         )
-    if model.task.endswith("-classification") and len(model.labels) < 2:
+    if facts.has_labels and len(model.labels) < 2:
         raise SpecError(
             f"{model.name} has {len(model.labels)} label(s): it answers a number, not a class, and has no accuracy",
             hint=_COSINE_HINT,

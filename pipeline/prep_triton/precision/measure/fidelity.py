@@ -15,6 +15,7 @@ from prep_triton.artifact import FidelityRecord, OnnxModel
 from prep_triton.errors import PrecisionError
 from prep_triton.precision.measure.runner import run_batches
 from prep_triton.precision.measure.scoring import TokenRow
+from prep_triton.tasks import TASKS, Task
 
 Vector = NDArray[np.float32]
 
@@ -44,9 +45,9 @@ def answer_rows(
             yield vector_from_outputs(own, model.task)
 
 
-def vector_from_outputs(outputs: Sequence[NDArray[Any]], task: str) -> Vector:
+def vector_from_outputs(outputs: Sequence[NDArray[Any]], task: Task) -> Vector:
     """Make one vector of a row's unpadded outputs: what its user reads."""
-    if task == "feature-extraction":
+    if TASKS[task].answers_embedding:
         outputs = [output.reshape(-1, output.shape[-1]).mean(axis=0) for output in outputs]
     return np.concatenate([np.ravel(output) for output in outputs])
 

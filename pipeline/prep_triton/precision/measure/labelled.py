@@ -14,22 +14,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from prep_triton.errors import SpecError, find_nearest
+from prep_triton.tasks import TASKS, LabelledRows, Task
 
-FIELDS: Mapping[str, tuple[str, ...]] = {
-    "text-classification": ("text", "label"),
-    "token-classification": ("tokens", "labels"),
-    "question-answering": ("question", "context", "answers"),
-    "fill-mask": ("text", "label"),
-}
-_EXAMPLES: Mapping[str, str] = {
-    "text-classification": '{"text": "A fine film.", "label": "positive"}',
-    "token-classification": '{"tokens": ["Ada", "wrote"], "labels": ["B-PER", "O"]}',
-    "question-answering": '{"question": "Who wrote?", "context": "Ada wrote.", "answers": ["Ada"]}',
-    "fill-mask": '{"text": "Rain falls from the [MASK].", "label": "sky"}',
-}
 _LISTED_LABELS = 12
 _SHOWN_CHARACTERS = 60
 
@@ -72,12 +61,12 @@ class MaskedText:
 Example = LabelledText | LabelledWords | Question | MaskedText
 
 
-def load_examples(path: Path, task: str, labels: Sequence[str]) -> list[Example]:
+def load_examples(path: Path, task: Task, labels: Sequence[str]) -> list[Example]:
     """Load the labelled rows of a file.
 
     Args:
         path: A UTF-8 .jsonl; empty lines are skipped.
-        task: A key of `FIELDS`.
+        task: One that has labels.
         labels: The model's labels, in the order of its logits.
 
     Raises:
@@ -98,9 +87,9 @@ def load_examples(path: Path, task: str, labels: Sequence[str]) -> list[Example]
     return parse_examples(text, task, labels, where=str(path))
 
 
-def parse_examples(text: str, task: str, labels: Sequence[str], *, where: str) -> list[Example]:
+def parse_examples(text: str, task: Task, labels: Sequence[str], *, where: str) -> list[Example]:
     """Parse the text of a file of labelled rows; see `load_examples`."""
-    parse = _PARSERS[task]
+    parse = _find_parser(task)
     examples = []
     # Not splitlines(), which also breaks at U+2028, a character that may stand in a JSON string.
     for number, line in enumerate(text.split("\n"), 1):
@@ -112,27 +101,35 @@ def parse_examples(text: str, task: str, labels: Sequence[str], *, where: str) -
     return examples
 
 
-def _row_hint(task: str) -> str:
-    return f"a line for {task} reads {_EXAMPLES[task]}"
+def labelled_rows(task: Task) -> LabelledRows:
+    """Return the form of a task's labelled rows; `check_task` has refused a task without labels."""
+    rows = TASKS[task].labelled
+    if rows is None:
+        raise ValueError(f"{task} has no labels")
+    return rows
 
 
-def _parse_fields(line: str, task: str, where: str) -> Mapping[str, Any]:
+def _row_hint(task: Task) -> str:
+    return f"a line for {task} reads {labelled_rows(task).example}"
+
+
+def _parse_fields(line: str, task: Task, where: str) -> Mapping[str, Any]:
     try:
         fields = json.loads(line)
     except (ValueError, RecursionError) as err:
         raise SpecError(f"{where}: not JSON: {err}", hint=_row_hint(task)) from err
     if not isinstance(fields, dict):
         raise SpecError(f"{where}: {_kind(fields)}, expected an object", hint=_row_hint(task))
-    for name in FIELDS[task]:
+    for name in labelled_rows(task).fields:
         if name not in fields:
             seen = ", ".join(fields) or "none"
             raise SpecError(f"{where}: no field '{name}'; its fields are {seen}", hint=_missing_hint(task, fields))
     return fields
 
 
-def _missing_hint(task: str, fields: Mapping[str, Any]) -> str:
-    for other, names in FIELDS.items():
-        if other != task and all(name in fields for name in names):
+def _missing_hint(task: Task, fields: Mapping[str, Any]) -> str:
+    for other, facts in TASKS.items():
+        if other != task and facts.labelled and all(name in fields for name in facts.labelled.fields):
             return f"these rows are for {other}, and the model does {task}; {_row_hint(task)}"
     if "data" in fields:
         return f"SQuAD's nested file must be flattened to one question a line; {_row_hint(task)}"
@@ -227,9 +224,17 @@ def _parse_masked_text(fields: Mapping[str, Any], _labels: Sequence[str], where:
     return MaskedText(text, label, where)
 
 
-_PARSERS: Mapping[str, Callable[[Mapping[str, Any], Sequence[str], str], Example]] = {
-    "text-classification": _parse_labelled_text,
-    "token-classification": _parse_labelled_words,
-    "question-answering": _parse_question,
-    "fill-mask": _parse_masked_text,
-}
+def _find_parser(task: Task) -> Callable[[Mapping[str, Any], Sequence[str], str], Example]:
+    match task:
+        case "text-classification":
+            return _parse_labelled_text
+        case "token-classification":
+            return _parse_labelled_words
+        case "question-answering":
+            return _parse_question
+        case "fill-mask":
+            return _parse_masked_text
+        case "feature-extraction":
+            raise ValueError(f"{task} has no labels")
+        case _:
+            assert_never(task)

@@ -6,12 +6,20 @@ A `Scoring` is built once and given to the FP32 graph and to the converted one, 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from prep_triton.errors import SpecError, find_nearest
 from prep_triton.precision.measure.answer_spans import find_answer, split_windows
-from prep_triton.precision.measure.labelled import Example, LabelledText, LabelledWords, MaskedText, Question
+from prep_triton.precision.measure.labelled import (
+    Example,
+    LabelledText,
+    LabelledWords,
+    MaskedText,
+    Question,
+    labelled_rows,
+)
 from prep_triton.precision.measure.squad import score_answers
+from prep_triton.tasks import MASK_TOKEN, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MASK_TOKEN = "[MASK]"  # noqa: S105 - BERT's own word, not a secret
 UNKNOWN_TOKEN = "[UNK]"  # noqa: S105
 
 
@@ -48,11 +55,11 @@ class Scoring:
     score: Callable[[Sequence[Any]], dict[str, float]]
 
 
-def plan_scoring(task: str, examples: Sequence[Example], tokenizer: Any, max_tokens: int) -> Scoring:
+def plan_scoring(task: Task, examples: Sequence[Example], tokenizer: Any, max_tokens: int) -> Scoring:
     """Tokenize labelled rows and say how their answers are scored.
 
     Args:
-        task: One of the four tasks that have labels.
+        task: One that has labels.
         examples: The rows of `load_examples` for this task.
         tokenizer: A ``tokenizers.Tokenizer``; its padding and truncation are set here.
         max_tokens: The longest sequence that the model takes.
@@ -62,7 +69,7 @@ def plan_scoring(task: str, examples: Sequence[Example], tokenizer: Any, max_tok
     """
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    return _PLANS[task](examples, tokenizer, max_tokens)
+    return _find_planner(task)(examples, tokenizer, max_tokens)
 
 
 def _sequence_from_encoding(encoding: Any) -> TokenRow:
@@ -77,12 +84,13 @@ def _plan_text_classification(examples: Sequence[LabelledText], tokenizer: Any, 
     tokenizer.enable_truncation(max_tokens)
     texts = [row.text if row.text_pair is None else (row.text, row.text_pair) for row in examples]
     wanted = [row.label for row in examples]
+    metric = labelled_rows("text-classification").metric
     return Scoring(
-        metric="accuracy",
+        metric=metric,
         rows=len(examples),
         sequences=[_sequence_from_encoding(encoding) for encoding in tokenizer.encode_batch(texts)],
         choose=lambda _, answers: int(answers["logits"].argmax()),
-        score=lambda found: {"accuracy": _percent(found, wanted)},
+        score=lambda found: {metric: _percent(found, wanted)},
     )
 
 
@@ -100,12 +108,13 @@ def _plan_token_classification(examples: Sequence[LabelledWords], tokenizer: Any
             total - len(wanted), total, max_tokens,
         )  # fmt: skip
     positions = [list(first.values()) for first in firsts]
+    metric = labelled_rows("token-classification").metric
     return Scoring(
-        metric="token accuracy",
+        metric=metric,
         rows=len(examples),
         sequences=[_sequence_from_encoding(encoding) for encoding in encoded],
         choose=lambda index, answers: answers["logits"][positions[index]].argmax(-1).tolist(),
-        score=lambda found: {"token accuracy": _percent([label for row in found for label in row], wanted)},
+        score=lambda found: {metric: _percent([label for row in found for label in row], wanted)},
     )
 
 
@@ -119,6 +128,7 @@ def _find_first_tokens(word_ids: Sequence[int | None]) -> dict[int, int]:
 
 
 def _plan_fill_mask(examples: Sequence[MaskedText], tokenizer: Any, max_tokens: int) -> Scoring:
+    rows = labelled_rows("fill-mask")
     mask_id = tokenizer.token_to_id(MASK_TOKEN)
     encoded = tokenizer.encode_batch([row.text for row in examples])
     positions, wanted = [], []
@@ -127,7 +137,7 @@ def _plan_fill_mask(examples: Sequence[MaskedText], tokenizer: Any, max_tokens: 
         if len(masks) != 1:
             raise SpecError(
                 f"{row.where}: 'text' has {len(masks)} {MASK_TOKEN}, expected one",
-                hint=f'one mask a line: {{"text": "Rain falls from the {MASK_TOKEN}.", "label": "sky"}}',
+                hint=f"one mask a line: {rows.example}",
             )
         # The last token of a truncated row is [SEP].
         if len(encoding.ids) > max_tokens and masks[0] >= max_tokens - 1:
@@ -139,11 +149,11 @@ def _plan_fill_mask(examples: Sequence[MaskedText], tokenizer: Any, max_tokens: 
         wanted.append(_find_token(row, tokenizer))
     tokenizer.enable_truncation(max_tokens)
     return Scoring(
-        metric="top-1 accuracy",
+        metric=rows.metric,
         rows=len(examples),
         sequences=[_sequence_from_encoding(row) for row in tokenizer.encode_batch([row.text for row in examples])],
         choose=lambda index, answers: int(answers["logits"][positions[index]].argmax()),
-        score=lambda found: {"top-1 accuracy": _percent(found, wanted)},
+        score=lambda found: {rows.metric: _percent(found, wanted)},
     )
 
 
@@ -177,6 +187,8 @@ def _plan_question_answering(examples: Sequence[Question], tokenizer: Any, max_t
             len(golds),
         )
 
+    metric = labelled_rows("question-answering").metric
+
     def score(found: "Sequence[tuple[Array, Array]]") -> dict[str, float]:
         left = iter(found)
         predictions = [
@@ -184,10 +196,10 @@ def _plan_question_answering(examples: Sequence[Question], tokenizer: Any, max_t
             for row, windows in zip(examples, split, strict=True)
         ]
         points = score_answers(predictions, golds)
-        return {"F1": points.f1, "exact match": points.exact_match}
+        return {metric: points.f1, "exact match": points.exact_match}
 
     return Scoring(
-        metric="F1",
+        metric=metric,
         rows=len(examples),
         sequences=[TokenRow(window.ids, window.type_ids) for windows in split for window in windows],
         choose=lambda _, answers: (answers["start_logits"].copy(), answers["end_logits"].copy()),
@@ -195,9 +207,17 @@ def _plan_question_answering(examples: Sequence[Question], tokenizer: Any, max_t
     )
 
 
-_PLANS: Mapping[str, Callable[[Sequence[Any], Any, int], Scoring]] = {
-    "text-classification": _plan_text_classification,
-    "token-classification": _plan_token_classification,
-    "question-answering": _plan_question_answering,
-    "fill-mask": _plan_fill_mask,
-}
+def _find_planner(task: Task) -> Callable[[Sequence[Any], Any, int], Scoring]:
+    match task:
+        case "text-classification":
+            return _plan_text_classification
+        case "token-classification":
+            return _plan_token_classification
+        case "question-answering":
+            return _plan_question_answering
+        case "fill-mask":
+            return _plan_fill_mask
+        case "feature-extraction":
+            raise ValueError(f"{task} has no labels")
+        case _:
+            assert_never(task)

@@ -32,6 +32,7 @@ from prep_triton.layout import (
 )
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import NAME_PATTERN, TextSpec
+from prep_triton.tasks import TASKS, Task, tasks_with_option
 from prep_triton.triton.config import parse_config, render_config
 from prep_triton.triton.entries.text_config import TextConfigs, TextNames
 from prep_triton.triton.entries.vendored import copy_tokenizers, describe_tokenizers
@@ -42,14 +43,6 @@ if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 SERVER_SIDE = Path(__file__).parents[1] / "inside_server"
-
-# BERT and DistilBERT: [CLS] text [SEP], [CLS] question [SEP] context [SEP].
-_SPECIAL_TOKENS = {"question-answering": 3}
-_TASKS_OF = {
-    "normalize": ("feature-extraction",),
-    "top_k": ("text-classification", "fill-mask"),
-    "max_answer_tokens": ("question-answering",),
-}
 
 
 def assemble_text_entries(
@@ -139,9 +132,10 @@ def _no_tokenizer(name: str) -> RepositoryError:
     )
 
 
-def _check_task(task: str, name: str, spec: TextSpec) -> None:
-    for key, tasks in _TASKS_OF.items():
-        if task not in tasks and getattr(spec, key) != TextSpec.model_fields[key].default:
+def _check_task(task: Task, name: str, spec: TextSpec) -> None:
+    for key, field in TextSpec.model_fields.items():
+        tasks = tasks_with_option(key)
+        if task not in tasks and getattr(spec, key) != field.default:
             raise SpecError(
                 f"text.{key} {getattr(spec, key)} was asked for, but {task} has none; it belongs to "
                 f"{' and '.join(tasks)}",
@@ -160,8 +154,9 @@ def _check_spec(entry: RepositoryEntry, spec: TextSpec) -> None:
             )
         return
     longest = entry.length_buckets[-1]
-    room = longest - _SPECIAL_TOKENS.get(entry.task, 2)
-    if entry.task == "question-answering":
+    facts = TASKS[entry.task]
+    room = longest - facts.special_tokens
+    if len(facts.text_inputs) > 1:
         room -= room // 2  # what the longest question leaves
     if spec.stride >= room:
         raise SpecError(
@@ -193,7 +188,7 @@ class _Assembly:
         if configs.labels:
             content = json.dumps(configs.labels, ensure_ascii=False, indent=1)
             (version_dir / LABELS_NAME).write_text(f"{content}\n", encoding="utf-8")
-        if self.entry.task == "fill-mask":
+        if TASKS[self.entry.task].answers_tokens:
             self._copy_tokenizer(version_dir)
         return self._fields("postprocessor", "python")
 

@@ -7,21 +7,13 @@ from typing import TYPE_CHECKING, Any
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import RepositoryError
 from prep_triton.spec import TextSpec
+from prep_triton.tasks import TASKS, TextTensor
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-# What the tokenizer tells the post-processor besides what it gives the model: see `encode.encoder`.
-_DETAILS: Mapping[str, tuple[tuple[str, str, tuple[int, ...]], ...]] = {
-    "token-classification": (
-        ("OFFSETS", "INT32", (-1, 2)), ("WORDS", "INT32", (-1,)), ("SOURCE", "STRING", (1,)),
-    ),
-    "question-answering": (("OFFSETS", "INT32", (-1, 2)), ("SOURCE", "STRING", (1,))),
-}  # fmt: skip
-_WINDOW = ("WINDOW", "INT32", (5,))
+_WINDOW = TextTensor("WINDOW", "INT32", (5,))  # see `encode.encoder`
 _INPUT_IDS = "input_ids"
-# Its inputs are as large as the vocabulary: those of a dynamic batch would lie in shared memory together.
-_UNBATCHED_TASKS = ("fill-mask",)
 
 
 @dataclass(frozen=True)
@@ -65,7 +57,8 @@ class TextConfigs:
         self.names = TextNames.of(entry)
         self.labels = entry.onnx.labels if entry.onnx else ()
         self._check_model()
-        self._details = [self._tensor(*one) for one in (_WINDOW, *_DETAILS.get(entry.task, ()))]
+        self._task = TASKS[entry.task]
+        self._details = self._from_table((_WINDOW, *self._task.details))
 
     def tokenizer(self) -> "ModelConfig":
         """Text in; the model's inputs and the post-processor's details out. Batches across requests."""
@@ -85,13 +78,7 @@ class TextConfigs:
         config = self._python_config(self.names.postprocessor, instances=self.spec.instance_count)
         _add(config.input, [*_tensors(self.model.output), *self._ids_for_masks(), *self._details])
         _add(config.output, self._answers())
-        choices = {
-            "feature-extraction": {"normalize": str(self.spec.normalize).lower()},
-            "text-classification": {"top_k": str(self.spec.top_k)},
-            "fill-mask": {"top_k": str(self.spec.top_k)},
-            "question-answering": {"max_answer_tokens": str(self.spec.max_answer_tokens)},
-        }
-        self._set_parameters(config, choices.get(self.entry.task, {}))
+        self._set_parameters(config, {key: str(getattr(self.spec, key)).lower() for key in self._task.options})
         return config
 
     def ensemble(self) -> "ModelConfig":
@@ -115,7 +102,7 @@ class TextConfigs:
                 hint="assemble the entry again with `prep assemble`",
             )
         count = self.model.output[0].dims[-1]
-        if self.entry.task.endswith("-classification") and len(self.labels) != count:
+        if TASKS[self.entry.task].has_labels and len(self.labels) != count:
             raise RepositoryError(
                 f"{self.entry.name} answers {count} logits, and its manifest has {len(self.labels)} labels",
                 hint="export the model again with `prep export`, then assemble it",
@@ -124,7 +111,8 @@ class TextConfigs:
     def _python_config(self, name: str, *, instances: int) -> "ModelConfig":
         config = self._proto.ModelConfig(name=name, backend="python", max_batch_size=self.model.max_batch_size)
         config.instance_group.add(count=instances, kind="KIND_CPU")
-        if self.model.max_batch_size > 1 and self.entry.task not in _UNBATCHED_TASKS:
+        # Outputs as wide as the vocabulary are not batched: all of them would lie in shared memory together.
+        if self.model.max_batch_size > 1 and not self._task.answers_tokens:
             # Whatever waits is answered together; nothing waits for it.
             config.dynamic_batching.SetInParent()
         return config
@@ -134,28 +122,27 @@ class TextConfigs:
             config.parameters[name].string_value = value
 
     def _texts(self) -> list[_Tensor]:
-        names = ("QUESTION", "CONTEXT") if self.entry.task == "question-answering" else ("TEXT",)
-        return [self._tensor(name, "STRING", (1,)) for name in names]
+        return self._from_table(TextTensor(name, "STRING") for name in self._task.text_inputs)
 
     def _answers(self) -> list[_Tensor]:
-        if self.entry.task == "feature-extraction":
-            return [self._tensor("EMBEDDING", "FP32", (self.model.output[0].dims[-1],))]
-        if self.entry.task == "text-classification":
-            best = min(self.spec.top_k, len(self.labels))
-            return [self._tensor("LABEL", "STRING", (best,)), self._tensor("SCORE", "FP32", (best,))]
-        if self.entry.task == "question-answering":
-            types = {"ANSWER": "STRING", "SCORE": "FP32", "START": "INT64", "END": "INT64"}
-            return [self._tensor(name, data_type, (1,)) for name, data_type in types.items()]
-        name = "TOKENS" if self.entry.task == "fill-mask" else "ENTITIES"
-        return [self._tensor(name, "STRING", (1,))]
+        return self._from_table(self._task.answers)
 
     def _ids_for_masks(self) -> list[_Tensor]:
-        if self.entry.task != "fill-mask":
+        if not self._task.answers_tokens:
             return []
         return [tensor for tensor in _tensors(self.model.input) if tensor.name == _INPUT_IDS]
 
-    def _tensor(self, name: str, data_type: str, dims: tuple[int, ...]) -> _Tensor:
-        return _Tensor(name, self._proto.DataType.Value(f"TYPE_{data_type}"), dims)
+    def _from_table(self, tensors: Iterable[TextTensor]) -> list[_Tensor]:
+        sizes = {"width": self.model.output[0].dims[-1], "best": min(self.spec.top_k, len(self.labels))}
+        types = self._proto.DataType
+        return [
+            _Tensor(
+                tensor.name,
+                types.Value(f"TYPE_{tensor.dtype}"),
+                tuple(size if isinstance(size, int) else sizes[size] for size in tensor.dims),
+            )
+            for tensor in tensors
+        ]
 
 
 def _tensors(repeated: Iterable[Any]) -> list[_Tensor]:

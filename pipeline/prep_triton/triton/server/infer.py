@@ -4,10 +4,11 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from prep_triton.artifact import Record
 from prep_triton.errors import ServerError, SpecError
+from prep_triton.tasks import TASKS, Task, find_task
 from prep_triton.triton.server.client import RefusedRequestError, TritonClient
 from prep_triton.triton.server.statistics import ModelStatistics, wait_for_statistics
 
@@ -17,14 +18,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TEXT_SUFFIX = "-text"
-# The task by what an ensemble of ours answers.
-TASK_OF_OUTPUT = {
-    "EMBEDDING": "feature-extraction",
-    "LABEL": "text-classification",
-    "ENTITIES": "token-classification",
-    "TOKENS": "fill-mask",
-    "ANSWER": "question-answering",
-}
 
 
 class StepLatency(Record):
@@ -53,7 +46,7 @@ class TextAnswer(Record):
     """
 
     model: str
-    task: str
+    task: Task
     text: str
     context: str | None = None
     answer: dict[str, Any]
@@ -66,7 +59,7 @@ class TextModel:
     """An ensemble that takes text."""
 
     name: str
-    task: str
+    task: Task
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     steps: tuple[str, ...]
@@ -102,8 +95,8 @@ def find_text_model(client: TritonClient, name: str | None = None) -> TextModel:
 def _text_model_from_config(config: "ModelConfig", texts: Sequence[str]) -> TextModel:
     inputs = tuple(tensor.name for tensor in config.input)
     outputs = tuple(tensor.name for tensor in config.output)
-    task = next((task for output, task in TASK_OF_OUTPUT.items() if output in outputs), None)
-    if task is None or set(inputs) not in ({"TEXT"}, {"QUESTION", "CONTEXT"}):
+    task = find_task(outputs)
+    if task is None or set(inputs) != set(TASKS[task].text_inputs):
         own = f"{config.name}{TEXT_SUFFIX}"
         ask = own if own in texts or not texts else texts[0]
         raise ServerError(
@@ -191,7 +184,7 @@ def _latency_of(step: str, client: TritonClient, before: ModelStatistics) -> Ste
     return StepLatency(model=step, requests=found.requests, cache_hits=found.cache_hits, **found.mean_us())
 
 
-def parse_answer(task: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
+def parse_answer(task: Task, tensors: Mapping[str, Any]) -> dict[str, Any]:
     """Return a text model's output tensors as plain values; see `TextAnswer`.
 
     Raises:
@@ -205,15 +198,19 @@ def parse_answer(task: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
         ) from err
 
 
-def _plain_answer(task: str, values: Mapping[str, list[Any]]) -> dict[str, Any]:
-    if task == "feature-extraction":
-        return {"embedding": values["EMBEDDING"]}
-    if task == "text-classification":
-        pairs = zip(values["LABEL"], values["SCORE"], strict=True)
-        return {"labels": [{"label": label.decode(), "score": score} for label, score in pairs]}
-    if task == "token-classification":
-        return {"entities": json.loads(values["ENTITIES"][0])}
-    if task == "fill-mask":
-        return {"masks": json.loads(values["TOKENS"][0])}
-    numbers = {name: values[name.upper()][0] for name in ("score", "start", "end")}
-    return {"answer": values["ANSWER"][0].decode(), **numbers}
+def _plain_answer(task: Task, values: Mapping[str, list[Any]]) -> dict[str, Any]:
+    match task:
+        case "feature-extraction":
+            return {"embedding": values["EMBEDDING"]}
+        case "text-classification":
+            pairs = zip(values["LABEL"], values["SCORE"], strict=True)
+            return {"labels": [{"label": label.decode(), "score": score} for label, score in pairs]}
+        case "token-classification":
+            return {"entities": json.loads(values["ENTITIES"][0])}
+        case "fill-mask":
+            return {"masks": json.loads(values["TOKENS"][0])}
+        case "question-answering":
+            numbers = {name: values[name.upper()][0] for name in ("score", "start", "end")}
+            return {"answer": values["ANSWER"][0].decode(), **numbers}
+        case _:
+            assert_never(task)

@@ -8,10 +8,12 @@ probability has to lie between those of the logits moved apart and together by i
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
+
+from prep_triton.tasks import Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,20 +72,29 @@ class AnswerOptions:
     is_normalized: bool = False
 
 
-def compare_answer(task: str, row: TextRow, answer: "Mapping[str, Array]", options: AnswerOptions) -> AnswerCheck:
+def compare_answer(task: Task, row: TextRow, answer: "Mapping[str, Array]", options: AnswerOptions) -> AnswerCheck:
     """Compare an ensemble's answer to one text (outputs without batch axis) with the model's outputs."""
-    compare = {
-        "feature-extraction": compare_embedding,
-        "text-classification": compare_labels,
-        "token-classification": compare_entities,
-        "fill-mask": compare_tokens,
-        "question-answering": compare_span,
-    }
     try:
-        return compare[task](row, answer, options)
+        return _find_comparison(task)(row, answer, options)
     except (KeyError, ValueError, TypeError, IndexError, AttributeError) as err:
         # The answer is the server's, and may be anything.
         return AnswerCheck(mismatch=f"the answer does not have the form of {task}: {err!r}")
+
+
+def _find_comparison(task: Task) -> "Callable[[TextRow, Mapping[str, Array], AnswerOptions], AnswerCheck]":
+    match task:
+        case "feature-extraction":
+            return compare_embedding
+        case "text-classification":
+            return compare_labels
+        case "token-classification":
+            return compare_entities
+        case "fill-mask":
+            return compare_tokens
+        case "question-answering":
+            return compare_span
+        case _:
+            assert_never(task)
 
 
 def allowed_error(logits: "Array", tolerance: float) -> float:

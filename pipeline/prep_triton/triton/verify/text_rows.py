@@ -6,12 +6,13 @@ it is what is checked.
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import VerifyError
 from prep_triton.layout import REFERENCE_NAME, TOKENIZER_NAME
 from prep_triton.spec import TextSpec
+from prep_triton.tasks import MASK_TOKEN, TASKS, TextForm
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.verify.expected_answers import AnswerOptions, TextRow
 from prep_triton.triton.verify.reference import load_reference
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-MASK_TOKEN = "[MASK]"  # noqa: S105 - a word of the vocabulary
-# Tasks whose input the reference does not hold: its text has no [MASK], and no question.
-OWN_TEXT_TASKS = ("fill-mask", "question-answering")
 MAX_OWN_TEXTS = 8
 
 
@@ -41,7 +39,7 @@ class TextRows:
 
     def __init__(self, entry: RepositoryEntry, served: RepositoryEntry) -> None:
         self.served = served
-        self.task = entry.task
+        self.text_form = TASKS[entry.task].text_form
         self.config = load_config(served)
         self.outputs = [tensor.name for tensor in self.config.output]
         self.is_sequence = sequence_outputs(self.config)
@@ -52,7 +50,8 @@ class TextRows:
         self.options = options_from_entry(entry, served, self.tokenizer)
         self.lengths = SequenceLengths.from_entry(served)
         self.longest = max(self.lengths.buckets, default=self.lengths.longest)
-        self.compared_with: ComparedWith = "bare model" if entry.task in OWN_TEXT_TASKS else "pytorch"
+        # The reference holds plain text: no [MASK], and no question.
+        self.compared_with: ComparedWith = "pytorch" if self.text_form == "plain" else "bare model"
 
     def answered(self, client: TritonClient) -> list[TextRow]:
         """Return the rows with PyTorch's outputs or, where the task's text is not in the reference, the server's.
@@ -125,7 +124,7 @@ class TextRows:
     def _own_texts(self) -> Iterator[tuple[str, str, "Encoding"]]:
         """Yield question (perhaps empty), text and tokens of the task's kind."""
         texts = [text for text in self.reference.text if text]
-        pairs = question_pairs(texts) if self.task == "question-answering" else masked_texts(texts)
+        pairs = texts_of_form(self.text_form, texts)
         encoded = (
             (question, text, self.tokenizer.encode(question, text) if question else self.tokenizer.encode(text))
             for question, text in pairs
@@ -188,6 +187,19 @@ def row_from_encoding(question: str, text: str, encoding: "Encoding", outputs: "
         outputs=outputs,
         question=question or None,
     )
+
+
+def texts_of_form(form: TextForm, texts: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield question (perhaps empty) and text of a task's kind, made from plain texts."""
+    match form:
+        case "plain":
+            return (("", text) for text in texts)
+        case "masked":
+            return masked_texts(texts)
+        case "question":
+            return question_pairs(texts)
+        case _:
+            assert_never(form)
 
 
 def masked_texts(texts: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -84,7 +84,10 @@ def test_gate_that_cannot_fail_is_refused(before, after, budget):
 
 def test_task_without_labels_is_refused(tmp_path):
     error = refused(tmp_path, SpecError, task="feature-extraction")
-    assert "tiny does feature-extraction, which has no labels; --eval-data takes text-classification" in error.message
+    assert (
+        "tiny does feature-extraction, which has no labels; --eval-data takes fill-mask, question-answering, "
+        in error.message
+    )
     assert "--min-cosine" in error.hint
 
 

@@ -1,0 +1,197 @@
+"""What a task is: the one table of the tasks that a model can have.
+
+A sixth task is one row of `TASKS`, one word of `Task`, and the branches that mypy then points out: each ends in
+``assert_never``. What runs inside the server (`triton/inside_server`) imports nothing of `prep_triton` and has its
+own functions for each task; a test holds their tensors against this table.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, get_args
+
+Task = Literal[
+    "fill-mask",
+    "question-answering",
+    "text-classification",
+    "token-classification",
+    "feature-extraction",
+]
+TASK_NAMES: tuple[Task, ...] = get_args(Task)
+
+# A task, or the one that the checkpoint was saved with.
+TaskChoice = Literal["auto", Task]
+TASK_CHOICES: tuple[TaskChoice, ...] = ("auto", *TASK_NAMES)
+
+# What a text is: any text, one with a [MASK], or a question and the context that answers it.
+TextForm = Literal["plain", "masked", "question"]
+
+# What the last dimension of a model's outputs is called in a transformers configuration.
+OutputWidth = Literal["vocab_size", "num_labels", "hidden_size"]
+
+MASK_TOKEN = "[MASK]"  # noqa: S105 - BERT's word, not a secret
+
+
+@dataclass(frozen=True)
+class TextTensor:
+    """One tensor of the entries that turn text into answers.
+
+    `dtype` is Triton's word without its ``TYPE_`` prefix. `dims` are without the batch axis: a fixed size, -1 for
+    the length of the sequence, ``width`` for the last dimension of the model's outputs, or ``best`` for as many
+    labels as are answered (`TextSpec.top_k`, or all).
+    """
+
+    name: str
+    dtype: str
+    dims: tuple[int | Literal["width", "best"], ...] = (1,)
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """How a model of the task is scored: the metric, the fields of a labelled row, and a row to copy."""
+
+    metric: str
+    fields: tuple[str, ...]
+    example: str
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """One task.
+
+    Args:
+        class_suffixes: The transformers class is ``Bert<suffix>`` or ``DistilBert<suffix>``. The first is the one that
+            is exported; a checkpoint of any of them has the task.
+        outputs: The graph's outputs, which are attributes of the transformers output of the same name.
+        width: What their last dimension is, or None where they have no dimension beyond the sequence.
+        per_token: Whether there is an output for each position of the sequence.
+        text_form: What a text is.
+        details: What the post-processor takes from the tokenizer beside the model's outputs and ``WINDOW``.
+        answers: What a client reads. The first one's name tells the task.
+        options: The fields of `TextSpec` that belong to this task and not to all.
+        labelled: How it is scored; None where there are no labels to compare with.
+    """
+
+    class_suffixes: tuple[str, ...]
+    outputs: tuple[str, ...]
+    width: OutputWidth | None
+    text_form: TextForm
+    answers: tuple[TextTensor, ...]
+    per_token: bool = True
+    details: tuple[TextTensor, ...] = ()
+    options: tuple[str, ...] = ()
+    labelled: LabelledRows | None = None
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the last dimension is named by ``id2label``."""
+        return self.width == "num_labels"
+
+    @property
+    def answers_embedding(self) -> bool:
+        """Whether an answer is a vector: one mean over the hidden states of all tokens."""
+        return self.width == "hidden_size"
+
+    @property
+    def answers_tokens(self) -> bool:
+        """Whether an answer is a token: the outputs are as wide as the vocabulary, and need it to be read."""
+        return self.width == "vocab_size"
+
+    @property
+    def text_inputs(self) -> tuple[str, ...]:
+        """The inputs of a text model; the last one is the text that may be long."""
+        return ("QUESTION", "CONTEXT") if self.text_form == "question" else ("TEXT",)
+
+    @property
+    def special_tokens(self) -> int:
+        """How many tokens BERT and DistilBERT add: one before the text or texts, and one behind each."""
+        return 1 + len(self.text_inputs)
+
+
+_OFFSETS = TextTensor("OFFSETS", "INT32", (-1, 2))
+_WORDS = TextTensor("WORDS", "INT32", (-1,))
+_SOURCE = TextTensor("SOURCE", "STRING")
+
+TASKS: Mapping[Task, TaskFacts] = MappingProxyType(
+    {
+        "fill-mask": TaskFacts(
+            # BertForPreTraining has the masked-LM head beside next-sentence prediction.
+            class_suffixes=("ForMaskedLM", "ForPreTraining"),
+            outputs=("logits",),
+            width="vocab_size",
+            text_form="masked",
+            answers=(TextTensor("TOKENS", "STRING"),),
+            options=("top_k",),
+            labelled=LabelledRows(
+                metric="top-1 accuracy",
+                fields=("text", "label"),
+                example='{"text": "Rain falls from the [MASK].", "label": "sky"}',
+            ),
+        ),
+        "question-answering": TaskFacts(
+            class_suffixes=("ForQuestionAnswering",),
+            outputs=("start_logits", "end_logits"),
+            width=None,
+            text_form="question",
+            details=(_OFFSETS, _SOURCE),
+            answers=(
+                TextTensor("ANSWER", "STRING"),
+                TextTensor("SCORE", "FP32"),
+                TextTensor("START", "INT64"),
+                TextTensor("END", "INT64"),
+            ),
+            options=("max_answer_tokens",),
+            labelled=LabelledRows(
+                metric="F1",
+                fields=("question", "context", "answers"),
+                example='{"question": "Who wrote?", "context": "Ada wrote.", "answers": ["Ada"]}',
+            ),
+        ),
+        "text-classification": TaskFacts(
+            class_suffixes=("ForSequenceClassification",),
+            outputs=("logits",),
+            width="num_labels",
+            per_token=False,
+            text_form="plain",
+            answers=(TextTensor("LABEL", "STRING", ("best",)), TextTensor("SCORE", "FP32", ("best",))),
+            options=("top_k",),
+            labelled=LabelledRows(
+                metric="accuracy",
+                fields=("text", "label"),
+                example='{"text": "A fine film.", "label": "positive"}',
+            ),
+        ),
+        "token-classification": TaskFacts(
+            class_suffixes=("ForTokenClassification",),
+            outputs=("logits",),
+            width="num_labels",
+            text_form="plain",
+            details=(_OFFSETS, _WORDS, _SOURCE),
+            answers=(TextTensor("ENTITIES", "STRING"),),
+            labelled=LabelledRows(
+                metric="token accuracy",
+                fields=("tokens", "labels"),
+                example='{"tokens": ["Ada", "wrote"], "labels": ["B-PER", "O"]}',
+            ),
+        ),
+        "feature-extraction": TaskFacts(
+            class_suffixes=("Model",),
+            outputs=("last_hidden_state",),
+            width="hidden_size",
+            text_form="plain",
+            answers=(TextTensor("EMBEDDING", "FP32", ("width",)),),
+            options=("normalize",),
+        ),
+    }
+)
+
+
+def tasks_with_option(option: str) -> tuple[Task, ...]:
+    """Return the tasks that a field of `TextSpec` belongs to; all where it belongs to none in particular."""
+    tasks = tuple(task for task, facts in TASKS.items() if option in facts.options)
+    return tasks or TASK_NAMES
+
+
+def find_task(answers: Collection[str]) -> Task | None:
+    """Return the task of a text model by the names of its outputs."""
+    return next((task for task, facts in TASKS.items() if facts.answers[0].name in answers), None)

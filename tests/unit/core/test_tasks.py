@@ -1,0 +1,95 @@
+"""The table of the tasks, and those who must agree with it."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import prep_triton
+import pytest
+from prep_triton.spec import ModelSpec, TextSpec
+from prep_triton.tasks import TASK_CHOICES, TASK_NAMES, TASKS, Task, TaskChoice, find_task, tasks_with_option
+from prep_triton.triton.inside_server.answer import tasks as server_side
+from prep_triton.triton.inside_server.encode.encoder import Encoder, EncoderSettings
+
+from tests.fakes.task_models import make_tokenizer
+
+PACKAGE = Path(prep_triton.__file__).parent
+INSIDE_SERVER = PACKAGE / "triton" / "inside_server"
+MODEL_INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
+
+
+def test_every_task_has_a_row() -> None:
+    assert tuple(TASKS) == TASK_NAMES == get_args(Task)
+    assert TASK_CHOICES == get_args(TaskChoice) == ("auto", *TASK_NAMES)
+
+
+def test_a_spec_takes_every_task() -> None:
+    assert [ModelSpec(model="minilm", task=task).task for task in TASK_CHOICES] == list(TASK_CHOICES)
+
+
+def test_the_first_answer_tells_the_task() -> None:
+    for task, facts in TASKS.items():
+        assert find_task([tensor.name for tensor in reversed(facts.answers)]) == task
+    assert find_task(["SCORE", "logits"]) is None
+
+
+def test_options_are_fields_of_the_text_spec() -> None:
+    options = {option for facts in TASKS.values() for option in facts.options}
+    assert options < set(TextSpec.model_fields)
+    assert set(tasks_with_option("top_k")) == {"fill-mask", "text-classification"}
+    assert tasks_with_option("long_input") == TASK_NAMES
+
+
+@pytest.mark.parametrize("task", TASK_NAMES)
+def test_what_runs_in_the_server_agrees_with_the_table(task: Task, tmp_path: Path) -> None:
+    """The tokenizer's and the post-processor's own tensors, over a text of one window."""
+    facts = TASKS[task]
+    settings = EncoderSettings(task=task, length_buckets=(16,), max_rows=4)
+    assert settings.columns == facts.text_inputs
+    encoder = Encoder(make_tokenizer(), settings)
+    assert len(encoder.frame) == facts.special_tokens
+    texts = [np.array([[b"w1 w2"]], np.object_) for _ in facts.text_inputs]
+    (encoded,) = encoder.encode([texts])
+    assert isinstance(encoded, dict)
+    assert set(encoded) == {*MODEL_INPUTS, "WINDOW", *(tensor.name for tensor in facts.details)}
+
+    (tmp_path / "labels.json").write_text('["O", "B-A"]')
+    make_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    parameters = {key: str(getattr(TextSpec(), key)).lower() for key in facts.options}
+    answer = server_side.answer_from_parameters({"task": task, **parameters}, tmp_path)
+    inner = {"num_labels": (2,), "hidden_size": (8,), "vocab_size": (64,), None: ()}[facts.width]
+    shape = (1, 16, *inner) if facts.per_token else (1, *inner)
+    outputs = {name: np.ones(shape, np.float32) for name in facts.outputs}
+    assert set(answer({**encoded, **outputs})) == {tensor.name for tensor in facts.answers}
+
+
+def find_task_names(path: Path) -> Iterator[tuple[ast.AST, ast.AST]]:
+    """Yield every string that is a task's name, under what it stands."""
+    for parent in ast.walk(ast.parse(path.read_text())):
+        for child in ast.iter_child_nodes(parent):
+            if isinstance(child, ast.Constant) and child.value in TASK_NAMES:
+                yield parent, child
+
+
+def test_no_other_file_has_a_table_of_tasks_or_compares_with_one() -> None:
+    """A task's name stands in `tasks.py`, in a `case` of a branch that ends in assert_never, or is passed on."""
+    found = [
+        f"{path.relative_to(PACKAGE)}:{child.lineno}"
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "tasks.py" and not path.is_relative_to(INSIDE_SERVER)
+        for parent, child in find_task_names(path)
+        if not isinstance(parent, ast.MatchValue | ast.Call)
+    ]
+    assert not found
+
+
+def test_every_branch_on_a_task_ends_in_assert_never() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        for branch in (node for node in ast.walk(tree) if isinstance(node, ast.Match)):
+            cases = {ast.unparse(case.pattern).strip("'\"") for case in branch.cases}
+            if cases & set(TASK_NAMES):
+                assert ast.unparse(branch.cases[-1]).splitlines()[0] == "case _:"
+                assert "assert_never" in ast.unparse(branch.cases[-1])
