@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from prep_triton.gpus import AMPERE_PLUS, is_runnable
 from prep_triton.spec import OptimizationProfile, Precision, Tier
 from prep_triton.tasks import Task
 
@@ -179,6 +180,13 @@ class Engine(Artifact):
     model_outputs: tuple[TensorSpec, ...]
     proof: PrecisionProof
     build_seconds: float
+
+    def runs_on(self, compute_capability: str) -> bool:
+        """Whether a GPU of a compute capability can run it; see `prep_triton.gpus.is_runnable`."""
+        is_hardware_compatible = self.spec.get("hardware_compatible") == AMPERE_PLUS
+        return is_runnable(
+            compute_capability, built_for=self.compute_capability, is_hardware_compatible=is_hardware_compatible
+        )
 
 
 Backend = Literal["tensorrt", "onnxruntime", "python", "ensemble"]

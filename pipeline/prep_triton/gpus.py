@@ -1,4 +1,4 @@
-"""GPU names, their compute capabilities, and which builder builds for which.
+"""GPU names, their compute capabilities, which builder builds for which, and which GPU a plan runs on.
 
 Capabilities are those of https://developer.nvidia.com/cuda-gpus. What TensorRT-RTX supports is the
 ``ComputeCapability`` enum of tensorrt-rtx 1.7.1: it has no member for Hopper (9.0) or Blackwell
@@ -49,6 +49,10 @@ RTX_CAPABILITIES_WITHOUT_FP32: tuple[str, ...] = ("7.5",)
 
 NATIVE = "native"
 
+# The value of the key hardware_compatible; HardwareCompatibilityLevel::kAMPERE_PLUS of NvInferRuntime.h.
+AMPERE_PLUS = "ampere_plus"
+AMPERE = "8.0"
+
 _CAPABILITY = re.compile(r"^(?:sm_?)?(\d{1,2})\.?(\d)$")
 _KNOWN_CAPABILITIES = frozenset((*CAPABILITY_BY_GPU.values(), "8.7", "11.0"))
 
@@ -89,6 +93,31 @@ def resolve_gpu(name: str) -> Gpu:
         "or a compute capability such as sm75",
         hint=f"known GPUs: {', '.join(CAPABILITY_BY_GPU)}",
     )
+
+
+def order_of_capability(capability: str) -> tuple[int, ...]:
+    """Return what compute capabilities are sorted and compared by: 12.0 is newer than 8.9, and no number is oldest."""
+    return tuple(int(part) for part in capability.split(".") if part.isdigit())
+
+
+def is_ampere_or_newer(capability: str) -> bool:
+    """Whether a plan for `AMPERE_PLUS` can be built for a compute capability, and runs on it."""
+    return order_of_capability(capability) >= order_of_capability(AMPERE)
+
+
+def is_runnable(capability: str, *, built_for: str, is_hardware_compatible: bool) -> bool:
+    """Whether a TensorRT plan runs on a GPU.
+
+    A plan holds the kernels of one GPU architecture: one for a T4 (7.5) does not run on an L4 (8.9), nor the other
+    way round. One that was built hardware compatible runs on Ampere (8.0) and everything later. Source: TensorRT's
+    developer guide, "Hardware Compatibility".
+
+    Args:
+        capability: The GPU's compute capability ("8.9").
+        built_for: The compute capability that the plan was built for.
+        is_hardware_compatible: Whether it was built with `AMPERE_PLUS`.
+    """
+    return capability == built_for or (is_hardware_compatible and is_ampere_or_newer(capability))
 
 
 def check_rtx_builds(gpu: Gpu, precision: str) -> None:

@@ -16,11 +16,10 @@ from pydantic import ValidationError
 
 from prep_triton.artifact import Engine, Record, RepositoryEntry
 from prep_triton.errors import SpecError
-from prep_triton.gpus import resolve_gpu
+from prep_triton.gpus import order_of_capability, resolve_gpu
 from prep_triton.spec import TargetSpec
 
 TABLE_VARIABLE = "PREP_TRITON_RELEASES"
-AMPERE = (8, 0)
 
 
 class TritonRelease(Record):
@@ -132,9 +131,8 @@ def resolve_target(spec: TargetSpec) -> Target:
 def find_misfits(entry: RepositoryEntry, target: Target) -> list[Misfit]:
     """Say why an entry would not be served by a target: TensorRT version, compute capability, Python, platform.
 
-    A plan is bound to its exact TensorRT version unless it was built version compatible, and to its GPU
-    architecture unless it was built hardware compatible (TensorRT's developer guide, "Version Compatibility"
-    and "Hardware Compatibility").
+    A plan is bound to its exact TensorRT version unless it was built version compatible (TensorRT's developer
+    guide, "Version Compatibility"); which GPUs it runs on is in `prep_triton.gpus.is_runnable`.
     """
     found = [_misfit(entry, "target-gpu", message, hint) for message, hint in _find_gpu_misfits(entry, target)]
     for engine in _served_engines(entry):
@@ -159,7 +157,7 @@ def _find_gpu_misfits(entry: RepositoryEntry, target: Target) -> list[tuple[str,
         return message
     oldest = target.release.min_compute_capability
     for gpu, capability in target.gpus.items():
-        if _numbers(capability) < _numbers(oldest):
+        if order_of_capability(capability) < order_of_capability(oldest):
             hint = "choose an older Triton release, or a newer GPU"
             message.append(
                 (f"Triton {target.release.tag} needs compute capability {oldest}, the {gpu} has {capability}", hint)
@@ -171,7 +169,7 @@ def _find_gpu_misfits(entry: RepositoryEntry, target: Target) -> list[tuple[str,
             ("a TensorRT plan needs a GPU, and the target has none", "name the target's GPUs, or use onnxruntime")
         )
     for gpu, capability in target.gpus.items():
-        if not any(_runs_on(engine, capability) for engine in engines):
+        if not any(engine.runs_on(capability) for engine in engines):
             built = ", ".join(engine.compute_capability for engine in engines)
             message.append(
                 (
@@ -181,13 +179,6 @@ def _find_gpu_misfits(entry: RepositoryEntry, target: Target) -> list[tuple[str,
                 )
             )
     return message
-
-
-def _runs_on(engine: Engine, capability: str) -> bool:
-    if engine.compute_capability == capability:
-        return True
-    is_wide = engine.spec.get("hardware_compatible") == "ampere_plus"
-    return is_wide and _numbers(capability) >= AMPERE
 
 
 def _find_version_misfits(engine: Engine, target: Target) -> list[tuple[str, str, str]]:

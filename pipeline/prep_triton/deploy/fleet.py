@@ -7,6 +7,7 @@ from prep_triton.artifact import Engine, Record, RepositoryEntry
 from prep_triton.deploy.accelerators import CPU_POOL, Pool, pool_from_capability, pool_from_gpu
 from prep_triton.deploy.request import DeploymentSpec, ServedRelease
 from prep_triton.errors import RepositoryError, SpecError
+from prep_triton.gpus import order_of_capability
 from prep_triton.spec import TargetSpec
 from prep_triton.target import (
     TABLE_VARIABLE,
@@ -141,7 +142,7 @@ def _list_pools(plans: Iterable[Engine]) -> list[Pool]:
         found[pool.label] = pool
         if pool.gpu != plan.gpu:
             log.info("a plan built on %s is served on GKE's %s, of the same architecture", plan.gpu, pool.gpu)
-    return sorted(found.values(), key=lambda pool: (_sort_key(pool.compute_capability or ""), pool.label))
+    return sorted(found.values(), key=lambda pool: (order_of_capability(pool.compute_capability or ""), pool.label))
 
 
 def _target(triton: TritonRelease, pools: Iterable[Pool], platform: str) -> Target:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 DEFAULT_RUNS = 100
-_AMPERE = 8
 
 
 def find_execution_problem(engine: Engine) -> str | None:
@@ -29,9 +28,7 @@ def find_execution_problem(engine: Engine) -> str | None:
     if problem := find_builder_problem(engine.builder):
         return problem
     here = {gpu.compute_capability for gpu in find_present_gpus()}
-    if engine.compute_capability in here:
-        return None
-    if engine.spec.get("hardware_compatible") == "ampere_plus" and any(float(one) >= _AMPERE for one in here):
+    if any(engine.runs_on(capability) for capability in here):
         return None
     return f"it was built for compute capability {engine.compute_capability}, here: {', '.join(sorted(here)) or 'none'}"
 

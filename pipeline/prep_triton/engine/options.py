@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from prep_triton.errors import SpecError
-from prep_triton.gpus import Gpu
+from prep_triton.gpus import AMPERE, AMPERE_PLUS, Gpu, is_ampere_or_newer
 from prep_triton.spec import EngineSpec
 
 log = logging.getLogger(__name__)
@@ -17,7 +17,6 @@ _RTX_REASONS = {
     "refit": "it makes refittable engines only on the GPU itself",
     "strip_weights": "it makes refittable engines only on the GPU itself",
 }
-_AMPERE = (8, 0)
 
 
 def plan_options(spec: EngineSpec) -> dict[str, Any]:
@@ -35,8 +34,6 @@ def plan_options(spec: EngineSpec) -> dict[str, Any]:
 def check_options(spec: EngineSpec, gpu: Gpu, builder: str) -> None:
     """Refuse options that mean nothing to the builder or to the GPU, and tell what the others cost.
 
-    Source of the Ampere rule: `HardwareCompatibilityLevel::kAMPERE_PLUS` in NvInferRuntime.h.
-
     Raises:
         SpecError: An option cannot be honoured.
     """
@@ -48,10 +45,9 @@ def check_options(spec: EngineSpec, gpu: Gpu, builder: str) -> None:
                     hint=f"leave {key} out, or build on a machine that has the GPU: --builder tensorrt",
                 )
         return
-    major, minor = (int(part) for part in gpu.compute_capability.split("."))
-    if spec.hardware_compatible == "ampere_plus" and (major, minor) < _AMPERE:
+    if spec.hardware_compatible == AMPERE_PLUS and not is_ampere_or_newer(gpu.compute_capability):
         raise SpecError(
-            f"hardware_compatible ampere_plus needs compute capability 8.0 or newer, "
+            f"hardware_compatible {AMPERE_PLUS} needs compute capability {AMPERE} or newer, "
             f"{gpu.name} has {gpu.compute_capability}",
             hint="leave hardware_compatible out: a Turing GPU needs a plan of its own",
         )

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from prep_triton.engine.flavour import choose_flavour
+from prep_triton.gpus import AMPERE_PLUS
 
 if TYPE_CHECKING:
     from prep_triton.engine.flavour import trt
@@ -168,7 +169,7 @@ def set_plan_options(config: "trt.IBuilderConfig", request: Request) -> None:
         config.builder_optimization_level = request["optimization_level"]
     if request["version_compatible"]:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
-    if request["hardware_compatible"] == "ampere_plus":
+    if request["hardware_compatible"] == AMPERE_PLUS:
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
     if request["refit"]:
         config.set_flag(trt.BuilderFlag.REFIT)

@@ -10,6 +10,7 @@ from prep_triton.gpus import (
     check_gpu_present,
     check_rtx_builds,
     find_present_gpus,
+    is_runnable,
     parse_present_gpus,
     resolve_gpu,
 )
@@ -111,3 +112,23 @@ def test_standard_builder_needs_the_gpu_itself(monkeypatch):
     with pytest.raises(UnsupportedGpuError, match=r"asked for t4 \(7\.5\), here: NVIDIA L4 \(8\.9\)") as caught:
         check_gpu_present(resolve_gpu("t4"))
     assert "--builder tensorrt-rtx" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("capability", "built_for", "is_hardware_compatible", "runs"),
+    [
+        ("7.5", "7.5", False, True),
+        ("8.9", "7.5", False, False),
+        ("7.5", "8.9", False, False),
+        ("8.9", "8.0", False, False),
+        ("8.9", "8.0", True, True),
+        ("12.0", "8.6", True, True),
+        ("8.0", "8.9", True, True),
+        ("7.5", "8.0", True, False),
+        ("", "8.0", True, False),
+    ],
+)
+def test_a_plan_runs_on_its_own_architecture_or_on_ampere_and_later(
+    capability, built_for, is_hardware_compatible, runs
+):
+    assert is_runnable(capability, built_for=built_for, is_hardware_compatible=is_hardware_compatible) is runs

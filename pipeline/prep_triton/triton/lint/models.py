@@ -165,11 +165,7 @@ def _judge_plan(entry: EntryFolder, relative: str, capability: str, engines: Seq
     if not made_from:
         yield from _judge_plan_bytes(entry, relative)
     for engine in made_from[:1]:
-        if (
-            capability
-            and engine.compute_capability != capability
-            and engine.spec.get("hardware_compatible") != "ampere_plus"
-        ):
+        if capability and not engine.runs_on(capability):
             own = f"{engine.compute_capability} ({engine.gpu})"
             message = f"{relative} is for compute capability {own}, filed under {capability}"
             where = f"cc_model_filenames.{capability}"
