@@ -36,15 +36,10 @@ class LocalFile:
 
 @dataclass(frozen=True)
 class LocalRepository:
-    """A checked repository: its entries, and its files by their name in a release.
-
-    `content_digest` is a hex SHA-256 over names, contents and manifests, but not over the time at which
-    a manifest was written.
-    """
+    """A checked repository: its entries, and its files by their name in a release."""
 
     entries: tuple[RepositoryEntry, ...]
     files: Mapping[str, LocalFile]
-    content_digest: str
 
 
 def scan_repository(folder: Path, names: Sequence[str] | None = None) -> LocalRepository:
@@ -78,7 +73,7 @@ def scan_repository(folder: Path, names: Sequence[str] | None = None) -> LocalRe
         entry = _load_entry(path, folder)
         entries.append(entry)
         files |= _list_files(entry, path)
-    return LocalRepository(tuple(entries), files, digest_entries(entries))
+    return LocalRepository(tuple(entries), files)
 
 
 def _load_entry(path: Path, repository_dir: Path) -> RepositoryEntry:
@@ -175,6 +170,6 @@ def _check_link(link: Path, repository_dir: Path) -> None:
 
 
 def digest_entries(entries: Sequence[RepositoryEntry]) -> str:
-    """Return the hex SHA-256 over the content of entries: a manifest vouches for every file's digest."""
+    """Return the hex SHA-256 over entries' manifests, which vouch for every file, without the time of their writing."""
     content = [entry.model_dump(mode="json", exclude={"created_at"}) for entry in entries]
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
