@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from prep_triton.artifact import Engine, FileRecord, PrecisionProof, RepositoryEntry
+from prep_triton.artifact import Engine, FileRecord, OnnxModel, PrecisionProof, RepositoryEntry, TensorSpec
 from prep_triton.deploy.request import ServedRelease
 from prep_triton.spec import OptimizationProfile
 from prep_triton.target import Target, load_triton_releases
@@ -47,6 +47,24 @@ def make_entry(name: str = "bert-trt-fp16", *plans: Engine, size_mib: int = 200,
         "files": {"1/model": FileRecord(size=size_mib * MIB, sha256="0" * 64)},
     }
     return RepositoryEntry(name=name, key=f"key-{name}", **(given | fields))
+
+
+def make_graph(*, inputs: tuple[TensorSpec, ...] = (), outputs: tuple[TensorSpec, ...] = ()) -> OnnxModel:
+    """The graph that an entry serves."""
+    return OnnxModel(
+        name="bert",
+        architecture="bert",
+        task="fill-mask",
+        weights="random",
+        source="bert-base",
+        precision="fp32",
+        opset=20,
+        model_inputs=inputs,
+        model_outputs=outputs,
+        max_sequence_length=512,
+        vocab_size=30522,
+        parameters=1,
+    )
 
 
 def make_release(*entries: RepositoryEntry, **fields: Any) -> ServedRelease:

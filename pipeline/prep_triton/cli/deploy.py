@@ -99,4 +99,10 @@ def tell_base(out: Output, base: "Base", folder: Path, *, has_account: bool) -> 
     out.line(f"{len(base.files)} files in {folder}")
     if not has_account:
         out.line("no --service-account: the servers read the bucket as the cluster's own identity", style="dim")
+    if "service-grpc.yaml" in base.files:
+        out.line(
+            "gRPC without a mesh: call dns:///NAME-grpc:8001 with round_robin; the plain Service keeps a client on one "
+            "server",
+            style="dim",
+        )
     out.line(f"next: kubectl create namespace {base.namespace}, then kubectl apply -k {folder}")

@@ -10,6 +10,7 @@ from prep_triton.deploy.fleet import Fleet, plan_fleet
 from prep_triton.deploy.names import Manifest, name_of_pool
 from prep_triton.deploy.network import (
     render_gateway,
+    render_headless_service,
     render_service,
     render_service_account,
     render_virtual_service,
@@ -78,6 +79,8 @@ def is_unchanged(text: str) -> bool:
 
 def _render_objects(release: ServedRelease, spec: DeploymentSpec, fleet: Fleet) -> dict[str, Manifest]:
     objects = {"serviceaccount": render_service_account(spec), "service": render_service(spec)}
+    if not spec.istio:
+        objects["service-grpc"] = render_headless_service(spec)
     if spec.istio:
         objects["gateway"] = render_gateway(spec)
         objects["virtualservice"] = render_virtual_service(spec)

@@ -52,6 +52,19 @@ def render_service(spec: DeploymentSpec) -> Manifest:
     }
 
 
+def render_headless_service(spec: DeploymentSpec) -> Manifest:
+    """Render the Service that gives a gRPC client the address of every server.
+
+    A ClusterIP pins a gRPC connection to one server. Clients call ``dns:///<name>-grpc:8001`` with the load-balancing
+    policy ``round_robin``; behind Istio's proxy this is not needed.
+    """
+    labels = labels_of_service(spec)
+    return {
+        **head_of("Service", "v1", f"{spec.name}-grpc", labels=labels),
+        "spec": {"clusterIP": "None", "selector": labels, "ports": [_port("grpc", GRPC_PORT, "grpc")]},
+    }
+
+
 def render_gateway(spec: DeploymentSpec) -> Manifest:
     """Render the Gateway: HTTP and gRPC through one port, 443 where there is a certificate, else 80."""
     hosts = [spec.host or "*"]

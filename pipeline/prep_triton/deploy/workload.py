@@ -2,7 +2,7 @@
 
 import math
 
-from prep_triton.artifact import Record
+from prep_triton.artifact import Record, RepositoryEntry
 from prep_triton.deploy.accelerators import Pool
 from prep_triton.deploy.fleet import Fleet
 from prep_triton.deploy.names import (
@@ -18,7 +18,7 @@ from prep_triton.deploy.request import DeploymentSpec, ServedRelease
 
 MODELS_DIR = "/models"
 SCRATCH_GIB = 1
-# Started as such: the image's entry point writes into the image, which is read-only here.
+# Without a GPU the server is started as such; with one, by the image's entry point: see `_render_start`.
 SERVER_PATH = "/opt/tritonserver/bin/tritonserver"
 # The image's own user, triton-server.
 USER_ID = 1000
@@ -33,6 +33,7 @@ SMALLEST_START_S = 600
 # What a bucket gives at the least, and a plan takes to be loaded.
 START_BYTES_PER_S = 20 << 20
 
+_VALUE_BYTES = {"FP16": 2, "FP32": 4, "INT32": 4, "INT64": 8}
 _MIB = 1 << 20
 _GIB = 1 << 30
 
@@ -51,11 +52,12 @@ def measure_release(release: ServedRelease) -> Sizes:
     """Say what a server of a release takes.
 
     Triton copies every model's folder into MODELS_DIR; a runtime holds the weights once more while it loads them.
-    The Python backend's parent and stubs talk through shared memory, which counts as memory.
+    The Python backend's parent and stubs talk through shared memory, which counts as memory: beside what every stub
+    takes, a full batch of the longest sequence in each instance.
     """
     size = release.size_bytes
     python = sum(entry.runtime == "python" for entry in release.entries)
-    shared_mib = 256 + 128 * python
+    shared_mib = 256 + 128 * python + math.ceil(sum(map(_batch_bytes, _list_python_steps(release))) / _MIB)
     memory = 2 * _GIB + 2 * size + shared_mib * _MIB + python * 512 * _MIB
     return Sizes(
         models_gib=math.ceil(2 * size / _GIB) + 1,
@@ -63,6 +65,35 @@ def measure_release(release: ServedRelease) -> Sizes:
         memory_gib=math.ceil(memory / _GIB),
         start_s=max(SMALLEST_START_S, math.ceil(size / START_BYTES_PER_S)),
     )
+
+
+def _list_python_steps(release: ServedRelease) -> list[tuple[RepositoryEntry, RepositoryEntry]]:
+    """Return each tokenizer and post-processor with the model entry that it serves."""
+    by_name = {entry.name: entry for entry in release.entries}
+    return [
+        (entry, by_name[entry.serves])
+        for entry in release.entries
+        if entry.runtime == "python" and entry.serves in by_name
+    ]
+
+
+def _batch_bytes(step_and_model: tuple[RepositoryEntry, RepositoryEntry]) -> int:
+    """Return the bytes of a full batch of the longest length bucket, in all instances of a tokenizer or post-processor.
+
+    A tokenizer hands on what the model takes; a post-processor takes what the model gives, and perhaps the ids.
+    """
+    step, model = step_and_model
+    if model.onnx is None:  # of an older prep
+        return 0
+    instances = int((step.spec.get("text") or {}).get("instance_count", 1))
+    sizes = {"batch": model.max_batch_size or 1, "sequence": max(model.length_buckets, default=1)}
+    tensors = (*model.onnx.model_inputs, *(model.onnx.model_outputs if step.kind == "postprocessor" else ()))
+    values = [(tensor.dtype, math.prod(_axis(axis, sizes) for axis in tensor.shape)) for tensor in tensors]
+    return instances * sum(_VALUE_BYTES.get(dtype, 8) * count for dtype, count in values)
+
+
+def _axis(axis: int | str, sizes: dict[str, int]) -> int:
+    return axis if isinstance(axis, int) else sizes.get(axis, sizes["sequence"])
 
 
 def render_deployment(release: ServedRelease, spec: DeploymentSpec, fleet: Fleet, pool: Pool) -> Manifest:
@@ -164,8 +195,7 @@ def _render_container(release: ServedRelease, spec: DeploymentSpec, fleet: Fleet
         # The autoscaler finds a GPU's duty cycle by the name of its container.
         "name": name_of_pool(spec, pool),
         "image": fleet.triton.image,
-        "command": [SERVER_PATH],
-        "args": render_server_arguments(release, pool),
+        **_render_start(release, pool),
         "env": [{"name": "TRITON_GCS_MOUNT_DIRECTORY", "value": MODELS_DIR}, {"name": "HOME", "value": "/tmp"}],  # noqa: S108 a volume of its own
         "ports": [
             {"name": "http", "containerPort": HTTP_PORT},
@@ -180,7 +210,7 @@ def _render_container(release: ServedRelease, spec: DeploymentSpec, fleet: Fleet
         "resources": _render_resources(measure_release(release), pool),
         "securityContext": {
             "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
+            "readOnlyRootFilesystem": not pool.gpu,
             "capabilities": {"drop": ["ALL"]},
         },
         "volumeMounts": [
@@ -189,6 +219,19 @@ def _render_container(release: ServedRelease, spec: DeploymentSpec, fleet: Fleet
             {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108 likewise
         ],
     }
+
+
+def _render_start(release: ServedRelease, pool: Pool) -> Manifest:
+    """Render how the server starts.
+
+    On a GPU the image's own entry point runs first: where the node's driver is older than the image's CUDA it puts
+    the forward-compatibility libraries in front (and writes a link for them into the image, so the root file system
+    of that container is not read-only). To name a `command` would skip it.
+    """
+    arguments = render_server_arguments(release, pool)
+    if pool.gpu:
+        return {"args": ["tritonserver", *arguments]}
+    return {"command": [SERVER_PATH], "args": arguments}
 
 
 def _render_resources(sizes: Sizes, pool: Pool) -> Manifest:

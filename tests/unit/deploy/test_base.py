@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 import yaml
+from prep_triton.artifact import TensorSpec
 from prep_triton.deploy.base import Base, is_unchanged, plan_base
 from prep_triton.deploy.network import GRPC_METHODS, HTTP_PATHS
 from prep_triton.deploy.request import DeploymentSpec
 from prep_triton.deploy.workload import measure_release
 
-from tests.fakes.served_release import ID, URI, make_entry, make_plan, make_release, make_target
+from tests.fakes.served_release import ID, URI, make_entry, make_graph, make_plan, make_release, make_target
 
 
 def plan(release=None, **choices) -> Base:
@@ -48,9 +49,16 @@ def test_changed_file_is_no_longer_preps_own():
 
 def test_server_is_given_the_release_and_its_arguments():
     args = container_of(plan(make_release(server_arguments=("--rate-limit=execution_count",))))["args"]
-    assert args[0] == f"--model-repository={URI}"
+    assert args[:2] == ["tritonserver", f"--model-repository={URI}"]
     assert args[-1] == "--rate-limit=execution_count"
     assert {"--strict-readiness=true", "--exit-on-error=true", "--allow-gpu-metrics=true"} <= set(args)
+
+
+def test_entry_point_of_the_image_runs_where_a_driver_may_be_old():
+    """NVIDIA's entry point enables CUDA forward compatibility; a `command` of ours would replace it."""
+    container = container_of(plan())
+    assert "command" not in container
+    assert container["securityContext"]["readOnlyRootFilesystem"] is False
 
 
 def test_gpu_server_asks_for_its_gpu():
@@ -70,7 +78,8 @@ def test_cpu_server_asks_for_none():
 
 
 def test_server_has_no_right_that_it_does_not_need():
-    pod = load(plan(), "deployment-t4")["spec"]["template"]["spec"]
+    release = make_release(make_entry("bert-onnx"), target=make_target())
+    pod = load(plan(release), "deployment-cpu")["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -112,6 +121,23 @@ def test_sizes_grow_with_the_release():
     assert large.memory_gib > small.memory_gib
     assert large.start_s > small.start_s
     assert text.shared_memory_mib > small.shared_memory_mib
+
+
+@pytest.mark.parametrize(("instances", "mib"), [(1, 477), (2, 954)])
+def test_shared_memory_holds_a_full_batch_of_the_longest_bucket(instances, mib):
+    """fill-mask hands [batch, sequence, vocabulary] numbers on: 8 x 512 x 30522 FP32 values are 477 MiB."""
+    graph = make_graph(outputs=(TensorSpec(name="logits", dtype="FP32", shape=("batch", "sequence", 30522)),))
+    model = make_entry("m", onnx=graph, length_buckets=(128, 512))
+    text = {"text": {"instance_count": instances}}
+    step = make_entry("m-postprocessor", runtime="python", kind="postprocessor", serves="m", spec=text)
+    assert measure_release(make_release(model, step)).shared_memory_mib >= mib
+
+
+def test_grpc_without_a_mesh_reaches_every_server():
+    service = load(plan(istio=False), "service-grpc")
+    assert service["spec"]["clusterIP"] == "None"
+    assert [port["port"] for port in service["spec"]["ports"]] == [8001]
+    assert "service-grpc.yaml" not in plan().files
 
 
 def test_autoscaler_queries_the_series_of_its_own_pool():

@@ -115,3 +115,9 @@ def test_permissions_are_the_bucket_s_own_answer(heard):
     assert open_store("gs://models").find_permissions() == {"storage.objects.get"}
     asked = heard[0][1]["permissions"]
     assert {"storage.objects.create", "storage.objects.delete", "storage.buckets.get"} <= set(asked)
+
+
+def test_requester_pays_is_warned_of_because_triton_names_no_payer(monkeypatch, caplog):
+    monkeypatch.setenv("PREP_GCS_USER_PROJECT", "payer")
+    assert load_gcs_options().user_project == "payer"
+    assert "requester-pays" in caplog.text

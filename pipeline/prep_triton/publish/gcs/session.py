@@ -80,7 +80,14 @@ def load_gcs_options() -> GcsOptions:
             hint="projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY",
         )
     key = _key_from_base64(encoded) if encoded else None
-    return GcsOptions(os.environ.get(USER_PROJECT_VARIABLE) or None, kms_key, key)
+    user_project = os.environ.get(USER_PROJECT_VARIABLE) or None
+    if user_project:
+        # core, src/filesystem/implementations/gcs.h: its client names no user project.
+        log.warning(
+            "%s is set: Triton itself cannot read a requester-pays bucket from gs://, use prep fetch",
+            USER_PROJECT_VARIABLE,
+        )
+    return GcsOptions(user_project, kms_key, key)
 
 
 def _key_from_base64(encoded: str) -> bytes:
