@@ -2,9 +2,9 @@
 
 from prep_triton.triton.config.message import (
     model_config_from_artifact,
-    parse_config,
     render_config,
 )
+from prep_triton.triton.config.parse import parse_config
 from prep_triton.triton.config.resolve import ResolvedServing, resolve_serving
 
 __all__ = [

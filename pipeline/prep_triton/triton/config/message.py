@@ -1,19 +1,17 @@
-"""config.pbtxt: from a spec and an artifact to Triton's own protobuf message, to text, and back.
+"""config.pbtxt: from resolved choices and an artifact to Triton's own protobuf message, and to text.
 
 What an artifact fixes (names, types, shapes, the largest batch) comes from the artifact; what is a
-choice (queue, instances, threads, priority) from the `ServingSpec`. The rules mirror the server's own
+choice (queue, instances, threads, priority) from the `ResolvedServing`. The rules mirror the server's own
 checks in triton-inference-server/core, `src/model_config_utils.cc`, so that what is written here loads.
 The other parts of the message have files of their own beside this one.
 """
 
-import re
-import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prep_triton.artifact import Engine, OnnxModel, TensorSpec
-from prep_triton.errors import RepositoryError, SpecError, suggest
-from prep_triton.layout import CONFIG_NAME, plan_name
+from prep_triton.errors import RepositoryError, SpecError
+from prep_triton.layout import plan_name
 from prep_triton.spec import Runtime
 from prep_triton.triton.config.batching import fill_dynamic_batching
 from prep_triton.triton.config.instances import fill_instances
@@ -27,9 +25,6 @@ if TYPE_CHECKING:
 BATCH_AXIS = "batch"
 # core, constants.h: what the server calls the models of each backend.
 PLATFORMS: dict[Runtime, str] = {"tensorrt": "tensorrt_plan", "onnxruntime": "onnxruntime_onnx"}
-
-_UNKNOWN_FIELD = re.compile(r'(\d+):\d+ : .*Message type "([\w.]+)" has no field named "(\w+)"', re.DOTALL)
-_LINE = re.compile(r"^(\d+):\d+ : ")
 
 
 def model_config_from_artifact(
@@ -87,43 +82,6 @@ def render_config(config: "ModelConfig") -> str:
     from google.protobuf import text_format
 
     return str(text_format.MessageToString(config, use_short_repeated_primitives=True))
-
-
-def parse_config(text: str, *, where: str = CONFIG_NAME) -> "ModelConfig":
-    """Parse the text of a config.pbtxt.
-
-    Args:
-        text: The file's content.
-        where: What to call it in a message.
-
-    Raises:
-        RepositoryError: The text is no model configuration; names the line and the nearest field.
-    """
-    from google.protobuf import text_format
-    from tritonclient.grpc import model_config_pb2
-
-    try:
-        with warnings.catch_warnings():
-            # WAR(protobuf 6): an unknown escape in a string is a DeprecationWarning of Python's codec, not an error.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return text_format.Parse(text, model_config_pb2.ModelConfig())
-    except (text_format.ParseError, UnicodeError) as err:
-        raise _config_error_from_parse(str(err), where, model_config_pb2.DESCRIPTOR.pool) from err
-
-
-def _config_error_from_parse(message: str, where: str, pool: Any) -> RepositoryError:
-    unknown = _UNKNOWN_FIELD.search(message)
-    if unknown:
-        line, message_type, field = unknown.groups()
-        known = sorted(pool.FindMessageTypeByName(message_type).fields_by_name)
-        hint = suggest(field, known, otherwise=f"known fields: {', '.join(known)}")
-        short = message_type.rpartition(".")[2]
-        return RepositoryError(f"{where}, line {line}: {short} has no field '{field}'", hint=hint)
-    at = _LINE.match(message)
-    place = f"{where}, line {at[1]}" if at else where
-    return RepositoryError(
-        f"{place}: {_LINE.sub('', message)}", hint="write the file again with `prep assemble`, or correct that line"
-    )
 
 
 def _fill_tensors(config: "ModelConfig", inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.layout import CONFIG_NAME, GRAPH_NAME, MANIFEST_NAME, PLAN_NAME, PYTHON_MODEL_NAME, WARMUP_DIR
+from prep_triton.triton.config.parse import ScannedConfig, scan_config
 from prep_triton.triton.lint.finding import Finding, make_finding
-from prep_triton.triton.lint.text import FieldMap, map_fields, parse_leniently
 from prep_triton.workspace import load_manifest
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class EntryFolder:
     name: str
     folder: Path
     config: "ModelConfig | None" = None
-    fields: FieldMap = field(default_factory=FieldMap)
+    scanned: ScannedConfig = field(default_factory=ScannedConfig)
     manifest: RepositoryEntry | None = None
     problems: tuple[Finding, ...] = ()
 
@@ -48,7 +48,7 @@ class EntryFolder:
 
     def at(self, code: str, where: str, message: str, hint: str) -> Finding:
         """Build a finding about a field of the configuration."""
-        line = self.fields.line_of(where)
+        line = self.scanned.notes.line_of(where)
         return make_finding(code, self.config_path, message, hint, line=line, field=where)
 
     def on(self, code: str, relative: str, message: str, hint: str) -> Finding:
@@ -124,16 +124,24 @@ def read_entry(folder: Path) -> EntryFolder:
     text = _read_config_text(folder, problems)
     if text is None:
         return EntryFolder(folder.name, folder, manifest=manifest, problems=tuple(problems))
-    fields = map_fields(text)
-    path = f"{folder.name}/{CONFIG_NAME}"
-    for line, owner, name, hint in fields.unknown:
-        message = f"{owner} has no field '{name}', so the server refuses the whole file"
-        problems.append(make_finding("config-unknown-field", path, message, hint, line=line, field=name))
-    for line, where, key in fields.doubled:
-        message = f"{where} has the key '{key}' twice: the server keeps the last one"
-        problems.append(make_finding("config-duplicate-key", path, message, "keep one of them", line=line, field=where))
-    config = _parse(text, path, problems)
-    return EntryFolder(folder.name, folder, config, fields, manifest, tuple(problems))
+    scanned, path = scan_config(text), f"{folder.name}/{CONFIG_NAME}"
+    for unknown in scanned.notes.unknown:
+        message = f"{unknown.message} has no field '{unknown.name}', so the server refuses the whole file"
+        problems.append(
+            make_finding("config-unknown-field", path, message, unknown.hint, line=unknown.line, field=unknown.name)
+        )
+    for double in scanned.notes.repeated_keys:
+        message = f"{double.where} has the key '{double.key}' twice: the server keeps the last one"
+        problems.append(
+            make_finding(
+                "config-duplicate-key", path, message, "keep one of them", line=double.line, field=double.where
+            )
+        )
+    if scanned.problem is not None:
+        message = f"the server cannot parse it: {scanned.problem.message}"
+        hint = "correct that line, or write the entry again with prep assemble"
+        problems.append(make_finding("config-syntax", path, message, hint, line=scanned.problem.line))
+    return EntryFolder(folder.name, folder, scanned.message, scanned, manifest, tuple(problems))
 
 
 def _read_config_text(folder: Path, problems: list[Finding]) -> str | None:
@@ -150,32 +158,6 @@ def _read_config_text(folder: Path, problems: list[Finding]) -> str | None:
     except (OSError, ValueError) as err:
         message = f"it is no text of a model configuration: {_brief(err)}"
         problems.append(make_finding("config-syntax", place, message, hint))
-        return None
-
-
-_LINE = re.compile(r"^(\d+):\d+ : ")
-_QUOTED = re.compile(r"^'.*?': ")
-
-
-def _parse(text: str, place: str, problems: list[Finding]) -> "ModelConfig | None":
-    from google.protobuf import text_format
-
-    try:
-        return parse_leniently(text)
-    except (text_format.ParseError, ValueError, RecursionError) as err:
-        message = _brief(err)
-        at = _LINE.match(message)
-        message = _QUOTED.sub("", _LINE.sub("", message))
-        hint = "correct that line, or write the entry again with prep assemble"
-        problems.append(
-            make_finding(
-                "config-syntax",
-                place,
-                f"the server cannot parse it: {message}",
-                hint,
-                line=int(at[1]) if at else None,
-            )
-        )
         return None
 
 
