@@ -1,0 +1,30 @@
+"""The documents name files and commands that exist, and README stays short."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PACKAGE = ROOT / "pipeline" / "prep_triton"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("scripts/*.md"), *ROOT.glob("configs/*.md")])
+# A path in backticks with a folder and an ending, or a link's target.
+PATHS = re.compile(r"`((?:\./)?[\w.-]+(?:/[\w.-]+)*/[\w-]+\.(?:py|md|yaml|yml|toml))`|\]\(((?!https?:)[^)#]+)\)")
+MODULES = re.compile(r"python -m (scripts\.[\w.]+|tests\.[\w.]+)")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_named_files_exist(path):
+    named = [code or link for code, link in PATHS.findall(path.read_text(encoding="utf-8"))]
+    roots = (path.parent, ROOT, PACKAGE, ROOT / "pipeline")
+    assert [name for name in named if not any((root / name).exists() for root in roots)] == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_named_modules_exist(path):
+    for module in MODULES.findall(path.read_text(encoding="utf-8")):
+        assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
