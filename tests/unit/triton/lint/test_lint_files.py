@@ -119,15 +119,6 @@ def test_duplicated_tensors_are_an_error_though_some_backends_take_them(reposito
     assert only(lint_repository(repository), "tensor-duplicate").field == "input[1]"
 
 
-def test_entries_that_share_a_name_are_found(repository):
-    write_python(repository, "one")
-    write_python(repository, "two", python_config("one"))
-    report = lint_repository(repository)
-    assert only(report, "entry-duplicate").message == "two and one are both called 'one'"
-    write_python(repository, "ONE")
-    assert "ONE and one" in only(lint_repository(repository), "entry-similar").message
-
-
 @pytest.mark.parametrize("name", ["0", "-1", "+1", "2abc", "99999999999999999999"])
 def test_version_folders_that_the_server_misreads_are_errors(repository, name):
     write_python(repository, "one", version=name)
