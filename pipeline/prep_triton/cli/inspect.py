@@ -35,11 +35,13 @@ def inspect(
     with session(output) as out:
         from prep_triton.engine.execute import describe_engine, find_execution_problem
         from prep_triton.engine.find import find_engine
+        from prep_triton.engine.machine import detect_machine
         from prep_triton.workspace import Workspace
 
         found = find_engine(engine, Workspace(workspace))
-        problem = find_execution_problem(found)
-        message = None if problem else describe_engine(found)
+        machine = detect_machine()
+        problem = find_execution_problem(found, machine)
+        message = None if problem else describe_engine(found, machine)
         out.document({**found.model_dump(mode="json"), "folder": str(found.folder), "loaded": message})
         out.table(found.name, ("what", "is"), describe_record(found))
         tensors = [*_describe_tensors("input", found.model_inputs), *_describe_tensors("output", found.model_outputs)]

@@ -14,10 +14,11 @@ from prep_triton.publish.release import publish_release
 from prep_triton.publish.reports import find_unfit, load_report
 from prep_triton.publish.store import open_store
 from prep_triton.run.chain import run_pipeline
+from prep_triton.run.publication import Publication, publish_repository
 from prep_triton.run.report import RunReport, StageRow
-from prep_triton.run.verification import verify_target
+from prep_triton.run.verification import verify_repository, verify_target
 from prep_triton.spec import RunSpec, VariantSpec, parse_run_spec
-from prep_triton.triton.entries.write import check_unchanged, load_repository
+from prep_triton.triton.entries.load import load_repository
 from prep_triton.triton.verify import EntryReport, VerifyReport
 from prep_triton.workspace import Recipe, Workspace
 
@@ -65,7 +66,7 @@ class Stages:
         recipe = Recipe("precision", f"{model.name}-{spec.precision}", {}, {"onnx": model.key})
         return self._produce(workspace, recipe, OnnxModel, convert)
 
-    def build_engine(self, model, spec, workspace, *, progress):
+    def build_engine(self, model, spec, workspace, machine, *, progress):
         def build(folder: Path) -> dict:
             (folder / "model.engine").write_bytes(b"engine")
             proof = PrecisionProof(method="strongly typed network", gemm_flops_share={"fp16": 1.0}, layers={"fp16": 1})
@@ -271,7 +272,7 @@ def test_a_release_or_a_repository_is_verified_where_it_lies(stages: Stages, mak
     release = publish_release(repository, open_store("./releases")).uri
     spec = run_spec(ONNX).verify
     verify_target(release, spec)
-    verify_target(str(repository), spec, names=["other"])
+    verify_repository(repository, spec, names=["other"])
     verify_target(f"file://{repository}", spec)
     assert stages.verified == [
         (release, ["bert", "other"]),
@@ -413,10 +414,13 @@ def test_a_model_that_fails_leaves_its_entries_of_the_current_release_as_they_ar
     check_release(open_store("./releases"), releases[report.release])
 
 
-def test_a_repository_that_another_run_changed_is_not_published(stages: Stages, tmp_path: Path):
+def test_a_repository_that_another_run_changed_is_not_published(stages: Stages):
     run(run_spec(ONNX))
     (entry,) = load_repository(Path("model_repository"))
+    store = open_store("./releases")
+    changed = Publication(Path("model_repository"), store, [entry.model_copy(update={"key": "another"})])
     with pytest.raises(RepositoryError, match="another run has changed tiny-onnx-fp32") as refused:
-        check_unchanged(Path("model_repository"), [entry.model_copy(update={"key": "another"})])
+        publish_repository(changed)
     assert "repository:" in refused.value.hint
-    check_unchanged(Path("model_repository"), [entry])
+    assert list_releases(store) == []
+    assert publish_repository(Publication(Path("model_repository"), store, [entry])).created
