@@ -63,11 +63,11 @@ def ensemble_config(name: str, *steps: str, batch: int = 8, input_type: str = "I
 
 
 def step(
-    model: str, given: str = "IN", gives: str = "OUT", *, key: str = "a", out: str = "b", version: int = -1
+    model: str, source: str = "IN", target: str = "OUT", *, key: str = "a", out: str = "b", version: int = -1
 ) -> str:
     return (
-        f'{{ model_name: "{model}" model_version: {version} input_map {{ key: "{key}" value: "{given}" }} '
-        f'output_map {{ key: "{out}" value: "{gives}" }} }}'
+        f'{{ model_name: "{model}" model_version: {version} input_map {{ key: "{key}" value: "{source}" }} '
+        f'output_map {{ key: "{out}" value: "{target}" }} }}'
     )
 
 
@@ -171,8 +171,8 @@ REFUSED_CASES = [
     _ensemble_case("e-output", "ensemble-tensor", step("ok", out="z")),
     _ensemble_case("e-type", "ensemble-type", step("ok"), input_type="FP32"),
     _ensemble_case("e-batch", "ensemble-batch-size", step("ok"), batch=9),
-    _ensemble_case("e-unused", "ensemble-flow", step("ok"), step("ok", gives="X")),
-    _ensemble_case("e-never", "ensemble-flow", step("ok", given="X")),
+    _ensemble_case("e-unused", "ensemble-flow", step("ok"), step("ok", target="X")),
+    _ensemble_case("e-never", "ensemble-flow", step("ok", source="X")),
     _ensemble_case("e-circle", "ensemble-flow", step("ok", "X", "OUT"), step("ok", "OUT", "X")),
     _ensemble_case("e-instances", "ensemble-field", step("ok"), extra=ON_CPU),
     _ensemble_case("e-empty", "ensemble-step"),
