@@ -20,9 +20,9 @@ RESOURCE_ARGUMENT = "--rate-limit-resource="
 
 
 class Record(BaseModel):
-    """Base of everything that is written into a manifest."""
+    """Base of everything that is written into a manifest, or printed as a document."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_serialization_defaults_required=True)
 
 
 class TensorSpec(Record):

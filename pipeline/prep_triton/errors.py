@@ -29,7 +29,9 @@ Anything that is not a `PrepError` is a bug of ours and keeps its traceback.
 """
 
 import difflib
+import re
 from collections.abc import Iterable
+from typing import ClassVar
 
 # Of difflib's ratio: below it, what is nearest is a guess that misleads.
 _NEAREST_CUTOFF = 0.5
@@ -41,12 +43,28 @@ class PrepError(Exception):
     Args:
         message: One sentence: what failed, the value seen, the value expected.
         hint: What to do about it: a command to run or a key to change.
+        place: Where the fault is, where that is a file or the command line, and a key in it.
+
+    `code` is the error for a machine: ``spec_error``, ``workspace_busy``.
     """
 
-    def __init__(self, message: str, *, hint: str) -> None:
+    code: ClassVar[str] = "prep_error"
+
+    def __init__(self, message: str, *, hint: str, place: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.place = place
+
+    def __init_subclass__(cls) -> None:
+        """Give the class its code: its name in snake case, where one word alone keeps ``_error``.
+
+        A class of another module is a detail of that module, and has its parent's.
+        """
+        if cls.__module__ != __name__:
+            return
+        words = re.findall("[A-Z][a-z]*", cls.__name__.removesuffix("Error"))
+        cls.code = "_".join(word.lower() for word in (words if len(words) > 1 else [*words, "error"]))
 
 
 class SpecError(PrepError):

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.documents import parse_document
+
 SCRIPT = Path(sys.executable).with_name("prep")
 TIMEOUT_S = 120
 
@@ -75,14 +77,14 @@ class Prep:
         """Run a command with --json that has to succeed; return its document."""
         done = self.run(*arguments, "--json", **more)
         assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        return parse_document(done.stdout, str(arguments[0]))
 
     def fail(self, *arguments: object, code: int, **more: str) -> dict[str, str]:
         """Run a command with --json that has to fail in one sentence with a hint; return the error."""
         done = self.run(*arguments, "--json", **more)
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
-        error: dict[str, str] = json.loads(done.stdout)["error"]
+        error: dict[str, str] = parse_document(done.stdout, "error")["error"]
         assert f"error: {error['message']}\n" in done.stderr
         assert f"hint: {error['hint']}\n" in done.stderr
         return error

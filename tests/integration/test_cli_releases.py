@@ -59,7 +59,7 @@ def test_a_dry_run_tells_the_bytes_and_the_publish_moves_them(prep: Prep):
     assert not (prep.folder / "releases").exists()
     done = prep.succeed("publish", "model_repository", "./releases")
     assert (done["created"], done["moved"]) == (True, True)
-    assert done["uploaded_bytes"] == plan["upload"]["bytes"] == sum(one["size"] for one in plan["plan"])
+    assert done["uploaded_bytes"] == plan["totals"]["upload"]["bytes"] == sum(one["size"] for one in plan["plan"])
     assert done["current"] == done["release"]["id"]
     again = prep.succeed("publish", "model_repository", "./releases")
     assert (again["created"], again["uploaded_bytes"], again["current"]) == (False, 0, done["current"])

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from tests.fakes.bert_checkpoint import write_checkpoint
+from tests.fakes.documents import parse_document
 from tests.fakes.prep_command import SCRIPT, Prep
 
 pytestmark = pytest.mark.integration
@@ -241,7 +242,7 @@ def test_sigterm_cleans_up_as_ctrl_c_does(fresh):
         "prep_triton.triton.verify.repository:_check_loaded", signal.SIGTERM, "verify", "model_repository", "--json"
     )
     assert ended.returncode == 130, ended.stderr
-    assert json.loads(ended.stdout)["error"]["type"] == "Interrupted"
+    assert parse_document(ended.stdout, "error")["error"]["code"] == "interrupted"
     assert not find_scratch(prep)
 
 

@@ -1,6 +1,5 @@
 """`prep deploy` on a published release: a real GCS server, Kubernetes' own schemas, and kubectl where there is one."""
 
-import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from prep_triton.publish.store import open_store
 from prep_triton.workspace import load_artifact, save_manifest
 from typer.testing import CliRunner
 
+from tests.fakes.documents import parse_document
 from tests.fakes.prep_command import Prep
 from tests.fakes.served_release import make_plan, make_target
 
@@ -59,7 +59,7 @@ def deploy(*arguments: str, code: int = 0) -> dict[str, Any]:
     """Run `prep deploy` in this process; return its document, or the error of one that has to fail."""
     done = CliRunner().invoke(app, ["deploy", *arguments, "--json"])
     assert done.exit_code == code, done.output
-    document: dict[str, Any] = json.loads(done.stdout)
+    document: dict[str, Any] = parse_document(done.stdout, "error" if code else "deploy")
     return document["error"] if code else document
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,13 +16,13 @@ from prep_triton.cli.options import (
     OutputOptions,
     WorkspaceOption,
 )
-from prep_triton.cli.output import Output, session
-from prep_triton.layout import CONFIG_NAME, SERVER_ARGUMENTS_NAME
+from prep_triton.cli.output import session
 
 if TYPE_CHECKING:
-    from prep_triton.artifact import OnnxModel, RepositoryEntry
+    from prep_triton.artifact import OnnxModel
+    from prep_triton.cli.documents.assemble import AssembleDocument, AssemblePlan
     from prep_triton.spec import EntrySpec
-    from prep_triton.workspace import Produced, Workspace
+    from prep_triton.workspace import Workspace
 
 
 @expand_groups
@@ -46,15 +46,16 @@ def assemble(
       prep assemble minilm --serving serving.yaml --dry-run
     """
     with session(output) as out:
+        from prep_triton.cli.documents.assemble import render_assemble, render_assemble_plan
         from prep_triton.workspace import Workspace
 
         spec = entry_from_flags(entry)
         store = Workspace(workspace)
         models = _choose_models(store, model, spec, workspace)
         if dry_run:
-            _show(out, models, spec, store)
+            out.show(_plan(models, spec, store), render_assemble_plan)
         else:
-            _write(out, models, spec, store, repository)
+            out.show(_write(models, spec, store, repository), render_assemble)
 
 
 def _choose_models(store: "Workspace", model: str | None, spec: "EntrySpec", shown: Path) -> "list[OnnxModel]":
@@ -68,37 +69,25 @@ def _choose_models(store: "Workspace", model: str | None, spec: "EntrySpec", sho
     return models
 
 
-def _show(out: Output, models: "Sequence[OnnxModel]", spec: "EntrySpec", store: "Workspace") -> None:
-    """Print what would be written."""
+def _plan(models: "Sequence[OnnxModel]", spec: "EntrySpec", store: "Workspace") -> "AssemblePlan":
+    """Say what would be written."""
+    from prep_triton.cli.documents.assemble import AssemblePlan, EntryPreview
     from prep_triton.run.preview import preview_model
 
-    shown = [preview_model(exported, spec, store) for exported in models]
-    out.document({"dry_run": True, "entries": [{"name": name, "config": config} for name, config in shown]})
-    for name, config in shown:
-        if len(shown) > 1:
-            out.line(f"# {name}/{CONFIG_NAME}")
-        out.line(config.rstrip("\n"))
+    previews = [preview_model(exported, spec, store) for exported in models]
+    return AssemblePlan(entries=tuple(EntryPreview(name=name, config=config) for name, config in previews))
 
 
-def _write(out: Output, models: "Sequence[OnnxModel]", spec: "EntrySpec", store: "Workspace", repository: Path) -> None:
-    """Write the entries and say where they are."""
+def _write(
+    models: "Sequence[OnnxModel]", spec: "EntrySpec", store: "Workspace", repository: Path
+) -> "AssembleDocument":
+    """Write the entries."""
+    from prep_triton.cli.documents.assemble import AssembledEntry, AssembleDocument
     from prep_triton.run.stages import assemble_model
 
-    made = [one for exported in models for one in assemble_model(exported, spec, store, repository)]
-    out.document({"repository": str(repository), "entries": [_entry_document(produced) for produced in made]})
-    for produced in made:
-        entry = produced.artifact
-        state = "unchanged" if produced.reused else "written"
-        what = f"{entry.runtime} {entry.precision}" if entry.kind == "model" else entry.kind
-        out.line(f"{entry.name}: {state} ({what}, max batch {entry.max_batch_size})", style="bold")
-        out.line(f"  {repository / entry.name / CONFIG_NAME}")
-    if any(produced.artifact.server_arguments for produced in made):
-        arguments = repository / SERVER_ARGUMENTS_NAME
-        out.line(f"serve it with: tritonserver --model-repository={repository} $(cat {arguments})")
-    out.line(
-        f"next: prep lint {repository}, prep verify {repository}, then prep publish {repository} gs://bucket/prefix"
+    entries = tuple(
+        AssembledEntry(**dict(produced.artifact), reused=produced.reused)
+        for exported in models
+        for produced in assemble_model(exported, spec, store, repository)
     )
-
-
-def _entry_document(produced: "Produced[RepositoryEntry]") -> dict[str, Any]:
-    return {"reused": produced.reused, **produced.artifact.model_dump(mode="json")}
+    return AssembleDocument(repository=repository, entries=entries)

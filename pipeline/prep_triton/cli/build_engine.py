@@ -4,7 +4,6 @@ from prep_triton.cli.exported import find_exported
 from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import DEFAULT_WORKSPACE, ExportedModelArgument, OutputOptions, WorkspaceOption
 from prep_triton.cli.output import session
-from prep_triton.cli.render import RowPrinter, rows_document
 from prep_triton.cli.variant_options import VariantOptions, variant_from_flags
 
 
@@ -25,15 +24,14 @@ def build_engine(
       prep build-engine minilm --runtime onnxruntime --int8
     """
     with session(output) as out:
-        from prep_triton.engine.machine import detect_machine
+        from prep_triton.cli.documents.build_engine import BuildDocument, render_build
+        from prep_triton.cli.documents.rows import RowPrinter
         from prep_triton.run.stages import build_variant
         from prep_triton.workspace import Workspace
 
         store = Workspace(workspace)
         models = find_exported(store, model, workspace)
-        machine = detect_machine(store)
-        spec = variant_from_flags(variant, machine.gpus)
+        spec = variant_from_flags(variant)
         printer = RowPrinter(out)
-        rows = [row for exported in models for row in build_variant(exported, spec, store, machine, listener=printer)]
-        out.document(rows_document(rows))
-        printer.summary(rows)
+        rows = [row for exported in models for row in build_variant(exported, spec, store, printer)]
+        out.show(BuildDocument(rows=tuple(rows)), render_build)

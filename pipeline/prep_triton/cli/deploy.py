@@ -2,16 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from prep_triton.cli.groups import expand_groups, spec_from_flags
 from prep_triton.cli.options import GPU_EXAMPLES, OutputOptions, complete_from
-from prep_triton.cli.output import Output, session
-
-if TYPE_CHECKING:
-    from prep_triton.deploy.base import Base
+from prep_triton.cli.output import session
 
 DEFAULT_FOLDER = Path("deploy")
 
@@ -73,36 +70,18 @@ def deploy(
       prep deploy gs://bucket/models --no-istio --dry-run
     """
     with session(output) as out:
+        from prep_triton.cli.documents.deploy import DeployDocument, render_deploy
         from prep_triton.deploy.request import DeploymentSpec
         from prep_triton.run.deployment import plan_deployment, save_deployment
 
         spec = spec_from_flags(DeploymentSpec, options)
         base = plan_deployment(release, spec)
         written = [] if dry_run else save_deployment(base, folder, force=force)
-        document = {**base.model_dump(mode="json"), "output": str(folder), "written": [str(path) for path in written]}
-        out.document({**document, "dry_run": dry_run})
-        if dry_run:
-            # One stream that kubectl takes; a file's first line, a comment, names the release.
-            out.line("---\n".join(base.files.values()).rstrip("\n"))
-            return
-        tell_base(out, base, folder, has_account=options.service_account is not None)
-
-
-def tell_base(out: Output, base: "Base", folder: Path, *, has_account: bool) -> None:
-    """Say what was written, and what the cluster must have before it is applied."""
-    out.line(f"release {base.release} on Triton {base.fleet.triton.tag}, {base.fleet.triton.image}", style="bold")
-    rows = [
-        (deployment, pool.gpu or "no GPU", pool.accelerator or "")
-        for deployment, pool in zip(base.deployments, base.fleet.pools, strict=True)
-    ]
-    out.table("", ("deployment", "GPU", "node label"), rows)
-    out.line(f"{len(base.files)} files in {folder}")
-    if not has_account:
-        out.line("no --service-account: the servers read the bucket as the cluster's own identity", style="dim")
-    if "service-grpc.yaml" in base.files:
-        out.line(
-            "gRPC without a mesh: call dns:///NAME-grpc:8001 with round_robin; the plain Service keeps a client on one "
-            "server",
-            style="dim",
+        document = DeployDocument(
+            **dict(base),
+            service_account=spec.service_account,
+            output=folder,
+            written=tuple(written),
+            dry_run=dry_run,
         )
-    out.line(f"next: kubectl create namespace {base.namespace}, then kubectl apply -k {folder}")
+        out.show(document, render_deploy)

@@ -15,12 +15,7 @@ def doctor(workspace: WorkspaceOption = DEFAULT_WORKSPACE, output: OutputOptions
       prep doctor --json
     """
     with session(output) as out:
+        from prep_triton.cli.documents.doctor import DoctorDocument, render_doctor
         from prep_triton.run.doctor import examine_machine
 
-        findings = examine_machine(workspace)
-        out.document({"findings": [finding.model_dump(mode="json") for finding in findings]})
-        rows = [
-            (finding.stage, finding.capability, "yes" if finding.available else "no", finding.found, finding.hint)
-            for finding in findings
-        ]
-        out.table("", ("stage", "can it", "", "found", "hint"), rows)
+        out.show(DoctorDocument(findings=tuple(examine_machine(workspace))), render_doctor)

@@ -14,8 +14,7 @@ from prep_triton.cli.options import (
     WorkspaceOption,
     complete_from,
 )
-from prep_triton.cli.output import format_seconds, format_size, session
-from prep_triton.layout import GRAPH_NAME
+from prep_triton.cli.output import session
 from prep_triton.tasks import TASK_CHOICES
 
 
@@ -63,6 +62,7 @@ def export(
       prep export ./my-bert --task text-classification
     """
     with session(output) as out:
+        from prep_triton.cli.documents.export import export_document, render_export
         from prep_triton.export.onnx import export_model
         from prep_triton.spec import ModelSpec
         from prep_triton.workspace import Workspace
@@ -71,16 +71,4 @@ def export(
         began = time.monotonic()
         with out.progress(f"export {model}") as progress:
             produced = export_model(spec, Workspace(workspace), progress=progress)
-        made = produced.artifact
-        out.document({"reused": produced.reused, "folder": str(made.folder), **made.model_dump(mode="json")})
-        state = "unchanged" if produced.reused else f"exported in {format_seconds(time.monotonic() - began)}"
-        size = format_size(made.files[GRAPH_NAME].size)
-        out.line(f"{made.name}: {state}", style="bold")
-        out.line(f"  {made.folder / GRAPH_NAME} ({size}, opset {made.opset}, task {made.task}, {made.weights} weights)")
-        for label, tensors in (("inputs", made.model_inputs), ("outputs", made.model_outputs)):
-            shown = ", ".join(f"{t.name} {t.dtype}[{', '.join(map(str, t.shape))}]" for t in tensors)
-            out.line(f"  {label}: {shown}")
-        if made.parity:
-            shapes = ", ".join(f"{batch}x{sequence}" for batch, sequence in made.parity.shapes)
-            out.line(f"  parity with PyTorch at {shapes}: largest difference {made.parity.max_abs_error:.1e}")
-        out.line(f"next: prep build-engine {made.name} --fp16, or prep assemble {made.name}")
+        out.show(export_document(produced, time.monotonic() - began), render_export)

@@ -7,7 +7,7 @@ import typer
 
 from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import OutputOptions
-from prep_triton.cli.output import format_size, session
+from prep_triton.cli.output import session
 
 
 @expand_groups
@@ -26,13 +26,14 @@ def fetch(
       tritonserver --model-repository ./models $(cat ./models/server.args)
     """
     with session(output) as out:
+        from prep_triton.cli.documents.fetch import FetchDocument, render_fetch
         from prep_triton.publish.catalog import locate_release
         from prep_triton.publish.fetch import fetch_release
 
         store, reference = locate_release(uri, release)
         with out.progress(f"fetch {uri}") as progress:
             fetched = fetch_release(store, reference, folder, progress=progress)
-        out.document({"release": fetched.id, "uri": fetched.uri, "folder": str(folder), "size": fetched.size})
-        size = format_size(fetched.size)
-        out.line(f"release {fetched.id}: {len(fetched.files)} files, {size}, every one checked", style="bold")
-        out.line(f"  {folder}")
+        document = FetchDocument(
+            release=fetched.id, uri=fetched.uri, folder=folder, files=len(fetched.files), size=fetched.size
+        )
+        out.show(document, render_fetch)

@@ -76,6 +76,6 @@ def main() -> None:
         usage: Any = err
         usage.show()
         if "--json" in sys.argv:
-            output.tell_usage_error(usage.format_message(), hint="prep --help")
+            output.document_usage_error(usage.format_message(), hint="prep --help")
         sys.exit(output.EXIT_USAGE)
     sys.exit(code or 0)

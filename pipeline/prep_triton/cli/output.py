@@ -9,10 +9,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import typer
 
@@ -20,9 +20,18 @@ from prep_triton.cli.options import OutputOptions
 from prep_triton.errors import PrepError, SpecError
 from prep_triton.progress import Progress
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    D = TypeVar("D", bound=BaseModel)
+
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+
+# Codes of what is not a `PrepError`.
+USAGE_ERROR = "usage_error"
+INTERRUPTED = "interrupted"
 
 
 class Output:
@@ -38,11 +47,24 @@ class Output:
         self.out = Console(highlight=False, soft_wrap=True, width=width)
         self.err = Console(stderr=True, highlight=False, soft_wrap=True)
 
-    def document(self, content: Any) -> None:
+    def show(self, document: "D", render: "Callable[[Output, D], None]") -> None:
+        """Print what a command answers: with ``--json`` the document, else what its renderer makes of it."""
+        if self.as_json:
+            self.document(document)
+        else:
+            render(self, document)
+
+    def document(self, document: "BaseModel") -> None:
         """Print the one JSON document of ``--json``; nothing otherwise."""
         if self.as_json:
-            json.dump(content, sys.stdout, indent=2, default=str)
+            json.dump(document.model_dump(mode="json"), sys.stdout, indent=2)
             sys.stdout.write("\n")
+
+    def error(self, code: str, message: str, hint: str, *, place: str | None = None) -> None:
+        """Print the JSON document of a failure; nothing without ``--json``."""
+        from prep_triton.cli.documents.error import ErrorDetail, ErrorDocument
+
+        self.document(ErrorDocument(error=ErrorDetail(code=code, message=message, hint=hint, place=place)))
 
     def line(self, text: str = "", *, style: str | None = None) -> None:
         """Print a line of the human form; nothing with ``--json``."""
@@ -66,9 +88,9 @@ class Output:
 
     def note(self, text: str) -> None:
         """Print a line of progress on stderr."""
-        self.tell(text, style="dim")
+        self.message(text, style="dim")
 
-    def tell(self, text: str, *, style: str = "") -> None:
+    def message(self, text: str, *, style: str = "") -> None:
         """Print a line on stderr."""
         from rich.text import Text
 
@@ -113,15 +135,15 @@ class _NoticeHandler(logging.Handler):
     def __init__(self, output: Output) -> None:
         super().__init__()
         self.output = output
-        self.message: set[str] = set()
+        self.shown: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
         warns = record.levelno >= logging.WARNING
         text = f"{'warning' if warns else 'note'}: {record.getMessage()}"
-        if text not in self.message:
-            self.message.add(text)
-            self.output.tell(text, style="yellow" if warns else "dim")
+        if text not in self.shown:
+            self.shown.add(text)
+            self.output.message(text, style="yellow" if warns else "dim")
 
 
 @contextmanager
@@ -146,8 +168,8 @@ def session(options: OutputOptions) -> Iterator[Output]:
         if os.environ.get("PREP_DEBUG"):
             raise
         message, hint = "interrupted: nothing half-written was kept", "run the same command again"
-        output.document(_error_document("Interrupted", message, hint))
-        output.tell(f"{message}; {hint}", style="yellow")
+        output.error(INTERRUPTED, message, hint)
+        output.message(f"{message}; {hint}", style="yellow")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
         logger.removeHandler(handler)
@@ -172,19 +194,15 @@ def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 def _fail(output: Output, err: PrepError) -> NoReturn:
-    output.document(_error_document(type(err).__name__, err.message, err.hint))
-    output.tell(f"error: {err.message}", style="red")
-    output.tell(f"hint: {err.hint}")
+    output.error(err.code, err.message, err.hint, place=err.place)
+    output.message(f"error: {err.message}", style="red")
+    output.message(f"hint: {err.hint}")
     raise typer.Exit(EXIT_USAGE if isinstance(err, SpecError) else EXIT_FAILED)
 
 
-def tell_usage_error(message: str, *, hint: str) -> None:
+def document_usage_error(message: str, *, hint: str) -> None:
     """Print the JSON document of a command line that names no known command, or a wrong flag."""
-    Output(as_json=True, verbose=0).document(_error_document("UsageError", message, hint))
-
-
-def _error_document(kind: str, message: str, hint: str) -> dict[str, Any]:
-    return {"error": {"type": kind, "message": message, "hint": hint}}
+    Output(as_json=True, verbose=0).error(USAGE_ERROR, message, hint)
 
 
 def format_size(size: float) -> str:

@@ -1,13 +1,12 @@
 """`prep prune`: old releases, removed."""
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import OutputOptions, StoreArgument
-from prep_triton.cli.output import format_size, session
+from prep_triton.cli.output import session
 
 
 @expand_groups
@@ -29,18 +28,13 @@ def prune(
       prep prune gs://bucket/models --keep 10 --yes
     """
     with session(output) as out:
+        from prep_triton.cli.documents.prune import PruneDocument, render_prune
         from prep_triton.publish.prune import prune_releases
         from prep_triton.publish.store import open_store
 
         with out.progress(f"prune {uri}") as progress:
-            progress("looking for what to remove" if not yes else "removing")
+            progress("removing" if yes else "looking for what to remove")
             report = prune_releases(open_store(uri), keep, dry_run=not yes)
-        out.document({**asdict(report), "size": report.size})
-        if report.removed:
-            rows = [(one.id, one.kind, str(one.files), format_size(one.size)) for one in report.removed]
-            out.table("", ("removed" if yes else "to remove", "what", "#files", "#size"), rows)
-        done = "removed" if yes else "would be removed"
-        size = format_size(report.size)
-        out.line(f"{len(report.removed)} {done}, {size}; {len(report.kept)} releases stay", style="bold")
-        if report.removed and not yes:
+        out.show(PruneDocument(**vars(report), size=report.size), render_prune)
+        if report.removed and report.dry_run:
             out.line(f"dry run: nothing was removed; to do it: prep prune {uri} --keep {keep} --yes")

@@ -27,12 +27,10 @@ def rollback(
       prep rollback gs://bucket/models 20260131T235959Z-0123456789ab
     """
     with session(output) as out:
+        from prep_triton.cli.documents.rollback import RollbackDocument, render_rollback
         from prep_triton.publish.rollback import rollback as move_back
         from prep_triton.publish.store import open_store
 
         store = open_store(uri)
         pointer = move_back(store, release)
-        out.document({**pointer.model_dump(mode="json"), "uri": f"{store.uri}/{pointer.path}"})
-        before = f", before it {pointer.previous}" if pointer.previous else ""
-        out.line(f"current is {pointer.release}{before}", style="bold")
-        out.line(f"  {store.uri}/{pointer.path}")
+        out.show(RollbackDocument(**dict(pointer), uri=f"{store.uri}/{pointer.path}"), render_rollback)

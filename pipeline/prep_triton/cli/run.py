@@ -2,17 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from prep_triton.cli.groups import expand_groups, given_options
 from prep_triton.cli.options import DEFAULT_WORKSPACE, OutputOptions, WorkspaceOption
-from prep_triton.cli.output import Output, format_seconds, session
-from prep_triton.cli.render import RowPrinter, tell_verification
-
-if TYPE_CHECKING:
-    from prep_triton.run.report import RunReport
+from prep_triton.cli.output import session
 
 EXIT_CODES = {"partial": 3, "regressed": 4}
 
@@ -68,6 +64,8 @@ def run(
       prep run configs/nightly.yaml --dry-run
     """
     with session(output) as out:
+        from prep_triton.cli.documents.rows import RowPrinter
+        from prep_triton.cli.documents.run import render_run, run_document, warn_of_regressions
         from prep_triton.errors import PrepError
         from prep_triton.run.chain import run_pipeline
         from prep_triton.run.summary import render_failure, render_summary
@@ -90,38 +88,11 @@ def run(
             raise
         if options.summary and not options.dry_run:
             append_text(options.summary, render_summary(report, title=f"prep run {config}"))
-        outcome = report.outcome
-        out.document(
-            {"config": str(config), "outcome": outcome, "unchanged": report.is_unchanged}
-            | report.model_dump(mode="json")
-        )
-        tell_run(out, printer, report, config)
-    if outcome in EXIT_CODES:
-        raise typer.Exit(EXIT_CODES[outcome])
-
-
-def tell_run(out: Output, printer: RowPrinter, report: "RunReport", config: Path) -> None:
-    """Print a run's table and its outcome."""
-    printer.summary(report.rows, title=f"prep run {config}")
-    out.line()
-    for row in report.rows:
-        if "server_version" in row.figures:
-            tell_verification(out, row.figures, is_remembered=row.state == "unchanged")
-    took = format_seconds(report.seconds)
-    for message in report.regressions:
-        out.tell(f"regression: {message}", style="red")
-    if report.regressions and report.release:
-        store, _, release_id = report.release.rpartition("/releases/")
-        out.tell(f"hint: to make it current all the same: prep rollback {store} {release_id}")
-    if report.dry_run:
-        out.line("dry run: nothing was written")
-    elif report.outcome in EXIT_CODES:
-        out.line(f"{report.outcome_sentence()} ({took})", style="bold red")
-    elif report.is_unchanged:
-        out.line(f"nothing changed, nothing was done ({took})", style="bold green")
-    else:
-        out.line(f"done in {took}", style="bold green")
-    out.line(f"repository: {report.repository}" + (f"   release: {report.release}" if report.release else ""))
+        document = run_document(report, str(config))
+        warn_of_regressions(out, document)
+        out.show(document, render_run)
+    if document.outcome in EXIT_CODES:
+        raise typer.Exit(EXIT_CODES[document.outcome])
 
 
 def append_text(path: Path, text: str) -> None:

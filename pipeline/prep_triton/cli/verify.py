@@ -8,7 +8,6 @@ import typer
 from prep_triton.cli.groups import expand_groups, spec_from_flags
 from prep_triton.cli.options import OutputOptions
 from prep_triton.cli.output import session
-from prep_triton.cli.render import describe_answers, detail_answers, tell_verification
 
 
 @dataclass(frozen=True)
@@ -48,16 +47,11 @@ def verify(
       prep verify model_repository --server localhost:8001
     """
     with session(output) as out:
+        from prep_triton.cli.documents.verify import VerifyDocument, render_verify
         from prep_triton.run.verification import verify_target
         from prep_triton.spec import VerifySpec
 
         spec = spec_from_flags(VerifySpec, server)
         with out.progress(f"verify {target}") as progress:
             report = verify_target(target, spec, progress=progress)
-        document = report.model_dump(mode="json")
-        out.document(document)
-        tell_verification(out, document)
-        for entry in document["entries"]:
-            out.line(f"  {entry['name']}: {describe_answers(entry)}")
-            for line in detail_answers(entry) if output.verbose else ():
-                out.line(f"    {line}")
+        out.show(VerifyDocument(**dict(report)), render_verify)

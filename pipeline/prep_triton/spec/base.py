@@ -121,4 +121,5 @@ def spec_error_from_validation(err: ValidationError, *, where: str) -> SpecError
     # A tuple whose items are wrong is reported as too short as well.
     others = sum(other["type"] != "too_short" for other in found[1:])
     more = f" (and {others} more)" if others else ""
-    return SpecError(f"{where}{f', {place}' if place else ''}: {message}{more}", hint=hint)
+    spot = f"{where}, {place}" if place else where
+    return SpecError(f"{spot}: {message}{more}", hint=hint, place=spot)

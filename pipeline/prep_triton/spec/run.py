@@ -166,9 +166,10 @@ def _parse_mapping(text: str, *, where: str, hint: str) -> Mapping[str, Any]:
         given = yaml.load(text, Loader=_StrictLoader)  # noqa: S506
     except yaml.YAMLError as err:
         mark = getattr(err, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
+        place = f"{where}, line {mark.line + 1}" if mark else where
         problem = getattr(err, "problem", None) or "not valid YAML"
-        raise SpecError(f"{where}{line}: {problem}", hint="check the indentation and the quotes there") from err
+        hint = "check the indentation and the quotes there"
+        raise SpecError(f"{place}: {problem}", hint=hint, place=place) from err
     if not isinstance(given, Mapping):
         raise SpecError(f"{where} is not a mapping of keys", hint=hint)
     return given

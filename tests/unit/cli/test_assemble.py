@@ -1,6 +1,5 @@
 """`prep assemble` from the flags to the files, on a workspace that holds a small graph."""
 
-import json
 import shutil
 
 import pytest
@@ -10,6 +9,7 @@ from prep_triton.workspace import Recipe, Workspace
 from typer.testing import CliRunner
 
 from scripts.benchmarks.small_artifacts import make_model
+from tests.fakes.documents import parse_document
 
 
 @pytest.fixture
@@ -37,14 +37,14 @@ def test_a_dry_run_prints_what_would_be_written_and_writes_nothing(folder):
     assert run("--tier", 1, "--warmup").exit_code == 0
     written = (folder / "model_repository/tiny-onnx-fp32/config.pbtxt").read_text()
     assert shown.stdout == written
-    document = json.loads(run("--tier", 1, "--warmup", "--dry-run", "--json").stdout)
+    document = parse_document(run("--tier", 1, "--warmup", "--dry-run", "--json").stdout, "assemble")
     assert document == {"dry_run": True, "entries": [{"name": "tiny-onnx-fp32", "config": written}]}
 
 
 def test_a_dry_run_converts_nothing(folder):
-    message = run("--precision", "fp16", "--dry-run", "--json")
-    assert message.exit_code == 1
-    error = json.loads(message.stdout)["error"]
+    done = run("--precision", "fp16", "--dry-run", "--json")
+    assert done.exit_code == 1
+    error = parse_document(done.stdout, "error")["error"]
     assert error["message"] == "the fp16 graph of tiny is not made yet, and a dry run makes nothing"
     assert error["hint"].startswith("prep build-engine tiny --runtime onnxruntime --fp16")
     assert not (folder / "build/precision").exists()
@@ -52,9 +52,9 @@ def test_a_dry_run_converts_nothing(folder):
 
 def test_serving_choices_reach_the_file_and_the_server_arguments_are_told(folder):
     (folder / "serving.yaml").write_text("instance_groups: [{count: 2, rate_limiter: {priority: 3}}]\n")
-    message = run("--serving", "serving.yaml", "--max-queue-delay-us", 7, "--graph-level", -1)
-    assert message.exit_code == 0, message.output
-    assert "tritonserver --model-repository=model_repository $(cat model_repository/server.args)" in message.stdout
+    done = run("--serving", "serving.yaml", "--max-queue-delay-us", 7, "--graph-level", -1)
+    assert done.exit_code == 0, done.output
+    assert "tritonserver --model-repository=model_repository $(cat model_repository/server.args)" in done.stdout
     assert (folder / "model_repository/server.args").read_text() == "--rate-limit=execution_count\n"
     text = (folder / "model_repository/tiny-onnx-fp32/config.pbtxt").read_text()
     for line in ("priority: 3", "max_queue_delay_microseconds: 7", "level: -1"):
@@ -62,9 +62,9 @@ def test_serving_choices_reach_the_file_and_the_server_arguments_are_told(folder
 
 
 def test_a_choice_that_means_nothing_is_a_usage_error(folder):
-    message = run("--cuda-graphs", "--json")
-    assert message.exit_code == 2
-    assert json.loads(message.stdout)["error"]["message"].startswith(
+    done = run("--cuda-graphs", "--json")
+    assert done.exit_code == 2
+    assert parse_document(done.stdout, "error")["error"]["message"].startswith(
         "cuda_graphs true was asked for, but it means nothing"
     )
     assert not (folder / "model_repository/tiny-onnx-fp32").exists()

@@ -1,7 +1,7 @@
-"""How an answer is told to a person."""
+"""How an answer is shown to a person."""
 
 import pytest
-from prep_triton.cli.client import describe_answer, format_us, tell_answer
+from prep_triton.cli.documents.client import describe_answer, format_us, render_answer
 from prep_triton.cli.output import Output
 from prep_triton.triton.server.infer import StepLatency, TextAnswer
 
@@ -43,11 +43,9 @@ def test_every_task_has_its_lines(task: str, answer: dict, lines: list[str]):
     assert describe_answer(task, answer) == lines
 
 
-@pytest.mark.parametrize(
-    ("value", "message"), [(None, "-"), (84.6, "85 us"), (999.4, "999 us"), (12_400.0, "12.40 ms")]
-)
-def test_microseconds_for_a_person(value: float | None, message: str):
-    assert format_us(value) == message
+@pytest.mark.parametrize(("value", "text"), [(None, "-"), (84.6, "85 us"), (999.4, "999 us"), (12_400.0, "12.40 ms")])
+def test_microseconds_for_a_person(value: float | None, text: str):
+    assert format_us(value) == text
 
 
 def step(model: str, **more) -> StepLatency:
@@ -55,7 +53,7 @@ def step(model: str, **more) -> StepLatency:
     return StepLatency(**{"model": model, "requests": 1, "cache_hits": 0, **times, **more})
 
 
-def test_an_answer_is_told_with_the_time_of_each_step(capsys: pytest.CaptureFixture[str]):
+def test_an_answer_is_shown_with_the_time_of_each_step(capsys: pytest.CaptureFixture[str]):
     answer = TextAnswer(
         model="m-text",
         task="feature-extraction",
@@ -65,14 +63,14 @@ def test_an_answer_is_told_with_the_time_of_each_step(capsys: pytest.CaptureFixt
         total_ms=3.21,
         steps=(step("m-tokenizer"), step("m", requests=3, cache_hits=1, compute_infer_us=None)),
     )
-    tell_answer(Output(as_json=False, verbose=0), answer)
+    render_answer(Output(as_json=False, verbose=0), answer)
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert lines[0].startswith("a text of two lines xxx")
     assert lines[0].endswith("… (220 characters)")
     assert lines[1:4] == [
         "in: where",
         "embedding of 1 values: 1.0000",
-        "3.21 ms from m-text; others asked meanwhile, so the steps are means over all",
+        "3.21 ms from m-text; others sent requests meanwhile, so the steps are means over all",
     ]
     assert lines[4] == "step queue compute input compute compute output"
     assert lines[-2:] == ["m-tokenizer 10 us 10 us 10 us 10 us", "m (response cache) 10 us 10 us - 10 us"]

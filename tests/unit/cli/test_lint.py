@@ -1,11 +1,10 @@
 """`prep lint`: what it prints, and its exit code."""
 
-import json
-
 import pytest
 from prep_triton.cli.main import app
 from typer.testing import CliRunner
 
+from tests.fakes.documents import parse_document
 from tests.fakes.lint_cases import ON_CPU, python_config, write_python
 
 
@@ -29,7 +28,7 @@ def test_an_error_is_a_line_with_a_remedy_below_and_exit_1(run, tmp_path):
 def test_warnings_alone_end_with_exit_0_and_the_json_counts_them(run, tmp_path):
     write_python(tmp_path, "one")
     done = run(tmp_path, "--json")
-    document = json.loads(done.stdout)
+    document = parse_document(done.stdout, "lint")
     assert done.exit_code == 0
     assert (document["repository"], document["errors"], document["warnings"]) == (str(tmp_path), 0, 1)
     (finding,) = document["findings"]
@@ -43,13 +42,13 @@ def test_json_of_an_error_is_one_document_and_exit_1(run, tmp_path):
     write_python(tmp_path, "one", "{")
     done = run(tmp_path, "--json")
     assert done.exit_code == 1
-    assert json.loads(done.stdout)["errors"] == 1
+    assert parse_document(done.stdout, "lint")["errors"] == 1
 
 
 def test_a_target_is_named_in_the_summary(run, tmp_path):
     write_python(tmp_path, "one")
     done = run(tmp_path, "--target", "25.08", "--gpu", "t4")
-    assert "judged for Triton 25.08, t4 (7.5), linux/amd64" in done.stdout
+    assert "for Triton 25.08, t4 (7.5), linux/amd64" in done.stdout
     assert "a server" not in run(tmp_path, "--target", "25.08").stdout
     assert "no GPU" in run(tmp_path, "--target", "25.08").stdout
 
@@ -87,5 +86,5 @@ def test_an_entry_can_be_chosen(run, tmp_path):
 
 def test_codes_lists_every_code_without_a_repository(run):
     assert "config-unknown-field" in run("--codes").stdout
-    document = json.loads(run("--codes", "--json").stdout)
+    document = parse_document(run("--codes", "--json").stdout, "lint")
     assert document["manifest-missing"]["severity"] == "warning"

@@ -8,10 +8,18 @@ import signal
 
 import pytest
 import typer
+from prep_triton.artifact import Record
 from prep_triton.cli import main as cli
 from prep_triton.cli import output
 from prep_triton.cli.options import OutputOptions
 from prep_triton.errors import SourceError, SpecError
+
+from tests.fakes.documents import parse_document
+
+
+class Answer(Record):
+    answer: int
+
 
 log = logging.getLogger("prep_triton.cli.test")
 
@@ -38,15 +46,21 @@ def failing(error: BaseException):
 )
 def test_an_error_is_a_sentence_a_hint_and_an_exit_code(error, code: int, capsys: pytest.CaptureFixture[str]):
     assert run_session(failing(error)) == code
-    message = capsys.readouterr()
-    assert message.out == ""
-    assert message.err == f"error: {error.message}\nhint: look\n"
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == f"error: {error.message}\nhint: look\n"
 
 
 def test_an_error_is_the_one_document_with_json(capsys: pytest.CaptureFixture[str]):
     assert run_session(failing(SourceError("no such model", hint="look")), as_json=True) == 1
-    document = json.loads(capsys.readouterr().out)
-    assert document == {"error": {"type": "SourceError", "message": "no such model", "hint": "look"}}
+    document = parse_document(capsys.readouterr().out, "error")
+    assert document == {"error": {"code": "source_error", "message": "no such model", "hint": "look", "place": None}}
+
+
+def test_an_error_of_a_file_has_its_place(capsys: pytest.CaptureFixture[str]):
+    error = SpecError("a.yaml, jobs: no", hint="look", place="a.yaml, jobs")
+    assert run_session(failing(error), as_json=True) == 2
+    assert parse_document(capsys.readouterr().out, "error")["error"]["place"] == "a.yaml, jobs"
 
 
 def test_markup_in_an_error_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]):
@@ -84,10 +98,10 @@ def test_a_command_under_nohup_outlives_its_terminal():
 
 def test_an_interrupted_command_has_a_document_too(capsys: pytest.CaptureFixture[str]):
     assert run_session(failing(KeyboardInterrupt()), as_json=True) == 130
-    assert json.loads(capsys.readouterr().out)["error"]["type"] == "Interrupted"
+    assert parse_document(capsys.readouterr().out, "error")["error"]["code"] == "interrupted"
 
 
-def test_notices_go_to_stderr_and_each_is_told_once(capsys: pytest.CaptureFixture[str]):
+def test_notices_go_to_stderr_once_each(capsys: pytest.CaptureFixture[str]):
     def body(_out):
         for _ in range(3):
             log.info("the same")
@@ -121,7 +135,7 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 def test_no_color_is_honoured_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    output.Output(as_json=False, verbose=0).tell("wrong", style="red")
+    output.Output(as_json=False, verbose=0).message("wrong", style="red")
     assert "\x1b[31m" not in capsys.readouterr().err
 
 
@@ -129,8 +143,15 @@ def test_json_silences_everything_but_the_document(capsys: pytest.CaptureFixture
     out = output.Output(as_json=True, verbose=0)
     out.line("for people")
     out.table("a table", ("one", "#two"), [("1", "2")])
-    out.document({"answer": 42})
+    out.document(Answer(answer=42))
     assert json.loads(capsys.readouterr().out) == {"answer": 42}
+
+
+def test_a_document_is_shown_in_one_form_of_two(capsys: pytest.CaptureFixture[str]):
+    for as_json in (True, False):
+        out = output.Output(as_json=as_json, verbose=0)
+        out.show(Answer(answer=42), lambda out, document: out.line(f"it is {document.answer}"))
+    assert capsys.readouterr().out == '{\n  "answer": 42\n}\nit is 42\n'
 
 
 def test_a_table_keeps_every_word_however_narrow_the_terminal_is():
@@ -146,12 +167,12 @@ def test_a_table_keeps_every_word_however_narrow_the_terminal_is():
 
 
 @pytest.mark.parametrize(("size", "message"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (3 << 30, "3.00 GiB")])
-def test_sizes_are_told_in_binary_units(size: int, message: str):
+def test_sizes_are_in_binary_units(size: int, message: str):
     assert output.format_size(size) == message
 
 
 @pytest.mark.parametrize(("seconds", "message"), [(0.04, "0.0 s"), (59.94, "59.9 s"), (125, "2 min 05 s")])
-def test_durations_are_told_for_people(seconds: float, message: str):
+def test_durations_are_for_people(seconds: float, message: str):
     assert output.format_seconds(seconds) == message
 
 
@@ -160,11 +181,11 @@ def test_a_wrong_command_line_exits_2_with_a_document(monkeypatch, capsys: pytes
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
-    message = capsys.readouterr()
-    error = json.loads(message.out)["error"]
-    assert error["type"] == "UsageError"
+    printed = capsys.readouterr()
+    error = parse_document(printed.out, "error")["error"]
+    assert error["code"] == "usage_error"
     assert "exprt" in error["message"]
-    assert "exprt" in message.err
+    assert "exprt" in printed.err
 
 
 def test_a_failed_command_gives_its_exit_code_to_the_shell(monkeypatch, tmp_path, capsys: pytest.CaptureFixture[str]):

@@ -28,6 +28,19 @@ def test_every_error_says_what_and_what_to_do(error: type[PrepError]):
     assert raised.hint == "add vocab.txt"
 
 
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.SpecError, "spec_error"),
+        (errors.WorkspaceBusyError, "workspace_busy"),
+        (errors.UnsupportedGpuError, "unsupported_gpu"),
+    ],
+)
+def test_an_error_has_a_code_for_a_machine(error: type[PrepError], code: str):
+    assert error.code == code
+    assert len({item.code for item in CLASSES}) == len(CLASSES)
+
+
 def test_the_nearest_word_is_suggested_in_its_own_case():
     assert suggest("precison", ("precision", "profiles"), otherwise="known: ...") == "did you mean 'precision'?"
     assert suggest("B-per", ("O", "B-PER"), otherwise="known: ...") == "did you mean 'B-PER'?"

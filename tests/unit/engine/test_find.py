@@ -1,10 +1,8 @@
 """`prep inspect`: which engine is meant, and what is said of it."""
 
-import json
-
 import pytest
 from prep_triton.artifact import Engine, PrecisionProof, TensorSpec
-from prep_triton.cli.inspect import describe_loaded
+from prep_triton.cli.documents.inspect import LoadedEngine, describe_loaded
 from prep_triton.cli.main import app
 from prep_triton.engine.find import find_engine
 from prep_triton.errors import SpecError
@@ -12,6 +10,7 @@ from prep_triton.spec import OptimizationProfile
 from prep_triton.workspace import Recipe, Workspace
 from typer.testing import CliRunner
 
+from tests.fakes.documents import parse_document
 from tests.fakes.onnx_bert import make_bert, store_model
 
 NAME = "tiny-int8-rtx-sm75"
@@ -99,7 +98,7 @@ def test_inspect_prints_what_an_engine_holds(workspace, engine):
         "workspace_limit_mib 512",
         "[batch, sequence]",
         str(engine.folder),
-        "The engine itself was not asked",
+        "The engine was not loaded",
     ):
         assert message in answer.output
 
@@ -107,9 +106,10 @@ def test_inspect_prints_what_an_engine_holds(workspace, engine):
 @pytest.mark.usefixtures("engine")
 def test_inspect_gives_one_json_document(workspace):
     answer = CliRunner().invoke(app, ["inspect", NAME, "--workspace", str(workspace.root), "--json"])
-    content = json.loads(answer.stdout)
+    content = parse_document(answer.stdout, "inspect")
     assert content["proof"]["linear_flops_share"] == {"int8": 1.0}
     assert content["loaded"] is None
+    assert "NVIDIA driver" in content["problem"]
 
 
 def test_an_unknown_engine_is_a_wrong_request(workspace):
@@ -118,8 +118,9 @@ def test_an_unknown_engine_is_a_wrong_request(workspace):
 
 
 def test_a_loaded_engines_own_facts_are_told():
-    message = {
+    facts = {
         "kernels": 30,
+        "profiles": 1,
         "layers": {"fp16": 20, "int8": 10},
         "gemm_kernels": {"int8": 10},
         "fused_attention": True,
@@ -127,7 +128,7 @@ def test_a_loaded_engines_own_facts_are_told():
         "device_memory_bytes": 1 << 20,
         "refittable": False,
     }
-    rows = dict(describe_loaded(message))
+    rows = dict(describe_loaded(LoadedEngine.model_validate(facts)))
     assert rows["GEMM kernels"] == "10 INT8"
     assert (rows["fused attention"], rows["activation memory"], rows["refittable"]) == ("yes", "1.0 MiB", "no")
     assert "weights" not in rows

@@ -5,7 +5,7 @@ A code is an area and a word, and never changes its meaning; `CODES` is the one 
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import computed_field
 
@@ -22,6 +22,7 @@ TOLD_LIMIT = 500
 _ERRORS = {
     "repository-empty": "the repository has no entry",
     "entry-missing": "an entry that was asked for is not there",
+    "entry-duplicate": "two entries have the same name in their configurations",
     "entry-hidden": "a hidden folder, which the server takes for an entry",
     "file-missing": "a file that the configuration names, or that the backend needs, is not in its folder",
     "file-unreadable": "a file cannot be read",
@@ -37,8 +38,12 @@ _ERRORS = {
     "batching-preferred-size": "a preferred batch size is not within 1..max_batch_size",
     "batching-priority": "default_priority_level, or a queue policy's level, is not within the levels",
     "batching-ordering": "preserve_ordering with several levels, or with delayed requests",
+    "batching-sequence": "the sequence batcher's controls or sizes contradict each other",
+    "cache-unsupported": "response_cache with a sequence batcher or a decoupled model",
+    "metrics-incomplete": "model_metrics lacks what the server needs",
     "tensor-invalid": "an input or output lacks its name, type or dims, or they make no tensor",
     "tensor-duplicate": "two inputs, or two outputs, have the same name",
+    "tensor-batch-io": "batch_input or batch_output is not one that the server knows",
     "instance-devices": "GPUs or profiles on an instance that has none",
     "instance-kind": "a kind of instance that the server has not got, or that the backend refuses",
     "instance-profile": "a profile that is no index, or that the plan has not got",
@@ -58,6 +63,7 @@ _ERRORS = {
     "ensemble-tensor": "a map names a tensor that the model has not got, or leaves one out",
     "ensemble-type": "types or dims differ along an edge",
     "ensemble-flow": "a tensor is produced twice, never, or for nobody",
+    "ensemble-cycle": "ensembles that call each other in a circle",
     "ensemble-batch-size": "the ensemble allows a larger batch than a step",
     "warmup-input": "a warm-up sample's inputs are not the model's",
     "warmup-data": "warm-up data is missing or has the wrong length",
@@ -75,6 +81,7 @@ _ERRORS = {
     "target-platform": "a vendored package does not fit the target's platform",
 }
 _WARNINGS = {
+    "entry-similar": "two entries differ in upper and lower case alone",
     "entry-unassembled": "folders with config.pbtxt alone, as git tracks them: not assembled here",
     "entry-leftover": "what a killed run left; the next `prep assemble` removes it",
     "file-stray": "a file or folder that does not belong here",
@@ -87,6 +94,7 @@ _WARNINGS = {
     "config-edited": "config.pbtxt is not the one that was assembled",
     "batching-useless": "a setting of the queue, or a model's batch axis, without effect",
     "batching-timeout": f"a default timeout that is reported to slow the server down ({traps.DEFAULT_TIMEOUT.name})",
+    "instance-count": "an instance count below 1, which the server replaces",
     "backend-ignores-field": "a field that the backend never reads",
     "backend-parameter": "a parameter that looks misspelt",
     "plan-suspect": "a plan that begins as TensorRT-RTX engines do, and no manifest tells what it is",
@@ -168,17 +176,6 @@ class LintReport(Record):
     def warnings(self) -> tuple[Finding, ...]:
         """The other findings."""
         return tuple(finding for finding in self.findings if finding.severity == "warning")
-
-    def document(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "repository": str(self.repository),
-            "target": self.target,
-            "entries": list(self.entries),
-            "findings": [finding.model_dump(mode="json") for finding in self.findings],
-            "errors": len(self.errors),
-            "warnings": len(self.warnings),
-        }
 
 
 def check_lint(report: LintReport) -> None:

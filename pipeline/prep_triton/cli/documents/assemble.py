@@ -1,0 +1,59 @@
+"""What `prep assemble` answers."""
+
+from pathlib import Path
+from typing import Literal
+
+from prep_triton.artifact import Record, RepositoryEntry
+from prep_triton.cli.output import Output
+from prep_triton.layout import CONFIG_NAME, SERVER_ARGUMENTS_NAME
+
+
+class AssembledEntry(RepositoryEntry):
+    """An entry; `reused` where it was there already."""
+
+    reused: bool
+
+
+class AssembleDocument(Record):
+    """The entries of the models that were assembled, and the repository they lie in."""
+
+    repository: Path
+    entries: tuple[AssembledEntry, ...]
+
+
+class EntryPreview(Record):
+    """The config.pbtxt that an entry would get."""
+
+    name: str
+    config: str
+
+
+class AssemblePlan(Record):
+    """What would be written."""
+
+    dry_run: Literal[True] = True
+    entries: tuple[EntryPreview, ...]
+
+
+def render_assemble(out: Output, document: AssembleDocument) -> None:
+    """Print each entry, and how to go on."""
+    repository = document.repository
+    for entry in document.entries:
+        state = "unchanged" if entry.reused else "written"
+        what = f"{entry.runtime} {entry.precision}" if entry.kind == "model" else entry.kind
+        out.line(f"{entry.name}: {state} ({what}, max batch {entry.max_batch_size})", style="bold")
+        out.line(f"  {repository / entry.name / CONFIG_NAME}")
+    if any(entry.server_arguments for entry in document.entries):
+        arguments = repository / SERVER_ARGUMENTS_NAME
+        out.line(f"serve it with: tritonserver --model-repository={repository} $(cat {arguments})")
+    out.line(
+        f"next: prep lint {repository}, prep verify {repository}, then prep publish {repository} gs://bucket/prefix"
+    )
+
+
+def render_assemble_plan(out: Output, plan: AssemblePlan) -> None:
+    """Print each configuration."""
+    for entry in plan.entries:
+        if len(plan.entries) > 1:
+            out.line(f"# {entry.name}/{CONFIG_NAME}")
+        out.line(entry.config.rstrip("\n"))

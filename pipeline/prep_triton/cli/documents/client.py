@@ -1,0 +1,77 @@
+"""What `prep client` answers."""
+
+from typing import Any, assert_never
+
+from prep_triton.artifact import Record
+from prep_triton.cli.output import Output
+from prep_triton.tasks import MASK_TOKEN, Task
+from prep_triton.triton.server.infer import TextAnswer
+
+SHOWN_VALUES = 6
+SHOWN_CHARACTERS = 120
+
+
+class ClientDocument(Record):
+    """An answer for each text, in order."""
+
+    answers: tuple[TextAnswer, ...]
+
+
+def render_answer(out: Output, answer: TextAnswer) -> None:
+    """Print one answer and its times."""
+    out.line(_shortened(answer.text), style="bold")
+    if answer.context is not None:
+        out.line(f"  in: {_shortened(answer.context)}")
+    for line in describe_answer(answer.task, answer.answer):
+        out.line(f"  {line}")
+    others = max(step.requests for step in answer.steps) > 1
+    shared = "; others sent requests meanwhile, so the steps are means over all" if others else ""
+    out.line(f"  {answer.total_ms:.2f} ms from {answer.model}{shared}")
+    columns = ("step", "#queue", "#compute input", "#compute", "#compute output")
+    parts = ("queue_us", "compute_input_us", "compute_infer_us", "compute_output_us")
+    rows = []
+    for step in answer.steps:
+        cached = " (response cache)" if step.cache_hits else ""
+        rows.append([f"  {step.model}{cached}", *(format_us(getattr(step, part)) for part in parts)])
+    out.table("", columns, rows)
+
+
+def describe_answer(task: Task, answer: dict[str, Any]) -> list[str]:
+    """Say an answer in lines for a person."""
+    match task:
+        case "feature-extraction":
+            values = answer["embedding"]
+            shown = ", ".join(f"{value:.4f}" for value in values[:SHOWN_VALUES])
+            return [f"embedding of {len(values)} values: {shown}{', …' if len(values) > SHOWN_VALUES else ''}"]
+        case "text-classification":
+            return [f"{label['score']:.4f}  {label['label']}" for label in answer["labels"]]
+        case "token-classification":
+            lines = [
+                f"{entity['score']:.4f}  {entity['label']:<8} {entity['text']} ({entity['start']} to {entity['end']})"
+                for entity in answer["entities"]
+            ]
+            return lines or ["no entities"]
+        case "fill-mask":
+            masks = [", ".join(map(_describe_token, ranked)) for ranked in answer["masks"]]
+            return [f"mask {index}: {line}" for index, line in enumerate(masks, 1)] or [f"the text has no {MASK_TOKEN}"]
+        case "question-answering":
+            place = f"characters {answer['start']} to {answer['end']}"
+            return [answer["answer"], f"score {answer['score']:.4f}, {place}"]
+        case _:
+            assert_never(task)
+
+
+def _describe_token(token: dict[str, Any]) -> str:
+    return f"{token['token']} {token['score']:.4f}"
+
+
+def format_us(value: float | None) -> str:
+    """Render microseconds for a person: ``85 us``, ``12.40 ms``; a dash for None."""
+    if value is None:
+        return "-"
+    return f"{value:.0f} us" if value < 1000 else f"{value / 1000:.2f} ms"
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]}… ({len(text)} characters)"

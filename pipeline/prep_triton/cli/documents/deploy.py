@@ -1,0 +1,41 @@
+"""What `prep deploy` answers."""
+
+from pathlib import Path
+
+from prep_triton.cli.output import Output
+from prep_triton.deploy.base import Base
+
+
+class DeployDocument(Base):
+    """The Kustomize base; `written` are the files of the folder `output` that were new or changed.
+
+    `service_account` is Google's, which reads the release; None for the cluster's own identity.
+    """
+
+    service_account: str | None
+    output: Path
+    written: tuple[Path, ...]
+    dry_run: bool
+
+
+def render_deploy(out: Output, document: DeployDocument) -> None:
+    """Print the YAML in a dry run; else what was written, and how to apply it."""
+    if document.dry_run:
+        # One stream that kubectl takes; a file's first line, a comment, names the release.
+        out.line("---\n".join(document.files.values()).rstrip("\n"))
+        return
+    triton = document.fleet.triton
+    out.line(f"release {document.release} on Triton {triton.tag}, {triton.image}", style="bold")
+    rows = [
+        (deployment, pool.gpu or "no GPU", pool.accelerator or "")
+        for deployment, pool in zip(document.deployments, document.fleet.pools, strict=True)
+    ]
+    out.table("", ("deployment", "GPU", "node label"), rows)
+    out.line(f"{len(document.files)} files in {document.output}")
+    if document.service_account is None:
+        out.line("no --service-account: the servers read the bucket as the cluster's own identity", style="dim")
+    if "service-grpc.yaml" in document.files:
+        way = "call dns:///NAME-grpc:8001 with round_robin; the plain Service keeps a client on one server"
+        out.line(f"gRPC without a mesh: {way}", style="dim")
+    namespace = document.namespace
+    out.line(f"next: kubectl create namespace {namespace}, then kubectl apply -k {document.output}")

@@ -1,0 +1,36 @@
+"""What `prep export` answers."""
+
+from pathlib import Path
+
+from prep_triton.artifact import OnnxModel
+from prep_triton.cli.output import Output, format_seconds, format_size
+from prep_triton.layout import GRAPH_NAME
+from prep_triton.workspace import Produced
+
+
+class ExportDocument(OnnxModel):
+    """The exported model; `seconds` are those of this command, also where `reused` says that nothing was made."""
+
+    reused: bool
+    seconds: float
+    folder: Path
+
+
+def export_document(produced: Produced[OnnxModel], seconds: float) -> ExportDocument:
+    """Return the document of an export."""
+    return ExportDocument(**dict(produced.artifact), reused=produced.reused, seconds=round(seconds, 3))
+
+
+def render_export(out: Output, document: ExportDocument) -> None:
+    """Print what was exported, its tensors and its parity."""
+    state = "unchanged" if document.reused else f"exported in {format_seconds(document.seconds)}"
+    graph = f"{format_size(document.files[GRAPH_NAME].size)}, opset {document.opset}"
+    out.line(f"{document.name}: {state}", style="bold")
+    out.line(f"  {document.folder / GRAPH_NAME} ({graph}, task {document.task}, {document.weights} weights)")
+    for label, tensors in (("inputs", document.model_inputs), ("outputs", document.model_outputs)):
+        shown = ", ".join(f"{tensor.name} {tensor.dtype}[{', '.join(map(str, tensor.shape))}]" for tensor in tensors)
+        out.line(f"  {label}: {shown}")
+    if document.parity:
+        shapes = ", ".join(f"{batch}x{sequence}" for batch, sequence in document.parity.shapes)
+        out.line(f"  parity with PyTorch at {shapes}: largest difference {document.parity.max_abs_error:.1e}")
+    out.line(f"next: prep build-engine {document.name} --fp16, or prep assemble {document.name}")

@@ -1,0 +1,71 @@
+"""What `prep run` answers."""
+
+from prep_triton.artifact import Record
+from prep_triton.cli.documents.rows import render_rows
+from prep_triton.cli.documents.verify import render_server
+from prep_triton.cli.output import Output, format_seconds
+from prep_triton.layout import RELEASES_DIR
+from prep_triton.run.report import Outcome, RunReport, StageRow
+from prep_triton.triton.verify.report import VerifyReport
+
+FAILED_OUTCOMES = frozenset({"partial", "regressed"})
+
+
+class RunDocument(Record):
+    """Everything one run did.
+
+    `outcome` is the run in one word and `message` in a sentence. `unchanged` is true where no step had anything to
+    do, also in a run whose outcome is another. `regressions` say why the release did not become the current one.
+    """
+
+    config: str
+    outcome: Outcome
+    message: str
+    unchanged: bool
+    rows: tuple[StageRow, ...]
+    repository: str
+    release: str | None
+    regressions: tuple[str, ...]
+    seconds: float
+    dry_run: bool
+
+
+def run_document(report: RunReport, config: str) -> RunDocument:
+    """Return the document of a run."""
+    return RunDocument(
+        **dict(report),
+        config=config,
+        outcome=report.outcome,
+        message=report.outcome_sentence(),
+        unchanged=report.is_unchanged,
+    )
+
+
+def warn_of_regressions(out: Output, document: RunDocument) -> None:
+    """Print on stderr, with --json too, why the release is not current, and how to make it so."""
+    for regression in document.regressions:
+        out.message(f"regression: {regression}", style="red")
+    if document.regressions and document.release:
+        store, _, release_id = document.release.rpartition(f"/{RELEASES_DIR}/")
+        out.message(f"hint: to make it current all the same: prep rollback {store} {release_id}")
+
+
+def render_run(out: Output, document: RunDocument) -> None:
+    """Print the run's table and its outcome."""
+    render_rows(out, document.rows, title=f"prep run {document.config}")
+    out.line()
+    for row in document.rows:
+        if "server_version" in row.figures:
+            report = VerifyReport.model_validate(row.figures)
+            render_server(out, report, is_remembered=row.state == "unchanged")
+    took = format_seconds(document.seconds)
+    if document.dry_run:
+        out.line("dry run: nothing was written")
+    elif document.outcome in FAILED_OUTCOMES:
+        out.line(f"{document.message} ({took})", style="bold red")
+    elif document.unchanged:
+        out.line(f"nothing changed, nothing was done ({took})", style="bold green")
+    else:
+        out.line(f"done in {took}", style="bold green")
+    release = f"   release: {document.release}" if document.release else ""
+    out.line(f"repository: {document.repository}{release}")
