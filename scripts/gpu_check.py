@@ -28,7 +28,7 @@ from prep_triton.export.onnx import export_model
 from prep_triton.gpus import find_present_gpus
 from prep_triton.precision.fp16.stage import convert_to_fp16
 from prep_triton.precision.int8.stage import quantize_to_int8
-from prep_triton.spec import CalibrationSpec, EngineSpec, GateSpec, ModelSpec, Precision, QuantizationSpec
+from prep_triton.spec import CalibrationSpec, EngineSpec, ModelSpec, Precision, QuantizationSpec
 from prep_triton.workspace import Workspace
 
 EXIT_FAILED, EXIT_CANNOT = 1, 3
@@ -93,7 +93,7 @@ def convert(exported: OnnxModel, precision: Precision, workspace: Workspace) -> 
     if precision == "fp16":
         return convert_to_fp16(exported, workspace).artifact
     calibration = CalibrationSpec(path=str(write_calibration(exported, workspace)), samples=_CALIBRATION_ROWS)
-    spec = QuantizationSpec(calibration=calibration, search=False, gate=GateSpec())
+    spec = QuantizationSpec(calibration=calibration, search=False)
     return quantize_to_int8(exported, spec, workspace).artifact
 
 

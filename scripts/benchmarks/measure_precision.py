@@ -72,7 +72,7 @@ def measure_minilm(workspace: Workspace, text_path: Path) -> OnnxModel:
     half = convert_to_fp16(model, workspace).artifact
     print_fidelity("fp16", model, half, rows)
     spec = QuantizationSpec(calibration=CalibrationSpec(path=str(text_path), samples=CALIBRATED))
-    quantized = quantize_to_int8(model, spec, workspace).artifact
+    quantized = quantize_to_int8(model, spec, workspace, gate=GateSpec(min_cosine=0.99)).artifact
     print_fidelity("int8", model, quantized, rows)
     return model
 
@@ -110,12 +110,10 @@ def measure_random(workspace: Workspace, ids_path: Path, alias: str) -> OnnxMode
 
 def quantize_alone(model: OnnxModel, root: Path, ids_path: Path, gate: float | None) -> tuple[float, float, str]:
     """Quantise in a process of its own; return seconds, its peak memory in MiB, and the outcome."""
-    spec = QuantizationSpec(
-        calibration=CalibrationSpec(path=str(ids_path), samples=CALIBRATED), gate=GateSpec(min_cosine=gate)
-    )
+    spec = QuantizationSpec(calibration=CalibrationSpec(path=str(ids_path), samples=CALIBRATED))
     began = time.monotonic()
     try:
-        fidelity = quantize_to_int8(model, spec, Workspace(root)).artifact.fidelity
+        fidelity = quantize_to_int8(model, spec, Workspace(root), gate=GateSpec(min_cosine=gate)).artifact.fidelity
         message = f"mean cosine {fidelity.mean_cosine:.5f}" if fidelity else ""
     except PrecisionError as err:
         message = err.message

@@ -1,6 +1,7 @@
 """INT8 in ONNX Runtime and in a TensorRT-RTX engine: hand-written graphs, broken ones, and the real MiniLM."""
 
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def workspace(tmp_path):
 def spec(tmp_path):
     def make(*, method="max", **more):
         calibration = CalibrationSpec(path=write_rows(tmp_path), samples=32, method=method)
-        return QuantizationSpec(calibration=calibration, **{"gate": GateSpec(), **more})
+        return QuantizationSpec(calibration=calibration, **more)
 
     return make
 
@@ -115,8 +116,9 @@ def test_nothing_is_done_twice(workspace, spec):
 def test_ranges_are_measured_once_for_all_gates_and_smoothings(workspace, spec):
     model = store_model(workspace, make_bert())
     phases = []
-    for more in ({}, {"smoothing_alpha": 0.5}, {"gate": GateSpec(min_cosine=0.5)}, {"keep_out": ("layer0.up",)}):
-        quantize_to_int8(model, spec(**more), workspace, progress=lambda phase, _=None: phases.append(phase))
+    gates = (GateSpec(), GateSpec(min_cosine=0.5))
+    for more, gate in product(({}, {"smoothing_alpha": 0.5}, {"keep_out": ("layer0.up",)}), gates):
+        quantize_to_int8(model, spec(**more), workspace, gate=gate, progress=lambda phase, _=None: phases.append(phase))
     assert len(list_made(workspace, "calibration")) == 1
     assert phases.count("calibrating") > 0
     again = []
@@ -140,7 +142,7 @@ def test_smoothing_mends_an_outlier_channel(workspace, spec):
 
 def test_the_search_keeps_out_the_layer_that_hurts_and_no_other(workspace, spec):
     model = store_model(workspace, make_outlier_bert())
-    made = quantize_to_int8(model, spec(smoothing_alpha=None, gate=GateSpec(min_cosine=0.998)), workspace).artifact
+    made = quantize_to_int8(model, spec(smoothing_alpha=None), workspace, gate=GateSpec(min_cosine=0.998)).artifact
     record = made.quantization
     assert record.kept_out == ("layer1.down",)
     assert record.linear_flops_share == pytest.approx(1 - 2 / 16)
@@ -151,9 +153,9 @@ def test_the_search_keeps_out_the_layer_that_hurts_and_no_other(workspace, spec)
 
 def test_a_missed_gate_without_the_search_names_the_layers_and_writes_nothing(workspace, spec):
     model = store_model(workspace, make_outlier_bert())
-    wanted = spec(smoothing_alpha=None, search=False, gate=GateSpec(min_cosine=0.998))
+    request = spec(smoothing_alpha=None, search=False)
     with pytest.raises(PrecisionError, match=r"0\.998 was asked for: .* too little; it is worst in layer1\.down") as e:
-        quantize_to_int8(model, wanted, workspace)
+        quantize_to_int8(model, request, workspace, gate=GateSpec(min_cosine=0.998))
     assert "allow the search" in e.value.hint
     assert not list_made(workspace, "precision")
 
@@ -161,7 +163,7 @@ def test_a_missed_gate_without_the_search_names_the_layers_and_writes_nothing(wo
 def test_a_gate_that_no_int8_meets_fails_after_the_search(workspace, spec):
     model = store_model(workspace, make_bert())
     with pytest.raises(PrecisionError, match="1 was asked for") as caught:
-        quantize_to_int8(model, spec(gate=GateSpec(min_cosine=1.0)), workspace)
+        quantize_to_int8(model, spec(), workspace, gate=GateSpec(min_cosine=1.0))
     assert "--fp16" in caught.value.hint
     assert not list_made(workspace, "precision")
 
@@ -207,7 +209,7 @@ def test_a_quantised_model_is_not_quantised_again(workspace, spec):
 def test_a_missing_evaluation_file_is_refused(workspace, spec, tmp_path):
     gate = GateSpec(eval_data=str(tmp_path / "none.jsonl"), max_accuracy_drop=1.0)
     with pytest.raises(SpecError) as caught:
-        quantize_to_int8(store_model(workspace, make_bert()), spec(gate=gate), workspace)
+        quantize_to_int8(store_model(workspace, make_bert()), spec(), workspace, gate=gate)
     assert caught.value.hint
 
 
@@ -253,14 +255,14 @@ def labelled(workspace, tmp_path):
 def test_a_missed_accuracy_gate_names_the_layers_and_writes_nothing(workspace, spec, labelled):
     model, gate = labelled
     with pytest.raises(PrecisionError, match=r"a drop of .* allowed; int8 is worst in layer1\.down") as caught:
-        quantize_to_int8(model, spec(smoothing_alpha=None, search=False, gate=gate), workspace)
+        quantize_to_int8(model, spec(smoothing_alpha=None, search=False), workspace, gate=gate)
     assert "--max-accuracy-drop" in caught.value.hint
     assert not list_made(workspace, "precision")
 
 
 def test_the_search_meets_an_accuracy_gate(workspace, spec, labelled):
     model, gate = labelled
-    made = quantize_to_int8(model, spec(smoothing_alpha=None, gate=gate), workspace).artifact
+    made = quantize_to_int8(model, spec(smoothing_alpha=None), workspace, gate=gate).artifact
     assert made.quantization.kept_out[0] == "layer1.down"
     assert made.accuracy.reference == 100.0
     assert made.accuracy.converted >= 99.5
@@ -286,7 +288,7 @@ def test_text_is_tokenized_with_the_models_own_tokenizer(workspace, tmp_path):
     model.path("tokenizer.json").write_text(make_tokenizer().to_str(), encoding="utf-8")
     path = tmp_path / "text.txt"
     path.write_text("the rainy sea, the sea.\n" * 8 + "paris\n", encoding="utf-8")
-    spec = QuantizationSpec(calibration=CalibrationSpec(path=str(path), samples=9), gate=GateSpec())
+    spec = QuantizationSpec(calibration=CalibrationSpec(path=str(path), samples=9))
     made = quantize_to_int8(model, spec, workspace).artifact
     assert made.fidelity.runtime.endswith("the calibration rows (too few others)")
     assert made.quantization.calibration["tokens"] == 8 * 10 + 3
@@ -303,8 +305,8 @@ def test_real_minilm_keeps_its_embeddings_with_every_linear_layer_in_int8(worksp
     lines = [f"{one} {two}" for one in text.read_text(encoding="utf-8").split("\n") for two in ("", "Rain again.")]
     path = tmp_path / "text.txt"
     path.write_text("\n".join(line for line in lines if line.strip()), encoding="utf-8")
-    spec = QuantizationSpec(calibration=CalibrationSpec(path=str(path), samples=48), gate=GateSpec(min_cosine=0.99))
-    made = quantize_to_int8(model, spec, workspace).artifact
+    spec = QuantizationSpec(calibration=CalibrationSpec(path=str(path), samples=48))
+    made = quantize_to_int8(model, spec, workspace, gate=GateSpec(min_cosine=0.99)).artifact
     assert made.quantization.linear_flops_share == 1.0
     assert made.fidelity.mean_cosine > 0.99
     assert made.fidelity.min_cosine > 0.97

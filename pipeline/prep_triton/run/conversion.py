@@ -9,11 +9,8 @@ from prep_triton.artifact import AccuracyRecord, Artifact, FidelityRecord, OnnxM
 from prep_triton.errors import PrecisionError
 from prep_triton.layout import GRAPH_NAME, REFERENCE_NAME
 from prep_triton.progress import Progress, ignore_progress
-from prep_triton.spec import ConversionSpec, GateSpec, Precision
+from prep_triton.spec import ConversionSpec, GateSpec
 from prep_triton.workspace import Produced, Recipe, Workspace, digest_file
-
-# FP16 rounds to 11 bits: on a BERT that costs less than 1e-5, and anything near this is a graph gone wrong.
-DEFAULT_GATES: dict[Precision, GateSpec] = {"fp16": GateSpec(min_cosine=0.999)}
 
 # Part of the key: raise it when a gate judges the same graph in another way.
 GATE_VERSION = 1
@@ -43,11 +40,11 @@ def put_in_precision(
     """
     if spec.precision == "fp32":
         return Produced(model, reused=True)
+    gate = spec.required_gate()
     if spec.quantization is not None:
-        from prep_triton.precision.int8.stage import quantize_to_int8
+        from prep_triton.precision.int8.stage import NO_GATE, quantize_to_int8
 
-        wanted = spec.quantization if spec.gate is None else spec.quantization.model_copy(update={"gate": spec.gate})
-        return quantize_to_int8(model, wanted, workspace, progress=progress)
+        return quantize_to_int8(model, spec.quantization, workspace, gate=gate or NO_GATE, progress=progress)
     if spec.precision == "fp16":
         from prep_triton.precision.fp16.stage import convert_to_fp16
 
@@ -58,7 +55,6 @@ def put_in_precision(
         produced = quantize_for_cpu(model, workspace, progress=progress)
     else:
         return Produced(find_quantized(model, workspace), reused=True)
-    gate = spec.gate or DEFAULT_GATES.get(spec.precision)
     if gate is None:
         return produced
     passed = _pass_gate(model, produced.artifact, gate, workspace, progress)

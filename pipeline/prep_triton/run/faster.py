@@ -38,8 +38,8 @@ def choose_faster(
     from prep_triton.run.stages import build_graph_engines
 
     # What ships must pass the gate, whichever precision it is.
-    gate = variant.gate or (variant.quantization.gate if variant.quantization else None)
-    half = variant.model_copy(update={"precision": "fp16", "quantization": None, "gate": gate, "int8_if_faster": False})
+    same_gate = {"gate": variant.required_gate(), "int8_if_faster": False}
+    half = variant.model_copy(update={"precision": "fp16", "quantization": None, **same_gate})
     fp16_graph, fp16_engines = build_graph_engines(rows, model, half, workspace)
     problem = next((found for engine in fp16_engines if (found := find_execution_problem(engine))), None)
     if problem and _was_chosen(model, fp16_engines, workspace) == "int8":  # by the machine that has the GPU

@@ -1,8 +1,10 @@
 """In which numbers a graph computes, and how good it must be."""
 
-from typing import Annotated, Literal, Self, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from prep_triton.spec.base import Spec
 
@@ -54,22 +56,38 @@ class QuantizationSpec(Spec):
 
     `smoothing_alpha` moves the scale of activations into weights (SmoothQuant, arXiv:2211.10438); None
     turns it off. `keep_out` names layers that stay FP16 whatever is measured; `search` lets the
-    sensitivity search keep out more until the gate is met.
+    sensitivity search keep out more until the variant's gate is met.
     """
 
     calibration: CalibrationSpec
     smoothing_alpha: Annotated[float, Field(ge=0.0, le=1.0)] | None = 0.8
     keep_out: tuple[str, ...] = ()
     search: bool = True
-    gate: GateSpec = GateSpec(min_cosine=0.99)
+
+    @model_validator(mode="before")
+    @classmethod
+    def refuse_gate(cls, given: Any) -> Any:
+        """A gate is the variant's, for every precision: say where it moved, as older files have it here."""
+        if isinstance(given, Mapping) and "gate" in given:
+            hint = "write gate beside quantization, as a key of the variant"
+            raise PydanticCustomError("unknown_key", "unknown key '{key}'", {"key": "gate", "hint": hint})
+        return given
+
+
+# What a converted graph must reach where the request does not say. FP16 rounds to 11 bits: on a BERT that costs less
+# than 1e-5, and anything near this is a graph gone wrong.
+_DEFAULT_GATES: Mapping[tuple[Runtime, Precision], GateSpec] = {
+    ("tensorrt", "fp16"): GateSpec(min_cosine=0.999),
+    ("onnxruntime", "fp16"): GateSpec(min_cosine=0.999),
+    ("tensorrt", "int8"): GateSpec(min_cosine=0.99),
+}
 
 
 class ConversionSpec(Spec):
     """Which graph to make of an exported one: for which runtime, in which precision, how good.
 
     `quantization` belongs to INT8 for TensorRT alone: ONNX Runtime's INT8 needs no calibration.
-    `gate` is what the converted graph must reach; for a quantised one it takes the place of
-    `quantization.gate`.
+    `gate` is what the converted graph must reach; None takes the precision's own (`required_gate`).
     """
 
     runtime: Runtime
@@ -88,3 +106,7 @@ class ConversionSpec(Spec):
         if self.gate is not None and self.precision == "fp32":
             raise ValueError("a gate means nothing for fp32, which is what the others are compared with")
         return self
+
+    def required_gate(self) -> GateSpec | None:
+        """Return what the converted graph must reach; None where nothing was asked and the precision has no default."""
+        return self.gate or _DEFAULT_GATES.get((self.runtime, self.precision))

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from prep_triton.errors import SpecError
 from prep_triton.spec import (
     DEFAULT_PROFILE,
+    ConversionSpec,
     EngineSpec,
+    GateSpec,
     ModelSpec,
     OptimizationProfile,
     ServingSpec,
@@ -208,6 +210,33 @@ def test_a_build_option_means_nothing_to_onnxruntime(key):
 
 
 TEXTS = {"calibration": {"path": "texts.txt"}}
+
+
+def test_a_gate_within_quantization_is_refused_with_its_place():
+    quantization = {**TEXTS, "gate": {"min_cosine": 0.9}}
+    variant = {"runtime": "tensorrt", "precision": "int8", "gpus": ["t4"], "quantization": quantization}
+    with pytest.raises(SpecError, match="quantization: unknown key 'gate'") as caught:
+        build_spec(VariantSpec, variant, where="it")
+    assert caught.value.hint == "write gate beside quantization, as a key of the variant"
+
+
+def test_a_precision_has_a_gate_of_its_own_until_another_is_asked_for():
+    gates = {
+        (runtime, precision): gate and gate.min_cosine
+        for runtime in ("tensorrt", "onnxruntime")
+        for precision in ("fp32", "fp16", "int8")
+        for gate in [ConversionSpec(runtime=runtime, precision=precision).required_gate()]
+    }
+    assert gates == {
+        ("tensorrt", "fp32"): None,
+        ("tensorrt", "fp16"): 0.999,
+        ("tensorrt", "int8"): 0.99,
+        ("onnxruntime", "fp32"): None,
+        ("onnxruntime", "fp16"): 0.999,
+        ("onnxruntime", "int8"): None,
+    }
+    asked = GateSpec(min_cosine=0.5)
+    assert ConversionSpec(runtime="tensorrt", precision="int8", gate=asked).required_gate() == asked
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,8 @@ def test_without_a_gpu_fp16_is_built_and_the_reason_is_told(tmp_path: Path, monk
     engines, rows = choose(tmp_path)
     assert builds.precisions == ["fp16"]
     assert engines[0].precision == "fp16"
-    assert builds.gates == [VARIANT.quantization.gate]
+    assert builds.gates == [VARIANT.required_gate()]
+    assert builds.gates[0].min_cosine == 0.99
     assert rows.rows[-1].note == "not measured: there is no GPU"
 
 

@@ -27,7 +27,7 @@ from prep_triton.precision.measure.evaluation import check_accuracy, measure_acc
 from prep_triton.precision.measure.fidelity import compare_rows, record_fidelity
 from prep_triton.precision.measure.runner import open_session
 from prep_triton.progress import Progress, ignore_progress
-from prep_triton.spec import QuantizationSpec
+from prep_triton.spec import GateSpec, QuantizationSpec
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,8 @@ class Quantizer:
         linears: The linear layers of its encoder.
         scales: For the tensor that each of them reads.
         rows: Rows to judge by, and rows for the sensitivity runs.
-        spec: The gate, the layers kept out, and whether to search for more.
+        spec: The layers kept out, and whether to search for more.
+        gate: What the INT8 graph must reach.
         progress: Told about each step.
     """
 
@@ -52,6 +53,7 @@ class Quantizer:
     scales: Mapping[str, InputScale]
     rows: CalibrationRows
     spec: QuantizationSpec
+    gate: GateSpec
     progress: Progress = ignore_progress
     damage: dict[str, float] = field(default_factory=dict)
 
@@ -64,7 +66,7 @@ class Quantizer:
         Raises:
             PrecisionError: The gate is not met, however many layers are kept out.
         """
-        gate, kept_out = self.spec.gate, tuple(self.spec.keep_out)
+        gate, kept_out = self.gate, tuple(self.spec.keep_out)
         fidelity = self.judge(kept_out)
         if gate.min_cosine is not None and fidelity.mean_cosine < gate.min_cosine:
             if not self.spec.search:

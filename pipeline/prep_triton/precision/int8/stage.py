@@ -17,7 +17,7 @@ from prep_triton.precision.int8.calibration import check_path, load_calibration_
 from prep_triton.precision.int8.scales import CALIBRATION_VERSION, TOOLS, Calibrator, describe_rows
 from prep_triton.precision.measure.evaluation import check_eval_data
 from prep_triton.progress import Progress, ignore_progress
-from prep_triton.spec import QuantizationSpec
+from prep_triton.spec import GateSpec, QuantizationSpec
 from prep_triton.workspace import Produced, Recipe, Workspace, digest_file
 
 if TYPE_CHECKING:
@@ -26,16 +26,24 @@ if TYPE_CHECKING:
 # Part of the key: raise it when quantisation gives other bytes for the same request.
 QUANTIZATION_VERSION = 1
 
+NO_GATE = GateSpec()
+
 
 def quantize_to_int8(
-    model: OnnxModel, spec: QuantizationSpec, workspace: Workspace, *, progress: Progress = ignore_progress
+    model: OnnxModel,
+    spec: QuantizationSpec,
+    workspace: Workspace,
+    *,
+    gate: GateSpec = NO_GATE,
+    progress: Progress = ignore_progress,
 ) -> Produced[OnnxModel]:
     """Quantise the encoder's linear layers to INT8, for TensorRT; everything else becomes FP16.
 
     Args:
         model: An FP32 artifact of the export stage.
-        spec: Calibration text, smoothing, layers to keep out, the gate, and whether to search.
+        spec: Calibration text, smoothing, layers to keep out, and whether to search for more.
         workspace: Where the artifact is kept, as ``precision/<name>-int8``, and what was calibrated.
+        gate: What the INT8 graph must reach.
         progress: Told about each step.
 
     Raises:
@@ -48,10 +56,11 @@ def quantize_to_int8(
             hint="quantise the exported fp32 model instead: run `prep export` first",
         )
     content = digest_file(check_path(spec.calibration))
-    recipe = _make_recipe(model, spec, content)
+    recipe = _make_recipe(model, spec, gate, content)
 
     def make(folder: Path) -> Mapping[str, Any]:
-        fields = _quantize(model, spec, Calibrator(model, spec, content, workspace, progress), folder, progress)
+        calibrator = Calibrator(model, spec, content, workspace, progress)
+        fields = _quantize(model, gate, calibrator, folder, progress)
         for relative in model.files:
             if not is_graph_file(relative):
                 link_or_copy(model.path(relative), folder / relative)
@@ -60,13 +69,13 @@ def quantize_to_int8(
     return workspace.produce(recipe, OnnxModel, make)
 
 
-def _make_recipe(model: OnnxModel, spec: QuantizationSpec, content: str) -> Recipe:
-    gate = spec.gate.model_dump(exclude={"eval_data"})
-    if spec.gate.eval_data is not None:
-        eval_path = Path(spec.gate.eval_data)
+def _make_recipe(model: OnnxModel, spec: QuantizationSpec, gate: GateSpec, content: str) -> Recipe:
+    gate_values = gate.model_dump(exclude={"eval_data"})
+    if gate.eval_data is not None:
+        eval_path = Path(gate.eval_data)
         if not eval_path.is_file():
             check_eval_data(model, eval_path)
-        gate["eval_data"] = digest_file(eval_path)
+        gate_values["eval_data"] = digest_file(eval_path)
     return Recipe(
         stage="precision",
         name=f"{model.name}-int8",
@@ -75,7 +84,7 @@ def _make_recipe(model: OnnxModel, spec: QuantizationSpec, content: str) -> Reci
             "calibration": describe_rows(spec, content) | spec.calibration.model_dump(include={"method", "percentile"}),
             **spec.model_dump(include={"smoothing_alpha", "search"}),
             "keep_out": sorted(set(spec.keep_out)),
-            "gate": gate,
+            "gate": gate_values,
             "versions": [REWRITE_VERSION, CALIBRATION_VERSION, QUANTIZATION_VERSION],
         },
         inputs={"onnx": model.key},
@@ -84,7 +93,7 @@ def _make_recipe(model: OnnxModel, spec: QuantizationSpec, content: str) -> Reci
 
 
 def _quantize(
-    model: OnnxModel, spec: QuantizationSpec, calibrator: Calibrator, folder: Path, progress: Progress
+    model: OnnxModel, gate: GateSpec, calibrator: Calibrator, folder: Path, progress: Progress
 ) -> Mapping[str, Any]:
     """Write the graph and return the fields of its record."""
     from prep_triton.onnx_file import load_model
@@ -92,8 +101,9 @@ def _quantize(
     from prep_triton.precision.int8.qdq import find_linears
     from prep_triton.precision.int8.quantize import Quantizer
 
-    if spec.gate.eval_data is not None:
-        check_eval_data(model, Path(spec.gate.eval_data))
+    if gate.eval_data is not None:
+        check_eval_data(model, Path(gate.eval_data))
+    spec = calibrator.spec
     proto = load_model(model.path(GRAPH_NAME))
     check_rewritable(proto)
     linears = find_linears(proto)
@@ -101,7 +111,7 @@ def _quantize(
     check_keep_out(spec.keep_out, linears)
     rows = load_calibration_rows(spec.calibration, model)
     scales = calibrator.find_scales(linears, rows.calibration)
-    quantizer = Quantizer(model, linears, scales, rows, spec, progress)
+    quantizer = Quantizer(model, linears, scales, rows, spec, gate, progress)
     kept_out, fidelity, accuracy = quantizer.choose_layers()
     quantizer.write(kept_out, folder / GRAPH_NAME)
     total = sum(linear.flops for linear in linears)
