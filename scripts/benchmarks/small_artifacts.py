@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from prep_triton.artifact import Engine, OnnxModel, PrecisionProof, TensorSpec
+from prep_triton.reference import save_reference
 from prep_triton.spec import OptimizationProfile
 from prep_triton.workspace import record_files
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -23,7 +24,7 @@ def make_model(folder: Path, *, name: str = "tiny", key: str = "k1", with_text: 
     folder.mkdir(parents=True, exist_ok=True)
     save_graph(folder / "model.onnx")
     text = TEXT if with_text else [""] * len(TEXT)
-    save_reference(folder, text)
+    make_reference(folder, text)
     if with_text:
         make_tokenizer().save(str(folder / "tokenizer.json"))
     return OnnxModel(
@@ -74,7 +75,7 @@ def save_graph(path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
 
 
-def save_reference(folder: Path, text: list[str]) -> None:
+def make_reference(folder: Path, text: list[str]) -> None:
     lengths = [len(row.split()) for row in TEXT]
     ids = np.zeros((len(TEXT), max(lengths)), dtype=np.int64)
     for row, words in enumerate(TEXT):
@@ -82,12 +83,7 @@ def save_reference(folder: Path, text: list[str]) -> None:
     inputs = {"input_ids": ids, "attention_mask": (ids > 0).astype(np.int64), "token_type_ids": np.zeros_like(ids)}
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
     (answers,) = session.run(None, inputs)
-    np.savez(
-        folder / "reference.npz",
-        text=np.array(text),
-        **{f"input/{name}": array for name, array in inputs.items()},
-        **{"output/last_hidden_state": answers},
-    )
+    save_reference(folder / "reference.npz", inputs, {"last_hidden_state": answers}, text)
 
 
 def make_engine(

@@ -1,8 +1,8 @@
 """The small BERT with a reference that holds its own FP32 answers, as the CPU variant needs to measure itself."""
 
-import numpy as np
 from onnx import ModelProto
 from prep_triton.artifact import OnnxModel
+from prep_triton.reference import save_reference
 from prep_triton.workspace import Workspace
 
 from tests.fakes.onnx_bert import make_feed, run_onnx, store_model
@@ -13,6 +13,5 @@ def store_with_reference(workspace: Workspace, source: ModelProto) -> OnnxModel:
     model = store_model(workspace, source)
     feed = {name: values[:3] for name, values in make_feed().items()}
     (answers,) = run_onnx(model.path("model.onnx"), feed)
-    inputs = {f"input/{name}": values for name, values in feed.items()}
-    np.savez(model.path("reference.npz"), text=np.array([""] * 3), **inputs, **{"output/last_hidden_state": answers})
+    save_reference(model.path("reference.npz"), feed, {"last_hidden_state": answers}, [""] * 3)
     return model

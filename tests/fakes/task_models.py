@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from prep_triton.artifact import OnnxModel, TensorSpec
+from prep_triton.reference import save_reference
 from prep_triton.workspace import record_files
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
@@ -110,9 +111,4 @@ def _save_reference(folder: Path, tokenizer: Tokenizer, outputs: list[str]) -> N
     inputs = {"input_ids": ids, "attention_mask": (ids > 0).astype(np.int64), "token_type_ids": np.zeros_like(ids)}
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
     answers = session.run(outputs, inputs)
-    np.savez(
-        folder / "reference.npz",
-        text=np.array(TEXT),
-        **{f"input/{name}": array for name, array in inputs.items()},
-        **{f"output/{name}": array for name, array in zip(outputs, answers, strict=True)},
-    )
+    save_reference(folder / "reference.npz", inputs, dict(zip(outputs, answers, strict=True)), TEXT)

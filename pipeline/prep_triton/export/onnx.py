@@ -17,6 +17,7 @@ from prep_triton.export import heads, hub
 from prep_triton.export.source import Source, resolve_source
 from prep_triton.layout import GRAPH_NAME, REFERENCE_NAME
 from prep_triton.progress import Progress, ignore_progress
+from prep_triton.reference import save_reference
 from prep_triton.spec import ModelSpec
 from prep_triton.tasks import TASKS
 from prep_triton.workspace import Produced, Recipe, Workspace
@@ -142,7 +143,7 @@ def _write_model(source: Source, seed: int, folder: Path, progress: Progress) ->
 
     progress("writing", 0.7)
     nodes = graph.save_graph(exported, model, folder / GRAPH_NAME)
-    reference.save_reference(folder / REFERENCE_NAME, answered, chosen.texts)
+    save_reference(folder / REFERENCE_NAME, answered.inputs, answered.answers, chosen.texts)
     fields = {
         "architecture": source.architecture,
         "task": source.task,

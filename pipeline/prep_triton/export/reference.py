@@ -20,6 +20,7 @@ from prep_triton.export.folder import find_vocabulary
 from prep_triton.export.heads import INPUT_NAMES, Architecture
 from prep_triton.export.parity import Case
 from prep_triton.layout import TOKENIZER_NAME
+from prep_triton.reference import load_tokenizer
 from prep_triton.tasks import TASKS, Task
 
 # An even batch of one, an odd length, a longer one: sizes that a graph specialised by mistake would not take.
@@ -51,8 +52,6 @@ def save_tokenizer(folder: Path, target: Path, vocab_size: int, *, where: str) -
     Raises:
         SourceError: The vocabulary is missing, damaged, or larger than the model's.
     """
-    from tokenizers import Tokenizer
-
     vocabulary = find_vocabulary(folder, where=where)
     path = target / TOKENIZER_NAME
     try:
@@ -63,12 +62,12 @@ def save_tokenizer(folder: Path, target: Path, vocab_size: int, *, where: str) -
 
             with silence_vendors():
                 BertTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer.save(str(path))
-        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer = load_tokenizer(path)
     except OSError:
         raise
-    except Exception as err:  # the Rust side raises plain Exception
+    except Exception as err:  # the Rust side raises plain Exception, which load_tokenizer names the copy in
         raise SourceError(
-            f"{vocabulary.name} of {where} cannot be read: {err}", hint="copy the checkpoint again"
+            f"{vocabulary.name} of {where} cannot be read: {err.__cause__ or err}", hint="copy the checkpoint again"
         ) from err
     largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
     if not 0 <= largest < vocab_size:
@@ -87,7 +86,6 @@ def load_sentences() -> tuple[str, ...]:
 
 def rows_from_sentences(tokenizer: Any, longest: int) -> Rows:
     """Tokenize the packaged sentences, cut to `longest` ids."""
-    tokenizer.no_padding()
     tokenizer.enable_truncation(longest)
     sentences = load_sentences()
     encoded = tokenizer.encode_batch(list(sentences))
@@ -168,14 +166,6 @@ def pad_rows(ids: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, np
         arrays["input_ids"][index, : len(row)] = row
         arrays["attention_mask"][index, : len(row)] = 1
     return arrays
-
-
-def save_reference(path: Path, case: Case, texts: Sequence[str]) -> None:
-    """Write ``reference.npz``: ``text``, ``input/<name>`` and ``output/<name>``."""
-    arrays: dict[str, Any] = {"text": np.array(texts, dtype=np.str_)}
-    arrays |= {f"input/{name}": array for name, array in case.inputs.items()}
-    arrays |= {f"output/{name}": array for name, array in case.answers.items()}
-    np.savez(path, **arrays)
 
 
 def _answer(model: Any, inputs: Mapping[str, npt.NDArray[np.int64]], task: Task) -> dict[str, npt.NDArray[np.float32]]:

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prep_triton.export.parity import Case
 from prep_triton.export.reference import (
     MAX_REFERENCE_VALUES,
     REFERENCE_ROWS,
@@ -11,7 +10,6 @@ from prep_triton.export.reference import (
     load_sentences,
     pad_rows,
     rows_from_seed,
-    save_reference,
 )
 
 
@@ -59,12 +57,3 @@ def test_rows_are_padded_with_zero_and_masked():
     assert arrays["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
     assert arrays["token_type_ids"].sum() == 0
     assert {array.dtype for array in arrays.values()} == {np.dtype(np.int64)}
-
-
-def test_reference_file_holds_text_inputs_and_outputs_without_pickles(tmp_path):
-    case = Case(pad_rows(((1, 2),), ("input_ids", "attention_mask")), {"logits": np.ones((1, 2), np.float32)})
-    save_reference(tmp_path / "reference.npz", case, ("two words",))
-    with np.load(tmp_path / "reference.npz", allow_pickle=False) as loaded:
-        assert set(loaded) == {"text", "input/input_ids", "input/attention_mask", "output/logits"}
-        assert loaded["text"].tolist() == ["two words"]
-        assert loaded["output/logits"].dtype == np.float32

@@ -13,8 +13,6 @@ Rows are longer than `MAX_TOKENS` only in an .npz; text is cut there. Nothing is
 import json
 import logging
 import random
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from prep_triton.artifact import OnnxModel
 from prep_triton.errors import PrecisionError, SpecError, find_nearest
 from prep_triton.layout import TOKENIZER_NAME
 from prep_triton.precision.measure.scoring import TokenRow
+from prep_triton.reference import load_arrays, load_tokenizer
 from prep_triton.spec import CalibrationSpec
 
 log = logging.getLogger(__name__)
@@ -157,20 +156,14 @@ def tokenize_texts(texts: Sequence[str], model: OnnxModel) -> list[TokenRow]:
     Raises:
         PrecisionError: The model has no tokenizer, or one with ids beyond the model's vocabulary.
     """
-    from tokenizers import Tokenizer
-
     path = model.path(TOKENIZER_NAME)
     if not path.is_file():
         raise PrecisionError(
             f"{model.name} has no {TOKENIZER_NAME}, so text cannot become token ids",
             hint=f"give --calibration-data an .npz with '{_IDS}', or export a model that has a tokenizer",
         )
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as err:  # what the Rust library raises has no other type
-        raise PrecisionError(f"{path} cannot be read: {err}", hint="export the model again: prep export") from err
+    tokenizer = load_tokenizer(path, error=PrecisionError)
     longest = min(MAX_TOKENS, model.max_sequence_length)
-    tokenizer.no_padding()
     tokenizer.enable_truncation(longest)
     encoded = tokenizer.encode_batch(list(texts))
     if cut := sum(bool(row.overflowing) for row in encoded):
@@ -187,11 +180,15 @@ def tokenize_texts(texts: Sequence[str], model: OnnxModel) -> list[TokenRow]:
 def _load_token_rows(path: Path, model: OnnxModel) -> list[TokenRow]:
     import numpy as np
 
+    names: list[str] = []
+
+    def is_needed(name: str) -> bool:
+        names.append(name)
+        return name in (_IDS, _MASK, _TYPES)
+
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in (_IDS, _MASK, _TYPES) if name in archive}
-            names = list(archive)
-    except (OSError, ValueError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as err:
+        arrays = load_arrays(path, is_needed)
+    except (OSError, ValueError) as err:
         raise SpecError(f"calibration file {path} is no .npz: {err}", hint="write it with numpy.savez") from err
     if _IDS not in arrays:
         raise SpecError(

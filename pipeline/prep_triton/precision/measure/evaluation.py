@@ -12,6 +12,7 @@ from prep_triton.errors import PrecisionError, SpecError
 from prep_triton.layout import TOKENIZER_NAME
 from prep_triton.precision.measure.labelled import load_examples
 from prep_triton.progress import Progress, ignore_progress
+from prep_triton.reference import load_tokenizer
 from prep_triton.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -129,18 +130,13 @@ def _load_scoring(model: OnnxModel, eval_path: Path) -> "Scoring":
 
 
 def _load_tokenizer(model: OnnxModel) -> Any:
-    from tokenizers import Tokenizer
-
     path = model.path(TOKENIZER_NAME)
     if not path.is_file():
         why = "random weights" if model.weights == "random" else "none was exported"
         raise SpecError(
             f"{model.name} has no {TOKENIZER_NAME} ({why}), so labelled text means nothing to it", hint=_COSINE_HINT
         )
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as err:  # what the Rust library raises has no other type
-        raise PrecisionError(f"{path} cannot be read: {err}", hint="export the model again: prep export") from err
+    return load_tokenizer(path, error=PrecisionError)
 
 
 def _score_graph(path: Path, model: OnnxModel, scoring: "Scoring", report: Callable[[float], None]) -> dict[str, float]:

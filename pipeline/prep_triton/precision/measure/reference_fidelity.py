@@ -1,20 +1,15 @@
 """How far a converted graph's answers lie from PyTorch's FP32 ones, on an artifact's own reference rows."""
 
-import zlib
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
 from prep_triton.artifact import FidelityRecord, OnnxModel
 from prep_triton.errors import PrecisionError
 from prep_triton.precision.measure.fidelity import cosine, record_fidelity, vector_from_outputs
 from prep_triton.precision.measure.runner import open_session, run_batches
 from prep_triton.precision.measure.scoring import TokenRow
-
-_EXPORT_AGAIN = "export the model again: prep export"
+from prep_triton.reference import load_reference
 
 
 def measure_fidelity(graph_path: Path, reference_path: Path, model: OnnxModel) -> FidelityRecord:
@@ -31,32 +26,20 @@ def measure_fidelity(graph_path: Path, reference_path: Path, model: OnnxModel) -
     Raises:
         PrecisionError: The reference is damaged or of another model, or the graph does not run or answers NaN.
     """
-    arrays = _load_reference(reference_path, model)
-    session = open_session(graph_path)
     names = [spec.name for spec in model.model_outputs]
+    reference = load_reference(reference_path, ["input_ids"], names, error=PrecisionError)
+    all_ids = reference.inputs["input_ids"]
+    all_types = reference.inputs.get("token_type_ids", np.zeros_like(all_ids))
+    session = open_session(graph_path)
     cosines = []
-    for row, length in enumerate((arrays["input/attention_mask"] != 0).sum(axis=1)):
-        ids = arrays["input/input_ids"][row, :length]
-        types = arrays.get("input/token_type_ids", np.zeros_like(arrays["input/input_ids"]))[row, :length]
+    for row, length in enumerate(reference.lengths):
+        ids, types = all_ids[row, :length], all_types[row, :length]
         tokens = TokenRow(tuple(ids.tolist()), tuple(types.tolist()))
         ((_, answers),) = run_batches(session, [tokens], names)
         expected = [
-            arrays[f"output/{spec.name}"][row, : length if "sequence" in spec.shape else None]
+            reference.outputs[spec.name][row, : length if "sequence" in spec.shape else None]
             for spec in model.model_outputs
         ]
         found = [answer[0] for answer in answers]
         cosines.append(cosine(vector_from_outputs(expected, model.task), vector_from_outputs(found, model.task)))
     return record_fidelity(np.array(cosines), judged_on="against PyTorch's answers to the reference rows")
-
-
-def _load_reference(path: Path, model: OnnxModel) -> dict[str, NDArray[Any]]:
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as found:
-            arrays = {key: found[key] for key in found.files if key != "text"}
-    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as err:
-        raise PrecisionError(f"{path} is not a reference file: {err}", hint=_EXPORT_AGAIN) from err
-    wanted = ["input/input_ids", "input/attention_mask", *(f"output/{spec.name}" for spec in model.model_outputs)]
-    missing = [key for key in wanted if key not in arrays]
-    if missing or not len(arrays["input/attention_mask"]):
-        raise PrecisionError(f"{path} has no {', '.join(missing) or 'rows'}", hint=_EXPORT_AGAIN)
-    return arrays

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from prep_triton.artifact import Engine, OnnxModel, TensorSpec
 from prep_triton.errors import RepositoryError, SpecError
 from prep_triton.layout import WARMUP_DIR
+from prep_triton.reference import load_reference
 from prep_triton.spec import ServingSpec
 from prep_triton.triton.config.shapes import dims_at_length, smallest_batch_size
 
@@ -90,16 +91,13 @@ class _Rows:
     def __init__(self, path: Path) -> None:
         import numpy as np
 
-        with np.load(path, allow_pickle=False) as stored:
-            self.inputs = {
-                name.removeprefix("input/"): stored[name] for name in stored.files if name.startswith("input/")
-            }
-        ids, mask = self.inputs.get("input_ids"), self.inputs.get("attention_mask")
-        if ids is None or mask is None or not mask.any():
+        reference = load_reference(path, ["input_ids"], [])
+        self.inputs, ids = reference.inputs, reference.inputs["input_ids"]
+        if not any(reference.lengths):
             raise RepositoryError(
                 f"{path} holds no token ids to warm up with", hint="export the model again with `prep export`"
             )
-        real = [row[: int(length)] for row, length in zip(ids, mask.sum(axis=1), strict=True) if length]
+        real = [row[:length] for row, length in zip(ids, reference.lengths, strict=True) if length]
         self.first, self.last = real[0][0], real[0][-1]
         self.body = np.concatenate([row[1:-1] for row in real])
         if not self.body.size:

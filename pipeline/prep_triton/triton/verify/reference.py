@@ -1,62 +1,16 @@
-"""The reference answers of an entry, and how far other answers lie from them."""
+"""How far answers lie from the reference of an entry, and whether its tokenizer gives the ids of the reference."""
 
 import math
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 from prep_triton.errors import RepositoryError
+from prep_triton.reference import Reference, load_tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class Reference:
-    """PyTorch FP32 answers to fixed rows.
-
-    `inputs` are [rows, sequence], `outputs` [rows, ...]; `lengths` counts the tokens of each row, which
-    stand before the padding. `text` holds one string a row; empty where there is none.
-    """
-
-    inputs: "Mapping[str, Array]"
-    outputs: "Mapping[str, Array]"
-    lengths: Sequence[int]
-    text: Sequence[str]
-
-
-def load_reference(path: Path, inputs: Iterable[str], outputs: Iterable[str]) -> Reference:
-    """Load a reference.npz and check that it has every input and output of the entry.
-
-    Raises:
-        RepositoryError: The file is missing, damaged, or of another model.
-    """
-    import numpy as np
-
-    again = "export the model again, then assemble the entry"
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as found:
-            arrays = {key: found[key] for key in found.files}
-    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as err:
-        raise RepositoryError(f"{path} is not a reference file: {err}", hint=again) from err
-    wanted = [f"input/{name}" for name in inputs] + [f"output/{name}" for name in outputs]
-    missing = [key for key in [*wanted, "input/attention_mask"] if key not in arrays]
-    if missing:
-        raise RepositoryError(f"{path} has no {', '.join(missing)}", hint=again)
-    mask = arrays["input/attention_mask"]
-    if not len(mask) or any(len(arrays[key]) != len(mask) for key in wanted):
-        raise RepositoryError(f"{path} holds no rows, or not the same number everywhere", hint=again)
-    return Reference(
-        inputs={name: arrays[f"input/{name}"] for name in inputs},
-        outputs={name: arrays[f"output/{name}"] for name in outputs},
-        lengths=[int(count) for count in (mask != 0).sum(axis=1)],
-        text=[str(text) for text in arrays.get("text", [""] * len(mask))],
-    )
 
 
 def check_tokenizer(path: Path, reference: Reference) -> str | None:
@@ -65,15 +19,12 @@ def check_tokenizer(path: Path, reference: Reference) -> str | None:
     Returns:
         None where every id agrees, else what does not.
     """
-    from tokenizers import Tokenizer
-
     try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as err:  # what the Rust library raises has no other type
-        return f"{path.name} cannot be read: {err}"
+        tokenizer = load_tokenizer(path)
+    except RepositoryError as err:
+        return err.message
     # The reference is as wide as its longest row: a row of that length may have been truncated there.
     tokenizer.enable_truncation(max_length=max(reference.lengths))
-    tokenizer.no_padding()
     for row, encoding in enumerate(tokenizer.encode_batch(list(reference.text))):
         found = {"input_ids": encoding.ids, "token_type_ids": encoding.type_ids}
         for name in found.keys() & reference.inputs.keys():

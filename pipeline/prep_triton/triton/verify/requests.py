@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import RepositoryError
 from prep_triton.layout import CONFIG_NAME
+from prep_triton.reference import Reference
 from prep_triton.triton.config import parse_config
-from prep_triton.triton.verify.reference import Reference
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig

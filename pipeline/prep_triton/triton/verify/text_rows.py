@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, assert_never
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import VerifyError
 from prep_triton.layout import REFERENCE_NAME, TOKENIZER_NAME
+from prep_triton.reference import load_reference, load_tokenizer
 from prep_triton.spec import TextSpec
 from prep_triton.tasks import MASK_TOKEN, TASKS, TextForm
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.verify.expected_answers import AnswerOptions, TextRow
-from prep_triton.triton.verify.reference import load_reference
 from prep_triton.triton.verify.report import ComparedWith
 from prep_triton.triton.verify.requests import (
     SequenceLengths,
@@ -46,7 +46,7 @@ class TextRows:
         self.reference = load_reference(
             served.path(REFERENCE_NAME), [tensor.name for tensor in self.config.input], self.outputs
         )
-        self.tokenizer = load_tokenizer(served)
+        self.tokenizer = load_tokenizer(served.path(TOKENIZER_NAME), error=VerifyError)
         self.options = options_from_entry(entry, served, self.tokenizer)
         self.lengths = SequenceLengths.from_entry(served)
         self.longest = max(self.lengths.buckets, default=self.lengths.longest)
@@ -142,24 +142,6 @@ class TextRows:
             tensors[tensor.name][0, :count] = values[tensor.name]
         answer, _ = client.ask(self.served.name, tensors, self.outputs)
         return {name: array[0][:count] if self.is_sequence[name] else array[0] for name, array in answer.items()}
-
-
-def load_tokenizer(served: RepositoryEntry) -> "Tokenizer":
-    """Load a model entry's tokenizer, without padding or truncation.
-
-    Raises:
-        VerifyError: It is missing or damaged.
-    """
-    from tokenizers import Tokenizer
-
-    path = served.path(TOKENIZER_NAME)
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as err:  # what the Rust library raises has no other type
-        raise VerifyError(f"{path} cannot be read: {err}", hint="assemble the entry again") from err
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
 
 
 def options_from_entry(entry: RepositoryEntry, served: RepositoryEntry, tokenizer: "Tokenizer") -> AnswerOptions:

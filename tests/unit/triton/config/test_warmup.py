@@ -50,10 +50,10 @@ def test_a_text_of_two_tokens_and_an_input_that_the_reference_has_not_are_enough
     assert read(tmp_path, "position_bias", 4) == [0] * 4
 
 
-@pytest.mark.parametrize("ids", [np.zeros((2, 3), dtype=np.int64), np.zeros((0, 3), dtype=np.int64)])
-def test_a_reference_without_tokens_is_refused(tmp_path, ids):
-    reference = save_reference(tmp_path / "reference.npz", ids)
-    with pytest.raises(RepositoryError, match="holds no token ids to warm up with") as caught:
+@pytest.mark.parametrize(("rows", "message"), [(2, "holds no token ids to warm up with"), (0, "has no rows")])
+def test_a_reference_without_tokens_is_refused(tmp_path, rows, message):
+    reference = save_reference(tmp_path / "reference.npz", np.zeros((rows, 3), dtype=np.int64))
+    with pytest.raises(RepositoryError, match=message) as caught:
         write_warmup_files(tmp_path, reference, INPUTS, [4])
     assert "prep export" in caught.value.hint
 

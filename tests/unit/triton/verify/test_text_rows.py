@@ -1,10 +1,6 @@
-"""The texts for tasks whose input the reference does not hold, and the tokenizer that splits them."""
+"""The texts for tasks whose input the reference does not hold."""
 
-import pytest
-from prep_triton.errors import VerifyError
-from prep_triton.triton.verify.text_rows import load_tokenizer, masked_texts, question_pairs
-
-from tests.fakes.entries import make_entry
+from prep_triton.triton.verify.text_rows import masked_texts, question_pairs
 
 
 def test_texts_for_tasks_that_the_reference_lacks():
@@ -16,10 +12,3 @@ def test_texts_for_tasks_that_the_reference_lacks():
         ("short", "another one"),
     ]
     assert list(question_pairs(["alone"])) == []
-
-
-def test_a_tokenizer_that_cannot_be_read_is_named(tmp_path):
-    (tmp_path / "tokenizer.json").write_text("{")
-    with pytest.raises(VerifyError, match=r"tokenizer\.json cannot be read") as caught:
-        load_tokenizer(make_entry(folder=tmp_path))
-    assert "assemble" in caught.value.hint

@@ -1,0 +1,130 @@
+"""The reference answers of a model, and its tokenizer: the one reader and writer of both files.
+
+``reference.npz`` holds what PyTorch answers in FP32 to fixed rows: one array for each graph input
+(``input/<name>``, [rows, sequence]), one for each output (``output/<name>``, [rows, ...]), and ``text``, one string a
+row, empty where there is no tokenizer. Rows are padded with 0 behind their tokens.
+"""
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile, ZipFile
+
+from prep_triton.errors import PrepError, RepositoryError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from tokenizers import Tokenizer
+
+    Array = np.ndarray[Any, Any]
+
+# Of all arrays together: export writes at most 16 MB of answers, and a file that claims more is not one of ours.
+LARGEST_ARCHIVE_BYTES = 1 << 30
+_AGAIN = "export the model again with prep export, then assemble its entry"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """PyTorch FP32 answers to fixed rows.
+
+    `inputs` are [rows, sequence], all that the file has; `outputs` [rows, ...], those that were asked for; `lengths`
+    counts the tokens of each row, which stand before the padding. `text` holds one string a row; empty where there
+    is none.
+    """
+
+    inputs: "Mapping[str, Array]"
+    outputs: "Mapping[str, Array]"
+    lengths: Sequence[int]
+    text: Sequence[str]
+
+
+def save_reference(
+    path: Path, inputs: "Mapping[str, Array]", outputs: "Mapping[str, Array]", text: Sequence[str]
+) -> None:
+    """Write a ``reference.npz``.
+
+    Args:
+        path: The file.
+        inputs: [rows, sequence] by name; ``attention_mask`` is among them.
+        outputs: [rows, ...] by name.
+        text: One string a row.
+    """
+    import numpy as np
+
+    arrays = {f"input/{name}": array for name, array in inputs.items()}
+    arrays |= {f"output/{name}": array for name, array in outputs.items()}
+    np.savez(path, text=np.array(text, dtype=np.str_), **arrays)
+
+
+def load_reference(
+    path: Path, inputs: Iterable[str], outputs: Iterable[str], *, error: type[PrepError] = RepositoryError
+) -> Reference:
+    """Load a ``reference.npz`` and check that it has every input and output that is asked for.
+
+    Args:
+        path: The file.
+        inputs: The names that must be there beside ``attention_mask``.
+        outputs: The names that must be there; others are not loaded.
+        error: What to raise.
+
+    Raises:
+        RepositoryError: The file is missing, damaged, or of another model; or `error`.
+    """
+    required, answers = {"attention_mask", *inputs}, list(outputs)
+    keys = [*(f"input/{name}" for name in sorted(required)), *(f"output/{name}" for name in answers)]
+    try:
+        arrays = load_arrays(path, lambda key: key in keys or key == "text" or key.startswith("input/"))
+    except (OSError, ValueError) as err:
+        raise error(f"{path} is not a reference file: {err}", hint=_AGAIN) from err
+    if missing := [key for key in keys if key not in arrays]:
+        raise error(f"{path} has no {', '.join(missing)}", hint=_AGAIN)
+    mask = arrays["input/attention_mask"]
+    if mask.ndim != 2 or not len(mask) or any(array.shape[:1] != mask.shape[:1] for array in arrays.values()):
+        raise error(f"{path} has no rows, or not the same number everywhere", hint=_AGAIN)
+    return Reference(
+        inputs={key.removeprefix("input/"): array for key, array in arrays.items() if key.startswith("input/")},
+        outputs={name: arrays[f"output/{name}"] for name in answers},
+        lengths=[int(count) for count in (mask != 0).sum(axis=1)],
+        text=[str(text) for text in arrays.get("text", [""] * len(mask))],
+    )
+
+
+def load_arrays(path: Path, is_needed: Callable[[str], bool]) -> "dict[str, Array]":
+    """Load arrays of an ``.npz``, by name; no pickles, and nothing that would fill the memory.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is not an .npz, it is damaged, or it claims more than `LARGEST_ARCHIVE_BYTES`.
+    """
+    import numpy as np
+
+    try:
+        with path.open("rb") as stream:
+            size = sum(entry.file_size for entry in ZipFile(stream).infolist())
+            if size > LARGEST_ARCHIVE_BYTES:
+                raise ValueError(f"it claims to hold {size} bytes, expected at most {LARGEST_ARCHIVE_BYTES}")
+            stream.seek(0)
+            with np.load(stream, allow_pickle=False) as stored:
+                return {key: stored[key] for key in stored.files if is_needed(key)}
+    # A header may claim a shape that no memory holds, or a compression that Python has not got.
+    except (BadZipFile, EOFError, MemoryError, NotImplementedError, OverflowError, TypeError, zlib.error) as err:
+        raise ValueError(" ".join(str(err).split())) from err
+
+
+def load_tokenizer(path: Path, *, error: type[PrepError] = RepositoryError) -> "Tokenizer":
+    """Load a ``tokenizer.json``, without its own padding and truncation.
+
+    Raises:
+        RepositoryError: The file is missing or damaged; or `error`.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as err:  # what the Rust library raises has no other type
+        raise error(f"{path} cannot be read: {err}", hint=_AGAIN) from err
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
