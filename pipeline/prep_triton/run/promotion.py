@@ -9,10 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prep_triton.artifact import RepositoryEntry
-from prep_triton.errors import StoreError
 from prep_triton.run.publication import Publication, publish_repository
-from prep_triton.run.regression import EntryFigures, Regression, figures_from_entry, find_regressions
+from prep_triton.run.regression import Regression, find_regressions
 from prep_triton.run.report import RowCollector, StageRow
 from prep_triton.spec import RegressionSpec
 
@@ -74,6 +72,7 @@ def promote_candidate(
         PointerMovedError: Another run moved the pointer first.
         StoreError: The store refused or failed.
     """
+    from prep_triton.publish.figures import figures_from_release
     from prep_triton.publish.release import promote_release
     from prep_triton.publish.reports import load_report, save_report
 
@@ -87,8 +86,8 @@ def promote_candidate(
     before = candidate.published.plan.current
     known = load_report(store, before.id) if before else {}
     report = _with_kept(verified or own, known, candidate.published.plan.kept)
-    after = _figures_of(release, report)
-    found = find_regressions(_figures_of(before, known), after, limits) if before else []
+    figures = figures_from_release(release, report)
+    found = find_regressions(figures_from_release(before, known), figures, limits) if before else []
     if not verified and own.get("failed"):
         message = f"it failed on a real Triton before, and was not verified again: {own['failed']}"
         found.append(Regression(entry=release.id, figure="verify", before=None, after=None, message=message))
@@ -130,18 +129,3 @@ def _with_kept(verified: Mapping[str, Any], known: Mapping[str, Any], kept: Sequ
     missing = set(kept) - {entry.get("name") for entry in own}
     earlier = [entry for entry in known.get("entries", ()) if isinstance(entry, Mapping)]
     return {**verified, "entries": own + [entry for entry in earlier if entry.get("name") in missing]}
-
-
-def _figures_of(release: "Release", verified: Mapping[str, Any]) -> list[EntryFigures]:
-    from prep_triton.publish.record import artifact_from_release_entry
-
-    answers = {entry.get("name"): entry for entry in verified.get("entries", ())}
-    figures = []
-    for one in release.entries:
-        try:
-            entry: RepositoryEntry = artifact_from_release_entry(one)
-        except StoreError:  # of an older prep: only that it was there is known
-            figures.append(EntryFigures(name=one.name))
-        else:
-            figures.append(figures_from_entry(entry, answers.get(one.name)))
-    return figures

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from prep_triton.publish.diff import diff_releases, figures_from_entry
+from prep_triton.publish.diff import diff_releases
 from prep_triton.publish.record import ReleaseFile
 
 from tests.fakes.releases import make_release
@@ -28,20 +28,6 @@ def release(*names, size=3, **changes):
     return make_release(entries=entries, files=files)
 
 
-def test_figures_are_taken_from_the_manifest():
-    one = release("bert")
-    figures = figures_from_entry(one.entries[0], one)
-    assert (figures.model, figures.metric, figures.accuracy) == ("hub:bert-base-uncased", "accuracy", 89.5)
-    assert (figures.mean_cosine, figures.min_cosine) == (0.999, 0.99)
-    assert (figures.engines, figures.size) == ({"7.5": "10.13.2"}, 6)
-
-
-def test_release_without_manifests_has_no_figures_but_a_size():
-    one = make_release()
-    figures = figures_from_entry(one.entries[0], one)
-    assert (figures.model, figures.accuracy, figures.engines, figures.size) == (None, None, {}, 3)
-
-
 def test_entries_are_added_removed_changed_and_the_same():
     before, after = release("a", "b"), release("b", "c")
     diff = diff_releases(before, after)
@@ -52,7 +38,7 @@ def test_entries_are_added_removed_changed_and_the_same():
 def test_change_names_its_fields():
     diff = diff_releases(release("a"), release("a", size=5, precision="int8"))
     (change,) = diff.changed
-    assert change.changed == ("precision", "size")
+    assert change.changed == ("precision", "size_bytes")
     assert (change.before.precision, change.after.precision) == ("fp16", "int8")
     assert diff.size == 4
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from prep_triton.artifact import Record
 from prep_triton.cli.documents.release import ListedRelease
 from prep_triton.cli.output import Output, format_size
-from prep_triton.publish.diff import EntryChange, EntryFigures, ReleaseDiff, figures_from_entry
+from prep_triton.publish.diff import EntryChange, ReleaseDiff
+from prep_triton.publish.figures import EntryFigures, figures_from_entry
 from prep_triton.publish.pointer import Pointer
 from prep_triton.publish.record import Release
 
@@ -131,5 +132,5 @@ def _cells_from_figures(figures: EntryFigures) -> tuple[str, ...]:
     accuracy = f"{figures.metric} {figures.accuracy:.2f}" if figures.accuracy is not None else ""
     cosine = f"{figures.mean_cosine:.4f} ({figures.min_cosine:.4f})" if figures.mean_cosine is not None else ""
     engines = ", ".join(f"{capability}: {version}" for capability, version in figures.engines.items())
-    size = format_size(figures.size)
+    size = format_size(figures.size_bytes)
     return (figures.model or "", figures.runtime, figures.precision, accuracy, cosine, engines, size)
