@@ -7,7 +7,7 @@ from onnx import TensorProto
 from prep_triton import onnx_file
 from prep_triton.errors import PrecisionError
 from prep_triton.onnx_file import load_without_weights, save_with_weights
-from prep_triton.precision.fp16.half import ConvertedWeight
+from prep_triton.precision.rewrite.weights import ConvertedWeight
 
 from tests.fakes.onnx_bert import make_bert
 

@@ -22,7 +22,7 @@ from onnx.helper import get_node_attr_value, make_node
 
 from prep_triton.precision.cpu.graph import MICROSOFT_DOMAIN, Graph
 from prep_triton.precision.cpu.linear import Linear
-from prep_triton.precision.fp16.graph import MASK_VALUE
+from prep_triton.precision.rewrite.checks import MASK_VALUE
 
 _BY_HEAD = [0, 2, 1, 3]
 _BY_HEAD_TRANSPOSED = [0, 2, 3, 1]

@@ -10,7 +10,7 @@ from prep_triton.onnx_file import load_without_weights, save_with_weights
 from prep_triton.precision.cpu.attention import find_attentions, fuse_attention
 from prep_triton.precision.cpu.graph import Graph
 from prep_triton.precision.cpu.linear import find_linears, quantize_linears
-from prep_triton.precision.fp16.graph import check_rewritable
+from prep_triton.precision.rewrite.checks import check_rewritable
 from prep_triton.progress import Progress, ignore_progress
 
 log = logging.getLogger(__name__)

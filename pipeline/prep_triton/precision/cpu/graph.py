@@ -1,16 +1,16 @@
 """A graph under rewriting: its tensors' makers and readers, its weights, and what replaces its nodes."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
-from onnx.helper import make_opsetid, np_dtype_to_tensor_dtype
+from onnx.helper import make_opsetid
 
 from prep_triton.onnx_file import RawSpan
-from prep_triton.precision.fp16.half import ConvertedWeight, check_finite
+from prep_triton.precision.rewrite.weights import ArrayWeight, ConvertedWeight, check_finite
 
 MICROSOFT_DOMAIN = "com.microsoft"
 
@@ -90,26 +90,6 @@ class Graph:
         del graph.initializer[:]
         graph.initializer.extend(small)
         return [*large, *(weight for name, weight in self._added.items() if name in wanted)]
-
-
-class ArrayWeight:
-    """A weight of the new file that is held in memory."""
-
-    def __init__(self, name: str, array: NDArray[Any]) -> None:
-        self.name = name
-        self.array = np.ascontiguousarray(array)
-
-    def header(self) -> TensorProto:
-        """Return the tensor without its bytes."""
-        return TensorProto(name=self.name, data_type=np_dtype_to_tensor_dtype(self.array.dtype), dims=self.array.shape)
-
-    def size_bytes(self) -> int:
-        """Return the size of its values."""
-        return self.array.nbytes
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the values, little-endian."""
-        yield self.array.astype(self.array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def _prune(nodes: Sequence[NodeProto], outputs: set[str]) -> list[NodeProto]:

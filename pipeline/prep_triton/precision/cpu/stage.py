@@ -2,9 +2,9 @@
 
 A graph quantised for TensorRT (static Q/DQ) is slower than FP32 on a CPU, so this is a recipe of its own:
 
-- weights are INT8, symmetric, one scale for each output; activations are quantised as they come (`cpu_linear`),
+- weights are INT8, symmetric, one scale for each output; activations are quantised as they come (`linear`),
   so nothing has to be calibrated;
-- attention is one operator, in FP32, with the mask inside its matrix product (`cpu_attention`).
+- attention is one operator, in FP32, with the mask inside its matrix product (`attention`).
 
 The graph uses operators of ONNX Runtime's own domain (com.microsoft) and needs nothing but ONNX Runtime.
 """
@@ -14,18 +14,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from prep_triton.artifact import Artifact, OnnxModel, QuantizationRecord
-from prep_triton.errors import PrecisionError
-from prep_triton.layout import GRAPH_NAME, REFERENCE_NAME, is_graph_file
-from prep_triton.precision.fp16.stage import link_or_copy
+from prep_triton.artifact import OnnxModel, QuantizationRecord
+from prep_triton.layout import GRAPH_NAME, REFERENCE_NAME
+from prep_triton.precision.rewrite.source import check_is_fp32, kept_fields, link_kept_files
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.workspace import Produced, Recipe, Workspace
 
 # Part of the key: raise it when the rewrite gives other bytes for the same graph.
 REWRITE_VERSION = 2
-
-# What was measured on the FP32 graph says nothing about this one.
-_OWN_FIELDS = frozenset({"precision", "parity", "fidelity", "accuracy", "quantization"})
 
 
 def quantize_for_cpu(
@@ -45,11 +41,7 @@ def quantize_for_cpu(
         PrecisionError: The graph is not FP32, holds no linear layer, holds weights that are not finite, or its
             INT8 form does not run or answers NaN.
     """
-    if model.precision != "fp32":
-        raise PrecisionError(
-            f"{model.name} is already {model.precision}; only an fp32 graph can be quantised for the CPU",
-            hint="quantise the exported fp32 model instead: run `prep export` first",
-        )
+    check_is_fp32(model, "int8 for the CPU")
     recipe = Recipe(
         stage="precision",
         name=f"{model.name}-int8-cpu",
@@ -63,20 +55,13 @@ def quantize_for_cpu(
         from prep_triton.precision.measure.reference_fidelity import measure_fidelity
 
         share = quantize_file_for_cpu(model.path(GRAPH_NAME), folder / GRAPH_NAME, progress=progress)
-        for relative in model.files:
-            # Weights beside the graph (model.onnx.data) are inside the new graph.
-            if not is_graph_file(relative):
-                link_or_copy(model.path(relative), folder / relative)
+        link_kept_files(model, folder)
         progress("comparing with fp32", 0.8)
         return {
-            **{field: getattr(model, field) for field in _list_carried_fields()},
+            **kept_fields(model),
             "precision": "int8",
             "fidelity": measure_fidelity(folder / GRAPH_NAME, folder / REFERENCE_NAME, model),
             "quantization": QuantizationRecord(scheme="dynamic W8A8", linear_flops_share=share),
         }
 
     return workspace.produce(recipe, OnnxModel, make)
-
-
-def _list_carried_fields() -> set[str]:
-    return set(OnnxModel.model_fields) - set(Artifact.model_fields) - _OWN_FIELDS

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prep_triton.onnx_file import load_without_weights, save_with_weights
 from prep_triton.precision.fp16.graph import rewrite_to_fp16
-from prep_triton.precision.fp16.half import ConvertedWeight
+from prep_triton.precision.rewrite.weights import ConvertedWeight
 from prep_triton.progress import Progress, ignore_progress
 
 

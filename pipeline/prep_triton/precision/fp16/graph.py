@@ -39,19 +39,14 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 from onnx.helper import make_tensor_value_info
 
 from prep_triton.errors import PrecisionError
-from prep_triton.precision.fp16.half import FP16_MAX, half_from_array
+from prep_triton.precision.rewrite.checks import MASK_VALUE, check_rewritable
+from prep_triton.precision.rewrite.weights import FP16_MAX, half_from_array
 
 log = logging.getLogger(__name__)
-
-MASK_VALUE = -1e4
 
 _FP32, _FP16 = TensorProto.FLOAT, TensorProto.FLOAT16
 _FP32_OPS = frozenset({"LayerNormalization"})
 _MASK_OPS = frozenset({"Add", "Mul", "Where"})
-_QUANTIZED_OPS = frozenset(
-    {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul"}
-)
-_STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 
 
 @dataclass(frozen=True)
@@ -90,35 +85,6 @@ def rewrite_to_fp16(proto: ModelProto, *, allow_quantized: bool = False) -> list
     del graph.value_info[:]  # it names the old types; shape inference gives the new ones
     _infer_types(proto, planned)
     return planned
-
-
-def check_rewritable(proto: ModelProto, *, allow_quantized: bool = False) -> None:
-    """Refuse a graph that the rewrite was not made for.
-
-    Raises:
-        PrecisionError: See `rewrite_to_fp16`.
-    """
-    export_again = "export the model again with `prep export`"
-    if proto.functions:
-        raise PrecisionError("the graph holds model-local functions, expected plain operators", hint=export_again)
-    for node in proto.graph.node:
-        if node.op_type in _QUANTIZED_OPS and not allow_quantized:
-            raise PrecisionError(
-                f"the graph is quantised already ({node.op_type} '{node.name}'), expected fp32", hint=export_again
-            )
-        if node.domain not in _STANDARD_DOMAINS:
-            raise PrecisionError(
-                f"operator {node.domain}.{node.op_type} is not a standard ONNX operator", hint=export_again
-            )
-        if any(attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for attribute in node.attribute):
-            raise PrecisionError(
-                f"{node.op_type} '{node.name}' holds a subgraph, expected a graph without control flow",
-                hint=export_again,
-            )
-    for tensor in proto.graph.initializer:
-        if tensor.data_type in (_FP16, TensorProto.BFLOAT16):
-            kind = TensorProto.DataType.Name(tensor.data_type)
-            raise PrecisionError(f"initializer '{tensor.name}' is {kind} already, expected FLOAT", hint=export_again)
 
 
 def _lift_constants(graph: GraphProto) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from prep_triton.errors import PrecisionError
-from prep_triton.precision.fp16.half import check_finite
+from prep_triton.precision.rewrite.weights import check_finite
 
 SWITCHES = "int8_switches"
 

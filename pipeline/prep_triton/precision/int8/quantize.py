@@ -19,13 +19,13 @@ from prep_triton.errors import PrecisionError
 from prep_triton.layout import GRAPH_NAME
 from prep_triton.onnx_file import load_model, save_with_weights
 from prep_triton.precision.fp16.graph import rewrite_to_fp16
-from prep_triton.precision.fp16.half import ConvertedWeight
 from prep_triton.precision.int8.calibration import CalibrationRows
 from prep_triton.precision.int8.qdq import InputScale, Linear, insert_qdq, insert_switches, smooth_weight
 from prep_triton.precision.int8.sensitivity import SwitchedGraph, count_kept_out, describe_worst
 from prep_triton.precision.measure.evaluation import check_accuracy, measure_accuracy
 from prep_triton.precision.measure.fidelity import compare_rows, record_fidelity
 from prep_triton.precision.measure.runner import open_session
+from prep_triton.precision.rewrite.weights import ConvertedWeight
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import GateSpec, QuantizationSpec
 

@@ -136,8 +136,8 @@ def _find_multipliers(
     from onnx import numpy_helper
 
     from prep_triton.onnx_file import load_model
-    from prep_triton.precision.fp16.half import check_finite
     from prep_triton.precision.int8.smoothing import find_multiplier
+    from prep_triton.precision.rewrite.weights import check_finite
 
     weights = {tensor.name: tensor for tensor in load_model(path).graph.initializer}
     read: dict[str, list[Array]] = {}

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import OnnxModel, QuantizationRecord
-from prep_triton.errors import PrecisionError, SpecError, suggest
-from prep_triton.layout import GRAPH_NAME, is_graph_file
-from prep_triton.precision.fp16.stage import CARRIED_FIELDS, REWRITE_VERSION, link_or_copy
+from prep_triton.errors import SpecError, suggest
+from prep_triton.layout import GRAPH_NAME
+from prep_triton.precision.fp16.stage import REWRITE_VERSION
 from prep_triton.precision.int8.calibration import check_path, load_calibration_rows
 from prep_triton.precision.int8.scales import CALIBRATION_VERSION, TOOLS, Calibrator, describe_rows
 from prep_triton.precision.measure.evaluation import check_eval_data
+from prep_triton.precision.rewrite.source import check_is_fp32, kept_fields, link_kept_files
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import GateSpec, QuantizationSpec
 from prep_triton.workspace import Produced, Recipe, Workspace, digest_file
@@ -50,20 +51,14 @@ def quantize_to_int8(
         SpecError: The calibration or evaluation file cannot be used, or a layer to keep out does not exist.
         PrecisionError: The graph is not FP32 or not finite, or INT8 misses the gate; nothing is written.
     """
-    if model.precision != "fp32":
-        raise PrecisionError(
-            f"{model.name} is already {model.precision}; only an fp32 graph can be quantised to int8",
-            hint="quantise the exported fp32 model instead: run `prep export` first",
-        )
+    check_is_fp32(model, "int8")
     content = digest_file(check_path(spec.calibration))
     recipe = _make_recipe(model, spec, gate, content)
 
     def make(folder: Path) -> Mapping[str, Any]:
         calibrator = Calibrator(model, spec, content, workspace, progress)
         fields = _quantize(model, gate, calibrator, folder, progress)
-        for relative in model.files:
-            if not is_graph_file(relative):
-                link_or_copy(model.path(relative), folder / relative)
+        link_kept_files(model, folder)
         return fields
 
     return workspace.produce(recipe, OnnxModel, make)
@@ -97,9 +92,9 @@ def _quantize(
 ) -> Mapping[str, Any]:
     """Write the graph and return the fields of its record."""
     from prep_triton.onnx_file import load_model
-    from prep_triton.precision.fp16.graph import check_rewritable
     from prep_triton.precision.int8.qdq import find_linears
     from prep_triton.precision.int8.quantize import Quantizer
+    from prep_triton.precision.rewrite.checks import check_rewritable
 
     if gate.eval_data is not None:
         check_eval_data(model, Path(gate.eval_data))
@@ -117,7 +112,7 @@ def _quantize(
     total = sum(linear.flops for linear in linears)
     tokens = sum(len(row.ids) for row in rows.calibration)
     return {
-        **{name: getattr(model, name) for name in CARRIED_FIELDS},
+        **kept_fields(model),
         "precision": "int8",
         "fidelity": fidelity,
         "accuracy": accuracy,

@@ -16,7 +16,7 @@ def workspace(tmp_path):
     return Workspace(tmp_path / "build")
 
 
-def test_artifact_carries_the_model_and_what_was_measured(workspace):
+def test_artifact_keeps_the_model_and_what_was_measured(workspace):
     model = store_with_reference(workspace, make_bert(layers=1))
     made = quantize_for_cpu(model, workspace).artifact
     assert (made.name, made.precision, made.parity) == ("tiny-int8-cpu", "int8", None)

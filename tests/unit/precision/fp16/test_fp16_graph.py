@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from prep_triton.errors import PrecisionError
-from prep_triton.precision.fp16.graph import MASK_VALUE, rewrite_to_fp16
+from prep_triton.precision.fp16.graph import rewrite_to_fp16
+from prep_triton.precision.rewrite.checks import MASK_VALUE
 
 from tests.fakes.onnx_bert import make_bert
 

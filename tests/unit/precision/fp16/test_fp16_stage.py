@@ -1,10 +1,7 @@
-import errno
-
 import onnx
 import pytest
 from prep_triton.errors import PrecisionError
-from prep_triton.precision.fp16 import stage as fp16
-from prep_triton.precision.fp16.stage import convert_to_fp16, link_or_copy
+from prep_triton.precision.fp16.stage import convert_to_fp16
 from prep_triton.workspace import Workspace
 
 from tests.fakes.onnx_bert import make_bert, store_model
@@ -15,7 +12,7 @@ def workspace(tmp_path):
     return Workspace(tmp_path / "build")
 
 
-def test_artifact_carries_the_model_and_its_files(workspace):
+def test_artifact_keeps_the_model_and_its_files(workspace):
     model = store_model(workspace, make_bert(layers=1))
     made = convert_to_fp16(model, workspace).artifact
     assert (made.name, made.precision, made.parity) == ("tiny-fp16", "fp16", None)
@@ -33,7 +30,7 @@ def test_second_conversion_is_reused(workspace):
     assert first.artifact == second.artifact
 
 
-def test_external_weights_are_not_carried_beside_the_new_graph(workspace, tmp_path):
+def test_external_weights_do_not_lie_beside_the_new_graph(workspace, tmp_path):
     model = store_model(workspace, make_bert(layers=1))
     onnx.save(make_bert(layers=1), model.path("model.onnx"), save_as_external_data=True, location="model.onnx.data")
     model = model.model_copy(update={"files": {**model.files, "model.onnx.data": model.files["model.onnx"]}})
@@ -54,19 +51,3 @@ def test_a_refused_conversion_leaves_nothing(workspace):
     with pytest.raises(PrecisionError, match="'words' holds NaN"):
         convert_to_fp16(model, workspace)
     assert [path.name for path in (workspace.root / "precision" / "tiny-fp16").iterdir()] == []
-
-
-def test_files_are_copied_where_they_cannot_be_linked(tmp_path, monkeypatch):
-    (tmp_path / "a").write_text("content")
-
-    def refuse(*_):
-        raise OSError(errno.EXDEV, "another device")
-
-    monkeypatch.setattr(fp16.os, "link", refuse)
-    link_or_copy(tmp_path / "a", tmp_path / "folder" / "b")
-    assert (tmp_path / "folder" / "b").read_text() == "content"
-
-
-def test_other_link_errors_are_not_hidden(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        link_or_copy(tmp_path / "missing", tmp_path / "b")

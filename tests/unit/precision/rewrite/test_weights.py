@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as hnp
 from onnx import TensorProto, numpy_helper
 from prep_triton.errors import PrecisionError
 from prep_triton.onnx_file import RawSpan
-from prep_triton.precision.fp16.half import FP16_MAX, ConvertedWeight, half_from_array
+from prep_triton.precision.rewrite.weights import FP16_MAX, ConvertedWeight, half_from_array
 
 
 def test_refuses_what_fp16_cannot_hold_and_names_it():
