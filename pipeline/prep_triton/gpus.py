@@ -7,6 +7,7 @@ data-centre GPUs (10.0), and the worker checks the enum of the installed version
 
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prep_triton.errors import UnsupportedGpuError, find_nearest
@@ -70,19 +71,20 @@ class Gpu:
         return "sm" + self.compute_capability.replace(".", "")
 
 
-def resolve_gpu(name: str) -> Gpu:
+def resolve_gpu(name: str, present: Sequence[Gpu] | None = None) -> Gpu:
     """Find the compute capability of a GPU.
 
     Args:
         name: A name of the table in any case (``t4``, ``RTX 4090``), a capability (``sm75``, ``7.5``), or
             ``native`` for the GPU of this machine.
+        present: The GPUs of this machine, for ``native``; looked up where None.
 
     Raises:
         UnsupportedGpuError: The name means no GPU, or ``native`` and there is none.
     """
     plain = re.sub(r"[\s_-]", "", name.lower()).removeprefix("nvidia").removeprefix("tesla")
     if plain == NATIVE:
-        return _resolve_native_gpu()
+        return _resolve_native_gpu(find_present_gpus() if present is None else present)
     if plain in CAPABILITY_BY_GPU:
         return Gpu(plain, CAPABILITY_BY_GPU[plain])
     if (match := _CAPABILITY.match(plain)) and (capability := f"{match[1]}.{match[2]}") in _KNOWN_CAPABILITIES:
@@ -140,13 +142,12 @@ def check_rtx_builds(gpu: Gpu, precision: str) -> None:
         )
 
 
-def check_gpu_present(gpu: Gpu) -> None:
+def check_gpu_present(gpu: Gpu, present: Sequence[Gpu]) -> None:
     """Refuse a GPU that this machine does not have: the standard builder times kernels on it.
 
     Raises:
         UnsupportedGpuError: There is no GPU here, or none of that compute capability.
     """
-    present = find_present_gpus()
     if gpu.compute_capability not in {found.compute_capability for found in present}:
         here = ", ".join(_describe(found) for found in present) or "none"
         raise UnsupportedGpuError(
@@ -171,8 +172,7 @@ def parse_present_gpus(text: str) -> tuple[Gpu, ...]:
     return tuple(Gpu(name.strip(), capability.strip()) for name, _, capability in rows)
 
 
-def _resolve_native_gpu() -> Gpu:
-    present = find_present_gpus()
+def _resolve_native_gpu(present: Sequence[Gpu]) -> Gpu:
     if not present:
         raise UnsupportedGpuError(
             "'native' means the GPU of this machine, and nvidia-smi shows none",

@@ -7,7 +7,6 @@ One sentence a line. The two halves (with and without --held-out) share no sente
 Python, count and seed give the same file. Meant for measuring: calibrate what you ship on your own users' text.
 """
 
-import argparse
 import ast
 import random
 import re
@@ -17,6 +16,8 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+
+from scripts.benchmarks.common import make_parser
 
 # Tests and generated tables hold little prose.
 SKIPPED_FOLDERS = frozenset({"__pycache__", "idlelib", "lib2to3", "site-packages", "test", "tests"})
@@ -69,15 +70,16 @@ def split_sentences(paragraph: str) -> Iterator[str]:
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--count", type=int, default=512)
-    arguments.add_argument("--seed", type=int, default=0)
-    arguments.add_argument("--held-out", action="store_true", help="draw from the other half")
-    arguments.add_argument("--output", type=Path, help="the file to write; stdout by default")
-    chosen = arguments.parse_args()
-    text = "\n".join(collect_sentences(chosen.count, seed=chosen.seed, held_out=chosen.held_out)) + "\n"
-    if chosen.output:
-        chosen.output.write_text(text, encoding="utf-8")
+    parser = make_parser(__doc__)
+    parser.add_argument("--count", type=int, default=512)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--held-out", action="store_true", help="draw from the other half")
+    parser.add_argument("--output", type=Path, help="the file to write; stdout by default")
+    arguments = parser.parse_args()
+    sentences = collect_sentences(arguments.count, seed=arguments.seed, held_out=arguments.held_out)
+    text = "\n".join(sentences) + "\n"
+    if arguments.output:
+        arguments.output.write_text(text, encoding="utf-8")
     else:
         sys.stdout.write(text)
 

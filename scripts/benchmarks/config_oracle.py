@@ -1,12 +1,10 @@
-"""Asks the real server whether it accepts the configurations that we write."""
+"""Has the real server check whether it accepts the configurations that we write."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from unittest import mock
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
@@ -15,8 +13,7 @@ from prep_triton.spec import ServingSpec, build_spec
 from prep_triton.triton.config import render_config
 from prep_triton.triton.config.server_arguments import CACHE, RATE_LIMIT
 from prep_triton.triton.config.warmup import write_warmup_files
-from prep_triton.triton.server import installation
-from prep_triton.triton.server import process as room
+from prep_triton.triton.server.installation import prepare_installation
 from prep_triton.triton.server.process import run_triton
 
 from scripts.benchmarks.serving_configs import build_config
@@ -24,7 +21,7 @@ from scripts.benchmarks.serving_specs import DrawnRequest, drawn_model, drawn_re
 from scripts.benchmarks.small_artifacts import INPUTS
 
 NO_BACKEND = "unable to find backend library for backend 'tensorrt'"
-# Stands where the TensorRT backend would be, so that the server judges what comes after its look for one.
+# Stands where the TensorRT backend would be, so that the server checks what comes after its look for one.
 STAND_IN = """
 import triton_python_backend_utils as pb
 
@@ -52,8 +49,8 @@ class Verdicts:
         return self.accepted + self.refused + len(self.third)
 
 
-def judge_specs(count: int, seed: int, *, loaded: int = 40) -> Verdicts:
-    """Draw requests and have the server judge each that we do not refuse.
+def check_specs(count: int, seed: int, *, loaded: int = 40) -> Verdicts:
+    """Draw requests and have the server check each that we do not refuse.
 
     Args:
         count: How many requests to draw.
@@ -63,11 +60,11 @@ def judge_specs(count: int, seed: int, *, loaded: int = 40) -> Verdicts:
     with TemporaryDirectory(prefix="prep-test-") as folder:
         repository = Path(folder)
         written, refused = write_drawn(repository, draw_requests(count, seed))
-        third = _judge_plans(repository, [name for name, drawn in written.items() if drawn.is_plan])
+        third = _check_plans(repository, [name for name, drawn in written.items() if drawn.is_plan])
         graphs = [name for name, drawn in written.items() if not drawn.is_plan]
         plans = [name for name in written if name not in graphs and name not in third]
         chosen = [*graphs, *plans[:: max(1, len(plans) // max(1, loaded - len(graphs)))]]
-        third |= _judge_loaded({name: written[name] for name in chosen})
+        third |= _check_loaded({name: written[name] for name in chosen})
     message = tuple(f"{name} {written[name].values}: {reason}" for name, reason in third.items())
     return Verdicts(len(written) - len(third), refused, len([name for name in chosen if name not in third]), message)
 
@@ -121,29 +118,30 @@ def write_entry(folder: Path, drawn: DrawnRequest, config: Any) -> None:
         write_warmup_files(folder, drawn_model().path("reference.npz"), INPUTS, lengths)
 
 
-def _judge_plans(repository: Path, names: Sequence[str]) -> dict[str, str]:
+def _check_plans(repository: Path, names: Sequence[str]) -> dict[str, str]:
     """Return which plans a server without the TensorRT backend refuses for another reason than that."""
     with run_triton(str(repository), entries=names) as server:
         assert not server.loaded
         return {name: reason for name, reason in server.failures.items() if NO_BACKEND not in reason}
 
 
-def _judge_loaded(chosen: dict[str, DrawnRequest]) -> dict[str, str]:
+def _check_loaded(chosen: dict[str, DrawnRequest]) -> dict[str, str]:
     """Return which entries do not become ready on a server that has every backend, a rate limiter and a cache."""
     with TemporaryDirectory(prefix="prep-test-") as folder:
-        judged = Path(folder)
+        repository, installed = Path(folder, "repository"), Path(folder, "installed")
+        installed.mkdir()
         for name, drawn in chosen.items():
             serving = build_spec(ServingSpec, drawn.values, where="a test")
             config = build_config(name, drawn.artifact, serving)
-            write_entry(judged / name, drawn, without_gpu(config))
+            write_entry(repository / name, drawn, without_gpu(config))
         # All stay loaded: this server may crash where one is unloaded while the next is loading.
-        arguments = [RATE_LIMIT, CACHE]
-        with with_stand_in(), run_triton(str(judged), entries=list(chosen), arguments=arguments) as server:
+        arguments = [RATE_LIMIT, CACHE, f"--backend-directory={lay_out_backends(installed)}"]  # the last one holds
+        with run_triton(str(repository), entries=list(chosen), arguments=arguments) as server:
             return dict(server.failures)
 
 
 def without_gpu(config: Any) -> Any:
-    """Put a configuration's instances on the CPU's own provider, where any server can judge the rest of it.
+    """Put a configuration's instances on the CPU's own provider, where any server can check the rest of it.
 
     The resources are given a name of the entry's own: all entries of a server share them.
     """
@@ -156,16 +154,14 @@ def without_gpu(config: Any) -> Any:
     return config
 
 
-@contextmanager
-def with_stand_in() -> Iterator[None]:
-    """Give servers that start in the block a Python backend in the TensorRT backend's place."""
-    original = installation.prepare_installation
+def lay_out_backends(folder: Path) -> Path:
+    """Lay out the backends of this machine's server in a folder, with a Python backend in the TensorRT backend's place.
 
-    def prepare(folder: Path, *, shm_prefix: str) -> Any:
-        made = original(folder, shm_prefix=shm_prefix)
-        (folder / "backends" / "tensorrt").mkdir()
-        (folder / "backends" / "tensorrt" / "model.py").write_text(STAND_IN)
-        return replace(made, flavour="a stand-in for TensorRT")
-
-    with mock.patch.object(room, "prepare_installation", prepare):
-        yield
+    Returns:
+        The folder that ``--backend-directory`` takes.
+    """
+    prepare_installation(folder, shm_prefix=f"{folder.name}-")
+    stand_in = folder / "backends" / "tensorrt" / "model.py"
+    stand_in.parent.mkdir()
+    stand_in.write_text(STAND_IN, encoding="utf-8")
+    return folder / "backends"

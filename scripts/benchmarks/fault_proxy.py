@@ -70,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in ("stall", "reset"):
             self._reset()
             return
-        status, headers, answer = self._ask(_flip(body, place) if fault == "damage-request" else body)
+        status, headers, answer = self._forward(_flip(body, place) if fault == "damage-request" else body)
         if fault == "reset-after":
             self._reset()
         elif fault == "lost":
@@ -80,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(status, headers, _flip(answer, place) if fault == "damage-answer" else answer)
 
-    def _ask(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+    def _forward(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
         upstream = self.server.upstream
         connection = http.client.HTTPConnection(upstream.hostname or "", upstream.port, timeout=60)
         try:
@@ -89,10 +89,9 @@ class _Handler(BaseHTTPRequestHandler):
             connection.request(self.command, self.path, body=body, headers=headers)
             answer = connection.getresponse()
             # An upload's session would otherwise go past the proxy.
-            message = {
-                name: value.replace(upstream.netloc, self.headers["Host"]) for name, value in answer.getheaders()
-            }
-            return answer.status, message, answer.read()
+            own = self.headers["Host"]
+            answered = {name: value.replace(upstream.netloc, own) for name, value in answer.getheaders()}
+            return answer.status, answered, answer.read()
         finally:
             connection.close()
 

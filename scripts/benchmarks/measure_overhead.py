@@ -9,17 +9,13 @@ Runs are interleaved (bare, prep, bare, prep, ...), each step in a process of it
 the summed resident memory of a step's process tree, sampled every 20 ms.
 """
 
-import argparse
-import os
-import platform
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-import psutil
+from scripts.benchmarks.common import PREP, Cost, Table, log, make_parser, print_conditions, run_measured, summarize
+
+STEPS = ("export", "build-engine")
 
 BARE_EXPORT = """
 import sys, torch
@@ -62,83 +58,66 @@ with open(sys.argv[3], "wb") as stream:
 """
 
 
-def measure(command: list[str], cwd: Path) -> tuple[float, float]:
-    """Run a command; return its wall seconds and the peak memory of its process tree in MiB."""
-    began = time.monotonic()
-    child = psutil.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    peak = 0
-    while child.poll() is None:
-        peak = max(peak, sum_resident(child))
-        time.sleep(0.02)
-    seconds = time.monotonic() - began
-    if child.returncode:
-        sys.exit(f"{' '.join(command[:3])} failed:\n{child.stderr.read().decode()[-2000:]}")
-    return seconds, peak / 2**20
-
-
-def sum_resident(process: psutil.Process) -> int:
-    """Return the resident bytes of a process and of everything below it."""
-    total = 0
-    try:
-        for one in [process, *process.children(recursive=True)]:
-            total += one.memory_info().rss
-    except psutil.NoSuchProcess:
-        pass
-    return total
-
-
-def run_bare(model: str, folder: Path) -> dict[str, tuple[float, float]]:
+def run_bare(model: str, folder: Path) -> dict[str, Cost]:
     """Take a model to an engine with the libraries alone."""
     python = sys.executable
     return {
-        "export": measure([python, "-c", BARE_EXPORT, model, "model.onnx"], folder),
-        "build-engine": measure([python, "-c", BARE_BUILD, "model.onnx", "fp16.onnx", "model.engine"], folder),
+        "export": run_measured([python, "-c", BARE_EXPORT, model, "model.onnx"], folder),
+        "build-engine": run_measured([python, "-c", BARE_BUILD, "model.onnx", "fp16.onnx", "model.engine"], folder),
     }
 
 
-def run_prep(model: str, folder: Path) -> dict[str, tuple[float, float]]:
+def run_prep(model: str, folder: Path) -> dict[str, Cost]:
     """Take a model to an engine with prep."""
-    prep = str(Path(sys.executable).with_name("prep"))
-    return {
-        "export": measure([prep, "export", model, "--weights", "random", "--task", "feature-extraction"], folder),
-        "build-engine": measure(
-            [prep, "build-engine", model, "--fp16", "--gpu", "t4", "--builder", "tensorrt-rtx"], folder
-        ),
-    }
+    export = [PREP, "export", model, "--weights", "random", "--task", "feature-extraction"]
+    build = [PREP, "build-engine", model, "--fp16", "--gpu", "t4", "--builder", "tensorrt-rtx"]
+    return {"export": run_measured(export, folder), "build-engine": run_measured(build, folder)}
+
+
+SIDES = {"bare": run_bare, "prep": run_prep}
 
 
 def main() -> None:
     """Measure and print the table."""
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--runs", type=int, default=3, help="interleaved runs of each side")
-    arguments.add_argument("--model", default="bert-base", choices=["bert-base", "distilbert"])
-    chosen = arguments.parse_args()
-    results: dict[str, list[dict[str, tuple[float, float]]]] = {"bare": [], "prep": []}
-    for number in range(chosen.runs):
-        for side, run in (("bare", run_bare), ("prep", run_prep)):
+    parser = make_parser(__doc__)
+    parser.add_argument("--runs", type=int, default=3, help="interleaved runs of each side")
+    parser.add_argument("--model", default="bert-base", choices=["bert-base", "distilbert"])
+    arguments = parser.parse_args()
+    runs: dict[str, list[dict[str, Cost]]] = {side: [] for side in SIDES}
+    for number in range(arguments.runs):
+        for side, run in SIDES.items():
             with tempfile.TemporaryDirectory(prefix="prep-overhead-") as folder:
-                results[side].append(run(chosen.model, Path(folder)))
-            print(f"run {number + 1} of {chosen.runs}, {side}: done", file=sys.stderr)
-    print(f"{chosen.model}, seeded weights, {platform.machine()}, {os.cpu_count()} CPUs, medians of {chosen.runs} runs")
-    print(f"{'step':<14}{'bare s':>9}{'prep s':>9}{'ratio':>8}{'bare MiB':>11}{'prep MiB':>10}{'ratio':>8}")
-    totals = {"bare": 0.0, "prep": 0.0}
-    peaks = {"bare": 0.0, "prep": 0.0}
-    for step in ("export", "build-engine"):
-        seconds = {side: statistics.median(one[step][0] for one in runs) for side, runs in results.items()}
-        memory = {side: statistics.median(one[step][1] for one in runs) for side, runs in results.items()}
-        print_row(step, seconds, memory)
-        for side in totals:
-            totals[side] += seconds[side]
-            peaks[side] = max(peaks[side], memory[side])
-    print_row("both", totals, peaks)
+                runs[side].append(run(arguments.model, Path(folder)))
+            log(f"run {number + 1} of {arguments.runs}, {side}: done")
+    print_conditions(f"{arguments.model}, seeded weights, medians of {arguments.runs} runs")
+    print_table(runs)
 
 
-def print_row(step: str, seconds: dict[str, float], memory: dict[str, float]) -> None:
-    """Print one row of the table."""
-    print(
-        f"{step:<14}{seconds['bare']:>9.1f}{seconds['prep']:>9.1f}{seconds['prep'] / seconds['bare']:>8.2f}"
-        f"{memory['bare']:>11.0f}{memory['prep']:>10.0f}{memory['prep'] / memory['bare']:>8.2f}"
-    )
+def print_table(runs: dict[str, list[dict[str, Cost]]]) -> None:
+    """Print a row for each step, and one for both: their time together and the higher peak."""
+    table = Table(("step", "<14"), ("bare s", ">9.1f"), ("prep s", ">9.1f"), ("ratio", ">8.2f"),
+                  ("bare MiB", ">11.0f"), ("prep MiB", ">10.0f"), ("ratio", ">8.2f"))  # fmt: skip
+    medians = {
+        side: {
+            step: Cost(
+                summarize([costs[step].seconds for costs in of_side]).median,
+                summarize([costs[step].peak_mib for costs in of_side]).median,
+            )
+            for step in STEPS
+        }
+        for side, of_side in runs.items()
+    }
+    rows = {step: {side: costs[step] for side, costs in medians.items()} for step in STEPS}
+    rows["both"] = {side: add_costs(list(costs.values())) for side, costs in medians.items()}
+    for step, row in rows.items():
+        bare, prep = row["bare"], row["prep"]
+        table.print_row(step, bare.seconds, prep.seconds, prep.seconds / bare.seconds,
+                        bare.peak_mib, prep.peak_mib, prep.peak_mib / bare.peak_mib)  # fmt: skip
+
+
+def add_costs(costs: list[Cost]) -> Cost:
+    """Return the cost of steps one after the other."""
+    return Cost(sum(cost.seconds for cost in costs), max(cost.peak_mib for cost in costs))
 
 
 if __name__ == "__main__":

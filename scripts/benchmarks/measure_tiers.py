@@ -21,6 +21,7 @@ took of one core, "others" what other programs took of all. Latencies are of ans
 
 import argparse
 import contextlib
+import itertools
 import os
 import random
 import subprocess
@@ -31,7 +32,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -48,7 +48,16 @@ from prep_triton.triton.server.process import RunningTriton, run_triton
 from prep_triton.workspace import Workspace
 from tritonclient.grpc import service_pb2
 
-from scripts.benchmarks.measure_cpu_variant import log, name_processor, wait_for_idle
+from scripts.benchmarks.common import (
+    PREP,
+    Table,
+    describe_versions,
+    log,
+    make_parser,
+    print_conditions,
+    take_turns,
+    wait_for_idle,
+)
 
 BURSTS = {"1": (0.4, 0.3), "2": (1.5, 0.3), "3": (0.4, 3.0)}  # tier-1 and tier-2, shares of the capacity
 TIERS: tuple[Tier, ...] = (1, 2)
@@ -117,6 +126,9 @@ class Phase:
     others_share: float
 
 
+Measured = tuple[Phase, float]  # the phase, and what tier 1 kept of its throughput alone in the same round
+
+
 def run_phase(server: RunningTriton, per_s: Sequence[float], seconds: float, seed: int) -> Phase:
     """Send Poisson arrivals at a rate for each tier, and wait for the answers that are still missing."""
     wait_for_idle()
@@ -138,7 +150,7 @@ def run_phase(server: RunningTriton, per_s: Sequence[float], seconds: float, see
     in_time = [[ms for at, ms in sender.answered if at <= ended] for sender in senders]
     p50, p99 = map(float, np.percentile(in_time[0] or [np.nan], (50, 99)))
     others = max(0.0, (clocks[0] - busy) - (clocks[1] - own)) / elapsed / (os.cpu_count() or 1)
-    return Phase(tuple(len(found) / elapsed for found in in_time), p50, p99, (clocks[2] - load) / elapsed, others)
+    return Phase(tuple(len(answered) / elapsed for answered in in_time), p50, p99, (clocks[2] - load) / elapsed, others)
 
 
 def draw_arrivals(per_s: Sequence[float], seconds: float, seed: int) -> list[tuple[float, int]]:
@@ -160,11 +172,10 @@ def read_clocks() -> tuple[float, float, float]:
 
 def find_model(folder: Path) -> OnnxModel:
     """Return the exported MiniLM; exporting it again takes no time where nothing changed."""
-    prep = str(Path(sys.executable).with_name("prep"))
-    subprocess.run([prep, "export", "minilm", "--workspace", str(folder)], check=True, capture_output=True)
-    found = Workspace(folder).current("export", "minilm", OnnxModel)
-    assert found is not None
-    return found
+    subprocess.run([PREP, "export", "minilm", "--workspace", str(folder)], check=True, capture_output=True)
+    model = Workspace(folder).current("export", "minilm", OnnxModel)
+    assert model is not None
+    return model
 
 
 @contextlib.contextmanager
@@ -185,63 +196,75 @@ def run_servers(model: OnnxModel, folder: Path) -> Iterator[dict[str, RunningTri
         yield servers | {"alone": servers["without tiers"]}
 
 
-def measure_bursts(servers: dict[str, RunningTriton], capacity: float, chosen: argparse.Namespace) -> Any:
-    """Return {(burst, case): [(phase, kept)]}, a phase for each round; a disturbed round is tried again."""
-    found = defaultdict(list)
-    for number in range(chosen.rounds):
+def measure_bursts(
+    servers: dict[str, RunningTriton], capacity: float, arguments: argparse.Namespace
+) -> dict[tuple[str, str], list[Measured]]:
+    """Return the phases of each burst and case, one a round; a disturbed round is tried again."""
+    measured = defaultdict(list)
+    for number in range(arguments.rounds):
         for burst, shares in BURSTS.items():
             for attempt in range(ATTEMPTS):
-                log(f"round {number + 1} of {chosen.rounds}, burst {burst}, attempt {attempt + 1}")
+                log(f"round {number + 1} of {arguments.rounds}, burst {burst}, attempt {attempt + 1}")
                 phases = {}
-                for case in CASES[number % 3 :] + CASES[: number % 3]:
+                for case in take_turns(CASES, number):
                     per_s = [share * capacity for share in (shares[:1] if case == "alone" else shares)]
-                    phases[case] = run_phase(servers[case], per_s, chosen.seconds, chosen.seed + number)
+                    phases[case] = run_phase(servers[case], per_s, arguments.seconds, arguments.seed + number)
                 if max(phase.others_share for phase in phases.values()) < DISTURBED_SHARE:
                     break
             for case, phase in phases.items():
-                found[burst, case].append((phase, phase.rates[0] / phases["alone"].rates[0]))
-    return found
+                measured[burst, case].append((phase, phase.rates[0] / phases["alone"].rates[0]))
+    return measured
 
 
-def print_rows(found: Any) -> None:
+def print_rows(measured: dict[tuple[str, str], list[Measured]]) -> None:
     """Print a row for each burst and case, of medians over the rounds."""
-    names = ("tier-1/s", "kept", "p50 ms", "p99 ms", "tier-2/s", "load", "others")
-    print(f"\n{'burst':<6}{'case':<15}" + "".join(f"{name:>9}" for name in names) + "  p99 of each round")
-    for burst in BURSTS:
-        for case in CASES:
-            phases, kept = zip(*found[burst, case], strict=True)
-            row = f"{median(one.rates[0] for one in phases):>9.1f}{median(kept):>9.0%}"
-            row += "".join(f"{median(getattr(one, name) for one in phases):>9.0f}" for name in ("p50_ms", "p99_ms"))
-            row += f"{'' if case == 'alone' else f'{median(one.rates[1] for one in phases):.1f}':>9}"
-            row += "".join(
-                f"{median(getattr(one, f'{who}_share') for one in phases):>9.0%}" for who in ("load", "others")
-            )
-            print(f"{burst:<6}{case:<15}{row}  {' '.join(f'{one.p99_ms:.0f}' for one in phases)}")
+    print()
+    table = Table(
+        ("burst", "<6"), ("case", "<15"), ("tier-1/s", ">9.1f"), ("kept", ">9.0%"), ("p50 ms", ">9.0f"),
+        ("p99 ms", ">9.0f"), ("tier-2/s", ">9.1f"), ("load", ">9.0%"), ("others", ">9.0%"),
+        ("  p99 of each round", "<1"),
+    )  # fmt: skip
+    for burst, case in itertools.product(BURSTS, CASES):
+        rounds = measured[burst, case]
+        phases = [phase for phase, _ in rounds]
+        table.print_row(
+            burst,
+            case,
+            median(phase.rates[0] for phase in phases),
+            median(kept for _, kept in rounds),
+            median(phase.p50_ms for phase in phases),
+            median(phase.p99_ms for phase in phases),
+            "" if case == "alone" else median(phase.rates[1] for phase in phases),
+            median(phase.load_share for phase in phases),
+            median(phase.others_share for phase in phases),
+            "  " + " ".join(f"{phase.p99_ms:.0f}" for phase in phases),
+        )
 
 
-def print_conditions(server: RunningTriton, capacity: float, chosen: argparse.Namespace) -> None:
-    """Print the machine, the versions and the load."""
-    print(f"{name_processor()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
-    print(f"Triton {server.version} ({server.flavour}), onnxruntime {version('onnxruntime')}")
-    print(f"seed {chosen.seed}, {chosen.rounds} rounds of {chosen.seconds:g} s, capacity {capacity:.0f}/s")
+def describe_run(server: RunningTriton, capacity: float, arguments: argparse.Namespace) -> list[str]:
+    """Return the versions, the load and what the tiers are made of, a line for each."""
     weights = " and ".join(str(tiers.rate_limiter_weight(tier)) for tier in TIERS)
-    print(f"with tiers: weights {weights}, {RATE_LIMIT}", flush=True)
+    return [
+        f"Triton {server.version} ({server.flavour}), {describe_versions('onnxruntime')}",
+        f"seed {arguments.seed}, {arguments.rounds} rounds of {arguments.seconds:g} s, capacity {capacity:.0f}/s",
+        f"with tiers: weights {weights}, {RATE_LIMIT}",
+    ]
 
 
 def main() -> None:
     """Start both servers, measure, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each phase")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workspace", type=Path, default=Path("build"), help="holds the exported MiniLM")
-    chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, run_servers(find_model(chosen.workspace), Path(folder)) as servers:
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, run_servers(find_model(arguments.workspace), Path(folder)) as servers:
         for server in servers.values():
-            run_phase(server, (50.0, 50.0), 2.0, chosen.seed)  # warms it
+            run_phase(server, (50.0, 50.0), 2.0, arguments.seed)  # warms it
         capacity = median(run_phase(servers["alone"], FLOOD, CAPACITY_S, run).rates[0] for run in range(CAPACITY_RUNS))
-        print_conditions(servers["alone"], capacity, chosen)
-        print_rows(measure_bursts(servers, capacity, chosen))
+        print_conditions(*describe_run(servers["alone"], capacity, arguments))
+        print_rows(measure_bursts(servers, capacity, arguments))
 
 
 if __name__ == "__main__":

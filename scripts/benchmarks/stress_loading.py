@@ -5,21 +5,24 @@ a way of its own, so that a server that loaded half of one and half of another w
 """
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from prep_triton.artifact import OnnxModel
+import onnx
+from onnx import numpy_helper
 from prep_triton.errors import PrepError
 from prep_triton.publish.catalog import resolve
 from prep_triton.publish.prune import prune_releases
 from prep_triton.publish.release import publish_release
 from prep_triton.publish.rollback import rollback
-from prep_triton.publish.store import open_store
+from prep_triton.publish.store import Store, open_store
 from prep_triton.spec import ServingSpec
 from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.server.process import run_triton
+from prep_triton.workspace import record_files
 
 from scripts.benchmarks.small_artifacts import INPUT_NAMES, make_model
 from scripts.benchmarks.stress_release import Bench
@@ -31,59 +34,57 @@ KEPT = 6
 
 def stress_by_loading(bench: Bench, runs: int) -> None:
     """Load the current release `runs` times, each with a server of its own, while it changes."""
-    uri = f"{bench.uri}/loading"
-    repositories = [_assemble(bench, number) for number in range(VARIANTS)]
-    store = open_store(uri)
-    publish_release(repositories[0], store)
-    stopped, moves = threading.Event(), [0]
-
-    def publish_and_roll_back() -> None:
-        while not stopped.is_set():
-            moves[0] += 1
-            try:
-                publish_release(repositories[moves[0] % VARIANTS], store)
-                if moves[0] % 3 == 0:
-                    rollback(store)
-                prune_releases(store, KEPT, dry_run=False)
-            except PrepError as err:  # a refusal is an answer; a broken release is not
-                refusals.append(err.message)
-            stopped.wait(0.2)
-
-    refusals: list[str] = []
-    publisher = threading.Thread(target=publish_and_roll_back)
-    publisher.start()
+    publisher = _Publisher(open_store(f"{bench.uri}/loading"), [_assemble(bench, number) for number in range(VARIANTS)])
+    publish_release(publisher.repositories[0], publisher.store)
     loaded, broken = [], []
+    publisher.start()
     try:
         for _ in range(runs):
-            release = resolve(store)
-            problem = _load(release.uri)
+            release = resolve(publisher.store)
             loaded.append(release.id)
-            if problem:
+            if problem := _load(release.uri):
                 broken.append(f"{release.id}: {problem}")
     finally:
-        stopped.set()
-        publisher.join()
-    message = (
-        f"{runs} loads of {len(set(loaded))} releases while current moved {moves[0]} times: {runs - len(broken)} whole"
-    )
-    bench.tell("a real Triton loads current", message + (f", BROKEN: {broken[0]}" if broken else ""))
+        publisher.stop()
+    moves = f"{runs} loads of {len(set(loaded))} releases while current moved {publisher.moves} times"
+    whole = f"{runs - len(broken)} whole" + (f", BROKEN: {broken[0]}" if broken else "")
+    bench.report("a real Triton loads current", f"{moves}: {whole}")
+
+
+class _Publisher(threading.Thread):
+    """Publishes one repository after the other, rolls back and prunes, until it is stopped."""
+
+    def __init__(self, store: Store, repositories: list[Path]) -> None:
+        super().__init__()
+        self.store, self.repositories, self.moves = store, repositories, 0
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        while not self._stopped.is_set():
+            self.moves += 1
+            with suppress(PrepError):  # a refusal is an answer; a broken release is not
+                publish_release(self.repositories[self.moves % VARIANTS], self.store)
+                if self.moves % 3 == 0:
+                    rollback(self.store)
+                prune_releases(self.store, KEPT, dry_run=False)
+            self._stopped.wait(0.2)
+
+    def stop(self) -> None:
+        """Let the last move end, and the thread."""
+        self._stopped.set()
+        self.join()
 
 
 def _assemble(bench: Bench, number: int) -> Path:
-    """Write a repository whose entries answer in their own way: the graphs are the same, their scale is not."""
-    import onnx
-    from onnx import numpy_helper
-
+    """Write a repository whose entries answer in their own way: the graphs are the same, their table is not."""
     folder = bench.scratch / f"loading-{number}"
-    model: OnnxModel = make_model(folder / "model", name="tiny", key=f"variant-{number}")
+    model = make_model(folder / "model", name="tiny", key=f"variant-{number}")
     path = model.path("model.onnx")
-    graph = onnx.load(path)
-    table = next(one for one in graph.graph.initializer if one.name == "table")
-    scaled = numpy_helper.to_array(table) * 0 + np.float32(number + 1)
-    table.CopyFrom(numpy_helper.from_array(scaled.astype(np.float32), "table"))
-    onnx.save(graph, path)
-    from prep_triton.workspace import record_files
-
+    proto = onnx.load(path)
+    table = next(tensor for tensor in proto.graph.initializer if tensor.name == "table")
+    values = np.full_like(numpy_helper.to_array(table), number + 1)
+    table.CopyFrom(numpy_helper.from_array(values, "table"))
+    onnx.save(proto, path)
     model = model.model_copy(update={"files": record_files(model.folder)})
     for name in ENTRIES:
         assemble_entry(model, [], ServingSpec(threads=1), folder / "repository", name=name)

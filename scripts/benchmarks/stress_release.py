@@ -1,7 +1,7 @@
 """Publishers under stress on a local GCS server, and a check of what is left of their releases; see `measure_release`.
 
 Whatever happens to a publisher, each release must be whole or have no release.json, the pointer must name a whole
-one, and the next publish must complete. What breaks that is told in capitals.
+one, and the next publish must complete. What breaks that is reported in capitals.
 """
 
 import shutil
@@ -42,14 +42,14 @@ folder, uri, number, after = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.arg
 store = open_store(uri)
 import requests
 send, lock, sent = requests.Session.request, threading.Lock(), 0
-def request(*given, **named):
+def request(*arguments, **options):
     global sent
     with lock:
         sent += 1
         mine = sent == number
     if mine and not after:
         os.kill(os.getpid(), signal.SIGKILL)
-    answer = send(*given, **named)
+    answer = send(*arguments, **options)
     if mine:
         os.kill(os.getpid(), signal.SIGKILL)
     return answer
@@ -98,7 +98,7 @@ class Bench:
         shutil.rmtree(self.scratch / "repository", ignore_errors=True)
         return write_repository(self.scratch / "repository", names, **options)
 
-    def tell(self, what: str, figure: str) -> None:
+    def report(self, what: str, figure: str) -> None:
         """Keep a row, and print it."""
         self.rows.append((what, figure))
         print(f"{what:<62} {figure}", flush=True)
@@ -118,8 +118,8 @@ def stress_by_faults(bench: Bench, runs: int) -> None:
                 message["refused"] += 1
             met.update(proxy.met)
             message.update(check_store(folder, uri))
-    bench.tell(f"faults: {runs} seeded runs, {sum(met.values())} faults", render(message))
-    bench.tell("  of them", render(met))
+    bench.report(f"faults: {runs} seeded runs, {sum(met.values())} faults", render(message))
+    bench.report("  of them", render(met))
 
 
 def stress_by_kills(bench: Bench, runs: int) -> None:
@@ -132,7 +132,7 @@ def stress_by_kills(bench: Bench, runs: int) -> None:
             write_repository(folder, ["one"], seed=1)
             code = run_child(folder, uri, number, moment, check=False).returncode
             if code == 0 or points >= runs:  # it took fewer requests
-                bench.tell(f"kill -9 at {points} points", render(message))
+                bench.report(f"kill -9 at {points} points", render(message))
                 return
             assert code == -signal.SIGKILL, code
             points += 1
@@ -144,7 +144,7 @@ def stress_by_races(bench: Bench, runs: int) -> None:
         message = Counter[str]()
         for run in range(runs):
             message.update(race(bench, publishers, f"{bench.uri}/races{publishers}-{run}"))
-        bench.tell(f"{publishers} publishers at once, {runs} rounds", render(message))
+        bench.report(f"{publishers} publishers at once, {runs} rounds", render(message))
 
 
 def race(bench: Bench, publishers: int, uri: str) -> Counter[str]:
@@ -173,7 +173,7 @@ def race(bench: Bench, publishers: int, uri: str) -> Counter[str]:
     one_won = len(winners) == 1 and {winners[0].release.id} == current == (named or current)
     none_lost = len(list_ids(store)) == publishers
     message = find_broken(store) or Counter({"whole": 1})
-    message["one winner, told to the others" if one_won else "NOT ONE WINNER"] += 1
+    message["one winner, named to the others" if one_won else "NOT ONE WINNER"] += 1
     message["none lost" if none_lost else "LOST"] += 1
     return message
 

@@ -45,7 +45,7 @@ def test_kill_at_any_request_leaves_whole_releases_or_none(bench):
 
 def test_of_publishers_at_once_one_wins_and_none_is_lost(bench):
     stress_by_races(bench, 3)
-    assert [figure for _, figure in bench.rows] == ["3 whole, 3 one winner, told to the others, 3 none lost"] * 2
+    assert [figure for _, figure in bench.rows] == ["3 whole, 3 one winner, named to the others, 3 none lost"] * 2
 
 
 def test_the_check_sees_what_is_broken(bench):

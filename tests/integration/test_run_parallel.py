@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from prep_triton.engine.machine import Machine
 from prep_triton.errors import SourceError
 from prep_triton.run.chain import run_pipeline
 from prep_triton.run.parallel import _Admission, estimate_memory_gib, make_models
@@ -73,7 +74,9 @@ def test_a_process_that_is_killed_fails_its_model_alone(checkpoints: list[str], 
                     os.kill(self.killed[0], signal.SIGKILL)
 
     lock = threading.Lock()
-    results = make_models(RowCollector(Killer()), run_spec(*checkpoints, jobs=2), Workspace(tmp_path / "build"))
+    results = make_models(
+        RowCollector(Killer()), run_spec(*checkpoints, jobs=2), Workspace(tmp_path / "build"), Machine()
+    )
     (failed,) = [result.error for result in results if result.error]
     assert "ended with status -9" in failed.message
     assert "--memory-gib" in failed.hint
@@ -93,7 +96,9 @@ def test_ctrl_c_ends_every_process(checkpoints: list[str], tmp_path: Path):
 
     lock, message = threading.Lock(), list[str]()
     with pytest.raises(KeyboardInterrupt):
-        make_models(RowCollector(Interrupter()), run_spec(*checkpoints, jobs=2), Workspace(tmp_path / "build"))
+        make_models(
+            RowCollector(Interrupter()), run_spec(*checkpoints, jobs=2), Workspace(tmp_path / "build"), Machine()
+        )
     assert not [command for _, command in find_children() if "spawn_main" in command]
     assert not list((tmp_path / "build").rglob("manifest.json"))
 

@@ -21,14 +21,14 @@ from prep_triton.spec import ServingSpec
 from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.server.process import run_triton
 
-from scripts.benchmarks.config_oracle import judge_specs
+from scripts.benchmarks.config_oracle import check_specs
 from scripts.benchmarks.small_artifacts import make_model
 
 pytestmark = pytest.mark.integration
 
 
 def test_every_drawn_request_is_refused_by_us_or_accepted_by_the_server():
-    verdicts = judge_specs(300, seed=0, loaded=30)
+    verdicts = check_specs(300, seed=0, loaded=30)
     assert not verdicts.third, "\n".join(verdicts.third)
     assert verdicts.drawn == 300
     assert min(verdicts.accepted, verdicts.refused) >= 75

@@ -28,9 +28,11 @@ def inspect(
         from prep_triton.cli.documents.inspect import InspectDocument, LoadedEngine, render_inspect
         from prep_triton.engine.execute import describe_engine, find_execution_problem
         from prep_triton.engine.find import find_engine
+        from prep_triton.engine.machine import detect_machine
         from prep_triton.workspace import Workspace
 
         record = find_engine(engine, Workspace(workspace))
-        problem = find_execution_problem(record)
-        loaded = None if problem else LoadedEngine.model_validate(describe_engine(record))
+        machine = detect_machine()
+        problem = find_execution_problem(record, machine)
+        loaded = None if problem else LoadedEngine.model_validate(describe_engine(record, machine))
         out.show(InspectDocument(**dict(record), loaded=loaded, problem=problem), render_inspect)

@@ -9,6 +9,9 @@ from prep_triton.cli.groups import given_options, spec_from_flags
 from prep_triton.cli.options import GPU_EXAMPLES, complete_from
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from prep_triton.gpus import Gpu
     from prep_triton.spec import VariantSpec
 
 
@@ -150,8 +153,8 @@ class VariantOptions:
     gate: GateOptions = GateOptions()
 
 
-def variant_from_flags(options: VariantOptions) -> "VariantSpec":
-    """Build the request for a variant; a TensorRT one without --gpu is for the GPU of this machine.
+def variant_from_flags(options: VariantOptions, present: "Sequence[Gpu]" = ()) -> "VariantSpec":
+    """Build the request for a variant; a TensorRT one without --gpu is for the GPUs of this machine, `present`.
 
     Raises:
         SpecError: The flags are not a request.
@@ -165,7 +168,7 @@ def variant_from_flags(options: VariantOptions) -> "VariantSpec":
         runtime=options.runtime,
         precision=choose_precision(options.precision),
         int8_if_faster=options.precision.int8_if_faster or None,
-        gpus=default_gpus() if needs_gpu else None,
+        gpus=default_gpus(present) if needs_gpu else None,
         quantization=quantization_from_flags(options.quantization),
         gate=given_options(options.gate) or None,
     )
@@ -197,13 +200,10 @@ def quantization_from_flags(options: QuantizationOptions) -> dict[str, Any] | No
     return values or None
 
 
-def default_gpus() -> list[str]:
-    """Return the GPU of this machine, else the two that GKE's inference node pools use most."""
+def default_gpus(present: "Sequence[Gpu]") -> list[str]:
+    """Return the GPUs of this machine, else the two that GKE's inference node pools use most."""
     import logging
 
-    from prep_triton.gpus import find_present_gpus
-
-    present = find_present_gpus()
     if present:
         return sorted({gpu.sm for gpu in present})  # nvidia-smi's names are many; the architecture is what counts
     logging.getLogger(__name__).info("no --gpu was given and this machine has none: building for t4 and l4")

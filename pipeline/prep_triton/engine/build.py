@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from prep_triton.artifact import Engine, OnnxModel, PrecisionProof, TensorSpec
-from prep_triton.engine.builders import BuilderName, ResolvedBuilder, find_builder_problem, resolve_builder
+from prep_triton.engine.builders import BuilderName, ResolvedBuilder, resolve_builder
 from prep_triton.engine.child import run_worker
+from prep_triton.engine.machine import Machine, detect_machine
 from prep_triton.engine.options import check_options, plan_options
 from prep_triton.engine.profile import check_profiles, largest_opt, shapes_from_profile
 from prep_triton.engine.proof import check_proof
 from prep_triton.errors import EngineError, SpecError
-from prep_triton.gpus import Gpu, check_gpu_present, check_rtx_builds, find_present_gpus, resolve_gpu
+from prep_triton.gpus import Gpu, check_gpu_present, check_rtx_builds, resolve_gpu
 from prep_triton.layout import ENGINE_NAME, GRAPH_NAME
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import EngineSpec
@@ -29,7 +30,12 @@ _TAGS = {"tensorrt": "trt", "tensorrt-rtx": "rtx"}
 
 
 def build_engine(
-    model: OnnxModel, spec: EngineSpec, workspace: Workspace, *, progress: Progress = ignore_progress
+    model: OnnxModel,
+    spec: EngineSpec,
+    workspace: Workspace,
+    machine: Machine | None = None,
+    *,
+    progress: Progress = ignore_progress,
 ) -> Produced[Engine]:
     """Build one engine, in a child process, and prove that it holds the precision asked for.
 
@@ -40,6 +46,7 @@ def build_engine(
         model: The ONNX graph, already in the precision of `spec`.
         spec: Precision, GPU, builder and shapes.
         workspace: Where the engine is kept.
+        machine: What `detect_machine` says of this workspace, for a caller who builds several; looked up where None.
         progress: Told about the build, with a fraction.
 
     Raises:
@@ -48,9 +55,10 @@ def build_engine(
         EngineError: No builder is usable, the build failed, or the engine is not what was asked for.
     """
     check_precision(model, spec)
-    if is_built_elsewhere(spec, workspace):
-        return Produced(find_built_elsewhere(model, spec, workspace), reused=True)
-    gpu, builder = check_engine_request(model, spec)
+    machine = machine or detect_machine(workspace)
+    if is_built_elsewhere(spec, machine):
+        return Produced(find_built_elsewhere(model, spec, workspace, machine), reused=True)
+    gpu, builder = check_engine_request(model, spec, machine)
     recipe = Recipe(
         stage="engine",
         name=name_engine(model, spec, gpu, builder.name),
@@ -61,7 +69,7 @@ def build_engine(
 
     def make(folder: Path) -> Mapping[str, Any]:
         if builder.name == "tensorrt":
-            check_gpu_present(gpu)
+            check_gpu_present(gpu, machine.gpus)
         phase = f"building {recipe.name}"
         progress(phase, 0.0)
         started = time.monotonic()
@@ -105,50 +113,55 @@ def describe_request(spec: EngineSpec, gpu: Gpu, builder_name: BuilderName) -> d
     }
 
 
-def is_built_elsewhere(spec: EngineSpec, workspace: Workspace) -> bool:
-    """Whether this machine cannot build a plan, and its workspace holds plans for that GPU from one that can.
+def is_built_elsewhere(spec: EngineSpec, machine: Machine) -> bool:
+    """Whether a machine cannot build a plan, and its workspace holds plans for that GPU from one that can.
 
     A plan is built on its own GPU, so a fleet of several is built on several machines; one of them, or one
     without a GPU, gathers their workspaces (copied into one folder) and ships them.
     """
     if spec.builder != "tensorrt":
         return False
-    capability = resolve_gpu(spec.gpu).compute_capability
-    is_present = capability in {gpu.compute_capability for gpu in find_present_gpus()}
-    if is_present and find_builder_problem("tensorrt") is None:
+    capability = resolve_gpu(spec.gpu, machine.gpus).compute_capability
+    if machine.has_capability(capability) and machine.problems["tensorrt"] is None:
         return False
-    plans = (engine for engine in workspace.list_current("engine", Engine) if engine.builder == "tensorrt")
-    return any(plan.compute_capability == capability for plan in plans)
+    return any(plan.compute_capability == capability for plan in machine.plans)
 
 
-def find_built_elsewhere(model: OnnxModel, spec: EngineSpec, workspace: Workspace) -> Engine:
+def find_built_elsewhere(model: OnnxModel, spec: EngineSpec, workspace: Workspace, machine: Machine) -> Engine:
     """Return the plan that another machine built for this very request.
 
     Raises:
         EngineError: The plan in the workspace is of another graph, or was built with other options.
     """
-    gpu = resolve_gpu(spec.gpu)
+    gpu = resolve_gpu(spec.gpu, machine.gpus)
     name = name_engine(model, spec, gpu, "tensorrt")
-    kept = workspace.list_kept("engine", name, Engine)
-    wanted = json.loads(json.dumps(describe_request(spec, gpu, "tensorrt")))  # as a manifest holds it
-    found = next((one for one in kept if one.inputs.get("onnx") == model.key and one.spec == wanted), None)
-    if found is None:
-        what = "is of another graph or of other options" if kept else "is missing"
+    request = json.loads(json.dumps(describe_request(spec, gpu, "tensorrt")))  # as a manifest holds it
+
+    def is_meant(plan: Engine) -> bool:
+        return plan.inputs.get("onnx") == model.key and plan.spec == request
+
+    plan = next((plan for plan in machine.plans if plan.name == name and is_meant(plan)), None)
+    if plan is None:  # the name may have meant it before
+        kept = workspace.list_kept("engine", name, Engine)
+        plan = next(filter(is_meant, kept), None)
+    if plan is None:
+        problem = "is of another graph or of other options" if kept else "is missing"
         raise EngineError(
-            f"{name} cannot be built here, and the one that was built elsewhere {what} in {workspace.root}",
+            f"{name} cannot be built here, and the one that was built elsewhere {problem} in {workspace.root}",
             hint=f"where there is a {gpu.name}: prep build-engine --{spec.precision} --gpu {gpu.name} --builder "
             "tensorrt, with the same config and the same versions; then copy its workspace here",
         )
-    log.info("%s was built by TensorRT %s on another machine", name, found.builder_version)
-    return found
+    log.info("%s was built by TensorRT %s on another machine", name, plan.builder_version)
+    return plan
 
 
-def check_engine_request(model: OnnxModel, spec: EngineSpec) -> tuple[Gpu, ResolvedBuilder]:
+def check_engine_request(model: OnnxModel, spec: EngineSpec, machine: Machine) -> tuple[Gpu, ResolvedBuilder]:
     """Refuse, before any work, what cannot be built; return the GPU and the builder that are meant.
 
     Args:
         model: The graph in any precision: only its sizes matter here.
         spec: GPU, builder, precision and shapes.
+        machine: Where it would be built.
 
     Raises:
         SpecError: A profile exceeds the model, or an option means nothing to the builder or the GPU.
@@ -156,8 +169,8 @@ def check_engine_request(model: OnnxModel, spec: EngineSpec) -> tuple[Gpu, Resol
         EngineError: No builder is usable.
     """
     check_profiles(model, spec.engine_profiles())
-    gpu = resolve_gpu(spec.gpu)
-    builder = resolve_builder(spec.builder)
+    gpu = resolve_gpu(spec.gpu, machine.gpus)
+    builder = resolve_builder(spec.builder, machine.problems)
     if builder.name == "tensorrt-rtx":
         check_rtx_builds(gpu, spec.precision)
     check_options(spec, gpu, builder.name)

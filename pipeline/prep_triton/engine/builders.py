@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -39,21 +40,30 @@ class ResolvedBuilder:
         return _MODULES[self.name]
 
 
-def resolve_builder(requested: Builder) -> ResolvedBuilder:
+def resolve_builder(requested: Builder, problems: Mapping[BuilderName, str | None]) -> ResolvedBuilder:
     """Choose the builder.
 
     ``auto`` takes the standard TensorRT where it is installed and an NVIDIA driver runs, else
     TensorRT-RTX; which one, and what that means, is logged.
+
+    Args:
+        requested: A builder, or ``auto``.
+        problems: Why each builder cannot be used here; see `find_builder_problems`.
 
     Raises:
         EngineError: The builder that was asked for, or every builder, is unusable here.
     """
     match requested:
         case "tensorrt" | "tensorrt-rtx":
-            return _resolve_named(requested)
+            return _resolve_named(requested, problems[requested])
         case "auto":
-            return _resolve_auto()
+            return _resolve_auto(problems)
     assert_never(requested)
+
+
+def find_builder_problems() -> dict[BuilderName, str | None]:
+    """Say of each builder why it cannot be used on this machine, None where it can."""
+    return {name: find_builder_problem(name) for name in _MODULES}
 
 
 def find_builder_problem(name: BuilderName) -> str | None:
@@ -70,8 +80,7 @@ def has_nvidia_driver() -> bool:
     return any(path.exists() for path in _DRIVER_PATHS)
 
 
-def _resolve_named(name: BuilderName) -> ResolvedBuilder:
-    problem = find_builder_problem(name)
+def _resolve_named(name: BuilderName, problem: str | None) -> ResolvedBuilder:
     if problem is None:
         return _resolved(name, "it was asked for")
     if name == "tensorrt":
@@ -81,11 +90,11 @@ def _resolve_named(name: BuilderName) -> ResolvedBuilder:
     raise EngineError(f"builder {name} cannot be used here: {problem}", hint=hint)
 
 
-def _resolve_auto() -> ResolvedBuilder:
-    problem = find_builder_problem("tensorrt")
+def _resolve_auto(problems: Mapping[BuilderName, str | None]) -> ResolvedBuilder:
+    problem = problems["tensorrt"]
     if problem is None:
         return _resolved("tensorrt", "TensorRT is installed and an NVIDIA driver is running")
-    rtx_problem = find_builder_problem("tensorrt-rtx")
+    rtx_problem = problems["tensorrt-rtx"]
     if rtx_problem is not None:
         raise EngineError(
             f"no builder can be used here: for tensorrt, {problem}; for tensorrt-rtx, {rtx_problem}",
@@ -96,12 +105,12 @@ def _resolve_auto() -> ResolvedBuilder:
 
 def _resolved(name: BuilderName, reason: str) -> ResolvedBuilder:
     builder = ResolvedBuilder(name, _find_version(name) or "", reason)
-    tell_choice(builder)
+    log_choice(builder)
     return builder
 
 
 @functools.cache  # once, not for every GPU of a run
-def tell_choice(builder: ResolvedBuilder) -> None:
+def log_choice(builder: ResolvedBuilder) -> None:
     """Log which builder is used and what its engines are good for."""
     meaning = (
         "the engine is a plan for Triton's TensorRT backend of the same TensorRT version"

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import Engine
-from prep_triton.engine.builders import find_builder_problem, has_nvidia_driver
 from prep_triton.engine.child import run_worker
+from prep_triton.engine.machine import Machine, detect_machine
 from prep_triton.engine.profile import choose_profile
 from prep_triton.errors import EngineError, SpecError
-from prep_triton.gpus import find_present_gpus
 from prep_triton.layout import ENGINE_NAME
 
 if TYPE_CHECKING:
@@ -21,20 +20,20 @@ if TYPE_CHECKING:
 DEFAULT_RUNS = 100
 
 
-def find_execution_problem(engine: Engine) -> str | None:
-    """Say why this machine cannot run an engine, or None where it can."""
-    if not has_nvidia_driver():
+def find_execution_problem(engine: Engine, machine: Machine) -> str | None:
+    """Say why a machine cannot run an engine, or None where it can."""
+    if not machine.has_driver:
         return "there is no NVIDIA driver on this machine"
-    if problem := find_builder_problem(engine.builder):
+    if problem := machine.problems[engine.builder]:
         return problem
-    here = {gpu.compute_capability for gpu in find_present_gpus()}
+    here = {gpu.compute_capability for gpu in machine.gpus}
     if any(engine.runs_on(capability) for capability in here):
         return None
     return f"it was built for compute capability {engine.compute_capability}, here: {', '.join(sorted(here)) or 'none'}"
 
 
 def run_engine(engine: Engine, feeds: "Sequence[Arrays]") -> "list[dict[str, np.ndarray[Any, Any]]]":
-    """Answer feeds on the GPU.
+    """Infer on the GPU.
 
     Args:
         engine: An engine of the GPU that is here.
@@ -49,14 +48,14 @@ def run_engine(engine: Engine, feeds: "Sequence[Arrays]") -> "list[dict[str, np.
     """
     import numpy as np
 
-    check_executable(engine)
+    check_executable(engine, detect_machine())
     shapes = [_shape_of(feed) for feed in feeds]
     with tempfile.TemporaryDirectory(prefix="prep-run-") as folder:
         feed_paths = [Path(folder, f"feed{index}.npz") for index in range(len(feeds))]
         answer_paths = [Path(folder, f"answer{index}.npz") for index in range(len(feeds))]
         for path, feed in zip(feed_paths, feeds, strict=True):
             np.savez(path, **dict(feed))
-        _ask(
+        _run_task(
             "execute",
             [engine],
             profiles=[[choose_profile(engine.profiles, shape) for shape in shapes]],
@@ -71,7 +70,11 @@ def run_engine(engine: Engine, feeds: "Sequence[Arrays]") -> "list[dict[str, np.
 
 
 def measure_latencies_ms(
-    engines: Sequence[Engine], shapes: Sequence[tuple[int, int]], *, runs: int = DEFAULT_RUNS
+    engines: Sequence[Engine],
+    shapes: Sequence[tuple[int, int]],
+    machine: Machine | None = None,
+    *,
+    runs: int = DEFAULT_RUNS,
 ) -> list[list[float]]:
     """Time engines of one builder against each other on the GPU, run by run in turn.
 
@@ -80,6 +83,7 @@ def measure_latencies_ms(
     Args:
         engines: Engines of one builder, for the GPU that is here.
         shapes: (batch, sequence) pairs.
+        machine: What `detect_machine` says; looked up where None.
         runs: Timed runs of each engine and shape, after a warm-up.
 
     Returns:
@@ -94,21 +98,21 @@ def measure_latencies_ms(
             f"engines of {sorted({engine.builder for engine in engines})} cannot be timed in one process",
             hint="build them with one --builder",
         )
+    machine = machine or detect_machine()
     for engine in engines:
-        check_executable(engine)
+        check_executable(engine, machine)
     profiles = [[choose_profile(engine.profiles, shape) for shape in shapes] for engine in engines]
-    answer = _ask("measure", engines, profiles=profiles, shapes=[list(shape) for shape in shapes], runs=runs)
+    answer = _run_task("measure", engines, profiles=profiles, shapes=[list(shape) for shape in shapes], runs=runs)
     latencies: list[list[float]] = answer["latencies_ms"]
     return latencies
 
 
-def measure_latency_ms(engine: Engine, shape: tuple[int, int]) -> float:
-    """Return the median milliseconds of one engine at one (batch, sequence); see `measure_latencies_ms`."""
-    return measure_latencies_ms([engine], [shape])[0][0]
+def describe_engine(engine: Engine, machine: Machine | None = None) -> dict[str, Any]:
+    """Load an engine on the GPU and describe it: what it says of itself, and what its inspector says.
 
-
-def describe_engine(engine: Engine) -> dict[str, Any]:
-    """Ask the loaded engine and its inspector what they know.
+    Args:
+        engine: An engine of the GPU that is here.
+        machine: What `detect_machine` says; looked up where None.
 
     Returns:
         Kernels, layers and GEMM kernels by precision, fused attention, weights and activation memory in
@@ -117,17 +121,17 @@ def describe_engine(engine: Engine) -> dict[str, Any]:
     Raises:
         EngineError: This machine cannot run the engine, or it cannot be loaded.
     """
-    check_executable(engine)
-    return _ask("describe", [engine])
+    check_executable(engine, machine or detect_machine())
+    return _run_task("describe", [engine])
 
 
-def check_executable(engine: Engine) -> None:
-    """Refuse an engine that this machine cannot run.
+def check_executable(engine: Engine, machine: Machine) -> None:
+    """Refuse an engine that a machine cannot run.
 
     Raises:
         EngineError: With the reason.
     """
-    if problem := find_execution_problem(engine):
+    if problem := find_execution_problem(engine, machine):
         raise EngineError(
             f"{engine.name} cannot run here: {problem}",
             hint=f"run on a machine with a GPU of compute capability {engine.compute_capability} and {engine.builder}",
@@ -139,7 +143,7 @@ def _shape_of(feed: "Arrays") -> tuple[int, int]:
     return int(batch), int(sequence)
 
 
-def _ask(task: str, engines: Sequence[Engine], **fields: Any) -> dict[str, Any]:
+def _run_task(task: str, engines: Sequence[Engine], **fields: Any) -> dict[str, Any]:
     request = {
         "task": task,
         "builder": engines[0].builder,

@@ -5,21 +5,30 @@ row of the report. The rooms do the work; this file only knows their order.
 """
 
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import VerifyError
 from prep_triton.run.checks import check_machine, check_run_spec, names_of_entries, nothing_servable
-from prep_triton.run.parallel import assemble_models, check_any_made, make_models
-from prep_triton.run.promotion import promote_candidate, publish_candidate, report_failure
+from prep_triton.run.parallel import ModelResult, assemble_models, check_any_made, make_models
+from prep_triton.run.promotion import Candidate, promote_candidate, publish_candidate, report_failure
 from prep_triton.run.publication import Publication
+from prep_triton.run.regression import Regression
 from prep_triton.run.report import Listener, RowCollector, RunReport, Silent, StageRow
+from prep_triton.run.resolve import ResolvedRun, resolve_run
 from prep_triton.run.verification import verify_once
 from prep_triton.spec import RunSpec
 from prep_triton.workspace import Workspace
 
-if TYPE_CHECKING:
-    from prep_triton.publish.store import Store
+
+@dataclass(frozen=True)
+class Shipped:
+    """Where a run's release is, and why it is not current if it is not; None where nothing is published."""
+
+    release_uri: str | None = None
+    regressions: Sequence[Regression] = ()
 
 
 def run_pipeline(
@@ -44,66 +53,70 @@ def run_pipeline(
             models; everything finished before it is kept. A model that fails beside others is a row of the report.
     """
     rows = RowCollector(listener or Silent())
-    repository_dir = Path(spec.repository)
-    uri = publish_uri or spec.publish
-    is_verified = verify and spec.verify.enabled
-    _check_before(spec, workspace, is_verified=is_verified)
-    store = _open_store(uri, workspace) if uri else None
-    made = make_models(rows, spec, workspace)
-    entries, results = assemble_models(rows, made, repository_dir, dry_run=workspace.read_only)
+    check_run_spec(spec)
+    run = resolve_run(spec, workspace, publish_uri=publish_uri, verify=verify)
+    _check_before(run)
+    results = make_models(rows, spec, workspace, run.machine)
+    entries, results = assemble_models(rows, results, run.repository_dir, dry_run=run.is_dry)
     check_any_made(results)
-    release_uri, regressions = None, []
-    if workspace.read_only:
-        _plan_rest(rows, uri, is_verified=is_verified)
+    if run.is_dry:
+        _plan_rest(rows, run)
+        shipped = Shipped()
     else:
-        if not entries:
-            raise nothing_servable()
-        candidate = None
-        if store:
-            kept = {name for result in results if result.error for name in names_of_entries(result.spec)}
-            publication = Publication(repository_dir, store, entries, kept, spec.target, make_current=False)
-            candidate = publish_candidate(rows, publication)
-            release_uri = candidate.published.uri
-        try:
-            report = verify_once(rows, entries, release_uri, spec.verify, workspace) if is_verified else {}
-        except VerifyError as err:
-            if candidate:
-                report_failure(candidate, err.message)
-            raise
-        if candidate:
-            regressions = promote_candidate(rows, candidate, report, spec.regression)
+        shipped = _ship(rows, run, entries, results)
     return RunReport(
         rows=tuple(rows.rows),
-        repository=str(repository_dir),
-        release=release_uri,
-        regressions=tuple(one.message for one in regressions),
+        repository=str(run.repository_dir),
+        release=shipped.release_uri,
+        regressions=tuple(regression.message for regression in shipped.regressions),
         seconds=round(time.monotonic() - rows.began, 3),
-        dry_run=workspace.read_only,
+        dry_run=run.is_dry,
     )
 
 
-def _check_before(spec: RunSpec, workspace: Workspace, *, is_verified: bool) -> None:
+def _check_before(run: ResolvedRun) -> None:
     """Refuse what is known to fail before the minutes of work that it would waste."""
-    check_run_spec(spec)
-    if not workspace.read_only:  # a dry run may plan for another machine
-        check_machine(spec, workspace, is_verified=is_verified)
+    if run.is_dry:  # it may plan for another machine
+        return
+    check_machine(run)
+    if run.store:
+        run.store.check_access()
 
 
-def _open_store(uri: str, workspace: Workspace) -> "Store":
-    """Open the store of the release; a dry run, which may plan for another machine, does not reach for it."""
-    from prep_triton.publish.store import open_store
+def _ship(
+    rows: RowCollector, run: ResolvedRun, entries: Sequence[RepositoryEntry], results: Sequence[ModelResult]
+) -> Shipped:
+    """Publish what was assembled, verify it where it lies, and make it current unless it is worse."""
+    if not entries:
+        raise nothing_servable()
+    if run.store is None:
+        if run.is_verified:
+            verify_once(rows, entries, None, run)
+        return Shipped()
+    kept = {name for result in results if result.error for name in names_of_entries(result.spec)}
+    publication = Publication(run.repository_dir, run.store, entries, kept, run.spec.target, make_current=False)
+    candidate = publish_candidate(rows, publication)
+    report = _verify_candidate(rows, candidate, entries, run) if run.is_verified else {}
+    regressions = promote_candidate(rows, candidate, report, run.spec.regression)
+    return Shipped(candidate.published.uri, regressions)
 
-    store = open_store(uri)
-    if not workspace.read_only:
-        store.check_access()
-    return store
+
+def _verify_candidate(
+    rows: RowCollector, candidate: Candidate, entries: Sequence[RepositoryEntry], run: ResolvedRun
+) -> dict[str, Any]:
+    try:
+        return verify_once(rows, entries, candidate.published.release, run)
+    except VerifyError as err:
+        report_failure(candidate, err.message)
+        raise
 
 
-def _plan_rest(rows: RowCollector, uri: str | None, *, is_verified: bool) -> None:
+def _plan_rest(rows: RowCollector, run: ResolvedRun) -> None:
     """Say what a dry run leaves to do after assembling."""
+    uri = run.store.uri if run.store else None
     if uri:
         rows.add(StageRow(stage="publish", artifact=uri, state="planned", note="if the content is new"))
-    if is_verified:
+    if run.is_verified:
         rows.add(StageRow(stage="verify", artifact=uri or "the repository", state="planned"))
     if uri:
         rows.add(

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from prep_triton.engine.machine import Machine
 from prep_triton.errors import RepositoryError, SpecError
+from prep_triton.run.resolve import ResolvedRun
 from prep_triton.spec import ModelSpec, PipelineModelSpec, Precision, RunSpec, VariantSpec
-from prep_triton.workspace import Workspace
 
 
 def check_run_spec(spec: RunSpec) -> None:
@@ -31,7 +32,7 @@ def check_run_spec(spec: RunSpec) -> None:
             _check_entry_name(variant, name, f"models[{number}].variants[{index}]", entries)
 
 
-def check_machine(spec: RunSpec, workspace: Workspace, *, is_verified: bool) -> None:
+def check_machine(run: ResolvedRun) -> None:
     """Refuse what this machine cannot do; starts nothing and imports nothing heavy.
 
     Raises:
@@ -40,11 +41,11 @@ def check_machine(spec: RunSpec, workspace: Workspace, *, is_verified: bool) -> 
         RepositoryError: Nothing would come of it that Triton can serve.
         ServerError: There is no Triton to verify with.
     """
-    variants = [variant for model in spec.models for variant in model.variants]
-    builders = {builder for variant in variants for builder in _check_engines(variant, workspace)}
+    variants = [variant for model in run.spec.models for variant in model.variants]
+    builders = {builder for variant in variants for builder in _check_engines(variant, run.machine)}
     if builders == {"tensorrt-rtx"} and all(variant.runtime == "tensorrt" for variant in variants):
         raise nothing_servable()
-    if is_verified and spec.verify.server_url is None:
+    if run.is_verified and run.spec.verify.server_url is None:
         from prep_triton.triton.server.installation import describe_server
 
         describe_server()
@@ -66,7 +67,7 @@ def name_of_model(spec: ModelSpec) -> str:
     return spec.name or name_from_text(Path(spec.model.strip()).expanduser().resolve().name)
 
 
-def _check_engines(variant: VariantSpec, workspace: Workspace) -> set[str]:
+def _check_engines(variant: VariantSpec, machine: Machine) -> set[str]:
     """Check a variant's engines as far as that needs no graph; return the names of their builders."""
     if variant.runtime != "tensorrt":
         return set()
@@ -76,15 +77,15 @@ def _check_engines(variant: VariantSpec, workspace: Workspace) -> set[str]:
 
     names = set()
     for spec in variant.engine_specs():
-        gpu = resolve_gpu(spec.gpu)
-        if is_built_elsewhere(spec, workspace):
+        gpu = resolve_gpu(spec.gpu, machine.gpus)
+        if is_built_elsewhere(spec, machine):
             names.add("tensorrt")
             continue
-        builder = resolve_builder(spec.builder)
+        builder = resolve_builder(spec.builder, machine.problems)
         if builder.name == "tensorrt-rtx":
             check_rtx_builds(gpu, spec.precision)
         else:
-            check_gpu_present(gpu)
+            check_gpu_present(gpu, machine.gpus)
         names.add(builder.name)
     return names
 

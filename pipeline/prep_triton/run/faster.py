@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prep_triton.artifact import Artifact, Engine, OnnxModel
+from prep_triton.engine.machine import Machine
 from prep_triton.run.report import RowCollector, RowState, StageRow
 from prep_triton.spec import VariantSpec
 from prep_triton.workspace import Recipe, Workspace
@@ -21,7 +22,7 @@ class PrecisionChoice(Artifact):
 
 
 def choose_faster(
-    rows: RowCollector, model: OnnxModel, variant: VariantSpec, workspace: Workspace
+    rows: RowCollector, model: OnnxModel, variant: VariantSpec, workspace: Workspace, machine: Machine
 ) -> tuple[OnnxModel, list[Engine]]:
     """Build FP16, and INT8 where both can be run here; keep INT8 if it is faster on every GPU and shape.
 
@@ -30,6 +31,7 @@ def choose_faster(
         model: An exported FP32 graph.
         variant: A tensorrt INT8 variant.
         workspace: Where the artifacts are kept.
+        machine: What this machine builds and runs.
 
     Returns:
         The graph and the engines of the precision that was kept.
@@ -40,23 +42,22 @@ def choose_faster(
     # What ships must pass the gate, whichever precision it is.
     same_gate = {"gate": variant.required_gate(), "int8_if_faster": False}
     half = variant.model_copy(update={"precision": "fp16", "quantization": None, **same_gate})
-    fp16_graph, fp16_engines = build_graph_engines(rows, model, half, workspace)
-    problem = next((found for engine in fp16_engines if (found := find_execution_problem(engine))), None)
+    fp16_graph, fp16_engines = build_graph_engines(rows, model, half, workspace, machine)
+    problem = next(filter(None, (find_execution_problem(engine, machine) for engine in fp16_engines)), None)
     if problem and _was_chosen(model, fp16_engines, workspace) == "int8":  # by the machine that has the GPU
-        return build_graph_engines(rows, model, variant, workspace)
+        return build_graph_engines(rows, model, variant, workspace, machine)
     if problem:
         log.warning("%s: INT8 was not measured faster (%s), so FP16 is what is built", model.name, problem)
         _tell(rows, model, "fp16", f"not measured: {problem}", "left out")
         return fp16_graph, fp16_engines
-    int8_graph, int8_engines = build_graph_engines(rows, model, variant, workspace)
+    int8_graph, int8_engines = build_graph_engines(rows, model, variant, workspace, machine)
     shapes = [profile.opt for profile in variant.engine_profiles()]
 
     def measure(folder: Path) -> dict[str, Any]:  # noqa: ARG001 the record holds everything
         message, is_faster = [], True
         for half_engine, engine in zip(fp16_engines, int8_engines, strict=True):
-            for shape, medians in zip(
-                shapes, zip(*measure_latencies_ms([half_engine, engine], shapes), strict=True), strict=True
-            ):
+            medians_by_engine = measure_latencies_ms([half_engine, engine], shapes, machine)
+            for shape, medians in zip(shapes, zip(*medians_by_engine, strict=True), strict=True):
                 message.append(f"{shape[0]}x{shape[1]}: fp16 {medians[0]:.2f} ms, int8 {medians[1]:.2f} ms")
                 is_faster = is_faster and medians[1] < medians[0]
         return {"kept": "int8" if is_faster else "fp16", "measured": "; ".join(message)}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from prep_triton.artifact import Engine, OnnxModel, RepositoryEntry
+from prep_triton.engine.machine import Machine
 from prep_triton.layout import GRAPH_NAME
 from prep_triton.run.report import RowCollector, StageRow
 from prep_triton.run.stages import make_variant
@@ -22,13 +23,16 @@ class MadeVariant:
     engines: Sequence[Engine]
 
 
-def make_model(rows: RowCollector, spec: PipelineModelSpec, workspace: Workspace) -> list[MadeVariant]:
+def make_model(
+    rows: RowCollector, spec: PipelineModelSpec, workspace: Workspace, machine: Machine
+) -> list[MadeVariant]:
     """Make everything of a model but its repository entries.
 
     Args:
         rows: Takes the steps. In a read-only workspace what would be made is told as planned.
         spec: The model and its variants.
         workspace: Where the artifacts are kept.
+        machine: What this machine builds and runs.
 
     Returns:
         The variants that are there; in a read-only workspace perhaps not all.
@@ -54,7 +58,7 @@ def make_model(rows: RowCollector, spec: PipelineModelSpec, workspace: Workspace
     made = []
     for variant in spec.variants:
         try:
-            graph, engines = make_variant(rows, model, variant, workspace)
+            graph, engines = make_variant(rows, model, variant, workspace, machine)
         except NotMadeError as err:
             note = f"and what follows from it for {describe_variant(variant)}"
             rows.add(StageRow(stage=err.recipe.stage, artifact=err.recipe.name, state="planned", note=note))

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from prep_triton.artifact import RepositoryEntry
+from prep_triton.engine.machine import Machine
 from prep_triton.errors import PrepError
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.run.models import MadeVariant, assemble_variant, label_of_model, make_model
@@ -56,7 +57,7 @@ class ModelResult:
     error: PrepError | None = None
 
 
-def make_models(rows: RowCollector, spec: RunSpec, workspace: Workspace) -> list[ModelResult]:
+def make_models(rows: RowCollector, spec: RunSpec, workspace: Workspace, machine: Machine) -> list[ModelResult]:
     """Make every model of a pipeline file; one that fails does not stop the others.
 
     Models of which everything is there already, and all where there is one job, are made in this process.
@@ -65,18 +66,19 @@ def make_models(rows: RowCollector, spec: RunSpec, workspace: Workspace) -> list
         rows: Takes the steps of all models.
         spec: The models, `jobs` and `memory_gib`.
         workspace: Where the artifacts are kept.
+        machine: What this machine builds and runs.
 
     Returns:
         One result for each model, in the file's order.
     """
     if workspace.read_only or spec.jobs == 1 or len(spec.models) == 1:
-        return [_make_here(rows, model, workspace) for model in spec.models]
-    pending = [number for number, model in enumerate(spec.models) if not _is_made(model, workspace)]
+        return [_make_here(rows, model, workspace, machine) for model in spec.models]
+    pending = [number for number, model in enumerate(spec.models) if not _is_made(model, workspace, machine)]
     if len(pending) < 2:
-        return [_make_here(rows, model, workspace) for model in spec.models]
-    results = dict(zip(pending, _make_apart(rows, spec, pending, workspace), strict=True))
+        return [_make_here(rows, model, workspace, machine) for model in spec.models]
+    results = dict(zip(pending, _make_apart(rows, spec, pending, workspace, machine), strict=True))
     return [
-        results[number] if number in results else _make_here(rows, model, workspace)
+        results[number] if number in results else _make_here(rows, model, workspace, machine)
         for number, model in enumerate(spec.models)
     ]
 
@@ -122,9 +124,9 @@ def estimate_memory_gib(spec: PipelineModelSpec) -> float:
     return _FIXED_GIB + weights * (_QUANTIZE_FACTOR if is_quantised else _EXPORT_FACTOR)
 
 
-def _make_here(rows: RowCollector, model: PipelineModelSpec, workspace: Workspace) -> ModelResult:
+def _make_here(rows: RowCollector, model: PipelineModelSpec, workspace: Workspace, machine: Machine) -> ModelResult:
     try:
-        return ModelResult(model, make_model(rows, model, workspace))
+        return ModelResult(model, make_model(rows, model, workspace, machine))
     except PrepError as err:
         return _failed(rows, model, err)
 
@@ -134,13 +136,13 @@ def _failed(rows: RowCollector, model: PipelineModelSpec, err: PrepError) -> Mod
     return ModelResult(model, error=err)
 
 
-def _is_made(model: PipelineModelSpec, workspace: Workspace) -> bool:
+def _is_made(model: PipelineModelSpec, workspace: Workspace, machine: Machine) -> bool:
     """Whether nothing is left to make of a model; starts and measures nothing."""
     if any(variant.int8_if_faster for variant in model.variants):
         return False
     trial = RowCollector(Silent())
     try:
-        make_model(trial, model, Workspace(workspace.root, read_only=True))
+        make_model(trial, model, Workspace(workspace.root, read_only=True), machine)
     except PrepError:
         return False  # it is told where it is made
     return all(row.state != "planned" for row in trial.rows)
@@ -168,17 +170,19 @@ class _Admission:
                 self.changed.notify_all()
 
 
-def _make_apart(rows: RowCollector, spec: RunSpec, numbers: Sequence[int], workspace: Workspace) -> list[ModelResult]:
+def _make_apart(
+    rows: RowCollector, spec: RunSpec, numbers: Sequence[int], workspace: Workspace, machine: Machine
+) -> list[ModelResult]:
     admission = _Admission(spec.memory_gib or _find_free_gib() * _FREE_SHARE)
     jobs = min(spec.jobs, len(numbers))
     log.info("%d models, %d at once within %.1f GiB", len(numbers), jobs, admission.bound_gib)
     with rows.listener.stage(f"{len(numbers)} models") as progress, ThreadPoolExecutor(jobs) as pool:
-        children = _Children()
+        children = _Children(rows, workspace, machine, progress)
 
         def make(number: int) -> ModelResult:
             model = spec.models[number]
             with admission.admit(estimate_memory_gib(model)):
-                return children.run(rows, model, workspace, progress)
+                return children.run(model)
 
         try:
             return list(pool.map(make, numbers))
@@ -190,53 +194,51 @@ def _make_apart(rows: RowCollector, spec: RunSpec, numbers: Sequence[int], works
 class _Children:
     """The processes that are running."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows: RowCollector, workspace: Workspace, machine: Machine, progress: Progress) -> None:
+        self.rows, self.progress = rows, progress
+        self.workspace, self.machine = workspace, machine
         self.running: list[Any] = []
         self.is_ended = False
         self.lock = threading.Lock()
 
-    def run(
-        self, rows: RowCollector, model: PipelineModelSpec, workspace: Workspace, progress: Progress
-    ) -> ModelResult:
+    def run(self, model: PipelineModelSpec) -> ModelResult:
         """Make one model in a process of its own, and relay what it tells."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
-        child = context.Process(target=_run_child, args=(model, workspace.root, theirs), daemon=True)
+        child = context.Process(target=_run_child, args=(model, self.workspace.root, self.machine, theirs), daemon=True)
         with self.lock:  # so that `end` misses none that is being started
             if self.is_ended:
                 return ModelResult(model)
             child.start()
             self.running.append(child)
         theirs.close()
-        result = self._listen(ours, rows, model, progress)
+        result = self._listen(ours, model)
         child.join()
         if self.is_ended:
             return ModelResult(model)
         if result is None:
             message = f"the process that made {label_of_model(model)} ended with status {child.exitcode}"
             hint = "where memory is short, lower --jobs or --memory-gib; PREP_DEBUG=1 shows its traceback"
-            return _failed(rows, model, PrepError(message, hint=hint))
+            return _failed(self.rows, model, PrepError(message, hint=hint))
         return result
 
-    def _listen(
-        self, connection: Connection, rows: RowCollector, model: PipelineModelSpec, progress: Progress
-    ) -> ModelResult | None:
+    def _listen(self, connection: Connection, model: PipelineModelSpec) -> ModelResult | None:
         while True:
             try:
                 kind, content = connection.recv()
             except (EOFError, OSError, pickle.UnpicklingError):  # it ended, perhaps in the middle of a message
                 return None
             if kind == "row":
-                rows.add(content)
+                self.rows.add(content)
             elif kind == "phase":
-                progress(f"{label_of_model(model)}: {content}")
+                self.progress(f"{label_of_model(model)}: {content}")
             elif kind == "notice":
                 log.log(*content)
             elif kind == "made":
                 return ModelResult(model, content)
             else:
                 error_type, message, hint = content
-                return _failed(rows, model, error_type(message, hint=hint))
+                return _failed(self.rows, model, error_type(message, hint=hint))
 
     def end(self) -> None:
         """End every process: kindly, and where a library's own code does not let go, at once."""
@@ -275,14 +277,14 @@ class _NoticeSender(logging.Handler):
         self.connection.send(("notice", (record.levelno, "%s", record.getMessage())))
 
 
-def _run_child(model: PipelineModelSpec, root: Path, connection: Connection) -> None:
+def _run_child(model: PipelineModelSpec, root: Path, machine: Machine, connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the parent, which ends us:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # and nothing half-written stays
     logger = logging.getLogger("prep_triton")
     logger.addHandler(_NoticeSender(connection))
     logger.setLevel(logging.INFO)
     try:
-        made = make_model(RowCollector(_Sender(connection)), model, Workspace(root))
+        made = make_model(RowCollector(_Sender(connection)), model, Workspace(root), machine)
     except PrepError as err:
         if os.environ.get("PREP_DEBUG"):
             raise

@@ -1,4 +1,4 @@
-"""A repository, checked and published: lint, target lock, release, pointer."""
+"""A repository, checked and published: lint, target, release, pointer."""
 
 import logging
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prep_triton.artifact import RepositoryEntry
+from prep_triton.errors import RepositoryError
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import TargetSpec
 
@@ -54,10 +55,6 @@ def plan_publication(publication: Publication, *, progress: Progress = ignore_pr
     from prep_triton.publish.plan import plan_release
 
     target = _resolve_target(publication)
-    if publication.entries is not None:
-        from prep_triton.triton.entries.load import check_unchanged
-
-        check_unchanged(publication.repository_dir, publication.entries)
     plan = plan_release(
         publication.repository_dir,
         publication.store,
@@ -66,6 +63,7 @@ def plan_publication(publication: Publication, *, progress: Progress = ignore_pr
         target=target,
         progress=progress,
     )
+    _check_unchanged(publication, plan)
     if not plan.is_published:
         progress("linting")
         _lint(publication, target)
@@ -101,6 +99,17 @@ def _locked(repository_dir: Path) -> AbstractContextManager[None]:
 
     # In what is not there, or is mounted for reading, no lock can be made; and nobody writes.
     return lock_repository(repository_dir) if os.access(repository_dir, os.W_OK) else nullcontext()
+
+
+def _check_unchanged(publication: Publication, plan: "ReleasePlan") -> None:
+    """Refuse a repository into which another run has written other entries since they were assembled."""
+    planned = {entry.name: entry.key for entry in plan.release.entries}
+    for entry in publication.entries or ():
+        if planned.get(entry.name) != entry.key:
+            raise RepositoryError(
+                f"another run has changed {entry.name} in {publication.repository_dir} since it was assembled",
+                hint="run again, or give each config its own repository: key",
+            )
 
 
 def _lint(publication: Publication, target: "Target | None") -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from prep_triton.artifact import Engine, OnnxModel, RepositoryEntry
+from prep_triton.engine.machine import Machine
 from prep_triton.errors import PrecisionError, RepositoryError
 from prep_triton.layout import ENGINE_NAME, GRAPH_NAME
 from prep_triton.run.conversion import put_in_precision
@@ -14,7 +15,12 @@ from prep_triton.workspace import NotMadeError, Produced, Workspace
 
 
 def build_variant(
-    model: OnnxModel, variant: VariantSpec, workspace: Workspace, listener: Listener | None = None
+    model: OnnxModel,
+    variant: VariantSpec,
+    workspace: Workspace,
+    machine: Machine,
+    *,
+    listener: Listener | None = None,
 ) -> list[StageRow]:
     """Make everything of a variant but its repository entry: the converted graph, and for TensorRT its engines.
 
@@ -22,15 +28,16 @@ def build_variant(
         model: An exported FP32 graph.
         variant: Runtime, precision, GPUs and how to build.
         workspace: Where the artifacts are kept.
+        machine: What this machine builds and runs.
         listener: Hears about each step.
     """
     rows = RowCollector(listener or Silent())
-    make_variant(rows, model, variant, workspace)
+    make_variant(rows, model, variant, workspace, machine)
     return rows.rows
 
 
 def make_variant(
-    rows: RowCollector, model: OnnxModel, variant: VariantSpec, workspace: Workspace
+    rows: RowCollector, model: OnnxModel, variant: VariantSpec, workspace: Workspace, machine: Machine
 ) -> tuple[OnnxModel, list[Engine]]:
     """Take `build_variant`'s steps within a longer run; return the converted graph and its engines."""
     if variant.runtime == "onnxruntime":
@@ -38,17 +45,17 @@ def make_variant(
     from prep_triton.engine.build import check_engine_request, is_built_elsewhere
 
     for spec in variant.engine_specs():  # refuse a wrong GPU before the minutes that its neighbour takes
-        if not is_built_elsewhere(spec, workspace):
-            check_engine_request(model, spec)
+        if not is_built_elsewhere(spec, machine):
+            check_engine_request(model, spec, machine)
     if variant.int8_if_faster:
         from prep_triton.run.faster import choose_faster
 
-        return choose_faster(rows, model, variant, workspace)
-    return build_graph_engines(rows, model, variant, workspace)
+        return choose_faster(rows, model, variant, workspace, machine)
+    return build_graph_engines(rows, model, variant, workspace, machine)
 
 
 def build_graph_engines(
-    rows: RowCollector, model: OnnxModel, variant: VariantSpec, workspace: Workspace
+    rows: RowCollector, model: OnnxModel, variant: VariantSpec, workspace: Workspace, machine: Machine
 ) -> tuple[OnnxModel, list[Engine]]:
     """Convert a graph and build one engine for each GPU."""
     from prep_triton.engine.build import build_engine
@@ -59,13 +66,16 @@ def build_graph_engines(
     def build(spec: EngineSpec) -> Engine:
         label = f"{model.name} {spec.precision} {spec.gpu}"
         engine: Engine = rows.step(
-            "engine", label, lambda progress: build_engine(graph, spec, workspace, progress=progress), _engine_figures
+            "engine",
+            label,
+            lambda progress: build_engine(graph, spec, workspace, machine, progress=progress),
+            _engine_figures,
         )
         return engine
 
     # An engine is for an architecture: a10 and rtx3090, or t4 twice, are one.
-    by_capability = {resolve_gpu(spec.gpu).compute_capability: spec for spec in reversed(variant.engine_specs())}
-    return graph, [build(spec) for spec in reversed(by_capability.values())]
+    specs = {resolve_gpu(spec.gpu, machine.gpus).compute_capability: spec for spec in reversed(variant.engine_specs())}
+    return graph, [build(spec) for spec in reversed(specs.values())]
 
 
 def convert_model(rows: RowCollector, model: OnnxModel, spec: ConversionSpec, workspace: Workspace) -> OnnxModel:

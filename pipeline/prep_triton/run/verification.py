@@ -3,6 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,12 @@ from prep_triton.artifact import Artifact, RepositoryEntry
 from prep_triton.layout import RELEASE_NAME, RELEASES_DIR
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.run.report import RowCollector
+from prep_triton.run.resolve import ResolvedRun
 from prep_triton.spec import VerifySpec
-from prep_triton.workspace import Produced, Recipe, Workspace, translate_os_errors
+from prep_triton.workspace import Produced, Recipe, translate_os_errors
 
 if TYPE_CHECKING:
+    from prep_triton.publish.record import Release
     from prep_triton.publish.store import Store
     from prep_triton.triton.verify import VerifyReport
 
@@ -29,34 +32,41 @@ class Verification(Artifact):
 
 
 def verify_once(
-    rows: RowCollector,
-    entries: Sequence[RepositoryEntry],
-    release_uri: str | None,
-    spec: VerifySpec,
-    workspace: Workspace,
+    rows: RowCollector, entries: Sequence[RepositoryEntry], release: "Release | None", run: ResolvedRun
 ) -> dict[str, Any]:
     """Verify what a run made, unless these very entries were verified at this very place before.
 
     On a server that somebody else runs, nothing is remembered: it may serve something else today.
 
+    Args:
+        rows: Takes the step.
+        entries: What the run assembled.
+        release: The release that it published, which is verified where it lies; the repository where None.
+        run: Says how to verify, and where that is remembered.
+
     Returns:
         The report, `VerifyReport` as JSON values.
     """
-    target = release_uri or str(entries[0].folder.parent)
+    target = release.uri if release else str(run.repository_dir)
     names = [entry.name for entry in entries]
     recipe = _verification_recipe(entries, target)
 
+    def verify(progress: Progress) -> "VerifyReport":
+        if release and run.store:
+            return verify_release(run.store, release, run.spec.verify, names=names, progress=progress)
+        return verify_repository(run.repository_dir, run.spec.verify, names=names, progress=progress)
+
     def make(progress: Progress) -> Produced[Verification]:
         def check(folder: Path) -> dict[str, Any]:
-            report = verify_target(target, spec, names=names, progress=progress)
+            report = verify(progress)
             (folder / "report.json").write_text(report.model_dump_json(indent=2), encoding="utf-8")
             return {"report": report.model_dump(mode="json")}
 
-        if spec.server_url:
-            report = verify_target(target, spec, names=names, progress=progress)
-            unkept = Verification(name=recipe.name, report=report.model_dump(mode="json"))
-            return Produced(unkept, reused=False)
-        return workspace.produce(recipe, Verification, check)
+        if run.spec.verify.server_url:
+            return Produced(
+                Verification(name=recipe.name, report=verify(progress).model_dump(mode="json")), reused=False
+            )
+        return run.workspace.produce(recipe, Verification, check)
 
     verification: Verification = rows.step("verify", target, make, _verify_figures, artifact=", ".join(sorted(names)))
     return verification.report
@@ -74,14 +84,36 @@ def _verification_recipe(entries: Sequence[RepositoryEntry], target: str) -> Rec
     )
 
 
-def verify_target(
-    target: str, spec: VerifySpec, *, names: Sequence[str] | None = None, progress: Progress = ignore_progress
-) -> "VerifyReport":
-    """Verify a local repository, or a release by its URI, on a real Triton.
+def verify_target(target: str, spec: VerifySpec, *, progress: Progress = ignore_progress) -> "VerifyReport":
+    """Verify a local repository, or a release by its URI, on a real Triton; see `verify_repository`.
 
     Args:
         target: A repository's folder, a release, or a store (``gs://bucket/prefix`` or a folder) whose current
             release is meant.
+        spec: Which server, and how long it may take.
+        progress: Hears about each step.
+
+    Raises:
+        StoreError: There is no such release, or the store failed.
+    """
+    from prep_triton.publish.catalog import resolve
+    from prep_triton.publish.store import parse_folder_uri
+
+    located = _locate_release(target)
+    if located is None:
+        folder = parse_folder_uri(target) if "://" in target else Path(target)
+        return verify_repository(folder, spec, progress=progress)
+    store, reference = located
+    return verify_release(store, resolve(store, reference), spec, progress=progress)
+
+
+def verify_repository(
+    folder: Path, spec: VerifySpec, *, names: Sequence[str] | None = None, progress: Progress = ignore_progress
+) -> "VerifyReport":
+    """Verify a local repository on a real Triton.
+
+    Args:
+        folder: The repository.
         spec: Which server, and how long it may take.
         names: The entries to verify; all where None.
         progress: Hears about each step.
@@ -90,29 +122,55 @@ def verify_target(
         The report, in which everything passed.
 
     Raises:
-        VerifyError: An entry does not answer as its reference.
+        VerifyError: An entry does not infer what its reference says.
         ServerError: Triton did not start or died.
     """
-    from prep_triton.publish.store import parse_folder_uri
-    from prep_triton.triton.entries.write import load_repository
-    from prep_triton.triton.verify import check_report, verify_entries
+    from prep_triton.triton.entries.load import load_repository
 
-    scratch_root = Path(tempfile.gettempdir())
+    return _verify(load_repository(folder), str(folder), spec, names, progress)
+
+
+def verify_release(
+    store: "Store",
+    release: "Release",
+    spec: VerifySpec,
+    *,
+    names: Sequence[str] | None = None,
+    progress: Progress = ignore_progress,
+) -> "VerifyReport":
+    """Verify a release where it lies; see `verify_repository`. What it is compared with is copied here meanwhile.
+
+    Raises:
+        StoreError: A file of it is missing, or is not what the release says.
+        VerifyError, ServerError: As `verify_repository`.
+    """
+    from prep_triton.publish.fetch import fetch_reference_files
+    from prep_triton.triton.entries.load import load_repository
+
+    if "://" not in release.uri:
+        return verify_repository(Path(release.uri), spec, names=names, progress=progress)
     with (
-        translate_os_errors(scratch_root, setting="TMPDIR"),
+        _translate_scratch_errors(),
         tempfile.TemporaryDirectory(prefix="prep-verify-") as scratch,
     ):
-        located = _locate_release(target)
-        if located:
-            repository_uri, folder = _fetch_references(*located, Path(scratch))
-        else:
-            folder = parse_folder_uri(target) if "://" in target else Path(target)
-            repository_uri = str(folder)
-        found = load_repository(folder, reference_only=located is not None)
-        entries = [entry for entry in found if names is None or entry.name in names]
-        report = verify_entries(entries, repository_uri, spec, progress=progress)
+        entries = load_repository(fetch_reference_files(store, release, Path(scratch)), reference_only=True)
+        return _verify(entries, release.uri, spec, names, progress)
+
+
+def _verify(
+    entries: Sequence[RepositoryEntry], uri: str, spec: VerifySpec, names: Sequence[str] | None, progress: Progress
+) -> "VerifyReport":
+    from prep_triton.triton.verify import check_report, verify_entries
+
+    chosen = [entry for entry in entries if names is None or entry.name in names]
+    with _translate_scratch_errors():
+        report = verify_entries(chosen, uri, spec, progress=progress)
     check_report(report)
     return report
+
+
+def _translate_scratch_errors() -> AbstractContextManager[None]:
+    return translate_os_errors(Path(tempfile.gettempdir()), setting="TMPDIR")
 
 
 def _locate_release(target: str) -> "tuple[Store, str] | None":
@@ -126,14 +184,6 @@ def _locate_release(target: str) -> "tuple[Store, str] | None":
     places = (folder / RELEASES_DIR, *([folder] if folder.name == RELEASES_DIR else ()))
     is_store = any(any(place.glob(f"*/{RELEASE_NAME}")) for place in places)
     return locate_release(str(folder)) if is_store else None
-
-
-def _fetch_references(store: "Store", reference: str, scratch: Path) -> tuple[str, Path]:
-    from prep_triton.publish.catalog import resolve
-    from prep_triton.publish.fetch import fetch_reference_files
-
-    release = resolve(store, reference)
-    return release.uri, fetch_reference_files(store, release, scratch)
 
 
 def _verify_figures(verification: Verification) -> dict[str, Any]:

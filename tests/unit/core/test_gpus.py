@@ -1,7 +1,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prep_triton import gpus
 from prep_triton.errors import UnsupportedGpuError
 from prep_triton.gpus import (
     CAPABILITY_BY_GPU,
@@ -106,11 +105,15 @@ def test_a_failing_nvidia_smi_means_no_gpu(tmp_path, monkeypatch):
     assert find_present_gpus() == ()
 
 
-def test_standard_builder_needs_the_gpu_itself(monkeypatch):
-    monkeypatch.setattr(gpus, "find_present_gpus", lambda: (Gpu("NVIDIA L4", "8.9"),))
-    check_gpu_present(resolve_gpu("l4"))
+def test_native_is_the_gpu_that_was_looked_up_before():
+    assert resolve_gpu("native", [Gpu("NVIDIA L4", "8.9")]) == Gpu("native", "8.9")
+
+
+def test_standard_builder_needs_the_gpu_itself():
+    present = [Gpu("NVIDIA L4", "8.9")]
+    check_gpu_present(resolve_gpu("l4"), present)
     with pytest.raises(UnsupportedGpuError, match=r"asked for t4 \(7\.5\), here: NVIDIA L4 \(8\.9\)") as caught:
-        check_gpu_present(resolve_gpu("t4"))
+        check_gpu_present(resolve_gpu("t4"), present)
     assert "--builder tensorrt-rtx" in caught.value.hint
 
 

@@ -3,15 +3,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from prep_triton.artifact import QuantizationRecord, TensorSpec
+from prep_triton.artifact import Engine, QuantizationRecord, TensorSpec
 from prep_triton.engine import build
 from prep_triton.engine.build import build_engine, is_built_elsewhere, match_tensors, name_variant
-from prep_triton.engine.builders import ResolvedBuilder
 from prep_triton.errors import EngineError, SpecError, UnsupportedGpuError
 from prep_triton.precision.fp16.stage import convert_to_fp16
 from prep_triton.spec import EngineSpec, OptimizationProfile
 from prep_triton.workspace import Workspace
 
+from tests.fakes.machines import make_machine
 from tests.fakes.onnx_bert import make_bert, store_model
 
 PROFILE = OptimizationProfile(min=(1, 16), opt=(8, 32), max=(16, 64))
@@ -36,7 +36,7 @@ def spec(**fields):
 def no_worker(monkeypatch):
     """Fail the test if a child would be started."""
     monkeypatch.setattr(build, "run_worker", lambda *_, **__: pytest.fail("the worker was started"))
-    monkeypatch.setattr(build, "resolve_builder", lambda name: ResolvedBuilder(name, "1", "a test"))
+    monkeypatch.setattr(build, "detect_machine", lambda _: make_machine(driver=True))
 
 
 @pytest.mark.usefixtures("no_worker")
@@ -93,93 +93,86 @@ def test_build_refuses_gpus_before_any_work(model, workspace, gpu, message):
 
 
 @pytest.mark.usefixtures("no_worker")
-def test_standard_builder_refuses_a_gpu_that_is_not_present(model, workspace, monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
+def test_standard_builder_refuses_a_gpu_that_is_not_present(model, workspace):
     with pytest.raises(UnsupportedGpuError, match=r"asked for l4 \(8\.9\), here: none"):
         build_engine(model, spec(precision="fp32", builder="tensorrt"), workspace)
 
 
-def test_gpus_of_one_architecture_share_an_engine_and_builders_do_not(model, workspace, monkeypatch):
+@pytest.fixture
+def worker(monkeypatch, model):
+    """A worker that writes an engine and describes it as its graph is."""
+
     def answer(request, **_):
-        with open(request["engine_path"], "wb") as stream:  # noqa: PTH123
-            stream.write(b"engine")
-        tensors = [
+        Path(request["engine_path"]).write_bytes(b"engine")
+        sides = [
             [{"name": tensor.name, "dtype": tensor.dtype, "shape": [-1] * len(tensor.shape)} for tensor in side]
             for side in (model.model_inputs, model.model_outputs)
         ]
         proof = {"method": "a test", "gemm_flops_share": {"fp32": 1.0}, "layers": {}}
-        return {"inputs": tensors[0], "outputs": tensors[1], "proof": proof}
+        return {"inputs": sides[0], "outputs": sides[1], "proof": proof}
 
     monkeypatch.setattr(build, "run_worker", answer)
-    monkeypatch.setattr(build, "check_gpu_present", lambda _: None)
-    monkeypatch.setattr(build, "resolve_builder", lambda name: ResolvedBuilder(name, "1", "a test"))
+    monkeypatch.setattr("prep_triton.engine.builders._find_version", lambda _: "10.13.2")
+
+
+@pytest.mark.usefixtures("worker")
+def test_gpus_of_one_architecture_share_an_engine_and_builders_do_not(model, workspace):
     first, second, other = (
-        build_engine(model, spec(precision="fp32", gpu=gpu, builder=builder), workspace)
+        build_engine(model, spec(precision="fp32", gpu=gpu, builder=builder), workspace, make_machine("a10"))
         for gpu, builder in (("a10", "tensorrt-rtx"), ("rtx3090", "tensorrt-rtx"), ("a10", "tensorrt"))
     )
-    assert [made.artifact.name for made in (first, other)] == ["tiny-fp32-rtx-sm86", "tiny-fp32-trt-sm86"]
+    assert [built.artifact.name for built in (first, other)] == ["tiny-fp32-rtx-sm86", "tiny-fp32-trt-sm86"]
     assert (second.reused, second.artifact.key, other.reused) == (True, first.artifact.key, False)
-    assert first.artifact.tools == {"tensorrt-rtx": "1"}
+    assert first.artifact.tools == {"tensorrt-rtx": "10.13.2"}
 
 
-@pytest.fixture
-def build_on_a_gpu(monkeypatch, workspace):
-    """Build a plan as a machine with the GPU would; afterwards this machine has neither GPU nor TensorRT."""
-
-    def build_plan(model, request):
-        def answer(wanted, **_):
-            Path(wanted["engine_path"]).write_bytes(b"plan")
-            sides = [
-                [{"name": one.name, "dtype": one.dtype, "shape": [-1] * len(one.shape)} for one in side]
-                for side in (model.model_inputs, model.model_outputs)
-            ]
-            proof = {"method": "a test", "gemm_flops_share": {"fp32": 1.0}, "layers": {}}
-            return {"inputs": sides[0], "outputs": sides[1], "proof": proof}
-
-        with monkeypatch.context() as played:
-            played.setattr(build, "run_worker", answer)
-            played.setattr(build, "check_gpu_present", lambda _: None)
-            played.setattr(build, "is_built_elsewhere", lambda *_: False)
-            played.setattr(build, "resolve_builder", lambda name: ResolvedBuilder(name, "10.13.2", "a test"))
-            made = build_engine(model, request, workspace).artifact
-        monkeypatch.setattr(build, "find_builder_problem", lambda _: "it is not installed")
-        return made
-
-    return build_plan
+NO_GPU = make_machine(builders=["tensorrt-rtx"])
 
 
-def test_a_plan_that_another_machine_built_is_shipped_without_its_gpu(model, workspace, build_on_a_gpu):
+def gathered(workspace):
+    """A machine that has neither GPU nor TensorRT, and the workspace of those that have."""
+    plans = workspace.list_current("engine", Engine)
+    return make_machine(builders=["tensorrt-rtx"], plans=plans)
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_plan_that_another_machine_built_is_shipped_without_its_gpu(model, workspace):
     request = spec(precision="fp32", gpu="a10", builder="tensorrt")
-    assert not is_built_elsewhere(request, workspace)
-    plan = build_on_a_gpu(model, request)
-    assert is_built_elsewhere(request, workspace)
-    assert is_built_elsewhere(spec(precision="fp32", gpu="rtx3090", builder="tensorrt"), workspace)  # one architecture
-    assert not is_built_elsewhere(spec(precision="fp32", gpu="t4", builder="tensorrt"), workspace)
-    assert not is_built_elsewhere(spec(precision="fp32", gpu="a10"), workspace)  # RTX builds ahead of time
-    found = build_engine(model, request, workspace)
+    assert not is_built_elsewhere(request, NO_GPU)
+    plan = build_engine(model, request, workspace, make_machine("a10")).artifact
+    machine = gathered(workspace)
+    assert is_built_elsewhere(request, machine)
+    assert is_built_elsewhere(spec(precision="fp32", gpu="rtx3090", builder="tensorrt"), machine)  # one architecture
+    assert not is_built_elsewhere(spec(precision="fp32", gpu="t4", builder="tensorrt"), machine)
+    assert not is_built_elsewhere(spec(precision="fp32", gpu="a10"), machine)  # RTX builds ahead of time
+    assert not is_built_elsewhere(request, make_machine("a10", plans=machine.plans))  # it can be built here
+    found = build_engine(model, request, workspace, machine)
     assert (found.artifact.key, found.reused) == (plan.key, True)
 
 
-def test_plans_of_one_name_with_other_profiles_are_told_apart(model, workspace, build_on_a_gpu):
+@pytest.mark.usefixtures("worker")
+def test_plans_of_one_name_with_other_profiles_are_told_apart(model, workspace):
     wide = OptimizationProfile(min=(1, 16), opt=(8, 64), max=(16, 64))
     requests = [spec(precision="fp32", builder="tensorrt", profiles=(profile,)) for profile in (PROFILE, wide)]
-    plans = [build_on_a_gpu(model, request) for request in requests]
+    plans = [build_engine(model, request, workspace, make_machine("l4")).artifact for request in requests]
     assert plans[0].name == plans[1].name
-    assert [build_engine(model, request, workspace).artifact.key for request in requests] == [one.key for one in plans]
+    found = [build_engine(model, request, workspace, gathered(workspace)).artifact.key for request in requests]
+    assert found == [plan.key for plan in plans]
 
 
-def test_a_plan_of_another_graph_or_of_other_options_is_not_shipped(model, workspace, build_on_a_gpu):
+@pytest.mark.usefixtures("worker")
+def test_a_plan_of_another_graph_or_of_other_options_is_not_shipped(model, workspace):
     request = spec(precision="fp32", gpu="a10", builder="tensorrt")
-    build_on_a_gpu(model, request)
+    build_engine(model, request, workspace, make_machine("a10"))
     for other_model, other in (
         (model.model_copy(update={"key": "another"}), request),
         (model, request.model_copy(update={"optimization_level": 5})),
     ):
         with pytest.raises(EngineError, match=r"sm86 cannot be built here, .* of another graph") as caught:
-            build_engine(other_model, other, workspace)
+            build_engine(other_model, other, workspace, gathered(workspace))
         assert "where there is a a10: prep build-engine --fp32 --gpu a10" in caught.value.hint
     with pytest.raises(EngineError, match="built elsewhere is missing"):
-        build_engine(model.model_copy(update={"name": "other"}), request, workspace)
+        build_engine(model.model_copy(update={"name": "other"}), request, workspace, gathered(workspace))
 
 
 def test_a_name_says_its_precision_once():

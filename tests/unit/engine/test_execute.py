@@ -4,10 +4,17 @@ import pytest
 from prep_triton.artifact import Engine
 from prep_triton.engine import execute
 from prep_triton.engine.device import WARM_UP_RUNS, time_in_turn
-from prep_triton.engine.execute import find_execution_problem, measure_latencies_ms, measure_latency_ms, run_engine
+from prep_triton.engine.execute import (
+    check_executable,
+    describe_engine,
+    find_execution_problem,
+    measure_latencies_ms,
+    run_engine,
+)
 from prep_triton.errors import EngineError, SpecError
-from prep_triton.gpus import Gpu
 from prep_triton.spec import OptimizationProfile
+
+from tests.fakes.machines import make_machine
 
 PROFILES = (
     OptimizationProfile(min=(1, 1), opt=(8, 32), max=(16, 32)),
@@ -21,23 +28,26 @@ def engine(capability="8.9", builder="tensorrt", **spec):
     )
 
 
-@pytest.fixture
-def l4_machine(monkeypatch):
-    monkeypatch.setattr(execute, "has_nvidia_driver", lambda: True)
-    monkeypatch.setattr(execute, "find_builder_problem", lambda _: None)
-    monkeypatch.setattr(execute, "find_present_gpus", lambda: (Gpu("NVIDIA L4", "8.9"),))
+L4_MACHINE = make_machine("l4")
 
 
 def test_a_machine_without_a_driver_runs_no_engine(monkeypatch):
-    monkeypatch.setattr(execute, "has_nvidia_driver", lambda: False)
+    machine = make_machine()
+    monkeypatch.setattr(execute, "detect_machine", lambda: machine)
     with pytest.raises(EngineError, match="tiny cannot run here: there is no NVIDIA driver") as caught:
         run_engine(engine(), [])
     assert "8.9" in caught.value.hint
     with pytest.raises(EngineError, match="no NVIDIA driver"):
-        measure_latency_ms(engine(), (1, 32))
+        measure_latencies_ms([engine()], [(1, 32)], machine)
+    with pytest.raises(EngineError, match="no NVIDIA driver"):
+        describe_engine(engine(), machine)
 
 
-@pytest.mark.usefixtures("l4_machine")
+def test_an_engine_of_a_builder_that_is_not_here_does_not_run():
+    with pytest.raises(EngineError, match="tiny cannot run here: it is not installed"):
+        check_executable(engine(), make_machine("l4", builders=["tensorrt-rtx"]))
+
+
 @pytest.mark.parametrize(
     ("built", "problem"),
     [
@@ -48,17 +58,15 @@ def test_a_machine_without_a_driver_runs_no_engine(monkeypatch):
     ],
 )
 def test_an_engine_runs_on_its_architecture_or_on_ampere_and_newer(built, problem):
-    assert find_execution_problem(built) == problem
+    assert find_execution_problem(built, L4_MACHINE) == problem
 
 
-@pytest.mark.usefixtures("l4_machine")
 def test_engines_of_two_builders_are_not_timed_in_one_process():
     with pytest.raises(SpecError, match="cannot be timed in one process") as caught:
-        measure_latencies_ms([engine(), engine(builder="tensorrt-rtx")], [(1, 32)])
+        measure_latencies_ms([engine(), engine(builder="tensorrt-rtx")], [(1, 32)], L4_MACHINE)
     assert "--builder" in caught.value.hint
 
 
-@pytest.mark.usefixtures("l4_machine")
 def test_every_shape_is_measured_with_the_profile_that_takes_it(monkeypatch):
     asked = []
 
@@ -67,14 +75,13 @@ def test_every_shape_is_measured_with_the_profile_that_takes_it(monkeypatch):
         return {"latencies_ms": [[1.0, 2.0]]}
 
     monkeypatch.setattr(execute, "run_worker", answer)
-    assert measure_latencies_ms([engine()], [(1, 32), (8, 64)]) == [[1.0, 2.0]]
+    assert measure_latencies_ms([engine()], [(1, 32), (8, 64)], L4_MACHINE) == [[1.0, 2.0]]
     assert (asked[0]["task"], asked[0]["profiles"], asked[0]["shapes"]) == ("measure", [[0, 1]], [[1, 32], [8, 64]])
 
 
-@pytest.mark.usefixtures("l4_machine")
 def test_a_shape_that_no_profile_takes_is_refused():
     with pytest.raises(SpecError, match="the engine takes no 32x64, only 1x1,8x32,16x32; 1x33,8x64,16x64") as caught:
-        measure_latency_ms(engine(), (32, 64))
+        measure_latencies_ms([engine()], [(32, 64)], L4_MACHINE)
     assert "--seq-lens" in caught.value.hint
 
 

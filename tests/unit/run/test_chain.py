@@ -1,120 +1,29 @@
 """The order of the stages, and what is told about it; the stages that take long are played."""
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from prep_triton.artifact import Artifact, Engine, OnnxModel, PrecisionProof
-from prep_triton.errors import RepositoryError, SourceError, SpecError, StoreError, VerifyError
+from prep_triton.errors import RepositoryError, SpecError, StoreError, VerifyError
 from prep_triton.publish.catalog import list_releases, resolve
 from prep_triton.publish.check import check_release
 from prep_triton.publish.pointer import load_current
 from prep_triton.publish.release import publish_release
 from prep_triton.publish.reports import find_unfit, load_report
 from prep_triton.publish.store import open_store
-from prep_triton.run.chain import run_pipeline
+from prep_triton.run.publication import Publication, publish_repository
 from prep_triton.run.report import RunReport, StageRow
-from prep_triton.run.verification import verify_target
-from prep_triton.spec import RunSpec, VariantSpec, parse_run_spec
-from prep_triton.triton.entries.write import check_unchanged, load_repository
-from prep_triton.triton.verify import EntryReport, VerifyReport
-from prep_triton.workspace import Recipe, Workspace
+from prep_triton.run.verification import verify_repository, verify_target
+from prep_triton.spec import VariantSpec, parse_run_spec
+from prep_triton.triton.entries.load import load_repository
 
-from scripts.benchmarks.small_artifacts import make_model
-
-ONNX = "{runtime: onnxruntime}"
-RTX = "{runtime: tensorrt, builder: tensorrt-rtx, precision: fp16, gpus: [t4], profiles: ['1x1,1x8,2x16']}"
-
-
-def own_fields(artifact: Artifact) -> dict:
-    return {key: getattr(artifact, key) for key in type(artifact).model_fields if key not in Artifact.model_fields}
-
-
-class Stages:
-    """Plays export, conversion, build and server on a real workspace, and counts their work."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.made: list[str] = []
-        self.verified: list[tuple[str, list[str]]] = []
-        self.failure = self.broken = ""
-        self.cosine: float | None = None
-        monkeypatch.setattr("prep_triton.export.onnx.export_model", self.export_model)
-        monkeypatch.setattr("prep_triton.run.stages.put_in_precision", self.put_in_precision)
-        monkeypatch.setattr("prep_triton.engine.build.build_engine", self.build_engine)
-        monkeypatch.setattr("prep_triton.triton.verify.verify_entries", self.verify_entries)
-
-    def _produce(self, workspace: Workspace, recipe: Recipe, kind: type, fields) -> object:
-        def make(folder: Path) -> Mapping:
-            self.made.append(f"{recipe.stage} {recipe.name}")
-            return fields(folder)
-
-        return workspace.produce(recipe, kind, make)
-
-    def export_model(self, spec, workspace, *, progress):
-        progress("exporting", 0.5)
-        name = spec.name or "tiny"
-        if name == self.broken:
-            raise SourceError("the hub is gone", hint="try again")
-        return self._produce(workspace, Recipe("export", name, {}), OnnxModel, lambda at: own_fields(make_model(at)))
-
-    def put_in_precision(self, model, spec, workspace, *, progress):
-        def convert(folder: Path) -> dict:
-            return own_fields(make_model(folder)) | {"precision": spec.precision}
-
-        recipe = Recipe("precision", f"{model.name}-{spec.precision}", {}, {"onnx": model.key})
-        return self._produce(workspace, recipe, OnnxModel, convert)
-
-    def build_engine(self, model, spec, workspace, *, progress):
-        def build(folder: Path) -> dict:
-            (folder / "model.engine").write_bytes(b"engine")
-            proof = PrecisionProof(method="strongly typed network", gemm_flops_share={"fp16": 1.0}, layers={"fp16": 1})
-            return {
-                "builder": "tensorrt-rtx",
-                "builder_version": "1.7",
-                "precision": spec.precision,
-                "gpu": spec.gpu,
-                "compute_capability": "7.5",
-                "profiles": spec.profiles,
-                "model_inputs": model.model_inputs,
-                "model_outputs": model.model_outputs,
-                "proof": proof,
-                "build_seconds": 0.1,
-            }
-
-        return self._produce(workspace, Recipe("engine", "tiny-fp16-rtx-sm75", {}), Engine, build)
-
-    def verify_entries(self, entries, repository_uri, spec, *, progress):
-        self.verified.append((repository_uri, [entry.name for entry in entries]))
-        reports = [
-            EntryReport(
-                name=entry.name,
-                runtime=entry.runtime,
-                precision=entry.precision,
-                status="failed" if self.failure else "loaded",
-                detail=self.failure,
-                tolerance=entry.tolerance,
-                mean_cosine=self.cosine,
-            )
-            for entry in entries
-        ]
-        return VerifyReport(
-            repository_uri=repository_uri, server_version="2.51.0", server_flavour="played", entries=tuple(reports)
-        )
+from tests.fakes.played_stages import ONNX, RTX, Stages, run, run_spec
 
 
 @pytest.fixture
 def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stages:
     monkeypatch.chdir(tmp_path)
     return Stages(monkeypatch)
-
-
-def run_spec(*variants: str, more: str = "") -> RunSpec:
-    return parse_run_spec(f"{more}\nmodels: [{{model: ./tiny, variants: [{', '.join(variants)}]}}]", where="a test")
-
-
-def run(spec: RunSpec, *, dry_run: bool = False, **more) -> RunReport:
-    return run_pipeline(spec, Workspace(Path("build"), read_only=dry_run), **more)
 
 
 def shown(report: RunReport) -> list[tuple[str, str, str]]:
@@ -271,7 +180,7 @@ def test_a_release_or_a_repository_is_verified_where_it_lies(stages: Stages, mak
     release = publish_release(repository, open_store("./releases")).uri
     spec = run_spec(ONNX).verify
     verify_target(release, spec)
-    verify_target(str(repository), spec, names=["other"])
+    verify_repository(repository, spec, names=["other"])
     verify_target(f"file://{repository}", spec)
     assert stages.verified == [
         (release, ["bert", "other"]),
@@ -413,10 +322,13 @@ def test_a_model_that_fails_leaves_its_entries_of_the_current_release_as_they_ar
     check_release(open_store("./releases"), releases[report.release])
 
 
-def test_a_repository_that_another_run_changed_is_not_published(stages: Stages, tmp_path: Path):
+def test_a_repository_that_another_run_changed_is_not_published(stages: Stages):
     run(run_spec(ONNX))
     (entry,) = load_repository(Path("model_repository"))
+    store = open_store("./releases")
+    changed = Publication(Path("model_repository"), store, [entry.model_copy(update={"key": "another"})])
     with pytest.raises(RepositoryError, match="another run has changed tiny-onnx-fp32") as refused:
-        check_unchanged(Path("model_repository"), [entry.model_copy(update={"key": "another"})])
+        publish_repository(changed)
     assert "repository:" in refused.value.hint
-    check_unchanged(Path("model_repository"), [entry])
+    assert list_releases(store) == []
+    assert publish_repository(Publication(Path("model_repository"), store, [entry])).created

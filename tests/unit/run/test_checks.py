@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import pytest
+from prep_triton.engine.machine import Machine
 from prep_triton.errors import EngineError, RepositoryError, ServerError, SpecError, UnsupportedGpuError
 from prep_triton.run.checks import check_machine, check_run_spec, name_of_model
+from prep_triton.run.resolve import ResolvedRun
 from prep_triton.spec import ModelSpec, RunSpec, parse_run_spec
 from prep_triton.workspace import Workspace
+
+from tests.fakes.machines import make_machine
 
 ONNX = "{runtime: onnxruntime}"
 RTX = "{runtime: tensorrt, builder: tensorrt-rtx, precision: fp16, gpus: [t4]}"
@@ -82,34 +86,35 @@ def test_a_folder_named_by_a_dot_has_its_own_name(tmp_path: Path, monkeypatch: p
     assert name_of_model(ModelSpec(model=".", name="chosen")) == "chosen"
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace(tmp_path / "build")
+def resolved(spec: RunSpec, *, verify: bool = False, machine: Machine | None = None) -> ResolvedRun:
+    """A run of a file on a machine that builds ahead of time alone."""
+    machine = machine or make_machine(builders=["tensorrt-rtx"])
+    return ResolvedRun(spec, Workspace(), machine, store=None, is_verified=verify)
 
 
-def test_engines_that_nothing_loads_are_not_built(workspace: Workspace):
+def test_engines_that_nothing_loads_are_not_built():
     with pytest.raises(RepositoryError, match="only engines are TensorRT-RTX ones") as refused:
-        check_machine(run_spec(("./a", RTX)), workspace, is_verified=False)
+        check_machine(resolved(run_spec(("./a", RTX))))
     assert "runtime: onnxruntime" in refused.value.hint
-    check_machine(run_spec(("./a", RTX), ("./b", ONNX)), workspace, is_verified=False)
+    check_machine(resolved(run_spec(("./a", RTX), ("./b", ONNX))))
 
 
-def test_a_gpu_that_the_builder_cannot_build_for_is_refused(workspace: Workspace):
+def test_a_gpu_that_the_builder_cannot_build_for_is_refused():
     spec = run_spec(("./a", ONNX), ("./b", RTX.replace("t4", "h100")))
     with pytest.raises(UnsupportedGpuError, match="h100"):
-        check_machine(spec, workspace, is_verified=False)
+        check_machine(resolved(spec))
 
 
-def test_a_builder_that_is_not_there_is_refused(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("prep_triton.engine.builders.find_builder_problem", lambda _: "it is not installed")
+def test_a_builder_that_is_not_there_is_refused():
+    spec = run_spec(("./a", RTX), ("./b", ONNX))
     with pytest.raises(EngineError, match="cannot be used here: it is not installed"):
-        check_machine(run_spec(("./a", RTX), ("./b", ONNX)), workspace, is_verified=False)
+        check_machine(resolved(spec, machine=make_machine(builders=[])))
 
 
-def test_a_missing_server_is_refused_only_where_one_is_needed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_server_is_refused_only_where_one_is_needed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PREP_TRITONSERVER", "/nowhere/tritonserver")
     spec = run_spec(("./a", ONNX))
     with pytest.raises(ServerError, match="which is not a program"):
-        check_machine(spec, workspace, is_verified=True)
-    check_machine(spec, workspace, is_verified=False)
-    check_machine(run_spec(("./a", ONNX), more="verify: {server_url: host:8001}"), workspace, is_verified=True)
+        check_machine(resolved(spec, verify=True))
+    check_machine(resolved(spec))
+    check_machine(resolved(run_spec(("./a", ONNX), more="verify: {server_url: host:8001}"), verify=True))

@@ -10,6 +10,7 @@ from prep_triton.spec import VariantSpec
 from prep_triton.workspace import Workspace
 
 from scripts.benchmarks.small_artifacts import make_engine, make_model
+from tests.fakes.machines import make_machine
 
 VARIANT = VariantSpec(
     runtime="tensorrt",
@@ -27,7 +28,7 @@ class Builds:
         self.folder, self.precisions, self.gates = folder, [], []
         monkeypatch.setattr("prep_triton.run.stages.build_graph_engines", self)
 
-    def __call__(self, rows, model, variant, workspace) -> tuple[OnnxModel, list[Engine]]:
+    def __call__(self, rows, model, variant, workspace, machine) -> tuple[OnnxModel, list[Engine]]:
         self.precisions.append(variant.precision)
         self.gates.append(variant.gate)
         return model, [make_engine(self.folder / variant.precision).model_copy(update={"precision": variant.precision})]
@@ -35,13 +36,15 @@ class Builds:
 
 def choose(tmp_path: Path) -> tuple[list[Engine], RowCollector]:
     rows = RowCollector(Silent())
-    _, engines = choose_faster(rows, make_model(tmp_path / "model"), VARIANT, Workspace(tmp_path / "build"))
+    _, engines = choose_faster(
+        rows, make_model(tmp_path / "model"), VARIANT, Workspace(tmp_path / "build"), make_machine("t4")
+    )
     return engines, rows
 
 
 def test_without_a_gpu_fp16_is_built_and_the_reason_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     builds = Builds(tmp_path, monkeypatch)
-    monkeypatch.setattr("prep_triton.engine.execute.find_execution_problem", lambda engine: "there is no GPU")
+    monkeypatch.setattr("prep_triton.engine.execute.find_execution_problem", lambda *_: "there is no GPU")
     engines, rows = choose(tmp_path)
     assert builds.precisions == ["fp16"]
     assert engines[0].precision == "fp16"
@@ -55,8 +58,8 @@ def test_int8_is_kept_only_where_it_is_faster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, int8_ms: float, kept: str
 ):
     Builds(tmp_path, monkeypatch)
-    monkeypatch.setattr("prep_triton.engine.execute.find_execution_problem", lambda engine: None)
-    monkeypatch.setattr("prep_triton.engine.execute.measure_latencies_ms", lambda engines, shapes: [[2.0], [int8_ms]])
+    monkeypatch.setattr("prep_triton.engine.execute.find_execution_problem", lambda *_: None)
+    monkeypatch.setattr("prep_triton.engine.execute.measure_latencies_ms", lambda *_: [[2.0], [int8_ms]])
     engines, rows = choose(tmp_path)
     assert engines[0].precision == kept
     assert rows.rows[-1].note == f"8x128: fp16 2.00 ms, int8 {int8_ms:.2f} ms"
@@ -64,8 +67,8 @@ def test_int8_is_kept_only_where_it_is_faster(
 
 def test_a_second_run_remembers_the_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     Builds(tmp_path, monkeypatch)
-    monkeypatch.setattr("prep_triton.engine.execute.find_execution_problem", lambda engine: None)
-    monkeypatch.setattr("prep_triton.engine.execute.measure_latencies_ms", lambda engines, shapes: [[2.0], [1.0]])
+    monkeypatch.setattr("prep_triton.engine.execute.find_execution_problem", lambda *_: None)
+    monkeypatch.setattr("prep_triton.engine.execute.measure_latencies_ms", lambda *_: [[2.0], [1.0]])
     choose(tmp_path)
     monkeypatch.setattr("prep_triton.engine.execute.measure_latencies_ms", None)
     engines, rows = choose(tmp_path)
@@ -77,9 +80,9 @@ def test_the_choice_of_the_machine_that_has_the_gpu_is_taken_where_plans_are_gat
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     Builds(tmp_path, monkeypatch)
-    monkeypatch.setattr("prep_triton.engine.execute.find_execution_problem", lambda engine: None)
-    monkeypatch.setattr("prep_triton.engine.execute.measure_latencies_ms", lambda engines, shapes: [[2.0], [1.0]])
+    monkeypatch.setattr("prep_triton.engine.execute.find_execution_problem", lambda *_: None)
+    monkeypatch.setattr("prep_triton.engine.execute.measure_latencies_ms", lambda *_: [[2.0], [1.0]])
     choose(tmp_path)
-    monkeypatch.setattr("prep_triton.engine.execute.find_execution_problem", lambda engine: "there is no GPU")
+    monkeypatch.setattr("prep_triton.engine.execute.find_execution_problem", lambda *_: "there is no GPU")
     engines, _ = choose(tmp_path)
     assert engines[0].precision == "int8"

@@ -1,7 +1,7 @@
 """Finds the entries of a Triton model repository, and keeps other runs from writing it meanwhile."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -97,21 +97,6 @@ def find_unchanged(final: Path, recipe: Recipe) -> RepositoryEntry | None:
             log.info("%s %s; %s is written again", final / relative, change, entry.name)
             return None
     return entry
-
-
-def check_unchanged(repository_dir: Path, entries: Sequence[RepositoryEntry]) -> None:
-    """Refuse a repository into which another run has written other entries since.
-
-    Raises:
-        RepositoryError: An entry is gone or is another one now.
-    """
-    found = {entry.name: entry.key for entry in load_repository(repository_dir)}
-    for entry in entries:
-        if found.get(entry.name) != entry.key:
-            raise RepositoryError(
-                f"another run has changed {entry.name} in {repository_dir} since it was assembled",
-                hint="run again, or give each config its own repository: key",
-            )
 
 
 @contextmanager

@@ -40,7 +40,6 @@ from prep_triton.triton.config.traps import find_ensemble_traps, find_traps
 from prep_triton.triton.config.warmup import write_warmup_files
 from prep_triton.triton.entries.exchange import swap_folders
 from prep_triton.triton.entries.load import (
-    check_unchanged,
     find_unchanged,
     list_entries,
     load_repository,
@@ -64,7 +63,6 @@ from prep_triton.workspace import (
 __all__ = [
     "TOLERANCES",
     "assemble_entry",
-    "check_unchanged",
     "default_entry_name",
     "entry_recipe",
     "load_repository",

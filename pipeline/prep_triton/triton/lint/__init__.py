@@ -1,14 +1,25 @@
-"""`prep lint`: a model repository judged offline, without a server, a GPU, torch or TensorRT.
+"""`prep lint`: finds what is wrong with a model repository, offline: no server, GPU, torch or TensorRT is needed.
 
-`onnx` is imported where a graph is read, because nothing else tells a truncated graph from a whole one, or the
-names, types and shapes that the backend will compare with the configuration; weights beside a graph are not read.
+The rules, by what they look at (`repository` runs them all):
+
+- folders and files: `tree` (names, versions, links), `manifests` (against manifest.json and server.args), `vendored`
+  (shared libraries inside a Python model);
+- config.pbtxt by itself: `scheduling` (names and batching), `tensors`, `instances` (GPUs, rate limiter, parameters);
+- config.pbtxt against what it names: `models` (graphs, plans, model.py), `warmups`, `ensembles`, `text_parts`;
+- the entry against a server (`prep lint --triton 25.08 --gpu l4`): `targets`. Which plan runs on which GPU, and which
+  TensorRT loads it, is a rule of `prep_triton.target`, which publishing and deploying obey too.
+
+`finding` has every code with its meaning; `entry` is what a rule is given. A rule is there for what prep writes, for
+what a spec lets a user ask for, and for what goes wrong with the files on the way. Other fields of a configuration
+(sequence batchers, ragged batches, reshapes, metrics) are left to the server, which refuses what is wrong with them.
+An entry that prep did not write is linted too; what needs its manifest is then left out, and a warning says so.
+
 The server's own rules are those of triton-inference-server/core (``src/model_config_utils.cc``,
-``src/ensemble_scheduler/ensemble_utils.cc``, ``src/backend_model_instance.cc``) and of its ONNX Runtime and
-TensorRT backends. A repository that prep did not write is judged too; what needs a manifest is then left out,
-and said so.
+``src/ensemble_scheduler/ensemble_utils.cc``, ``src/backend_model_instance.cc``) and of its ONNX Runtime and TensorRT
+backends; `tests/integration/test_triton_lint.py` holds them against a real server.
 """
 
 from prep_triton.triton.lint.finding import CODES, Finding, LintReport, Severity, check_lint
-from prep_triton.triton.lint.judge import lint_repository
+from prep_triton.triton.lint.repository import lint_repository
 
 __all__ = ["CODES", "Finding", "LintReport", "Severity", "check_lint", "lint_repository"]

@@ -57,7 +57,6 @@ def find_ensemble_problems(entry: EntryFolder, entries: Mapping[str, EntryFolder
             _note_edges(edges, step, other)
     yield from _find_type_problems(entry, edges)
     yield from _find_flow_problems(entry)
-    yield from _find_circles(entry, entries)
 
 
 def _judge_step(entry: EntryFolder, index: int, step: Any, entries: Mapping[str, EntryFolder]) -> Iterator[Finding]:
@@ -168,24 +167,3 @@ def _find_flow_problems(entry: EntryFolder) -> Iterator[Finding]:
     for name in sorted((set(produced) | set(inputs)) - used - set(outputs)):
         message = f"the tensor '{name}' is used by nobody, and the server refuses that"
         yield entry.at("ensemble-flow", where, message, "remove it, or make it an output")
-
-
-def _find_circles(entry: EntryFolder, entries: Mapping[str, EntryFolder]) -> Iterator[Finding]:
-    path: list[str] = []
-    seen: set[str] = set()
-
-    def leads_back(name: str) -> bool:
-        other = entries.get(name)
-        if other is None or other.config is None or name in seen:
-            return False
-        seen.add(name)
-        path.append(name)
-        for step in other.config.ensemble_scheduling.step:
-            if step.model_name == entry.name or leads_back(step.model_name):
-                return True
-        path.pop()
-        return False
-
-    if leads_back(entry.name):
-        message = f"ensembles call each other in a circle: {' -> '.join([*path, entry.name])}"
-        yield entry.at("ensemble-cycle", "ensemble_scheduling", message, "break the circle")

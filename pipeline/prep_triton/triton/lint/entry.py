@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SERVER_FOLDERS = (WARMUP_DIR, "initial_state", "configs")
 # core, constants.h, and AutoCompleteBackendFields: what each backend calls its platform and its model file.
 PLATFORMS = {"tensorrt": "tensorrt_plan", "onnxruntime": "onnxruntime_onnx"}
+# Known so that a foreign model beside ours is not called wrong; no other rule looks at it. torch_aoti is of 26.01.
+FOREIGN_PLATFORMS = {"pytorch_libtorch": "pytorch", "torch_aoti": "pytorch"}
 MODEL_FILES = {"tensorrt": PLAN_NAME, "onnxruntime": GRAPH_NAME, "python": PYTHON_MODEL_NAME, "pytorch": "model.pt"}
 CONFIG_SIZE_LIMIT = 16 << 20
 _NUMBER = re.compile(r"\s*[+-]?\d+")
@@ -30,8 +32,7 @@ _VERSION = re.compile(r"[1-9]\d{0,17}")
 class EntryFolder:
     """An entry's folder and what was read from it.
 
-    `config` is None where there is none, or none that parses; `problems` says why. `is_edited` means that the
-    manifest's own digest of config.pbtxt is another one.
+    `config` is None where there is none, or none that parses; `problems` says why.
     """
 
     name: str
@@ -63,7 +64,7 @@ class EntryFolder:
             return "ensemble" if config is not None else ""
         if config.backend:
             return str(config.backend)
-        by_platform = {platform: backend for backend, platform in PLATFORMS.items()} | {"pytorch_libtorch": "pytorch"}
+        by_platform = {platform: backend for backend, platform in PLATFORMS.items()} | FOREIGN_PLATFORMS
         if config.platform:
             return by_platform.get(config.platform, "")
         by_file = {name: backend for backend, name in MODEL_FILES.items()}

@@ -48,9 +48,6 @@ def find_instance_problems(entry: EntryFolder) -> Iterator[Finding]:
         if min(group.gpus, default=0) < 0 or len(set(group.gpus)) < len(group.gpus):
             message = f"gpus is {list(group.gpus)}, expected device indices from 0, each once"
             yield entry.at("instance-devices", f"{where}.gpus", message, "name each GPU once")
-        if group.count < 0:
-            message = f"count is {group.count}: the server takes its default instead"
-            yield entry.at("instance-count", f"{where}.count", message, "set count to 1 or more")
         if entry.backend == "tensorrt" and kind in {"KIND_CPU", "KIND_MODEL"}:
             message = f"a TensorRT plan runs on a GPU, its instance is of {kind}"
             yield entry.at("instance-kind", f"{where}.kind", message, "set kind: KIND_GPU")

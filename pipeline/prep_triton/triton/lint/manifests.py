@@ -12,7 +12,6 @@ from prep_triton.triton.lint.finding import Finding, make_finding
 from prep_triton.triton.lint.tree import is_readable_file
 from prep_triton.workspace import describe_change
 
-VERSION_COMPATIBLE = "--backend-config=tensorrt,version-compatible=true"
 _AGAIN = "assemble the entry again"
 
 

@@ -1,4 +1,4 @@
-"""The server's own rules for batching, caching and metrics (core, model_config_utils.cc, ValidateModelConfig)."""
+"""The server's own rules for names, platforms and batching (core, model_config_utils.cc, ValidateModelConfig)."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,8 +6,6 @@ from typing import Any
 from prep_triton.triton.config import traps
 from prep_triton.triton.lint.entry import PLATFORMS, EntryFolder
 from prep_triton.triton.lint.finding import Finding
-
-_CORRELATION_TYPES = ("TYPE_UINT64", "TYPE_INT64", "TYPE_UINT32", "TYPE_INT32", "TYPE_STRING")
 
 
 def find_scheduling_problems(entry: EntryFolder) -> Iterator[Finding]:
@@ -19,10 +17,6 @@ def find_scheduling_problems(entry: EntryFolder) -> Iterator[Finding]:
         yield entry.at("config-batch-size", "max_batch_size", message, "set max_batch_size to 1 or more")
     if config.HasField("dynamic_batching"):
         yield from _find_batching_problems(entry)
-    if config.HasField("sequence_batching"):
-        yield from _find_sequence_problems(entry)
-    yield from _find_cache_problems(entry)
-    yield from _find_metric_problems(entry)
 
 
 def _find_identity_problems(entry: EntryFolder) -> Iterator[Finding]:
@@ -48,10 +42,8 @@ def _find_pair_problems(entry: EntryFolder) -> Iterator[Finding]:
         message = f"neither its backend nor its platform ('{config.platform}') nor its files name a backend"
         yield entry.at("config-platform", "platform", message, 'name one, for example backend: "onnxruntime"')
         return
-    expected = {**PLATFORMS, "pytorch": "pytorch_libtorch"}.get(entry.backend)
+    expected = PLATFORMS.get(entry.backend)
     if config.platform and expected and config.platform != expected:
-        if entry.backend == "pytorch" and config.platform == "torch_aoti":  # since 26.01
-            return
         message = f"platform '{config.platform}' and backend '{entry.backend}' do not belong together"
         yield entry.at("config-platform", "platform", message, f'write platform: "{expected}", or leave it out')
 
@@ -113,66 +105,3 @@ def _find_preferred_size_problems(entry: EntryFolder, sizes: Any, where: str) ->
             message = f"preferred batch size {size} is not within 1..max_batch_size ({config.max_batch_size})"
             hint = "remove it; the server batches well without preferred sizes"
             yield entry.at("batching-preferred-size", f"{where}.preferred_batch_size", message, hint)
-
-
-def _find_sequence_problems(entry: EntryFolder) -> Iterator[Finding]:
-    config: Any = entry.config
-    batcher, where = config.sequence_batching, "sequence_batching"
-    if batcher.HasField("oldest"):
-        yield from _find_preferred_size_problems(entry, batcher.oldest.preferred_batch_size, f"{where}.oldest")
-    if batcher.HasField("direct") and not 0 <= batcher.direct.minimum_slot_utilization <= 1:
-        message = f"minimum_slot_utilization is {batcher.direct.minimum_slot_utilization:g}, expected 0..1"
-        yield entry.at("batching-sequence", f"{where}.direct", message, "set it within 0..1")
-    names = [control.name for control in batcher.control_input]
-    if "" in names or len(set(names)) < len(names):
-        message = f"the names of control_input are {names}; each needs one of its own"
-        yield entry.at("batching-sequence", f"{where}.control_input", message, "name each control tensor once")
-    kinds = [one.kind for control in batcher.control_input for one in control.control]
-    if len(set(kinds)) < len(kinds):
-        message = "a kind of control is given to several tensors"
-        yield entry.at("batching-sequence", f"{where}.control_input", message, "keep one tensor for each kind")
-    for index, control in enumerate(batcher.control_input):
-        for one in control.control:
-            if problem := _judge_control(one):
-                yield entry.at("batching-sequence", f"{where}.control_input[{index}]", problem, "mend the control")
-
-
-def _judge_control(control: Any) -> str:
-    kind = type(control).Kind.Name(control.kind) if control.kind in type(control).Kind.values() else str(control.kind)
-    counts = [len(control.int32_false_true), len(control.fp32_false_true), len(control.bool_false_true)]
-    if kind == "CONTROL_SEQUENCE_CORRID":
-        from tritonclient.grpc import model_config_pb2
-
-        known = model_config_pb2.DataType.DESCRIPTOR.values_by_number
-        name = known[control.data_type].name if control.data_type in known else str(control.data_type)
-        if any(counts):
-            return f"{kind} takes a data_type, and no values of false and true"
-        return (
-            "" if name in _CORRELATION_TYPES else f"{kind} has {name}, expected one of {', '.join(_CORRELATION_TYPES)}"
-        )
-    if sorted(counts) != [0, 0, 2]:
-        return (
-            f"{kind} needs two values, of false and true, in one of int32_false_true, fp32_false_true, bool_false_true"
-        )
-    return ""
-
-
-def _find_cache_problems(entry: EntryFolder) -> Iterator[Finding]:
-    config: Any = entry.config
-    if not config.response_cache.enable:
-        return
-    hint = "remove response_cache"
-    if config.HasField("sequence_batching"):
-        yield entry.at("cache-unsupported", "response_cache", "a sequence batcher excludes response_cache", hint)
-    if config.model_transaction_policy.decoupled:
-        yield entry.at("cache-unsupported", "response_cache", "a decoupled model excludes response_cache", hint)
-
-
-def _find_metric_problems(entry: EntryFolder) -> Iterator[Finding]:
-    config: Any = entry.config
-    for index, control in enumerate(config.model_metrics.metric_control):
-        if not control.metric_identifier.family or not control.histogram_options.buckets:
-            message = "a metric_control needs metric_identifier.family and histogram_options.buckets"
-            yield entry.at(
-                "metrics-incomplete", f"model_metrics.metric_control[{index}]", message, "add them, or remove it"
-            )

@@ -2,8 +2,7 @@
 
 import os
 import stat
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from prep_triton.layout import MANIFEST_NAME, RELEASE_NAME, SERVER_ARGUMENTS_NAME, STAGING_PREFIX
@@ -18,24 +17,16 @@ _CACHES = ("__pycache__",)
 
 
 def find_top_problems(repository_dir: Path) -> Iterator[Finding]:
-    """Judge what lies beside the entries, and the entries' names against each other."""
-    similar: defaultdict[str, list[str]] = defaultdict(list)
+    """Find what does not belong beside the entries."""
     for name in list_names(repository_dir):
         path = repository_dir / name
         if path.is_dir():
-            similar[name.lower()].append(name)
             yield from _judge_hidden(name)
         elif name.startswith(".") or name in _TOP_FILES or name.lower().endswith(_FOR_PEOPLE) or name == "LICENSE":
             continue
         elif not path.is_symlink():
             message = f"{name} is no entry: the server looks at folders alone"
             yield make_finding("file-stray", name, message, "move it out of the repository")
-    for names in similar.values():
-        if len(names) > 1:
-            message = (
-                f"{' and '.join(names)} differ in upper and lower case alone, and are one folder on some file systems"
-            )
-            yield make_finding("entry-similar", names[1], message, "rename one of them")
 
 
 def _judge_hidden(name: str) -> Iterator[Finding]:
@@ -52,19 +43,6 @@ def _judge_hidden(name: str) -> Iterator[Finding]:
 def is_entry(path: Path) -> bool:
     """Whether a path in the repository is to be judged as an entry."""
     return path.is_dir() and not path.name.startswith(".")
-
-
-def find_name_clashes(entries: Sequence[EntryFolder]) -> Iterator[Finding]:
-    """Find entries whose configurations give them the same name."""
-    first: dict[str, EntryFolder] = {}
-    for entry in entries:
-        name = entry.config.name if entry.config is not None else ""
-        if not name:
-            continue
-        other = first.setdefault(name, entry)
-        if other is not entry:
-            message = f"{entry.name} and {other.name} are both called '{name}'"
-            yield entry.at("entry-duplicate", "name", message, f'give it its folder\'s name: name: "{entry.name}"')
 
 
 def find_version_problems(entry: EntryFolder) -> Iterator[Finding]:

@@ -86,12 +86,9 @@ def _judge_file(entry: EntryFolder, name: str, given: Any, where: str) -> Iterat
         yield entry.at("warmup-data", where, message, "put it there, or assemble the entry again")
         return
     content, count = path.read_bytes(), math.prod(given.dims)
-    if dtype == "STRING":
-        if (found := _count_strings(content)) != count:
-            message = f"{relative} holds {found if found >= 0 else 'no'} strings with their lengths, expected {count}"
-            yield entry.at("warmup-data", where, message, "write each string after its length in 4 bytes")
-        return
-    needed = count * _SIZES.get(dtype, 0)
+    if dtype not in _SIZES:
+        return  # strings have no size of their own
+    needed = count * _SIZES[dtype]
     if len(content) < needed:
         message = f"{relative} has {len(content)} bytes, {describe_dims(given.dims)} of TYPE_{dtype} takes {needed}"
         yield entry.at("warmup-data", where, message, "assemble the entry again")
@@ -101,14 +98,6 @@ def _judge_file(entry: EntryFolder, name: str, given: Any, where: str) -> Iterat
         yield entry.at("warmup-length", where, message, "shorten it, or mend the dims")
     if name == IDS_NAME and dtype in _INTEGERS:
         yield from _judge_ids(entry, content[:needed], _INTEGERS[dtype], relative, where)
-
-
-def _count_strings(content: bytes) -> int:
-    count, at = 0, 0
-    while at + 4 <= len(content):
-        at += 4 + int.from_bytes(content[at : at + 4], "little")
-        count += 1
-    return count if at == len(content) else -1
 
 
 def _judge_ids(entry: EntryFolder, content: bytes, code: str, relative: str, where: str) -> Iterator[Finding]:

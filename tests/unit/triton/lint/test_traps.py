@@ -26,7 +26,7 @@ RANKED_LATE = (
 def test_a_default_timeout_is_told_where_the_report_says_that_it_hurts(tmp_path, queue, count, fields):
     extra = f"dynamic_batching {{ {queue} }}\ninstance_group [{{ count: {count} kind: KIND_CPU }}]"
     write_python(tmp_path, "a", python_config("a", extra))
-    findings = [one for one in lint_repository(tmp_path).findings if one.code == "batching-timeout"]
+    findings = [finding for finding in lint_repository(tmp_path).findings if finding.code == "batching-timeout"]
     assert [finding.field for finding in findings] == fields
     for finding in findings:
         assert finding.message == f"{DEFAULT_TIMEOUT.message} ({DEFAULT_TIMEOUT.name})"
@@ -39,6 +39,6 @@ def test_a_ranked_step_of_an_ensemble_is_told(tmp_path, levels):
     write_python(tmp_path, "a", python_config("a", ranked))
     (tmp_path / "whole" / "1").mkdir(parents=True)
     (tmp_path / "whole" / "config.pbtxt").write_text(ensemble_config("whole", step("a")))
-    findings = [one for one in lint_repository(tmp_path).findings if one.code == "ensemble-priority"]
+    findings = [finding for finding in lint_repository(tmp_path).findings if finding.code == "ensemble-priority"]
     assert [finding.hint for finding in findings] == [ENSEMBLE_PRIORITY.hint] * (levels - 1)
     assert all(ENSEMBLE_PRIORITY.message in finding.message for finding in findings)

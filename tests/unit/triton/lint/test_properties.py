@@ -79,7 +79,7 @@ def test_any_tree_of_files_may_be_a_repository(tree):
 
 @FEWER
 @given(model_configs(), st.sampled_from(["onnxruntime", "python", "tensorrt", ""]))
-def test_any_valid_model_config_may_be_judged(config, backend):
+def test_any_valid_model_config_may_be_linted(config, backend):
     config.backend = backend
     lint_config(text_format.MessageToString(config).encode(), backend=backend)
 

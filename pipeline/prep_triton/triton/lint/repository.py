@@ -1,0 +1,148 @@
+"""Runs every rule over a repository."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prep_triton.errors import RepositoryError
+from prep_triton.layout import CONFIG_NAME
+from prep_triton.target import Target
+from prep_triton.triton.lint.ensembles import find_ensemble_problems
+from prep_triton.triton.lint.entry import EntryFolder, list_names, read_entry
+from prep_triton.triton.lint.finding import Finding, LintReport, make_finding
+from prep_triton.triton.lint.instances import find_backend_problems, find_instance_problems, find_resource_problems
+from prep_triton.triton.lint.manifests import (
+    find_manifest_problems,
+    find_server_argument_problems,
+    read_server_arguments,
+)
+from prep_triton.triton.lint.models import find_model_problems
+from prep_triton.triton.lint.scheduling import find_scheduling_problems
+from prep_triton.triton.lint.targets import find_target_problems
+from prep_triton.triton.lint.tensors import find_tensor_problems
+from prep_triton.triton.lint.text_parts import find_text_problems
+from prep_triton.triton.lint.tree import find_file_problems, find_top_problems, find_version_problems, is_entry
+from prep_triton.triton.lint.vendored import find_vendored_problems
+from prep_triton.triton.lint.warmups import find_warmup_problems
+
+_MAKE_HINT = "make one with prep assemble or prep run"
+
+
+@dataclass(frozen=True)
+class _Repository:
+    """What the rules of one run share: `tracked` are folders that hold config.pbtxt alone, as git tracks them."""
+
+    folder: Path
+    entries: Mapping[str, EntryFolder]
+    tracked: Sequence[str]
+    target: Target | None
+    digest_all: bool
+
+
+def lint_repository(
+    repository_dir: Path,
+    target: Target | None = None,
+    names: Sequence[str] | None = None,
+    *,
+    digest_all: bool = False,
+) -> LintReport:
+    """Lint a Triton model repository offline; reads only, and changes nothing.
+
+    Args:
+        repository_dir: The repository, written by prep or not.
+        target: The server that it is for; None leaves out what only a server decides.
+        names: The entries to lint, each with what it calls; all of them, and what lies beside them, where None.
+        digest_all: Digest every file that a manifest vouches for, also large ones that were not touched since.
+
+    Raises:
+        RepositoryError: There is no such folder.
+    """
+    if not repository_dir.is_dir():
+        raise RepositoryError(f"there is no model repository {repository_dir}", hint=_MAKE_HINT)
+    folders = [repository_dir / name for name in list_names(repository_dir) if is_entry(repository_dir / name)]
+    tracked = [folder.name for folder in folders if list_names(folder) == [CONFIG_NAME]]
+    entries = {folder.name: read_entry(folder) for folder in folders if folder.name not in tracked}
+    repository = _Repository(repository_dir, entries, tracked, target, digest_all)
+    chosen = _choose_entries(entries, names)
+    findings = [*_find_problems_of_each(chosen, repository), *_find_common_problems(chosen, names, repository)]
+    findings.sort(
+        key=lambda finding: (finding.severity, finding.path, finding.line or 0, finding.code, finding.message)
+    )
+    return LintReport(
+        repository=repository_dir,
+        target=None if target is None else _describe_target(target),
+        entries=tuple(entry.name for entry in chosen),
+        findings=tuple(dict.fromkeys(findings)),
+    )
+
+
+def _describe_target(target: Target) -> str:
+    gpus = ", ".join(f"{name} ({capability})" for name, capability in target.gpus.items()) or "no GPU"
+    return f"Triton {target.release.tag}, {gpus}, {target.platform}"
+
+
+def _choose_entries(entries: Mapping[str, EntryFolder], names: Sequence[str] | None) -> list[EntryFolder]:
+    """Return the named entries and what they call, by name; all of them where no names are given."""
+    if names is None:
+        return list(entries.values())
+    chosen: list[str] = []
+    waiting = [name for name in names if name in entries]
+    while waiting:
+        name = waiting.pop()
+        if name in chosen:
+            continue
+        chosen.append(name)
+        config = entries[name].config
+        steps = config.ensemble_scheduling.step if config is not None else ()
+        waiting += [step.model_name for step in steps if step.model_name in entries]
+    return [entries[name] for name in sorted(chosen)]
+
+
+def _find_problems_of_each(chosen: Iterable[EntryFolder], repository: _Repository) -> Iterator[Finding]:
+    for entry in chosen:
+        try:
+            yield from _find_entry_problems(entry, repository)
+        except OSError as err:
+            message = f"a file of {entry.name} cannot be read, or went while it was: {err}"
+            hint = "give read permission, or lint again when nothing writes"
+            yield entry.on("file-unreadable", "", message, hint)
+
+
+def _find_common_problems(
+    chosen: Sequence[EntryFolder], names: Sequence[str] | None, repository: _Repository
+) -> Iterator[Finding]:
+    """Find what concerns several entries, or none; what lies beside the entries only where all were asked for."""
+    if names is None:
+        yield from find_top_problems(repository.folder)
+        if not chosen:
+            yield make_finding("repository-empty", "", "the repository has no entry", _MAKE_HINT)
+        if repository.tracked:
+            folders = f"{len(repository.tracked)} folders hold {CONFIG_NAME} alone, and no server loads them"
+            message = f"{folders}: {', '.join(repository.tracked)}"
+            yield make_finding("entry-unassembled", "", message, "assemble them, or point Triton at a release")
+    for name in sorted(set(names or ()) - {entry.name for entry in chosen}):
+        yield make_finding("entry-missing", name, f"there is no entry '{name}'", _MAKE_HINT)
+    yield from find_resource_problems(chosen)
+    yield from find_server_argument_problems(chosen, read_server_arguments(repository.folder))
+
+
+def _find_entry_problems(entry: EntryFolder, repository: _Repository) -> Iterator[Finding]:
+    yield from entry.problems
+    yield from find_version_problems(entry)
+    yield from find_file_problems(entry, repository.folder)
+    yield from find_manifest_problems(entry, digest_all=repository.digest_all)
+    if repository.target is not None:
+        yield from find_target_problems(entry, repository.target)
+    if entry.config is None:
+        return
+    yield from find_scheduling_problems(entry)
+    yield from find_tensor_problems(entry)
+    yield from find_text_problems(entry, repository.entries)
+    if entry.config.HasField("ensemble_scheduling"):
+        yield from find_ensemble_problems(entry, repository.entries)
+        return
+    yield from find_instance_problems(entry)
+    yield from find_backend_problems(entry)
+    yield from find_model_problems(entry)
+    yield from find_warmup_problems(entry)
+    yield from find_vendored_problems(entry, repository.target)

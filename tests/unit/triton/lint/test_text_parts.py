@@ -1,0 +1,57 @@
+"""The tokenizer, post-processor and ensemble of a model entry, against the model entry."""
+
+import pytest
+from prep_triton.spec import ServingSpec, TextSpec
+from prep_triton.triton.entries.text import assemble_text_entries
+from prep_triton.triton.entries.write import assemble_entry
+from prep_triton.triton.lint import lint_repository
+
+from scripts.benchmarks.small_artifacts import make_engine, make_model
+from tests.fakes.lint_helpers import codes, edit_config, only, save_manifest_again
+
+
+@pytest.fixture
+def text_entries(tmp_path, repository):
+    serving = ServingSpec(length_buckets=(8, 16))
+    entry = assemble_entry(make_model(tmp_path / "model"), (), serving, repository, name="bert").artifact
+    assemble_text_entries(entry, TextSpec(), repository)
+    return entry
+
+
+def test_text_parts_of_an_earlier_model_entry_are_stale(text_entries, repository, tmp_path):
+    assert codes(lint_repository(repository), "error") == set()
+    assemble_entry(make_model(tmp_path / "model"), (), ServingSpec(length_buckets=(8,)), repository, name="bert")
+    found = [finding for finding in lint_repository(repository).errors if finding.code == "text-stale"]
+    parts = ("postprocessor", "text", "tokenizer")
+    assert [finding.path for finding in found] == [f"bert-{part}/manifest.json" for part in parts]
+    assert {finding.hint for finding in found} == {"assemble bert again with --text"}
+
+
+@pytest.mark.parametrize(
+    ("buckets", "message"),
+    [
+        ("8,32", None),  # the model takes up to 32
+        ("a,b", "length_buckets is 'a,b', which the tokenizer cannot use"),
+        ("", "length_buckets is '', which"),
+        ("16,8", "length_buckets is '16,8', which"),
+        ("0,8", "length_buckets is '0,8', which"),
+        ("8,33", "the length bucket 33 is longer than bert takes, 32"),
+    ],
+)
+def test_a_tokenizers_buckets_are_lengths_that_the_model_takes(text_entries, repository, buckets, message):
+    edit_config(repository / "bert-tokenizer", '"8,16"', f'"{buckets}"')
+    found = [finding.message for finding in lint_repository(repository).errors]
+    assert len(found) == (1 if message else 0)
+    assert all(finding.startswith(message) for finding in found)
+
+
+def test_a_tokenizer_without_buckets_is_an_error(text_entries, repository):
+    edit_config(repository / "bert-tokenizer", '"length_buckets"', '"length_limits"')
+    assert only(lint_repository(repository), "parameter-value").message.startswith("length_buckets is '', which")
+
+
+def test_a_tokenizers_buckets_are_within_the_plans(text_entries, repository, tmp_path):
+    engine = make_engine(tmp_path / "engine", profile="1x2,4x8,8x16")
+    save_manifest_again(text_entries, repository / "bert", engines=(engine,))
+    edit_config(repository / "bert-tokenizer", '"8,16"', '"8,17"')
+    assert "17 is longer than bert takes, 16" in only(lint_repository(repository), "parameter-value").message
