@@ -1,17 +1,17 @@
-"""The real server is the judge of what we write: it accepts it, or we refused the request first.
+"""The real server checks what we write: it accepts it, or we refused the request first.
 
-What a server without a GPU and without the TensorRT backend can judge, and how it is brought to:
+What a server without a GPU and without the TensorRT backend can check, and how it is brought to:
 
 - a TensorRT entry is accepted when the one complaint is the missing backend library. Before it looks for that, the
   server has parsed the text and checked names, platform and batching (core, ``ValidateModelConfig``); instance
   groups, warm-up and resources come after. So some of the entries are loaded on a second server, which has a Python
-  backend in the TensorRT backend's place, the rate limiter on, and a cache: it judges profile indices, versions,
+  backend in the TensorRT backend's place, the rate limiter on, and a cache: it checks profile indices, versions,
   warm-up samples with their files, rate limiter resources and the response cache.
 - KIND_GPU and `gpus` need a GPU: ``ValidateInstanceGroup`` says that there is none before it says anything else. On
   the second server the instances are put on the CPU, after the configuration was generated. OpenVINO, which the
-  Python twin of the ONNX Runtime backend has not got, is left out there as well.
+  Python stand-in of the ONNX Runtime backend does not have, is left out there as well.
 - What only the real TensorRT backend reads (CUDA graph specs, stream priority, whether a plan has the profile, eager
-  batching) is not judged by anyone here: the unit tests hold it to the backend's source.
+  batching) is checked by no server here: the unit tests hold it to the backend's source.
 """
 
 import subprocess

@@ -5,7 +5,7 @@ models only the rate limiter arbitrates: an execution needs the one copy of a re
 wait for it the one with the least `executions so far * priority` is next (triton-inference-server/core,
 `src/rate_limiter.cc`, `ScaledPriority` and `AttemptAllocation`). It is off unless the server is started with
 `prep_triton.triton.config.server_arguments.RATE_LIMIT`. What was measured, and by which script, is in
-`scripts/measure_tiers.py`. Whatever the user wrote of these wins.
+`scripts/benchmarks/measure_tiers.py`. Whatever the user wrote of these wins.
 """
 
 from typing import Any
@@ -65,9 +65,9 @@ def levels_of(tier: Tier) -> int:
     """Return how many priority levels an entry's queue gets: in tier 2 a request of level 1 overtakes the others.
 
     None in tier 1: with levels Triton prepares no batch ahead, so that one instance takes turns with tier 2 (33 % of
-    its throughput kept in burst 2 of `scripts/measure_tiers.py`), and the second instance that mends this costs more
-    than it gives on a CPU, where the two contend for the cores (59-76 % kept; without levels, one instance, 99 %).
-    What it costs on a GPU was not measured.
+    its throughput kept in burst 2 of `scripts/benchmarks/measure_tiers.py`), and the second instance that mends this
+    costs more than it gives on a CPU, where the two contend for the cores (59-76 % kept; without levels, one instance,
+    99 %). What it costs on a GPU was not measured.
     """
     return PRIORITY_LEVELS if tier == 2 else 0
 
