@@ -14,9 +14,9 @@ import onnx
 from onnx import numpy_helper
 from prep_triton.errors import PrepError
 from prep_triton.publish.catalog import resolve
+from prep_triton.publish.pointer import rollback
 from prep_triton.publish.prune import prune_releases
 from prep_triton.publish.release import publish_release
-from prep_triton.publish.rollback import rollback
 from prep_triton.publish.store import Store, open_store
 from prep_triton.spec import ServingSpec
 from prep_triton.triton.entries.write import assemble_entry

@@ -15,12 +15,11 @@ from pathlib import Path
 
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import PointerMovedError, PrepError, ReleaseDamagedError
-from prep_triton.publish.catalog import list_ids, read_release
+from prep_triton.publish.catalog import list_ids, read_pointer, read_release
 from prep_triton.publish.check import find_faults
 from prep_triton.publish.gcs import GcsStore
 from prep_triton.publish.gcs.session import GcsSession, Patience
 from prep_triton.publish.plan import plan_release
-from prep_triton.publish.pointer import look_at_current
 from prep_triton.publish.release import Published, carry_out, publish_release
 from prep_triton.publish.store import Store, open_store, parse_gcs_uri
 from prep_triton.workspace import record_files, save_manifest
@@ -166,7 +165,7 @@ def race(bench: Bench, publishers: int, uri: str) -> Counter[str]:
     with ThreadPoolExecutor(publishers) as pool:
         answers = list(pool.map(publish, folders))
     store = open_store(uri)
-    pointer = look_at_current(store).pointer
+    pointer = read_pointer(store).pointer
     winners = [answer for answer in answers if isinstance(answer, Published)]
     named = {answer.release_id for answer in answers if isinstance(answer, PointerMovedError)}
     current = {pointer.release} if pointer else set()
@@ -198,7 +197,7 @@ def find_broken(store: Store) -> Counter[str]:
             continue
         if release and find_faults(store, release):
             message["WRONG OBJECTS UNDER release.json"] += 1
-    sighting = look_at_current(store)
+    sighting = read_pointer(store)
     if sighting.damage:
         message["DAMAGED current.json"] += 1
     elif sighting.pointer and read_release(store, sighting.pointer.release) is None:

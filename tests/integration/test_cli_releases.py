@@ -152,7 +152,7 @@ def test_a_release_is_fetched_and_checked(prep: Prep, store):
     ("arguments", "code", "message", "hint"),
     [
         (("publish", "model_repository"), 2, "to be published, but where?", "prep publish model_repository URI"),
-        (("publish", "model_repository", "gs://"), 2, "names no bucket", "gs://BUCKET/PREFIX"),
+        (("publish", "model_repository", "gs://"), 2, "does not name a bucket", "gs://BUCKET/PREFIX"),
         (("publish", "model_repository", "gs:/bucket"), 2, "is not a bucket's URI", "two slashes"),
         (("publish", "model_repository", "gs://bucket/a b"), 2, "has the segment 'a b'", "ASCII letters"),
         (("publish", "model_repository", "gs://bucket/mödel"), 2, "has the segment 'mödel'", "ASCII letters"),
@@ -172,7 +172,7 @@ def test_a_release_is_fetched_and_checked(prep: Prep, store):
         (("releases", "empty", "--current", "--show", ID), 2, "exclude each other", "one of them"),
         (("rollback", "empty"), 1, "was made current yet", "prep rollback"),
         (("rollback", "empty", "../x"), 2, "'../x' is not the id of a release", "prep releases"),
-        (("prune", "empty", "--keep", "0"), 2, "0 releases cannot be kept", "--keep 5"),
+        (("prune", "empty", "--keep", "0"), 2, "--keep is 0, expected 1 at least", "--keep 5"),
         (("fetch", "empty", "copy"), 1, "there is no release under", "prep publish"),
         (("fetch", f"empty/releases/{ID}", "copy", "--release", f"{ID[:-1]}c"), 2, "names another", "--release"),
     ],

@@ -9,9 +9,9 @@ from prep_triton.errors import ReleaseDamagedError, SpecError, StoreError
 from prep_triton.publish.catalog import CURRENT
 from prep_triton.publish.check import check_release, find_faults
 from prep_triton.publish.fetch import fetch_release
+from prep_triton.publish.pointer import rollback
 from prep_triton.publish.release import publish_release
-from prep_triton.publish.rollback import rollback
-from prep_triton.publish.source import digest_entries, scan_repository
+from prep_triton.publish.repository import digest_entries, scan_repository
 from prep_triton.publish.store import open_store
 
 pytestmark = pytest.mark.integration
@@ -78,9 +78,9 @@ def test_folder_that_holds_something_else_is_refused(store, make_repository, tmp
     else:
         publish_release(make_repository("bert", seed=1), store)
     before = contents(target)
-    with pytest.raises(SpecError, match="is there already and is not a whole copy") as caught:
+    with pytest.raises(SpecError, match="exists already and is not a whole copy") as caught:
         fetch_release(store, CURRENT, target)
-    assert "not there yet" in caught.value.hint
+    assert "an empty one" in caught.value.hint
     assert contents(target) == before
 
 

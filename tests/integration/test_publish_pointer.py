@@ -7,12 +7,11 @@ from dataclasses import replace
 import pytest
 from prep_triton.errors import PointerMovedError, PreconditionError, ReleaseDamagedError, SpecError, StoreError
 from prep_triton.layout import POINTER_NAME
-from prep_triton.publish import rollback as rollback_module
-from prep_triton.publish.catalog import list_releases, resolve
+from prep_triton.publish import pointer as pointer_module
+from prep_triton.publish.catalog import list_releases, load_pointer, read_pointer, resolve
 from prep_triton.publish.plan import plan_release
-from prep_triton.publish.pointer import load_current, look_at_current
+from prep_triton.publish.pointer import move_current, rollback
 from prep_triton.publish.release import carry_out, publish_release
-from prep_triton.publish.rollback import move_current, rollback
 from prep_triton.publish.store import open_store
 
 pytestmark = pytest.mark.integration
@@ -36,9 +35,9 @@ def publish(store, make_repository):
 
 
 def test_publishing_makes_current_and_remembers_what_was(store, publish):
-    assert load_current(store) is None
+    assert load_pointer(store) is None
     first, second = publish(1), publish(2)
-    pointer = load_current(store)
+    pointer = load_pointer(store)
     assert pointer == second.pointer
     assert (pointer.release, pointer.previous) == (second.release.id, first.release.id)
     assert pointer.path == f"releases/{second.release.id}"
@@ -71,7 +70,7 @@ def test_publishing_what_is_current_moves_nothing(store, publish):
     first = publish(1)
     again = publish(1)
     assert (again.created, again.is_moved, again.is_current) == (False, False, True)
-    assert load_current(store) == first.pointer
+    assert load_pointer(store) == first.pointer
 
 
 def test_of_two_publishers_the_second_is_told_who_won(store, make_repository, tmp_path):
@@ -84,16 +83,16 @@ def test_of_two_publishers_the_second_is_told_who_won(store, make_repository, tm
     with pytest.raises(PointerMovedError, match=f"another run made {winner.id} current first") as caught:
         carry_out(mine, store)
     assert caught.value.release_id == winner.id
-    assert caught.value.by == load_current(store).by
+    assert caught.value.by == load_pointer(store).by
     assert f"prep rollback {store.uri} {mine.release.id}" in caught.value.hint
-    assert load_current(store).release == winner.id
+    assert load_pointer(store).release == winner.id
     assert {release.id for release in list_releases(store)} == {winner.id, mine.release.id}
 
 
 @pytest.mark.parametrize("publishers", [2, 4])
 def test_of_publishers_at_once_one_moves_the_pointer_from_where_it_was(store, publish, publishers):
     releases = [publish(seed, make_current=False).release for seed in range(publishers)]
-    seen, barrier = look_at_current(store), threading.Barrier(publishers)
+    seen, barrier = read_pointer(store), threading.Barrier(publishers)
 
     def move(release):
         own = open_store(store.uri)
@@ -106,7 +105,7 @@ def test_of_publishers_at_once_one_moves_the_pointer_from_where_it_was(store, pu
     with ThreadPoolExecutor(publishers) as pool:
         answers = list(pool.map(move, releases))
     winners = [answer for answer in answers if isinstance(answer, str)]
-    assert winners == [load_current(store).release]
+    assert winners == [load_pointer(store).release]
     assert {err.release_id for err in answers if not isinstance(err, str)} == set(winners)
 
 
@@ -116,7 +115,7 @@ def test_same_content_made_current_by_another_run_is_no_failure(store, make_repo
     first, second = (carry_out(plan, store) for plan in plans)
     assert first.is_moved
     assert not second.is_moved
-    assert load_current(store).release == first.release.id
+    assert load_pointer(store).release == first.release.id
 
 
 def test_own_move_whose_answer_was_lost_is_recognised(store, publish):
@@ -130,13 +129,13 @@ def test_own_move_whose_answer_was_lost_is_recognised(store, publish):
             store.write_bytes(name, content, **options)
             raise PreconditionError("the retry met the first try's object", hint="")
 
-    assert move_current(Deaf(), release.id, look_at_current(store)) == load_current(store)
+    assert move_current(Deaf(), release.id, read_pointer(store)) == load_pointer(store)
 
 
 def test_rollback_goes_to_what_was_current_before(store, publish):
     first, second = publish(1).release, publish(2).release
     pointer = rollback(store)
-    assert pointer == load_current(store)
+    assert pointer == load_pointer(store)
     assert (pointer.release, pointer.previous, pointer.reason) == (first.id, second.id, "rollback")
     assert resolve(store) == first
     assert len(list_releases(store)) == 2
@@ -195,7 +194,7 @@ def test_rollback_to_a_release_that_is_not_whole_is_refused(store, publish):
     store.delete_object(model.name, if_generation_match=model.generation)
     with pytest.raises(ReleaseDamagedError, match=r"bert/1/model.onnx is missing"):
         rollback(store)
-    assert load_current(store) == second.pointer
+    assert load_pointer(store) == second.pointer
 
 
 def test_pointer_to_a_release_that_is_gone_is_told_and_publishing_mends_it(store, publish):
@@ -213,12 +212,12 @@ def test_pointer_to_a_release_that_is_gone_is_told_and_publishing_mends_it(store
 def test_damaged_pointer_is_told_and_can_be_replaced(store, publish, caplog):
     first = publish(1)
     store.write_bytes(POINTER_NAME, b"{", if_generation_match=first.pointer.generation)
-    for act in (lambda: load_current(store), lambda: rollback(store)):
+    for act in (lambda: load_pointer(store), lambda: rollback(store)):
         with pytest.raises(ReleaseDamagedError, match=r"current.json is damaged") as caught:
             act()
         assert "prep rollback" in caught.value.hint
     assert rollback(store, first.release.id).release == first.release.id
-    store.write_bytes(POINTER_NAME, b"{", if_generation_match=load_current(store).generation)
+    store.write_bytes(POINTER_NAME, b"{", if_generation_match=load_pointer(store).generation)
     assert publish(2).is_moved
     assert "current.json is damaged" in caplog.text
 
@@ -233,18 +232,18 @@ def test_pointer_of_a_newer_prep_is_refused(store, publish):
 
 def test_move_to_a_release_that_is_pruned_in_the_same_moment_is_taken_back(store, publish, monkeypatch):
     first, second = publish(1).release, publish(2)
-    reading = rollback_module.read_release
+    reading = pointer_module.read_release
     monkeypatch.setattr(
-        rollback_module, "read_release", lambda store, which: None if which == first.id else reading(store, which)
+        pointer_module, "read_release", lambda store, which: None if which == first.id else reading(store, which)
     )
     with pytest.raises(StoreError, match=f"{first.id} was removed from .* while it was made current"):
         rollback(store)
-    assert load_current(store).release == second.release.id
+    assert load_pointer(store).release == second.release.id
 
 
 def test_first_move_to_a_release_that_is_pruned_in_the_same_moment_is_told(store, publish, monkeypatch):
     release = publish(1, make_current=False).release
-    monkeypatch.setattr(rollback_module, "read_release", lambda store, which: None)
+    monkeypatch.setattr(pointer_module, "read_release", lambda store, which: None)
     with pytest.raises(ReleaseDamagedError, match=f"{release.id} was removed") as caught:
-        move_current(store, release.id, look_at_current(store))
+        move_current(store, release.id, read_pointer(store))
     assert "name another release" in caught.value.hint

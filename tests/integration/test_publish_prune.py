@@ -5,14 +5,13 @@ from datetime import timedelta
 import pytest
 from prep_triton.errors import SpecError, StoreError
 from prep_triton.publish import prune as prune_module
-from prep_triton.publish.catalog import list_ids, list_releases, read_release
+from prep_triton.publish.catalog import list_ids, list_releases, load_pointer, read_release
 from prep_triton.publish.check import check_release
 from prep_triton.publish.plan import plan_release
-from prep_triton.publish.pointer import load_current
+from prep_triton.publish.pointer import rollback
 from prep_triton.publish.prune import prune_releases
 from prep_triton.publish.record import TOMBSTONE
 from prep_triton.publish.release import publish_release
-from prep_triton.publish.rollback import rollback
 from prep_triton.publish.store import open_store
 
 pytestmark = pytest.mark.integration
@@ -148,7 +147,7 @@ def test_release_made_current_while_it_is_removed_comes_back(store, releases, ca
     report = prune_releases(Overtaken(), 3, dry_run=False)
     assert victim.id not in {one.id for one in report.removed}
     assert "it stays" in caplog.text
-    assert load_current(store).release == victim.id
+    assert load_pointer(store).release == victim.id
     check_release(store, read_release(store, victim.id))
 
 

@@ -62,13 +62,12 @@ def releases(
 def _list_releases(store: "Store") -> "ReleasesDocument":
     from prep_triton.cli.documents.release import listed_release
     from prep_triton.cli.documents.releases import ReleasesDocument
-    from prep_triton.publish.catalog import list_releases
-    from prep_triton.publish.pointer import load_current
+    from prep_triton.publish.catalog import list_releases, load_pointer
     from prep_triton.publish.reports import find_unfit
 
     return ReleasesDocument(
         uri=store.uri,
-        current=load_current(store),
+        current=load_pointer(store),
         regressed=tuple(sorted(find_unfit(store))),
         releases=tuple(listed_release(release) for release in list_releases(store)),
     )

@@ -4,15 +4,23 @@ import logging
 import re
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
 
 from prep_triton.errors import ReleaseDamagedError, ReleaseMissingError, SpecError, StoreError
-from prep_triton.layout import RELEASE_NAME, RELEASES_DIR, folder_of_release
-from prep_triton.publish.pointer import load_current
-from prep_triton.publish.record import TOMBSTONE, Release, check_release_id, is_release_id, parse_release
+from prep_triton.layout import POINTER_NAME, RELEASE_NAME, RELEASES_DIR, folder_of_release
+from prep_triton.publish.record import (
+    TOMBSTONE,
+    Pointer,
+    Release,
+    check_release_id,
+    is_release_id,
+    parse_pointer,
+    parse_release,
+)
 from prep_triton.publish.reports import find_unfit
-from prep_triton.publish.store import READ_THREADS, Store, open_store
+from prep_triton.publish.store import CREATE_ONLY, READ_THREADS, Store, open_store
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +28,18 @@ CURRENT, PREVIOUS, NEWEST = "current", "previous", "newest"
 
 # The beginning of an id that is worth a search: a day at least.
 _BEGINNING = re.compile(r"^\d{8}[0-9TZa-f-]*$")
+
+
+@dataclass(frozen=True)
+class PointerState:
+    """What ``current.json`` held when it was read: `pointer` is None where there was none, or a damaged one.
+
+    `generation` is the one that a move must replace; `damage` says what is wrong with a damaged pointer.
+    """
+
+    pointer: Pointer | None
+    generation: int
+    damage: ReleaseDamagedError | None = None
 
 
 def resolve(store: Store, reference: str = CURRENT) -> Release:
@@ -131,8 +151,40 @@ def read_release(store: Store, release_id: str) -> Release | None:
     return None if content == TOMBSTONE else parse_release(content, uri=f"{store.uri}/{folder}".rstrip("/"))
 
 
+def load_pointer(store: Store) -> Pointer | None:
+    """Return a store's pointer, or None where nothing was made current yet.
+
+    Raises:
+        ReleaseDamagedError: It cannot be read.
+        StoreError: It was written by a newer prep.
+    """
+    state = read_pointer(store)
+    if state.damage:
+        raise state.damage
+    return state.pointer
+
+
+def read_pointer(store: Store) -> PointerState:
+    """Return the pointer with the generation that its content has, so that a damaged one can be replaced.
+
+    Raises:
+        StoreError: It was written by a newer prep.
+    """
+    stored = store.stat(POINTER_NAME)
+    while stored is not None:
+        content = store.read_bytes(POINTER_NAME)
+        again = store.stat(POINTER_NAME)
+        if again and again.generation == stored.generation:  # not moved between the two requests
+            try:
+                return PointerState(parse_pointer(content, stored.generation, uri=store.uri), stored.generation)
+            except ReleaseDamagedError as err:
+                return PointerState(None, stored.generation, err)
+        stored = again
+    return PointerState(None, CREATE_ONLY)
+
+
 def _resolve_current(store: Store) -> Release:
-    pointer = load_current(store)
+    pointer = load_pointer(store)
     if pointer is None:
         newest = find_newest(store, excluded=find_unfit(store)) or _refuse_empty(store)
         log.info("nothing under %s was made current yet: the newest release, %s, is taken", store.uri, newest.id)
@@ -147,7 +199,7 @@ def _resolve_current(store: Store) -> Release:
 
 
 def _find_previous_id(store: Store) -> str:
-    pointer = load_current(store)
+    pointer = load_pointer(store)
     if pointer is None or pointer.previous is None:
         raise ReleaseMissingError(f"no release of {store.uri} was current before", hint=f"prep releases {store.uri}")
     return pointer.previous

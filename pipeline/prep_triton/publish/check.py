@@ -1,4 +1,4 @@
-"""A release, verified in place: every object there, of the right size and checksum, and nothing else."""
+"""A release checked where it lies: every object is there, with its size and checksum, and nothing else is."""
 
 import logging
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ WRITER_ROLE = "roles/storage.objectAdmin"
 
 @dataclass(frozen=True)
 class Permissions:
-    """What this account lacks to publish, and to load from as Triton does; None where the store does not tell."""
+    """What this account lacks to publish, and to load as Triton does; None where the store does not say."""
 
     missing_to_publish: tuple[str, ...] | None
     missing_to_serve: tuple[str, ...] | None
@@ -38,13 +38,13 @@ def find_faults(store: Store, release: Release, *, generations: Mapping[str, int
     """
     objects, faults = list_files(store, release.id), []
     for name in sorted(objects.keys() | release.files.keys()):
-        found, expected = objects.get(name), release.files.get(name)
-        if found is None or expected is None or not is_same(found, expected):
-            message = f"{found.size} bytes, crc32c {found.crc32c}" if found else "missing"
-            wanted = f"{expected.size} bytes, crc32c {expected.crc32c}" if expected else "no such object"
-            faults.append(f"{release.uri}/{name} is {message}, expected {wanted}")
-        elif generations and found.generation != generations.get(name, found.generation):
-            faults.append(f"{release.uri}/{name} was written again, as generation {found.generation}")
+        stored, file = objects.get(name), release.files.get(name)
+        if stored is None or file is None or not is_same(stored, file):
+            actual = f"{stored.size} bytes, crc32c {stored.crc32c}" if stored else "missing"
+            expected = f"{file.size} bytes, crc32c {file.crc32c}" if file else "no such object"
+            faults.append(f"{release.uri}/{name} is {actual}, expected {expected}")
+        elif generations and stored.generation != generations.get(name, stored.generation):
+            faults.append(f"{release.uri}/{name} was written again, as generation {stored.generation}")
     return faults
 
 
@@ -63,34 +63,36 @@ def check_release(store: Store, release: Release, *, generations: Mapping[str, i
 def list_files(store: Store, release_id: str) -> dict[str, StoredObject]:
     """Return the objects of a release by their name in it, without its ``release.json``."""
     folder = folder_of_release(release_id)
-    objects = {found.name.removeprefix(folder): found for found in store.list_objects(folder)}
+    objects = {stored.name.removeprefix(folder): stored for stored in store.list_objects(folder)}
     objects.pop(RELEASE_NAME, None)
     return objects
 
 
-def is_same(found: StoredObject, file: ReleaseFile) -> bool:
-    """Tell whether an object holds what a release says, by size and CRC32C."""
-    return (found.size, found.crc32c) == (file.size, file.crc32c)
+def is_same(stored: StoredObject, file: ReleaseFile) -> bool:
+    """Return whether an object has the size and CRC32C that a release says."""
+    return (stored.size, stored.crc32c) == (file.size, file.crc32c)
 
 
 def find_missing_permissions(store: Store) -> Permissions:
-    """Ask what this account may do with a whole store.
+    """Return what this account may not do with a whole store.
 
-    A bucket answers for itself: what was granted on a part of it alone, by a condition or a managed folder, counts
-    as missing here, so this explains and warns but refuses nothing.
+    A bucket knows its own grants: one on a part of it alone, by a condition or a managed folder, counts as missing
+    here. So the result is for a warning and refuses nothing.
     """
     granted = store.find_permissions()
     if granted is None:
         return Permissions(None, None)
-    missing = [tuple(one for one in names if one not in granted) for names in (WRITER_PERMISSIONS, READER_PERMISSIONS)]
+    missing = [
+        tuple(name for name in names if name not in granted) for names in (WRITER_PERMISSIONS, READER_PERMISSIONS)
+    ]
     return Permissions(missing_to_publish=missing[0], missing_to_serve=missing[1])
 
 
 def warn_of_missing_permissions(store: Store) -> None:
-    """Say before the first upload what will be refused at the end: replacing the pointer needs a permission more."""
+    """Warn before the first upload of what would fail at the end: to replace the pointer takes one more permission."""
     missing = find_missing_permissions(store).missing_to_publish
     if missing is None:
-        log.debug("%s does not tell which permissions this account has: not checked", store.uri)
+        log.debug("%s does not say which permissions this account has: not checked", store.uri)
     elif missing:
         log.warning(
             "this account lacks %s on the bucket of %s; unless it was granted on a part of it, publishing will fail: "

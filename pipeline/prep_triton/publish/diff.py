@@ -20,7 +20,7 @@ class EntryChange:
 
 @dataclass(frozen=True)
 class ReleaseDiff:
-    """What the second release has that the first has not, and the other way round; `size` is the change in bytes."""
+    """What the second release adds, lacks and changes; `size` is the difference in bytes."""
 
     before: str
     after: str
@@ -34,24 +34,21 @@ class ReleaseDiff:
 def diff_releases(before: Release, after: Release) -> ReleaseDiff:
     """Compare two releases, entry by entry."""
     old, new = (figures_from_release(release, {}) for release in (before, after))
-    changes = [_compare(name, before, after) for name in new if name in old]
+    figures, changes = [field.name for field in fields(EntryFigures)], []
+    for name in (name for name in new if name in old):
+        changed = [field for field in figures if getattr(old[name], field) != getattr(new[name], field)]
+        if not changed and _content_of(before, name) != _content_of(after, name):
+            changed = ["files"]
+        changes.append(EntryChange(name, old[name], new[name], tuple(changed)))
     return ReleaseDiff(
         before=before.id,
         after=after.id,
-        added={name: figures for name, figures in new.items() if name not in old},
-        removed={name: figures for name, figures in old.items() if name not in new},
+        added={name: entry for name, entry in new.items() if name not in old},
+        removed={name: entry for name, entry in old.items() if name not in new},
         changed=tuple(change for change in changes if change.changed),
         unchanged=tuple(change.name for change in changes if not change.changed),
         size=after.size - before.size,
     )
-
-
-def _compare(name: str, before: Release, after: Release) -> EntryChange:
-    old, new = (figures_from_release(release, {})[name] for release in (before, after))
-    changed = [field.name for field in fields(EntryFigures) if getattr(old, field.name) != getattr(new, field.name)]
-    if not changed and _content_of(before, name) != _content_of(after, name):
-        changed = ["files"]
-    return EntryChange(name, old, new, tuple(changed))
 
 
 def _content_of(release: Release, entry: str) -> dict[str, Any]:

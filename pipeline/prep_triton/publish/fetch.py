@@ -1,4 +1,4 @@
-"""Releases, or what a verifier needs of them, copied to this machine and checked on the way."""
+"""Copying a release, or what a verifier needs of it, to this machine, with every file checked."""
 
 import logging
 import shutil
@@ -31,7 +31,7 @@ def fetch_release(store: Store, reference: str, target_dir: Path, *, progress: P
         store: Where the release is.
         reference: The release; see `resolve`.
         target_dir: The folder to make; it may exist and be empty.
-        progress: Hears the share of the bytes.
+        progress: Receives the share of the bytes.
 
     Raises:
         SpecError: The folder holds something else.
@@ -78,21 +78,21 @@ def fetch_reference_files(
 def _check_fetched(release: Release, folder: Path, progress: Progress) -> None:
     """Refuse a folder that is not, file by file, a copy of the release."""
     try:
-        found = digest_files({name: folder / name for name in release.files}, progress)
-        is_copy = found == release.files and (folder / RELEASE_NAME).read_bytes() == render_release(release)
+        files = digest_files({name: folder / name for name in release.files}, progress)
+        is_copy = files == release.files and (folder / RELEASE_NAME).read_bytes() == render_release(release)
     except OSError:
         is_copy = False
     if not is_copy:
         raise SpecError(
-            f"{folder} is there already and is not a whole copy of {release.id}",
-            hint="name a folder that is not there yet, or is empty",
+            f"{folder} exists already and is not a whole copy of {release.id}",
+            hint="name a new folder, or an empty one",
         )
     log.info("%s holds %s already: every file was checked", folder, release.id)
 
 
 @contextmanager
 def _staged(target_dir: Path) -> Iterator[Path]:
-    """Give a folder beside the target, and take it away again unless it was renamed."""
+    """Yield a folder beside the target, and remove it unless it was renamed."""
     target_dir = target_dir.absolute()
     target_dir.parent.mkdir(parents=True, exist_ok=True)
     marked = f".{target_dir.name}.fetching-"

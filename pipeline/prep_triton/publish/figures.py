@@ -9,7 +9,7 @@ from prep_triton.publish.record import Release, ReleaseEntry, ReleaseFile
 
 @dataclass(frozen=True)
 class EntryFigures:
-    """What two releases are compared by; None where a release does not tell.
+    """What two releases are compared by; None where a release does not say.
 
     `size_bytes` is of all files. `accuracy` is a task's metric in points (0..100) after conversion; `mean_cosine`
     and `min_cosine` are the converted graph's fidelity to FP32. `engines` maps a compute capability to the builder's

@@ -67,7 +67,7 @@ class FolderStore(Store):
     def list_objects(self, prefix: str) -> list[StoredObject]:
         with _translated(self.root):
             described = (self._describe(path) for path in self._walk(self._folder(prefix)))
-            return [found for found in described if found is not None]
+            return [stored for stored in described if stored is not None]
 
     @override
     def list_folders(self, prefix: str) -> list[str]:
@@ -145,7 +145,7 @@ class FolderStore(Store):
                     return False
                 self._check_generation(target, if_generation_match)
                 target.unlink()
-                with suppress(OSError):  # one that is not empty
+                with suppress(OSError):  # a folder that is not empty
                     for folder in target.parents:
                         if folder == self.root:
                             break
@@ -164,36 +164,36 @@ class FolderStore(Store):
                     write(stream)
                     stream.flush()
                     os.fsync(stream.fileno())
-                found = crc32c_of_file(staging)
-                if crc32c is not None and found != crc32c:
+                actual = crc32c_of_file(staging)
+                if crc32c is not None and actual != crc32c:
                     raise StoreError(
-                        f"{self.uri}/{name} would have crc32c {found}, expected {crc32c}: the file changed on its way",
+                        f"{self.uri}/{name} would have crc32c {actual}, expected {crc32c}: the file changed on its way",
                         hint="publish again while nothing writes to the repository",
                     )
                 size = staging.stat().st_size
                 generation = self._place(staging, target, if_generation_match)
             finally:
                 staging.unlink(missing_ok=True)
-            return StoredObject(name, size, found, generation, _moment_from_ns(generation))
+            return StoredObject(name, size, actual, generation, _moment_from_ns(generation))
 
     def _place(self, staging: Path, target: Path, if_generation_match: int) -> int:
         with self._locked():
-            found = self._check_generation(target, if_generation_match)
+            replaced = self._check_generation(target, if_generation_match)
             target.parent.mkdir(parents=True, exist_ok=True)
-            generation = max(time.time_ns(), found + 1)
+            generation = max(time.time_ns(), replaced + 1)
             os.utime(staging, ns=(generation, generation))
             generation = staging.stat().st_mtime_ns  # as the file system keeps it
             staging.replace(target)
             return generation
 
     def _check_generation(self, target: Path, expected: int) -> int:
-        found = target.stat().st_mtime_ns if target.exists() else 0
-        if found != expected:
+        generation = target.stat().st_mtime_ns if target.exists() else 0
+        if generation != expected:
             raise PreconditionError(
-                f"{target} is at generation {found}, expected {expected} (0: absent)",
+                f"{target} is at generation {generation}, expected {expected} (0: absent)",
                 hint="another run wrote it; look at what is there, then run again",
             )
-        return found
+        return generation
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -223,9 +223,9 @@ class FolderStore(Store):
     def _describe(self, path: Path) -> StoredObject | None:
         """Describe an object as one file has it, though another may take its name meanwhile; None where it is gone."""
         with suppress(FileNotFoundError), path.open("rb") as stream:
-            found = os.fstat(stream.fileno())
+            status = os.fstat(stream.fileno())
             name, crc32c = path.relative_to(self.root).as_posix(), crc32c_of_stream(stream)
-            return StoredObject(name, found.st_size, crc32c, found.st_mtime_ns, _moment_from_ns(found.st_mtime_ns))
+            return StoredObject(name, status.st_size, crc32c, status.st_mtime_ns, _moment_from_ns(status.st_mtime_ns))
         return None
 
     def _path(self, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""What publishing a repository would do: which bytes go up, which are copied in the store, which are there already."""
+"""The plan of a publish: which bytes go up, which are copied in the store, which are there already."""
 
 import hashlib
 import json
@@ -15,9 +15,15 @@ from prep_triton.artifact import RepositoryEntry, merge_server_arguments
 from prep_triton.errors import RepositoryError, StoreError
 from prep_triton.layout import RELEASE_NAME, folder_of_release
 from prep_triton.progress import Progress, ignore_progress
-from prep_triton.publish.catalog import find_newest, find_release, iterate_releases, list_ids
+from prep_triton.publish.catalog import (
+    PointerState,
+    find_newest,
+    find_release,
+    iterate_releases,
+    list_ids,
+    read_pointer,
+)
 from prep_triton.publish.check import is_same
-from prep_triton.publish.pointer import Sighting, look_at_current
 from prep_triton.publish.record import (
     Release,
     ReleaseFile,
@@ -26,7 +32,7 @@ from prep_triton.publish.record import (
     release_entry_from_artifact,
     release_id_from_content,
 )
-from prep_triton.publish.source import (
+from prep_triton.publish.repository import (
     LocalRepository,
     check_digest,
     digest_entries,
@@ -79,12 +85,12 @@ class ReleasePlan:
     `paths` says where each lies here, `present` which are there already (with their generation), left by a run that
     was killed, and `copies` which object of an earlier release each of the others can be copied from.
 
-    `seen` is the pointer before anything was done, and `current` the release that it names, None where there is none
+    `state` is the pointer before anything was done, and `current` the release that it names, None where there is none
     that can be read. `kept` are the names of the entries that are taken from it.
     """
 
     release: Release
-    seen: Sighting
+    state: PointerState
     current: Release | None = None
     kept: tuple[str, ...] = ()
     is_published: bool = False
@@ -111,7 +117,7 @@ def plan_release(
     target: Target | None = None,
     progress: Progress = ignore_progress,
 ) -> ReleasePlan:
-    """Say what `publish_release` would do now; writes nothing.
+    """Return what `publish_release` would do now; writes nothing.
 
     Args:
         repository_dir: A model repository that `prep assemble` or `prep run` wrote.
@@ -119,7 +125,7 @@ def plan_release(
         entries: The entries to publish; all that have a manifest where None.
         kept: Entries of the current release to keep as they are, as far as it has them, with those that serve them.
         target: The server that the release is for; nothing is checked against one where None.
-        progress: Hears the share of bytes checked.
+        progress: Receives the share of bytes checked.
 
     Raises:
         RepositoryError: The repository is not whole (see `scan_repository`), or does not fit the target.
@@ -128,13 +134,13 @@ def plan_release(
     repository = scan_repository(repository_dir, entries)
     check_target(repository.entries, target)
     store.check_access()
-    seen = look_at_current(store)
-    if seen.damage:
-        log.warning("%s; it is replaced", seen.damage.message)
-    current = find_release(store, seen.pointer.release) if seen.pointer else None
+    state = read_pointer(store)
+    if state.damage:
+        log.warning("%s; it is replaced", state.damage.message)
+    current = find_release(store, state.pointer.release) if state.pointer else None
     content = _Content(repository, _find_kept(current, kept, target), target)
     newest = find_newest(store)
-    plan = partial(ReleasePlan, seen=seen, current=current, kept=tuple(entry.name for entry in content.kept.entries))
+    plan = partial(ReleasePlan, state=state, current=current, kept=tuple(entry.name for entry in content.kept.entries))
     for release in (current, newest):
         if release and release.content_digest == content.digest:
             return plan(release, is_published=True)
@@ -148,7 +154,7 @@ def plan_release(
 
 
 def check_target(entries: Iterable[RepositoryEntry], target: Target | None) -> None:
-    """Refuse entries that the server they are meant for would not load; warn of what cannot be judged.
+    """Refuse entries that the server of the release would not load; warn of what is not known.
 
     Raises:
         RepositoryError: One does not fit: the sentence has both versions, the hint the command that rebuilds.
@@ -208,7 +214,7 @@ def _find_kept(current: Release | None, names: Collection[str], target: Target |
 
 
 def _describe(content: _Content, progress: Progress) -> Release:
-    """Digest every file, compare it with its manifest, and say what the release would be."""
+    """Digest every file, compare it with its manifest, and return the planned release."""
     local_files = content.repository.files
     try:
         files = digest_files({name: file.path for name, file in local_files.items()}, progress)
@@ -235,7 +241,7 @@ def _describe(content: _Content, progress: Progress) -> Release:
 def _choose_id(
     planned: Release, newest: Release | None, store: Store
 ) -> tuple[Release | None, Release, dict[str, int]]:
-    """Take up what a killed run left of the same content, or find an id that nobody has.
+    """Choose the id that a killed run of the same content left, or a new one.
 
     Returns:
         A release of the same content that somebody finished meanwhile, or None; the planned release with its id; and

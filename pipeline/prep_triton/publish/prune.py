@@ -1,12 +1,12 @@
 """Removing old releases, and what killed publishers left, without ever showing a reader half of one.
 
-A release goes ``release.json`` first: from then on there is no release, whatever objects are left, and a prune that
-is killed leaves remains for the next one. What a reader may still be doing: one that had read ``release.json`` before
-(a `prep fetch`, a Triton that starts) misses files, and fails; that is why nothing that the pointer names is ever
-removed, and why servers should load what was current lately.
+``release.json`` is deleted first: from then on there is no release, whatever objects are left, and a prune that is
+killed leaves remains for the next one. A reader that had read ``release.json`` before (a `prep fetch`, a Triton that
+starts) misses files and fails. So nothing that the pointer names is ever removed, and servers should load what was
+current lately.
 
-Remains have no ``release.json`` to take away, and their publisher may come back. So a tombstone is written in its
-place, create-only as a publisher writes it: whichever is first excludes the other.
+Remains have no ``release.json`` to delete, and their publisher may come back. So a tombstone is written in its place,
+create-only as a publisher writes it: the first to write excludes the other.
 """
 
 import logging
@@ -18,8 +18,7 @@ from typing import Literal
 
 from prep_triton.errors import PreconditionError, SpecError
 from prep_triton.layout import RELEASE_NAME, folder_of_release
-from prep_triton.publish.catalog import find_release, list_ids
-from prep_triton.publish.pointer import load_current
+from prep_triton.publish.catalog import find_release, list_ids, load_pointer
 from prep_triton.publish.record import TOMBSTONE, Release
 from prep_triton.publish.reports import delete_report
 from prep_triton.publish.store import READ_THREADS, Store, StoredObject
@@ -50,7 +49,7 @@ class PruneReport:
     @property
     def size(self) -> int:
         """Bytes of what was removed."""
-        return sum(one.size for one in self.removed)
+        return sum(pruned.size for pruned in self.removed)
 
 
 def prune_releases(store: Store, keep: int, *, dry_run: bool = True) -> PruneReport:
@@ -68,9 +67,9 @@ def prune_releases(store: Store, keep: int, *, dry_run: bool = True) -> PruneRep
         StoreError: The store refused or failed; what was removed so far is gone, the rest is whole.
     """
     if keep < 1:
-        raise SpecError(f"{keep} releases cannot be kept, 1 at least", hint="--keep 5")
+        raise SpecError(f"--keep is {keep}, expected 1 at least", hint="--keep 5")
     store.check_access()
-    pointer = load_current(store)
+    pointer = load_pointer(store)
     named = pointer.named() if pointer else set()
     releases: dict[str, Release] = {}
     others: list[str] = []
@@ -80,11 +79,11 @@ def prune_releases(store: Store, keep: int, *, dry_run: bool = True) -> PruneRep
         else:
             others.append(release_id)
     kept = [release_id for number, release_id in enumerate(releases) if number < keep or release_id in named]
-    removed = [_prune_release(store, one, dry_run=dry_run) for one in releases.values() if one.id not in kept]
-    removed += [_prune_remains(store, release_id, dry_run=dry_run) for release_id in others if release_id not in named]
-    gone = tuple(one for one in removed if one)
-    still = tuple(release_id for release_id in releases if release_id not in {one.id for one in gone})
-    return PruneReport(gone, still, dry_run)
+    attempts = [_prune_release(store, old, dry_run=dry_run) for old in releases.values() if old.id not in kept]
+    attempts += [_prune_remains(store, release_id, dry_run=dry_run) for release_id in others if release_id not in named]
+    removed = tuple(pruned for pruned in attempts if pruned)
+    removed_ids = {pruned.id for pruned in removed}
+    return PruneReport(removed, tuple(release_id for release_id in releases if release_id not in removed_ids), dry_run)
 
 
 def _prune_release(store: Store, release: Release, *, dry_run: bool) -> Pruned | None:
@@ -92,15 +91,15 @@ def _prune_release(store: Store, release: Release, *, dry_run: bool) -> Pruned |
     if dry_run:
         return pruned
     name = f"{folder_of_release(release.id)}{RELEASE_NAME}"
-    found = store.stat(name)
-    if found is None or _is_named(store, release.id):
+    seal = store.stat(name)
+    if seal is None or _is_named(store, release.id):
         return None
     content = store.read_bytes(name)
-    store.delete_object(name, if_generation_match=found.generation)
+    store.delete_object(name, if_generation_match=seal.generation)
     if _is_named(store, release.id):
         # Somebody made it current in this moment. Every file is there still: it comes back.
         store.write_bytes(name, content)
-        log.warning("%s was made current while it was to be removed: it stays", release.id)
+        log.warning("%s was made current while it was being removed: it stays", release.id)
         return None
     _delete(store, store.list_objects(folder_of_release(release.id)))
     delete_report(store, release.id)
@@ -110,30 +109,32 @@ def _prune_release(store: Store, release: Release, *, dry_run: bool) -> Pruned |
 def _prune_remains(store: Store, release_id: str, *, dry_run: bool) -> Pruned | None:
     folder = folder_of_release(release_id)
     objects = store.list_objects(folder)
-    if not objects or max(one.updated_at for one in objects) > datetime.now(UTC) - REMAINS_AFTER:
+    if not objects or max(stored.updated_at for stored in objects) > datetime.now(UTC) - REMAINS_AFTER:
         return None
-    pruned = Pruned(release_id, "remains", len(objects), sum(one.size for one in objects))
+    pruned = Pruned(release_id, "remains", len(objects), sum(stored.size for stored in objects))
     if dry_run:
         return pruned
-    seal = next((one for one in objects if one.name == f"{folder}{RELEASE_NAME}"), None)  # damaged, or a tombstone
+    seal = next(
+        (stored for stored in objects if stored.name == f"{folder}{RELEASE_NAME}"), None
+    )  # damaged, or a tombstone
     try:
         stone = store.write_bytes(
             f"{folder}{RELEASE_NAME}", TOMBSTONE, if_generation_match=seal.generation if seal else 0
         )
     except PreconditionError:
-        log.info("%s was finished in this moment: it stays", release_id)
+        log.info("%s was finished meanwhile: it stays", release_id)
         return None
-    _delete(store, [one for one in objects if one is not seal])
+    _delete(store, [stored for stored in objects if stored is not seal])
     store.delete_object(stone.name, if_generation_match=stone.generation)
     delete_report(store, release_id)
     return pruned
 
 
 def _is_named(store: Store, release_id: str) -> bool:
-    pointer = load_current(store)
+    pointer = load_pointer(store)
     return pointer is not None and release_id in pointer.named()
 
 
 def _delete(store: Store, objects: Iterable[StoredObject]) -> None:
     with ThreadPoolExecutor(READ_THREADS) as pool:
-        list(pool.map(lambda one: store.delete_object(one.name, if_generation_match=one.generation), objects))
+        list(pool.map(lambda old: store.delete_object(old.name, if_generation_match=old.generation), objects))

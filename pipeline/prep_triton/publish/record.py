@@ -1,22 +1,27 @@
-"""What `release.json` says: everything in a release, with sizes and checksums, and where it came from."""
+"""The two records of a store: ``release.json`` and ``current.json``.
+
+``release.json`` has every file of a release with its size and checksums, and every entry with its manifest.
+``current.json``, the pointer, names the release that readers should load. `prep_triton.layout` has their places.
+"""
 
 import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
 from prep_triton.artifact import Backend, EntryKind, Record, RepositoryEntry
 from prep_triton.errors import PrepError, ReleaseDamagedError, SpecError, StoreError
-from prep_triton.layout import RELEASE_NAME
+from prep_triton.layout import POINTER_NAME, RELEASE_NAME
 from prep_triton.publish.store import check_object_name
 from prep_triton.spec import Precision, Tier
 from prep_triton.target import Target
 
 # 2: every entry's manifest, the target and the server arguments.
 RELEASE_SCHEMA = 2
+POINTER_SCHEMA = 1
 # In place of a release.json: what lies beside it is being removed. Whoever writes it first, as with a release.json.
 TOMBSTONE = b'{"removed": true}\n'
 
@@ -24,6 +29,7 @@ _ID = re.compile(r"^\d{8}T\d{6}Z-[0-9a-f]{12}$")
 _MOMENT = "%Y%m%dT%H%M%SZ"
 
 R = TypeVar("R", bound=Record)
+Reason = Literal["publish", "rollback"]
 
 
 class ReleaseFile(Record):
@@ -35,7 +41,7 @@ class ReleaseFile(Record):
 
 
 class ReleaseEntry(Record):
-    """What a reader wants to know of an entry at once, and its whole `manifest` as it was written.
+    """What a reader needs of an entry at once, and its whole `manifest` as it was written.
 
     The manifest holds the graph's and every engine's own; see `artifact_from_release_entry`. It is empty in a
     release that was made before manifests were kept.
@@ -83,6 +89,30 @@ class Release(Record):
         return sum(file.size for file in self.files.values())
 
 
+class Pointer(Record):
+    """Where `current` points, since when, by whom and why.
+
+    `path` is the release's folder below the store. `previous` is what was current before. `rolled_back` names the
+    releases that were left by a rollback since anything was published: the same content, published again, does not
+    become current by itself. `token` makes each move's content its own. `generation` is where the pointer was found,
+    and is not written into it.
+    """
+
+    release: str
+    path: str
+    previous: str | None = None
+    reason: Reason
+    rolled_back: tuple[str, ...] = ()
+    moved_at: datetime
+    by: str
+    token: str
+    generation: int = Field(default=0, exclude=True)
+
+    def named(self) -> set[str]:
+        """Return the ids of every release that the pointer names: none of them is pruned."""
+        return {self.release, *self.rolled_back, *([self.previous] if self.previous else ())}
+
+
 def release_entry_from_artifact(entry: RepositoryEntry) -> ReleaseEntry:
     """Take from an entry's manifest what a release says of it."""
     shared = ReleaseEntry.model_fields.keys() & RepositoryEntry.model_fields.keys()
@@ -98,7 +128,7 @@ def artifact_from_release_entry(entry: ReleaseEntry) -> RepositoryEntry:
     try:
         return RepositoryEntry.model_validate(entry.manifest)
     except ValidationError as err:
-        message = "none was kept" if not entry.manifest else f"{err.errors()[0]['loc']}: {err.errors()[0]['msg']}"
+        message = "it has none" if not entry.manifest else f"{err.errors()[0]['loc']}: {err.errors()[0]['msg']}"
         raise StoreError(
             f"the release has no manifest of {entry.name} that this prep reads: {message}", hint="publish it again"
         ) from err
@@ -115,7 +145,7 @@ def moment_from_release_id(release_id: str) -> datetime:
 
 
 def is_release_id(text: str) -> bool:
-    """Tell whether a text is a release's id: ``YYYYMMDDTHHMMSSZ-<12 hex digits>``."""
+    """Return whether a text is a release's id: ``YYYYMMDDTHHMMSSZ-<12 hex digits>``."""
     return bool(_ID.match(text))
 
 
@@ -164,6 +194,29 @@ def parse_release(text: bytes, *, uri: str) -> Release:
         where=f"{uri}/{RELEASE_NAME}",
         hint=f"remove that release: everything below {uri}",
     )
+
+
+def parse_pointer(content: bytes, generation: int, *, uri: str) -> Pointer:
+    """Parse ``current.json``.
+
+    Raises:
+        StoreError: It was written by a newer prep.
+        ReleaseDamagedError: It is damaged.
+    """
+
+    def build(fields: dict[str, Any]) -> Pointer:
+        pointer = Pointer.model_validate({**fields, "generation": generation})
+        check_release_id(pointer.release)
+        return pointer
+
+    return parse_record(
+        content, build, POINTER_SCHEMA, where=f"{uri}/{POINTER_NAME}", hint=f"name a release: prep rollback {uri} ID"
+    )
+
+
+def render_pointer(pointer: Pointer) -> bytes:
+    """Render ``current.json``."""
+    return render_record(pointer.model_dump(mode="json"), POINTER_SCHEMA)
 
 
 def render_record(content: dict[str, Any], schema: int) -> bytes:

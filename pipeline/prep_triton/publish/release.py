@@ -1,13 +1,8 @@
-"""Releases: what a Triton server loads, immutable and whole.
+"""Publishing a release: what a Triton server loads, immutable and whole.
 
-::
-
-    <store>/current.json                   which release to load; see `prep_triton.publish.pointer`
-    <store>/releases/<id>/<entry>/...      the repository's entries; Triton is given this folder
-    <store>/releases/<id>/release.json     written last, after every object was checked
-
-A reader that sees ``release.json`` sees everything; without it there is no release. Triton needs this
-care: it copies whole model directories and loads half-uploaded ones, since it completes a missing config.
+``release.json`` is written last, after every object was checked: a reader that sees it sees everything, and without
+it there is no release. Triton needs this care: it copies whole model directories and loads half-uploaded ones, since
+it completes a missing config. Then the `current` pointer is moved.
 """
 
 import logging
@@ -20,9 +15,8 @@ from prep_triton.layout import RELEASE_NAME, folder_of_release
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.publish.check import check_release, warn_of_missing_permissions
 from prep_triton.publish.plan import ReleasePlan, plan_release
-from prep_triton.publish.pointer import Pointer
-from prep_triton.publish.record import Release, parse_release, render_release
-from prep_triton.publish.rollback import move_current
+from prep_triton.publish.pointer import move_current
+from prep_triton.publish.record import Pointer, Release, parse_release, render_release
 from prep_triton.publish.store import Store
 from prep_triton.publish.transfer import copy_files, upload_files
 from prep_triton.target import Target
@@ -71,8 +65,8 @@ def publish_release(
 ) -> Published:
     """Publish a repository as a release and make it current, unless a release of the same content is.
 
-    What a killed run of the same content left is taken up again. Until ``release.json`` is written, which is the
-    last thing done, no reader sees anything; then the pointer is moved, from where it was at the beginning.
+    What a killed run of the same content left is used. Until ``release.json`` is written no reader sees anything; then
+    the pointer is moved, from where it was at the beginning.
 
     Args:
         repository_dir: A model repository that `prep assemble` or `prep run` wrote.
@@ -80,7 +74,7 @@ def publish_release(
         entries: The entries to publish; all that have a manifest where None.
         target: The server that the release is for; see `prep_triton.target`.
         make_current: Whether to move the `current` pointer.
-        progress: Hears the share of bytes checked, copied and uploaded.
+        progress: Receives the share of bytes checked, copied and uploaded.
 
     Raises:
         RepositoryError: The repository is not whole, or does not fit the target.
@@ -97,7 +91,7 @@ def carry_out(
 ) -> Published:
     """Do what `plan_release` said; see `publish_release`."""
     if plan.is_published:
-        published = Published(plan, plan.release, created=False, pointer=plan.seen.pointer)
+        published = Published(plan, plan.release, created=False, pointer=plan.state.pointer)
     else:
         published = _make_release(plan, store, progress)
     return promote_release(published, store) if make_current else published
@@ -108,7 +102,9 @@ def _make_release(plan: ReleasePlan, store: Store, progress: Progress) -> Publis
     folder = folder_of_release(planned.id)
     warn_of_missing_permissions(store)
     if plan.present:
-        log.info("release %s: %d of %d files are there already", planned.id, len(plan.present), len(planned.files))
+        log.info(
+            "release %s: %d of %d files are in the store already", planned.id, len(plan.present), len(planned.files)
+        )
     copied = copy_files(store, folder, planned.files, plan.copies, progress) if plan.copies else {}
     missing = {name: planned.files[name] for name in plan.paths if name not in plan.present and name not in copied}
     uploaded = upload_files(store, folder, missing, plan.paths, progress)
@@ -123,7 +119,7 @@ def _make_release(plan: ReleasePlan, store: Store, progress: Progress) -> Publis
         uploaded_files=len(uploaded),
         copied_bytes=plan.size_of(copied),
         copied_files=len(copied),
-        pointer=plan.seen.pointer,
+        pointer=plan.state.pointer,
     )
 
 
@@ -137,20 +133,20 @@ def promote_release(published: Published, store: Store) -> Published:
     Raises:
         PointerMovedError: Another run moved the pointer first, to other content.
     """
-    release, seen = published.release, published.plan.seen
-    before = seen.pointer
+    release, state = published.release, published.plan.state
+    before = state.pointer
     if published.is_current:
         return published
     if before and any(_is_same_content(release.id, left) for left in before.rolled_back):
         log.warning(
-            "%s is not made current: the same content was rolled back from; if it is meant: prep rollback %s %s",
+            "%s is not made current: the same content was rolled back from; to make it current: prep rollback %s %s",
             release.id,
             store.uri,
             release.id,
         )
         return published
     try:
-        return replace(published, pointer=move_current(store, release.id, seen), is_moved=True)
+        return replace(published, pointer=move_current(store, release.id, state), is_moved=True)
     except PointerMovedError as err:
         if not _is_same_content(err.release_id, release.id):
             raise
@@ -177,8 +173,6 @@ def _seal(planned: Release, store: Store) -> Release:
         except ReleaseDamagedError:  # being pruned
             finished = None
         if finished is None or finished.content_digest != planned.content_digest:
-            raise ReleaseExistsError(
-                f"{planned.uri} is there already, with other content", hint="publish again"
-            ) from err
+            raise ReleaseExistsError(f"{planned.uri} exists already, with other content", hint="publish again") from err
         return finished
     return planned

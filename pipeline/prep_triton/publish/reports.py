@@ -1,7 +1,7 @@
 """What is known of a release only after it was published: how it was verified, and why it is not current.
 
 ``<store>/reports/<id>.json``, beside the release, which is immutable: ``entries`` as `prep verify` reported them,
-``regressions``, each with a sentence in ``told``, and ``failed``, the sentence of a verification that failed.
+``regressions``, each with a ``message``, and ``failed``, the message of a verification that failed.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 from prep_triton.errors import PreconditionError, StoreError
 from prep_triton.layout import REPORTS_DIR, name_of_report
-from prep_triton.publish.store import READ_THREADS, Store
+from prep_triton.publish.store import CREATE_ONLY, READ_THREADS, Store
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _ATTEMPTS = 3
 def save_report(store: Store, release_id: str, content: Mapping[str, Any]) -> None:
     """Write the report of a release, over an earlier one.
 
-    Of two runs that report at once either may win: both tell the same release's story.
+    Of two runs that report at once either may win: both report the same release.
 
     Raises:
         StoreError: The store refused or failed.
@@ -31,11 +31,11 @@ def save_report(store: Store, release_id: str, content: Mapping[str, Any]) -> No
     name = name_of_report(release_id)
     body = f"{json.dumps(content, indent=2, sort_keys=True)}\n".encode()
     for attempt in range(_ATTEMPTS):
-        found = store.stat(name)
-        if found and store.read_bytes(name) == body:
+        stored = store.stat(name)
+        if stored and store.read_bytes(name) == body:
             return
         try:
-            store.write_bytes(name, body, if_generation_match=found.generation if found else 0)
+            store.write_bytes(name, body, if_generation_match=stored.generation if stored else CREATE_ONLY)
         except PreconditionError:  # another run's report, or our own, whose answer was lost
             if attempt + 1 == _ATTEMPTS:
                 raise
@@ -49,11 +49,11 @@ def load_report(store: Store, release_id: str) -> dict[str, Any]:
     if store.stat(name) is None:
         return {}
     try:
-        found = json.loads(store.read_bytes(name))
+        content = json.loads(store.read_bytes(name))
     except ValueError:
-        log.warning("%s/%s is damaged and is passed over", store.uri, name)
+        log.warning("%s/%s is damaged and is ignored", store.uri, name)
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def is_unfit(report: Mapping[str, Any]) -> bool:
@@ -63,7 +63,7 @@ def is_unfit(report: Mapping[str, Any]) -> bool:
 
 def find_unfit(store: Store) -> set[str]:
     """Return the ids of the releases that did not become current because they were worse, or failed."""
-    names = [one.name for one in store.list_objects(f"{REPORTS_DIR}/") if one.name.endswith(".json")]
+    names = [stored.name for stored in store.list_objects(f"{REPORTS_DIR}/") if stored.name.endswith(".json")]
     ids = [name.removeprefix(f"{REPORTS_DIR}/").removesuffix(".json") for name in names]
     with ThreadPoolExecutor(READ_THREADS) as pool:
         reports = pool.map(lambda release_id: load_report(store, release_id), ids)
@@ -71,8 +71,8 @@ def find_unfit(store: Store) -> set[str]:
 
 
 def delete_report(store: Store, release_id: str) -> None:
-    """Remove the report of a release that is gone, if there is one; a store that refuses is passed over."""
-    found = store.stat(name_of_report(release_id))
-    if found:
+    """Remove the report of a release that is gone, if there is one; that the store refuses is ignored."""
+    stored = store.stat(name_of_report(release_id))
+    if stored:
         with suppress(StoreError):
-            store.delete_object(found.name, if_generation_match=found.generation)
+            store.delete_object(stored.name, if_generation_match=stored.generation)

@@ -1,4 +1,4 @@
-"""Where releases lie: a bucket or a local folder, behind one Protocol and held by one contract suite.
+"""Where releases lie: a bucket or a local folder, behind one Protocol that one contract suite tests.
 
 Object names are relative to the store, in POSIX form (``releases/<id>/<entry>/config.pbtxt``).
 A `generation` changes with every write of an object and is what a conditional write names, as on GCS
@@ -37,7 +37,7 @@ OnBytes = Callable[[int], None]
 
 
 def ignore_bytes(count: int) -> None:
-    """Count nothing: the default of every transfer."""
+    """Count nothing: the default of a transfer."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Store(Protocol):
         """Where the store is, without a slash at its end."""
 
     def check_access(self) -> None:
-        """Ask for as little as possible, so that what is wrong shows within seconds.
+        """Send one small request, so that what is wrong shows within seconds.
 
         Raises:
             BucketMissingError: There is no such bucket.
@@ -104,11 +104,11 @@ class Store(Protocol):
             path: The file.
             crc32c: What the file's CRC32C is known to be; the stored object must have it.
             if_generation_match: The generation to replace; 0 to create only.
-            on_bytes: Told how many bytes went out; negative where a retry takes some back.
+            on_bytes: Receives how many bytes went out; negative where a retry repeats some.
 
         Raises:
             PreconditionError: The object's generation is another one.
-            StoreError: What arrived is not what `crc32c` says; it was taken away again.
+            StoreError: What arrived is not what `crc32c` says; it was removed again.
         """
 
     def write_bytes(self, name: str, content: bytes, *, if_generation_match: int = CREATE_ONLY) -> StoredObject:
@@ -134,7 +134,7 @@ class Store(Protocol):
         """
 
     def find_permissions(self) -> frozenset[str] | None:
-        """Return which of the writer's and reader's permissions this account has; None where that is not told."""
+        """Return which of the writer's and reader's permissions this account has; None where the store does not say."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def parse_gcs_uri(uri: str) -> GcsUri:
     """
     bucket, _, prefix = uri.removeprefix("gs://").partition("/")
     if not bucket:
-        raise SpecError(f"'{uri}' names no bucket", hint="write gs://BUCKET/PREFIX")
+        raise SpecError(f"'{uri}' does not name a bucket", hint="write gs://BUCKET/PREFIX")
     too_long = len(bucket) > (222 if "." in bucket else 63)
     if len(bucket) < 3 or too_long or not _BUCKET.match(bucket) or _IP_ADDRESS.match(bucket):
         raise SpecError(
@@ -191,7 +191,7 @@ def parse_folder_uri(uri: str) -> Path:
         SpecError: The text is empty, has another scheme, or names another machine.
     """
     if not uri.strip() or "\0" in uri:
-        raise SpecError(f"{uri!r} is no place for releases", hint="write gs://BUCKET/PREFIX or a folder's path")
+        raise SpecError(f"{uri!r} is not a store", hint="write gs://BUCKET/PREFIX or a folder's path")
     if uri.startswith("-"):
         raise SpecError(f"'{uri}' begins with a dash, as a flag does", hint=f"write ./{uri} if it is a folder")
     scheme = _SCHEME.match(uri)
@@ -229,7 +229,7 @@ def check_object_name(name: str, *, where: str) -> None:
 
 
 def store_error_from_os(err: OSError, place: str) -> StoreError | DiskFullError:
-    """Turn what a local file system refuses into an error with a remedy."""
+    """Translate an error of the local file system into ours, with a remedy."""
     where, message = err.filename or place, err.strerror or str(err)
     if isinstance(err, FileNotFoundError):
         return StoreError(f"there is no {where}", hint="list what is there with prep releases")

@@ -20,11 +20,11 @@ T = TypeVar("T")
 
 
 class _StoppedError(Exception):
-    """Another transfer failed, or Ctrl-C: leaves a thread between two blocks, and is never seen outside."""
+    """Ends a thread between two blocks after another transfer failed, or Ctrl-C; never leaves this file."""
 
 
 class _ByteCount:
-    """Adds up what all threads move, and reports it; the place where they are stopped."""
+    """Adds up what all threads move, reports it, and is where they are stopped."""
 
     def __init__(self, total: int, phase: str, progress: Progress) -> None:
         self._total, self._phase, self._progress = max(total, 1), phase, progress
@@ -68,7 +68,7 @@ def upload_files(
         folder: What the objects' names begin with.
         files: What to upload, by name below `folder`.
         paths: Where each lies, by the same names.
-        progress: Hears the share of the bytes.
+        progress: Receives the share of the bytes.
 
     Returns:
         The generation of each object.
@@ -100,7 +100,7 @@ def copy_files(
         folder: What the new objects' names begin with.
         files: What each of them must hold, by name below `folder`.
         sources: The object to copy, by the same names.
-        progress: Hears the share of the bytes.
+        progress: Receives the share of the bytes.
 
     Returns:
         The generation of each copy; what could not be copied, because its source is gone, is not in it.
@@ -126,12 +126,12 @@ def copy_files(
 
 def _find_same(store: Store, target: str, file: ReleaseFile, err: PreconditionError) -> StoredObject:
     """Find the object of our own write, whose answer was lost, or of another publisher of the same bytes."""
-    found = store.stat(target)
-    if found is None or not is_same(found, file):
+    stored = store.stat(target)
+    if stored is None or not is_same(stored, file):
         raise ReleaseExistsError(
-            f"{store.uri}/{target} is there already and holds something else", hint="publish again"
+            f"{store.uri}/{target} exists already, with other content", hint="publish again"
         ) from err
-    return found
+    return stored
 
 
 def download_files(

@@ -115,7 +115,7 @@ def report_failure(candidate: Candidate, message: str) -> None:
 
 
 def _describe_comparison(candidate: Candidate, before: "Release | None", *, is_verified: bool) -> str:
-    pointer = candidate.published.plan.seen.pointer
+    pointer = candidate.published.plan.state.pointer
     if before is None and pointer:
         return f"{pointer.release}, which was current, is gone or damaged: compared with nothing"
     if before is None:

@@ -7,7 +7,8 @@ from prep_triton.errors import ReleaseDamagedError, ReleaseMissingError, SpecErr
 from prep_triton.layout import POINTER_NAME
 from prep_triton.publish.catalog import locate_release, resolve
 from prep_triton.publish.folder import FolderStore
-from prep_triton.publish.pointer import pointer_from_move, render_pointer
+from prep_triton.publish.pointer import pointer_from_move
+from prep_triton.publish.record import render_pointer
 from prep_triton.publish.reports import save_report
 
 from tests.fakes.releases import ID, URI, save_release

@@ -185,7 +185,7 @@ def test_retention_policy_is_told_from_a_missing_permission(answer_with):
 
 
 def test_bucket_whose_requester_pays_names_the_variable(answer_with):
-    with pytest.raises(StoreAccessError, match="paid for by its requester") as caught:
+    with pytest.raises(StoreAccessError, match="is a requester-pays bucket") as caught:
         answer_with(400, "Bucket is a requester pays bucket but no user project provided.").check_access()
     assert "PREP_GCS_USER_PROJECT" in caught.value.hint
 

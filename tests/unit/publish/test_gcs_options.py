@@ -98,7 +98,7 @@ def test_key_that_is_none_is_refused_without_being_shown(monkeypatch, wrong):
 
 def test_kms_key_that_is_none_is_refused(monkeypatch):
     monkeypatch.setenv("PREP_GCS_KMS_KEY", "my-key")
-    with pytest.raises(SpecError, match="names no Cloud KMS key: 'my-key'") as caught:
+    with pytest.raises(SpecError, match="is not the name of a Cloud KMS key: 'my-key'") as caught:
         load_gcs_options()
     assert "cryptoKeys" in caught.value.hint
 

@@ -3,7 +3,8 @@ import json
 import pytest
 from prep_triton.errors import ReleaseDamagedError, StoreError
 from prep_triton.publish import pointer as pointer_module
-from prep_triton.publish.pointer import find_own_name, parse_pointer, pointer_from_move, render_pointer
+from prep_triton.publish.pointer import find_own_name, pointer_from_move
+from prep_triton.publish.record import parse_pointer, render_pointer
 
 ONE, TWO, THREE = (f"20260131T23595{number}Z-0123456789ab" for number in (1, 2, 3))
 

@@ -95,7 +95,7 @@ def test_release_of_schema_1_is_still_read():
         del content["entries"][0][key]
     release = parse_release(json.dumps({**content, "schema": 1}).encode(), uri=URI)
     assert release == make_release()
-    with pytest.raises(StoreError, match="no manifest of bert that this prep reads: none was kept") as caught:
+    with pytest.raises(StoreError, match="no manifest of bert that this prep reads: it has none") as caught:
         artifact_from_release_entry(release.entries[0])
     assert "publish it again" in caught.value.hint
 

@@ -25,8 +25,8 @@ def test_gcs_uri_is_split_into_bucket_and_prefix(uri, bucket, prefix):
 @pytest.mark.parametrize(
     ("uri", "message", "hint"),
     [
-        ("gs://", "names no bucket", "gs://BUCKET/PREFIX"),
-        ("gs:///bert", "names no bucket", "gs://BUCKET/PREFIX"),
+        ("gs://", "does not name a bucket", "gs://BUCKET/PREFIX"),
+        ("gs:///bert", "does not name a bucket", "gs://BUCKET/PREFIX"),
         ("gs://Models/bert", "'Models' in 'gs://Models/bert' is not a bucket name", "lower-case"),
         ("gs://my models", "is not a bucket name", "lower-case"),
         ("gs://modèles", "is not a bucket name", "lower-case"),
@@ -56,8 +56,8 @@ def test_gcs_uri_with_a_bad_name_is_refused(uri, message, hint):
 @pytest.mark.parametrize(
     ("uri", "message", "hint"),
     [
-        ("", "is no place for releases", "gs://BUCKET/PREFIX"),
-        ("  ", "is no place for releases", "gs://BUCKET/PREFIX"),
+        ("", "is not a store", "gs://BUCKET/PREFIX"),
+        ("  ", "is not a store", "gs://BUCKET/PREFIX"),
         ("-releases", "begins with a dash", "./-releases"),
         ("gs:/models", "is not a bucket's URI", "two slashes"),
         ("GS://models", "is not a bucket's URI", "two slashes"),

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 from prep_triton.errors import RepositoryError, SpecError, StoreError, VerifyError
-from prep_triton.publish.catalog import list_releases, resolve
+from prep_triton.publish.catalog import list_releases, load_pointer, resolve
 from prep_triton.publish.check import check_release
-from prep_triton.publish.pointer import load_current
 from prep_triton.publish.release import publish_release
 from prep_triton.publish.reports import find_unfit, load_report
 from prep_triton.publish.store import open_store
@@ -190,7 +189,7 @@ def test_a_release_or_a_repository_is_verified_where_it_lies(stages: Stages, mak
 
 
 def current_release() -> str | None:
-    pointer = load_current(open_store("./releases"))
+    pointer = load_pointer(open_store("./releases"))
     return pointer and pointer.release
 
 
@@ -286,7 +285,7 @@ def test_a_current_release_that_is_gone_or_damaged_is_compared_with_nothing_and_
         spec = run_spec(f"{{runtime: onnxruntime, serving: {{max_batch_size: {number + 2}}}}}")
         report = run(spec, publish_uri=f"./releases{number}")
         assert "is gone or damaged: compared with nothing" in report.rows[-1].note
-        assert load_current(open_store(f"./releases{number}")).release in report.release
+        assert load_pointer(open_store(f"./releases{number}")).release in report.release
 
 
 def test_a_dropped_entry_is_a_regression_and_thresholds_can_be_set(stages: Stages):

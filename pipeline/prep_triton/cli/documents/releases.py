@@ -7,8 +7,7 @@ from prep_triton.cli.documents.release import ListedRelease
 from prep_triton.cli.output import Output, format_size
 from prep_triton.publish.diff import EntryChange, ReleaseDiff
 from prep_triton.publish.figures import EntryFigures, figures_from_entry
-from prep_triton.publish.pointer import Pointer
-from prep_triton.publish.record import Release
+from prep_triton.publish.record import Pointer, Release
 
 _COLUMNS = ("model", "runtime", "precision", "accuracy", "cosine (min)", "engines", "#size")
 

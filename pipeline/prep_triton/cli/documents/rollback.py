@@ -1,7 +1,7 @@
 """What `prep rollback` answers."""
 
 from prep_triton.cli.output import Output
-from prep_triton.publish.pointer import Pointer
+from prep_triton.publish.record import Pointer
 
 
 class RollbackDocument(Pointer):

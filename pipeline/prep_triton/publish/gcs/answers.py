@@ -1,4 +1,4 @@
-"""What GCS, the library and the network refuse, in our words."""
+"""What GCS, its library and the network answer, as our errors."""
 
 import re
 from typing import Any
@@ -9,11 +9,11 @@ from prep_triton.publish.store import GcsUri, store_error_from_os
 
 _PERMISSION = re.compile(r"storage\.[a-z]+\.[a-zA-Z]+")
 _LOGIN = "run 'gcloud auth application-default login', set GOOGLE_APPLICATION_CREDENTIALS, or use workload identity"
-_NETWORK = "check the network and a proxy's settings, then run again: what is already there is not sent twice"
+_NETWORK = "check the network and the proxy settings, then run again: what is in the store already is not sent twice"
 
 
 def error_from_vendor(err: Exception, location: GcsUri, permission: str, name: str | None) -> PrepError | None:
-    """Turn what google-cloud-storage raised into ours; None where it is not its own.
+    """Translate what google-cloud-storage raised; None where the exception is not its own.
 
     Args:
         err: What was raised.
@@ -30,11 +30,11 @@ def error_from_vendor(err: Exception, location: GcsUri, permission: str, name: s
     if isinstance(err, api.ClientError):
         return _error_from_answer(err, location, permission, name)
     if isinstance(err, auth.GoogleAuthError) and not isinstance(err, auth.TransportError):
-        return StoreAccessError(f"there are no usable credentials for {location}: {_told(err)}", hint=_LOGIN)
+        return StoreAccessError(f"there are no usable credentials for {location}: {_message_of(err)}", hint=_LOGIN)
     if isinstance(err, DataCorruption):
-        return StoreError(f"{place} arrived damaged: {_told(err)}", hint="run again: every object is checked")
+        return StoreError(f"{place} arrived damaged: {_message_of(err)}", hint="run again: every object is checked")
     if isinstance(err, auth.TransportError | requests.RequestException | api.GoogleAPIError | InvalidResponse):
-        return StoreError(f"{place} cannot be reached: {_told(err)}", hint=_NETWORK)
+        return StoreError(f"{place} cannot be reached: {_message_of(err)}", hint=_NETWORK)
     return store_error_from_os(err, place) if isinstance(err, OSError) else None
 
 
@@ -54,10 +54,12 @@ def _error_from_answer(err: Any, location: GcsUri, permission: str, name: str | 
     if err.code == 404:
         return _error_from_absence(err, bucket, permission, place)
     if err.code == 401:
-        return StoreAccessError(f"GCS did not accept the credentials for gs://{bucket}: {_told(err)}", hint=_LOGIN)
+        return StoreAccessError(
+            f"GCS did not accept the credentials for gs://{bucket}: {_message_of(err)}", hint=_LOGIN
+        )
     if err.code == 403:
         return _error_from_refusal(err, bucket, permission, place)
-    return _error_from_bad_request(_told(err), bucket, place)
+    return _error_from_bad_request(_message_of(err), bucket, place)
 
 
 def _error_from_absence(err: Any, bucket: str, permission: str, place: str) -> StoreError:
@@ -70,7 +72,7 @@ def _error_from_absence(err: Any, bucket: str, permission: str, place: str) -> S
 def _error_from_bad_request(message: str, bucket: str, place: str) -> StoreError:
     if "requester pays" in message.lower():
         hint = f"export {USER_PROJECT_VARIABLE}=the project that pays"
-        return StoreAccessError(f"gs://{bucket} is paid for by its requester: {message}", hint=hint)
+        return StoreAccessError(f"gs://{bucket} is a requester-pays bucket: {message}", hint=hint)
     if "customer-supplied encryption key" in message.lower() or "encrypted with" in message.lower():
         hint = f"export {ENCRYPTION_KEY_VARIABLE}=the base64 of the key it was written with"
         return StoreAccessError(f"{place} needs its customer-supplied key: {message}", hint=hint)
@@ -81,7 +83,7 @@ def _error_from_bad_request(message: str, bucket: str, place: str) -> StoreError
 
 
 def _error_from_refusal(err: Any, bucket: str, permission: str, place: str) -> StoreError:
-    message = _told(err)
+    message = _message_of(err)
     if "retention" in message.lower() or " hold" in message.lower():
         return StoreError(
             f"{place} is kept by the bucket's retention policy or a hold: {message}",
@@ -95,12 +97,12 @@ def _error_from_refusal(err: Any, bucket: str, permission: str, place: str) -> S
     )
 
 
-def _told(err: BaseException) -> str:
-    """Return the vendor's own words, short and on one line: of an error around another one, the inner one's."""
+def _message_of(err: BaseException) -> str:
+    """Return the vendor's message, short and on one line: of an error around another, the inner one's."""
     inner = (getattr(err, "cause", None), getattr(err, "reason", None), *err.args[:1])
     for candidate in inner:
         if isinstance(candidate, BaseException):
-            return _told(candidate)
+            return _message_of(candidate)
     words = getattr(err, "message", None) or (
         err.args[0] if len(err.args) > 1 and not isinstance(err, OSError) else err
     )

@@ -1,4 +1,4 @@
-"""How a bucket is spoken to: who asks, who pays, under which key, and how patiently."""
+"""The client of a bucket: credentials, who pays, the encryption key, timeouts and retries."""
 
 import base64
 import binascii
@@ -54,7 +54,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class GcsOptions:
-    """What a bucket's owner may ask for; `encryption_key` is a secret and is in no message and no repr."""
+    """What a bucket may require; `encryption_key` is a secret and is in no message and no repr."""
 
     user_project: str | None = None
     kms_key: str | None = None
@@ -69,14 +69,14 @@ def load_gcs_options() -> GcsOptions:
     base64 of its 32 bytes.
 
     Raises:
-        SpecError: A key is not one, or both are given.
+        SpecError: A key is not one, or both are set.
     """
     kms_key, encoded = os.environ.get(KMS_KEY_VARIABLE) or None, os.environ.get(ENCRYPTION_KEY_VARIABLE) or None
     if kms_key and encoded:
         raise SpecError(f"{KMS_KEY_VARIABLE} and {ENCRYPTION_KEY_VARIABLE} are both set", hint="unset one of them")
     if kms_key and not _KMS_KEY.match(kms_key):
         raise SpecError(
-            f"{KMS_KEY_VARIABLE} names no Cloud KMS key: '{kms_key}'",
+            f"{KMS_KEY_VARIABLE} is not the name of a Cloud KMS key: '{kms_key}'",
             hint="projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY",
         )
     key = _key_from_base64(encoded) if encoded else None
@@ -106,11 +106,11 @@ def _key_from_base64(encoded: str) -> bytes:
 
 
 class GcsSession:
-    """A client and a bucket, made when they are first asked for.
+    """A client and a bucket, made when they are first used.
 
     Args:
         bucket: The bucket's name.
-        emulator_url: An emulator to speak to; the one that ``STORAGE_EMULATOR_HOST`` names where None.
+        emulator_url: The emulator to use; the one that ``STORAGE_EMULATOR_HOST`` names where None.
         patience: How long requests may take.
     """
 
@@ -121,7 +121,7 @@ class GcsSession:
 
     @cached_property
     def options(self) -> GcsOptions:
-        """The bucket owner's wishes; see `load_gcs_options`."""
+        """What the bucket requires; see `load_gcs_options`."""
         return load_gcs_options()
 
     @property
@@ -131,12 +131,12 @@ class GcsSession:
 
     @cached_property
     def bucket(self) -> Any:
-        """The bucket, which nothing is asked of yet."""
-        user_project = self.options.user_project  # what is wrong with a key is told before anything is connected
+        """The bucket; no request is sent."""
+        user_project = self.options.user_project  # read first: a wrong key is refused before anything is connected
         return self.client.bucket(self.bucket_name, user_project=user_project)
 
     def blob(self, name: str, **options: Any) -> Any:
-        """Name an object, under the key that was asked for."""
+        """Name an object, under the key of the options."""
         return self.bucket.blob(
             name, encryption_key=self.options.encryption_key, kms_key_name=self.options.kms_key, **options
         )

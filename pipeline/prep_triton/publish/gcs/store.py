@@ -50,7 +50,7 @@ class GcsStore(Store):
 
     @override
     def check_access(self) -> None:
-        with self._translated("storage.objects.list"):  # asks for one name, which needs no other permission
+        with self._translated("storage.objects.list"):  # one name, which needs no other permission
             bucket = self._session.bucket
             listing = self._session.client.list_blobs(
                 bucket, prefix=self._full(""), max_results=1, **self._requests(is_first=True)
@@ -61,11 +61,13 @@ class GcsStore(Store):
     def find_permissions(self) -> frozenset[str] | None:
         from google.api_core.exceptions import ClientError
 
-        asked = sorted({*WRITER_PERMISSIONS, *READER_PERMISSIONS})
+        permissions = sorted({*WRITER_PERMISSIONS, *READER_PERMISSIONS})
         with self._translated("storage.buckets.get"):
             try:
-                return frozenset(self._session.bucket.test_iam_permissions(asked, **self._requests(is_first=True)))
-            except ClientError:  # an emulator that does not know the question, or a proxy that does not let it through
+                return frozenset(
+                    self._session.bucket.test_iam_permissions(permissions, **self._requests(is_first=True))
+                )
+            except ClientError:  # an emulator that does not know the request, or a proxy that blocks it
                 return None
 
     @override
@@ -73,7 +75,7 @@ class GcsStore(Store):
         with self._translated("storage.objects.list"):
             blobs = self._session.client.list_blobs(self._session.bucket, prefix=self._full(prefix), **self._requests())
             described = (self._describe(blob) if blob.crc32c else self._stat_keyed(blob) for blob in blobs)
-            return [found for found in described if found is not None]
+            return [stored for stored in described if stored is not None]
 
     @override
     def list_folders(self, prefix: str) -> list[str]:
@@ -83,7 +85,7 @@ class GcsStore(Store):
                 self._session.bucket, prefix=full, delimiter="/", fields="prefixes,nextPageToken", **self._requests()
             )
             list(listing)  # the prefixes are known once every page was read
-            return sorted(found.removeprefix(full).removesuffix("/") for found in listing.prefixes)
+            return sorted(folder.removeprefix(full).removesuffix("/") for folder in listing.prefixes)
 
     @override
     def stat(self, name: str) -> StoredObject | None:
@@ -152,10 +154,9 @@ class GcsStore(Store):
         from google.api_core.exceptions import NotFound
 
         with self._translated("storage.objects.delete", name):
-            if self._session.is_emulated:  # WAR(fake-gcs-server < 1.55): it takes no precondition of a deletion
-                found = self._generation_of(name)
-                if found not in (0, if_generation_match):
-                    raise precondition_error(f"{self.uri}/{name}")
+            # WAR(fake-gcs-server < 1.55): it takes no precondition of a deletion
+            if self._session.is_emulated and self._generation_of(name) not in (0, if_generation_match):
+                raise precondition_error(f"{self.uri}/{name}")
             try:
                 blob = self._session.bucket.blob(self._object(name))
                 blob.delete(if_generation_match=if_generation_match, **self._requests())
@@ -185,27 +186,27 @@ class GcsStore(Store):
     def _send(
         self, name: str, opened: Callable[[], BinaryIO], size: int, crc32c: str, if_generation_match: int
     ) -> StoredObject:
-        """Upload; what arrived damaged is sent again in its place, what stays wrong is taken away."""
+        """Upload; what arrived damaged is sent again in its place, and removed where it stays damaged."""
         expected, how = if_generation_match, f"it was damaged on its way {_SENDINGS} times"
         for _ in range(_SENDINGS):
             with opened() as stream:
-                found = self._send_once(name, stream, size, crc32c, expected)
-                if found.crc32c == crc32c:
-                    return found
-                expected = found.generation
+                stored = self._send_once(name, stream, size, crc32c, expected)
+                if stored.crc32c == crc32c:
+                    return stored
+                expected = stored.generation
                 stream.seek(0)  # takes the bytes back
             if isinstance(stream, _CountedFile) and crc32c_of_file(stream.path) != crc32c:
                 how = "the file changed on its way"
                 break
-        self._discard(found)
+        self._discard(stored)
         raise StoreError(
-            f"{self.uri}/{name} has crc32c {found.crc32c}, expected {crc32c}: {how}",
+            f"{self.uri}/{name} has crc32c {stored.crc32c}, expected {crc32c}: {how}",
             hint="publish again while nothing writes to the repository",
         )
 
-    def _discard(self, found: StoredObject) -> None:
-        with suppress(StoreError):  # the error that is told is another one
-            self.delete_object(found.name, if_generation_match=found.generation)
+    def _discard(self, stored: StoredObject) -> None:
+        with suppress(StoreError):  # another error is about to be raised
+            self.delete_object(stored.name, if_generation_match=stored.generation)
 
     def _send_once(self, name: str, stream: BinaryIO, size: int, crc32c: str, if_generation_match: int) -> StoredObject:
         # The fewer requests the faster; but of several, the library reads the next chunk while it holds the last two.
@@ -227,8 +228,8 @@ class GcsStore(Store):
             raise precondition_error(f"{self.uri}/{name}")
 
     def _generation_of(self, name: str) -> int:
-        found = self.stat(name)
-        return found.generation if found else 0
+        stored = self.stat(name)
+        return stored.generation if stored else 0
 
     def _requests(self, *, is_first: bool = False) -> dict[str, Any]:
         return self._session.patience.request_arguments(is_first=is_first)
@@ -241,26 +242,26 @@ class GcsStore(Store):
         return self._full(name)
 
     def _stat_keyed(self, blob: Any) -> StoredObject | None:
-        """Ask for an object whose checksum a listing does not show: one under a customer-supplied key."""
+        """Request an object whose checksum a listing does not show: one under a customer-supplied key."""
         return self.stat(blob.name.removeprefix(self._full("")))
 
     def _describe(self, blob: Any) -> StoredObject:
         name = blob.name.removeprefix(self._full(""))
         try:
-            found = StoredObject(name, int(blob.size), str(blob.crc32c), int(blob.generation), blob.updated)
-            is_it = str(blob.id).startswith(f"{self.location.bucket}/{blob.name}") and found.updated_at is not None
+            stored = StoredObject(name, int(blob.size), str(blob.crc32c), int(blob.generation), blob.updated)
+            is_it = str(blob.id).startswith(f"{self.location.bucket}/{blob.name}") and stored.updated_at is not None
         except (TypeError, ValueError):
             is_it = False
-        if not is_it:  # a bit fell over on the way, there or back
+        if not is_it:  # a bit flipped on the way, there or back
             raise StoreError(
                 f"the answer about {self.uri}/{name} is not about that object",
-                hint="run again: what is already there is not sent twice",
+                hint="run again: what is in the store already is not sent twice",
             )
-        return found
+        return stored
 
     @contextmanager
     def _translated(self, permission: str, name: str | None = None) -> Iterator[None]:
-        """Turn the library's exceptions into ours; `permission` is what the request needs."""
+        """Translate the library's exceptions; `permission` is what the request needs."""
         try:
             yield
         except Exception as err:
@@ -271,7 +272,7 @@ class GcsStore(Store):
 
 
 class _CountedFile(io.FileIO):
-    """A file opened for reading that tells how far it was read, and how far it went back."""
+    """A file that reports how many bytes were read, and how many were taken back."""
 
     def __init__(self, path: Path, on_bytes: OnBytes) -> None:
         super().__init__(path, "rb")

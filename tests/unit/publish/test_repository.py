@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 from prep_triton.errors import RepositoryError
-from prep_triton.publish.source import digest_entries, find_git_revision, scan_repository
+from prep_triton.publish.repository import digest_entries, find_git_revision, scan_repository
 
 
 def refuse(folder, message, hint="prep assemble"):
@@ -135,26 +135,26 @@ def test_link_out_of_the_repository_is_refused(make_repository, tmp_path):
     model = folder / "bert" / "1" / "model.onnx"
     shutil.move(model, tmp_path / "outside.onnx")
     model.symlink_to(tmp_path / "outside.onnx")
-    refuse(folder, "is a link out of the repository", hint="put a copy there")
+    refuse(folder, "is a link out of the repository", hint="replace the link")
 
 
 def test_entry_that_is_a_link_out_of_the_repository_is_refused(make_repository, tmp_path):
     folder = make_repository("bert")
     shutil.move(folder / "bert", tmp_path / "bert")
     (folder / "bert").symlink_to(tmp_path / "bert")
-    refuse(folder, "is a link out of the repository", hint="put a copy there")
+    refuse(folder, "is a link out of the repository", hint="replace the link")
 
 
 def test_link_to_a_folder_is_refused(make_repository):
     folder = make_repository("bert")
     (folder / "bert" / "2").symlink_to("1")
-    refuse(folder, "is a link to a folder", hint="put a copy there")
+    refuse(folder, "is a link to a folder", hint="replace the link")
 
 
 def test_link_that_leads_nowhere_is_refused(make_repository):
     folder = make_repository("bert")
     (folder / "bert" / "loop").symlink_to("loop")
-    refuse(folder, "is a link that leads nowhere")
+    refuse(folder, "is a broken link")
 
 
 def test_link_within_the_repository_is_taken_as_the_file_it_means(make_repository):

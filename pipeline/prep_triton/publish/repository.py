@@ -1,7 +1,6 @@
-"""What would be published: a local model repository, checked against its manifests.
+"""The local model repository that is published, checked against its manifests.
 
-Only entries with a manifest count, and only what their manifests list: a file that nothing vouches
-for is refused rather than served.
+Only entries with a manifest count, and only the files that it lists: any other file is refused rather than served.
 """
 
 import hashlib
@@ -58,18 +57,20 @@ def scan_repository(folder: Path, names: Sequence[str] | None = None) -> LocalRe
     """
     if not folder.is_dir():
         raise RepositoryError(f"there is no model repository {folder}", hint="make one with prep assemble or prep run")
-    found = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    kept = [path for path in found if (path / MANIFEST_NAME).is_file() and (names is None or path.name in names)]
-    for name in sorted(set(names or ()) - {path.name for path in kept}):
+    folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    entry_dirs = [
+        path for path in folders if (path / MANIFEST_NAME).is_file() and (names is None or path.name in names)
+    ]
+    for name in sorted(set(names or ()) - {path.name for path in entry_dirs}):
         raise RepositoryError(f"{folder} has no entry '{name}' with a {MANIFEST_NAME}", hint=_REBUILD)
     if names is None:
-        for path in sorted(path for path in set(found) - set(kept) if not is_config_alone(path)):
+        for path in sorted(path for path in set(folders) - set(entry_dirs) if not is_config_alone(path)):
             log.warning("%s has no %s and is not published", path, MANIFEST_NAME)
-    if not kept:
+    if not entry_dirs:
         raise RepositoryError(f"{folder} has no entry to publish", hint="make one with prep assemble or prep run")
     entries: list[RepositoryEntry] = []
     files: dict[str, LocalFile] = {}
-    for path in kept:
+    for path in entry_dirs:
         entry = _load_entry(path, folder)
         entries.append(entry)
         files |= _list_files(entry, path)
@@ -87,7 +88,7 @@ def _load_entry(path: Path, repository_dir: Path) -> RepositoryEntry:
         raise RepositoryError(err.message, hint=_REBUILD) from err
     if entry.name != path.name:
         raise RepositoryError(
-            f"{path} holds the entry '{entry.name}'; Triton wants the folder to have the model's name",
+            f"{path} holds the entry '{entry.name}', and Triton expects a folder of the model's name",
             hint=f"rename the folder to {entry.name}",
         )
     return entry
@@ -97,31 +98,34 @@ def _list_files(entry: RepositoryEntry, path: Path) -> dict[str, LocalFile]:
     manifest = path / MANIFEST_NAME
     written_ns = manifest.stat().st_mtime_ns
     files = {}
-    for found in _walk_files(path):
-        relative = found.relative_to(path).as_posix()
+    for file in _walk_files(path):
+        relative = file.relative_to(path).as_posix()
         record = entry.files.get(relative)
-        if found == manifest:
-            files[f"{path.name}/{relative}"] = LocalFile(found, found.stat().st_size, None)
+        if file == manifest:
+            files[f"{path.name}/{relative}"] = LocalFile(file, file.stat().st_size, None)
             continue
-        if record is None or not found.is_file():
-            raise RepositoryError(f"{found} is not in the entry's {MANIFEST_NAME}", hint=f"remove it, or {_REBUILD}")
-        if change := describe_change(found, record, written_ns=written_ns):
-            raise RepositoryError(f"{found} {change}: it was changed", hint=_REBUILD)
-        files[f"{path.name}/{relative}"] = LocalFile(found, record.size, record.sha256)
+        if record is None or not file.is_file():
+            raise RepositoryError(f"{file} is not in the entry's {MANIFEST_NAME}", hint=f"remove it, or {_REBUILD}")
+        if change := describe_change(file, record, written_ns=written_ns):
+            raise RepositoryError(f"{file} {change}: it was changed", hint=_REBUILD)
+        files[f"{path.name}/{relative}"] = LocalFile(file, record.size, record.sha256)
     for relative in sorted(set(entry.files) - {name.partition("/")[2] for name in files}):
-        raise RepositoryError(f"{path / relative} is in the {MANIFEST_NAME} but is no file to publish", hint=_REBUILD)
+        raise RepositoryError(
+            f"{path / relative} is in the {MANIFEST_NAME} but is not a file to publish", hint=_REBUILD
+        )
     return files
 
 
-def check_digest(path: Path, found: str, expected: str) -> None:
+def check_digest(path: Path, digest: str, expected: str) -> None:
     """Refuse a file that is not what its manifest says.
 
     Raises:
         RepositoryError: The SHA-256 differs.
     """
-    if found != expected:
+    if digest != expected:
         raise RepositoryError(
-            f"{path} has sha256 {found[:12]}…, its {MANIFEST_NAME} says {expected[:12]}…: it was changed", hint=_REBUILD
+            f"{path} has sha256 {digest[:12]}…, its {MANIFEST_NAME} says {expected[:12]}…: it was changed",
+            hint=_REBUILD,
         )
 
 
@@ -160,16 +164,14 @@ def _check_link(link: Path, repository_dir: Path) -> None:
     try:
         target = link.resolve(strict=True)
     except (OSError, RuntimeError) as err:
-        raise RepositoryError(f"{link} is a link that leads nowhere", hint=_REBUILD) from err
+        raise RepositoryError(f"{link} is a broken link", hint=_REBUILD) from err
     if not target.is_relative_to(repository_dir.resolve()):
-        raise RepositoryError(
-            f"{link} is a link out of the repository, to {target}", hint="put a copy there instead of the link"
-        )
+        raise RepositoryError(f"{link} is a link out of the repository, to {target}", hint="replace the link by a copy")
     if target.is_dir():
-        raise RepositoryError(f"{link} is a link to a folder", hint="put a copy there instead of the link")
+        raise RepositoryError(f"{link} is a link to a folder", hint="replace the link by a copy")
 
 
 def digest_entries(entries: Sequence[RepositoryEntry]) -> str:
-    """Return the hex SHA-256 over entries' manifests, which vouch for every file, without the time of their writing."""
+    """Return the hex SHA-256 over entries' manifests, which have every file's digest, but not their `created_at`."""
     content = [entry.model_dump(mode="json", exclude={"created_at"}) for entry in entries]
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
