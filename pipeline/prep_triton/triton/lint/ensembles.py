@@ -26,7 +26,7 @@ class _End:
 
 
 def find_ensemble_problems(entry: EntryFolder, entries: Mapping[str, EntryFolder]) -> Iterator[Finding]:
-    """Judge the wiring of one ensemble.
+    """Find what is wrong with the wiring of an ensemble.
 
     Args:
         entry: An ensemble whose configuration parses.
@@ -51,7 +51,7 @@ def find_ensemble_problems(entry: EntryFolder, entries: Mapping[str, EntryFolder
                 _End(entry.name, tensor.data_type, tuple(dims), entry.is_batched())
             )
     for index, step in enumerate(config.ensemble_scheduling.step):
-        yield from _judge_step(entry, index, step, entries)
+        yield from _find_step_problems(entry, index, step, entries)
         other = entries.get(step.model_name)
         if other is not None and other.config is not None:
             _note_edges(edges, step, other)
@@ -59,7 +59,9 @@ def find_ensemble_problems(entry: EntryFolder, entries: Mapping[str, EntryFolder
     yield from _find_flow_problems(entry)
 
 
-def _judge_step(entry: EntryFolder, index: int, step: Any, entries: Mapping[str, EntryFolder]) -> Iterator[Finding]:
+def _find_step_problems(
+    entry: EntryFolder, index: int, step: Any, entries: Mapping[str, EntryFolder]
+) -> Iterator[Finding]:
     where = f"ensemble_scheduling.step[{index}]"
     if not step.model_name or not step.input_map or not step.output_map:
         message = f"step {index} needs model_name, input_map and output_map"
@@ -80,7 +82,7 @@ def _judge_step(entry: EntryFolder, index: int, step: Any, entries: Mapping[str,
         yield entry.at("ensemble-step", f"{where}.model_version", message, "write model_version: -1 for the newest")
     if other.config is None:
         return
-    yield from _judge_maps(entry, where, step, other.config)
+    yield from _find_map_problems(entry, where, step, other.config)
     config: Any = entry.config
     if other.config.max_batch_size and other.config.max_batch_size < config.max_batch_size:
         message = f"max_batch_size is {config.max_batch_size}, {other.name} takes up to {other.config.max_batch_size}"
@@ -91,7 +93,7 @@ def _judge_step(entry: EntryFolder, index: int, step: Any, entries: Mapping[str,
         yield entry.at("ensemble-priority", where, message, trap.hint)
 
 
-def _judge_maps(entry: EntryFolder, where: str, step: Any, model: Any) -> Iterator[Finding]:
+def _find_map_problems(entry: EntryFolder, where: str, step: Any, model: Any) -> Iterator[Finding]:
     name = step.model_name
     for role, mapped, tensors in (
         ("input", step.input_map, model.input), ("output", step.output_map, model.output)
@@ -120,23 +122,23 @@ def _note_edges(edges: dict[str, list[_End]], step: Any, other: EntryFolder) -> 
 
 def _find_type_problems(entry: EntryFolder, edges: Mapping[str, list[_End]]) -> Iterator[Finding]:
     for name, ends in sorted(edges.items()):
-        for one in ends[1:]:
+        for end in ends[1:]:
             first = ends[0]
-            between = f"'{name}' between {first.model} and {one.model}"
-            if first.data_type != one.data_type:
-                types = f"TYPE_{data_type_name(first.data_type)} and TYPE_{data_type_name(one.data_type)}"
+            between = f"'{name}' between {first.model} and {end.model}"
+            if first.data_type != end.data_type:
+                types = f"TYPE_{data_type_name(first.data_type)} and TYPE_{data_type_name(end.data_type)}"
                 yield _edge_finding(entry, f"{between}: {types}")
-            elif not (_agree(first.dims, one.dims) or _agree(first.full_dims(), one.full_dims())):
-                yield _edge_finding(entry, f"{between}: {describe_dims(first.dims)} and {describe_dims(one.dims)}")
+            elif not (_is_same_shape(first.dims, end.dims) or _is_same_shape(first.full_dims(), end.full_dims())):
+                yield _edge_finding(entry, f"{between}: {describe_dims(first.dims)} and {describe_dims(end.dims)}")
 
 
 def _edge_finding(entry: EntryFolder, message: str) -> Finding:
     return entry.at("ensemble-type", "ensemble_scheduling", f"types or dims differ, {message}", "make both ends agree")
 
 
-def _agree(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    pairs = zip(one, other, strict=False)
-    return len(one) == len(other) and all(a == b or WILDCARD in {a, b} for a, b in pairs)
+def _is_same_shape(dims: tuple[int, ...], others: tuple[int, ...]) -> bool:
+    pairs = zip(dims, others, strict=False)
+    return len(dims) == len(others) and all(a == b or WILDCARD in {a, b} for a, b in pairs)
 
 
 def _find_flow_problems(entry: EntryFolder) -> Iterator[Finding]:

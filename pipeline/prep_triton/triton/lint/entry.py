@@ -72,9 +72,9 @@ class EntryFolder:
             return by_file.get(config.default_model_filename, "")
         first = min(self.subfolders, default="")
         present = list_names(self.folder / first) if first else []
-        found = next((backend for name, backend in by_file.items() if name in present), "")
+        by_content = next((backend for name, backend in by_file.items() if name in present), "")
         # core: a model called model.<backend> is that backend's.
-        return found or self.name.partition(".")[2]
+        return by_content or self.name.partition(".")[2]
 
     @cached_property
     def subfolders(self) -> tuple[str, ...]:
@@ -100,8 +100,8 @@ class EntryFolder:
         return self.versions
 
     @property
-    def server_reads_versions(self) -> tuple[str, ...]:
-        """Names of folders in which the server reads a number, though it is no plain version number."""
+    def misread_versions(self) -> tuple[str, ...]:
+        """Names of folders in which the server reads a number, though they are not version numbers."""
         others = (name for name in self.subfolders if name not in SERVER_FOLDERS and not _VERSION.fullmatch(name))
         return tuple(name for name in others if _NUMBER.match(name) and not (name[0] == "0" and len(name) > 1))
 
@@ -113,7 +113,7 @@ class EntryFolder:
 def list_names(folder: Path) -> list[str]:
     """Return the names in a folder in order; none where it cannot be read."""
     try:
-        return sorted(os.listdir(folder))  # noqa: PTH208 - a scandir of pathlib stats nothing either, and is no list
+        return sorted(os.listdir(folder))  # noqa: PTH208 - names alone are needed
     except OSError:
         return []
 
@@ -147,7 +147,7 @@ def read_entry(folder: Path) -> EntryFolder:
 
 def _read_config_text(folder: Path, problems: list[Finding]) -> str | None:
     path, place = folder / CONFIG_NAME, f"{folder.name}/{CONFIG_NAME}"
-    hint = "write the entry again with prep assemble, or write one by hand"
+    hint = "write the entry again with prep assemble, or write the file by hand"
     if not path.is_file():
         message = f"{folder.name} has no {CONFIG_NAME}: the server would guess one, or refuse the entry"
         problems.append(make_finding("config-missing", place, message, hint))
@@ -157,7 +157,7 @@ def _read_config_text(folder: Path, problems: list[Finding]) -> str | None:
             raise ValueError(f"it has {path.stat().st_size} bytes")
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as err:
-        message = f"it is no text of a model configuration: {_brief(err)}"
+        message = f"it is not the text of a model configuration: {_brief(err)}"
         problems.append(make_finding("config-syntax", place, message, hint))
         return None
 

@@ -15,10 +15,10 @@ from prep_triton.triton.config import traps
 
 Severity = Literal["error", "warning"]
 
-TOLD_LIMIT = 500
+MESSAGE_LIMIT = 500
 
 # An error: a server refuses it, or serves something else than what the files say. A warning: it is served, but
-# misleads, is lost on the way, or could not be judged.
+# misleads, is lost on the way, or could not be checked.
 _ERRORS = {
     "repository-empty": "the repository has no entry",
     "entry-missing": "an entry that was asked for is not there",
@@ -30,7 +30,7 @@ _ERRORS = {
     "version-none": "no version would be served",
     "config-missing": "an entry without config.pbtxt",
     "config-syntax": "config.pbtxt is not a model configuration",
-    "config-unknown-field": "a field that ModelConfig has not got",
+    "config-unknown-field": "a field that ModelConfig does not have",
     "config-name": "the name is not the folder's",
     "config-platform": "platform and backend name no backend, or not the same one",
     "config-batch-size": "max_batch_size is negative",
@@ -40,13 +40,13 @@ _ERRORS = {
     "tensor-invalid": "an input or output lacks its name, type or dims, or they make no tensor",
     "tensor-duplicate": "two inputs, or two outputs, have the same name",
     "instance-devices": "GPUs or profiles on an instance that has none",
-    "instance-kind": "a kind of instance that the server has not got, or that the backend refuses",
-    "instance-profile": "a profile that is no index, or that the plan has not got",
+    "instance-kind": "a kind of instance that the server does not know, or that the backend refuses",
+    "instance-profile": "a profile that is not an index, or that the plan does not have",
     "parameter-value": "a parameter's value that the backend, or the entry's own model.py, refuses",
     "rate-limiter-resource": "a resource is both global and of a device",
     "backend-accelerator": "an execution accelerator that ONNX Runtime's backend does not know",
     "model-damaged": "the model file is empty, truncated or damaged",
-    "python-syntax": "model.py is no Python for the Python that lint runs on",
+    "python-syntax": "model.py does not parse with the Python that lint runs on",
     "model-tensor": "the configuration's tensors are not the model's",
     "model-batch-axis": "max_batch_size on a model without a batch axis, or beyond what a plan takes",
     "plan-rtx": "a TensorRT-RTX engine, which no Triton backend loads",
@@ -55,7 +55,7 @@ _ERRORS = {
     "text-stale": "a tokenizer, post-processor or ensemble that was made for an earlier model entry",
     "ensemble-field": "a field that an ensemble must not have",
     "ensemble-step": "a step without model or maps, or of a model that is not there",
-    "ensemble-tensor": "a map names a tensor that the model has not got, or leaves one out",
+    "ensemble-tensor": "a map names a tensor that the model does not have, or leaves an input out",
     "ensemble-type": "types or dims differ along an edge",
     "ensemble-flow": "a tensor is produced twice, never, or for nobody",
     "ensemble-batch-size": "the ensemble allows a larger batch than a step",
@@ -63,7 +63,7 @@ _ERRORS = {
     "warmup-data": "warm-up data is missing or has the wrong length",
     "warmup-batch": "a warm-up sample is larger than max_batch_size: servers crash on it",
     "warmup-vocabulary": "warm-up ids beyond the vocabulary, or longer than the model takes",
-    "manifest-damaged": "manifest.json is not one",
+    "manifest-damaged": "manifest.json is not the manifest of an entry",
     "manifest-file": "a file is missing, or not what the manifest says",
     "manifest-entry": "the manifest is of another entry, or of another kind of entry",
     "vendored-damaged": "a vendored library is not a library",
@@ -89,14 +89,14 @@ _WARNINGS = {
     "batching-timeout": f"a default timeout that is reported to slow the server down ({traps.DEFAULT_TIMEOUT.name})",
     "backend-ignores-field": "a field that the backend never reads",
     "backend-parameter": "a parameter that looks misspelt",
-    "plan-suspect": "a plan that begins as TensorRT-RTX engines do, and no manifest tells what it is",
+    "plan-suspect": "a plan that begins as TensorRT-RTX engines do, and no manifest says what it is",
     "ensemble-priority": f"priority levels in a step, which a request's may not reach ({traps.ENSEMBLE_PRIORITY.name})",
     "warmup-skipped": "a warm-up sample of batch 0, which the server skips",
     "warmup-random": "random warm-up ids lie beyond any vocabulary",
     "warmup-length": "warm-up data is longer than its dims: the rest is not read",
     "manifest-missing": "no manifest.json, so nothing was checked against it",
     "manifest-batch-size": "max_batch_size is not the manifest's",
-    "server-arguments": "a configuration needs an argument of the server's that server.args has not got",
+    "server-arguments": "an entry needs a server argument that server.args does not have",
     "target-unknown": "the target's TensorRT version is not known",
 }
 CODES: dict[str, tuple[Severity, str]] = {
@@ -129,7 +129,7 @@ class Finding(Record):
 
 
 def make_finding(code: str, path: str, message: str, hint: str, *, line: int | None = None, field: str = "") -> Finding:
-    """Build a finding with the severity of its code; what it quotes is made fit to print."""
+    """Build a finding with the severity of its code; whatever it quotes is escaped so that it can be printed."""
     return Finding(
         code=code,
         severity=CODES[code][0],
@@ -143,7 +143,7 @@ def make_finding(code: str, path: str, message: str, hint: str, *, line: int | N
 
 def _printable(text: str) -> str:
     """Escape what would break the line or steer a terminal: a foreign repository's names may hold anything."""
-    kept = text if len(text) <= TOLD_LIMIT else f"{text[:TOLD_LIMIT]}…"
+    kept = text if len(text) <= MESSAGE_LIMIT else f"{text[:MESSAGE_LIMIT]}…"
     if kept.isprintable():
         return kept
     return "".join(
@@ -152,7 +152,7 @@ def _printable(text: str) -> str:
 
 
 class LintReport(Record):
-    """What lint found in a repository: errors first, then by place; `entries` are the names that were judged."""
+    """What lint found in a repository: errors first, then by place; `entries` are the names that were linted."""
 
     repository: Path
     target: str | None = None

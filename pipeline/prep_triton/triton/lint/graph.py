@@ -17,7 +17,7 @@ _TYPES = {
 
 
 class DamagedGraphError(Exception):
-    """A file is no whole ONNX model; the text says why, after the file's name."""
+    """A file is not a complete ONNX model; the text says why, after the file's name."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ def read_signature(path: Path) -> Signature:
         model = onnx.ModelProto.FromString(read_skeleton(path))
     except (TruncatedError, DecodeError, ValueError, OSError) as err:
         size = path.stat().st_size
-        raise DamagedGraphError(f"is no ONNX model, or a truncated one ({size} bytes: {_brief(err)})") from err
+        raise DamagedGraphError(f"is not an ONNX model, or is truncated ({size} bytes: {_brief(err)})") from err
     if not model.graph.output or not model.opset_import:
-        raise DamagedGraphError(f"holds no whole graph ({path.stat().st_size} bytes)")
+        raise DamagedGraphError(f"does not hold a complete graph ({path.stat().st_size} bytes)")
     _check_external_weights(model, path.parent)
     initial = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in initial]
@@ -61,7 +61,7 @@ def read_signature(path: Path) -> Signature:
             is_partial=any(not value.type.tensor_type.HasField("shape") for value in values),
         )
     except ValidationError as err:  # onnx.proto is proto2, whose strings may be no UTF-8
-        raise DamagedGraphError("has a name that is no text") from err
+        raise DamagedGraphError("has a name that is not text") from err
 
 
 def _brief(err: Exception) -> str:

@@ -12,7 +12,7 @@ from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding
 
 _PROFILE = re.compile(r"\s*\+?\d+$")  # stoi
-# Parameters whose values no rule judges: onnxruntime_backend, README "Model Config Options"; python_backend, README.
+# Parameters whose values no rule checks: onnxruntime_backend, README "Model Config Options"; python_backend, README.
 _OTHER_PARAMETERS = {
     "onnxruntime": (
         "memory.enable_memory_arena_shrinkage", "session.use_device_allocator_for_initializers",
@@ -25,7 +25,7 @@ _ACCELERATORS = {"gpu_execution_accelerator": ("tensorrt", "cuda"), "cpu_executi
 # Fields of ModelOptimizationPolicy that one backend alone reads.
 _TENSORRT_ONLY = ("priority", "cuda", "eager_batching", "gather_kernel_buffer_threshold")
 _ONNXRUNTIME_ONLY = ("graph", "execution_accelerators")
-_JUDGED_BACKENDS = ("onnxruntime", "tensorrt", "python")
+_KNOWN_BACKENDS = ("onnxruntime", "tensorrt", "python")
 
 
 def kind_name(group: Any) -> str:
@@ -35,12 +35,12 @@ def kind_name(group: Any) -> str:
 
 
 def find_instance_problems(entry: EntryFolder) -> Iterator[Finding]:
-    """Judge the instance groups of a model."""
+    """Find what is wrong with the instance groups of a model."""
     config: Any = entry.config
     for index, group in enumerate(config.instance_group):
         where, kind = f"instance_group[{index}]", kind_name(group)
         if group.kind not in type(group).Kind.values():
-            message = f"kind is {group.kind}, which is none of {', '.join(type(group).Kind.keys())}"
+            message = f"kind is {group.kind}, expected one of {', '.join(type(group).Kind.keys())}"
             yield entry.at("instance-kind", f"{where}.kind", message, "set kind: KIND_GPU or KIND_CPU")
         if kind in {"KIND_CPU", "KIND_MODEL"} and group.gpus:
             message = f"an instance of {kind} names the GPUs {list(group.gpus)}"
@@ -64,7 +64,7 @@ def _find_profile_problems(entry: EntryFolder, group: Any, where: str) -> Iterat
     count = min((len(engine.profiles) for engine in engines), default=None)
     for name in group.profile:
         if not _PROFILE.match(name):
-            message = f"profile '{name}' is no index from 0"
+            message = f"profile '{name}' is not an index from 0"
             yield entry.at("instance-profile", where, message, "write the index of an optimization profile")
         elif count is not None and int(name) >= count:
             message = f"profile {name} is not there: the plan has {count} (0..{count - 1})"
@@ -86,29 +86,29 @@ def find_resource_problems(entries: Sequence[EntryFolder]) -> Iterator[Finding]:
                     continue
                 other = scopes[resource.name][not scope]
                 here = "global" if scope else "of a device"
-                message = f"the resource '{resource.name}' is {here} here, and not so in {other}"
+                message = f"the resource '{resource.name}' is {here} here, and not in {other}"
                 where = f"instance_group[{index}].rate_limiter"
-                yield entry.at("rate-limiter-resource", where, message, "give it one scope in every entry")
+                yield entry.at("rate-limiter-resource", where, message, "give it the same scope in every entry")
 
 
 def find_backend_problems(entry: EntryFolder) -> Iterator[Finding]:
     """Find fields that mean nothing to the entry's backend."""
     config: Any = entry.config
     backend = entry.backend
-    if backend not in _JUDGED_BACKENDS:
+    if backend not in _KNOWN_BACKENDS:
         return
     foreign = {"onnxruntime": _TENSORRT_ONLY, "tensorrt": _ONNXRUNTIME_ONLY}.get(
         backend, (*_TENSORRT_ONLY, *_ONNXRUNTIME_ONLY)
     )
-    given = {descriptor.name for descriptor, _ in config.optimization.ListFields()}
+    present = {descriptor.name for descriptor, _ in config.optimization.ListFields()}
     for name in foreign:
-        if name in given:
+        if name in present:
             where = f"optimization.{name}"
             yield entry.at(
                 "backend-ignores-field", where, f"the {backend} backend never reads {where}", f"remove {where}"
             )
     if config.cc_model_filenames and config.instance_group and not _may_use_gpu(config):
-        message = "cc_model_filenames chooses by GPU, and no instance is on one"
+        message = "cc_model_filenames chooses by GPU, and no instance is on a GPU"
         yield entry.at("backend-ignores-field", "cc_model_filenames", message, "remove it, or set kind: KIND_GPU")
     if backend == "onnxruntime":
         yield from _find_accelerator_problems(entry)
@@ -123,7 +123,7 @@ def _find_parameter_problems(entry: EntryFolder) -> Iterator[Finding]:
         where = f"parameters.{key}"
         nearest = find_nearest(key, known)
         if nearest and nearest[0] != key and _is_misspelt(key, nearest[0]):
-            message = f"the {backend} backend knows no parameter '{key}'"
+            message = f"the {backend} backend does not know the parameter '{key}'"
             yield entry.at("backend-parameter", where, message, f"did you mean '{nearest[0]}'?")
         if backend not in BACKEND_LABELS:
             continue
@@ -145,12 +145,13 @@ def _may_use_gpu(config: Any) -> bool:
 
 def _find_accelerator_problems(entry: EntryFolder) -> Iterator[Finding]:
     config: Any = entry.config
-    given, on_gpu = config.optimization.execution_accelerators, _may_use_gpu(config) or not config.instance_group
+    accelerators = config.optimization.execution_accelerators
+    on_gpu = _may_use_gpu(config) or not config.instance_group
     for field, known in _ACCELERATORS.items():
         where = f"optimization.execution_accelerators.{field}"
-        for accelerator in getattr(given, field):
+        for accelerator in getattr(accelerators, field):
             if accelerator.name not in known:
-                message = f"ONNX Runtime's backend knows no {field} '{accelerator.name}'"
+                message = f"ONNX Runtime's backend does not know the {field} '{accelerator.name}'"
                 yield entry.at("backend-accelerator", where, message, f"use {' or '.join(known)}, or remove it")
             elif field.startswith("gpu") and not on_gpu:
                 message = f"the accelerator {accelerator.name} is for GPU instances, and there is none"

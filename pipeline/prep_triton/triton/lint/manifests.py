@@ -44,7 +44,7 @@ def _find_file_problems(entry: EntryFolder, manifest: RepositoryEntry, *, digest
             yield entry.on("manifest-file", MANIFEST_NAME, message, _AGAIN)
             continue
         if not is_readable_file(path):
-            message = f"{relative} is in the manifest and is {'no readable file' if path.exists() else 'not there'}"
+            message = f"{relative} is in the manifest and is {'not a readable file' if path.exists() else 'not there'}"
             yield entry.on("manifest-file", relative, message, _AGAIN)
             continue
         code = "config-edited" if relative == CONFIG_NAME else "manifest-file"
@@ -73,26 +73,26 @@ def find_server_argument_problems(entries: Sequence[EntryFolder], arguments: Seq
     """Find what is without effect unless the server is started with an argument that is not in server.args."""
     for argument in arguments:
         if not argument.startswith("--"):
-            message = f"'{argument}' is no argument of the server's: each is a line that begins with --"
+            message = f"'{argument}' is not a server argument: each is a line that begins with --"
             yield make_finding(
                 "server-arguments", SERVER_ARGUMENTS_NAME, message, "assemble again, which writes the file"
             )
     for entry in entries:
         needed = _needed_by_config(entry)
         if entry.manifest is not None:
-            needed += [("", (given,), given) for given in entry.manifest.server_arguments]
-        told_of: set[str] = set()
+            needed += [("", (argument,), argument) for argument in entry.manifest.server_arguments]
+        reported: set[str] = set()
         for where, prefixes, example in needed:
             name = example.partition("=")[0]
-            if name in told_of or any(argument.startswith(prefixes) for argument in arguments):
+            if name in reported or any(argument.startswith(prefixes) for argument in arguments):
                 continue
-            told_of.add(name)
-            message = f"{entry.name} needs a server started with {example}, which {SERVER_ARGUMENTS_NAME} has not got"
+            reported.add(name)
+            message = f"{entry.name} needs a server started with {example}, which {SERVER_ARGUMENTS_NAME} does not have"
             yield entry.at("server-arguments", where, message, f"add the line {example} to {SERVER_ARGUMENTS_NAME}")
 
 
 def _needed_by_config(entry: EntryFolder) -> list[tuple[str, tuple[str, ...], str]]:
-    """Return (field, arguments that serve, one to name) of what a configuration asks of the server."""
+    """Return (field, prefixes that satisfy it, the argument to suggest) of what a configuration asks of the server."""
     config: Any = entry.config
     if config is None:
         return []

@@ -23,9 +23,13 @@ _BUILD_PLAN = "build a plan with --builder tensorrt on a machine with that GPU, 
 
 
 def find_model_problems(entry: EntryFolder) -> Iterator[Finding]:
-    """Judge every version that is served."""
-    judge = {"onnxruntime": _judge_onnx, "tensorrt": _judge_plans, "python": _judge_python}.get(entry.backend)
-    if judge is None:
+    """Find how the model files of the served versions contradict the configuration."""
+    find = {
+        "onnxruntime": _find_onnx_problems,
+        "tensorrt": _find_plan_problems,
+        "python": _find_python_problems,
+    }.get(entry.backend)
+    if find is None:
         return
     config: Any = entry.config
     names = {"default_model_filename": config.default_model_filename}
@@ -37,7 +41,7 @@ def find_model_problems(entry: EntryFolder) -> Iterator[Finding]:
     if outside:
         return
     for version in entry.served_versions:
-        yield from judge(entry, version)
+        yield from find(entry, version)
 
 
 def _missing(entry: EntryFolder, version: int, name: str) -> Finding:
@@ -50,17 +54,17 @@ def _missing(entry: EntryFolder, version: int, name: str) -> Finding:
     return entry.on(code, f"{version}/{name}", message, "put the model there, or assemble the entry again")
 
 
-def _judge_onnx(entry: EntryFolder, version: int) -> Iterator[Finding]:
+def _find_onnx_problems(entry: EntryFolder, version: int) -> Iterator[Finding]:
     config: Any = entry.config
     default = config.default_model_filename or MODEL_FILES["onnxruntime"]
     for name in sorted(set(config.cc_model_filenames.values()) or {default}):
         path = entry.folder / str(version) / name
         # onnxruntime_backend: a graph with its weights may be a folder
         inner = f"{name}/{MODEL_FILES['onnxruntime']}" if path.is_dir() else name
-        yield from _judge_graph(entry, version, inner)
+        yield from _find_graph_problems(entry, version, inner)
 
 
-def _judge_graph(entry: EntryFolder, version: int, name: str) -> Iterator[Finding]:
+def _find_graph_problems(entry: EntryFolder, version: int, name: str) -> Iterator[Finding]:
     path, relative = entry.folder / str(version) / name, f"{version}/{name}"
     if not is_readable_file(path):
         yield _missing(entry, version, name)
@@ -79,39 +83,39 @@ def _compare(entry: EntryFolder, model: Signature, *, of: str, must_give_all: bo
     if not config.input and not config.output:
         return
     yield from _find_axis_problems(entry, model, of)
-    for role, given, there in (("input", config.input, model.inputs), ("output", config.output, model.outputs)):
-        by_name = {tensor.name: tensor for tensor in there}
+    for role, written, actual in (("input", config.input, model.inputs), ("output", config.output, model.outputs)):
+        by_name = {tensor.name: tensor for tensor in actual}
         names = ", ".join(by_name) or "none"
-        for index, tensor in enumerate(given):
+        for index, tensor in enumerate(written):
             where = f"{role}[{index}]"
-            found = by_name.get(tensor.name)
-            if found is None and not (role == "input" and tensor.name in model.optional_inputs):
+            match = by_name.get(tensor.name)
+            if match is None and not (role == "input" and tensor.name in model.optional_inputs):
                 message = f"{of} has no {role} '{tensor.name}'; it has {names}"
                 yield entry.at("model-tensor", where, message, f"name one of {names}")
-            elif found is not None:
-                yield from _compare_tensor(entry, tensor, found, where, of)
-        missing = [name for name in by_name if name not in {tensor.name for tensor in given}]
+            elif match is not None:
+                yield from _compare_tensor(entry, tensor, match, where, of)
+        missing = [name for name in by_name if name not in {tensor.name for tensor in written}]
         if missing and role == "input" and must_give_all and not config.HasField("sequence_batching"):
             message = f"{of} needs the inputs {', '.join(missing)} too, which config.pbtxt leaves out"
             yield entry.at("model-tensor", role, message, "add every input of the model")
 
 
-def _compare_tensor(entry: EntryFolder, tensor: Any, found: TensorSpec, where: str, of: str) -> Iterator[Finding]:
-    given = data_type_name(tensor.data_type)
-    if given not in {"INVALID", found.dtype}:
-        message = f"'{tensor.name}' is TYPE_{given} here and TYPE_{found.dtype} in {of}"
-        yield entry.at("model-tensor", where, message, f"write data_type: TYPE_{found.dtype}")
+def _compare_tensor(entry: EntryFolder, tensor: Any, actual: TensorSpec, where: str, of: str) -> Iterator[Finding]:
+    dtype = data_type_name(tensor.data_type)
+    if dtype not in {"INVALID", actual.dtype}:
+        message = f"'{tensor.name}' is TYPE_{dtype} here and TYPE_{actual.dtype} in {of}"
+        yield entry.at("model-tensor", where, message, f"write data_type: TYPE_{actual.dtype}")
     dims = list(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims)
-    shape = [size if isinstance(size, int) else WILDCARD for size in found.shape]
+    shape = [size if isinstance(size, int) else WILDCARD for size in actual.shape]
     if tensor.HasField("reshape") or not tensor.dims or (where.startswith("input") and tensor.allow_ragged_batch):
         return  # what a reshape makes of it is the server's business
     if entry.is_batched() and shape[:1] != [WILDCARD]:
-        return  # told already
+        return  # reported as model-batch-axis
     expected = shape[1:] if entry.is_batched() else shape
     # An input may be narrower than the graph's; an output is what the graph says.
     must_match = where.startswith("output") and entry.backend == "onnxruntime"
     fits = len(expected) == len(dims) and all(
-        want == have or (want == WILDCARD and not must_match) for want, have in zip(expected, dims, strict=False)
+        size == dim or (size == WILDCARD and not must_match) for size, dim in zip(expected, dims, strict=False)
     )
     if not fits:
         message = f"'{tensor.name}' has the dims {describe_dims(dims)}, {of} gives {describe_dims(expected)}"
@@ -135,7 +139,7 @@ def _find_axis_problems(entry: EntryFolder, model: Signature, of: str) -> Iterat
         )
 
 
-def _judge_plans(entry: EntryFolder, version: int) -> Iterator[Finding]:
+def _find_plan_problems(entry: EntryFolder, version: int) -> Iterator[Finding]:
     config: Any = entry.config
     default = config.default_model_filename or MODEL_FILES["tensorrt"]
     names = dict(config.cc_model_filenames) or {"": default}
@@ -147,7 +151,7 @@ def _judge_plans(entry: EntryFolder, version: int) -> Iterator[Finding]:
         elif path.stat().st_size == 0:
             yield entry.on("model-damaged", f"{version}/{name}", f"the plan {name} is empty", _BUILD_PLAN)
         else:
-            yield from _judge_plan(entry, f"{version}/{name}", capability, engines)
+            yield from _find_record_problems(entry, f"{version}/{name}", capability, engines)
     for engine in engines:
         if engine.builder != "tensorrt":
             message = f"the {engine.gpu} engine was built by {engine.builder}: no Triton backend loads it"
@@ -158,12 +162,14 @@ def _judge_plans(entry: EntryFolder, version: int) -> Iterator[Finding]:
         yield from _compare(entry, signature, of=f"the plan for {engine.gpu}", must_give_all=True)
 
 
-def _judge_plan(entry: EntryFolder, relative: str, capability: str, engines: Sequence[Engine]) -> Iterator[Finding]:
-    """Judge a plan by the record of the engine that it is a copy of, else by how it begins: only TensorRT opens one."""
+def _find_record_problems(
+    entry: EntryFolder, relative: str, capability: str, engines: Sequence[Engine]
+) -> Iterator[Finding]:
+    """Check a plan by the record of the engine that it is a copy of, or by how it begins: TensorRT alone opens it."""
     record = entry.manifest.files.get(relative) if entry.manifest else None
     made_from = [engine for engine in engines if record and record in engine.files.values()]
     if not made_from:
-        yield from _judge_plan_bytes(entry, relative)
+        yield from _find_content_problems(entry, relative)
     for engine in made_from[:1]:
         if capability and not engine.runs_on(capability):
             own = f"{engine.compute_capability} ({engine.gpu})"
@@ -172,14 +178,14 @@ def _judge_plan(entry: EntryFolder, relative: str, capability: str, engines: Seq
             yield entry.at("plan-architecture", where, message, f"file it under {engine.compute_capability}")
 
 
-def _judge_plan_bytes(entry: EntryFolder, relative: str) -> Iterator[Finding]:
+def _find_content_problems(entry: EntryFolder, relative: str) -> Iterator[Finding]:
     with (entry.folder / relative).open("rb") as stream:
         begin = stream.read(4)
     if begin == _RTX_MAGIC:
         message = f"{relative} looks like a TensorRT-RTX engine, which no Triton backend loads: it begins with 'vtrt'"
         yield entry.on("plan-suspect", relative, message, _BUILD_PLAN)
     elif _ONNX_BEGIN.match(begin):
-        yield entry.on("plan-onnx", relative, f"{relative} is an ONNX graph, and no plan", _BUILD_PLAN)
+        yield entry.on("plan-onnx", relative, f"{relative} is an ONNX graph, not a plan", _BUILD_PLAN)
 
 
 def _find_profile_batch_problems(entry: EntryFolder, engines: Sequence[Engine]) -> Iterator[Finding]:
@@ -192,7 +198,7 @@ def _find_profile_batch_problems(entry: EntryFolder, engines: Sequence[Engine]) 
         yield entry.at("model-batch-axis", "max_batch_size", message, hint)
 
 
-def _judge_python(entry: EntryFolder, version: int) -> Iterator[Finding]:
+def _find_python_problems(entry: EntryFolder, version: int) -> Iterator[Finding]:
     config: Any = entry.config
     name = config.default_model_filename or MODEL_FILES["python"]
     path: Path = entry.folder / str(version) / name
@@ -204,11 +210,11 @@ def _judge_python(entry: EntryFolder, version: int) -> Iterator[Finding]:
         tree = ast.parse(path.read_bytes(), filename=name)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as err:
         if path.stat().st_size == 0 or b"\0" in path.read_bytes():
-            yield entry.on("model-damaged", relative, f"{relative} is no Python", "assemble the entry again")
+            yield entry.on("model-damaged", relative, f"{relative} is not Python", "assemble the entry again")
             return
         version_here = f"{sys.version_info.major}.{sys.version_info.minor}"
-        message = f"{relative} is no Python {version_here}: {str(err)[:120]}"
-        yield entry.on("python-syntax", relative, message, "mend it; only the image's own Python decides")
+        message = f"{relative} does not parse with Python {version_here}: {str(err)[:120]}"
+        yield entry.on("python-syntax", relative, message, "correct it; the Python of the server's image decides")
         return
     names = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
     imported = any(
@@ -217,5 +223,5 @@ def _judge_python(entry: EntryFolder, version: int) -> Iterator[Finding]:
     )
     starred = any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree))
     if "TritonPythonModel" not in names and not imported and not starred:
-        message = f"{relative} defines no class TritonPythonModel, which the Python backend looks for"
+        message = f"{relative} does not define the class TritonPythonModel, which the Python backend looks for"
         yield entry.on("model-damaged", relative, message, "define class TritonPythonModel with execute()")

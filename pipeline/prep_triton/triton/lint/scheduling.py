@@ -9,7 +9,7 @@ from prep_triton.triton.lint.finding import Finding
 
 
 def find_scheduling_problems(entry: EntryFolder) -> Iterator[Finding]:
-    """Judge what a configuration says of itself, without looking at any file."""
+    """Find what is wrong with a configuration by itself, without looking at any file."""
     yield from _find_identity_problems(entry)
     config: Any = entry.config
     if config.max_batch_size < 0:
@@ -22,7 +22,7 @@ def find_scheduling_problems(entry: EntryFolder) -> Iterator[Finding]:
 def _find_identity_problems(entry: EntryFolder) -> Iterator[Finding]:
     config: Any = entry.config
     if config.name and config.name != entry.name:
-        message = f"its name is '{config.name}', its folder '{entry.name}': the server insists on one name"
+        message = f"its name is '{config.name}', its folder '{entry.name}': the server needs them to be the same"
         yield entry.at("config-name", "name", message, f'write name: "{entry.name}", or rename the folder')
     is_ensemble, has_steps = config.platform == "ensemble", config.HasField("ensemble_scheduling")
     hint = 'an ensemble has platform: "ensemble", no backend, and ensemble_scheduling'
@@ -30,7 +30,7 @@ def _find_identity_problems(entry: EntryFolder) -> Iterator[Finding]:
         message = f"platform is '{config.platform}', and there is {'an' if has_steps else 'no'} ensemble_scheduling"
         yield entry.at("config-platform", "platform", message, hint)
     elif is_ensemble and config.backend:
-        message = f"an ensemble has no backend, this one has '{config.backend}'"
+        message = f"an ensemble does not have a backend, and this has '{config.backend}'"
         yield entry.at("config-platform", "backend", message, hint)
     elif not is_ensemble:
         yield from _find_pair_problems(entry)
@@ -40,7 +40,7 @@ def _find_pair_problems(entry: EntryFolder) -> Iterator[Finding]:
     config: Any = entry.config
     if not entry.backend:
         message = f"neither its backend nor its platform ('{config.platform}') nor its files name a backend"
-        yield entry.at("config-platform", "platform", message, 'name one, for example backend: "onnxruntime"')
+        yield entry.at("config-platform", "platform", message, 'name a backend, for example backend: "onnxruntime"')
         return
     expected = PLATFORMS.get(entry.backend)
     if config.platform and expected and config.platform != expected:
@@ -63,7 +63,12 @@ def _find_batching_problems(entry: EntryFolder) -> Iterator[Finding]:
     for level in sorted(batching.priority_queue_policy) if levels else ():
         if not 1 <= level <= levels:
             message = f"priority_queue_policy has the level {level}, expected 1..{levels}"
-            yield entry.at("batching-priority", f"{where}.priority_queue_policy.{level}", message, "mend the key")
+            yield entry.at(
+                "batching-priority",
+                f"{where}.priority_queue_policy.{level}",
+                message,
+                f"use a level within 1..{levels}",
+            )
     if not levels and (batching.default_priority_level or batching.priority_queue_policy):
         message = "default_priority_level and priority_queue_policy mean nothing without priority_levels"
         yield entry.at("batching-useless", where, message, "set priority_levels, or remove them")

@@ -17,7 +17,7 @@ _WEIGHTS = frozenset((4, 5, 6, 7, 9, 10, 11))
 
 
 class TruncatedError(Exception):
-    """A file ends within a field, or is no protobuf message."""
+    """A file ends within a field, or is not a protobuf message."""
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ def find_target_problems(entry: EntryFolder, target: Target) -> Iterator[Finding
                 yield entry.at("target-gpu", f"instance_group[{index}].kind", message, _NO_GPU)
         if entry.backend == "tensorrt" and (entry.manifest is None or not entry.manifest.engines):
             yield entry.at("target-gpu", "backend", "a TensorRT plan needs a GPU, and the target has none", _NO_GPU)
-    is_told = any(misfit.code == "target-gpu" for misfit in misfits)
-    if entry.backend == "tensorrt" and config.cc_model_filenames and not is_told:
+    is_reported = any(misfit.code == "target-gpu" for misfit in misfits)
+    if entry.backend == "tensorrt" and config.cc_model_filenames and not is_reported:
         yield from _find_plans_nobody_picks(entry, target)
 
 
@@ -43,5 +43,5 @@ def _find_plans_nobody_picks(entry: EntryFolder, target: Target) -> Iterator[Fin
             message = (
                 f"cc_model_filenames has plans for {have}, none for the target's {gpu} ({capability}), and no {default}"
             )
-            hint = f"build one: prep build-engine --gpu {gpu} --builder tensorrt"
+            hint = f"build it: prep build-engine --gpu {gpu} --builder tensorrt"
             yield entry.at("target-gpu", "cc_model_filenames", message, hint)

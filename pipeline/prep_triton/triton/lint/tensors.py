@@ -23,14 +23,14 @@ def describe_dims(dims: Sequence[int]) -> str:
 
 
 def find_tensor_problems(entry: EntryFolder) -> Iterator[Finding]:
-    """Judge the inputs and outputs of a configuration by themselves."""
+    """Find what is wrong with the inputs and outputs of a configuration by themselves."""
     config: Any = entry.config
     for role, tensors in (("input", config.input), ("output", config.output)):
         seen: set[str] = set()
         for index, tensor in enumerate(tensors):
             where = f"{role}[{index}]"
             for message in _describe_mistakes(tensor, role):
-                yield entry.at("tensor-invalid", where, message, f"mend {where}, or assemble the entry again")
+                yield entry.at("tensor-invalid", where, message, f"correct {where}, or assemble the entry again")
             if tensor.name and tensor.name in seen:
                 message = f"the {role} '{tensor.name}' is there twice"
                 yield entry.at("tensor-duplicate", where, message, "remove one of them")

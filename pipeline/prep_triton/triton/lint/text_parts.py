@@ -13,7 +13,7 @@ _BUCKETS = "length_buckets"
 
 
 def find_text_problems(entry: EntryFolder, entries: Mapping[str, EntryFolder]) -> Iterator[Finding]:
-    """Judge a part by its manifest, which names the entry it serves.
+    """Find how a part contradicts the entry that it serves; its manifest names that.
 
     Args:
         entry: An entry whose configuration parses.
@@ -25,7 +25,7 @@ def find_text_problems(entry: EntryFolder, entries: Mapping[str, EntryFolder]) -
     served = entries.get(manifest.serves)
     model = served.manifest if served is not None else None
     if model is not None and manifest.inputs.get("entry", model.key) != model.key:
-        message = f"{entry.name} was made for another {model.name} than is here: that was assembled again without it"
+        message = f"{entry.name} was made for an earlier {model.name}, which was assembled again without it"
         yield entry.on("text-stale", MANIFEST_NAME, message, f"assemble {model.name} again with --text")
     if manifest.kind == "tokenizer":
         yield from _find_bucket_problems(entry, model)
@@ -35,13 +35,13 @@ def _find_bucket_problems(entry: EntryFolder, model: RepositoryEntry | None) -> 
     config: Any = entry.config
     where = f"parameters.{_BUCKETS}"
     # Looking up an absent key of a map would add it.
-    given = config.parameters[_BUCKETS].string_value if _BUCKETS in config.parameters else ""
+    text = config.parameters[_BUCKETS].string_value if _BUCKETS in config.parameters else ""
     try:
-        buckets = parse_sizes(given)
+        buckets = parse_sizes(text)
     except ValueError:
         buckets = ()
     if not buckets or buckets[0] < 1 or list(buckets) != sorted(set(buckets)):
-        message = f"{_BUCKETS} is '{given}', which the tokenizer cannot use: it pads to lengths that increase from 1"
+        message = f"{_BUCKETS} is '{text}', which the tokenizer cannot use: it pads to lengths that increase from 1"
         yield entry.at(
             "parameter-value", where, message, "write lengths such as 32,64,128, or assemble the entry again"
         )
@@ -53,7 +53,7 @@ def _find_bucket_problems(entry: EntryFolder, model: RepositoryEntry | None) -> 
 
 
 def _longest_sequence(model: RepositoryEntry) -> int | None:
-    """Return the longest sequence that the model and every plan of it take; None where nothing tells."""
+    """Return the longest sequence that the model and every plan of it take; None where it is not known."""
     longest = [max(profile.max[1] for profile in engine.profiles) for engine in model.engines if engine.profiles]
     longest += [model.onnx.max_sequence_length] if model.onnx is not None else model.length_buckets[-1:]
     return min(longest, default=None)

@@ -13,6 +13,7 @@ from prep_triton.triton.lint.finding import Finding, make_finding
 _TOP_FILES = (SERVER_ARGUMENTS_NAME, RELEASE_NAME)
 _FOR_PEOPLE = (".md", ".txt", ".rst")
 _REMAINS = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".bak", ".orig", ".old", ".swp", "~")
+_UNUSED = {".engine": "an engine under a name that no backend opens", ".whl": "a wheel, which nothing imports"}
 _CACHES = ("__pycache__",)
 
 
@@ -21,15 +22,15 @@ def find_top_problems(repository_dir: Path) -> Iterator[Finding]:
     for name in list_names(repository_dir):
         path = repository_dir / name
         if path.is_dir():
-            yield from _judge_hidden(name)
+            yield from _find_hidden_problems(name)
         elif name.startswith(".") or name in _TOP_FILES or name.lower().endswith(_FOR_PEOPLE) or name == "LICENSE":
             continue
         elif not path.is_symlink():
-            message = f"{name} is no entry: the server looks at folders alone"
+            message = f"{name} is not an entry: the server looks at folders alone"
             yield make_finding("file-stray", name, message, "move it out of the repository")
 
 
-def _judge_hidden(name: str) -> Iterator[Finding]:
+def _find_hidden_problems(name: str) -> Iterator[Finding]:
     if name.startswith(STAGING_PREFIX):
         message = (
             f"{name} is what a killed `prep assemble` left, or one that runs now; the server takes it for an entry"
@@ -41,19 +42,19 @@ def _judge_hidden(name: str) -> Iterator[Finding]:
 
 
 def is_entry(path: Path) -> bool:
-    """Whether a path in the repository is to be judged as an entry."""
+    """Whether a path in the repository is linted as an entry."""
     return path.is_dir() and not path.name.startswith(".")
 
 
 def find_version_problems(entry: EntryFolder) -> Iterator[Finding]:
-    """Judge the version folders (core, model_lifecycle.cc, VersionsToLoad)."""
-    misread = entry.server_reads_versions
+    """Find what is wrong with the version folders (core, model_lifecycle.cc, VersionsToLoad)."""
+    misread = entry.misread_versions
     for name in entry.subfolders:
         if name in misread:
-            message = f"the version folder '{name}' is no version number from 1, but the server reads one in it"
+            message = f"the version folder '{name}' is not a version number, and the server reads a number in it"
             yield entry.on("version-name", name, message, "name version folders 1, 2, 3, …")
         elif not (_is_server_folder(name) or _is_version(entry, name) or _is_vouched_for(entry, name)):
-            message = f"the folder '{name}' is no version: the server ignores it"
+            message = f"the folder '{name}' is not a version: the server ignores it"
             yield entry.on("version-ignored", name, message, "name version folders 1, 2, 3, …, or move it elsewhere")
     yield from _find_policy_problems(entry)
     for version in entry.versions:
@@ -76,10 +77,10 @@ def _is_vouched_for(entry: EntryFolder, name: str) -> bool:
 
 def _find_policy_problems(entry: EntryFolder) -> Iterator[Finding]:
     have = ", ".join(map(str, entry.versions)) or "none"
-    if not entry.served_versions and not entry.server_reads_versions:
+    if not entry.served_versions and not entry.misread_versions:
         message = f"no version would be served: the version folders are {have}"
         yield entry.at(
-            "version-none", "version_policy", message, "add the folder 1 with the model, or mend version_policy"
+            "version-none", "version_policy", message, "add the folder 1 with the model, or correct version_policy"
         )
         return
     if entry.config is None:
@@ -90,29 +91,23 @@ def _find_policy_problems(entry: EntryFolder) -> Iterator[Finding]:
 
 
 def find_file_problems(entry: EntryFolder, repository_dir: Path) -> Iterator[Finding]:
-    """Judge every file of an entry by its name and kind."""
+    """Find the files of an entry that do not belong there, by their names and kinds."""
     root = repository_dir.resolve()
     for path in walk(entry.folder):
         relative = path.relative_to(entry.folder).as_posix()
         if path.is_symlink():
-            yield from _judge_link(entry, path, relative, root)
+            yield from _find_link_problems(entry, path, relative, root)
             continue
         if not stat.S_ISREG(path.lstat().st_mode):
             yield entry.on("file-stray", relative, f"{relative} is neither a file nor a folder", "remove it")
         elif path.name.endswith(_REMAINS):
-            yield entry.on("file-stray", relative, f"{relative} looks like the remains of something", "remove it")
-        elif path.name.endswith((".engine", ".whl")):
-            yield entry.on(
-                "file-stray", relative, _tell_unused(path.suffix, relative), "remove it, or put its use there"
-            )
+            yield entry.on("file-stray", relative, f"{relative} looks like a leftover", "remove it")
+        elif path.suffix in _UNUSED:
+            message = f"{relative} is {_UNUSED[path.suffix]}"
+            yield entry.on("file-stray", relative, message, "remove it, or put what it is for in its place")
         elif not _is_expected(entry, relative):
             message = f"{relative} is not in the entry's {MANIFEST_NAME}, so prep publish refuses it"
             yield entry.on("file-stray", relative, message, "remove it, or assemble the entry again")
-
-
-def _tell_unused(suffix: str, relative: str) -> str:
-    kind = "an engine under a name that no backend opens" if suffix == ".engine" else "a wheel, which nothing imports"
-    return f"{relative} is {kind}"
 
 
 def _is_expected(entry: EntryFolder, relative: str) -> bool:
@@ -121,7 +116,7 @@ def _is_expected(entry: EntryFolder, relative: str) -> bool:
     return relative in entry.manifest.files or relative == MANIFEST_NAME
 
 
-def _judge_link(entry: EntryFolder, path: Path, relative: str, root: Path) -> Iterator[Finding]:
+def _find_link_problems(entry: EntryFolder, path: Path, relative: str, root: Path) -> Iterator[Finding]:
     try:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError):
@@ -148,7 +143,7 @@ def is_readable_file(path: Path) -> bool:
     """Whether a path is a plain file that can be opened; a pipe would never end."""
     try:
         return stat.S_ISREG(path.stat().st_mode) and os.access(path, os.R_OK)
-    except (OSError, ValueError):  # a name with a NUL is no path
+    except (OSError, ValueError):  # a name with a NUL
         return False
 
 

@@ -17,11 +17,11 @@ _INSTALL = "assemble on a machine of that platform, with a package of the stable
 
 
 def find_vendored_problems(entry: EntryFolder, target: Target | None) -> Iterator[Finding]:
-    """Judge the shared libraries inside a Python entry."""
+    """Find what is wrong with the shared libraries inside a Python entry."""
     if entry.backend != "python":
         return
     record = entry.manifest.vendored if entry.manifest else None
-    # Whether the record fits the target is told from the record: see `prep_triton.target.find_misfits`.
+    # Whether the record fits the target follows from the record: see `prep_triton.target.find_misfits`.
     platform = record.platform if record else target.platform if target else None
     for path in walk(entry.folder):
         if not _LIBRARY.search(path.name) or not is_readable_file(path):
@@ -29,11 +29,11 @@ def find_vendored_problems(entry: EntryFolder, target: Target | None) -> Iterato
         relative = path.relative_to(entry.folder).as_posix()
         built_for = _read_platform(path)
         if built_for is None:
-            yield entry.on("vendored-damaged", relative, f"{relative} is no ELF library, or a truncated one", _INSTALL)
+            yield entry.on("vendored-damaged", relative, f"{relative} is not an ELF library, or is truncated", _INSTALL)
         elif platform is not None and built_for != platform:
             message = f"{relative} is for {built_for}, expected {platform}"
             yield entry.on("vendored-platform", relative, message, _INSTALL)
-        yield from _judge_python_tag(entry, path, relative, target)
+        yield from _find_tag_problems(entry, path, relative, target)
     yield from _find_missing_package(entry)
 
 
@@ -51,13 +51,15 @@ def _read_platform(path: Path) -> str | None:
     return _MACHINES.get(machine, f"machine {machine}")
 
 
-def _judge_python_tag(entry: EntryFolder, path: Path, relative: str, target: Target | None) -> Iterator[Finding]:
+def _find_tag_problems(entry: EntryFolder, path: Path, relative: str, target: Target | None) -> Iterator[Finding]:
     tag = _PYTHON_TAG.search(path.name)
     if tag is None or target is None:
         return
     version = f"{tag[1]}.{tag[2]}"
     if version != target.release.python:
-        message = f"{relative} is for Python {version} alone, Triton {target.release.tag} has {target.release.python}"
+        message = (
+            f"{relative} is for Python {version} alone, and Triton {target.release.tag} has {target.release.python}"
+        )
         yield entry.on("vendored-python", relative, message, _INSTALL)
 
 

@@ -20,7 +20,7 @@ _INTEGERS = {"INT32": "i", "INT64": "q"}  # type codes of `array`
 
 
 def find_warmup_problems(entry: EntryFolder) -> Iterator[Finding]:
-    """Judge every warm-up sample."""
+    """Find what is wrong with the warm-up samples."""
     config: Any = entry.config
     largest = max(1, config.max_batch_size)
     for index, sample in enumerate(config.model_warmup):
@@ -34,7 +34,7 @@ def find_warmup_problems(entry: EntryFolder) -> Iterator[Finding]:
             yield entry.at("warmup-batch", where, message, f"lower batch_size to {largest}")
         yield from _find_missing_inputs(entry, sample, where)
         for name in sorted(sample.inputs):
-            yield from _judge_input(entry, name, sample.inputs[name], f"{where}.inputs.{name}")
+            yield from _find_input_problems(entry, name, sample.inputs[name], f"{where}.inputs.{name}")
 
 
 def _find_missing_inputs(entry: EntryFolder, sample: Any, where: str) -> Iterator[Finding]:
@@ -47,60 +47,62 @@ def _find_missing_inputs(entry: EntryFolder, sample: Any, where: str) -> Iterato
         yield entry.at("warmup-input", where, message, "give every input")
 
 
-def _judge_input(entry: EntryFolder, name: str, given: Any, where: str) -> Iterator[Finding]:
+def _find_input_problems(entry: EntryFolder, name: str, sample_input: Any, where: str) -> Iterator[Finding]:
     config: Any = entry.config
-    dims, dtype = list(given.dims), data_type_name(given.data_type)
+    dims, dtype = list(sample_input.dims), data_type_name(sample_input.data_type)
     if any(size < 1 for size in dims):
         message = f"the dims of '{name}' are {describe_dims(dims)}; a sample has sizes from 1"
         yield entry.at("warmup-input", where, message, "write the sizes of the sample")
         return
     expected = next((tensor for tensor in config.input if tensor.name == name), None)
     if expected is not None:
-        wanted = data_type_name(expected.data_type)
-        if wanted != dtype:
-            message = f"'{name}' is TYPE_{dtype} here, and TYPE_{wanted} in the model's input"
-            yield entry.at("warmup-input", where, message, f"write data_type: TYPE_{wanted}")
+        input_dtype = data_type_name(expected.data_type)
+        if input_dtype != dtype:
+            message = f"'{name}' is TYPE_{dtype} here, and TYPE_{input_dtype} in the model's input"
+            yield entry.at("warmup-input", where, message, f"write data_type: TYPE_{input_dtype}")
         pairs = zip(dims, expected.dims, strict=False)
         if len(dims) != len(expected.dims) or any(b not in {WILDCARD, a} for a, b in pairs):
             message = (
                 f"'{name}' has the dims {describe_dims(dims)} here, and {describe_dims(expected.dims)} in the input"
             )
             yield entry.at("warmup-input", where, message, "write dims that the input takes, without the batch")
-    kind = given.WhichOneof("input_data_type")
+    kind = sample_input.WhichOneof("input_data_type")
     if kind is None:
         message = f"'{name}' has none of zero_data, random_data and input_data_file"
-        yield entry.at("warmup-data", where, message, "say where its data is from")
+        yield entry.at("warmup-data", where, message, "set one of them")
     elif kind == "random_data" and name == IDS_NAME:
         message = "random ids lie beyond any vocabulary, and the model fails on them"
         yield entry.at("warmup-random", where, message, "use zero_data, or a file of real ids")
     yield from _find_length_problems(entry, name, dims, where)
     if kind == "input_data_file":
-        yield from _judge_file(entry, name, given, where)
+        yield from _find_data_problems(entry, name, sample_input, where)
 
 
-def _judge_file(entry: EntryFolder, name: str, given: Any, where: str) -> Iterator[Finding]:
-    dtype, relative = data_type_name(given.data_type), f"{WARMUP_DIR}/{given.input_data_file}"
+def _find_data_problems(entry: EntryFolder, name: str, sample_input: Any, where: str) -> Iterator[Finding]:
+    dtype, relative = data_type_name(sample_input.data_type), f"{WARMUP_DIR}/{sample_input.input_data_file}"
     path = entry.folder / relative
-    if not is_within(given.input_data_file) or not is_readable_file(path):
+    if not is_within(sample_input.input_data_file) or not is_readable_file(path):
         message = f"the data of '{name}', {relative}, is not there"
         yield entry.at("warmup-data", where, message, "put it there, or assemble the entry again")
         return
-    content, count = path.read_bytes(), math.prod(given.dims)
+    content, count = path.read_bytes(), math.prod(sample_input.dims)
     if dtype not in _SIZES:
         return  # strings have no size of their own
     needed = count * _SIZES[dtype]
     if len(content) < needed:
-        message = f"{relative} has {len(content)} bytes, {describe_dims(given.dims)} of TYPE_{dtype} takes {needed}"
+        message = (
+            f"{relative} has {len(content)} bytes, {describe_dims(sample_input.dims)} of TYPE_{dtype} takes {needed}"
+        )
         yield entry.at("warmup-data", where, message, "assemble the entry again")
         return
     if len(content) > needed:
         message = f"{relative} has {len(content)} bytes, {needed} are read"
-        yield entry.at("warmup-length", where, message, "shorten it, or mend the dims")
+        yield entry.at("warmup-length", where, message, "shorten it, or correct the dims")
     if name == IDS_NAME and dtype in _INTEGERS:
-        yield from _judge_ids(entry, content[:needed], _INTEGERS[dtype], relative, where)
+        yield from _find_id_problems(entry, content[:needed], _INTEGERS[dtype], relative, where)
 
 
-def _judge_ids(entry: EntryFolder, content: bytes, code: str, relative: str, where: str) -> Iterator[Finding]:
+def _find_id_problems(entry: EntryFolder, content: bytes, code: str, relative: str, where: str) -> Iterator[Finding]:
     model = entry.manifest.onnx if entry.manifest else None
     ids = array(code, content)
     low, high = min(ids, default=0), max(ids, default=0)

@@ -17,7 +17,7 @@ def test_a_resource_has_one_scope(repository):
     for name, scope in (("one", "true"), ("two", "false")):
         resource = f'rate_limiter {{ resources [{{ name: "R" global: {scope} count: 1 }}] }}'
         write_python(repository, name, python_config(name, f"instance_group [{{ kind: KIND_CPU {resource} }}]"))
-    assert "not so in one" in only(lint_repository(repository), "rate-limiter-resource").message
+    assert "and not in one" in only(lint_repository(repository), "rate-limiter-resource").message
 
 
 def test_misspelt_parameters_accelerators_and_fields_of_another_backend_are_found(repository):
@@ -58,5 +58,5 @@ def test_a_parameter_that_onnx_runtime_refuses_is_an_error(repository, name, val
 def test_a_kind_of_instance_that_is_none_is_an_error(repository):
     write_graph(repository, "one", graph_config("one", "instance_group [{ kind: 7 }]"))
     finding = only(lint_repository(repository), "instance-kind")
-    assert finding.message.startswith("kind is 7, which is none of KIND_AUTO, KIND_GPU")
+    assert finding.message.startswith("kind is 7, expected one of KIND_AUTO, KIND_GPU")
     assert finding.severity == "error"
