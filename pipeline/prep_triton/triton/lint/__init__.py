@@ -6,8 +6,9 @@ The rules, by what they look at (`repository` runs them all):
   (shared libraries inside a Python model);
 - config.pbtxt by itself: `scheduling` (names and batching), `tensors`, `instances` (GPUs, rate limiter, parameters);
 - config.pbtxt against what it names: `models` (graphs, plans, model.py), `warmups`, `ensembles`, `text_parts`;
-- the entry against a server (`prep lint --triton 25.08 --gpu l4`): `targets`. Which plan runs on which GPU, and which
-  TensorRT loads it, is a rule of `prep_triton.target`, which publishing and deploying obey too.
+- the entry against a server (`prep lint --target 25.08 --gpu l4`): `targets`. The rules are stated elsewhere, because
+  publishing and deploying obey them too: which plan runs on which GPU is `prep_triton.gpus.is_runnable`, which
+  TensorRT loads it and which Python runs what is vendored is `prep_triton.target.find_misfits`.
 
 `finding` has every code with its meaning; `entry` is what a rule is given. A rule is there for what prep writes, for
 what a spec lets a user ask for, and for what goes wrong with the files on the way. Other fields of a configuration
