@@ -248,3 +248,13 @@ def merge_server_arguments(arguments: Iterable[str]) -> tuple[str, ...]:
         else:
             others.add(argument)
     return tuple(sorted([*others, *(f"{RESOURCE_ARGUMENT}{name}:{count}" for name, count in counts.items())]))
+
+
+def render_server_arguments(arguments: Iterable[str]) -> str:
+    """Return the text of a ``server.args``: one argument a line."""
+    return "".join(f"{argument}\n" for argument in arguments)
+
+
+def parse_server_arguments(text: str) -> tuple[str, ...]:
+    """Return the arguments in the text of a ``server.args``; empty lines do not count."""
+    return tuple(line.strip() for line in text.splitlines() if line.strip())

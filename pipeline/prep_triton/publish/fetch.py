@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from prep_triton.artifact import render_server_arguments
 from prep_triton.errors import SpecError
 from prep_triton.layout import RELEASE_NAME, SERVER_ARGUMENTS_NAME, folder_of_release
 from prep_triton.progress import Progress, ignore_progress
@@ -46,7 +47,7 @@ def fetch_release(store: Store, reference: str, target_dir: Path, *, progress: P
         with _staged(target_dir) as staging:
             download_files(store, folder_of_release(release.id), release.files, staging, progress)
             if release.server_arguments:
-                text = "".join(f"{argument}\n" for argument in release.server_arguments)
+                text = render_server_arguments(release.server_arguments)
                 (staging / SERVER_ARGUMENTS_NAME).write_text(text, encoding="utf-8")
             (staging / RELEASE_NAME).write_bytes(render_release(release))
             staging.replace(target_dir)

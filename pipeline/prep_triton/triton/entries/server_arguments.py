@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prep_triton.artifact import merge_server_arguments
+from prep_triton.artifact import merge_server_arguments, render_server_arguments
 from prep_triton.errors import SpecError
 from prep_triton.layout import SERVER_ARGUMENTS_NAME
 from prep_triton.spec import ServingSpec
@@ -20,7 +20,7 @@ def write_server_arguments(repository_dir: Path) -> tuple[str, ...]:
     entries = list_entries(repository_dir)
     merged = merge_server_arguments(argument for entry in entries for argument in entry.server_arguments)
     path = repository_dir / SERVER_ARGUMENTS_NAME
-    content = "".join(f"{argument}\n" for argument in merged).encode()
+    content = render_server_arguments(merged).encode()
     if not content:
         path.unlink(missing_ok=True)
     elif not path.is_file() or path.read_bytes() != content:

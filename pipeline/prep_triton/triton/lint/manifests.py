@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from prep_triton.artifact import RepositoryEntry
+from prep_triton.artifact import RepositoryEntry, parse_server_arguments
 from prep_triton.layout import CONFIG_NAME, MANIFEST_NAME, SERVER_ARGUMENTS_NAME
 from prep_triton.triton.config.server_arguments import CACHE, CACHE_PREFIXES, RATE_LIMIT
 from prep_triton.triton.lint.entry import EntryFolder
@@ -65,8 +65,7 @@ def read_server_arguments(repository_dir: Path) -> tuple[str, ...]:
     path = repository_dir / SERVER_ARGUMENTS_NAME
     if not is_readable_file(path):
         return ()
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return tuple(line.strip() for line in lines if line.strip())
+    return parse_server_arguments(path.read_text(encoding="utf-8", errors="replace"))
 
 
 def find_server_argument_problems(entries: Sequence[EntryFolder], arguments: Sequence[str]) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from prep_triton.artifact import EntryKind, RepositoryEntry
+from prep_triton.artifact import EntryKind, RepositoryEntry, merge_server_arguments, parse_server_arguments
 from prep_triton.errors import RepositoryError, ServerError, VerifyError
 from prep_triton.layout import SERVER_ARGUMENTS_NAME
 from prep_triton.progress import Progress, ignore_progress
@@ -89,11 +89,10 @@ def find_server_arguments(entries: Sequence[RepositoryEntry], repository_uri: st
     path = Path(repository_uri) / SERVER_ARGUMENTS_NAME
     if "://" not in repository_uri and path.exists():
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            return parse_server_arguments(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeError) as err:
             raise RepositoryError(f"{path} cannot be read: {err}", hint="assemble an entry again") from err
-        return tuple(line.strip() for line in lines if line.strip())
-    return tuple(sorted({argument for entry in entries for argument in entry.server_arguments}))
+    return merge_server_arguments(argument for entry in entries for argument in entry.server_arguments)
 
 
 def verification_tools() -> dict[str, str]:

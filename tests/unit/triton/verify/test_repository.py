@@ -27,3 +27,8 @@ def test_arguments_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(RepositoryError, match=r"server\.args cannot be read") as caught:
         find_server_arguments(ENTRIES, str(tmp_path))
     assert "assemble" in caught.value.hint
+
+
+def test_the_entries_resources_are_merged():
+    entries = [make_entry(name, server_arguments=(f"--rate-limit-resource=R:{name}",)) for name in ("1", "3")]
+    assert find_server_arguments(entries, "absent") == ("--rate-limit-resource=R:3",)
