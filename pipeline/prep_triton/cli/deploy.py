@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from prep_triton.cli.choices import complete
 from prep_triton.cli.groups import expand_groups, spec_from_flags
-from prep_triton.cli.options import GPU_EXAMPLES, OutputOptions, complete_from
+from prep_triton.cli.options import OutputOptions
 from prep_triton.cli.output import session
 
 DEFAULT_FOLDER = Path("deploy")
@@ -26,7 +27,7 @@ class DeploymentOptions:
             "--gpu",
             metavar="GPU",
             help="GPU type to serve on; repeat it. Those the release was built for by default.",
-            autocompletion=complete_from(*GPU_EXAMPLES),
+            autocompletion=complete("gpus"),
         ),
     ] = None
     service_account: Annotated[

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from prep_triton.cli.choices import complete
 from prep_triton.cli.groups import COMMAND_LINE, flag_of, given_options, spec_from_flags
-from prep_triton.cli.options import complete_from, join_tasks
 
 if TYPE_CHECKING:
     from prep_triton.spec import EntrySpec
@@ -26,15 +26,14 @@ class TextOptions:
     long_input: Annotated[
         str | None,
         typer.Option(
-            help="Text beyond the longest bucket: truncate, stride or reject. [truncate]",
-            autocompletion=complete_from("truncate", "stride", "reject"),
+            help="Text beyond the longest bucket: {long_inputs}. [truncate]", autocompletion=complete("long_inputs")
         ),
     ] = None
     stride: Annotated[int | None, typer.Option(help="Tokens that two windows share (for stride). [64]")] = None
     normalize: Annotated[bool | None, typer.Option(help="Embeddings of length 1. [yes]")] = None
-    top_k: Annotated[int | None, typer.Option(help=f"How many answers ({join_tasks('top_k')}). [5]")] = None
+    top_k: Annotated[int | None, typer.Option(help="How many answers ({tasks_with_top_k}). [5]")] = None
     max_answer_tokens: Annotated[
-        int | None, typer.Option(help=f"Longest answer ({join_tasks('max_answer_tokens')}). [30]")
+        int | None, typer.Option(help="Longest answer ({tasks_with_max_answer_tokens}). [30]")
     ] = None
     text_instance_count: Annotated[
         int | None, typer.Option(help="Copies of the tokenizer and the post-processor. [1]")
@@ -63,9 +62,9 @@ class QueueOptions:
 class ServingOptions:
     """How Triton serves an entry, for any backend: the keys of `ServingSpec`."""
 
-    tier: Annotated[int | None, typer.Option(help="Priority among the models of one server: 1 or 2; 1 goes first.")] = (
-        None
-    )
+    tier: Annotated[
+        int | None, typer.Option(help="Priority among the models of one server: {tiers}; 1 goes first.")
+    ] = None
     max_batch_size: Annotated[
         int | None, typer.Option(help="Largest batch. [onnxruntime: 16, tensorrt: the profile's]")
     ] = None
@@ -75,7 +74,12 @@ class ServingOptions:
     dynamic_batching: Annotated[bool | None, typer.Option(help="Let Triton merge requests. [yes]")] = None
     queue: QueueOptions = QueueOptions()
     instance_count: Annotated[int | None, typer.Option(help="Copies of the model that run at once. [1]")] = None
-    instance_kind: Annotated[str | None, typer.Option(help="cpu or gpu. [onnxruntime: cpu, tensorrt: gpu]")] = None
+    instance_kind: Annotated[
+        str | None,
+        typer.Option(
+            help="{instance_kinds}. [onnxruntime: cpu, tensorrt: gpu]", autocompletion=complete("instance_kinds")
+        ),
+    ] = None
     warmup: Annotated[
         bool | None, typer.Option(help="Run every length bucket, with real tokens, before the entry is ready.")
     ] = None
@@ -91,7 +95,10 @@ class BackendOptions:
         typer.Option("--parameter", metavar="KEY=VALUE", help="A parameter of the backend; repeat it."),
     ] = None
     stream_priority: Annotated[
-        str | None, typer.Option(help="CUDA stream priority: default, max or min (tensorrt only).")
+        str | None,
+        typer.Option(
+            help="CUDA stream priority: {stream_priorities} (tensorrt).", autocompletion=complete("stream_priorities")
+        ),
     ] = None
     cuda_graphs: Annotated[bool | None, typer.Option(help="Capture CUDA graphs of every bucket (tensorrt).")] = None
     output_copy_stream: Annotated[
@@ -111,15 +118,10 @@ class BackendOptions:
 class EntryOptions:
     """One entry of a repository: the keys of `EntrySpec`."""
 
-    runtime: Annotated[
-        str, typer.Option(help="onnxruntime or tensorrt.", autocompletion=complete_from("onnxruntime", "tensorrt"))
-    ] = "onnxruntime"
+    runtime: Annotated[str, typer.Option(help="{runtimes}.", autocompletion=complete("runtimes"))] = "onnxruntime"
     precision: Annotated[
         str | None,
-        typer.Option(
-            help="fp32, fp16 or int8. [onnxruntime: fp32, tensorrt: fp16]",
-            autocompletion=complete_from("fp32", "fp16", "int8"),
-        ),
+        typer.Option(help="{precisions}. [onnxruntime: fp32, tensorrt: fp16]", autocompletion=complete("precisions")),
     ] = None
     name: Annotated[str | None, typer.Option(help="Name of the entry; from model and precision by default.")] = None
     serving_file: Annotated[

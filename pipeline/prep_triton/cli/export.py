@@ -6,30 +6,26 @@ from typing import Annotated
 
 import typer
 
+from prep_triton.cli.choices import complete
 from prep_triton.cli.groups import expand_groups, spec_from_flags
 from prep_triton.cli.options import (
     DEFAULT_WORKSPACE,
-    MODEL_ALIASES,
     OutputOptions,
     WorkspaceOption,
-    complete_from,
 )
 from prep_triton.cli.output import session
-from prep_triton.tasks import TASK_CHOICES
 
 
 @dataclass(frozen=True)
 class ExportOptions:
     """How a model is exported: the keys of `ModelSpec`."""
 
-    task: Annotated[
-        str, typer.Option(help=f"The head: {', '.join(TASK_CHOICES)}.", autocompletion=complete_from(*TASK_CHOICES))
-    ] = "auto"
+    task: Annotated[str, typer.Option(help="The head: {tasks}.", autocompletion=complete("tasks"))] = "auto"
     weights: Annotated[
         str,
         typer.Option(
             help="hub: the trained weights. random: the architecture with seeded weights, for benchmarks.",
-            autocompletion=complete_from("hub", "random"),
+            autocompletion=complete("weights"),
         ),
     ] = "hub"
     seed: Annotated[int, typer.Option(help="Seed of --weights random.")] = 0
@@ -45,8 +41,8 @@ def export(
     model: Annotated[
         str,
         typer.Argument(
-            help="An alias (bert-base, bert-large, distilbert, minilm), a hub id, or a folder.",
-            autocompletion=complete_from(*MODEL_ALIASES),
+            help="An alias ({aliases}), a hub id, or a folder.",
+            autocompletion=complete("aliases"),
         ),
     ],
     options: ExportOptions = ExportOptions(),

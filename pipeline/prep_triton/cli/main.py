@@ -9,6 +9,7 @@ from prep_triton import __version__
 from prep_triton.cli import output
 from prep_triton.cli.assemble import assemble
 from prep_triton.cli.build_engine import build_engine
+from prep_triton.cli.choices import Command
 from prep_triton.cli.client import client
 from prep_triton.cli.deploy import deploy
 from prep_triton.cli.doctor import doctor
@@ -48,21 +49,21 @@ def prep(
     del version
 
 
-app.command(short_help="A model to ONNX, checked against PyTorch.")(export)
-app.command("build-engine", short_help="Exported models to TensorRT engines.")(build_engine)
-app.command(short_help="What an engine holds, and how that is known.")(inspect)
-app.command(short_help="Exported models to a Triton repository.")(assemble)
-app.command(short_help="A repository, judged offline.")(lint)
-app.command(short_help="A repository or release, on a real Triton.")(verify)
-app.command(short_help="Text to a running server: the answer and its time.")(client)
-app.command(short_help="A repository as an immutable release.")(publish)
-app.command(short_help="The releases that were published.")(releases)
-app.command(short_help="Another release becomes current.")(rollback)
-app.command(short_help="Old releases, removed.")(prune)
-app.command(short_help="A release, copied here and checked.")(fetch)
-app.command(short_help="What serves a release on GKE, as Kustomize.")(deploy)
-app.command(short_help="The whole chain, from one file.")(run)
-app.command(short_help="What this machine can do, and the remedies.")(doctor)
+app.command(cls=Command, short_help="A model to ONNX, checked against PyTorch.")(export)
+app.command("build-engine", cls=Command, short_help="Exported models to TensorRT engines.")(build_engine)
+app.command(cls=Command, short_help="What an engine holds, and how that is known.")(inspect)
+app.command(cls=Command, short_help="Exported models to a Triton repository.")(assemble)
+app.command(cls=Command, short_help="A repository, judged offline.")(lint)
+app.command(cls=Command, short_help="A repository or release, on a real Triton.")(verify)
+app.command(cls=Command, short_help="Text to a running server: the answer and its time.")(client)
+app.command(cls=Command, short_help="A repository as an immutable release.")(publish)
+app.command(cls=Command, short_help="The releases that were published.")(releases)
+app.command(cls=Command, short_help="Another release becomes current.")(rollback)
+app.command(cls=Command, short_help="Old releases, removed.")(prune)
+app.command(cls=Command, short_help="A release, copied here and checked.")(fetch)
+app.command(cls=Command, short_help="What serves a release on GKE, as Kustomize.")(deploy)
+app.command(cls=Command, short_help="The whole chain, from one file.")(run)
+app.command(cls=Command, short_help="What this machine can do, and the remedies.")(doctor)
 
 # Typer brings its own click, of which this is the public end.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]

@@ -1,37 +1,19 @@
 """Options that several commands share, written down once."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prep_triton.cli.choices import complete
 from prep_triton.cli.groups import flag_of, given_options, spec_from_flags
-from prep_triton.tasks import tasks_with_option
 
 if TYPE_CHECKING:
     from prep_triton.spec import TargetSpec
 
-MODEL_ALIASES = ("bert-base", "bert-large", "distilbert", "minilm")
-GPU_EXAMPLES = ("t4", "l4", "a10", "a100", "l40s", "h100")
-
 DEFAULT_WORKSPACE = Path("build")
 DEFAULT_REPOSITORY = Path("model_repository")
-
-
-def complete_from(*words: str) -> Callable[[str], list[str]]:
-    """Return a completion function over fixed words."""
-
-    def complete(incomplete: str) -> list[str]:
-        return [word for word in words if word.startswith(incomplete)]
-
-    return complete
-
-
-def join_tasks(option: str) -> str:
-    """Name the tasks that an option of a text entry belongs to, for its help."""
-    return ", ".join(tasks_with_option(option))
 
 
 WorkspaceOption = Annotated[
@@ -66,14 +48,12 @@ class TargetOptions:
             "--gpu",
             metavar="GPU",
             help="A GPU of the target (t4, l4, …); repeat it. None: a server without a GPU.",
-            autocompletion=complete_from(*GPU_EXAMPLES),
+            autocompletion=complete("gpus"),
         ),
     ] = None
     platform: Annotated[
         str | None,
-        typer.Option(
-            help="The target's platform. [linux/amd64]", autocompletion=complete_from("linux/amd64", "linux/arm64")
-        ),
+        typer.Option(help="The target's platform: {platforms}. [linux/amd64]", autocompletion=complete("platforms")),
     ] = None
     triton_releases: Annotated[
         str | None, typer.Option(metavar="FILE", help="YAML that adds to the table of Triton releases, or corrects it.")

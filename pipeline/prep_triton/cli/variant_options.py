@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from prep_triton.cli.choices import complete
 from prep_triton.cli.groups import given_options, spec_from_flags
-from prep_triton.cli.options import GPU_EXAMPLES, complete_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,14 +37,14 @@ class EngineOptions:
             "--gpu",
             help="Target GPU (t4, l4, a10, a100, …); repeat it. The GPU present by default, else t4 and l4.",
             metavar="GPU",
-            autocompletion=complete_from(*GPU_EXAMPLES),
+            autocompletion=complete("gpus"),
         ),
     ] = None
     builder: Annotated[
         str,
         typer.Option(
             help="tensorrt: needs the target GPU. tensorrt-rtx: ahead of time, without one. auto: the first usable.",
-            autocompletion=complete_from("auto", "tensorrt", "tensorrt-rtx"),
+            autocompletion=complete("builders"),
         ),
     ] = "auto"
     profiles: Annotated[
@@ -67,7 +67,8 @@ class EngineOptions:
     hardware_compatible: Annotated[
         str | None,
         typer.Option(
-            help="ampere_plus: a plan for Ampere and later (tensorrt).", autocompletion=complete_from("ampere_plus")
+            help="ampere_plus: a plan for Ampere and later (tensorrt).",
+            autocompletion=complete("hardware"),
         ),
     ] = None
     refit: Annotated[bool, typer.Option("--refit", help="A plan whose weights can be replaced (tensorrt).")] = False
@@ -97,8 +98,8 @@ class CalibrationOptions:
         str | None,
         typer.Option(
             "--calibration-method",
-            help="How ranges are found: max, percentile, entropy or mse. [max]",
-            autocompletion=complete_from("max", "percentile", "entropy", "mse"),
+            help="How ranges are found: {calibration_methods}. [max]",
+            autocompletion=complete("calibration_methods"),
         ),
     ] = None
     percentile: Annotated[float | None, typer.Option(help="For --calibration-method percentile. [99.999]")] = None
@@ -145,7 +146,7 @@ class VariantOptions:
         str,
         typer.Option(
             help="tensorrt: engines. onnxruntime: the graph that ONNX Runtime runs fastest on a CPU.",
-            autocompletion=complete_from("tensorrt", "onnxruntime"),
+            autocompletion=complete("runtimes"),
         ),
     ] = "tensorrt"
     engine: EngineOptions = EngineOptions()

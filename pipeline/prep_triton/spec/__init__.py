@@ -16,10 +16,8 @@ from prep_triton.spec.base import (
     with_flags,
 )
 from prep_triton.spec.build import (
-    BUILDERS,
     DEFAULT_BATCH,
     DEFAULT_PROFILE,
-    HARDWARE_COMPATIBILITIES,
     Builder,
     BuildOptions,
     EngineSpec,
@@ -33,9 +31,7 @@ from prep_triton.spec.model import (
     Weights,
 )
 from prep_triton.spec.precision import (
-    CALIBRATION_METHODS,
     PRECISIONS,
-    RUNTIMES,
     CalibrationMethod,
     CalibrationSpec,
     ConversionSpec,
@@ -57,7 +53,6 @@ from prep_triton.spec.run import (
 )
 from prep_triton.spec.serving import (
     DEFAULT_LENGTH_BUCKETS,
-    LONG_INPUTS,
     AcceleratorSpec,
     InstanceGroupSpec,
     InstanceKind,
@@ -77,16 +72,11 @@ from prep_triton.spec.target import (
 )
 
 __all__ = [
-    "BUILDERS",
-    "CALIBRATION_METHODS",
     "DEFAULT_BATCH",
     "DEFAULT_LENGTH_BUCKETS",
     "DEFAULT_PROFILE",
-    "HARDWARE_COMPATIBILITIES",
-    "LONG_INPUTS",
     "NAME_PATTERN",
     "PRECISIONS",
-    "RUNTIMES",
     "AcceleratorSpec",
     "BuildOptions",
     "Builder",

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,8 +12,6 @@ from prep_triton.spec.precision import Precision
 Builder = Literal["auto", "tensorrt", "tensorrt-rtx"]
 HardwareCompatibility = Literal["none", "ampere_plus"]
 
-BUILDERS: tuple[str, ...] = get_args(Builder)
-HARDWARE_COMPATIBILITIES: tuple[str, ...] = get_args(HardwareCompatibility)
 
 _SHAPE = re.compile(r"^\s*(\d+)\s*x\s*(\d+)\s*$")
 

@@ -13,8 +13,6 @@ Runtime = Literal["tensorrt", "onnxruntime"]
 CalibrationMethod = Literal["max", "percentile", "entropy", "mse"]
 
 PRECISIONS: tuple[str, ...] = get_args(Precision)
-CALIBRATION_METHODS: tuple[str, ...] = get_args(CalibrationMethod)
-RUNTIMES: tuple[str, ...] = get_args(Runtime)
 
 
 class CalibrationSpec(Spec):

@@ -5,7 +5,7 @@ artifact fixes is taken from the artifact. Which of them mean something to a bac
 configuration is made, in `prep_triton.triton.config`.
 """
 
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,7 +15,6 @@ StreamPriority = Literal["default", "max", "min"]
 InstanceKind = Literal["cpu", "gpu"]
 Tier = Literal[1, 2]
 LongInput = Literal["truncate", "stride", "reject"]
-LONG_INPUTS: tuple[str, ...] = get_args(LongInput)
 
 DEFAULT_LENGTH_BUCKETS = (32, 64, 128, 256, 384)
 
