@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from prep_triton.cli.choices import complete
 from prep_triton.cli.groups import expand_groups, given_options
 from prep_triton.cli.options import DEFAULT_WORKSPACE, OutputOptions, WorkspaceOption
 from prep_triton.cli.output import session
@@ -33,6 +34,17 @@ class RunOptions:
         str | None, typer.Option(help="Publish a release here (gs://bucket/prefix or a folder); wins over the file.")
     ] = None
     verify: Annotated[bool, typer.Option(help="Check the result on a real Triton.")] = True
+    only_gpu: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GPU",
+            help="Build the plans of this GPU alone, on a machine that has it, and stop before assembling.",
+            autocompletion=complete("gpus"),
+        ),
+    ] = None
+    list_gpus: Annotated[
+        bool, typer.Option("--list-gpus", help="List the GPUs that the file builds plans for, and do nothing.")
+    ] = False
     budget: BudgetOptions = BudgetOptions()
     summary: Annotated[
         Path | None, typer.Option(help="Append a summary in Markdown here, such as $GITHUB_STEP_SUMMARY.")
@@ -62,17 +74,31 @@ def run(
       prep run configs/quickstart.yaml
       prep run configs/nightly.yaml --publish gs://bucket/models --jobs 2 --summary summary.md
       prep run configs/nightly.yaml --dry-run
+      prep run configs/nightly.yaml --only-gpu t4
     """
     with session(output) as out:
         from prep_triton.cli.documents.rows import RowPrinter
-        from prep_triton.cli.documents.run import render_run, run_document, warn_of_regressions
+        from prep_triton.cli.documents.run import (
+            GpusDocument,
+            render_gpus,
+            render_run,
+            run_document,
+            warn_of_regressions,
+        )
         from prep_triton.errors import PrepError
         from prep_triton.run.chain import run_pipeline
+        from prep_triton.run.plan_gpus import list_plan_gpus, select_plans
         from prep_triton.run.summary import render_failure, render_summary
         from prep_triton.spec import load_run_spec, with_flags
         from prep_triton.workspace import Workspace
 
-        spec = with_flags(load_run_spec(config), given_options(options.budget))
+        spec = load_run_spec(config)
+        if options.list_gpus:
+            out.show(GpusDocument(gpus=tuple(list_plan_gpus(spec))), render_gpus)
+            return
+        if options.only_gpu:
+            spec = select_plans(spec, options.only_gpu)
+        spec = with_flags(spec, given_options(options.budget))
         printer = RowPrinter(out)
         try:
             report = run_pipeline(
@@ -80,6 +106,7 @@ def run(
                 Workspace(workspace, read_only=options.dry_run),
                 publish_uri=options.publish,
                 verify=options.verify,
+                only_engines=options.only_gpu is not None,
                 listener=printer,
             )
         except PrepError as err:

@@ -37,6 +37,7 @@ def run_pipeline(
     *,
     publish_uri: str | None = None,
     verify: bool = True,
+    only_engines: bool = False,
     listener: Listener | None = None,
 ) -> RunReport:
     """Run a whole pipeline file.
@@ -46,6 +47,7 @@ def run_pipeline(
         workspace: Where the artifacts are kept; a read-only one plans instead.
         publish_uri: Where to publish; wins over the file's `publish`.
         verify: Whether to check the result on a real Triton; wins over the file when False.
+        only_engines: Stop before assembling: the file is the part of one GPU.
         listener: Hears about each step.
 
     Raises:
@@ -54,19 +56,22 @@ def run_pipeline(
     """
     rows = RowCollector(listener or Silent())
     check_run_spec(spec)
-    run = resolve_run(spec, workspace, publish_uri=publish_uri, verify=verify)
+    run = resolve_run(spec, workspace, publish_uri=publish_uri, verify=verify, only_engines=only_engines)
     _check_before(run)
-    results = make_models(rows, spec, workspace, run.machine)
-    entries, results = assemble_models(rows, results, run.repository_dir, dry_run=run.is_dry)
-    check_any_made(results)
-    if run.is_dry:
-        _plan_rest(rows, run)
-        shipped = Shipped()
+    results = make_models(rows, run.spec, workspace, run.machine)
+    shipped = Shipped()
+    if run.only_engines:
+        check_any_made(results)
     else:
-        shipped = _ship(rows, run, entries, results)
+        entries, results = assemble_models(rows, results, run.repository_dir, dry_run=run.is_dry)
+        check_any_made(results)
+        if run.is_dry:
+            _plan_rest(rows, run)
+        else:
+            shipped = _ship(rows, run, entries, results)
     return RunReport(
         rows=tuple(rows.rows),
-        repository=str(run.repository_dir),
+        repository=None if run.only_engines else str(run.repository_dir),
         release=shipped.release_uri,
         regressions=tuple(regression.message for regression in shipped.regressions),
         seconds=round(time.monotonic() - rows.began, 3),

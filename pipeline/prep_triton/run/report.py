@@ -31,11 +31,11 @@ class StageRow(Record):
 class RunReport(Record):
     """Everything one run did.
 
-    `regressions` say why the release did not become the current one.
+    `repository` is None where only engines were built. `regressions` say why the release did not become current.
     """
 
     rows: tuple[StageRow, ...]
-    repository: str
+    repository: str | None
     release: str | None = None
     regressions: tuple[str, ...] = ()
     seconds: float

@@ -1,10 +1,7 @@
 """The nightly's files: each GPU builds what the whole file wants, nothing has a key, and nobody runs as root."""
 
-import importlib.util
-import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,74 +9,14 @@ import pytest
 import yaml
 from prep_triton.cli.main import app
 from prep_triton.deploy.accelerators import ACCELERATOR_BY_GPU
-from prep_triton.spec import EngineSpec, RunSpec, load_run_spec, parse_run_spec
+from prep_triton.run.plan_gpus import list_plan_gpus
+from prep_triton.spec import load_run_spec
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[3]
-SCRIPT = ROOT / "scripts" / "select_gpus.py"
 WORKFLOW = ROOT / ".github" / "workflows" / "nightly.yml"
 JOBS_DIR = ROOT / "configs" / "gke" / "nightly"
 NIGHTLY = ROOT / "configs" / "nightly.yaml"
-CONFIG = """
-models:
-  - model: bert-base
-    task: fill-mask
-    variants:
-      - {runtime: tensorrt, builder: tensorrt, precision: fp16, gpus: [T4, l4], seq_lens: "32,128", batch: "1,4,8"}
-      - {runtime: onnxruntime}
-  - model: distilbert
-    variants:
-      - {runtime: tensorrt, builder: tensorrt, precision: fp16, gpus: [l4]}
-      - {runtime: tensorrt, builder: tensorrt-rtx, precision: fp16, gpus: [a10]}
-publish: gs://bucket/models
-"""
-
-
-@pytest.fixture(scope="module")
-def script() -> Any:
-    """The module of `scripts/select_gpus.py`."""
-    spec = importlib.util.spec_from_file_location("select_gpus", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def list_engines(spec: RunSpec) -> list[tuple[str, EngineSpec]]:
-    return [
-        (model.model, engine)
-        for model in spec.models
-        for variant in model.variants
-        if variant.runtime == "tensorrt" and variant.builder == "tensorrt"
-        for engine in variant.engine_specs()
-    ]
-
-
-def test_gpus_are_those_that_plans_are_built_for(script):
-    assert script.list_gpus(yaml.safe_load(CONFIG)) == ["l4", "t4"]
-
-
-@pytest.mark.parametrize("text", [CONFIG, NIGHTLY.read_text()], ids=["mixed", "nightly.yaml"])
-def test_gpus_together_build_the_very_engines_of_the_whole_file(script, text: str):
-    config = yaml.safe_load(text)
-    parts = [yaml.safe_dump(script.select_gpu(config, gpu)) for gpu in script.list_gpus(config)]
-    built = [engine for part in parts for engine in list_engines(parse_run_spec(part, where="a part"))]
-    wanted = list_engines(parse_run_spec(text, where="the whole"))
-    assert sorted(map(repr, built)) == sorted(map(repr, wanted))
-
-
-def test_part_of_a_gpu_publishes_nothing(script):
-    assert "publish" not in script.select_gpu(yaml.safe_load(CONFIG), "t4")
-
-
-def test_gpu_without_plans_is_refused_with_those_that_have_some(tmp_path: Path):
-    (tmp_path / "config.yaml").write_text(CONFIG)
-    command = [sys.executable, str(SCRIPT), str(tmp_path / "config.yaml"), "h100"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "builds no plan for h100, only for l4, t4" in done.stderr
-    listed = subprocess.run(command[:-1], capture_output=True, text=True, check=True)
-    assert json.loads(listed.stdout) == ["l4", "t4"]
 
 
 def load_workflow() -> dict[str, Any]:
@@ -148,7 +85,7 @@ def test_job_has_no_right_that_it_does_not_need(path: Path):
 def test_job_of_a_gpu_runs_on_that_gpu_for_that_gpu(path: Path):
     gpu, pod = path.stem.removeprefix("engines-"), load_pod(path)
     assert pod["nodeSelector"] == {"cloud.google.com/gke-accelerator": ACCELERATOR_BY_GPU[gpu]}
-    assert f'select_gpus.py "$CONFIG" {gpu}' in pod["containers"][0]["args"][0]
+    assert f'prep run "$CONFIG" --only-gpu {gpu} ' in pod["containers"][0]["args"][0]
 
 
 def run_script(script: str, room: Path, *, code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
@@ -156,15 +93,13 @@ def run_script(script: str, room: Path, *, code: int = 0, **env: str) -> subproc
     for folder in ("bin", ".venv/bin", "shared", "tmp"):
         (room / folder).mkdir(parents=True, exist_ok=True)
     stubs = {
-        "prep": f'while [ "$1" != --summary ]; do shift; done; echo told >"$2"; ls -R "{room}/shared"; exit {code}',
-        "python": 'echo \'["l4","t4"]\'',
+        "prep": f'if [ "$3" = --list-gpus ]; then printf "l4\\nt4\\n"; exit; fi; '
+        f'while [ "$1" != --summary ]; do shift; done; echo told >"$2"; ls -R "{room}/shared"; exit {code}',
         "sleep": "exit 9",
     }
     for path, stub in ((f"{folder}/{name}", stub) for folder in ("bin", ".venv/bin") for name, stub in stubs.items()):
         (room / path).write_text(f"#!/bin/bash\n{stub}\n")
         (room / path).chmod(0o755)
-    (room / "bin" / "python3").unlink(missing_ok=True)
-    (room / "bin" / "python3").symlink_to("python")
     placed = re.sub(r"/(shared|tmp)/", rf"{room}/\1/", script)
     env |= {"PATH": f"{room / 'bin'}:/usr/bin:/bin", "CONFIG": "nightly.yaml", "RUNNER_TEMP": str(room / "tmp")}
     env |= {"GITHUB_STEP_SUMMARY": str(room / "tmp" / "summary.md")}
@@ -243,9 +178,9 @@ def test_workflow_gathers_whatever_became_of_the_engines():
     assert gather["if"] == "${{ !cancelled() && needs.plan.result == 'success' }}"
 
 
-def test_jobs_build_for_every_gpu_of_the_nightly_file(script):
+def test_jobs_build_for_every_gpu_of_the_nightly_file():
     resources = yaml.safe_load((JOBS_DIR / "kustomization.yaml").read_text())["resources"]
-    gpus = script.list_gpus(yaml.safe_load(NIGHTLY.read_text()))
+    gpus = list_plan_gpus(load_run_spec(NIGHTLY))
     assert {f"engines-{gpu}.yaml" for gpu in gpus} == {name for name in resources if name.startswith("engines")}
     assert load_run_spec(NIGHTLY).publish is None
 

@@ -10,12 +10,14 @@ from prep_triton.publish.check import check_release
 from prep_triton.publish.release import publish_release
 from prep_triton.publish.reports import find_unfit, load_report
 from prep_triton.publish.store import open_store
+from prep_triton.run.plan_gpus import select_plans
 from prep_triton.run.publication import Publication, publish_repository
 from prep_triton.run.report import RunReport, StageRow
 from prep_triton.run.verification import verify_repository, verify_target
 from prep_triton.spec import VariantSpec, parse_run_spec
 from prep_triton.triton.entries.load import load_repository
 
+from tests.fakes.machines import make_machine
 from tests.fakes.played_stages import ONNX, RTX, Stages, run, run_spec
 
 
@@ -331,3 +333,14 @@ def test_a_repository_that_another_run_changed_is_not_published(stages: Stages):
     assert "repository:" in refused.value.hint
     assert list_releases(store) == []
     assert publish_repository(Publication(Path("model_repository"), store, [entry])).created
+
+
+def test_a_run_for_one_gpu_builds_its_engines_and_assembles_nothing(stages: Stages, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("prep_triton.run.resolve.detect_machine", lambda _: make_machine("t4"))
+    plans = RTX.replace("tensorrt-rtx", "tensorrt").replace("gpus: [t4]", "gpus: [t4, l4]")
+    part = select_plans(run_spec(plans, ONNX, more="publish: ./releases"), "t4")
+    report = run(part, only_engines=True)
+    assert [row[0] for row in shown(report)] == ["export", "precision", "engine"]
+    assert (report.repository, report.release, report.outcome) == (None, None, "done")
+    assert not Path("model_repository").exists()
+    assert not Path("releases").exists()

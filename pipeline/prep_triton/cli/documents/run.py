@@ -15,7 +15,8 @@ class RunDocument(Record):
     """Everything one run did.
 
     `outcome` is the run in one word and `message` in a sentence. `unchanged` is true where no step had anything to
-    do, also in a run whose outcome is another. `regressions` say why the release did not become the current one.
+    do, also in a run whose outcome is another. `repository` is null where only engines were built, with --only-gpu.
+    `regressions` say why the release did not become the current one.
     """
 
     config: str
@@ -23,11 +24,23 @@ class RunDocument(Record):
     message: str
     unchanged: bool
     rows: tuple[StageRow, ...]
-    repository: str
+    repository: str | None
     release: str | None
     regressions: tuple[str, ...]
     seconds: float
     dry_run: bool
+
+
+class GpusDocument(Record):
+    """The GPUs that a pipeline file builds plans for, each on a machine that has it: ``prep run --only-gpu``."""
+
+    gpus: tuple[str, ...]
+
+
+def render_gpus(out: Output, document: GpusDocument) -> None:
+    """Print a line for each GPU, for a shell."""
+    for gpu in document.gpus:
+        out.line(gpu)
 
 
 def run_document(report: RunReport, config: str) -> RunDocument:
@@ -68,4 +81,5 @@ def render_run(out: Output, document: RunDocument) -> None:
     else:
         out.line(f"done in {took}", style="bold green")
     release = f"   release: {document.release}" if document.release else ""
-    out.line(f"repository: {document.repository}{release}")
+    if document.repository:
+        out.line(f"repository: {document.repository}{release}")

@@ -20,7 +20,7 @@ from prep_triton.cli.documents.inspect import InspectDocument
 from prep_triton.cli.documents.lint import CodesDocument, LintDocument
 from prep_triton.cli.documents.prune import PruneDocument
 from prep_triton.cli.documents.rollback import RollbackDocument
-from prep_triton.cli.documents.run import RunDocument
+from prep_triton.cli.documents.run import GpusDocument, RunDocument
 from prep_triton.cli.documents.verify import VerifyDocument
 
 DEFAULT_FOLDER = Path("docs/schemas")
@@ -40,7 +40,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "prune": PruneDocument,
     "fetch": FetchDocument,
     "deploy": DeployDocument,
-    "run": RunDocument,
+    "run": RunDocument | GpusDocument,
     "doctor": DoctorDocument,
     "error": ErrorDocument,
 }
