@@ -151,7 +151,12 @@ def test_a_release_is_fetched_and_checked(prep: Prep, store):
 @pytest.mark.parametrize(
     ("arguments", "code", "message", "hint"),
     [
-        (("publish", "model_repository"), 2, "to be published, but where?", "prep publish model_repository URI"),
+        (
+            ("publish", "model_repository"),
+            2,
+            "no URI to publish model_repository to",
+            "prep publish model_repository gs://",
+        ),
         (("publish", "model_repository", "gs://"), 2, "does not name a bucket", "gs://BUCKET/PREFIX"),
         (("publish", "model_repository", "gs:/bucket"), 2, "is not a bucket's URI", "two slashes"),
         (("publish", "model_repository", "gs://bucket/a b"), 2, "has the segment 'a b'", "ASCII letters"),
@@ -162,7 +167,7 @@ def test_a_release_is_fetched_and_checked(prep: Prep, store):
         (("publish", "model_repository", "r", "--gpu", "t4"), 2, "--gpu describes a target", "add --target"),
         (("publish", "model_repository", "r", "--target", "latest"), 2, "is not a Triton release such as 25.08", ""),
         (("publish", "model_repository", "r", "--target", "19.99"), 2, "Triton 19.99 is not in the table", "triton"),
-        (("publish", "--check", "empty", "--dry-run"), 2, "--check takes the URI", "prep publish --check URI"),
+        (("publish", "--check", "empty", "--dry-run"), 2, "--check takes one URI", "prep publish --check URI"),
         (("publish", "--check", "empty"), 1, "there is no release under", "prep publish"),
         (("publish", "nowhere", "r"), 1, "there is no model repository nowhere", "prep assemble"),
         (("releases", "empty", "--show", "current"), 1, "there is no release under", "prep publish"),

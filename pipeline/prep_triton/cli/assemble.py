@@ -30,13 +30,13 @@ def assemble(
     model: ExportedModelArgument = None,
     entry: EntryOptions = EntryOptions(),
     repository: Annotated[Path, typer.Option("--output", "-o", help="Folder of the repository.")] = DEFAULT_REPOSITORY,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the model's config.pbtxt and write nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the config.pbtxt files and write nothing.")] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     output: OutputOptions = OutputOptions(),
 ) -> None:
-    """Write a Triton model repository with generated config.pbtxt files.
+    """Write a Triton model repository.
+
+    Every entry gets a generated config.pbtxt.
 
     \b
     Examples:
@@ -63,9 +63,7 @@ def _choose_models(store: "Workspace", model: str | None, spec: "EntrySpec", sho
 
     models = find_exported(store, model, shown)
     if spec.name and len(models) > 1:
-        raise SpecError(
-            f"--name {spec.name} cannot name the entries of {len(models)} models", hint="say which MODEL it is for"
-        )
+        raise SpecError(f"--name {spec.name} cannot be the name of {len(models)} entries", hint="name the MODEL")
     return models
 
 

@@ -14,7 +14,9 @@ def build_engine(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     output: OutputOptions = OutputOptions(),
 ) -> None:
-    """Build engines from exported models, one for each GPU, and prove their precision.
+    """Build TensorRT engines and prove their precision.
+
+    Builds an engine of each exported model for each GPU.
 
     \b
     Examples:

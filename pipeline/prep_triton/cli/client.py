@@ -1,4 +1,4 @@
-"""`prep client`: a text to a running server, the answer and the time it took."""
+"""`prep client`: text to a running Triton, its answers and the time they took."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,17 +19,13 @@ STDIN = "-"
 class RequestOptions:
     """What each request holds."""
 
-    model: Annotated[
-        str | None, typer.Option(help="The text model to ask; by default the only …-text that is loaded.")
-    ] = None
-    question: Annotated[str | None, typer.Option(help="The question, for question-answering; or write it as TEXT.")] = (
-        None
-    )
-    context: Annotated[str | None, typer.Option(help="Where the answer to a question stands.")] = None
+    model: Annotated[str | None, typer.Option(help="The text model. [the only …-text that is loaded]")] = None
+    question: Annotated[str | None, typer.Option(help="The question for question-answering; TEXT does as well.")] = None
+    context: Annotated[str | None, typer.Option(help="The text that answers the question.")] = None
     priority: Annotated[
         int,
         typer.Option(
-            min=0, max=2**64 - 1, help="The requests' priority level: 1 is the highest, 0 the model's default."
+            min=0, max=2**64 - 1, help="Priority level of the requests; 1 is the highest, 0 the model's default."
         ),
     ] = 0
 
@@ -38,16 +34,16 @@ class RequestOptions:
 def client(
     texts: Annotated[
         list[str] | None,
-        typer.Argument(help="Texts, each a request of its own; - takes one a line from stdin.", metavar="TEXT..."),
+        typer.Argument(help="Texts, one request each; - reads one a line from stdin.", metavar="TEXT..."),
     ] = None,
-    server: Annotated[str, typer.Option(help="The running Triton's gRPC address (host:port).")] = "localhost:8001",
+    server: Annotated[str, typer.Option(help="HOST:PORT of the running Triton's gRPC.")] = "localhost:8001",
     request: RequestOptions = RequestOptions(),
-    timeout_s: Annotated[
-        float, typer.Option(min=0.001, max=86400, help="How long an answer may take, seconds.")
-    ] = 30.0,
+    timeout_s: Annotated[float, typer.Option(min=0.001, max=86400, help="Longest wait for an answer, seconds.")] = 30.0,
     output: OutputOptions = OutputOptions(),
 ) -> None:
-    """Ask a running server about text, and see the answer and where the time went.
+    """Send text to a running Triton; show its answers and times.
+
+    Shows how long each step of the ensemble took.
 
     \b
     Examples:
@@ -79,11 +75,13 @@ def _gather_texts(texts: Sequence[str], question: str | None) -> list[str]:
     """
     if question is not None:
         if texts:
-            raise SpecError("a TEXT and --question were given, and both are the question", hint="leave one of them out")
+            raise SpecError(
+                "TEXT and --question exclude each other: both are the question", hint="leave one of them out"
+            )
         return [question]
     lines = [line for text in texts for line in (_read_lines() if text == STDIN else [text])]
     if not lines:
-        raise SpecError("there is no text to ask about", hint='prep client "A happy person.", or - for stdin')
+        raise SpecError("there is no text to send", hint='prep client "A happy person.", or - for stdin')
     return lines
 
 

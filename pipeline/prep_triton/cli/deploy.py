@@ -18,7 +18,7 @@ DEFAULT_FOLDER = Path("deploy")
 class DeploymentOptions:
     """How a release is served on GKE: the keys of `DeploymentSpec`."""
 
-    name: Annotated[str, typer.Option(help="Name of the Service, and prefix of the Deployments.")] = "triton"
+    name: Annotated[str, typer.Option(help="Name of the Service and prefix of the Deployments.")] = "triton"
     namespace: Annotated[str, typer.Option(help="Namespace of the cluster.")] = "triton"
     replicas: Annotated[str, typer.Option(metavar="MIN,MAX", help="Fewest and most servers of each GPU type.")] = "1,4"
     gpus: Annotated[
@@ -26,7 +26,7 @@ class DeploymentOptions:
         typer.Option(
             "--gpu",
             metavar="GPU",
-            help="GPU type to serve on; repeat it. Those the release was built for by default.",
+            help="GPU type to serve on (repeatable). [those of the release]",
             autocompletion=complete("gpus"),
         ),
     ] = None
@@ -39,30 +39,32 @@ class DeploymentOptions:
     ] = None
     istio: Annotated[bool, typer.Option(help="Write Istio's Gateway and VirtualService.")] = True
     triton: Annotated[
-        str | None, typer.Option(metavar="TAG", help="Triton container, such as 25.08. The plans' own by default.")
+        str | None, typer.Option(metavar="TAG", help="Triton container, such as 25.08. [that of the plans]")
     ] = None
     cluster: Annotated[
-        str | None, typer.Option(help="Cluster's name, where one project has several: for the autoscaler's query.")
+        str | None, typer.Option(help="Name of the cluster, for the autoscaler, where a project has several.")
     ] = None
     waiting_requests: Annotated[
-        int, typer.Option(help="Requests that may wait at one server, on average, before there is another.")
+        int, typer.Option(help="Average number of waiting requests at a server that adds another.")
     ] = 8
 
 
 @expand_groups
 def deploy(
     release: Annotated[
-        str, typer.Argument(help="gs://bucket/prefix/releases/ID, or gs://bucket/prefix for the current release.")
+        str, typer.Argument(help="gs://bucket/prefix/releases/ID, or gs://bucket/prefix (its current release).")
     ],
     options: DeploymentOptions = DeploymentOptions(),
     folder: Annotated[Path, typer.Option("--output", "-o", help="Folder of the Kustomize base.")] = DEFAULT_FOLDER,
     force: Annotated[
         bool, typer.Option("--force", help="Replace files that prep did not write, or that were changed since.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the YAML, and write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the YAML and write nothing.")] = False,
     output: OutputOptions = OutputOptions(),
 ) -> None:
-    """Write what serves a release on GKE, as a Kustomize base: servers, autoscaler, gateway.
+    """Write a Kustomize base that serves a release on GKE.
+
+    The base holds servers, autoscaler and gateway.
 
     \b
     Examples:

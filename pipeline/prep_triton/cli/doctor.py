@@ -7,7 +7,9 @@ from prep_triton.cli.output import session
 
 @expand_groups
 def doctor(workspace: WorkspaceOption = DEFAULT_WORKSPACE, output: OutputOptions = OutputOptions()) -> None:
-    """Say, stage by stage, what this machine can do, and the remedy for each thing that it cannot.
+    """Check what this machine can do, stage by stage.
+
+    Each thing that it cannot do comes with a remedy.
 
     \b
     Examples:

@@ -20,23 +20,24 @@ _FORM = "such a file holds the keys of 'serving:', for example max_batch_size: 8
 class TextOptions:
     """Text in, answer out: the keys of `TextSpec`."""
 
-    text: Annotated[
-        bool | None, typer.Option(help="Text in, answer out: a tokenizer and a post-processor beside the model.")
-    ] = None
+    text: Annotated[bool | None, typer.Option(help="Take text: add a tokenizer, a post-processor and an ensemble.")] = (
+        None
+    )
     long_input: Annotated[
         str | None,
         typer.Option(
-            help="Text beyond the longest bucket: {long_inputs}. [truncate]", autocompletion=complete("long_inputs")
+            help="What to do with text beyond the longest bucket: {long_inputs}. [truncate]",
+            autocompletion=complete("long_inputs"),
         ),
     ] = None
-    stride: Annotated[int | None, typer.Option(help="Tokens that two windows share (for stride). [64]")] = None
-    normalize: Annotated[bool | None, typer.Option(help="Embeddings of length 1. [yes]")] = None
-    top_k: Annotated[int | None, typer.Option(help="How many answers ({tasks_with_top_k}). [5]")] = None
+    stride: Annotated[int | None, typer.Option(help="Tokens that two windows share (--long-input stride). [64]")] = None
+    normalize: Annotated[bool | None, typer.Option(help="Scale embeddings to length 1. [yes]")] = None
+    top_k: Annotated[int | None, typer.Option(help="Number of answers ({tasks_with_top_k}). [5]")] = None
     max_answer_tokens: Annotated[
-        int | None, typer.Option(help="Longest answer ({tasks_with_max_answer_tokens}). [30]")
+        int | None, typer.Option(help="Longest answer in tokens ({tasks_with_max_answer_tokens}). [30]")
     ] = None
     text_instance_count: Annotated[
-        int | None, typer.Option(help="Copies of the tokenizer and the post-processor. [1]")
+        int | None, typer.Option(help="Instances of the tokenizer and of the post-processor. [1]")
     ] = None
 
 
@@ -44,18 +45,18 @@ class TextOptions:
 class QueueOptions:
     """Triton's dynamic batcher: the keys of `QueueSpec`."""
 
-    max_queue_delay_us: Annotated[
-        int | None, typer.Option(help="How long a request may wait for others, microseconds. [500]")
-    ] = None
+    max_queue_delay_us: Annotated[int | None, typer.Option(help="Longest wait for a batch, microseconds. [500]")] = None
     preferred_batch_sizes: Annotated[
         list[int] | None,
-        typer.Option("--preferred-batch-size", metavar="<int>", help="Preferred batch size; repeat it."),
+        typer.Option("--preferred-batch-size", metavar="<int>", help="Preferred batch size (repeatable)."),
     ] = None
     preserve_ordering: Annotated[bool | None, typer.Option(help="Answer in the order of the requests.")] = None
     priority_levels: Annotated[
         int | None, typer.Option(help="Levels of request priority; 1 is the highest. [0, or 2 with --tier 2]")
     ] = None
-    default_priority_level: Annotated[int | None, typer.Option(help="Level of a request that names none.")] = None
+    default_priority_level: Annotated[int | None, typer.Option(help="Priority level of a request that names none.")] = (
+        None
+    )
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class ServingOptions:
     """How Triton serves an entry, for any backend: the keys of `ServingSpec`."""
 
     tier: Annotated[
-        int | None, typer.Option(help="Priority among the models of one server: {tiers}; 1 goes first.")
+        int | None, typer.Option(help="Priority among the models of a server: {tiers}; 1 is the highest.")
     ] = None
     max_batch_size: Annotated[
         int | None, typer.Option(help="Largest batch. [onnxruntime: 16, tensorrt: the profile's]")
@@ -71,19 +72,18 @@ class ServingOptions:
     length_buckets: Annotated[
         str | None, typer.Option(help="Sequence lengths that clients pad to: 32,64,128. [the profiles']")
     ] = None
-    dynamic_batching: Annotated[bool | None, typer.Option(help="Let Triton merge requests. [yes]")] = None
+    dynamic_batching: Annotated[bool | None, typer.Option(help="Let Triton batch requests. [yes]")] = None
     queue: QueueOptions = QueueOptions()
-    instance_count: Annotated[int | None, typer.Option(help="Copies of the model that run at once. [1]")] = None
+    instance_count: Annotated[int | None, typer.Option(help="Instances of the model. [1]")] = None
     instance_kind: Annotated[
         str | None,
         typer.Option(
-            help="{instance_kinds}. [onnxruntime: cpu, tensorrt: gpu]", autocompletion=complete("instance_kinds")
+            help="Where instances run: {instance_kinds}. [onnxruntime: cpu, tensorrt: gpu]",
+            autocompletion=complete("instance_kinds"),
         ),
     ] = None
-    warmup: Annotated[
-        bool | None, typer.Option(help="Run every length bucket, with real tokens, before the entry is ready.")
-    ] = None
-    response_cache: Annotated[bool | None, typer.Option(help="Let Triton keep answers to requests it had.")] = None
+    warmup: Annotated[bool | None, typer.Option(help="Run every length bucket before the model is ready.")] = None
+    response_cache: Annotated[bool | None, typer.Option(help="Let Triton cache responses.")] = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class BackendOptions:
 
     parameters: Annotated[
         list[str] | None,
-        typer.Option("--parameter", metavar="KEY=VALUE", help="A parameter of the backend; repeat it."),
+        typer.Option("--parameter", metavar="KEY=VALUE", help="Parameter of the backend (repeatable)."),
     ] = None
     stream_priority: Annotated[
         str | None,
@@ -102,13 +102,15 @@ class BackendOptions:
     ] = None
     cuda_graphs: Annotated[bool | None, typer.Option(help="Capture CUDA graphs of every bucket (tensorrt).")] = None
     output_copy_stream: Annotated[
-        bool | None, typer.Option(help="Copy outputs on a stream of their own (tensorrt).")
+        bool | None, typer.Option(help="Copy outputs on a separate CUDA stream (tensorrt).")
     ] = None
-    eager_batching: Annotated[bool | None, typer.Option(help="Prepare the next batch while one runs (tensorrt).")] = (
-        None
-    )
-    threads: Annotated[int | None, typer.Option(help="Threads of each instance (onnxruntime).")] = None
-    inter_op_threads: Annotated[int | None, typer.Option(help="Branches of the graph at once (onnxruntime).")] = None
+    eager_batching: Annotated[
+        bool | None, typer.Option(help="Prepare the next batch while one is running (tensorrt).")
+    ] = None
+    threads: Annotated[int | None, typer.Option(help="Threads of an instance (onnxruntime).")] = None
+    inter_op_threads: Annotated[
+        int | None, typer.Option(help="Branches of the graph that run at once (onnxruntime).")
+    ] = None
     graph_level: Annotated[
         int | None, typer.Option(help="Graph optimizer: -1 basic, 1 extended, 2 none (onnxruntime). [all]")
     ] = None
@@ -118,15 +120,19 @@ class BackendOptions:
 class EntryOptions:
     """One entry of a repository: the keys of `EntrySpec`."""
 
-    runtime: Annotated[str, typer.Option(help="{runtimes}.", autocompletion=complete("runtimes"))] = "onnxruntime"
+    runtime: Annotated[str, typer.Option(help="Backend: {runtimes}.", autocompletion=complete("runtimes"))] = (
+        "onnxruntime"
+    )
     precision: Annotated[
         str | None,
-        typer.Option(help="{precisions}. [onnxruntime: fp32, tensorrt: fp16]", autocompletion=complete("precisions")),
+        typer.Option(
+            help="Precision: {precisions}. [onnxruntime: fp32, tensorrt: fp16]", autocompletion=complete("precisions")
+        ),
     ] = None
-    name: Annotated[str | None, typer.Option(help="Name of the entry; from model and precision by default.")] = None
+    name: Annotated[str | None, typer.Option(help="Name of the entry. [from model and precision]")] = None
     serving_file: Annotated[
         Path | None,
-        typer.Option("--serving", metavar="FILE", help="YAML of 'serving:' keys, also nested ones; a flag wins."),
+        typer.Option("--serving", metavar="FILE", help="YAML with 'serving:' keys; a flag wins over it."),
     ] = None
     text: TextOptions = TextOptions()
     serving: ServingOptions = ServingOptions()

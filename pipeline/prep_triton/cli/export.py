@@ -20,20 +20,20 @@ from prep_triton.cli.output import session
 class ExportOptions:
     """How a model is exported: the keys of `ModelSpec`."""
 
-    task: Annotated[str, typer.Option(help="The head: {tasks}.", autocompletion=complete("tasks"))] = "auto"
+    task: Annotated[str, typer.Option(help="Task of the head: {tasks}.", autocompletion=complete("tasks"))] = "auto"
     weights: Annotated[
         str,
         typer.Option(
-            help="hub: the trained weights. random: the architecture with seeded weights, for benchmarks.",
+            help="hub for trained weights, random for seeded ones (for benchmarks).",
             autocompletion=complete("weights"),
         ),
     ] = "hub"
     seed: Annotated[int, typer.Option(help="Seed of --weights random.")] = 0
-    tokenizer: Annotated[
-        str | None, typer.Option(help="Where --weights random borrow a vocabulary: a folder, or minilm.")
-    ] = None
+    tokenizer: Annotated[str | None, typer.Option(help="Folder with a vocabulary for --weights random, or minilm.")] = (
+        None
+    )
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")] = None
-    name: Annotated[str | None, typer.Option(help="Name in the workspace; from MODEL by default.")] = None
+    name: Annotated[str | None, typer.Option(help="Name in the workspace. [from MODEL]")] = None
 
 
 @expand_groups
@@ -41,7 +41,7 @@ def export(
     model: Annotated[
         str,
         typer.Argument(
-            help="An alias ({aliases}), a hub id, or a folder.",
+            help="Alias ({aliases}), hub id or folder.",
             autocompletion=complete("aliases"),
         ),
     ],
@@ -49,7 +49,7 @@ def export(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     output: OutputOptions = OutputOptions(),
 ) -> None:
-    """Export MODEL to ONNX and check it against PyTorch.
+    """Export a model to ONNX and check it against PyTorch.
 
     \b
     Examples:

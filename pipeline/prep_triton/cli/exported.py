@@ -20,9 +20,9 @@ def find_exported(store: "Workspace", name: str | None, shown: Path) -> "list[On
     exported = store.list_current("export", OnnxModel)
     if name is None and exported:
         return exported
-    found = [model for model in exported if name in (model.name, model.source)]
-    if not found:
+    matches = [model for model in exported if name in (model.name, model.source)]
+    if not matches:
         have = f"; it holds {', '.join(model.name for model in exported)}" if exported else ""
         what = f"model '{name}'" if name else "model"
         raise SpecError(f"no {what} was exported in {shown}{have}", hint=f"prep export {name or 'bert-base'}")
-    return found
+    return matches

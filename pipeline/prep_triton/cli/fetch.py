@@ -12,12 +12,14 @@ from prep_triton.cli.output import session
 
 @expand_groups
 def fetch(
-    uri: Annotated[str, typer.Argument(help="gs://bucket/prefix or a folder of releases, or one release's URI.")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make; it must not be there, or be empty.")],
-    release: Annotated[str | None, typer.Option(metavar="ID", help="The release; the current one by default.")] = None,
+    uri: Annotated[str, typer.Argument(help="gs://bucket/prefix, a folder of releases, or a release's URI.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; it must be empty or not exist.")],
+    release: Annotated[str | None, typer.Option(metavar="ID", help="The release. [the current one]")] = None,
     output: OutputOptions = OutputOptions(),
 ) -> None:
-    """Copy a release to this machine. The folder appears once every file in it was checked.
+    """Copy a release to this machine and check it.
+
+    The folder appears once every file in it is checked.
 
     \b
     Examples:

@@ -11,13 +11,13 @@ from prep_triton.cli.output import session
 
 @expand_groups
 def inspect(
-    engine: Annotated[str, typer.Argument(help="An engine's name in the workspace, its folder, or its model.engine.")],
+    engine: Annotated[str, typer.Argument(help="Name of an engine in the workspace, its folder, or its model.engine.")],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     output: OutputOptions = OutputOptions(),
 ) -> None:
     """Show what an engine holds, and how that is known.
 
-    Where this machine can run it, the engine itself is asked too.
+    Where this machine can run the engine, it is loaded and described too.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`prep lint`: a repository judged offline."""
+"""`prep lint`: a repository, checked offline."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,19 +19,20 @@ def lint(
         Path, typer.Argument(help="A model repository, written by prep or not.")
     ] = DEFAULT_REPOSITORY,
     entry: Annotated[
-        list[str] | None, typer.Option(help="Judge this entry and what it calls; repeat it. [all]", metavar="NAME")
+        list[str] | None,
+        typer.Option(help="Entry to lint, with the entries it calls (repeatable). [all]", metavar="NAME"),
     ] = None,
     target: TargetOptions = TargetOptions(),
     full: Annotated[
-        bool, typer.Option("--full", help="Digest every file, also large ones that look untouched.")
+        bool, typer.Option("--full", help="Compute the digest of every file, also of large ones that look unchanged.")
     ] = False,
-    codes: Annotated[bool, typer.Option("--codes", help="List every code and what it means, and end.")] = False,
+    codes: Annotated[bool, typer.Option("--codes", help="List every code with its meaning, and exit.")] = False,
     output: OutputOptions = OutputOptions(),
 ) -> None:
-    """Judge a model repository offline: no GPU, no server. Exit code 1 where there is an error.
+    """Lint a model repository offline.
 
-    A finding is an error where a server would refuse the repository, or serve something else than it says; else a
-    warning. Each has a code, which --codes explains.
+    Needs no GPU and no server. A finding is an error where a server would refuse the repository, or serve something
+    else than it says; everything else is a warning. Ends with exit code 1 if there is an error.
 
     \b
     Examples:

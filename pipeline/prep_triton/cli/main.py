@@ -26,7 +26,7 @@ from prep_triton.cli.verify import verify
 
 app = typer.Typer(
     name="prep",
-    help="From a trained BERT or DistilBERT to a Triton model repository on GCS.",
+    help="Turn trained BERT models into Triton model repositories on GCS.",
     epilog="Start with: prep doctor, then prep export minilm",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -35,35 +35,37 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"prep {__version__}")
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
+        output.print_line(f"prep {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def prep(
-    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+    ),
 ) -> None:
-    """From a trained BERT or DistilBERT to a Triton model repository on GCS."""
+    """Turn trained BERT models into Triton model repositories on GCS."""
     del version
 
 
-app.command(cls=Command, short_help="A model to ONNX, checked against PyTorch.")(export)
-app.command("build-engine", cls=Command, short_help="Exported models to TensorRT engines.")(build_engine)
-app.command(cls=Command, short_help="What an engine holds, and how that is known.")(inspect)
-app.command(cls=Command, short_help="Exported models to a Triton repository.")(assemble)
-app.command(cls=Command, short_help="A repository, judged offline.")(lint)
-app.command(cls=Command, short_help="A repository or release, on a real Triton.")(verify)
-app.command(cls=Command, short_help="Text to a running server: the answer and its time.")(client)
-app.command(cls=Command, short_help="A repository as an immutable release.")(publish)
-app.command(cls=Command, short_help="The releases that were published.")(releases)
-app.command(cls=Command, short_help="Another release becomes current.")(rollback)
-app.command(cls=Command, short_help="Old releases, removed.")(prune)
-app.command(cls=Command, short_help="A release, copied here and checked.")(fetch)
-app.command(cls=Command, short_help="What serves a release on GKE, as Kustomize.")(deploy)
-app.command(cls=Command, short_help="The whole chain, from one file.")(run)
-app.command(cls=Command, short_help="What this machine can do, and the remedies.")(doctor)
+app.command(cls=Command)(export)
+app.command("build-engine", cls=Command)(build_engine)
+app.command(cls=Command)(inspect)
+app.command(cls=Command)(assemble)
+app.command(cls=Command)(lint)
+app.command(cls=Command)(verify)
+app.command(cls=Command)(client)
+app.command(cls=Command)(publish)
+app.command(cls=Command)(releases)
+app.command(cls=Command)(rollback)
+app.command(cls=Command)(prune)
+app.command(cls=Command)(fetch)
+app.command(cls=Command)(deploy)
+app.command(cls=Command)(run)
+app.command(cls=Command)(doctor)
 
 # Typer brings its own click, of which this is the public end.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]

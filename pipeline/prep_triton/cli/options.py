@@ -18,10 +18,10 @@ DEFAULT_REPOSITORY = Path("model_repository")
 
 WorkspaceOption = Annotated[
     Path,
-    typer.Option("--workspace", help="Folder of the artifacts that are kept between runs.", envvar="PREP_WORKSPACE"),
+    typer.Option("--workspace", help="Folder of the artifacts, kept between runs.", envvar="PREP_WORKSPACE"),
 ]
-ExportedModelArgument = Annotated[str | None, typer.Argument(help="An exported model; every exported one by default.")]
-StoreArgument = Annotated[str, typer.Argument(help="gs://bucket/prefix, or a folder.")]
+ExportedModelArgument = Annotated[str | None, typer.Argument(help="The exported model. [all of them]")]
+StoreArgument = Annotated[str, typer.Argument(help="gs://bucket/prefix or a folder.")]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class OutputOptions:
 
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False
     verbose: Annotated[
-        int, typer.Option("--verbose", "-v", count=True, show_default=False, help="Say more on stderr.")
+        int, typer.Option("--verbose", "-v", count=True, show_default=False, help="Print more on stderr.")
     ] = 0
 
 
@@ -40,14 +40,14 @@ class TargetOptions:
 
     triton: Annotated[
         str | None,
-        typer.Option("--target", metavar="YY.MM", help="Release of Triton's container to load it, such as 25.08."),
+        typer.Option("--target", metavar="YY.MM", help="Triton release that has to load it, such as 25.08."),
     ] = None
     gpus: Annotated[
         list[str] | None,
         typer.Option(
             "--gpu",
             metavar="GPU",
-            help="A GPU of the target (t4, l4, …); repeat it. None: a server without a GPU.",
+            help="GPU of the target, such as t4 (repeatable). [none]",
             autocompletion=complete("gpus"),
         ),
     ] = None
@@ -56,7 +56,7 @@ class TargetOptions:
         typer.Option(help="The target's platform: {platforms}. [linux/amd64]", autocompletion=complete("platforms")),
     ] = None
     triton_releases: Annotated[
-        str | None, typer.Option(metavar="FILE", help="YAML that adds to the table of Triton releases, or corrects it.")
+        str | None, typer.Option(metavar="FILE", help="YAML that adds to the table of Triton releases or corrects it.")
     ] = None
 
 
@@ -72,6 +72,6 @@ def target_from_flags(options: TargetOptions) -> "TargetSpec | None":
     if options.triton is None:
         for key in given_options(options):
             flag = flag_of(options, key)
-            raise SpecError(f"{flag} describes a target, and there is none", hint="add --target, such as 25.08")
+            raise SpecError(f"{flag} describes a target, but --target is missing", hint="add --target, such as 25.08")
         return None
     return spec_from_flags(TargetSpec, options)

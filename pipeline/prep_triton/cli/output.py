@@ -200,6 +200,11 @@ def _fail(output: Output, err: PrepError) -> NoReturn:
     raise typer.Exit(EXIT_USAGE if isinstance(err, SpecError) else EXIT_FAILED)
 
 
+def print_line(text: str) -> None:
+    """Print a line of data, outside any session."""
+    typer.echo(text)
+
+
 def document_usage_error(message: str, *, hint: str) -> None:
     """Print the JSON document of a command line that names no known command, or a wrong flag."""
     Output(as_json=True, verbose=0).error(USAGE_ERROR, message, hint)

@@ -12,15 +12,14 @@ from prep_triton.cli.output import session
 @expand_groups
 def prune(
     uri: StoreArgument,
-    keep: Annotated[int, typer.Option(help="How many of the newest releases to keep.")],
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Remove them; without it, only say what would be removed.")
-    ] = False,
+    keep: Annotated[int, typer.Option(help="Number of the newest releases to keep.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Remove them; without it, show what would be removed.")] = False,
     output: OutputOptions = OutputOptions(),
 ) -> None:
-    """Remove all but the newest releases, and what killed publishers left more than a day ago.
+    """Remove old releases.
 
-    The current release, and the others that the pointer names, always stay.
+    Keeps the newest ones, and always the current release and those that its pointer names. Also removes what
+    killed publishers left more than a day ago.
 
     \b
     Examples:

@@ -13,22 +13,22 @@ from prep_triton.errors import SpecError
 
 @expand_groups
 def publish(
-    repository: Annotated[str, typer.Argument(help="Folder of the repository; with --check the release's URI.")],
-    uri: Annotated[str | None, typer.Argument(help="gs://bucket/prefix, or a folder.")] = None,
+    repository: Annotated[str, typer.Argument(help="Folder of the repository; with --check a release's URI.")],
+    uri: Annotated[str | None, typer.Argument(help="gs://bucket/prefix or a folder.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be uploaded or copied, and write nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be uploaded or copied, and write nothing.")
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Verify a release in place: every object, its size and checksum.")
+        bool, typer.Option("--check", help="Check a published release: every object, its size and checksum.")
     ] = False,
     current: Annotated[bool, typer.Option(help="Make the release the current one.")] = True,
     target: TargetOptions = TargetOptions(),
     output: OutputOptions = OutputOptions(),
 ) -> None:
-    """Lint a repository, upload it as an immutable release, and make that current. release.json is written last.
+    """Publish a repository as an immutable release.
 
-    What an earlier release holds already is copied inside the bucket. A bucket's owner may want
-    PREP_GCS_USER_PROJECT (requester pays), PREP_GCS_KMS_KEY or PREP_GCS_ENCRYPTION_KEY in the environment.
+    Lints the repository, uploads what no earlier release holds, writes release.json last, and makes the release
+    current. Environment: PREP_GCS_USER_PROJECT (requester pays), PREP_GCS_KMS_KEY, PREP_GCS_ENCRYPTION_KEY.
 
     \b
     Examples:
@@ -41,11 +41,15 @@ def publish(
     with session(output) as out:
         if check:
             if uri is not None or dry_run:
-                raise SpecError("--check takes the URI of a release or store alone", hint="prep publish --check URI")
+                raise SpecError(
+                    "--check takes one URI, of a release or a store, and no --dry-run", hint="prep publish --check URI"
+                )
             _check(out, repository)
             return
         if uri is None:
-            raise SpecError(f"'{repository}' is to be published, but where?", hint=f"prep publish {repository} URI")
+            raise SpecError(
+                f"there is no URI to publish {repository} to", hint=f"prep publish {repository} gs://BUCKET/PREFIX"
+            )
         from prep_triton.cli.documents.publish import (
             publish_document,
             publish_plan,

@@ -21,14 +21,14 @@ def releases(
         str | None, typer.Option(metavar="ID", help="Show one release: an id, 'current' or 'previous'.")
     ] = None,
     diff: Annotated[
-        tuple[str, str] | None, typer.Option(metavar="ID ID", help="Say what changed from one release to another.")
+        tuple[str, str] | None, typer.Option(metavar="ID ID", help="Show what changed from one release to another.")
     ] = None,
-    current: Annotated[
-        bool, typer.Option("--current", help="Print the current release's URI and nothing else.")
-    ] = False,
+    current: Annotated[bool, typer.Option("--current", help="Print the current release's URI alone.")] = False,
     output: OutputOptions = OutputOptions(),
 ) -> None:
-    """List the releases under a prefix, newest first. Half-uploaded ones are not releases and not shown.
+    """List, show or compare releases.
+
+    The newest comes first; what was uploaded in part is not a release.
 
     \b
     Examples:

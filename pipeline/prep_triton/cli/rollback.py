@@ -12,14 +12,13 @@ from prep_triton.cli.output import session
 @expand_groups
 def rollback(
     uri: StoreArgument,
-    release: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="The release; by default what was current before.")
-    ] = None,
+    release: Annotated[str | None, typer.Argument(metavar="ID", help="The release. [the one before]")] = None,
     output: OutputOptions = OutputOptions(),
 ) -> None:
-    """Point current at an earlier release, or at any other that is whole. Only the pointer is written.
+    """Make another release current.
 
-    What was left is not made current again by publishing the same content; name its id here for that.
+    Only the pointer is written. Publishing the same content does not make a release current again from which you
+    rolled back; name its ID here instead.
 
     \b
     Examples:

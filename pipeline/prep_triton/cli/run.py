@@ -18,11 +18,11 @@ EXIT_CODES = {"partial": 3, "regressed": 4}
 class BudgetOptions:
     """How much is made at once: keys of `RunSpec`."""
 
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="How many models are made at once; wins over the file. [1]")
-    ] = None
+    jobs: Annotated[int | None, typer.Option(min=1, help="Number of models made at once; wins over the file. [1]")] = (
+        None
+    )
     memory_gib: Annotated[
-        float | None, typer.Option(help="Bound on the memory of models made at once, GiB. [what is free]")
+        float | None, typer.Option(help="Memory limit of the models made at once, GiB. [what is free]")
     ] = None
 
 
@@ -31,9 +31,9 @@ class RunOptions:
     """What a run does with a pipeline file, beside making it."""
 
     publish: Annotated[
-        str | None, typer.Option(help="Publish a release here (gs://bucket/prefix or a folder); wins over the file.")
+        str | None, typer.Option(help="gs://bucket/prefix or folder to publish to; wins over the file.")
     ] = None
-    verify: Annotated[bool, typer.Option(help="Check the result on a real Triton.")] = True
+    verify: Annotated[bool, typer.Option(help="Verify the result on a real Triton.")] = True
     only_gpu: Annotated[
         str | None,
         typer.Option(
@@ -47,27 +47,29 @@ class RunOptions:
     ] = False
     budget: BudgetOptions = BudgetOptions()
     summary: Annotated[
-        Path | None, typer.Option(help="Append a summary in Markdown here, such as $GITHUB_STEP_SUMMARY.")
+        Path | None, typer.Option(help="File to append a Markdown summary to, such as $GITHUB_STEP_SUMMARY.")
     ] = None
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")] = False
 
 
 @expand_groups
 def run(
-    config: Annotated[Path, typer.Argument(help="A pipeline file, such as configs/quickstart.yaml.")],
+    config: Annotated[Path, typer.Argument(help="Pipeline file, such as configs/quickstart.yaml.")],
     options: RunOptions = RunOptions(),
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     output: OutputOptions = OutputOptions(),
 ) -> None:
-    """Run a pipeline file: export, convert, build, assemble, publish, verify. Unchanged stages are skipped.
+    """Run a pipeline file, from model to release.
+
+    Exports, converts, builds, assembles, publishes and verifies; unchanged stages are skipped.
 
     \b
     Exit codes, for a scheduler:
       0  everything was made, or nothing had changed
-      1  it failed, and nothing became current: what failed is told
+      1  it failed, and nothing became current
       2  the request is wrong
       3  some models failed; the others were made and published
-      4  a release was published that is worse than the current one allows: the pointer did not move
+      4  a release was published but is not current: it is worse than the thresholds allow
 
     \b
     Examples:

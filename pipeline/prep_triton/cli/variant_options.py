@@ -23,7 +23,7 @@ class PrecisionOptions:
     fp32: Annotated[bool, typer.Option("--fp32", help="Build in FP32.")] = False
     int8: Annotated[bool, typer.Option("--int8", help="Build in INT8; tensorrt needs --calibration-data.")] = False
     int8_if_faster: Annotated[
-        bool, typer.Option("--int8-if-faster", help="INT8 where it is measured faster on the GPU here, else FP16.")
+        bool, typer.Option("--int8-if-faster", help="Build in INT8 if that is faster on this GPU, else in FP16.")
     ] = False
 
 
@@ -35,7 +35,7 @@ class EngineOptions:
         list[str] | None,
         typer.Option(
             "--gpu",
-            help="Target GPU (t4, l4, a10, a100, …); repeat it. The GPU present by default, else t4 and l4.",
+            help="Target GPU, such as t4 (repeatable). [the GPU of this machine, else t4 and l4]",
             metavar="GPU",
             autocompletion=complete("gpus"),
         ),
@@ -43,7 +43,7 @@ class EngineOptions:
     builder: Annotated[
         str,
         typer.Option(
-            help="tensorrt: needs the target GPU. tensorrt-rtx: ahead of time, without one. auto: the first usable.",
+            help="tensorrt (needs the target GPU), tensorrt-rtx (needs no GPU), or auto for the first that works.",
             autocompletion=complete("builders"),
         ),
     ] = "auto"
@@ -52,28 +52,30 @@ class EngineOptions:
         typer.Option(
             "--profile",
             metavar="MIN,OPT,MAX",
-            help="Optimization profile, three shapes BATCHxSEQUENCE; repeat it. [1x16,8x128,16x384]",
+            help="Optimization profile of three BATCHxSEQUENCE shapes (repeatable). [1x16,8x128,16x384]",
         ),
     ] = None
     seq_lens: Annotated[
-        str | None, typer.Option(help="Length buckets, one profile each: 32,64,128,256,384 (instead of --profile).")
+        str | None, typer.Option(help="Length buckets with a profile each, such as 32,64,128; replaces --profile.")
     ] = None
-    batch: Annotated[str | None, typer.Option(help="Batch min,opt,max of every bucket. [1,8,16]")] = None
-    optimization_level: Annotated[int | None, typer.Option(help="0 to 5: builder effort (tensorrt).")] = None
-    workspace_limit_mib: Annotated[int | None, typer.Option(help="Scratch GPU memory limit in MiB.")] = None
+    batch: Annotated[str | None, typer.Option(help="Batch sizes MIN,OPT,MAX of every bucket. [1,8,16]")] = None
+    optimization_level: Annotated[int | None, typer.Option(help="Effort of the builder, 0 to 5 (tensorrt).")] = None
+    workspace_limit_mib: Annotated[int | None, typer.Option(help="Limit of the builder's scratch memory, MiB.")] = None
     version_compatible: Annotated[
-        bool, typer.Option("--version-compatible", help="A plan that newer TensorRT versions load (tensorrt).")
+        bool, typer.Option("--version-compatible", help="Build a plan that newer TensorRT versions load (tensorrt).")
     ] = False
     hardware_compatible: Annotated[
         str | None,
         typer.Option(
-            help="ampere_plus: a plan for Ampere and later (tensorrt).",
+            help="ampere_plus: build a plan for Ampere and later (tensorrt).",
             autocompletion=complete("hardware"),
         ),
     ] = None
-    refit: Annotated[bool, typer.Option("--refit", help="A plan whose weights can be replaced (tensorrt).")] = False
+    refit: Annotated[bool, typer.Option("--refit", help="Build a plan whose weights can be replaced (tensorrt).")] = (
+        False
+    )
     strip_weights: Annotated[
-        bool, typer.Option("--strip-weights", help="A plan without weights, to be refitted (tensorrt).")
+        bool, typer.Option("--strip-weights", help="Build a plan without weights, to be refitted (tensorrt).")
     ] = False
 
 
@@ -84,25 +86,27 @@ class CalibrationOptions:
     path: Annotated[
         str | None,
         typer.Option(
-            "--calibration-data", metavar="FILE", help="Text to calibrate INT8 on: .txt, .jsonl, or .npz with ids."
+            "--calibration-data",
+            metavar="FILE",
+            help="Text for INT8 calibration: .txt, .jsonl, or .npz with token ids.",
         ),
     ] = None
     field: Annotated[
-        str | None, typer.Option("--calibration-field", help="Field of the .jsonl that holds the text. [text]")
+        str | None, typer.Option("--calibration-field", help="Field of the .jsonl with the text. [text]")
     ] = None
-    samples: Annotated[
-        int | None, typer.Option("--calibration-samples", help="How many texts to calibrate on. [128]")
-    ] = None
-    seed: Annotated[int | None, typer.Option("--calibration-seed", help="Seed that chooses them. [0]")] = None
+    samples: Annotated[int | None, typer.Option("--calibration-samples", help="Number of texts. [128]")] = None
+    seed: Annotated[int | None, typer.Option("--calibration-seed", help="Seed that selects the texts. [0]")] = None
     method: Annotated[
         str | None,
         typer.Option(
             "--calibration-method",
-            help="How ranges are found: {calibration_methods}. [max]",
+            help="How to find ranges: {calibration_methods}. [max]",
             autocompletion=complete("calibration_methods"),
         ),
     ] = None
-    percentile: Annotated[float | None, typer.Option(help="For --calibration-method percentile. [99.999]")] = None
+    percentile: Annotated[
+        float | None, typer.Option(help="Percentile of --calibration-method percentile. [99.999]")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -111,14 +115,15 @@ class QuantizationOptions:
 
     calibration: CalibrationOptions = CalibrationOptions()
     smoothing_alpha: Annotated[
-        float | None, typer.Option(help="SmoothQuant's alpha, 0 to 1: how much of the scale moves into weights.")
+        float | None,
+        typer.Option(help="SmoothQuant's alpha: the share of the scale, 0 to 1, that moves into the weights."),
     ] = None
-    smoothing: Annotated[bool, typer.Option(help="Smooth activations before they are quantised.")] = True
+    smoothing: Annotated[bool, typer.Option(help="Apply SmoothQuant before quantising.")] = True
     keep_out: Annotated[
-        list[str] | None, typer.Option(metavar="LAYER", help="A linear layer to keep out of INT8; repeat it.")
+        list[str] | None, typer.Option(metavar="LAYER", help="Linear layer to keep out of INT8 (repeatable).")
     ] = None
     search: Annotated[
-        bool, typer.Option(help="Keep the fewest layers out of INT8 that the gate needs, by measuring each.")
+        bool, typer.Option(help="Measure each layer, and keep out of INT8 as few as the gate allows.")
     ] = True
 
 
@@ -129,11 +134,11 @@ class GateOptions:
     min_cosine: Annotated[
         float | None, typer.Option(help="Smallest mean cosine to FP32. [fp16: 0.999; int8 for tensorrt: 0.99]")
     ] = None
-    eval_data: Annotated[
-        str | None, typer.Option(metavar="FILE", help="A .jsonl with labels, for --max-accuracy-drop.")
-    ] = None
+    eval_data: Annotated[str | None, typer.Option(metavar="FILE", help="Labelled .jsonl for --max-accuracy-drop.")] = (
+        None
+    )
     max_accuracy_drop: Annotated[
-        float | None, typer.Option(help="Points of accuracy (or F1) that may be lost, such as 0.5.")
+        float | None, typer.Option(help="Points of accuracy or F1 that may be lost, such as 0.5.")
     ] = None
 
 
@@ -145,7 +150,7 @@ class VariantOptions:
     runtime: Annotated[
         str,
         typer.Option(
-            help="tensorrt: engines. onnxruntime: the graph that ONNX Runtime runs fastest on a CPU.",
+            help="tensorrt builds engines, onnxruntime the graph for a CPU.",
             autocompletion=complete("runtimes"),
         ),
     ] = "tensorrt"

@@ -16,29 +16,28 @@ class ServerOptions:
 
     server_url: Annotated[
         str | None,
-        typer.Option("--server", help="A running Triton's gRPC address (host:port); one is started by default."),
+        typer.Option("--server", help="HOST:PORT of a running Triton's gRPC. [starts one]"),
     ] = None
-    grpc_port: Annotated[
-        int | None, typer.Option("--port", help="gRPC port of the Triton that is started; a free one by default.")
-    ] = None
-    timeout_s: Annotated[float, typer.Option(help="How long Triton may take to load everything, seconds.")] = 120.0
+    grpc_port: Annotated[int | None, typer.Option("--port", help="gRPC port of the Triton to start. [a free one]")] = (
+        None
+    )
+    timeout_s: Annotated[float, typer.Option(help="Longest time for Triton to load everything, seconds.")] = 120.0
 
 
 @expand_groups
 def verify(
     target: Annotated[
         str,
-        typer.Argument(
-            help="A repository folder, a release, or the gs://bucket/prefix or folder of releases (the current one)."
-        ),
+        typer.Argument(help="Repository folder, release, or gs://bucket/prefix (its current release)."),
     ],
     server: ServerOptions = ServerOptions(),
     output: OutputOptions = OutputOptions(),
 ) -> None:
-    """Load every entry in a real Triton, send real text, and compare the answers with PyTorch.
+    """Verify a repository or a release on a real Triton.
 
-    Rows go alone, in full batches, padded to each length bucket, and many at once; ensembles get text. -v shows
-    the batches that formed and the time in the queue. What this machine cannot run is said to be unchecked.
+    Loads every entry, sends rows alone, in full batches, padded to each length bucket and many at once, and text to
+    ensembles, and compares the answers with PyTorch's. -v shows the batches that formed and the time in the queue.
+    Entries that this machine cannot run are reported as not checked.
 
     \b
     Examples:

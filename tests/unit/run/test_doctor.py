@@ -14,7 +14,7 @@ def test_every_cannot_has_a_remedy_and_every_can_has_none(tmp_path: Path):
     findings = examine_machine(tmp_path / "not" / "there")
     assert {finding.stage for finding in findings} >= {"export", "precision", "engine", "assemble", "verify", "publish"}
     assert all(bool(finding.hint) != finding.available for finding in findings)
-    assert all(finding.found for finding in findings)
+    assert all(finding.detail for finding in findings)
     assert not list(tmp_path.iterdir())
 
 
@@ -22,11 +22,11 @@ def test_a_server_that_is_no_program_is_told(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PREP_TRITONSERVER", "/nowhere/tritonserver")
     server = find(examine_machine(tmp_path), "Triton server")
     assert not server.available
-    assert "/nowhere/tritonserver" in server.found
+    assert "/nowhere/tritonserver" in server.detail
 
 
 @pytest.mark.parametrize(
-    ("environment", "available", "found"),
+    ("environment", "available", "detail"),
     [
         ({"STORAGE_EMULATOR_HOST": "http://127.0.0.1:1"}, True, "STORAGE_EMULATOR_HOST"),
         ({"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere.json"}, False, "a missing file"),
@@ -34,7 +34,7 @@ def test_a_server_that_is_no_program_is_told(tmp_path: Path, monkeypatch: pytest
     ],
 )
 def test_credentials_are_looked_for_where_google_looks(
-    environment: dict, available: bool, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    environment: dict, available: bool, detail: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     for name in ("STORAGE_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS"):
@@ -42,7 +42,7 @@ def test_credentials_are_looked_for_where_google_looks(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     credentials = find(examine_machine(tmp_path), "reach GCS")
-    assert (credentials.available, found in credentials.found) == (available, True)
+    assert (credentials.available, detail in credentials.detail) == (available, True)
 
 
 def test_a_hub_that_is_switched_off_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -14,7 +14,7 @@ class DoctorDocument(Record):
 def render_doctor(out: Output, document: DoctorDocument) -> None:
     """Print a line for each capability."""
     rows = [
-        (finding.stage, finding.capability, "yes" if finding.available else "no", finding.found, finding.hint)
+        (finding.stage, finding.capability, "yes" if finding.available else "no", finding.detail, finding.hint)
         for finding in document.findings
     ]
-    out.table("", ("stage", "can it", "", "found", "hint"), rows)
+    out.table("", ("stage", "capability", "", "detail", "hint"), rows)

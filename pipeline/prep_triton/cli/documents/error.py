@@ -17,7 +17,7 @@ class ErrorDetail(Record):
     """What failed, for a machine and in a sentence, and what to do about it.
 
     `code` is the error's class (`prep_triton.errors`), ``usage_error`` for a wrong command line or ``interrupted``.
-    `place` is the file or the command line, and the key in it, where the fault is one of these.
+    `place` is the file or the command line, and the key in it, where the fault is in one of them.
     """
 
     code: str = Field(json_schema_extra={"enum": list_codes()})
