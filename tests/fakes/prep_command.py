@@ -21,16 +21,16 @@ import importlib, os, sys, threading
 module_name, function_name, number, delay_s, sys.argv = {moment!r}, {function!r}, {number}, {delay_s}, {argv!r}
 module = importlib.import_module(module_name)
 original = getattr(module, function_name)
-def end(*given, **named):
+def end(*arguments, **options):
     send = lambda: os.killpg(os.getpid(), number) if number == {sigint} else os.kill(os.getpid(), number)
     threading.Timer(delay_s, send).start() if delay_s else send()
-    return original(*given, **named)
+    return original(*arguments, **options)
 setattr(module, function_name, end)
 from prep_triton.cli.main import main
 main()
 """
 
-_IMPORTS_TOLD = """
+_LIST_IMPORTS = """
 import json, sys
 sys.argv = {argv!r}
 from prep_triton.cli.main import main
@@ -94,11 +94,11 @@ class Prep:
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command that gets a signal when it reaches ``module:function``."""
         module, _, function = moment.partition(":")
-        given = {"moment": module, "function": function, "number": int(number), "sigint": int(signal.SIGINT)}
+        names = {"moment": module, "function": function, "number": int(number), "sigint": int(signal.SIGINT)}
         argv = ["prep", *map(str, arguments)]
-        return self.run(code=_INTERRUPTED.format(argv=argv, delay_s=delay_s, **given), **more)
+        return self.run(code=_INTERRUPTED.format(argv=argv, delay_s=delay_s, **names), **more)
 
     def run_and_list_imports(self, *arguments: object) -> tuple["subprocess.CompletedProcess[str]", set[str]]:
         """Run a command, and return the top-level packages that it imported."""
-        done = self.run(code=_IMPORTS_TOLD.format(argv=["prep", *map(str, arguments)]))
+        done = self.run(code=_LIST_IMPORTS.format(argv=["prep", *map(str, arguments)]))
         return done, set(json.loads(done.stderr.splitlines()[-1]))

@@ -28,8 +28,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_checkpoint(folder / "bert")
 
     def export(staging: Path) -> dict:
-        made = make_model(staging)
-        return {key: getattr(made, key) for key in OnnxModel.model_fields if key not in Artifact.model_fields}
+        model = make_model(staging)
+        return {key: getattr(model, key) for key in OnnxModel.model_fields if key not in Artifact.model_fields}
 
     Workspace(folder / "build").produce(Recipe("export", "tiny", {}), OnnxModel, export)
     Prep(folder).succeed("assemble", "tiny")
@@ -47,8 +47,8 @@ def prep(prepared: Path, tmp_path: Path) -> Iterator[Prep]:
 
 
 def list_files(folder: Path) -> set[str]:
-    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".lock", ".yaml"))
-    return {str(path.relative_to(folder)) for path in found if path.parts[-2] != "broken" and path.name != ".lock"}
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".lock", ".yaml"))
+    return {str(path.relative_to(folder)) for path in files if path.parts[-2] != "broken" and path.name != ".lock"}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def list_files(folder: Path) -> set[str]:
         (("publish", "model_repository", "s3://bucket"), 2, "unknown scheme 's3'", "gs://BUCKET/PREFIX"),
         (("releases", "gs://x"), 2, "'x' in 'gs://x' is not a bucket name", "3 to 63"),
     ],
-    ids=lambda given: " ".join(given) if isinstance(given, tuple) else "",
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_bad_flags_are_refused(prep: Prep, arguments: tuple[str, ...], code: int, message: str, hint: str):
     error = prep.fail(*arguments, code=code)

@@ -1,7 +1,6 @@
 """The `prep` command: it only gathers the commands, one small file each."""
 
 import sys
-from typing import Any
 
 import typer
 
@@ -51,21 +50,26 @@ def prep(
     del version
 
 
-app.command(cls=Command)(export)
-app.command("build-engine", cls=Command)(build_engine)
-app.command(cls=Command)(inspect)
-app.command(cls=Command)(assemble)
-app.command(cls=Command)(lint)
-app.command(cls=Command)(verify)
-app.command(cls=Command)(client)
-app.command(cls=Command)(publish)
-app.command(cls=Command)(releases)
-app.command(cls=Command)(rollback)
-app.command(cls=Command)(prune)
-app.command(cls=Command)(fetch)
-app.command(cls=Command)(deploy)
-app.command(cls=Command)(run)
-app.command(cls=Command)(doctor)
+# In the order of the work, which is that of the list in `prep --help`.
+COMMANDS = (
+    export,
+    build_engine,
+    inspect,
+    assemble,
+    lint,
+    verify,
+    client,
+    publish,
+    releases,
+    rollback,
+    prune,
+    fetch,
+    deploy,
+    run,
+    doctor,
+)
+for command in COMMANDS:
+    app.command(cls=Command)(command)
 
 # Typer brings its own click, of which this is the public end.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -76,9 +80,5 @@ def main() -> None:
     try:
         code = app(standalone_mode=False, prog_name="prep")
     except _UsageError as err:
-        usage: Any = err
-        usage.show()
-        if "--json" in sys.argv:
-            output.document_usage_error(usage.format_message(), hint="prep --help")
-        sys.exit(output.EXIT_USAGE)
+        sys.exit(output.fail_usage(err, as_json="--json" in sys.argv))
     sys.exit(code or 0)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import typer
 
@@ -205,9 +205,11 @@ def print_line(text: str) -> None:
     typer.echo(text)
 
 
-def document_usage_error(message: str, *, hint: str) -> None:
-    """Print the JSON document of a command line that names no known command, or a wrong flag."""
-    Output(as_json=True, verbose=0).error(USAGE_ERROR, message, hint)
+def fail_usage(err: Any, *, as_json: bool) -> int:
+    """Print what is wrong with a command line, which names no known command or a wrong flag; return the exit code."""
+    err.show()
+    Output(as_json=as_json, verbose=0).error(USAGE_ERROR, err.format_message(), "prep --help")
+    return EXIT_USAGE
 
 
 def format_size(size: float) -> str:
