@@ -1,5 +1,6 @@
 """`prep publish`: a repository as an immutable release, or a release checked in place."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -11,17 +12,24 @@ from prep_triton.cli.output import Output, session
 from prep_triton.errors import SpecError
 
 
+@dataclass(frozen=True)
+class PublishOptions:
+    """What to do with the repository, or the release."""
+
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be uploaded or copied, and write nothing.")
+    ] = False
+    check: Annotated[
+        bool, typer.Option("--check", help="Check a published release: every object, its size and checksum.")
+    ] = False
+    current: Annotated[bool, typer.Option(help="Make the release the current one.")] = True
+
+
 @expand_groups
 def publish(
     repository: Annotated[str, typer.Argument(help="Folder of the repository; with --check a release's URI.")],
     uri: Annotated[str | None, typer.Argument(help="gs://bucket/prefix or a folder.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be uploaded or copied, and write nothing.")
-    ] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Check a published release: every object, its size and checksum.")
-    ] = False,
-    current: Annotated[bool, typer.Option(help="Make the release the current one.")] = True,
+    options: PublishOptions = PublishOptions(),
     target: TargetOptions = TargetOptions(),
     output: OutputOptions = OutputOptions(),
 ) -> None:
@@ -39,8 +47,8 @@ def publish(
       prep publish --check gs://bucket/models
     """
     with session(output) as out:
-        if check:
-            if uri is not None or dry_run:
+        if options.check:
+            if uri is not None or options.dry_run:
                 raise SpecError(
                     "--check takes one URI, of a release or a store, and no --dry-run", hint="prep publish --check URI"
                 )
@@ -60,13 +68,13 @@ def publish(
         from prep_triton.run.publication import Publication, plan_publication, publish_repository
 
         spec = target_from_flags(target)
-        publication = Publication(Path(repository), open_store(uri), target=spec, make_current=current)
+        publication = Publication(Path(repository), open_store(uri), target=spec, make_current=options.current)
         with out.progress(f"publish {uri}") as progress:
-            if dry_run:
+            if options.dry_run:
                 plan = plan_publication(publication, progress=progress)
             else:
                 published = publish_repository(publication, progress=progress)
-        if dry_run:
+        if options.dry_run:
             out.show(publish_plan(plan), render_publish_plan)
         else:
             out.show(publish_document(published, publication.store.uri), render_publish)
