@@ -5,10 +5,12 @@ artifact fixes is taken from the artifact. Which of them mean something to a bac
 configuration is made, in `prep_triton.triton.config`.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from prep_triton.spec import server_rules
 from prep_triton.spec.base import Sizes, Spec
 
 StreamPriority = Literal["default", "max", "min"]
@@ -17,6 +19,12 @@ Tier = Literal[1, 2]
 LongInput = Literal["truncate", "stride", "reject"]
 
 DEFAULT_LENGTH_BUCKETS = (32, 64, 128, 256, 384)
+
+
+def _refuse_first(problems: Sequence[str | None]) -> None:
+    for problem in problems:
+        if problem is not None:
+            raise ValueError(problem)
 
 
 class QueuePolicySpec(Spec):
@@ -45,16 +53,14 @@ class QueueSpec(Spec):
     @model_validator(mode="after")
     def check_priority(self) -> Self:
         """Mirror the server (core, model_config_utils.cc): a default within the levels, ordering with one at most."""
-        levels = self.priority_levels
-        if levels and not 1 <= self.default_priority_level <= levels:
-            raise ValueError(f"default_priority_level must be in 1..{levels}, got {self.default_priority_level}")
-        if not levels and self.default_priority_level:
-            raise ValueError("default_priority_level needs priority_levels > 0")
-        if self.preserve_ordering and levels > 1:
-            raise ValueError("preserve_ordering and priority_levels > 1 exclude each other")
-        for level in self.priority_queue_policies:
-            if not 1 <= level <= levels:
-                raise ValueError(f"priority_queue_policies has level {level}, but priority_levels is {levels}")
+        levels, default = self.priority_levels, self.default_priority_level
+        problems = [
+            server_rules.find_default_level_problem(default, levels),
+            server_rules.find_unused_level_problem(default, len(self.priority_queue_policies), levels),
+            server_rules.find_ordering_problem(levels) if self.preserve_ordering else None,
+            *(server_rules.find_policy_level_problem(level, levels) for level in self.priority_queue_policies),
+        ]
+        _refuse_first(problems)
         return self
 
     def policies(self) -> tuple[QueuePolicySpec, ...]:
@@ -97,8 +103,7 @@ class InstanceGroupSpec(Spec):
     @model_validator(mode="after")
     def check_devices(self) -> Self:
         """A CPU instance is on no GPU."""
-        if self.kind == "cpu" and self.gpus:
-            raise ValueError("gpus means nothing for an instance of kind cpu")
+        _refuse_first([server_rules.find_device_problem(self.kind or "", self.gpus)])
         return self
 
 
@@ -177,9 +182,8 @@ class ServingSpec(Spec):
     def check_preferred_sizes(self) -> Self:
         """Mirror the server: preferred sizes lie in 1..max_batch_size (core, model_config_utils.cc)."""
         if self.max_batch_size and self.dynamic_batching:
-            for size in self.dynamic_batching.preferred_batch_sizes:
-                if size > self.max_batch_size:
-                    raise ValueError(f"preferred batch size {size} exceeds max_batch_size {self.max_batch_size}")
+            sizes = self.dynamic_batching.preferred_batch_sizes
+            _refuse_first([server_rules.find_preferred_size_problem(size, self.max_batch_size) for size in sizes])
         return self
 
     @model_validator(mode="after")
@@ -188,8 +192,7 @@ class ServingSpec(Spec):
         for key in ("instance_count", "instance_kind", "rate_limiter"):
             if self.instance_groups and getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key} and instance_groups exclude each other: write it into the groups")
-        if list(self.length_buckets) != sorted(set(self.length_buckets)) or min(self.length_buckets, default=1) < 1:
-            raise ValueError(f"length_buckets must increase from 1 or more, got {list(self.length_buckets)}")
+        _refuse_first([server_rules.find_bucket_order_problem(self.length_buckets)])
         return self
 
     def groups(self) -> tuple[InstanceGroupSpec, ...]:

@@ -136,9 +136,9 @@ def test_a_variant_gives_one_engine_request_for_each_gpu():
 @pytest.mark.parametrize(
     ("queue", "message"),
     [
-        ({"priority_levels": 2}, "default_priority_level must be in 1..2, got 0"),
-        ({"priority_levels": 2, "default_priority_level": 3}, "default_priority_level must be in 1..2, got 3"),
-        ({"default_priority_level": 1}, "needs priority_levels > 0"),
+        ({"priority_levels": 2}, "default_priority_level is 0, expected 1..2"),
+        ({"priority_levels": 2, "default_priority_level": 3}, "default_priority_level is 3, expected 1..2"),
+        ({"default_priority_level": 1}, "means nothing without priority_levels"),
     ],
 )
 def test_priority_levels_follow_the_servers_rule(queue: dict[str, int], message: str):
@@ -148,7 +148,7 @@ def test_priority_levels_follow_the_servers_rule(queue: dict[str, int], message:
 
 def test_a_preferred_batch_size_beyond_the_largest_is_refused():
     given_ = {"max_batch_size": 4, "dynamic_batching": {"preferred_batch_sizes": [8]}}
-    with pytest.raises(SpecError, match="preferred batch size 8 exceeds max_batch_size 4"):
+    with pytest.raises(SpecError, match=r"preferred batch size 8 is not within 1..max_batch_size"):
         build_spec(ServingSpec, given_, where="it")
 
 

@@ -12,40 +12,61 @@ from typing import Literal
 from prep_triton.errors import SpecError, suggest
 from prep_triton.spec import AcceleratorSpec, Runtime, ServingSpec
 
+# core, constants.h: what the server calls the models of each backend.
+PLATFORMS: dict[Runtime, str] = {"tensorrt": "tensorrt_plan", "onnxruntime": "onnxruntime_onnx"}
 BACKEND_LABELS: dict[Runtime, str] = {"tensorrt": "TensorRT", "onnxruntime": "ONNX Runtime"}
 
 
 @dataclass(frozen=True)
 class FieldRule:
-    """The one backend that reads a field, what it is there, and what to do on the other backend."""
+    """The one backend that reads a field, what it is there, and what to do on the other backend.
+
+    `optimization` is the field of `ModelOptimizationPolicy` (model_config.proto) that it becomes, if any.
+    """
 
     backend: Runtime
     meaning: str
     instead: str
+    optimization: str | None = None
 
 
 # tensorrt_backend, src/tensorrt_model.cc and instance_state.cc; onnxruntime_backend, src/onnxruntime.cc;
 # common, protobuf/model_config.proto ("Currently only recognized by ...").
 FIELD_RULES: dict[str, FieldRule] = {
     "stream_priority": FieldRule(
-        "tensorrt", "a CUDA stream's priority", "rank requests with dynamic_batching.priority_levels, or models by tier"
+        "tensorrt",
+        "a CUDA stream's priority",
+        "rank requests with dynamic_batching.priority_levels, or models by tier",
+        "priority",
     ),
     "cuda_graphs": FieldRule(
         "tensorrt",
         "the capture of its launches",
         "write trt_cuda_graph_enable into the parameters of execution_accelerators tensorrt",
+        "cuda",
     ),
-    "output_copy_stream": FieldRule("tensorrt", "a CUDA stream for its outputs", "use runtime: tensorrt"),
-    "eager_batching": FieldRule("tensorrt", "its two sets of buffers", "use runtime: tensorrt"),
+    "output_copy_stream": FieldRule("tensorrt", "a CUDA stream for its outputs", "use runtime: tensorrt", "cuda"),
+    "eager_batching": FieldRule("tensorrt", "its two sets of buffers", "use runtime: tensorrt", "eager_batching"),
     "profiles": FieldRule("tensorrt", "the optimization profiles of a plan", "use runtime: tensorrt"),
     "threads": FieldRule("onnxruntime", "its CPU threads", "use runtime: onnxruntime"),
     "inter_op_threads": FieldRule("onnxruntime", "its CPU threads", "use runtime: onnxruntime"),
     "graph_level": FieldRule(
-        "onnxruntime", "its graph optimizer", "use optimization_level when the engine is built: a plan is optimized"
+        "onnxruntime",
+        "its graph optimizer",
+        "use optimization_level when the engine is built: a plan is optimized",
+        "graph",
     ),
     "execution_accelerators": FieldRule(
-        "onnxruntime", "its execution providers", "use runtime: onnxruntime, or nothing: a plan is TensorRT already"
+        "onnxruntime",
+        "its execution providers",
+        "use runtime: onnxruntime, or nothing: a plan is TensorRT already",
+        "execution_accelerators",
     ),
+}
+# Which backend alone reads a field of `ModelOptimizationPolicy`; that of the buffers no spec has.
+OPTIMIZATION_READERS: dict[str, Runtime] = {
+    "gather_kernel_buffer_threshold": "tensorrt",
+    **{rule.optimization: rule.backend for rule in FIELD_RULES.values() if rule.optimization},
 }
 
 Kind = Literal["int", "size", "bool", "precision", "text"]
@@ -141,7 +162,8 @@ PROVIDER_PARAMETERS: dict[str, Mapping[str, Kind]] = {
     "cuda": _CUDA_PROVIDER,
     "openvino": {},  # the backend takes the CPU device and reads no parameter
 }
-GPU_PROVIDERS = ("tensorrt", "cuda")
+# The providers that each field of `ModelOptimizationPolicy.ExecutionAccelerators` takes (onnxruntime.cc, LoadModel).
+PROVIDERS_OF_FIELD = {"gpu_execution_accelerator": ("tensorrt", "cuda"), "cpu_execution_accelerator": ("openvino",)}
 
 # Parameters of the model that the backends read, and what they take; others are the user's own.
 MODEL_PARAMETERS: dict[Runtime, Mapping[str, tuple[str, ...] | Kind]] = {

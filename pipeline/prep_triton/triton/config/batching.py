@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from prep_triton.errors import SpecError
-from prep_triton.spec import QueuePolicySpec, QueueSpec, ServingSpec
+from prep_triton.spec import QueuePolicySpec, QueueSpec, ServingSpec, server_rules
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -38,19 +38,11 @@ def fill_dynamic_batching(config: "ModelConfig", serving: ServingSpec) -> None:
 def check_queue(queue: QueueSpec, largest: int) -> None:
     """Refuse what the server refuses in a queue, given the largest batch."""
     for size in queue.preferred_batch_sizes:
-        if size > largest:
-            raise SpecError(
-                f"preferred batch size {size} exceeds max_batch_size {largest}",
-                hint=f"keep preferred_batch_sizes within 1..{largest}",
-            )
-    if queue.preserve_ordering and any(
-        policy.default_timeout_us and policy.timeout_action == "delay" for policy in queue.policies()
-    ):
-        raise SpecError(
-            "preserve_ordering was asked for with a queue policy that delays requests after default_timeout_us: "
-            "a delayed request is overtaken",
-            hint="write timeout_action: reject, or remove preserve_ordering",
-        )
+        if problem := server_rules.find_preferred_size_problem(size, largest):
+            raise SpecError(problem, hint=f"keep preferred_batch_sizes within 1..{largest}")
+    delays = any(policy.default_timeout_us and policy.timeout_action == "delay" for policy in queue.policies())
+    if problem := server_rules.find_delay_problem(is_ordered=queue.preserve_ordering, delays=delays):
+        raise SpecError(problem, hint="write timeout_action: reject, or remove preserve_ordering")
 
 
 def _has_queue_choices(queue: QueueSpec) -> bool:

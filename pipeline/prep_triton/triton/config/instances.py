@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from prep_triton.artifact import Engine, OnnxModel
 from prep_triton.errors import SpecError
 from prep_triton.spec import InstanceGroupSpec, InstanceKind, RateLimiterSpec, Runtime, ServingSpec
+from prep_triton.triton.config.rules import PLAN_NEEDS_GPU, SCOPE_HINT, TakenResource, find_scope_problems
 from prep_triton.triton.config.shapes import profiles_of_groups
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def kind_of(group: InstanceGroupSpec, backend: Runtime) -> InstanceKind:
         return group.kind or ("gpu" if group.gpus else "cpu")
     if group.kind == "cpu":
         raise SpecError(
-            "instance_kind cpu was asked for, but a TensorRT plan runs on a GPU only",
+            f"instance_kind cpu was asked for, but {PLAN_NEEDS_GPU}",
             hint="remove instance_kind, or use runtime: onnxruntime",
         )
     return "gpu"
@@ -47,8 +48,8 @@ def kind_of(group: InstanceGroupSpec, backend: Runtime) -> InstanceKind:
 
 def check_resources(serving: ServingSpec) -> None:
     """Refuse resources that the rate limiter cannot hand out (core, src/rate_limiter.cc, ResourceManager)."""
-    scopes: dict[str, str] = {}
-    for group in serving.groups():
+    taken: list[TakenResource] = []
+    for index, group in enumerate(serving.groups()):
         named: set[str] = set()
         for resource in group.rate_limiter.resources if group.rate_limiter else ():
             if not _RESOURCE_NAME.fullmatch(resource.name):
@@ -56,15 +57,13 @@ def check_resources(serving: ServingSpec) -> None:
                     f"the resource '{resource.name}' cannot be named in --rate-limit-resource",
                     hint="name it with letters, digits, '.', '_' and '-'",
                 )
+            taken.append(TakenResource(f"instance group {index}", resource.name, resource.scope))
+            for _, problem in find_scope_problems(taken):
+                raise SpecError(problem, hint=SCOPE_HINT)
             if resource.name in named:
                 raise SpecError(
                     f"the resource {resource.name} is listed twice in one instance group; the server keeps the last",
                     hint="list it once, with the sum as its count",
-                )
-            if scopes.setdefault(resource.name, resource.scope) != resource.scope:
-                raise SpecError(
-                    f"the resource {resource.name} is both of scope device and of scope global",
-                    hint="give it one scope, or two names",
                 )
             named.add(resource.name)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from prep_triton.artifact import Engine, OnnxModel, TensorSpec
 from prep_triton.errors import RepositoryError, SpecError
 from prep_triton.layout import plan_name
-from prep_triton.spec import Runtime
+from prep_triton.triton.config.backends import PLATFORMS
 from prep_triton.triton.config.batching import fill_dynamic_batching
 from prep_triton.triton.config.instances import fill_instances
 from prep_triton.triton.config.optimization import fill_onnxruntime_options, fill_shared_options, fill_tensorrt_options
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 BATCH_AXIS = "batch"
-# core, constants.h: what the server calls the models of each backend.
-PLATFORMS: dict[Runtime, str] = {"tensorrt": "tensorrt_plan", "onnxruntime": "onnxruntime_onnx"}
 
 
 def model_config_from_artifact(

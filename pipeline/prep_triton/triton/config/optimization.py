@@ -7,8 +7,9 @@ from prep_triton.artifact import Engine
 from prep_triton.errors import SpecError
 from prep_triton.layout import VERSION_DIR
 from prep_triton.spec import ServingSpec
-from prep_triton.triton.config.backends import GPU_PROVIDERS
+from prep_triton.triton.config.backends import PROVIDERS_OF_FIELD
 from prep_triton.triton.config.instances import kind_of
+from prep_triton.triton.config.rules import find_provider_problem
 from prep_triton.triton.config.shapes import dims_at_length, usual_batch_sizes
 
 if TYPE_CHECKING:
@@ -48,12 +49,10 @@ def fill_onnxruntime_options(config: "ModelConfig", serving: ServingSpec) -> Non
         config.optimization.graph.level = serving.graph_level
     kinds = {kind_of(group, "onnxruntime") for group in serving.groups()}
     for accelerator in serving.execution_accelerators:
-        is_for_gpu = accelerator.name in GPU_PROVIDERS
-        if is_for_gpu and "gpu" not in kinds:
-            raise SpecError(
-                f"execution_accelerators {accelerator.name} was asked for, but no instance is on a GPU",
-                hint="write instance_kind: gpu, or use openvino, which is the CPU's",
-            )
+        is_for_gpu = accelerator.name in PROVIDERS_OF_FIELD["gpu_execution_accelerator"]
+        problem = find_provider_problem(accelerator.name, is_for_gpu=is_for_gpu, has_gpu_instance="gpu" in kinds)
+        if problem:
+            raise SpecError(problem, hint="write instance_kind: gpu, or use openvino, which is the CPU's")
         providers = config.optimization.execution_accelerators
         repeated = providers.gpu_execution_accelerator if is_for_gpu else providers.cpu_execution_accelerator
         repeated.add(name=accelerator.name, parameters=accelerator.parameters)

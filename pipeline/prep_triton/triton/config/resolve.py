@@ -11,6 +11,7 @@ from prep_triton.errors import RepositoryError
 from prep_triton.spec import Runtime, ServingSpec
 from prep_triton.triton.config.backends import check_backend_fields
 from prep_triton.triton.config.instances import check_resources, kind_of
+from prep_triton.triton.config.rules import find_builder_problem
 from prep_triton.triton.config.shapes import (
     accepted_sequences,
     check_smallest_batch,
@@ -83,10 +84,9 @@ def check_plans(engines: Sequence[Engine]) -> None:
     if not engines:
         raise RepositoryError("a TensorRT entry has no engine", hint="build one with `prep build-engine`")
     for engine in engines:
-        if engine.builder != "tensorrt":
+        if problem := find_builder_problem(engine):
             raise RepositoryError(
-                f"the {engine.gpu} engine was built by {engine.builder} {engine.builder_version}: an RTX engine is "
-                "never a plan, and no Triton backend loads it",
+                problem,
                 hint=f"build it with --builder tensorrt on a machine with a {engine.gpu}, or use runtime: onnxruntime",
             )
     first = engines[0]

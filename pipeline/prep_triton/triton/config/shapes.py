@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from prep_triton.artifact import Engine, OnnxModel, TensorSpec
 from prep_triton.errors import RepositoryError, SpecError
 from prep_triton.spec import DEFAULT_LENGTH_BUCKETS, OptimizationProfile, ServingSpec
+from prep_triton.triton.config.rules import find_bucket_problem, find_plan_batch_problem, find_profile_problem
 
 DEFAULT_MAX_BATCH_SIZE = 16
 
@@ -23,9 +24,9 @@ def profiles_of_groups(engines: Sequence[Engine], serving: ServingSpec) -> tuple
     count, gpu = min((len(engine.profiles), engine.gpu) for engine in engines)
     for group in serving.groups():
         for index in group.profiles:
-            if index >= count:
+            if problem := find_profile_problem(index, count, gpu):
                 raise SpecError(
-                    f"profile {index} was asked for, but the {gpu} engine has {count}, numbered from 0",
+                    problem,
                     hint=f"keep profiles within 0..{count - 1}, or build the engine with another --profile",
                 )
     return tuple(tuple(dict.fromkeys(group.profiles)) or tuple(range(count)) for group in serving.groups())
@@ -44,11 +45,8 @@ def largest_batch_size(artifact: OnnxModel | Sequence[Engine], serving: ServingS
         return serving.max_batch_size or DEFAULT_MAX_BATCH_SIZE
     used = {index for indices in profiles_of_groups(artifact, serving) for index in indices}
     size, gpu = min((engine.profiles[index].max[0], engine.gpu) for engine in artifact for index in used)
-    if serving.max_batch_size and serving.max_batch_size > size:
-        raise SpecError(
-            f"max_batch_size {serving.max_batch_size} exceeds the batch of the {gpu} engine's profile, {size}",
-            hint=f"lower max_batch_size to {size}, or build the engine with a larger --profile",
-        )
+    if problem := find_plan_batch_problem(serving.max_batch_size or size, size, gpu):
+        raise SpecError(problem, hint=f"lower max_batch_size to {size}, or build the engine with a larger --profile")
     return serving.max_batch_size or size
 
 
@@ -71,17 +69,23 @@ def length_buckets_from_artifact(
     """
     inputs = artifact.model_inputs if isinstance(artifact, OnnxModel) else artifact[0].model_inputs
     for bucket in serving.length_buckets:
-        if bucket > longest:
-            raise SpecError(
-                f"length bucket {bucket} exceeds the model's longest sequence, {longest}",
-                hint=f"keep length_buckets within {longest}",
-            )
+        if problem := find_bucket_problem(bucket, longest):
+            raise SpecError(problem, hint=f"keep length_buckets within {longest}")
     fixed = _fixed_length(inputs)
     if fixed is not None:
         return _only_length(fixed, serving)
     if isinstance(artifact, OnnxModel):
         return serving.length_buckets or _default_buckets(longest)
     return _plan_buckets(artifact, serving, longest)
+
+
+def choose_bucket(length: int, buckets: Sequence[int]) -> int | None:
+    """Return the smallest of the increasing `buckets` that holds `length` tokens; None where none does.
+
+    What the tokenizer does inside the server is `prep_triton.triton.inside_server.encode.windows.choose_bucket`,
+    which must not import this; a test holds the two together.
+    """
+    return next((bucket for bucket in buckets if length <= bucket), None)
 
 
 def accepted_sequences(artifact: OnnxModel | Sequence[Engine], serving: ServingSpec, longest: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from prep_triton.artifact import merge_server_arguments, render_server_arguments
 from prep_triton.errors import SpecError
 from prep_triton.layout import SERVER_ARGUMENTS_NAME
 from prep_triton.spec import ServingSpec
+from prep_triton.triton.config.rules import SCOPE_HINT, TakenResource, find_scope_problems
 from prep_triton.triton.entries.load import list_entries
 from prep_triton.workspace import write_atomically
 
@@ -36,20 +37,21 @@ def check_shared_resources(repository_dir: Path, name: str, serving: ServingSpec
     Raises:
         SpecError: Names both entries.
     """
-    own = _scopes_from_serving(serving.model_dump(mode="json"))
+    own = _resources_of(serving.model_dump(mode="json"), name)
     if not own:
         return
     for entry in list_entries(repository_dir):
-        other = _scopes_from_serving(entry.spec.get("serving") or {}) if entry.name != name else {}
-        for resource in sorted(own.keys() & other.keys()):
-            if own[resource] != other[resource]:
-                raise SpecError(
-                    f"the resource {resource} is of scope {own[resource]} in {name} and of scope {other[resource]} "
-                    f"in {entry.name}: the server's rate limiter refuses both together",
-                    hint="give it one scope in both, or two names",
-                )
+        others = _resources_of(entry.spec.get("serving") or {}, entry.name) if entry.name != name else []
+        for resource, problem in find_scope_problems([*others, *own]):
+            if resource.place == name:
+                raise SpecError(problem, hint=SCOPE_HINT)
 
 
-def _scopes_from_serving(dumped: Mapping[str, Any]) -> dict[str, str]:
-    limiters = [dumped.get("rate_limiter"), *(one.get("rate_limiter") for one in dumped.get("instance_groups") or ())]
-    return {one["name"]: one["scope"] for limiter in limiters if limiter for one in limiter["resources"]}
+def _resources_of(dumped: Mapping[str, Any], place: str) -> list[TakenResource]:
+    groups = [dumped, *(dumped.get("instance_groups") or ())]
+    limiters = [limiter for group in groups if (limiter := group.get("rate_limiter"))]
+    return [
+        TakenResource(place, resource["name"], resource["scope"])
+        for limiter in limiters
+        for resource in limiter["resources"]
+    ]

@@ -11,6 +11,7 @@ from prep_triton.errors import RepositoryError
 from prep_triton.layout import CONFIG_NAME
 from prep_triton.reference import Reference
 from prep_triton.triton.config import parse_config
+from prep_triton.triton.config.shapes import choose_bucket
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -52,7 +53,7 @@ class SequenceLengths:
     def padded(self, length: int) -> int:
         """Return the bucket for a number of tokens; the number itself where no bucket holds it."""
         needed = max(length, self.shortest)
-        return next((bucket for bucket in self.buckets if bucket >= needed), needed)
+        return choose_bucket(needed, self.buckets) or needed
 
 
 def numpy_dtype(tensor: Any) -> Any:

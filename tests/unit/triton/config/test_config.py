@@ -81,7 +81,7 @@ def test_zero_delay_still_asks_for_dynamic_batching(model):
     ("serving", "message", "hint"),
     [
         (ServingSpec(stream_priority="max"), "means nothing to the ONNX Runtime backend", "priority_levels"),
-        (ServingSpec(dynamic_batching=QueueSpec(preferred_batch_sizes=(17,))), "17 exceeds", r"1\.\.16"),
+        (ServingSpec(dynamic_batching=QueueSpec(preferred_batch_sizes=(17,))), "size 17 is not within", r"1\.\.16"),
         (ServingSpec(max_batch_size=1 << 31), "does not fit", "32-bit"),
         (ServingSpec(dynamic_batching=QueueSpec(max_queue_delay_us=1 << 64)), "does not fit", "64-bit"),
     ],

@@ -76,7 +76,7 @@ def test_every_rule_is_tested():
                     {"rate_limiter": {"resources": [{"name": "a", "scope": "global"}]}},
                 ]
             },
-            "both of scope device and of scope global",
+            "a is of scope global in instance group 1 and of scope device in instance group 0",
             "two names",
         ),
         ({"version_policy": {"specific": [1, 2]}}, r"\[1, 2\] was asked for, but an entry has version 1", r"\[1\]"),
@@ -98,7 +98,7 @@ def test_every_rule_is_tested():
             "is '0', but threads or inter_op_threads make it '1'",
             r"remove parameters\.execution_mode",
         ),
-        ({"execution_accelerators": [{"name": "cuda"}]}, "cuda was asked for, but no instance is on a GPU", "openvino"),
+        ({"execution_accelerators": [{"name": "cuda"}]}, "cuda is for GPU instances, and there is none", "openvino"),
         (
             {"execution_accelerators": [{"name": "tensorrt", "parameters": {"precision_mod": "FP16"}}]},
             "tensorrt: parameter precision_mod is not known",
@@ -140,7 +140,11 @@ def test_a_graph_is_refused_what_the_server_would_refuse(serving, message, hint)
 @pytest.mark.parametrize(
     ("serving", "message", "hint"),
     [
-        ({"instance_groups": [{"profiles": [3]}]}, "profile 3 .* the t4 engine has 3, numbered from 0", r"0\.\.2"),
+        (
+            {"instance_groups": [{"profiles": [3]}]},
+            "the t4 engine does not have the profile 3: it has 3, numbered from 0",
+            r"0\.\.2",
+        ),
         ({"instance_groups": [{"kind": "cpu"}]}, "runs on a GPU only", "onnxruntime"),
         ({"length_buckets": [32, 400]}, "length bucket 400 is beyond .*: 1..32 or 33..64 or 65..384", "--seq-lens"),
         (

@@ -1,7 +1,9 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prep_triton.spec import InstanceGroupSpec, QueuePolicySpec, QueueSpec, RateLimiterSpec, ServingSpec
 from prep_triton.triton.config import tiers
-from prep_triton.triton.config.shapes import length_buckets_from_artifact
+from prep_triton.triton.config.shapes import choose_bucket, length_buckets_from_artifact
 from prep_triton.triton.config.tiers import apply_tier
 from prep_triton.triton.config.traps import DEFAULT_TIMEOUT, ENSEMBLE_PRIORITY, SINGLE_INSTANCE, find_traps
 
@@ -96,3 +98,13 @@ def test_a_plans_buckets_are_the_lengths_its_profiles_are_tuned_for_and_end_at(p
 
 def test_given_buckets_are_kept():
     assert length_buckets_from_artifact(PLAN, ServingSpec(length_buckets=(16, 100)), longest=512) == (16, 100)
+
+
+@given(st.integers(0, 600), st.sets(st.integers(1, 600), min_size=1).map(sorted))
+def test_the_bucket_for_a_length_is_the_one_that_the_tokenizer_pads_to(length, buckets):
+    chosen = choose_bucket(length, buckets)
+    if chosen is None:
+        with pytest.raises(ValueError, match="exceed the longest length bucket"):
+            choose_inside_server(length, buckets)
+    else:
+        assert choose_inside_server(length, buckets) == chosen
