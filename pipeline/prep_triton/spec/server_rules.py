@@ -52,12 +52,14 @@ def find_delay_problem(*, is_ordered: bool, delays: bool) -> str | None:
 
 
 def find_device_problem(kind: str, gpus: Sequence[int]) -> str | None:
-    """An instance on the CPU names no GPU; `kind` is ``cpu`` or ``gpu``."""
-    return f"an instance of kind cpu names the GPUs {list(gpus)}" if kind == "cpu" and gpus else None
+    """An instance names GPUs only where it is on them: `kind` is the proto's word in lower case, or empty."""
+    if not gpus or kind in {"", "auto", "gpu"}:
+        return None
+    return f"an instance of kind {kind} names the GPUs {list(gpus)}"
 
 
 def find_bucket_order_problem(buckets: Sequence[int]) -> str | None:
     """The tokenizer pads to the first bucket that is long enough, so they increase."""
     if list(buckets) == sorted(set(buckets)) and min(buckets, default=1) >= 1:
         return None
-    return f"length_buckets must increase from 1 or more, got {list(buckets)}"
+    return f"length buckets must increase from 1 or more, got {list(buckets)}"

@@ -272,12 +272,12 @@ def _bytes_of_escape(found: Mapping[str, str | None]) -> bytes:
     """Return what an escape of `_ESCAPE` stands for.
 
     Raises:
-        ValueError: Nothing.
+        ValueError: For nothing, or for more than a byte.
     """
     if found["sign"] is not None:
         return _SIGNS.get(found["sign"], found["sign"].encode())
     if found["octal"] is not None:
-        return bytes([int(found["octal"], 8) & 0xFF])
+        return bytes([int(found["octal"], 8)])
     if found["hex"] is not None:
         return bytes([int(found["hex"], 16)])
     if found["none"] is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.layout import CONFIG_NAME, GRAPH_NAME, MANIFEST_NAME, PLAN_NAME, PYTHON_MODEL_NAME, WARMUP_DIR
+from prep_triton.triton.config.backends import PLATFORMS
 from prep_triton.triton.config.parse import ScannedConfig, scan_config
 from prep_triton.triton.lint.finding import Finding, make_finding
 from prep_triton.workspace import load_manifest
@@ -18,10 +19,9 @@ if TYPE_CHECKING:
 
 # core, constants.h: kWarmupDataFolder, kInitialStateFolder, kModelConfigFolder
 SERVER_FOLDERS = (WARMUP_DIR, "initial_state", "configs")
-# core, constants.h, and AutoCompleteBackendFields: what each backend calls its platform and its model file.
-PLATFORMS = {"tensorrt": "tensorrt_plan", "onnxruntime": "onnxruntime_onnx"}
 # Known so that a foreign model beside ours is not called wrong; no other rule looks at it. torch_aoti is of 26.01.
 FOREIGN_PLATFORMS = {"pytorch_libtorch": "pytorch", "torch_aoti": "pytorch"}
+# core, AutoCompleteBackendFields: what each backend calls its model file.
 MODEL_FILES = {"tensorrt": PLAN_NAME, "onnxruntime": GRAPH_NAME, "python": PYTHON_MODEL_NAME, "pytorch": "model.pt"}
 CONFIG_SIZE_LIMIT = 16 << 20
 _NUMBER = re.compile(r"\s*[+-]?\d+")
@@ -64,7 +64,7 @@ class EntryFolder:
             return "ensemble" if config is not None else ""
         if config.backend:
             return str(config.backend)
-        by_platform = {platform: backend for backend, platform in PLATFORMS.items()} | FOREIGN_PLATFORMS
+        by_platform = FOREIGN_PLATFORMS | {platform: str(backend) for backend, platform in PLATFORMS.items()}
         if config.platform:
             return by_platform.get(config.platform, "")
         by_file = {name: backend for backend, name in MODEL_FILES.items()}

@@ -1,13 +1,28 @@
 """Rules for instance groups (core, ValidateInstanceGroup, rate_limiter.cc), and fields that a backend never reads."""
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from prep_triton.errors import SpecError, find_nearest
 from prep_triton.spec import ServingSpec
-from prep_triton.triton.config.backends import BACKEND_LABELS, MODEL_PARAMETERS, check_backend_fields
+from prep_triton.spec.server_rules import find_device_problem
+from prep_triton.triton.config.backends import (
+    BACKEND_LABELS,
+    MODEL_PARAMETERS,
+    OPTIMIZATION_READERS,
+    PROVIDERS_OF_FIELD,
+    check_backend_fields,
+)
+from prep_triton.triton.config.rules import (
+    PLAN_NEEDS_GPU,
+    SCOPE_HINT,
+    TakenResource,
+    find_profile_problem,
+    find_provider_problem,
+    find_scope_problems,
+)
 from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding
 
@@ -21,10 +36,6 @@ _OTHER_PARAMETERS = {
     ),
     "python": ("EXECUTION_ENV_PATH", "FORCE_CPU_ONLY_INPUT_TENSORS", "TRITON_ENABLE_BATCH_CLEANUP"),
 }  # fmt: skip
-_ACCELERATORS = {"gpu_execution_accelerator": ("tensorrt", "cuda"), "cpu_execution_accelerator": ("openvino",)}
-# Fields of ModelOptimizationPolicy that one backend alone reads.
-_TENSORRT_ONLY = ("priority", "cuda", "eager_batching", "gather_kernel_buffer_threshold")
-_ONNXRUNTIME_ONLY = ("graph", "execution_accelerators")
 _KNOWN_BACKENDS = ("onnxruntime", "tensorrt", "python")
 
 
@@ -42,14 +53,13 @@ def find_instance_problems(entry: EntryFolder) -> Iterator[Finding]:
         if group.kind not in type(group).Kind.values():
             message = f"kind is {group.kind}, expected one of {', '.join(type(group).Kind.keys())}"
             yield entry.at("instance-kind", f"{where}.kind", message, "set kind: KIND_GPU or KIND_CPU")
-        if kind in {"KIND_CPU", "KIND_MODEL"} and group.gpus:
-            message = f"an instance of {kind} names the GPUs {list(group.gpus)}"
-            yield entry.at("instance-devices", f"{where}.gpus", message, "remove gpus, or set kind: KIND_GPU")
+        if problem := find_device_problem(kind.removeprefix("KIND_").lower(), group.gpus):
+            yield entry.at("instance-devices", f"{where}.gpus", problem, "remove gpus, or set kind: KIND_GPU")
         if min(group.gpus, default=0) < 0 or len(set(group.gpus)) < len(group.gpus):
             message = f"gpus is {list(group.gpus)}, expected device indices from 0, each once"
             yield entry.at("instance-devices", f"{where}.gpus", message, "name each GPU once")
         if entry.backend == "tensorrt" and kind in {"KIND_CPU", "KIND_MODEL"}:
-            message = f"a TensorRT plan runs on a GPU, its instance is of {kind}"
+            message = f"{PLAN_NEEDS_GPU}, and this instance is of {kind}"
             yield entry.at("instance-kind", f"{where}.kind", message, "set kind: KIND_GPU")
         if group.profile:
             yield from _find_profile_problems(entry, group, f"{where}.profile")
@@ -61,34 +71,26 @@ def _find_profile_problems(entry: EntryFolder, group: Any, where: str) -> Iterat
         yield entry.at("instance-devices", where, message, "remove profile")
         return
     engines = entry.manifest.engines if entry.manifest else ()
-    count = min((len(engine.profiles) for engine in engines), default=None)
+    count, gpu = min(((len(engine.profiles), engine.gpu) for engine in engines), default=(None, ""))
     for name in group.profile:
         if not _PROFILE.match(name):
             message = f"profile '{name}' is not an index from 0"
             yield entry.at("instance-profile", where, message, "write the index of an optimization profile")
-        elif count is not None and int(name) >= count:
-            message = f"profile {name} is not there: the plan has {count} (0..{count - 1})"
-            yield entry.at("instance-profile", where, message, f"keep profiles within 0..{count - 1}, or build again")
+        elif count is not None and (problem := find_profile_problem(int(name), count, gpu)):
+            yield entry.at("instance-profile", where, problem, f"keep profiles within 0..{count - 1}, or build again")
 
 
 def find_resource_problems(entries: Sequence[EntryFolder]) -> Iterator[Finding]:
     """Find rate limiter resources that are global here and of a device there (core, rate_limiter.cc)."""
-    scopes: defaultdict[str, dict[bool, str]] = defaultdict(dict)
-    for entry in entries:
-        config: Any = entry.config
-        if config is None:
-            continue
-        for index, group in enumerate(config.instance_group):
-            for resource in group.rate_limiter.resources:
-                scope = getattr(resource, "global")
-                scopes[resource.name].setdefault(scope, entry.name)
-                if len(scopes[resource.name]) < 2:
-                    continue
-                other = scopes[resource.name][not scope]
-                here = "global" if scope else "of a device"
-                message = f"the resource '{resource.name}' is {here} here, and not in {other}"
-                where = f"instance_group[{index}].rate_limiter"
-                yield entry.at("rate-limiter-resource", where, message, "give it the same scope in every entry")
+    by_name = {entry.name: entry for entry in entries}
+    taken = [
+        TakenResource(entry.name, resource.name, "global" if getattr(resource, "global") else "device")
+        for entry in entries
+        for group in (entry.config.instance_group if entry.config is not None else ())
+        for resource in group.rate_limiter.resources
+    ]
+    for resource, problem in find_scope_problems(taken):
+        yield by_name[resource.place].at("rate-limiter-resource", "instance_group", problem, SCOPE_HINT)
 
 
 def find_backend_problems(entry: EntryFolder) -> Iterator[Finding]:
@@ -97,12 +99,9 @@ def find_backend_problems(entry: EntryFolder) -> Iterator[Finding]:
     backend = entry.backend
     if backend not in _KNOWN_BACKENDS:
         return
-    foreign = {"onnxruntime": _TENSORRT_ONLY, "tensorrt": _ONNXRUNTIME_ONLY}.get(
-        backend, (*_TENSORRT_ONLY, *_ONNXRUNTIME_ONLY)
-    )
-    present = {descriptor.name for descriptor, _ in config.optimization.ListFields()}
-    for name in foreign:
-        if name in present:
+    for descriptor, _ in config.optimization.ListFields():
+        name = descriptor.name
+        if OPTIMIZATION_READERS.get(name, backend) != backend:
             where = f"optimization.{name}"
             yield entry.at(
                 "backend-ignores-field", where, f"the {backend} backend never reads {where}", f"remove {where}"
@@ -147,12 +146,13 @@ def _find_accelerator_problems(entry: EntryFolder) -> Iterator[Finding]:
     config: Any = entry.config
     accelerators = config.optimization.execution_accelerators
     on_gpu = _may_use_gpu(config) or not config.instance_group
-    for field, known in _ACCELERATORS.items():
+    for field, known in PROVIDERS_OF_FIELD.items():
         where = f"optimization.execution_accelerators.{field}"
         for accelerator in getattr(accelerators, field):
             if accelerator.name not in known:
                 message = f"ONNX Runtime's backend does not know the {field} '{accelerator.name}'"
                 yield entry.at("backend-accelerator", where, message, f"use {' or '.join(known)}, or remove it")
-            elif field.startswith("gpu") and not on_gpu:
-                message = f"the accelerator {accelerator.name} is for GPU instances, and there is none"
-                yield entry.at("backend-ignores-field", where, message, "remove it, or set kind: KIND_GPU")
+            elif problem := find_provider_problem(
+                accelerator.name, is_for_gpu=field.startswith("gpu"), has_gpu_instance=on_gpu
+            ):
+                yield entry.at("backend-ignores-field", where, problem, "remove it, or set kind: KIND_GPU")

@@ -9,6 +9,7 @@ from typing import Any
 
 from prep_triton.artifact import Engine, TensorSpec
 from prep_triton.layout import MANIFEST_NAME
+from prep_triton.triton.config.rules import find_builder_problem, find_plan_batch_problem
 from prep_triton.triton.lint.entry import MODEL_FILES, EntryFolder, list_names
 from prep_triton.triton.lint.finding import Finding
 from prep_triton.triton.lint.graph import DamagedGraphError, Signature, read_signature
@@ -153,9 +154,8 @@ def _find_plan_problems(entry: EntryFolder, version: int) -> Iterator[Finding]:
         else:
             yield from _find_record_problems(entry, f"{version}/{name}", capability, engines)
     for engine in engines:
-        if engine.builder != "tensorrt":
-            message = f"the {engine.gpu} engine was built by {engine.builder}: no Triton backend loads it"
-            yield entry.on("plan-rtx", MANIFEST_NAME, message, _BUILD_PLAN)
+        if problem := find_builder_problem(engine):
+            yield entry.on("plan-rtx", MANIFEST_NAME, problem, _BUILD_PLAN)
     yield from _find_profile_batch_problems(entry, engines)
     for engine in engines[:1]:
         signature = Signature(engine.model_inputs, engine.model_outputs)
@@ -192,10 +192,9 @@ def _find_profile_batch_problems(entry: EntryFolder, engines: Sequence[Engine]) 
     config: Any = entry.config
     sizes = [(max(profile.max[0] for profile in engine.profiles), engine.gpu) for engine in engines if engine.profiles]
     size, gpu = min(sizes, default=(config.max_batch_size, ""))
-    if config.max_batch_size > size:
-        message = f"max_batch_size is {config.max_batch_size}, the {gpu} plan takes up to {size}"
+    if problem := find_plan_batch_problem(config.max_batch_size, size, gpu):
         hint = f"lower max_batch_size to {size}, or build the engine with a larger --profile"
-        yield entry.at("model-batch-axis", "max_batch_size", message, hint)
+        yield entry.at("model-batch-axis", "max_batch_size", problem, hint)
 
 
 def _find_python_problems(entry: EntryFolder, version: int) -> Iterator[Finding]:

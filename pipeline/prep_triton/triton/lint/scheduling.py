@@ -1,11 +1,15 @@
 """The server's own rules for names, platforms and batching (core, model_config_utils.cc, ValidateModelConfig)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from prep_triton.spec import server_rules
 from prep_triton.triton.config import traps
-from prep_triton.triton.lint.entry import PLATFORMS, EntryFolder
+from prep_triton.triton.config.backends import PLATFORMS
+from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding
+
+_PLATFORMS: Mapping[str, str] = {str(backend): platform for backend, platform in PLATFORMS.items()}
 
 
 def find_scheduling_problems(entry: EntryFolder) -> Iterator[Finding]:
@@ -42,7 +46,7 @@ def _find_pair_problems(entry: EntryFolder) -> Iterator[Finding]:
         message = f"neither its backend nor its platform ('{config.platform}') nor its files name a backend"
         yield entry.at("config-platform", "platform", message, 'name a backend, for example backend: "onnxruntime"')
         return
-    expected = PLATFORMS.get(entry.backend)
+    expected = _PLATFORMS.get(entry.backend)
     if config.platform and expected and config.platform != expected:
         message = f"platform '{config.platform}' and backend '{entry.backend}' do not belong together"
         yield entry.at("config-platform", "platform", message, f'write platform: "{expected}", or leave it out')
@@ -55,23 +59,16 @@ def _find_batching_problems(entry: EntryFolder) -> Iterator[Finding]:
     if largest <= 0 and entry.backend != "ensemble":
         message = f"dynamic_batching means nothing with max_batch_size {largest}: no requests are merged"
         yield entry.at("batching-useless", where, message, "set max_batch_size, or remove dynamic_batching")
-    levels = batching.priority_levels
-    if levels and not 1 <= batching.default_priority_level <= levels:
-        message = f"default_priority_level is {batching.default_priority_level}, expected 1..{levels}"
+    levels, default = batching.priority_levels, batching.default_priority_level
+    if problem := server_rules.find_default_level_problem(default, levels):
         hint = f"set default_priority_level within 1..{levels}"
-        yield entry.at("batching-priority", f"{where}.default_priority_level", message, hint)
-    for level in sorted(batching.priority_queue_policy) if levels else ():
-        if not 1 <= level <= levels:
-            message = f"priority_queue_policy has the level {level}, expected 1..{levels}"
-            yield entry.at(
-                "batching-priority",
-                f"{where}.priority_queue_policy.{level}",
-                message,
-                f"use a level within 1..{levels}",
-            )
-    if not levels and (batching.default_priority_level or batching.priority_queue_policy):
-        message = "default_priority_level and priority_queue_policy mean nothing without priority_levels"
-        yield entry.at("batching-useless", where, message, "set priority_levels, or remove them")
+        yield entry.at("batching-priority", f"{where}.default_priority_level", problem, hint)
+    for level in sorted(batching.priority_queue_policy):
+        if problem := server_rules.find_policy_level_problem(level, levels):
+            hint = f"use a level within 1..{levels}"
+            yield entry.at("batching-priority", f"{where}.priority_queue_policy.{level}", problem, hint)
+    if problem := server_rules.find_unused_level_problem(default, len(batching.priority_queue_policy), levels):
+        yield entry.at("batching-useless", where, problem, "set priority_levels, or remove them")
     yield from _find_ordering_problems(entry)
     policies = {"default_queue_policy": batching.default_queue_policy}
     policies |= {
@@ -94,19 +91,17 @@ def _find_ordering_problems(entry: EntryFolder) -> Iterator[Finding]:
     if not batching.preserve_ordering:
         return
     where, hint = "dynamic_batching.preserve_ordering", "remove preserve_ordering"
-    if batching.priority_levels > 1:
-        message = f"preserve_ordering allows one priority level, there are {batching.priority_levels}"
-        yield entry.at("batching-ordering", where, message, f"{hint}, or the levels")
+    if problem := server_rules.find_ordering_problem(batching.priority_levels):
+        yield entry.at("batching-ordering", where, problem, f"{hint}, or the levels")
     policies = [batching.default_queue_policy, *batching.priority_queue_policy.values()]
-    if any(policy.timeout_action and policy.default_timeout_microseconds for policy in policies):
-        message = "preserve_ordering excludes a queue policy whose timeout_action is DELAY"
-        yield entry.at("batching-ordering", where, message, f"{hint}, or set timeout_action: REJECT")
+    delays = any(policy.timeout_action and policy.default_timeout_microseconds for policy in policies)
+    if problem := server_rules.find_delay_problem(is_ordered=batching.preserve_ordering, delays=delays):
+        yield entry.at("batching-ordering", where, problem, f"{hint}, or set timeout_action: REJECT")
 
 
 def _find_preferred_size_problems(entry: EntryFolder, sizes: Any, where: str) -> Iterator[Finding]:
     config: Any = entry.config
     for size in sizes:
-        if not 1 <= size <= config.max_batch_size:
-            message = f"preferred batch size {size} is not within 1..max_batch_size ({config.max_batch_size})"
+        if problem := server_rules.find_preferred_size_problem(size, config.max_batch_size):
             hint = "remove it; the server batches well without preferred sizes"
-            yield entry.at("batching-preferred-size", f"{where}.preferred_batch_size", message, hint)
+            yield entry.at("batching-preferred-size", f"{where}.preferred_batch_size", problem, hint)

@@ -6,6 +6,8 @@ from typing import Any
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.layout import MANIFEST_NAME
 from prep_triton.spec import parse_sizes
+from prep_triton.spec.server_rules import find_bucket_order_problem
+from prep_triton.triton.config.rules import find_bucket_problem
 from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding
 
@@ -40,16 +42,16 @@ def _find_bucket_problems(entry: EntryFolder, model: RepositoryEntry | None) -> 
         buckets = parse_sizes(text)
     except ValueError:
         buckets = ()
-    if not buckets or buckets[0] < 1 or list(buckets) != sorted(set(buckets)):
-        message = f"{_BUCKETS} is '{text}', which the tokenizer cannot use: it pads to lengths that increase from 1"
+    problem = find_bucket_order_problem(buckets) if buckets else "it is not a list of lengths"
+    if problem is not None:
+        message = f"{_BUCKETS} is '{text}', which the tokenizer cannot use: {problem}"
         yield entry.at(
             "parameter-value", where, message, "write lengths such as 32,64,128, or assemble the entry again"
         )
         return
     longest = _longest_sequence(model) if model is not None else None
-    if model is not None and longest is not None and buckets[-1] > longest:
-        message = f"the length bucket {buckets[-1]} is longer than {model.name} takes, {longest}"
-        yield entry.at("parameter-value", where, message, f"keep {_BUCKETS} within {longest}")
+    if longest is not None and (problem := find_bucket_problem(buckets[-1], longest)):
+        yield entry.at("parameter-value", where, problem, f"keep {_BUCKETS} within {longest}")
 
 
 def _longest_sequence(model: RepositoryEntry) -> int | None:

@@ -6,6 +6,7 @@ from prep_triton.triton.config import tiers
 from prep_triton.triton.config.shapes import choose_bucket, length_buckets_from_artifact
 from prep_triton.triton.config.tiers import apply_tier
 from prep_triton.triton.config.traps import DEFAULT_TIMEOUT, ENSEMBLE_PRIORITY, SINGLE_INSTANCE, find_traps
+from prep_triton.triton.inside_server.encode.windows import choose_bucket as choose_inside_server
 
 from scripts.benchmarks.serving_configs import build_config
 from scripts.benchmarks.serving_specs import GPUS, PROFILE_SETS, drawn_engine, drawn_model

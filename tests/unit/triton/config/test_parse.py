@@ -61,7 +61,7 @@ def test_escapes_mean_what_the_server_takes_them_for(escape, meaning):
     assert parse_config(f'name: "{escape}"').name == meaning
 
 
-@pytest.mark.parametrize("escape", [r"\q", r"\x", r"\u12", r"\ ", r"\U00110000", r"\ud800", r"\377"])
+@pytest.mark.parametrize("escape", [r"\q", r"\x", r"\u12", r"\ ", r"\U00110000", r"\ud800", r"\377", r"\400"])
 def test_an_escape_that_is_none_is_refused(escape):
     with pytest.raises(RepositoryError, match=r"line 2: a string has an escape|is not UTF-8") as caught:
         parse_config(f'\nname: "{escape}"')

@@ -17,7 +17,9 @@ def test_a_resource_has_one_scope(repository):
     for name, scope in (("one", "true"), ("two", "false")):
         resource = f'rate_limiter {{ resources [{{ name: "R" global: {scope} count: 1 }}] }}'
         write_python(repository, name, python_config(name, f"instance_group [{{ kind: KIND_CPU {resource} }}]"))
-    assert "and not in one" in only(lint_repository(repository), "rate-limiter-resource").message
+    assert (
+        "device in two and of scope global in one" in only(lint_repository(repository), "rate-limiter-resource").message
+    )
 
 
 def test_misspelt_parameters_accelerators_and_fields_of_another_backend_are_found(repository):

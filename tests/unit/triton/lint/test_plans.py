@@ -17,9 +17,12 @@ def test_a_plan_is_checked_by_its_engine(plan_entry, repository):
     edit_config(repository / "plan", "count: 1", 'count: 1 profile: ["1"]')
     edit_config(repository / "plan", "KIND_GPU", "KIND_CPU")
     report = lint_repository(repository)
-    assert "takes up to 8" in only(report, "model-batch-axis").message
+    assert "exceeds the batch of the t4 engine's profile, 8" in only(report, "model-batch-axis").message
     assert "7.5 (t4), filed under 8.9" in only(report, "plan-architecture").message
-    assert only(report, "instance-profile").message == "profile 1 is not there: the plan has 1 (0..0)"
+    assert (
+        only(report, "instance-profile").message
+        == "the t4 engine does not have the profile 1: it has 1, numbered from 0"
+    )
     assert "runs on a GPU" in only(report, "instance-kind").message
 
 
