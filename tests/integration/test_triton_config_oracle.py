@@ -9,7 +9,7 @@ What a server without a GPU and without the TensorRT backend can check, and how 
   warm-up samples with their files, rate limiter resources and the response cache.
 - KIND_GPU and `gpus` need a GPU: ``ValidateInstanceGroup`` says that there is none before it says anything else. On
   the second server the instances are put on the CPU, after the configuration was generated. OpenVINO, which the
-  Python stand-in of the ONNX Runtime backend does not have, is left out there as well.
+  stand-in for the ONNX Runtime backend does not have, is left out there as well.
 - What only the real TensorRT backend reads (CUDA graph specs, stream priority, whether a plan has the profile, eager
   batching) is checked by no server here: the unit tests hold it to the backend's source.
 """

@@ -2,7 +2,7 @@
 
 In this order: the environment variable ``PREP_TRITONSERVER``, a `tritonserver` on PATH, the server inside the
 `nvidia-pytriton` wheel. The wheel has the Python backend alone, so its ONNX Runtime entries are served by
-`prep_triton.triton.inside_server.onnxruntime_backend`, a Python twin that takes the same configuration.
+`prep_triton.triton.inside_server.onnxruntime_stand_in`, which takes the same configuration.
 """
 
 import importlib.metadata
@@ -21,7 +21,7 @@ from prep_triton.layout import PYTHON_MODEL_NAME
 SERVER_VARIABLE = "PREP_TRITONSERVER"
 WHEEL = "nvidia-pytriton"
 STUB_NAME = "triton_python_backend_stub"
-TWIN_PATH = Path(__file__).parents[1] / "inside_server" / "onnxruntime_backend" / PYTHON_MODEL_NAME
+STAND_IN_PATH = Path(__file__).parents[1] / "inside_server" / "onnxruntime_stand_in.py"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def describe_server() -> str:
     if own:
         return f"tritonserver at {own}"
     _find_wheel()
-    return f"{WHEEL} wheel {importlib.metadata.version(WHEEL)}, ONNX Runtime entries on a Python twin"
+    return f"{WHEEL} wheel {importlib.metadata.version(WHEEL)}, ONNX Runtime entries on a stand-in"
 
 
 def prepare_installation(folder: Path, *, shm_prefix: str) -> Installation:
@@ -91,7 +91,7 @@ def prepare_installation(folder: Path, *, shm_prefix: str) -> Installation:
         arguments=(
             f"--backend-directory={backends}",
             f"--cache-directory={wheel / 'caches'}",
-            # Also names the regions of backends that are written in Python, such as the twin.
+            # Also names the regions of backends that are written in Python, such as the stand-in.
             f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
         ),
         environment=_wheel_environment(wheel),
@@ -123,16 +123,16 @@ def _stub_path(wheel: Path) -> Path:
 
 
 def _lay_out_backends(wheel: Path, backends: Path) -> Path:
-    python, twin = backends / "python", backends / "onnxruntime"
+    python, stand_in = backends / "python", backends / "onnxruntime"
     python.mkdir(parents=True)
-    twin.mkdir()
+    stand_in.mkdir()
     for source in (wheel / "backends" / "python").iterdir():
         if source.is_file():
             # Copied: the server refuses a backend library whose real path leaves the backend directory.
             shutil.copyfile(source, python / source.name)
     # Linked: the loader finds the stub's libraries relative to where the stub really is.
     (python / STUB_NAME).symlink_to(_stub_path(wheel))
-    shutil.copyfile(TWIN_PATH, twin / PYTHON_MODEL_NAME)
+    shutil.copyfile(STAND_IN_PATH, stand_in / PYTHON_MODEL_NAME)
     return backends
 
 
@@ -152,7 +152,7 @@ def _package_root(name: str) -> str:
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise ServerError(
-            f"the package {name}, which the server's ONNX Runtime twin needs, is not installed",
+            f"the package {name}, which the server's stand-in for ONNX Runtime needs, is not installed",
             hint=f"pip install {name}",
         )
     return str(Path(spec.origin).parent.parent)

@@ -15,7 +15,7 @@ _NO_GPU = re.compile(
 )
 GPU_DETAIL = "the server accepted the configuration up to the GPU that it asks for and this machine does not have, "
 GPU_DETAIL += "nothing more was checked"
-_TWIN_REFUSAL = re.compile(r"the Python twin of the ONNX Runtime backend [^\n;]*")
+_STAND_IN_REFUSAL = re.compile(r"the stand-in for the ONNX Runtime backend [^\n;]*")
 _STACK = re.compile(r"\n+At:\n.*", re.DOTALL)  # a Python backend's; the sentence before it is enough
 _DEPENDS = re.compile(r"depends on '([^']+)' which has no loaded version")
 
@@ -32,7 +32,7 @@ def report_unloaded(entry: RepositoryEntry, reason: str, reports: Mapping[str, E
         return report_entry(entry, "config-accepted-only", detail=BACKEND_DETAIL)
     if entry.kind == "model" and _NO_GPU.search(reason):
         return report_entry(entry, "config-accepted-only", detail=GPU_DETAIL)
-    refusal = _TWIN_REFUSAL.search(reason)
+    refusal = _STAND_IN_REFUSAL.search(reason)
     if entry.runtime == "onnxruntime" and refusal:
         detail = f"the server accepted the configuration, but {refusal[0]}; nothing more was checked"
         return report_entry(entry, "config-accepted-only", detail=detail)

@@ -37,9 +37,9 @@ DEPENDS = "load failed for model 'e': ensemble 'e' depends on 'm' which has no l
         ),
         (
             "onnxruntime",
-            "Internal: the Python twin of the ONNX Runtime backend has no execution accelerator; this entry asks for "
+            "Internal: the stand-in for the ONNX Runtime backend has no execution accelerator; this entry asks for "
             "openvino\n\nAt:\n  model.py(9): initialize\n;",
-            "but the Python twin of the ONNX Runtime backend has no execution accelerator; nothing more was checked",
+            "but the stand-in for the ONNX Runtime backend has no execution accelerator; nothing more was checked",
         ),
     ],
 )

@@ -1,7 +1,8 @@
-"""Serves a repository entry's ``model.onnx`` inside Triton's Python backend.
+"""A stand-in for Triton's ONNX Runtime backend, for servers that come without it: written for the Python backend.
 
-This file runs inside the server's stub, as ``<backend directory>/onnxruntime/model.py``: it may import
-numpy, onnxruntime and what the stub brings, and nothing of `pipeline`.
+Triton (>= 23.10) takes a folder ``<backend directory>/<backend>/model.py`` for a backend. This file is installed as
+``<backend directory>/onnxruntime/model.py`` and serves entries of the real ONNX Runtime backend unmodified. It
+runs inside the server's stub: it may import numpy, onnxruntime and what the stub brings, and nothing of prep.
 
 The configuration is the one of the real ONNX Runtime backend, of which it reads `output`,
 `default_model_filename`, ``optimization.graph.level`` and the parameters of `_session_options`. What it cannot
@@ -45,8 +46,8 @@ class TritonPythonModel:
         """Answer one dynamic batch: one run of the graph for all requests of the same shape."""
         arrays = [self._arrays(request) for request in requests]
         groups: dict[tuple[Any, ...], list[int]] = {}
-        for index, given in enumerate(arrays):
-            groups.setdefault(tuple(array.shape[1:] for array in given), []).append(index)
+        for index, inputs in enumerate(arrays):
+            groups.setdefault(tuple(array.shape[1:] for array in inputs), []).append(index)
         responses: list[Any] = [None] * len(requests)
         for members in groups.values():
             for index, response in zip(members, self._answer([arrays[index] for index in members]), strict=True):
@@ -77,23 +78,23 @@ def _check_device(config: Mapping[str, Any], kind: str) -> None:
         refused = f"serves instance_kind cpu only; this entry asks for {kind.lower()}"
     # On a CPU instance the real backend does not read gpu_execution_accelerator.
     accelerators = config.get("optimization", {}).get("execution_accelerators", {})
-    names = [one["name"] for one in accelerators.get("cpu_execution_accelerator", [])]
+    names = [accelerator["name"] for accelerator in accelerators.get("cpu_execution_accelerator", [])]
     if names:
         refused = refused or f"has no execution accelerator; this entry asks for {', '.join(names)}"
     if refused:
-        raise pb.TritonModelException(f"the Python twin of the ONNX Runtime backend {refused}")
+        raise pb.TritonModelException(f"the stand-in for the ONNX Runtime backend {refused}")
 
 
 def _session_options(config: Mapping[str, Any]) -> onnxruntime.SessionOptions:
     """Return the session's options from the parameters of the real backend (its README, "Model Config Options")."""
-    given = {key: one.get("string_value", "") for key, one in config.get("parameters", {}).items()}
+    parameters = {key: value.get("string_value", "") for key, value in config.get("parameters", {}).items()}
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(given.get("intra_op_thread_count", 0))  # 0: as many as there are cores
-    options.inter_op_num_threads = int(given.get("inter_op_thread_count", 0))
-    if int(given.get("execution_mode", 0)):
+    options.intra_op_num_threads = int(parameters.get("intra_op_thread_count", 0))  # 0: as many as there are cores
+    options.inter_op_num_threads = int(parameters.get("inter_op_thread_count", 0))
+    if int(parameters.get("execution_mode", 0)):
         options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
-    options.enable_cpu_mem_arena = _as_bool(given.get("enable_mem_arena", "1"))
-    options.enable_mem_pattern = _as_bool(given.get("enable_mem_pattern", "1"))
+    options.enable_cpu_mem_arena = _as_bool(parameters.get("enable_mem_arena", "1"))
+    options.enable_mem_pattern = _as_bool(parameters.get("enable_mem_pattern", "1"))
     level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
     options.graph_optimization_level = GRAPH_LEVELS.get(level, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL)
     return options
