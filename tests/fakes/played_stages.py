@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from prep_triton.artifact import Artifact, Engine, OnnxModel, PrecisionProof
 from prep_triton.errors import SourceError
-from prep_triton.run.chain import run_pipeline
+from prep_triton.run.pipeline import run_pipeline
 from prep_triton.run.report import RunReport
 from prep_triton.spec import RunSpec, parse_run_spec
 from prep_triton.triton.verify import EntryReport, VerifyReport
@@ -31,7 +31,7 @@ class Stages:
         self.failure = self.broken = ""
         self.cosine: float | None = None
         monkeypatch.setattr("prep_triton.export.onnx.export_model", self.export_model)
-        monkeypatch.setattr("prep_triton.run.stages.put_in_precision", self.put_in_precision)
+        monkeypatch.setattr("prep_triton.run.build.put_in_precision", self.put_in_precision)
         if builds:
             monkeypatch.setattr("prep_triton.engine.build.build_engine", self.build_engine)
         monkeypatch.setattr("prep_triton.triton.verify.verify_entries", self.verify_entries)

@@ -118,7 +118,7 @@ def test_the_chain_makes_publishes_and_verifies(chain):
         "export tiny": "made",
         "precision tiny-fp16": "unchanged",  # its second use; the first made it
         "engine tiny-fp16-rtx-sm75": "made",
-        "assemble tiny-fp16-rtx-sm75": "left out",
+        "assemble tiny-fp16-rtx-sm75": "skipped",
         "assemble tiny-onnx-fp32": "made",
         "assemble tiny-onnx-fp16": "made",
         f"publish {release.rpartition('/')[2]}": "made",
@@ -136,7 +136,7 @@ def test_a_second_run_does_nothing_and_imports_neither_torch_nor_onnx(chain):
     done, imported = prep.run_and_list_imports("run", "config.yaml", "--publish", uri, "--json")
     document = json.loads(done.stdout)
     assert document["unchanged"]
-    assert set(states(document).values()) == {"unchanged", "left out"}
+    assert set(states(document).values()) == {"unchanged", "skipped"}
     assert document["release"] == first["release"]
     heavy = {"torch", "transformers", "onnx", "onnxruntime", "tensorrt_rtx", "polygraphy", "tritonclient", "numpy"}
     assert not imported & heavy

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from prep_triton.engine.machine import Machine
 from prep_triton.errors import SourceError
-from prep_triton.run.chain import run_pipeline
-from prep_triton.run.parallel import _Admission, estimate_memory_gib, make_models
+from prep_triton.run.memory import MemoryBudget, estimate_memory_gib
+from prep_triton.run.models import make_models
+from prep_triton.run.pipeline import run_pipeline
 from prep_triton.run.report import RowCollector, Silent
 from prep_triton.spec import PipelineModelSpec, RunSpec, build_spec
 from prep_triton.workspace import Workspace
@@ -117,10 +118,10 @@ def find_children() -> list[tuple[int, str]]:
 
 
 def test_jobs_wait_for_memory_and_a_large_one_runs_alone():
-    admission, at_once, most = _Admission(bound_gib=3.0), [], []
+    budget, at_once, most = MemoryBudget(bound_gib=3.0), [], []
 
     def work(gib: float) -> None:
-        with admission.admit(gib):
+        with budget.reserve(gib):
             at_once.append(gib)
             most.append(sum(at_once))
             time.sleep(0.01)

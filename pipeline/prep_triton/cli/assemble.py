@@ -70,9 +70,11 @@ def _choose_models(store: "Workspace", model: str | None, spec: "EntrySpec", sho
 def _plan(models: "Sequence[OnnxModel]", spec: "EntrySpec", store: "Workspace") -> "AssemblePlan":
     """Say what would be written."""
     from prep_triton.cli.documents.assemble import AssemblePlan, EntryPreview
-    from prep_triton.run.preview import preview_model
+    from prep_triton.run.variants import find_variant, preview_variant
+    from prep_triton.workspace import Workspace
 
-    previews = [preview_model(exported, spec, store) for exported in models]
+    reader = Workspace(store.root, read_only=True)
+    previews = [preview_variant(find_variant(exported, spec, reader)) for exported in models]
     return AssemblePlan(entries=tuple(EntryPreview(name=name, config=config) for name, config in previews))
 
 
@@ -81,11 +83,11 @@ def _write(
 ) -> "AssembleDocument":
     """Write the entries."""
     from prep_triton.cli.documents.assemble import AssembledEntry, AssembleDocument
-    from prep_triton.run.stages import assemble_model
+    from prep_triton.run.variants import assemble_variant, find_variant
 
     entries = tuple(
         AssembledEntry(**dict(produced.artifact), reused=produced.reused)
         for exported in models
-        for produced in assemble_model(exported, spec, store, repository)
+        for produced in assemble_variant(find_variant(exported, spec, store), repository)
     )
     return AssembleDocument(repository=repository, entries=entries)

@@ -29,13 +29,15 @@ def build_engine(
         from prep_triton.cli.documents.build_engine import BuildDocument, render_build
         from prep_triton.cli.documents.rows import RowPrinter
         from prep_triton.engine.machine import detect_machine
-        from prep_triton.run.stages import build_variant
+        from prep_triton.run.report import RowCollector
+        from prep_triton.run.variants import build_variant
         from prep_triton.workspace import Workspace
 
         store = Workspace(workspace)
         models = find_exported(store, model, workspace)
         machine = detect_machine(store)
         spec = variant_from_flags(variant, machine.gpus)
-        printer = RowPrinter(out)
-        rows = [row for exported in models for row in build_variant(exported, spec, store, machine, listener=printer)]
-        out.show(BuildDocument(rows=tuple(rows)), render_build)
+        collector = RowCollector(RowPrinter(out))
+        for exported in models:
+            build_variant(collector, exported, spec, store, machine)
+        out.show(BuildDocument(rows=tuple(collector.rows)), render_build)

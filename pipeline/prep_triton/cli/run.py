@@ -88,7 +88,7 @@ def run(
             warn_of_regressions,
         )
         from prep_triton.errors import PrepError
-        from prep_triton.run.chain import run_pipeline
+        from prep_triton.run.pipeline import run_pipeline
         from prep_triton.run.plan_gpus import list_plan_gpus, select_plans
         from prep_triton.run.summary import render_failure, render_summary
         from prep_triton.spec import load_run_spec, with_flags

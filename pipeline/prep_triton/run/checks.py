@@ -104,7 +104,7 @@ def _names_of_variant(variant: VariantSpec, model_name: str) -> set[str]:
     is_plan = variant.runtime == "tensorrt"
     # INT8 that turns out slower ships as FP16, under FP16's name.
     precisions: tuple[Precision, ...] = ("int8", "fp16") if variant.int8_if_faster else (variant.precision,)
-    return {variant.name or default_entry_name(model_name, one, is_plan=is_plan) for one in precisions}
+    return {variant.name or default_entry_name(model_name, precision, is_plan=is_plan) for precision in precisions}
 
 
 def _check_entry_name(variant: VariantSpec, model_name: str, place: str, entries: dict[str, str]) -> None:

@@ -1,35 +1,100 @@
-"""One model of a pipeline file: its export, its converted graphs, its engines, its repository entries."""
+"""The models of a pipeline file: each exported, built and assembled; one that fails does not stop the others."""
 
+import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prep_triton.artifact import Engine, OnnxModel, RepositoryEntry
+from prep_triton.artifact import OnnxModel, RepositoryEntry
 from prep_triton.engine.machine import Machine
+from prep_triton.errors import PrepError
 from prep_triton.layout import GRAPH_NAME
-from prep_triton.run.report import RowCollector, StageRow
-from prep_triton.run.stages import make_variant
-from prep_triton.spec import PipelineModelSpec, VariantSpec
+from prep_triton.run.memory import MemoryBudget, estimate_memory_gib
+from prep_triton.run.processes import ChildProcesses
+from prep_triton.run.report import RowCollector, Silent, StageRow
+from prep_triton.run.variants import BuiltVariant, assemble_variant, build_variant
+from prep_triton.spec import PipelineModelSpec, RunSpec, VariantSpec
 from prep_triton.workspace import NotMadeError, Workspace
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class MadeVariant:
-    """A variant's converted graph, and for TensorRT its engines."""
+class ModelResult:
+    """What became of one model: its variants, or why there are none."""
 
-    variant: VariantSpec
-    graph: OnnxModel
-    engines: Sequence[Engine]
+    spec: PipelineModelSpec
+    variants: Sequence[BuiltVariant] = ()
+    error: PrepError | None = None
+
+
+def make_models(rows: RowCollector, spec: RunSpec, workspace: Workspace, machine: Machine) -> list[ModelResult]:
+    """Make every model of a pipeline file but its repository entries.
+
+    Models of which everything is there already, and all where there is one job, are made in this process.
+
+    Args:
+        rows: Takes the steps of all models.
+        spec: The models, `jobs` and `memory_gib`.
+        workspace: Where the artifacts are kept.
+        machine: What this machine builds and runs.
+
+    Returns:
+        One result for each model, in the file's order.
+    """
+    pending: list[PipelineModelSpec] = []
+    if not workspace.read_only and spec.jobs > 1 and len(spec.models) > 1:
+        pending = [model for model in spec.models if not _is_made(model, workspace, machine)]
+    made = _make_at_once(rows, spec, pending, workspace, machine) if len(pending) > 1 else []
+    results = {id(result.spec): result for result in made}
+    return [
+        results[id(model)] if id(model) in results else _make_here(rows, model, workspace, machine)
+        for model in spec.models
+    ]
+
+
+def assemble_models(
+    rows: RowCollector, results: Sequence[ModelResult], repository_dir: Path, *, dry_run: bool
+) -> tuple[list[RepositoryEntry], list[ModelResult]]:
+    """Write the repository entries of every model.
+
+    Returns:
+        The entries, and the results in which a model that could not be assembled is a failed one.
+    """
+    entries: list[RepositoryEntry] = []
+    after = []
+    for result in results:
+        try:
+            assembled = [_assemble(rows, variant, repository_dir, dry_run=dry_run) for variant in result.variants]
+        except PrepError as err:
+            after.append(_fail(rows, result.spec, err))
+        else:
+            entries += [entry for variant_entries in assembled for entry in variant_entries]
+            after.append(result)
+    return entries, after
+
+
+def raise_if_all_failed(results: Sequence[ModelResult]) -> None:
+    """Raise the first model's error where every model failed.
+
+    Raises:
+        PrepError: That error.
+    """
+    errors = [result.error for result in results if result.error]
+    if errors and len(errors) == len(results):
+        raise errors[0]
 
 
 def make_model(
     rows: RowCollector, spec: PipelineModelSpec, workspace: Workspace, machine: Machine
-) -> list[MadeVariant]:
+) -> list[BuiltVariant]:
     """Make everything of a model but its repository entries.
 
     Args:
-        rows: Takes the steps. In a read-only workspace what would be made is told as planned.
+        rows: Takes the steps; in a read-only workspace, what would be made as planned.
         spec: The model and its variants.
         workspace: Where the artifacts are kept.
         machine: What this machine builds and runs.
@@ -44,7 +109,7 @@ def make_model(
 
     label = label_of_model(spec)
     try:
-        model: OnnxModel = rows.step(
+        model = rows.step(
             "export",
             label,
             lambda progress: export_model(spec.model_spec(), workspace, progress=progress),
@@ -55,64 +120,14 @@ def make_model(
         for variant in spec.variants:
             rows.add(StageRow(stage="variant", artifact=f"{label} {describe_variant(variant)}", state="planned"))
         return []
-    made = []
+    variants = []
     for variant in spec.variants:
         try:
-            graph, engines = make_variant(rows, model, variant, workspace, machine)
+            variants.append(build_variant(rows, model, variant, workspace, machine))
         except NotMadeError as err:
             note = f"and what follows from it for {describe_variant(variant)}"
             rows.add(StageRow(stage=err.recipe.stage, artifact=err.recipe.name, state="planned", note=note))
-        else:
-            made.append(MadeVariant(variant, graph, engines))
-    return made
-
-
-def assemble_variant(
-    rows: RowCollector, made: MadeVariant, repository_dir: Path, *, dry_run: bool = False
-) -> list[RepositoryEntry]:
-    """Write the repository entries of a variant: the model's, and those of text where it was asked for.
-
-    TensorRT-RTX engines stay in the workspace, since no Triton backend loads them.
-    """
-    variant, graph = made.variant, made.graph
-    foreign = [engine for engine in made.engines if engine.builder == "tensorrt-rtx"]
-    if foreign:
-        note = "TensorRT-RTX engines: built ahead of time, kept in the workspace; no Triton backend loads them"
-        rows.add(StageRow(stage="assemble", artifact=foreign[0].name, state="left out", note=note))
-        return []
-    if dry_run:
-        rows.add(StageRow(stage="assemble", artifact=f"{graph.name} ({variant.runtime})", state="planned"))
-        return []
-    from prep_triton.triton.entries.text import check_text_request
-    from prep_triton.triton.entries.write import assemble_entry
-
-    if variant.text is not None:
-        check_text_request(graph, variant.text)
-    entry: RepositoryEntry = rows.step(
-        "assemble",
-        f"{graph.name} {variant.runtime} {variant.precision}",
-        lambda progress: assemble_entry(
-            graph, made.engines, variant.serving, repository_dir, name=variant.name, progress=progress
-        ),
-        _entry_figures,
-    )
-    return [entry, *_assemble_text(rows, entry, variant, repository_dir)]
-
-
-def _assemble_text(
-    rows: RowCollector, entry: RepositoryEntry, variant: VariantSpec, repository_dir: Path
-) -> list[RepositoryEntry]:
-    if variant.text is None:
-        return []
-    from prep_triton.triton.entries.text import assemble_text_entries
-
-    produced = assemble_text_entries(entry, variant.text, repository_dir)
-    for one in produced:
-        state = "unchanged" if one.reused else "made"
-        made = one.artifact
-        figures = _entry_figures(made)
-        rows.add(StageRow(stage="assemble", artifact=made.name, state=state, figures=figures, path=str(made.folder)))
-    return [one.artifact for one in produced]
+    return variants
 
 
 def label_of_model(spec: PipelineModelSpec) -> str:
@@ -124,6 +139,75 @@ def describe_variant(variant: VariantSpec) -> str:
     """Name a variant for a person: ``tensorrt fp16 for t4, l4``."""
     gpus = f" for {', '.join(variant.gpus)}" if variant.gpus else ""
     return f"{variant.runtime} {variant.precision}{gpus}"
+
+
+def _make_here(rows: RowCollector, model: PipelineModelSpec, workspace: Workspace, machine: Machine) -> ModelResult:
+    try:
+        return ModelResult(model, make_model(rows, model, workspace, machine))
+    except PrepError as err:
+        return _fail(rows, model, err)
+
+
+def _make_at_once(
+    rows: RowCollector, spec: RunSpec, models: Sequence[PipelineModelSpec], workspace: Workspace, machine: Machine
+) -> list[ModelResult]:
+    """Make several models, each in a process of its own."""
+    budget = MemoryBudget.of_machine(spec.memory_gib)
+    jobs = min(spec.jobs, len(models))
+    log.info("%d models, %d at once within %.1f GiB", len(models), jobs, budget.bound_gib)
+    with rows.listener.stage(f"{len(models)} models") as progress, ThreadPoolExecutor(jobs) as pool:
+        children = ChildProcesses(rows, progress)
+
+        def make(model: PipelineModelSpec) -> ModelResult:
+            job = partial(make_model, spec=model, workspace=workspace, machine=machine)
+            with budget.reserve(estimate_memory_gib(model)):
+                try:
+                    return ModelResult(model, children.run(job, label_of_model(model)))
+                except PrepError as err:
+                    return _fail(rows, model, err)
+
+        try:
+            return list(pool.map(make, models))
+        except BaseException:  # Ctrl-C too
+            children.end()
+            raise
+
+
+def _fail(rows: RowCollector, model: PipelineModelSpec, err: PrepError) -> ModelResult:
+    rows.add(StageRow(stage="model", artifact=label_of_model(model), state="failed", note=err.message))
+    return ModelResult(model, error=err)
+
+
+def _is_made(model: PipelineModelSpec, workspace: Workspace, machine: Machine) -> bool:
+    """Whether nothing is left to make of a model; starts and measures nothing."""
+    if any(variant.int8_if_faster for variant in model.variants):
+        return False
+    preview = RowCollector(Silent())
+    try:
+        make_model(preview, model, Workspace(workspace.root, read_only=True), machine)
+    except PrepError:
+        return False  # it is reported where it is made
+    return all(row.state != "planned" for row in preview.rows)
+
+
+def _assemble(
+    rows: RowCollector, variant: BuiltVariant, repository_dir: Path, *, dry_run: bool
+) -> list[RepositoryEntry]:
+    """Write a variant's entries, as steps; TensorRT-RTX engines stay in the workspace."""
+    graph, spec = variant.graph, variant.spec
+    if foreign := variant.find_foreign_engine():
+        note = "TensorRT-RTX engines: built ahead of time, kept in the workspace; no Triton backend loads them"
+        rows.add(StageRow(stage="assemble", artifact=foreign.name, state="skipped", note=note))
+        return []
+    if dry_run:
+        rows.add(StageRow(stage="assemble", artifact=f"{graph.name} ({spec.runtime})", state="planned"))
+        return []
+    return rows.steps(
+        "assemble",
+        f"{graph.name} {spec.runtime} {spec.precision}",
+        lambda progress: assemble_variant(variant, repository_dir, progress=progress),
+        _entry_figures,
+    )
 
 
 def _export_figures(model: OnnxModel) -> dict[str, Any]:

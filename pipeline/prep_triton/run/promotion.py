@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from prep_triton.run.publication import Publication, publish_repository
 from prep_triton.run.regression import Regression, find_regressions
-from prep_triton.run.report import RowCollector, StageRow
+from prep_triton.run.report import RowCollector, RowState, StageRow
 from prep_triton.spec import RegressionSpec
 
 if TYPE_CHECKING:
-    from prep_triton.publish.record import Release
     from prep_triton.publish.release import Published
     from prep_triton.publish.store import Store
 
@@ -73,7 +72,6 @@ def promote_candidate(
         StoreError: The store refused or failed.
     """
     from prep_triton.publish.figures import figures_from_release
-    from prep_triton.publish.release import promote_release
     from prep_triton.publish.reports import load_report, save_report
 
     release, store = candidate.published.release, candidate.store
@@ -86,36 +84,44 @@ def promote_candidate(
     before = candidate.published.plan.current
     known = load_report(store, before.id) if before else {}
     report = _with_kept(verified or own, known, candidate.published.plan.kept)
-    figures = figures_from_release(release, report)
-    found = find_regressions(figures_from_release(before, known), figures, limits) if before else []
+    state: RowState
+    regressions: list[Regression] = []
+    if before:
+        figures = figures_from_release(release, report)
+        regressions += find_regressions(figures_from_release(before, known), figures, limits)
     if not verified and own.get("failed"):
         message = f"it failed on a real Triton before, and was not verified again: {own['failed']}"
-        found.append(Regression(entry=release.id, figure="verify", before=None, after=None, message=message))
+        regressions.append(Regression(entry=release.id, figure="verify", before=None, after=None, message=message))
     if verified:  # what was not verified this time takes nothing away from an earlier report
-        save_report(store, release.id, {**report, "regressions": [one.model_dump(mode="json") for one in found]})
-    if found:
-        message = "; ".join(one.message for one in found)
-        rows.add(StageRow(stage="promote", artifact=release.id, state="left out", note=message, path=release.uri))
-        return found
-    moved = promote_release(candidate.published, store)
-    note = _describe_comparison(candidate, before, is_verified=bool(report.get("entries")))
-    if not moved.is_moved:
-        note = "its content was rolled back from, or another run made the same content current"
-    state = "made" if moved.is_moved else "left out"
+        content = {**report, "regressions": [regression.model_dump(mode="json") for regression in regressions]}
+        save_report(store, release.id, content)
+    if regressions:
+        state, note = "skipped", "; ".join(regression.message for regression in regressions)
+    else:
+        state, note = _promote(candidate, is_verified=bool(report.get("entries")))
     rows.add(StageRow(stage="promote", artifact=release.id, state=state, note=note, path=release.uri))
-    return []
+    return regressions
+
+
+def _promote(candidate: Candidate, *, is_verified: bool) -> tuple[RowState, str]:
+    """Move the pointer; return the state of the step, and what the release was compared with."""
+    from prep_triton.publish.release import promote_release
+
+    if not promote_release(candidate.published, candidate.store).is_moved:
+        return "skipped", "its content was rolled back from, or another run made the same content current"
+    return "made", _describe_comparison(candidate, is_verified=is_verified)
 
 
 def report_failure(candidate: Candidate, message: str) -> None:
-    """Keep beside a release that a real Triton did not serve it rightly, so that nobody takes it for a good one."""
+    """Record beside a release that it failed on a real Triton, so that nobody takes it for a good one."""
     from prep_triton.publish.reports import save_report
 
     if not candidate.published.is_current:
         save_report(candidate.store, candidate.published.release.id, {"failed": message, "regressions": []})
 
 
-def _describe_comparison(candidate: Candidate, before: "Release | None", *, is_verified: bool) -> str:
-    pointer = candidate.published.plan.state.pointer
+def _describe_comparison(candidate: Candidate, *, is_verified: bool) -> str:
+    before, pointer = candidate.published.plan.current, candidate.published.plan.state.pointer
     if before is None and pointer:
         return f"{pointer.release}, which was current, is gone or damaged: compared with nothing"
     if before is None:

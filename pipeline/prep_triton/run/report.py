@@ -1,19 +1,28 @@
-"""What a run tells: one row for each step, and who listens."""
+"""What a run reports: one row for each step, and who listens."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from pydantic import Field
 
-from prep_triton.artifact import Record
+from prep_triton.artifact import Artifact, Record
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.workspace import Produced
 
-RowState = Literal["made", "unchanged", "planned", "left out", "failed"]
+RowState = Literal["made", "unchanged", "planned", "skipped", "failed"]
 
 Outcome = Literal["done", "unchanged", "partial", "regressed"]
+
+_SENTENCES: Mapping[Outcome, str] = {
+    "regressed": "The release is published but not current: it is worse than its thresholds allow.",
+    "partial": "{failed} of the models failed; what was made of the others stands.",
+    "unchanged": "Nothing changed, nothing was done.",
+    "done": "Everything was made and checked.",
+}
+
+A = TypeVar("A", bound=Artifact)
 
 
 class StageRow(Record):
@@ -44,7 +53,7 @@ class RunReport(Record):
     @property
     def is_unchanged(self) -> bool:
         """True where every step found its artifact."""
-        return all(row.state in ("unchanged", "left out") for row in self.rows)
+        return all(row.state in ("unchanged", "skipped") for row in self.rows)
 
     @property
     def outcome(self) -> Outcome:
@@ -57,14 +66,7 @@ class RunReport(Record):
 
     def outcome_sentence(self) -> str:
         """The run in one sentence."""
-        failed = sum(row.state == "failed" for row in self.rows)
-        message = {
-            "regressed": "The release is there, and is not the current one: it is worse than its thresholds allow.",
-            "partial": f"{failed} of the models failed; what was made of the others stands.",
-            "unchanged": "Nothing changed, nothing was done.",
-            "done": "Everything was made and checked.",
-        }
-        return message[self.outcome]
+        return _SENTENCES[self.outcome].format(failed=sum(row.state == "failed" for row in self.rows))
 
 
 class Listener(Protocol):
@@ -97,7 +99,7 @@ class RowCollector:
         self.began = time.monotonic()
 
     def add(self, row: StageRow) -> None:
-        """Keep a row and tell the listener."""
+        """Keep a row and hand it to the listener."""
         self.rows.append(row)
         self.listener.finished(row)
 
@@ -105,24 +107,38 @@ class RowCollector:
         self,
         stage: str,
         label: str,
-        make: Callable[[Progress], Produced[Any]],
-        figures: Callable[[Any], dict[str, Any]],
+        make: Callable[[Progress], Produced[A]],
+        figures: Callable[[A], dict[str, Any]],
         *,
         artifact: str | None = None,
-    ) -> Any:
+    ) -> A:
         """Run one step that produces an artifact; its row has the artifact's name unless it is given another."""
+        (produced,) = self.steps(stage, label, lambda progress: [make(progress)], figures, artifact=artifact)
+        return produced
+
+    def steps(
+        self,
+        stage: str,
+        label: str,
+        make: Callable[[Progress], Sequence[Produced[A]]],
+        figures: Callable[[A], dict[str, Any]],
+        *,
+        artifact: str | None = None,
+    ) -> list[A]:
+        """Run one step that produces several artifacts: a row for each, of which the first has the time."""
         began = time.monotonic()
         with self.listener.stage(f"{stage} {label}") as progress:
             produced = make(progress)
-        made = produced.artifact
-        self.add(
-            StageRow(
-                stage=stage,
-                artifact=artifact or made.name,
-                state="unchanged" if produced.reused else "made",
-                seconds=round(time.monotonic() - began, 3),
-                figures=figures(made),
-                path=str(made.folder),
+        seconds = round(time.monotonic() - began, 3)
+        for index, result in enumerate(produced):
+            self.add(
+                StageRow(
+                    stage=stage,
+                    artifact=artifact or result.artifact.name,
+                    state="unchanged" if result.reused else "made",
+                    seconds=seconds if index == 0 else 0.0,
+                    figures=figures(result.artifact),
+                    path=str(result.artifact.folder),
+                )
             )
-        )
-        return made
+        return [result.artifact for result in produced]

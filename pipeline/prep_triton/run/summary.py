@@ -3,7 +3,7 @@
 from prep_triton.errors import PrepError
 from prep_triton.run.report import RunReport, StageRow
 
-_MARKS = {"made": "made", "unchanged": "–", "planned": "planned", "left out": "left out", "failed": "**failed**"}
+_MARKS = {"made": "made", "unchanged": "–", "planned": "planned", "skipped": "skipped", "failed": "**failed**"}
 
 
 def render_summary(report: RunReport, *, title: str) -> str:

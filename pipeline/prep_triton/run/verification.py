@@ -68,7 +68,7 @@ def verify_once(
             )
         return run.workspace.produce(recipe, Verification, check)
 
-    verification: Verification = rows.step("verify", target, make, _verify_figures, artifact=", ".join(sorted(names)))
+    verification = rows.step("verify", target, make, _verify_figures, artifact=", ".join(sorted(names)))
     return verification.report
 
 

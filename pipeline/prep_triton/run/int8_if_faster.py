@@ -2,11 +2,11 @@
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from prep_triton.artifact import Artifact, Engine, OnnxModel
 from prep_triton.engine.machine import Machine
+from prep_triton.run.build import build_engines
 from prep_triton.run.report import RowCollector, RowState, StageRow
 from prep_triton.spec import VariantSpec
 from prep_triton.workspace import Recipe, Workspace
@@ -36,49 +36,58 @@ def choose_faster(
     Returns:
         The graph and the engines of the precision that was kept.
     """
-    from prep_triton.engine.execute import find_execution_problem, measure_latencies_ms
-    from prep_triton.run.stages import build_graph_engines
+    from prep_triton.engine.execute import find_execution_problem
 
     # What ships must pass the gate, whichever precision it is.
     same_gate = {"gate": variant.required_gate(), "int8_if_faster": False}
     half = variant.model_copy(update={"precision": "fp16", "quantization": None, **same_gate})
-    fp16_graph, fp16_engines = build_graph_engines(rows, model, half, workspace, machine)
+    fp16_graph, fp16_engines = build_engines(rows, model, half, workspace, machine)
     problem = next(filter(None, (find_execution_problem(engine, machine) for engine in fp16_engines)), None)
-    if problem and _was_chosen(model, fp16_engines, workspace) == "int8":  # by the machine that has the GPU
-        return build_graph_engines(rows, model, variant, workspace, machine)
+    if problem and _find_choice(model, fp16_engines, workspace) == "int8":  # of the machine that has the GPU
+        return build_engines(rows, model, variant, workspace, machine)
     if problem:
-        log.warning("%s: INT8 was not measured faster (%s), so FP16 is what is built", model.name, problem)
-        _tell(rows, model, "fp16", f"not measured: {problem}", "left out")
+        log.warning("%s: INT8 was not measured (%s), so FP16 is built", model.name, problem)
+        _add_row(rows, model, "fp16", f"not measured: {problem}", "skipped")
         return fp16_graph, fp16_engines
-    int8_graph, int8_engines = build_graph_engines(rows, model, variant, workspace, machine)
+    int8_graph, int8_engines = build_engines(rows, model, variant, workspace, machine)
     shapes = [profile.opt for profile in variant.engine_profiles()]
-
-    def measure(folder: Path) -> dict[str, Any]:  # noqa: ARG001 the record holds everything
-        message, is_faster = [], True
-        for half_engine, engine in zip(fp16_engines, int8_engines, strict=True):
-            medians_by_engine = measure_latencies_ms([half_engine, engine], shapes, machine)
-            for shape, medians in zip(shapes, zip(*medians_by_engine, strict=True), strict=True):
-                message.append(f"{shape[0]}x{shape[1]}: fp16 {medians[0]:.2f} ms, int8 {medians[1]:.2f} ms")
-                is_faster = is_faster and medians[1] < medians[0]
-        return {"kept": "int8" if is_faster else "fp16", "measured": "; ".join(message)}
-
-    engines = {engine.name: engine.key for engine in (*fp16_engines, *int8_engines)}
-    recipe = Recipe(stage="choice", name=model.name, spec={"shapes": shapes}, inputs=engines)
-    choice = workspace.produce(recipe, PrecisionChoice, measure)
+    pairs = list(zip(fp16_engines, int8_engines, strict=True))
+    recipe = Recipe(
+        stage="choice",
+        name=model.name,
+        spec={"shapes": shapes},
+        inputs={engine.name: engine.key for engine in (*fp16_engines, *int8_engines)},
+    )
+    choice = workspace.produce(recipe, PrecisionChoice, lambda _: _measure(pairs, shapes, machine))
     kept, measured = choice.artifact.kept, choice.artifact.measured
-    _tell(rows, model, kept, measured, "unchanged" if choice.reused else "made")
+    _add_row(rows, model, kept, measured, "unchanged" if choice.reused else "made")
     if kept == "int8":
         return int8_graph, int8_engines
     log.warning("%s: INT8 is not faster than FP16 here (%s), so FP16 is kept", model.name, measured)
     return fp16_graph, fp16_engines
 
 
-def _was_chosen(model: OnnxModel, fp16_engines: Sequence[Engine], workspace: Workspace) -> str | None:
+def _measure(
+    pairs: Sequence[tuple[Engine, Engine]], shapes: Sequence[tuple[int, int]], machine: Machine
+) -> dict[str, Any]:
+    """Time each FP16 engine against its INT8 one, and choose."""
+    from prep_triton.engine.execute import measure_latencies_ms
+
+    parts, is_faster = [], True
+    for pair in pairs:
+        fp16_medians, int8_medians = measure_latencies_ms(pair, shapes, machine)
+        for (batch, sequence), fp16_ms, int8_ms in zip(shapes, fp16_medians, int8_medians, strict=True):
+            parts.append(f"{batch}x{sequence}: fp16 {fp16_ms:.2f} ms, int8 {int8_ms:.2f} ms")
+            is_faster = is_faster and int8_ms < fp16_ms
+    return {"kept": "int8" if is_faster else "fp16", "measured": "; ".join(parts)}
+
+
+def _find_choice(model: OnnxModel, fp16_engines: Sequence[Engine], workspace: Workspace) -> str | None:
     """Return the precision that was measured faster than these engines, on whichever machine; None: not measured."""
     keys = {engine.key for engine in fp16_engines}
     choices = workspace.list_kept("choice", model.name, PrecisionChoice)
     return next((choice.kept for choice in choices if keys <= set(choice.inputs.values())), None)
 
 
-def _tell(rows: RowCollector, model: OnnxModel, kept: str, note: str, state: RowState) -> None:
+def _add_row(rows: RowCollector, model: OnnxModel, kept: str, note: str, state: RowState) -> None:
     rows.add(StageRow(stage="choose", artifact=f"{model.name}-{kept}", state=state, note=note))

@@ -1,7 +1,7 @@
-"""The chain: export -> precision -> engine -> assemble -> publish -> verify -> promote.
+"""A whole run: export -> precision -> engine -> assemble -> publish -> verify -> promote.
 
-Each step is skipped where its artifact is already there; what was done, found or left out becomes one
-row of the report. The rooms do the work; this file only knows their order.
+Each step is skipped where its artifact is already there; what was done, found or skipped becomes one row of the
+report. The rooms do the work; this file has their order.
 """
 
 import time
@@ -12,7 +12,7 @@ from typing import Any
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import VerifyError
 from prep_triton.run.checks import check_machine, check_run_spec, names_of_entries, nothing_servable
-from prep_triton.run.parallel import ModelResult, assemble_models, check_any_made, make_models
+from prep_triton.run.models import ModelResult, assemble_models, make_models, raise_if_all_failed
 from prep_triton.run.promotion import Candidate, promote_candidate, publish_candidate, report_failure
 from prep_triton.run.publication import Publication
 from prep_triton.run.regression import Regression
@@ -25,7 +25,7 @@ from prep_triton.workspace import Workspace
 
 @dataclass(frozen=True)
 class Shipped:
-    """Where a run's release is, and why it is not current if it is not; None where nothing is published."""
+    """Where a run's release is, None where nothing is published; and why it is not current, if it is not."""
 
     release_uri: str | None = None
     regressions: Sequence[Regression] = ()
@@ -61,10 +61,10 @@ def run_pipeline(
     results = make_models(rows, run.spec, workspace, run.machine)
     shipped = Shipped()
     if run.only_engines:
-        check_any_made(results)
+        raise_if_all_failed(results)
     else:
         entries, results = assemble_models(rows, results, run.repository_dir, dry_run=run.is_dry)
-        check_any_made(results)
+        raise_if_all_failed(results)
         if run.is_dry:
             _plan_rest(rows, run)
         else:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from prep_triton.artifact import Engine, OnnxModel
-from prep_triton.run.faster import choose_faster
+from prep_triton.run.int8_if_faster import choose_faster
 from prep_triton.run.report import RowCollector, Silent
 from prep_triton.spec import VariantSpec
 from prep_triton.workspace import Workspace
@@ -26,7 +26,7 @@ class Builds:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.precisions, self.gates = folder, [], []
-        monkeypatch.setattr("prep_triton.run.stages.build_graph_engines", self)
+        monkeypatch.setattr("prep_triton.run.int8_if_faster.build_engines", self)
 
     def __call__(self, rows, model, variant, workspace, machine) -> tuple[OnnxModel, list[Engine]]:
         self.precisions.append(variant.precision)
