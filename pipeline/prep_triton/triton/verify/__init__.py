@@ -8,9 +8,10 @@ What is sent, and where that is written:
 - to a **tokenizer** or **post-processor**: nothing of its own. They are checked through their ensemble or, where its
   model cannot run on this machine, step by step with PyTorch's outputs in the model's place (`ensemble_parts`).
 
-What is expected: a model's outputs are those in its reference (`reference`), an ensemble's answer follows from them
-(`expected_answers`). How large a request may be is in `requests`, an entry that Triton does not load in `unloaded`,
-the order of it all in `repository`, and what `prep verify --json` prints in `report`.
+What is expected: a model's outputs are those in its reference (`comparison`), an ensemble's answer follows from them
+(`expected_answers`), as closely as the entry's precision allows (`tolerance`). How large a request may be is in
+`requests`, an entry that Triton does not load in `unloaded`, the order of it all in `repository`, and what
+`prep verify --json` prints in `report`.
 """
 
 from prep_triton.triton.verify.report import EntryReport, VerifyReport, check_report

@@ -1,9 +1,7 @@
 """What an ensemble should answer to a text: computed here in numpy from the model's outputs, independently of it.
 
-How far an answer may lie from that follows from the entry's tolerance, the smallest cosine c of the model's
-outputs to PyTorch's. Two vectors of one length whose cosine is c lie ``sqrt(2 * (1 - c))`` of that length apart:
-that is the error that the logits may have. A label is checked only where its margin exceeds that error, and a
-probability has to lie between those of the logits moved apart and together by it.
+A label is checked only where its margin exceeds the error that the logits may have, and a probability has to lie
+in the range that this error leaves it: see `prep_triton.triton.verify.tolerance`.
 """
 
 import json
@@ -14,16 +12,13 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, assert_never
 
 from prep_triton.tasks import Task
+from prep_triton.triton.verify.tolerance import ROUNDING, allowed_error, probability_range, softmax
 
 if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, Any]
 
-# An error that is spread like noise has few values beyond four times its root mean square.
-NOISE_PEAK = 4.0
-# What FP32 arithmetic in another order adds to a probability.
-ROUNDING = 1e-5
 NORM_SLACK = 1e-3
 
 
@@ -58,9 +53,9 @@ class AnswerCheck:
 class AnswerOptions:
     """What an expected answer follows from besides the model's outputs.
 
-    `tolerance` is a cosine, see above; `labels` name the logits, of which an answer holds the best `top_k`;
-    `vocabulary` maps a token to its id, and `mask_id` is the one of [MASK]; `max_answer_tokens` limits an
-    answer's span; `is_normalized` says that an embedding has the length 1.
+    `tolerance` is the smallest cosine of the model's outputs to PyTorch's; `labels` name the logits, of which an
+    answer holds the best `top_k`; `vocabulary` maps a token to its id, and `mask_id` is the one of [MASK];
+    `max_answer_tokens` limits an answer's span; `is_normalized` says that an embedding has the length 1.
     """
 
     tolerance: float
@@ -95,32 +90,6 @@ def _find_comparison(task: Task) -> "Callable[[TextRow, Mapping[str, Array], Ans
             return compare_span
         case _:
             assert_never(task)
-
-
-def allowed_error(logits: "Array", tolerance: float) -> float:
-    """Return how far any one of these logits may lie from PyTorch's."""
-    import numpy as np
-
-    values = np.asarray(logits, dtype=np.float64).ravel()
-    rms = math.sqrt(float(np.mean(values**2)))
-    return math.sqrt(2 * (1 - tolerance)) * rms * min(math.sqrt(values.size), NOISE_PEAK)
-
-
-def probability_range(probability: float, error: float) -> tuple[float, float]:
-    """Return between what a softmax probability may lie whose logits each have an error."""
-    odds = probability / max(1 - probability, 1e-300)
-    low, high = odds * math.exp(-2 * error), odds * math.exp(min(2 * error, 700))
-    return low / (1 + low) - ROUNDING, (high / (1 + high) if math.isfinite(high) else 1.0) + ROUNDING
-
-
-def softmax(logits: "Array") -> "Array":
-    """Return the softmax over the last axis, in FP64."""
-    import numpy as np
-
-    values = np.asarray(logits, dtype=np.float64)
-    powers = np.exp(values - values.max(axis=-1, keepdims=True))
-    probabilities: Array = powers / powers.sum(axis=-1, keepdims=True)
-    return probabilities
 
 
 def compare_embedding(row: TextRow, answer: "Mapping[str, Array]", options: AnswerOptions) -> AnswerCheck:

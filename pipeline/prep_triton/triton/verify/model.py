@@ -11,8 +11,8 @@ from prep_triton.errors import VerifyError
 from prep_triton.layout import REFERENCE_NAME, TOKENIZER_NAME
 from prep_triton.reference import load_reference
 from prep_triton.triton.server.client import TritonClient
+from prep_triton.triton.verify.comparison import Comparison, check_tokenizer
 from prep_triton.triton.verify.in_flight import infer_until_batched, notes_of_batching
-from prep_triton.triton.verify.reference import Comparison, check_tokenizer
 from prep_triton.triton.verify.report import BatchingReport, EntryReport, report_entry
 from prep_triton.triton.verify.requests import (
     SequenceLengths,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prep_triton.reference import load_reference
-from prep_triton.triton.verify.reference import Comparison, check_tokenizer
+from prep_triton.triton.verify.comparison import Comparison, check_tokenizer
 
 from scripts.benchmarks.small_artifacts import INPUT_NAMES, make_model, make_tokenizer
 

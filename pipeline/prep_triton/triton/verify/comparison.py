@@ -26,10 +26,10 @@ def check_tokenizer(path: Path, reference: Reference) -> str | None:
     # The reference is as wide as its longest row: a row of that length may have been truncated there.
     tokenizer.enable_truncation(max_length=max(reference.lengths))
     for row, encoding in enumerate(tokenizer.encode_batch(list(reference.text))):
-        found = {"input_ids": encoding.ids, "token_type_ids": encoding.type_ids}
-        for name in found.keys() & reference.inputs.keys():
+        actual = {"input_ids": encoding.ids, "token_type_ids": encoding.type_ids}
+        for name in actual.keys() & reference.inputs.keys():
             expected = reference.inputs[name][row, : reference.lengths[row]].tolist()
-            if found[name] != expected:
+            if actual[name] != expected:
                 return f"{path.name} gives other {name} than the reference for {reference.text[row]!r}"
     return None
 
@@ -52,14 +52,13 @@ class Comparison:
         """
         import numpy as np
 
-        one, other = (np.asarray(array, dtype=np.float64).ravel() for array in (answer, expected))
-        norms = float(np.linalg.norm(one) * np.linalg.norm(other))
-        same = one.shape == other.shape
-        if not same:
-            cosine = error = float("nan")
+        actual, reference = (np.asarray(array, dtype=np.float64).ravel() for array in (answer, expected))
+        if actual.shape == reference.shape:
+            norms = float(np.linalg.norm(actual) * np.linalg.norm(reference))
+            cosine = float(actual @ reference) / norms if norms else float(np.array_equal(actual, reference))
+            error = float(np.abs(actual - reference).max(initial=0.0))
         else:
-            cosine = float(one @ other) / norms if norms else float(np.array_equal(one, other))
-            error = float(np.abs(one - other).max(initial=0.0))
+            cosine = error = float("nan")
         self.rows.add(row)
         self.cosines.append(cosine if math.isnan(cosine) else min(cosine, 1.0))
         self.max_abs_error = error if math.isnan(error) else max(self.max_abs_error, error)

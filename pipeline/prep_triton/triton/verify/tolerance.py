@@ -1,0 +1,45 @@
+"""How far an answer may lie from the expected one, by the entry's tolerance.
+
+The tolerance is the smallest cosine c of the model's outputs to PyTorch's. Two vectors of one length whose cosine is
+c lie ``sqrt(2 * (1 - c))`` of that length apart: that is the error that the logits may have. A probability has to lie
+between those of the logits moved apart and together by it.
+"""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+# An error that is spread like noise has few values beyond four times its root mean square.
+NOISE_PEAK = 4.0
+# What FP32 arithmetic in another order adds to a probability.
+ROUNDING = 1e-5
+
+
+def allowed_error(logits: "Array", tolerance: float) -> float:
+    """Return how far any one of these logits may lie from PyTorch's."""
+    import numpy as np
+
+    values = np.asarray(logits, dtype=np.float64).ravel()
+    rms = math.sqrt(float(np.mean(values**2)))
+    return math.sqrt(2 * (1 - tolerance)) * rms * min(math.sqrt(values.size), NOISE_PEAK)
+
+
+def probability_range(probability: float, error: float) -> tuple[float, float]:
+    """Return between what a softmax probability may lie whose logits each have an error."""
+    odds = probability / max(1 - probability, 1e-300)
+    low, high = odds * math.exp(-2 * error), odds * math.exp(min(2 * error, 700))
+    return low / (1 + low) - ROUNDING, (high / (1 + high) if math.isfinite(high) else 1.0) + ROUNDING
+
+
+def softmax(logits: "Array") -> "Array":
+    """Return the softmax over the last axis, in FP64."""
+    import numpy as np
+
+    values = np.asarray(logits, dtype=np.float64)
+    powers = np.exp(values - values.max(axis=-1, keepdims=True))
+    probabilities: Array = powers / powers.sum(axis=-1, keepdims=True)
+    return probabilities
