@@ -1,4 +1,4 @@
-"""Which builder this machine can use, found without importing either."""
+"""Which builder this machine can use, looked up without importing either."""
 
 import functools
 import importlib.util
@@ -51,7 +51,7 @@ def resolve_builder(requested: Builder, problems: Mapping[BuilderName, str | Non
         problems: Why each builder cannot be used here; see `find_builder_problems`.
 
     Raises:
-        EngineError: The builder that was asked for, or every builder, is unusable here.
+        EngineError: The requested builder, or every builder, is unusable here.
     """
     match requested:
         case "tensorrt" | "tensorrt-rtx":
@@ -76,13 +76,13 @@ def find_builder_problem(name: BuilderName) -> str | None:
 
 
 def has_nvidia_driver() -> bool:
-    """Tell whether an NVIDIA kernel driver is loaded; looks at files only."""
+    """Whether an NVIDIA kernel driver is loaded; looks at files only."""
     return any(path.exists() for path in _DRIVER_PATHS)
 
 
 def _resolve_named(name: BuilderName, problem: str | None) -> ResolvedBuilder:
     if problem is None:
-        return _resolved(name, "it was asked for")
+        return _resolved(name, "requested")
     if name == "tensorrt":
         hint = "on a machine with the GPU: pip install 'prep-triton[tensorrt]'; or use --builder tensorrt-rtx"
     else:

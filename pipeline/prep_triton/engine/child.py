@@ -26,16 +26,16 @@ _NOISE = re.compile(r"Make sure input \S+ has Int64 binding|A GPU is not availab
 
 
 def run_worker(request: Mapping[str, Any], *, on_progress: Callable[[float], None]) -> dict[str, Any]:
-    """Build, describe, execute or measure an engine in a child process.
+    """Build, describe, execute or measure engines in a child process.
 
     The child ends with this process, however this process ends.
 
     Args:
         request: `prep_triton.engine.worker.Request` or `prep_triton.engine.device.EngineRequest`, without `parent_pid`.
-        on_progress: Told the fraction of a build that is done, 0..1.
+        on_progress: Hears the fraction of a build that is done, 0..1.
 
     Returns:
-        What the worker answers: of a build, the engine's inputs, outputs and proof.
+        What the worker returns: of a build, the engine's inputs, outputs and proof.
 
     Raises:
         EngineError: TensorRT refused, failed or crashed; the last lines of its log are in the message.
@@ -58,7 +58,7 @@ def run_worker(request: Mapping[str, Any], *, on_progress: Callable[[float], Non
         ) as child,
     ):
         try:
-            answer = _converse(child, {**request, "parent_pid": os.getpid()}, on_progress)
+            event = _converse(child, {**request, "parent_pid": os.getpid()}, on_progress)
             child.wait()
         finally:
             if child.poll() is None:
@@ -66,12 +66,12 @@ def run_worker(request: Mapping[str, Any], *, on_progress: Callable[[float], Non
         lines = _read_log(log_file)
     for line in lines:
         log.debug("builder: %s", line)
-    if "os_error" in answer:
-        number, text = answer["os_error"]
+    if "os_error" in event:
+        number, text = event["os_error"]
         raise OSError(number, text)
-    if "done" not in answer:
-        raise _error_from_answer(request, answer, lines, child.returncode)
-    return dict(answer["done"])
+    if "done" not in event:
+        raise _error_from_event(request, event, lines, child.returncode)
+    return dict(event["done"])
 
 
 def _converse(
@@ -84,14 +84,14 @@ def _converse(
             json.dump(request, stream)
     except BrokenPipeError:
         return {}  # it died at once; its log says why
-    answer: dict[str, Any] = {}
+    last: dict[str, Any] = {}
     for line in child.stdout:
         event = json.loads(line)
         if "progress" in event:
             on_progress(event["progress"])
         else:
-            answer = event
-    return answer
+            last = event
+    return last
 
 
 def _read_log(log_file: IO[bytes]) -> list[str]:
@@ -101,16 +101,16 @@ def _read_log(log_file: IO[bytes]) -> list[str]:
     return [line for line in lines if line and not _NOISE.search(line)]
 
 
-def _error_from_answer(
-    request: Mapping[str, Any], answer: Mapping[str, Any], lines: list[str], returncode: int
+def _error_from_event(
+    request: Mapping[str, Any], event: Mapping[str, Any], lines: list[str], returncode: int
 ) -> EngineError:
     builder = request["builder"]
-    if "failed" in answer:
-        message = f"{builder} failed: {answer['failed']}"
+    if "failed" in event:
+        message = f"{builder} failed: {event['failed']}"
     elif returncode < 0:
         message = f"{builder} crashed: its process died of {_name_signal(-returncode)}"
     else:
-        message = f"{builder} gave no answer: its process ended with exit code {returncode}"
+        message = f"{builder} returned nothing: its process ended with exit code {returncode}"
     trouble = [line for line in lines if _TROUBLE.search(line)] or lines
     tail = "\n  ".join(dict.fromkeys(trouble[-_TAIL_LINES:]))
     hint = (

@@ -29,13 +29,13 @@ class EngineRequest(TypedDict):
     engine_paths: list[str]
     profiles: list[list[int]]
     feed_paths: list[str]
-    answer_paths: list[str]
+    output_paths: list[str]
     shapes: list[list[int]]
     runs: int
 
 
 def describe_engine(request: EngineRequest) -> dict[str, Any]:
-    """Ask an engine and its inspector for what the build did not record."""
+    """Read from an engine and its inspector what the build did not record."""
     from prep_triton.engine.flavour import trt
     from prep_triton.engine.inspect import parse_engine_layers
 
@@ -56,7 +56,7 @@ def describe_engine(request: EngineRequest) -> dict[str, Any]:
 
 
 def read_weights_bytes(engine: "trt.ICudaEngine") -> int | None:
-    """Return the size of an engine's weights; None where this TensorRT cannot tell (before 10.14)."""
+    """Return the size of an engine's weights; None where this TensorRT does not know (before 10.14)."""
     from prep_triton.engine.flavour import trt
 
     stat = getattr(trt, "EngineStat", None)
@@ -66,18 +66,18 @@ def read_weights_bytes(engine: "trt.ICudaEngine") -> int | None:
 
 
 def execute_engine(request: EngineRequest) -> dict[str, Any]:
-    """Answer feeds; each answer is an .npz with one array for each output."""
+    """Infer feeds; each output file is an .npz with one array for each output."""
     import numpy as np
     from polygraphy.backend.trt import TrtRunner
 
     with TrtRunner(load_engine(request["engine_paths"][0])) as runner:
-        for feed_path, answer_path, profile in zip(
-            request["feed_paths"], request["answer_paths"], request["profiles"][0], strict=True
+        for feed_path, output_path, profile in zip(
+            request["feed_paths"], request["output_paths"], request["profiles"][0], strict=True
         ):
             runner.set_profile(profile)
             with np.load(feed_path) as feed:
-                answer = runner.infer({name: np.ascontiguousarray(feed[name]) for name in feed.files})
-            np.savez(answer_path, **answer)
+                outputs = runner.infer({name: np.ascontiguousarray(feed[name]) for name in feed.files})
+            np.savez(output_path, **outputs)
     return {}
 
 
@@ -113,11 +113,11 @@ def time_in_turn(steps: Sequence[Callable[[], object]], runs: int) -> list[float
             step()
     times: list[list[float]] = [[] for _ in steps]
     for _ in range(runs):
-        for taken, step in zip(times, steps, strict=True):
+        for durations, step in zip(times, steps, strict=True):
             began = time.perf_counter()
             step()
-            taken.append(time.perf_counter() - began)
-    return [statistics.median(taken) for taken in times]
+            durations.append(time.perf_counter() - began)
+    return [statistics.median(durations) for durations in times]
 
 
 def load_engine(path: str) -> "trt.ICudaEngine":

@@ -1,4 +1,4 @@
-"""Runs engines on the GPU of this machine, in a child process: answers, and latencies."""
+"""Runs engines on the GPU of this machine, in a child process: outputs, and latencies."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -52,7 +52,7 @@ def run_engine(engine: Engine, feeds: "Sequence[Arrays]") -> "list[dict[str, np.
     shapes = [_shape_of(feed) for feed in feeds]
     with tempfile.TemporaryDirectory(prefix="prep-run-") as folder:
         feed_paths = [Path(folder, f"feed{index}.npz") for index in range(len(feeds))]
-        answer_paths = [Path(folder, f"answer{index}.npz") for index in range(len(feeds))]
+        output_paths = [Path(folder, f"output{index}.npz") for index in range(len(feeds))]
         for path, feed in zip(feed_paths, feeds, strict=True):
             np.savez(path, **dict(feed))
         _run_task(
@@ -60,13 +60,13 @@ def run_engine(engine: Engine, feeds: "Sequence[Arrays]") -> "list[dict[str, np.
             [engine],
             profiles=[[choose_profile(engine.profiles, shape) for shape in shapes]],
             feed_paths=[str(path) for path in feed_paths],
-            answer_paths=[str(path) for path in answer_paths],
+            output_paths=[str(path) for path in output_paths],
         )
-        answers = []
-        for path in answer_paths:
-            with np.load(path) as answer:
-                answers.append({name: answer[name] for name in answer.files})
-    return answers
+        outputs = []
+        for path in output_paths:
+            with np.load(path) as arrays:
+                outputs.append({name: arrays[name] for name in arrays.files})
+    return outputs
 
 
 def measure_latencies_ms(
@@ -102,8 +102,8 @@ def measure_latencies_ms(
     for engine in engines:
         check_executable(engine, machine)
     profiles = [[choose_profile(engine.profiles, shape) for shape in shapes] for engine in engines]
-    answer = _run_task("measure", engines, profiles=profiles, shapes=[list(shape) for shape in shapes], runs=runs)
-    latencies: list[list[float]] = answer["latencies_ms"]
+    result = _run_task("measure", engines, profiles=profiles, shapes=[list(shape) for shape in shapes], runs=runs)
+    latencies: list[list[float]] = result["latencies_ms"]
     return latencies
 
 
@@ -150,7 +150,7 @@ def _run_task(task: str, engines: Sequence[Engine], **fields: Any) -> dict[str, 
         "engine_paths": [str(engine.path(ENGINE_NAME)) for engine in engines],
         "profiles": [],
         "feed_paths": [],
-        "answer_paths": [],
+        "output_paths": [],
         "shapes": [],
         "runs": 1,
         **fields,

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from prep_triton.artifact import Engine
-from prep_triton.errors import SpecError, find_nearest
-from prep_triton.layout import MANIFEST_NAME
-from prep_triton.workspace import Workspace, find_artifact
+from prep_triton.errors import SpecError, WorkspaceError, find_nearest
+from prep_triton.workspace import Workspace, load_artifact
 
 _STAGE = "engine"
 
@@ -18,36 +17,24 @@ def find_engine(reference: str, workspace: Workspace) -> Engine:
         workspace: Where names are looked up; they go before paths.
 
     Raises:
-        SpecError: No whole engine is there; the nearest names are told.
+        SpecError: There is no engine of that name, of which the nearest are named; or the path does not hold one.
     """
-    try:
-        found = _find(reference, workspace)
-        is_path = bool(reference) and Path(reference).exists()
-    except OSError:  # a name that no file can have
-        found, is_path = None, False
-    if found is not None:
-        return found
-    raise _no_engine_in(reference) if is_path else _unknown_engine(reference, workspace)
-
-
-def _find(reference: str, workspace: Workspace) -> Engine | None:
-    if reference == Path(reference).name and (named := workspace.current(_STAGE, reference, Engine)):
-        return named
-    return find_artifact(_folder_of(reference), Engine)
-
-
-def _folder_of(reference: str) -> Path:
     path = Path(reference)
-    return path.parent if path.is_file() else path
-
-
-def _no_engine_in(reference: str) -> SpecError:
-    manifest = _folder_of(reference) / MANIFEST_NAME
-    beside = "its manifest describes none" if manifest.is_file() else "it has no manifest"
-    return SpecError(
-        f"{reference} is no whole engine of prep: {beside} ({manifest})",
-        hint="name an engine of the workspace, its folder, or the model.engine in it",
-    )
+    try:
+        if reference == path.name and (engine := workspace.current(_STAGE, reference, Engine)):
+            return engine
+        is_path = bool(reference) and path.exists()
+        folder = path.parent if path.is_file() else path
+    except OSError:  # a name that no file can have
+        is_path = False
+    if not is_path:
+        raise _unknown_engine(reference, workspace)
+    try:
+        return load_artifact(folder, Engine)
+    except WorkspaceError as err:
+        raise SpecError(
+            err.message, hint="name an engine of the workspace, its folder, or the model.engine in it"
+        ) from err
 
 
 def _unknown_engine(reference: str, workspace: Workspace) -> SpecError:

@@ -1,6 +1,6 @@
 """What precision an engine really holds: found in the network and, where a GPU is present, in the engine.
 
-Imported by the worker; the parsing of an inspector's answer needs no vendor at all.
+Imported by the worker; parsing an inspector's JSON needs no vendor at all.
 """
 
 import json
@@ -63,7 +63,7 @@ class Proof:
 
 @dataclass(frozen=True)
 class EngineLayers:
-    """What the engine inspector tells about an engine's layers.
+    """What the engine inspector says of an engine's layers.
 
     `layers` and `gemms` count by precision word; `named_gemms` maps the ONNX nodes that a matrix product
     was made of to its word, where the builder says so.
@@ -101,7 +101,7 @@ def proof_from_network(network: "trt.INetworkDefinition", shape: tuple[int, int]
     return proof, gemms
 
 
-def proof_from_inspector(message: EngineLayers, network_proof: Proof, gemms: Sequence[Gemm]) -> Proof:
+def proof_from_inspector(inspected: EngineLayers, network_proof: Proof, gemms: Sequence[Gemm]) -> Proof:
     """Correct the network's proof by what the engine holds.
 
     Where the builder names the ONNX nodes behind its kernels, each product takes the precision of its
@@ -109,20 +109,20 @@ def proof_from_inspector(message: EngineLayers, network_proof: Proof, gemms: Seq
     fraction of such kernels.
 
     Args:
-        message: The inspector's answer.
+        inspected: What the inspector says.
         network_proof: The proof from the network that the engine was built from.
         gemms: The products of that network.
     """
-    realised = [replace(gemm, word=message.named_gemms.get(gemm.name, gemm.word)) for gemm in gemms]
-    if not any(gemm.name in message.named_gemms for gemm in gemms) and message.gemms:
-        realised = _contradict(gemms, message.gemms)
+    realised = [replace(gemm, word=inspected.named_gemms.get(gemm.name, gemm.word)) for gemm in gemms]
+    if not any(gemm.name in inspected.named_gemms for gemm in gemms) and inspected.gemms:
+        realised = _contradict(gemms, inspected.gemms)
     return replace(
         network_proof,
         method=INSPECTOR_METHOD,
         gemm_flops_share=share_from_gemms(realised),
         linear_flops_share=_linear_share(realised),
-        layers=message.layers,
-        fused_attention=message.fused_attention,
+        layers=inspected.layers,
+        fused_attention=inspected.fused_attention,
     )
 
 
@@ -184,7 +184,7 @@ def _linear_share(gemms: Iterable[Gemm]) -> dict[str, float]:
 
 
 def _gemm_word(entry: Entry) -> str | None:
-    """Return the precision of a layer that multiplies matrices, None for others and where it is not told."""
+    """Return the precision of a layer that multiplies matrices, None for others and where it is not known."""
     if not (_GEMM_KIND.search(str(entry.get("LayerType", ""))) or _GEMM_NAME.search(_kernel_names(entry))):
         return None
     tactic = str(entry.get("TacticName", ""))
@@ -201,8 +201,8 @@ def _kernel_names(entry: Entry) -> str:
 
 
 def _format_words(tensors: Any) -> list[str]:
-    found = []
+    words = []
     for tensor in tensors:
-        message = str(tensor.get("Format/Datatype", "")) if isinstance(tensor, Mapping) else ""
-        found += [word for pattern, word in _FORMAT_WORDS if pattern.search(message)][:1]
-    return found
+        text = str(tensor.get("Format/Datatype", "")) if isinstance(tensor, Mapping) else ""
+        words += [word for pattern, word in _FORMAT_WORDS if pattern.search(text)][:1]
+    return words

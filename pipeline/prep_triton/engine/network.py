@@ -42,7 +42,7 @@ class Gemm:
     """One matrix product of a network.
 
     `name` is the ONNX node's, which the engine inspector repeats; `word` the precision of its operands;
-    `is_encoder_linear` tells that one operand is weights and that it is not part of a head.
+    `is_encoder_linear` says that one operand is weights and that it is not part of a head.
     """
 
     name: str
@@ -70,21 +70,21 @@ class NetworkReader:
         The heads' linear layers are those behind the third one after the last attention product: after its
         attention, an encoder layer of BERT and DistilBERT has exactly three.
         """
-        found: list[tuple[str, int, str, bool]] = []
+        products: list[tuple[str, int, str, bool]] = []
         for layer in self.layers:
             if layer.type.name == "MATRIX_MULTIPLY":
                 operands = [layer.get_input(0), layer.get_input(1)]
                 is_linear = any(self._is_weights(operand) for operand in operands)
-                found.append((layer.name, count_gemm_flops(layer, shape), self._product_word(operands), is_linear))
+                products.append((layer.name, count_gemm_flops(layer, shape), self._product_word(operands), is_linear))
             elif layer.type.name == "ATTENTION_INPUT":  # opset 23: both products of one attention
                 query, key = layer.get_input(0), layer.get_input(1)
                 flops = 4 * math.prod(_sized(query.shape, shape)) * _sized(key.shape, shape)[-2]
                 name = layer.name.removesuffix("_AttentionInput")  # what the parser adds to the node's name
-                found.append((name, flops, self._product_word([query, key]), False))
-        last = max((index for index, (*_, is_linear) in enumerate(found) if not is_linear), default=len(found))
+                products.append((name, flops, self._product_word([query, key]), False))
+        last = max((index for index, (*_, is_linear) in enumerate(products) if not is_linear), default=len(products))
         return [
             Gemm(name, flops, word, is_encoder_linear=is_linear and index <= last + _LINEARS_AFTER_ATTENTION)
-            for index, (name, flops, word, is_linear) in enumerate(found)
+            for index, (name, flops, word, is_linear) in enumerate(products)
         ]
 
     def count_layers(self) -> dict[str, int]:
@@ -96,8 +96,8 @@ class NetworkReader:
             if layer.type.name == "MATRIX_MULTIPLY":
                 layers[self._product_word([layer.get_input(0), layer.get_input(1)])] += 1
             else:
-                made = [precision_word(tensor) for tensor in iterate_outputs(layer) if tensor is not None][:1]
-                layers.update(word for word in made if word in PRECISION_WORDS)
+                words = [precision_word(tensor) for tensor in iterate_outputs(layer) if tensor is not None][:1]
+                layers.update(word for word in words if word in PRECISION_WORDS)
         return dict(sorted(layers.items()))
 
     def count_weights_bytes(self) -> int:
@@ -106,7 +106,7 @@ class NetworkReader:
         return sum(math.prod(read_sizes(tensor.shape)) * int(tensor.dtype.itemsize) for tensor in constants)
 
     def has_fused_attention(self) -> bool | None:
-        """Tell True for attention that must be one kernel; None where the builder decides and does not say.
+        """Return True for attention that must be one kernel; None where the builder decides and does not say.
 
         Source: `IAttention::setDecomposable` in NvInfer.h: without it, a build that finds no fused kernel fails.
         """
@@ -118,7 +118,7 @@ class NetworkReader:
             if kind is not None and layer.type.name == "ATTENTION_INPUT":
                 layer.__class__ = kind
                 attentions.append(layer.attention)  # type: ignore[attr-defined, unused-ignore]
-        return True if attentions and not any(one.decomposable for one in attentions) else None
+        return True if attentions and not any(attention.decomposable for attention in attentions) else None
 
     def _product_word(self, operands: "Iterable[trt.ITensor]") -> str:
         words = [self._operand_word(operand) for operand in operands]

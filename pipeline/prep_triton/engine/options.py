@@ -20,7 +20,7 @@ _RTX_REASONS = {
 
 
 def plan_options(spec: EngineSpec) -> dict[str, Any]:
-    """Return what a builder is told beside shapes and target, as JSON values."""
+    """Return what a builder gets beside shapes and target, as JSON values."""
     return {
         "optimization_level": spec.optimization_level,
         "workspace_limit_mib": spec.workspace_limit_mib,
@@ -32,7 +32,7 @@ def plan_options(spec: EngineSpec) -> dict[str, Any]:
 
 
 def check_options(spec: EngineSpec, gpu: Gpu, builder: str) -> None:
-    """Refuse options that mean nothing to the builder or to the GPU, and tell what the others cost.
+    """Refuse options that mean nothing to the builder or to the GPU, and log what the others cost.
 
     Raises:
         SpecError: An option cannot be honoured.

@@ -19,14 +19,14 @@ class PhaseTree:
 
     fraction: float = 0.0
     _phases: dict[str, _Phase] = field(default_factory=dict)
-    _told: float = 0.0
+    _reported: float = 0.0
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
         """Note a phase that begins."""
         self._phases[name] = _Phase(parent, max(steps, 1))
 
     def complete(self, name: str, step: int) -> bool:
-        """Note a finished step (counted from 0); tell whether the fraction moved by a percent."""
+        """Note a finished step (counted from 0); return whether the fraction moved by a percent."""
         phase = self._phases.get(name)
         if phase is None:
             return False
@@ -34,7 +34,7 @@ class PhaseTree:
         return self._update(name)
 
     def finish(self, name: str) -> bool:
-        """Note a phase that ends; tell whether the fraction moved by a percent."""
+        """Note a phase that ends; return whether the fraction moved by a percent."""
         phase = self._phases.pop(name, None)
         if phase is None:
             return False
@@ -56,7 +56,7 @@ class PhaseTree:
         return self._has_moved()
 
     def _has_moved(self) -> bool:
-        if self.fraction - self._told < 0.01:
+        if self.fraction - self._reported < 0.01:
             return False
-        self._told = self.fraction
+        self._reported = self.fraction
         return True

@@ -1,4 +1,4 @@
-"""Whether what was found in an engine is what was asked for."""
+"""Whether an engine holds the precision that it is to have."""
 
 import logging
 
@@ -13,7 +13,7 @@ _EXACT = 1e-9
 
 
 def check_proof(proof: PrecisionProof, model: OnnxModel, precision: str) -> PrecisionProof:
-    """Refuse an engine that does not hold the precision that was asked for.
+    """Refuse an engine that does not hold its precision.
 
     In an FP32 or FP16 engine, every GEMM has it. In an INT8 engine no GEMM is FP32, some are INT8, and the
     share of the encoder's linear layers that are is no less than the graph's record promises.
@@ -22,9 +22,9 @@ def check_proof(proof: PrecisionProof, model: OnnxModel, precision: str) -> Prec
         EngineError: It does not.
     """
     share = proof.gemm_flops_share
-    found = ", ".join(f"{part:.1%} {word}" for word, part in share.items()) or "no GEMM at all"
+    parts = ", ".join(f"{part:.1%} {word}" for word, part in share.items()) or "no GEMM at all"
     hint = "convert the exported fp32 graph again with this version of prep: prep build-engine --" + precision
-    message = f"the engine does not hold what was asked for: its GEMM FLOPs are {found} ({proof.method})"
+    message = f"the engine does not hold its precision: its GEMM FLOPs are {parts} ({proof.method})"
     if precision != "int8":
         if share.get(precision, 0.0) < 1.0 - _EXACT:
             raise EngineError(f"{message}, expected 100% {precision}", hint=hint)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Request(TypedDict):
-    """What to build; see `prep_triton.engine.build` for how it is filled."""
+    """What to build; see `prep_triton.engine.request.render_request`."""
 
     task: str
     parent_pid: int
@@ -83,7 +83,7 @@ def end_with_parent(parent_pid: int) -> None:
 
 
 def serve(request: Any, emit: Emit) -> dict[str, Any]:
-    """Do what a request asks: ``build``, ``describe``, ``execute`` or ``measure``."""
+    """Carry out a request: ``build``, ``describe``, ``execute`` or ``measure``."""
     choose_flavour(request["builder"])
     if request["task"] == "build":
         return build(request, emit)
@@ -153,7 +153,7 @@ def create_config(request: Request, emit: Emit) -> Any:
 
 
 def turn_tf32_off(config: "trt.IBuilderConfig") -> None:
-    """Give who asks for FP32 its whole mantissa, not TF32's 10 bits."""
+    """Let FP32 have its whole mantissa, not TF32's 10 bits."""
     from prep_triton.engine.flavour import trt
 
     config.clear_flag(trt.BuilderFlag.TF32)
@@ -205,7 +205,7 @@ def create_monitor(emit: Emit) -> "trt.IProgressMonitor":
 
 
 def prove_with_inspector(serialized: Any, proof: "Proof", gemms: "Sequence[Gemm]") -> "Proof":
-    """Ask the built engine itself; the standard builder always has the GPU that this needs."""
+    """Correct the proof by the engine's inspector; the standard builder always has the GPU that this needs."""
     from polygraphy.backend.trt import get_trt_logger
 
     from prep_triton.engine.flavour import trt
@@ -221,7 +221,7 @@ def prove_with_inspector(serialized: Any, proof: "Proof", gemms: "Sequence[Gemm]
     try:
         return proof_from_inspector(parse_engine_layers(message), proof, gemms)
     except ValueError as err:
-        sys.stderr.write(f"[W] the engine inspector's answer cannot be read: {err}\n")
+        sys.stderr.write(f"[W] the engine inspector's JSON cannot be read: {err}\n")
         return proof
 
 

@@ -71,8 +71,8 @@ def _check_engines(variant: VariantSpec, machine: Machine) -> set[str]:
     """Check a variant's engines as far as that needs no graph; return the names of their builders."""
     if variant.runtime != "tensorrt":
         return set()
-    from prep_triton.engine.build import is_built_elsewhere
     from prep_triton.engine.builders import resolve_builder
+    from prep_triton.engine.elsewhere import is_built_elsewhere
     from prep_triton.gpus import check_gpu_present, check_rtx_builds, resolve_gpu
 
     names = set()

@@ -1,7 +1,7 @@
 """Which plans of a pipeline file belong to which GPU: a plan for Triton is built on the GPU that will serve it.
 
 A fleet of several GPUs is built on several machines, each with `select_plans`; the run of the whole file, on any
-machine, finds their plans in the workspace: see `prep_triton.engine.build.is_built_elsewhere`.
+machine, finds their plans in the workspace: see `prep_triton.engine.elsewhere.is_built_elsewhere`.
 """
 
 from prep_triton.errors import SpecError

@@ -48,7 +48,8 @@ def build_variant(
     """
     if variant.runtime == "onnxruntime":
         return BuiltVariant(variant, convert_graph(rows, model, variant, workspace))
-    from prep_triton.engine.build import check_engine_request, is_built_elsewhere
+    from prep_triton.engine.elsewhere import is_built_elsewhere
+    from prep_triton.engine.request import check_engine_request
 
     for spec in variant.engine_specs():  # refuse a wrong GPU before the minutes that its neighbour takes
         if not is_built_elsewhere(spec, machine):

@@ -80,7 +80,7 @@ def test_a_kill_is_told_as_lack_of_memory(worker):
 
 def test_a_silent_end_is_an_error(worker):
     worker("sys.exit(3)")
-    with pytest.raises(EngineError, match="gave no answer: its process ended with exit code 3"):
+    with pytest.raises(EngineError, match="returned nothing: its process ended with exit code 3"):
         run()
 
 

@@ -69,7 +69,7 @@ def test_each_feed_is_answered_in_its_profile(tmp_path):
     request = {
         "engine_paths": ["e"],
         "feed_paths": list(map(str, feeds)),
-        "answer_paths": list(map(str, answers)),
+        "output_paths": list(map(str, answers)),
         "profiles": [[0, 1]],
     }
     execute_engine(request)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from prep_triton import workspace as workspace_module
 from prep_triton.artifact import Engine, PrecisionProof
-from prep_triton.engine.build import describe_request, name_engine
+from prep_triton.engine.request import describe_request, name_engine
 from prep_triton.gpus import resolve_gpu
 from prep_triton.layout import MANIFEST_NAME
 from prep_triton.publish import store as store_module
