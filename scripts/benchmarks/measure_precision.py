@@ -24,9 +24,9 @@ from prep_triton.export.onnx import export_model
 from prep_triton.precision.fp16.stage import convert_to_fp16
 from prep_triton.precision.int8.calibration import tokenize_texts
 from prep_triton.precision.int8.stage import quantize_to_int8
-from prep_triton.precision.measure.fidelity import compare_rows
-from prep_triton.precision.measure.runner import open_session
-from prep_triton.precision.measure.scoring import TokenRow
+from prep_triton.precision.measure.fidelity import compare_graphs
+from prep_triton.precision.measure.runner import GraphRunner
+from prep_triton.precision.measure.token_rows import TokenRow
 from prep_triton.spec import CalibrationSpec, EngineSpec, GateSpec, ModelSpec, Precision, QuantizationSpec
 from prep_triton.workspace import Workspace
 
@@ -75,8 +75,8 @@ def measure_minilm(workspace: Workspace, text_path: Path) -> OnnxModel:
 
 def measure_fidelity(model: OnnxModel, converted: OnnxModel, rows: list[TokenRow]) -> tuple[float, float, float | str]:
     """Return the mean and the smallest cosine of two graphs' rows, and the share of linear FLOPs in INT8."""
-    reference, session = (open_session(graph.path("model.onnx")) for graph in (model, converted))
-    cosines = compare_rows(reference, session, model, rows)
+    reference, candidate = (GraphRunner(graph.path("model.onnx")) for graph in (model, converted))
+    cosines = compare_graphs(reference, candidate, model, rows)
     quantization = converted.quantization
     return float(cosines.mean()), float(cosines.min()), quantization.linear_flops_share if quantization else "-"
 

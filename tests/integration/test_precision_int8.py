@@ -12,9 +12,9 @@ from prep_triton.artifact import TensorSpec
 from prep_triton.errors import PrecisionError, SpecError
 from prep_triton.precision.int8.calibration import tokenize_texts
 from prep_triton.precision.int8.stage import quantize_to_int8
-from prep_triton.precision.measure.fidelity import compare_rows
-from prep_triton.precision.measure.runner import open_session, run_batches
-from prep_triton.precision.measure.scoring import TokenRow
+from prep_triton.precision.measure.fidelity import compare_graphs
+from prep_triton.precision.measure.runner import GraphRunner
+from prep_triton.precision.measure.token_rows import TokenRow
 from prep_triton.spec import CalibrationSpec, EngineSpec, GateSpec, QuantizationSpec
 from prep_triton.workspace import Workspace
 
@@ -89,8 +89,8 @@ def test_what_is_written_answers_as_what_was_judged(workspace, spec):
     made = quantize_to_int8(model, spec(), workspace).artifact
     rng = np.random.default_rng(5)
     rows = [TokenRow(tuple(rng.integers(0, VOCAB, 9).tolist()), (0,) * 9) for _ in range(64)]
-    sessions = [open_session(one.path("model.onnx")) for one in (model, made)]
-    assert compare_rows(*sessions, model, rows).mean() == pytest.approx(made.fidelity.mean_cosine, abs=2e-4)
+    runners = [GraphRunner(graph.path("model.onnx")) for graph in (model, made)]
+    assert compare_graphs(*runners, model, rows).mean() == pytest.approx(made.fidelity.mean_cosine, abs=2e-4)
 
 
 def test_linear_layers_are_int8_and_everything_else_fp16(workspace, spec):
@@ -216,7 +216,7 @@ def test_a_missing_evaluation_file_is_refused(workspace, spec, tmp_path):
 def answer(model, rows, output):
     """Return the first token's (or the row's) values of an output, in the order of the rows."""
     made = {}
-    for batch, (values,) in run_batches(open_session(model.path("model.onnx")), rows, [output]):
+    for batch, (values,) in GraphRunner(model.path("model.onnx")).run_batches(rows, [output]):
         made |= dict(zip(batch, values[:, 0] if values.ndim == 3 else values, strict=True))
     return np.array([made[row] for row in range(len(rows))])
 

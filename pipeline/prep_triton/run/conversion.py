@@ -106,7 +106,7 @@ def _pass_gate(
 def _check_fidelity(converted: OnnxModel, min_cosine: float | None, progress: Progress) -> FidelityRecord | None:
     if min_cosine is None:
         return None
-    from prep_triton.precision.measure.reference_fidelity import measure_fidelity
+    from prep_triton.precision.measure.fidelity import measure_fidelity
 
     progress("comparing with fp32")
     fidelity = converted.fidelity or measure_fidelity(
@@ -126,7 +126,7 @@ def _check_accuracy(
 ) -> AccuracyRecord | None:
     if gate.eval_data is None or gate.max_accuracy_drop is None:
         return None
-    from prep_triton.precision.measure.evaluation import check_accuracy, measure_accuracy
+    from prep_triton.precision.measure.accuracy import check_accuracy, measure_accuracy
 
     accuracy = measure_accuracy(
         model.path(GRAPH_NAME), converted.path(GRAPH_NAME), model, Path(gate.eval_data), progress=progress

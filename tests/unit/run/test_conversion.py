@@ -55,5 +55,5 @@ def test_a_gate_that_was_passed_is_not_measured_again(workspace: Workspace, monk
     def refuse(*given: object) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("prep_triton.precision.measure.reference_fidelity.measure_fidelity", refuse)
+    monkeypatch.setattr("prep_triton.precision.measure.fidelity.measure_fidelity", refuse)
     assert put_in_precision(model, spec, workspace).reused

@@ -52,7 +52,7 @@ def quantize_for_cpu(
 
     def make(folder: Path) -> Mapping[str, Any]:
         from prep_triton.precision.cpu.convert import quantize_file_for_cpu
-        from prep_triton.precision.measure.reference_fidelity import measure_fidelity
+        from prep_triton.precision.measure.fidelity import measure_fidelity
 
         share = quantize_file_for_cpu(model.path(GRAPH_NAME), folder / GRAPH_NAME, progress=progress)
         link_kept_files(model, folder)

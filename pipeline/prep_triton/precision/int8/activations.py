@@ -6,7 +6,6 @@ distribution, a histogram of the smoothed tensor. Padding is never looked at.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,8 @@ from prep_triton.errors import PrecisionError
 from prep_triton.onnx_file import load_model
 from prep_triton.precision.int8.qdq import Linear
 from prep_triton.precision.int8.ranges import BINS
-from prep_triton.precision.measure.runner import open_session, run_batches
-from prep_triton.precision.measure.scoring import TokenRow
+from prep_triton.precision.measure.runner import GraphRunner
+from prep_triton.precision.measure.token_rows import TokenRow
 from prep_triton.progress import Progress
 
 Observer = Callable[[str, NDArray[np.float32]], None]
@@ -74,10 +73,10 @@ def observe_inputs(
 ) -> None:
     """Run the graph and show each tensor that a linear layer reads, as [tokens, channels], batch by batch."""
     widths = {linear.source: linear.size_in for linear in linears}
-    session = _open_with_outputs(path, list(widths))
+    runner = _open_with_outputs(path, list(widths))
     phase, done = "calibrating", 0
     progress(phase, 0.0)
-    for batch, answers in run_batches(session, rows, list(widths), width=sum(widths.values())):
+    for batch, answers in runner.run_batches(rows, list(widths), width=sum(widths.values())):
         lengths = [len(rows[index].ids) for index in batch]
         is_token = np.arange(answers[0].shape[1]) < np.array(lengths)[:, None]
         for source, values in zip(widths, answers, strict=True):
@@ -86,8 +85,8 @@ def observe_inputs(
         progress(phase, done / len(rows))
 
 
-def _open_with_outputs(path: Path, names: Sequence[str]) -> Any:
+def _open_with_outputs(path: Path, names: Sequence[str]) -> GraphRunner:
     proto = load_model(path)
     del proto.graph.output[:]
     proto.graph.output.extend(ValueInfoProto(name=name) for name in names)
-    return open_session(proto.SerializeToString())
+    return GraphRunner(proto.SerializeToString())

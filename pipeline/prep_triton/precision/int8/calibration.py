@@ -21,7 +21,7 @@ from typing import Any
 from prep_triton.artifact import OnnxModel
 from prep_triton.errors import PrecisionError, SpecError, find_nearest
 from prep_triton.layout import TOKENIZER_NAME
-from prep_triton.precision.measure.scoring import TokenRow
+from prep_triton.precision.measure.token_rows import TokenRow
 from prep_triton.reference import load_arrays, load_tokenizer
 from prep_triton.spec import CalibrationSpec
 

@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from onnx import ModelProto, numpy_helper
 
@@ -22,9 +21,9 @@ from prep_triton.precision.fp16.graph import rewrite_to_fp16
 from prep_triton.precision.int8.calibration import CalibrationRows
 from prep_triton.precision.int8.qdq import InputScale, Linear, insert_qdq, insert_switches, smooth_weight
 from prep_triton.precision.int8.sensitivity import SwitchedGraph, count_kept_out, describe_worst
-from prep_triton.precision.measure.evaluation import check_accuracy, measure_accuracy
-from prep_triton.precision.measure.fidelity import compare_rows, record_fidelity
-from prep_triton.precision.measure.runner import open_session
+from prep_triton.precision.measure.accuracy import check_accuracy, measure_accuracy
+from prep_triton.precision.measure.fidelity import compare_graphs, record_fidelity
+from prep_triton.precision.measure.runner import GraphRunner
 from prep_triton.precision.rewrite.weights import ConvertedWeight
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import GateSpec, QuantizationSpec
@@ -82,10 +81,10 @@ class Quantizer:
     def judge(self, kept_out: Collection[str]) -> FidelityRecord:
         """Measure a graph against FP32 on every row that judges."""
         self.progress(f"judging int8 with {len(kept_out)} layers kept out")
-        candidate = open_session(self.build_twin(kept_out).SerializeToString())
-        cosines = compare_rows(self._reference, candidate, self.model, self.rows.judged)
+        candidate = GraphRunner(self.build_twin(kept_out).SerializeToString())
+        cosines = compare_graphs(self._reference, candidate, self.model, self.rows.judged)
         held = "rows not calibrated on" if self.rows.is_held_out else "the calibration rows (too few others)"
-        return record_fidelity(cosines, judged_on=f"fp32 scales, {held}")
+        return record_fidelity(cosines, measured_on=f"fp32 scales, {held}")
 
     def build_twin(self, kept_out: Collection[str]) -> ModelProto:
         """Return the graph with Q/DQ whose scales, and everything that is not INT8, are FP32."""
@@ -109,20 +108,20 @@ class Quantizer:
             PrecisionError: It does not run, or answers NaN or infinity.
         """
         self.progress("running what was written")
-        compare_rows(self._reference, open_session(path), self.model, self.rows.judged[:CHECKED_ROWS])
+        compare_graphs(self._reference, GraphRunner(path), self.model, self.rows.judged[:CHECKED_ROWS])
 
     def _without(self, kept_out: Collection[str]) -> list[Linear]:
         return [linear for linear in self.linears if linear.name not in kept_out]
 
     @cached_property
-    def _reference(self) -> Any:
-        return open_session(self.model.path(GRAPH_NAME))
+    def _reference(self) -> GraphRunner:
+        return GraphRunner(self.model.path(GRAPH_NAME))
 
     @cached_property
     def _switched(self) -> SwitchedGraph:
         linears = self._without(self.spec.keep_out)
-        session = open_session(self._render_switched(linears))
-        return SwitchedGraph(session, self._reference, self.model, linears, self.rows.calibration)
+        switched = GraphRunner(self._render_switched(linears))
+        return SwitchedGraph(switched, self._reference, self.model, linears, self.rows.calibration)
 
     def _render_switched(self, linears: Sequence[Linear]) -> bytes:
         """Return the graph with switches; what it was made from is out of memory by then."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import Artifact, OnnxModel
 from prep_triton.layout import GRAPH_NAME
-from prep_triton.precision.measure.scoring import TokenRow
+from prep_triton.precision.measure.token_rows import TokenRow
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import QuantizationSpec
 from prep_triton.workspace import Recipe, Workspace

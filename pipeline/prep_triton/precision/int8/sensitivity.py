@@ -5,14 +5,14 @@ Every answer comes from one session on one graph, in which each quantised layer 
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from prep_triton.artifact import OnnxModel
 from prep_triton.precision.int8.qdq import SWITCHES, Linear
 from prep_triton.precision.measure.fidelity import Vector, answer_rows, cosine
-from prep_triton.precision.measure.scoring import TokenRow
+from prep_triton.precision.measure.runner import GraphRunner
+from prep_triton.precision.measure.token_rows import TokenRow
 from prep_triton.progress import Progress
 
 # One run for each layer: few rows rank the layers, and the gate is judged on all of them afterwards.
@@ -23,7 +23,7 @@ class SwitchedGraph:
     """A quantised graph with switches, and the FP32 answers it is compared with.
 
     Args:
-        session: The graph with switches.
+        switched: The graph with switches.
         reference: The FP32 graph.
         model: The record that describes both.
         linears: In the order of the switches.
@@ -31,9 +31,14 @@ class SwitchedGraph:
     """
 
     def __init__(
-        self, session: Any, reference: Any, model: OnnxModel, linears: Sequence[Linear], rows: Sequence[TokenRow]
+        self,
+        switched: GraphRunner,
+        reference: GraphRunner,
+        model: OnnxModel,
+        linears: Sequence[Linear],
+        rows: Sequence[TokenRow],
     ) -> None:
-        self.session = session
+        self.switched = switched
         self.model = model
         self.linears = linears
         self.rows = take_rows(rows)
@@ -42,7 +47,7 @@ class SwitchedGraph:
     def mean_cosine(self, names: Collection[str]) -> float:
         """Return the mean cosine to FP32 with these layers alone in INT8."""
         switches = np.array([linear.name in names for linear in self.linears])
-        answers = answer_rows(self.session, self.model, self.rows, more={SWITCHES: switches})
+        answers = answer_rows(self.switched, self.model, self.rows, extra_inputs={SWITCHES: switches})
         return float(np.mean([cosine(left, right) for left, right in zip(self.expected, answers, strict=True)]))
 
     def measure_damage(self, *, progress: Progress) -> dict[str, float]:

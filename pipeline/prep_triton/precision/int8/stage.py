@@ -15,7 +15,7 @@ from prep_triton.layout import GRAPH_NAME
 from prep_triton.precision.fp16.stage import REWRITE_VERSION
 from prep_triton.precision.int8.calibration import check_path, load_calibration_rows
 from prep_triton.precision.int8.scales import CALIBRATION_VERSION, TOOLS, Calibrator, describe_rows
-from prep_triton.precision.measure.evaluation import check_eval_data
+from prep_triton.precision.measure.accuracy import check_eval_data
 from prep_triton.precision.rewrite.source import check_is_fp32, kept_fields, link_kept_files
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import GateSpec, QuantizationSpec

@@ -8,80 +8,114 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from prep_triton.artifact import OnnxModel
 from prep_triton.errors import PrecisionError
-from prep_triton.precision.measure.evaluation import split_batches
-from prep_triton.precision.measure.scoring import TokenRow
+from prep_triton.precision.measure.token_rows import TokenRow, split_batches
 
 Array = NDArray[Any]
 
 _DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+_EXPORT_AGAIN = "export the model again: prep export"
 
 
-def open_session(graph: Path | bytes) -> Any:
-    """Open a graph so that Q/DQ is computed as it is written, in floating point.
+class GraphRunner:
+    """A graph that is open in ONNX Runtime, so that Q/DQ is computed as it is written, in floating point.
 
     Left to itself, ONNX Runtime fuses Q/DQ into integer kernels, whose results differ between its versions.
+
+    Args:
+        graph: Where it lies, or its bytes.
 
     Raises:
         PrecisionError: ONNX Runtime refuses the graph.
     """
-    onnxruntime.disable_telemetry_events()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
-    try:
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as err:  # its exceptions share no base class but Exception
-        raise PrecisionError(
-            f"onnxruntime {onnxruntime.__version__} refuses {graph if isinstance(graph, Path) else 'the graph'}: {err}",
-            hint="export the model again: prep export",
-        ) from err
 
-
-def run_batches(
-    session: Any,
-    rows: Sequence[TokenRow],
-    outputs: Sequence[str],
-    *,
-    width: int = 1,
-    more: Mapping[str, Array] | None = None,
-) -> Iterator[tuple[list[int], list[Array]]]:
-    """Yield the answers to rows, batch by batch, the longest rows first.
-
-    Args:
-        session: What `open_session` gave.
-        rows: Token ids without padding; each batch is padded to its longest row.
-        outputs: Names of the graph outputs to return.
-        width: The values that those outputs have for each token; wide ones get smaller batches.
-        more: Values of inputs that are the same for every batch.
-
-    Yields:
-        The indexes of the batch's rows, and the answers, padded, in the order of `outputs`.
-
-    Raises:
-        PrecisionError: ONNX Runtime cannot run the rows.
-    """
-    for batch in split_batches([len(row.ids) for row in rows], width):
-        feed = _render_feed(session, [rows[index] for index in batch], more or {})
+    def __init__(self, graph: Path | bytes) -> None:
+        self.label = str(graph) if isinstance(graph, Path) else "the rewritten graph"
+        onnxruntime.disable_telemetry_events()
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
-            answers = session.run(list(outputs), feed)
+            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as err:  # its exceptions share no base class but Exception
             raise PrecisionError(
-                f"onnxruntime {onnxruntime.__version__} cannot run {len(batch)} rows: {err}",
-                hint="export the model again: prep export",
+                f"onnxruntime {onnxruntime.__version__} refuses {self.label}: {err}", hint=_EXPORT_AGAIN
             ) from err
-        yield batch, answers
 
+    def run_batches(
+        self,
+        rows: Sequence[TokenRow],
+        outputs: Sequence[str],
+        *,
+        width: int = 1,
+        extra_inputs: Mapping[str, Array] | None = None,
+    ) -> Iterator[tuple[list[int], list[Array]]]:
+        """Yield the answers to rows, batch by batch, the longest rows first.
 
-def _render_feed(session: Any, rows: Sequence[TokenRow], more: Mapping[str, Array]) -> dict[str, Array]:
-    shape = (len(rows), max(len(row.ids) for row in rows))
-    arrays = {name: np.zeros(shape, np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
-    for index, row in enumerate(rows):
-        length = len(row.ids)
-        arrays["input_ids"][index, :length] = row.ids
-        arrays["token_type_ids"][index, :length] = row.type_ids
-        arrays["attention_mask"][index, :length] = 1
-    return {
-        entry.name: more[entry.name] if entry.name in more else arrays[entry.name].astype(_DTYPES[entry.type])
-        for entry in session.get_inputs()
-    }
+        Args:
+            rows: Token ids without padding; each batch is padded to its longest row.
+            outputs: Names of the graph outputs to return.
+            width: The values that those outputs have for each token; wide ones get smaller batches.
+            extra_inputs: Values of inputs that are the same for every batch.
+
+        Yields:
+            The indexes of the batch's rows, and the answers, padded, in the order of `outputs`.
+
+        Raises:
+            PrecisionError: ONNX Runtime cannot run the rows.
+        """
+        for batch in split_batches([len(row.ids) for row in rows], width):
+            yield batch, self._run([rows[index] for index in batch], outputs, extra_inputs or {})
+
+    def answer_batches(
+        self, model: OnnxModel, rows: Sequence[TokenRow], *, extra_inputs: Mapping[str, Array] | None = None
+    ) -> Iterator[list[tuple[int, dict[str, Array]]]]:
+        """Yield the index of each row and its unpadded answers by output name, batch by batch.
+
+        Args:
+            model: The record that describes the outputs.
+            rows: Token ids without padding.
+            extra_inputs: Values of inputs that are the same for every batch.
+
+        Raises:
+            PrecisionError: ONNX Runtime cannot run the rows.
+        """
+        outputs = model.model_outputs
+        width = sum(int(spec.shape[-1]) for spec in outputs if isinstance(spec.shape[-1], int)) or 1
+        names = [spec.name for spec in outputs]
+        for batch, answers in self.run_batches(rows, names, width=width, extra_inputs=extra_inputs):
+            yield [
+                (
+                    index,
+                    {
+                        spec.name: answer[place, : len(rows[index].ids)] if "sequence" in spec.shape else answer[place]
+                        for spec, answer in zip(outputs, answers, strict=True)
+                    },
+                )
+                for place, index in enumerate(batch)
+            ]
+
+    def _run(self, rows: Sequence[TokenRow], outputs: Sequence[str], extra_inputs: Mapping[str, Array]) -> list[Array]:
+        shape = (len(rows), max(len(row.ids) for row in rows))
+        arrays = {name: np.zeros(shape, np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
+        for index, row in enumerate(rows):
+            length = len(row.ids)
+            arrays["input_ids"][index, :length] = row.ids
+            arrays["token_type_ids"][index, :length] = row.type_ids
+            arrays["attention_mask"][index, :length] = 1
+        try:
+            feed = {
+                entry.name: extra_inputs[entry.name]
+                if entry.name in extra_inputs
+                else arrays[entry.name].astype(_DTYPES[entry.type])
+                for entry in self._session.get_inputs()
+            }
+            answers: list[Array] = self._session.run(list(outputs), feed)
+        except Exception as err:  # a KeyError for an unknown input; onnxruntime's own share no base class
+            raise PrecisionError(
+                f"{self.label} cannot answer {shape[0]} rows of {shape[1]} tokens: "
+                f"onnxruntime {onnxruntime.__version__} says {err}",
+                hint=_EXPORT_AGAIN,
+            ) from err
+        return answers

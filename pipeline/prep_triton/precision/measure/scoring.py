@@ -19,6 +19,7 @@ from prep_triton.precision.measure.labelled import (
     labelled_rows,
 )
 from prep_triton.precision.measure.squad import score_answers
+from prep_triton.precision.measure.token_rows import TokenRow
 from prep_triton.tasks import MASK_TOKEN, Task
 
 if TYPE_CHECKING:
@@ -29,14 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 UNKNOWN_TOKEN = "[UNK]"  # noqa: S105
-
-
-@dataclass(frozen=True)
-class TokenRow:
-    """Token ids and token types of one row of a batch, without padding."""
-
-    ids: tuple[int, ...]
-    type_ids: tuple[int, ...]
 
 
 @dataclass(frozen=True)

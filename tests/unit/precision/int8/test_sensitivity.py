@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 from prep_triton.precision.int8.sensitivity import count_kept_out, describe_worst, take_rows
-from prep_triton.precision.measure.scoring import TokenRow
+from prep_triton.precision.measure.token_rows import TokenRow
 
 ORDER = ["a", "b", "c", "d", "e"]
 

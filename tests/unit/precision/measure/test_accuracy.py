@@ -3,11 +3,9 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from prep_triton.artifact import AccuracyRecord, OnnxModel
 from prep_triton.errors import PrecisionError, SpecError
-from prep_triton.precision.measure.evaluation import check_accuracy, check_eval_data, measure_accuracy, split_batches
+from prep_triton.precision.measure.accuracy import check_accuracy, check_eval_data, measure_accuracy
 
 from tests.fakes.wordpiece import make_tokenizer
 
@@ -130,14 +128,3 @@ def test_eval_data_can_be_checked_before_any_graph_exists(tmp_path):
 def test_record_survives_its_manifest():
     full = AccuracyRecord(metric="F1", rows=2, reference=90, converted=89, others={"exact match": (80.0, 79.0)})
     assert AccuracyRecord.model_validate_json(full.model_dump_json()) == full
-
-
-@given(st.lists(st.integers(2, 512), max_size=60), st.sampled_from([1, 9, 30522]))
-def test_batches_hold_every_row_once_are_small_and_alike(lengths, width):
-    batches = list(split_batches(lengths, width))
-    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
-    flat = [lengths[index] for batch in batches for index in batch]
-    assert flat == sorted(lengths, reverse=True)
-    for batch in batches:
-        tokens = len(batch) * lengths[batch[0]]
-        assert len(batch) == 1 or (len(batch) <= 16 and tokens <= 2048 and tokens * width <= 2**24)

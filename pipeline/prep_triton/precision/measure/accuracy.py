@@ -3,7 +3,7 @@
 Both graphs, FP32 and converted, answer the same labelled rows in ONNX Runtime on the CPU.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +18,11 @@ from prep_triton.tasks import TASKS
 if TYPE_CHECKING:
     import numpy as np
 
-    from prep_triton.precision.measure.scoring import Scoring, TokenRow
+    from prep_triton.precision.measure.scoring import Scoring
 
     Array = np.ndarray[Any, Any]
 
 _COSINE_HINT = "gate it on the answers themselves: --min-cosine 0.99"
-
-# A batch holds rows of similar length: at most so many rows, tokens (what attention needs) and values of an answer
-# (64 MiB of FP32: a vocabulary-wide answer to every token is large).
-_BATCH_ROWS, _BATCH_TOKENS, _BATCH_VALUES = 16, 2048, 2**24
 
 # Points come from divisions: 90.0 - 89.5 must not exceed 0.5.
 _ROUNDING = 1e-9
@@ -139,76 +135,30 @@ def _load_tokenizer(model: OnnxModel) -> Any:
     return load_tokenizer(path, error=PrecisionError)
 
 
-def _score_graph(path: Path, model: OnnxModel, scoring: "Scoring", report: Callable[[float], None]) -> dict[str, float]:
+def _score_graph(
+    graph_path: Path, model: OnnxModel, scoring: "Scoring", report: Callable[[float], None]
+) -> dict[str, float]:
     """Let a graph answer every row, keep what the score needs, and score it."""
-    from prep_triton.precision.measure.runner import open_session
+    from prep_triton.precision.measure.runner import GraphRunner
 
-    session = open_session(path)
-    lengths = [len(row.ids) for row in scoring.sequences]
-    width = max(int(spec.shape[-1]) if isinstance(spec.shape[-1], int) else 1 for spec in model.model_outputs)
-    chosen: list[Any] = [None] * len(lengths)
+    choices: list[Any] = [None] * len(scoring.sequences)
     done = 0
-    for batch in split_batches(lengths, width):
-        answers = _run_batch(session, path, model, [scoring.sequences[index] for index in batch])
-        for row, index in enumerate(batch):
-            own = {
-                spec.name: answers[spec.name][row, : lengths[index]]
-                if "sequence" in spec.shape
-                else answers[spec.name][row]
-                for spec in model.model_outputs
-            }
-            _check_finite(own, path)
-            chosen[index] = scoring.choose(index, own)
+    for batch in GraphRunner(graph_path).answer_batches(model, scoring.sequences):
+        for index, answers in batch:
+            _check_finite(answers, graph_path)
+            choices[index] = scoring.choose(index, answers)
         done += len(batch)
-        report(done / len(lengths))
-    return scoring.score(chosen)
+        report(done / len(choices))
+    return scoring.score(choices)
 
 
-def split_batches(lengths: Sequence[int], width: int) -> Iterator[list[int]]:
-    """Yield the indexes of rows in batches of similar lengths, the longest first.
-
-    Args:
-        lengths: The tokens of each row.
-        width: The values that the graph answers for each token.
-    """
-    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    start = 0
-    while start < len(order):
-        longest = lengths[order[start]]
-        rows = max(1, min(_BATCH_ROWS, _BATCH_TOKENS // longest, _BATCH_VALUES // (longest * width)))
-        yield order[start : start + rows]
-        start += rows
-
-
-def _run_batch(session: Any, path: Path, model: OnnxModel, rows: "Sequence[TokenRow]") -> "Mapping[str, Array]":
-    """Run rows, padded to the longest; returns FP32 arrays [rows, ...] by output name."""
-    import numpy as np
-
-    shape = (len(rows), max(len(row.ids) for row in rows))
-    arrays = {name: np.zeros(shape, np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
-    for index, row in enumerate(rows):
-        arrays["input_ids"][index, : len(row.ids)] = row.ids
-        arrays["token_type_ids"][index, : len(row.ids)] = row.type_ids
-        arrays["attention_mask"][index, : len(row.ids)] = 1
-    types = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
-    names = [spec.name for spec in model.model_outputs]
-    try:
-        feed = {entry.name: arrays[entry.name].astype(types[entry.type]) for entry in session.get_inputs()}
-        answers = session.run(names, feed)
-    except Exception as err:  # a KeyError for an unknown input; onnxruntime's own share no base class
-        raise PrecisionError(
-            f"{path} cannot answer {shape[0]} rows of {shape[1]} tokens: {err}", hint="convert the model again"
-        ) from err
-    return {name: answer.astype(np.float32, copy=False) for name, answer in zip(names, answers, strict=True)}
-
-
-def _check_finite(answers: "Mapping[str, Array]", path: Path) -> None:
+def _check_finite(answers: "Mapping[str, Array]", graph_path: Path) -> None:
     """Refuse NaN, which argmax() would take for the largest value."""
     import numpy as np
 
     for name, values in answers.items():
         if not np.isfinite(values).all():
             raise PrecisionError(
-                f"{path} answers NaN or infinity in {name} of an evaluation row",
+                f"{graph_path} answers NaN or infinity in {name} of an evaluation row",
                 hint="a conversion that overflows does this: keep more layers out, or use another precision",
             )

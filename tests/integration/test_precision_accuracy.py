@@ -12,7 +12,7 @@ from prep_triton.artifact import OnnxModel
 from prep_triton.errors import PrecisionError
 from prep_triton.export.onnx import export_model
 from prep_triton.precision.fp16.stage import convert_to_fp16
-from prep_triton.precision.measure.evaluation import check_accuracy, measure_accuracy
+from prep_triton.precision.measure.accuracy import check_accuracy, measure_accuracy
 from prep_triton.spec import ModelSpec
 from prep_triton.tasks import TASKS
 from prep_triton.workspace import Workspace
