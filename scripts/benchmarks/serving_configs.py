@@ -6,7 +6,7 @@ from typing import Any
 from prep_triton.artifact import Engine, OnnxModel
 from prep_triton.spec import ServingSpec
 from prep_triton.triton.config import model_config_from_artifact, resolve_serving
-from prep_triton.triton.entries.write import entry_recipe
+from prep_triton.triton.entries.recipe import entry_recipe
 from prep_triton.workspace import Recipe
 
 

@@ -165,7 +165,7 @@ def test_a_folder_of_releases_serves_as_well_as_a_bucket(fresh):
 KILLS = {  # the stages whose artifacts are not there yet, and a moment in the middle of the stage
     "precision": (("precision", "engine", "verify", "model_repository"), "prep_triton.workspace:save_manifest", 0.0),
     "engine": (("engine", "verify", "model_repository"), "prep_triton.engine.build:run_worker", 0.4),
-    "assemble": (("verify", "model_repository"), "prep_triton.triton.entries.write:swap_folders", 0.0),
+    "assemble": (("verify", "model_repository"), "prep_triton.triton.entries.place:swap_folders", 0.0),
     "publish": (("verify",), "prep_triton.publish.release:_seal", 0.0),
     "verify": (("verify",), "prep_triton.triton.verify.repository:_check_loaded", 0.0),
 }

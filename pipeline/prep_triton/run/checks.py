@@ -99,7 +99,7 @@ def names_of_entries(model: PipelineModelSpec) -> set[str]:
 def _names_of_variant(variant: VariantSpec, model_name: str) -> set[str]:
     if variant.builder == "tensorrt-rtx":
         return set()  # its engines become no entry
-    from prep_triton.triton.entries.write import default_entry_name
+    from prep_triton.triton.entries.names import default_entry_name
 
     is_plan = variant.runtime == "tensorrt"
     # INT8 that turns out slower ships as FP16, under FP16's name.

@@ -11,38 +11,35 @@ on the way (triton-inference-server/server#7116: older servers call the steps wi
 default), so that tiers rank text by the model entry's own default; see `prep_triton.triton.config.tiers`.
 """
 
-import hashlib
 import importlib.metadata
 import json
-import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prep_triton.artifact import OnnxModel, RepositoryEntry
+from prep_triton.artifact import EntryKind, OnnxModel, RepositoryEntry
 from prep_triton.errors import RepositoryError, SpecError
 from prep_triton.layout import (
     CONFIG_NAME,
     LABELS_NAME,
     PLACEHOLDER_NAME,
-    PYTHON_MODEL_NAME,
     TOKENIZER_NAME,
     VERSION_DIR,
 )
 from prep_triton.progress import Progress, ignore_progress
-from prep_triton.spec import NAME_PATTERN, TextSpec
+from prep_triton.spec import TextSpec
 from prep_triton.tasks import TASKS, Task, tasks_with_option
 from prep_triton.triton.config import parse_config, render_config
-from prep_triton.triton.entries.text_config import TextConfigs, TextNames
+from prep_triton.triton.entries.names import TextNames, check_entry_name
+from prep_triton.triton.entries.place import place_entry
+from prep_triton.triton.entries.server_side import SERVER_PARTS, copy_server_files, digest_server_files
+from prep_triton.triton.entries.text_config import TextConfigs
 from prep_triton.triton.entries.vendored import copy_tokenizers, describe_tokenizers
-from prep_triton.triton.entries.write import place_entry
 from prep_triton.workspace import Produced, Recipe, digest_file
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
-
-SERVER_SIDE = Path(__file__).parents[1] / "inside_server"
 
 
 def assemble_text_entries(
@@ -54,14 +51,15 @@ def assemble_text_entries(
         entry: The model entry, in the same repository; its folder has ``tokenizer.json``.
         spec: The choices.
         repository_dir: The repository.
-        progress: Told what is being written.
+        progress: Is called with what is being written.
 
     Returns:
         Tokenizer, post-processor, ensemble.
 
     Raises:
         SpecError: A choice does not fit the task or the length buckets, or a name would be too long.
-        RepositoryError: The entry has no tokenizer or no buckets, or `tokenizers` here is none for Triton's image.
+        RepositoryError: The entry has no tokenizer or no buckets, or the `tokenizers` installed here does not run in
+            Triton's image.
         WorkspaceBusyError: Another run writes this repository and does not finish.
         DiskFullError, WorkspaceError: The repository cannot be written; the old entries are still whole.
     """
@@ -69,37 +67,35 @@ def assemble_text_entries(
     _check_spec(entry, spec)
     assembly = _Assembly(entry, spec)
     names = TextNames.of(entry)
-    makers: Mapping[str, Callable[[Path], dict[str, Any]]] = {
-        names.tokenizer: assembly.make_tokenizer,
-        names.postprocessor: assembly.make_postprocessor,
-        names.ensemble: assembly.make_ensemble,
-    }
+    parts: list[tuple[str, EntryKind, Callable[[Path], dict[str, Any]]]] = [
+        (names.tokenizer, "tokenizer", assembly.make_tokenizer),
+        (names.postprocessor, "postprocessor", assembly.make_postprocessor),
+        (names.ensemble, "ensemble", assembly.make_ensemble),
+    ]
     return [
-        place_entry(text_recipe(name, entry, spec), repository_dir, make, progress=progress)
-        for name, make in makers.items()
+        place_entry(text_recipe(name, kind, entry, spec), repository_dir, make, progress=progress)
+        for name, kind, make in parts
     ]
 
 
-def text_recipe(name: str, entry: RepositoryEntry, spec: TextSpec) -> Recipe:
+def text_recipe(name: str, kind: EntryKind, entry: RepositoryEntry, spec: TextSpec) -> Recipe:
     """Return everything that decides the bytes of one of the three entries; imports no vendor library.
 
     Raises:
         SpecError: The name would be too long.
     """
-    if not re.fullmatch(NAME_PATTERN, name):
-        raise SpecError(
-            f"'{name}' cannot name an entry: expected at most 63 lower-case letters, digits, '.', '_' and '-'",
-            hint="choose a shorter name for the model entry",
-        )
+    check_entry_name(name, hint="choose a shorter name for the model entry")
+    tools = {tool: importlib.metadata.version(tool) for tool in ("prep-triton", "tritonclient")}
+    if kind == "tokenizer":
+        tools["tokenizers"] = importlib.metadata.version("tokenizers")
+    if kind in SERVER_PARTS:
+        tools["inside_server"] = digest_server_files(kind)
     return Recipe(
         stage="entry",
         name=name,
         spec={"text": spec.model_dump(mode="json")},
         inputs={"entry": entry.key},
-        tools={
-            **{tool: importlib.metadata.version(tool) for tool in ("prep-triton", "tritonclient", "tokenizers")},
-            "prep_triton.triton.inside_server": _digest_sources(),
-        },
+        tools=tools,
     )
 
 
@@ -114,7 +110,7 @@ def _check_entry(entry: RepositoryEntry) -> None:
 
 
 def check_text_request(model: OnnxModel, spec: TextSpec) -> None:
-    """Refuse, before the model's own entry is written, choices that the task has not, and a model without a tokenizer.
+    """Refuse, before the model's own entry is written, a text spec that the model cannot be served with.
 
     Raises:
         SpecError: A choice means nothing for the task.
@@ -177,14 +173,14 @@ class _Assembly:
         vendored = describe_tokenizers()
         version_dir = self._write_config(folder, self._configs().tokenizer())
         self._copy_tokenizer(version_dir)
-        _copy_server_side("tokenizer_model.py", "encode", version_dir)
+        copy_server_files("tokenizer", version_dir)
         copy_tokenizers(version_dir)
         return {**self._fields("tokenizer", "python"), "vendored": vendored}
 
     def make_postprocessor(self, folder: Path) -> dict[str, Any]:
         configs = self._configs()
         version_dir = self._write_config(folder, configs.postprocessor())
-        _copy_server_side("postprocessor_model.py", "answer", version_dir)
+        copy_server_files("postprocessor", version_dir)
         if configs.labels:
             content = json.dumps(configs.labels, ensure_ascii=False, indent=1)
             (version_dir / LABELS_NAME).write_text(f"{content}\n", encoding="utf-8")
@@ -228,18 +224,3 @@ class _Assembly:
             "runtime": runtime,
             "serves": self.entry.name,
         }
-
-
-def _copy_server_side(model: str, package: str, version_dir: Path) -> None:
-    shutil.copyfile(SERVER_SIDE / model, version_dir / PYTHON_MODEL_NAME)
-    (version_dir / package).mkdir()
-    for source in sorted((SERVER_SIDE / package).glob("*.py")):
-        shutil.copyfile(source, version_dir / package / source.name)
-
-
-def _digest_sources() -> str:
-    """Digest this package: the version alone does not tell one checkout from another."""
-    digest = hashlib.sha256()
-    for path in sorted(SERVER_SIDE.rglob("*.py")):
-        digest.update(path.relative_to(SERVER_SIDE).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]

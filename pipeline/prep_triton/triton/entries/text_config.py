@@ -8,26 +8,13 @@ from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import RepositoryError
 from prep_triton.spec import TextSpec
 from prep_triton.tasks import TASKS, TextTensor
+from prep_triton.triton.entries.names import TextNames
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 _WINDOW = TextTensor("WINDOW", "INT32", (5,))  # see `encode.encoder`
 _INPUT_IDS = "input_ids"
-
-
-@dataclass(frozen=True)
-class TextNames:
-    """The names of a model entry's three text entries."""
-
-    tokenizer: str
-    postprocessor: str
-    ensemble: str
-
-    @classmethod
-    def of(cls, entry: RepositoryEntry) -> "TextNames":
-        """Return those of a model entry."""
-        return cls(f"{entry.name}-tokenizer", f"{entry.name}-postprocessor", f"{entry.name}-text")
 
 
 @dataclass(frozen=True)
@@ -65,12 +52,12 @@ class TextConfigs:
         config = self._python_config(self.names.tokenizer, instances=self.spec.instance_count)
         _add(config.input, self._texts())
         _add(config.output, [*_tensors(self.model.input), *self._details])
-        given = {
+        parameters = {
             "length_buckets": ",".join(str(bucket) for bucket in self.entry.length_buckets),
             "long_input": self.spec.long_input,
             "stride": str(self.spec.stride),
         }
-        self._set_parameters(config, given)
+        self._set_parameters(config, parameters)
         return config
 
     def postprocessor(self) -> "ModelConfig":
@@ -88,11 +75,11 @@ class TextConfigs:
         _add(config.input, self._texts())
         _add(config.output, self._answers())
         for step in (self.tokenizer(), self.model, self.postprocessor()):
-            made = config.ensemble_scheduling.step.add(model_name=step.name, model_version=-1)
+            called = config.ensemble_scheduling.step.add(model_name=step.name, model_version=-1)
             for tensor in step.input:
-                made.input_map[tensor.name] = tensor.name
+                called.input_map[tensor.name] = tensor.name
             for tensor in step.output:
-                made.output_map[tensor.name] = tensor.name
+                called.output_map[tensor.name] = tensor.name
         return config
 
     def _check_model(self) -> None:
@@ -146,7 +133,7 @@ class TextConfigs:
 
 
 def _tensors(repeated: Iterable[Any]) -> list[_Tensor]:
-    return [_Tensor(one.name, one.data_type, tuple(one.dims)) for one in repeated]
+    return [_Tensor(tensor.name, tensor.data_type, tuple(tensor.dims)) for tensor in repeated]
 
 
 def _add(repeated: Any, tensors: Sequence[_Tensor]) -> None:

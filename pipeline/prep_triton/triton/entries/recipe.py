@@ -1,0 +1,81 @@
+"""What decides a model entry's bytes, and what its manifest says."""
+
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prep_triton.artifact import Engine, OnnxModel
+from prep_triton.errors import RepositoryError
+from prep_triton.spec import Precision
+from prep_triton.triton.config import ResolvedServing
+from prep_triton.triton.config.server_arguments import arguments_from_serving
+from prep_triton.triton.entries.names import check_entry_name, default_entry_name
+from prep_triton.workspace import Recipe
+
+# The smallest cosine of any answer to PyTorch FP32: FP32 rounds in another order, FP16 keeps 11 bits, and 0.97 is
+# what careful INT8 holds with room to spare.
+TOLERANCES: dict[Precision, float] = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.97}
+
+
+def entry_recipe(
+    model: OnnxModel, engines: Sequence[Engine], resolved: ResolvedServing, *, name: str | None = None
+) -> Recipe:
+    """Return everything that decides an entry's bytes; reads no file and imports no vendor library.
+
+    Raises:
+        SpecError: The name is not one.
+        RepositoryError: The engines are of several precisions.
+    """
+    name = name or default_entry_name(model.name, precision_of(model, engines), is_plan=bool(engines))
+    check_entry_name(name, hint="choose another name with --name")
+    return Recipe(
+        stage="entry",
+        name=name,
+        spec={
+            # With what the tier adds, and with the buckets: whether a value was given or not is no part of a dump.
+            "serving": resolved.choices.model_dump(mode="json"),
+            "server_arguments": list(arguments_from_serving(resolved.choices)),
+            # What `prep verify` may send: the range that every plan accepts.
+            "min_sequence": resolved.shortest,
+            "max_sequence": resolved.longest,
+        },
+        inputs={"model": model.key, **{f"engine {engine.compute_capability}": engine.key for engine in engines}},
+        tools={tool: importlib.metadata.version(tool) for tool in ("prep-triton", "tritonclient")},
+    )
+
+
+def entry_fields(model: OnnxModel, engines: Sequence[Engine], resolved: ResolvedServing) -> dict[str, Any]:
+    """Return what the manifest of a model entry says, besides what every artifact's does."""
+    nowhere = {"folder": Path()}  # a record within a record has no folder of its own
+    precision = precision_of(model, engines)
+    return {
+        "runtime": resolved.backend,
+        "precision": precision,
+        "task": model.task,
+        "architecture": model.architecture,
+        "weights": model.weights,
+        "max_batch_size": resolved.max_batch_size,
+        "compute_capabilities": tuple(engine.compute_capability for engine in engines),
+        "tolerance": TOLERANCES[precision],
+        "tier": resolved.choices.tier,
+        "length_buckets": resolved.length_buckets,
+        "onnx": model.model_copy(update=nowhere),
+        "engines": tuple(engine.model_copy(update=nowhere) for engine in engines),
+        "server_arguments": arguments_from_serving(resolved.choices),
+    }
+
+
+def precision_of(model: OnnxModel, engines: Sequence[Engine]) -> Precision:
+    """Return the precision of what is served.
+
+    Raises:
+        RepositoryError: The engines are of several.
+    """
+    precisions = sorted({engine.precision for engine in engines}) or [model.precision]
+    if len(precisions) > 1:
+        raise RepositoryError(
+            f"the engines are of several precisions: {', '.join(precisions)}",
+            hint="assemble one entry for each precision",
+        )
+    return precisions[0]
