@@ -2,19 +2,26 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from prep_triton.errors import SourceError
-from prep_triton.export.folder import check_weights, find_weights
+from prep_triton.export.folder import GRAPH_KEYS
 from prep_triton.export.heads import class_name
 from prep_triton.export.source import Source
+from prep_triton.export.weights import check_weights, find_weights, load_state_dict
 from prep_triton.tasks import TASKS
 
 # Buffers that old checkpoints stored and new ones rebuild.
 _IGNORED_KEYS = ("position_ids", "token_type_ids")
+# What a checkpoint carries for another task than the one that is exported; a body's own weights are never among them.
+_OTHER_HEADS = (
+    *("pooler.", "cls.", "classifier.", "qa_outputs.", "pre_classifier."),
+    *("vocab_transform.", "vocab_layer_norm.", "vocab_projector."),
+)
+_LAYER_KEYS = ("num_hidden_layers", "n_layers")
 _NOISY_LOGGERS = ("torch", "onnxscript", "onnx_ir")
 
 
@@ -44,8 +51,7 @@ def _build_config(source: Source) -> Any:
 
     config_class = {"bert": transformers.BertConfig, "distilbert": transformers.DistilBertConfig}[source.architecture]
     try:
-        # Chunking trades memory for a loop over the sequence, which a graph must not have.
-        config = config_class.from_dict({**source.config, "chunk_size_feed_forward": 0})
+        config = config_class.from_dict({key: source.config[key] for key in GRAPH_KEYS if key in source.config})
     except Exception as err:  # its validators raise many types
         raise _unusable_config(source, err) from err
     config._attn_implementation = "eager"
@@ -96,12 +102,15 @@ def _read_model(source: Source, config: Any, folder: Path) -> Any:
     import torch
     import transformers
 
-    check_weights(find_weights(folder, where=source.label), where=source.label)
+    files = find_weights(folder, where=source.label)
+    check_weights(files, where=source.label)
+    tensors = load_state_dict(files, where=source.label)
     model_class = getattr(transformers, class_name(source.architecture, source.task))
     try:
         model, info = model_class.from_pretrained(
-            folder,
+            folder if tensors is None else None,
             config=config,
+            state_dict=tensors,
             dtype=torch.float32,  # transformers 5 keeps the stored type otherwise
             use_safetensors=True,
             local_files_only=True,
@@ -128,6 +137,7 @@ def _check_loaded(source: Source, model: Any, info: Mapping[str, Any]) -> None:
             f"expected {tuple(expected)}",
             hint="check that config.json and the weights belong together",
         )
+    _check_left_over(source, model, info["unexpected_keys"])
     missing = sorted(key for key in info["missing_keys"] if not key.endswith(_IGNORED_KEYS))
     if not missing:
         return
@@ -145,6 +155,22 @@ def _check_loaded(source: Source, model: Any, info: Mapping[str, Any]) -> None:
         f"the weights of {source.label} are incomplete: {_list_some(missing)} are missing",
         hint="copy or download the checkpoint again",
     )
+
+
+def _check_left_over(source: Source, model: Any, unexpected: Collection[str]) -> None:
+    """Refuse weights that the model has no place for, but for another head's: half a model has perfect parity too."""
+    body = f"{model.base_model_prefix}."
+    names = {key: key.removeprefix(body) for key in unexpected}
+    left_over = sorted(
+        key for key, name in names.items() if not name.startswith(_OTHER_HEADS) and not name.endswith(_IGNORED_KEYS)
+    )
+    if left_over:
+        layers = next((f", with {key} {source.config[key]}," for key in _LAYER_KEYS if key in source.config), "")
+        raise SourceError(
+            f"config.json of {source.label}{layers} has no place for {len(left_over)} of its weights: "
+            f"{_list_some(left_over)}",
+            hint="check that config.json and the weights belong together (the number of layers first)",
+        )
 
 
 def _list_some(keys: Sequence[str]) -> str:

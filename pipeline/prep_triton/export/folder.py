@@ -1,4 +1,4 @@
-"""A checkpoint folder: config.json, safetensors weights and a WordPiece vocabulary.
+"""A checkpoint folder: config.json and a WordPiece vocabulary; its weights are in `weights.py`.
 
 Everything here is cheap: neither torch nor transformers is imported.
 """
@@ -6,30 +6,29 @@ Everything here is cheap: neither torch nor transformers is imported.
 import hashlib
 import json
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from prep_triton.errors import SourceError
 from prep_triton.export.heads import ARCHITECTURES, Architecture
+from prep_triton.export.weights import find_weights
 from prep_triton.layout import TOKENIZER_NAME
 from prep_triton.workspace import digest_file
 
 CONFIG_NAME = "config.json"
-WEIGHTS_NAME = "model.safetensors"
-INDEX_NAME = "model.safetensors.index.json"
 VOCABULARY_NAME = "vocab.txt"
 
-_PICKLES = (
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-    "model.ckpt.index",
-    "tf_model.h5",
-    "flax_model.msgpack",
+# What of config.json decides the graph and its answers. Everything else is how transformers runs or stores a model
+# (return_dict, output_attentions, torchscript, dtype, use_cache, ...), and reaches no class of it.
+_SIZE_KEYS = (
+    *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
+    *("max_position_embeddings", "type_vocab_size", "dim", "n_layers", "n_heads", "hidden_dim"),
 )
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-_CONVERT = (
-    'convert it where you trust it: python -c "from transformers import AutoModel; '
-    "AutoModel.from_pretrained('FOLDER').save_pretrained('FOLDER')\" with the Auto class of its head"
+GRAPH_KEYS = (
+    *_SIZE_KEYS,
+    *("hidden_act", "activation", "layer_norm_eps", "initializer_range", "pad_token_id", "sinusoidal_pos_embds"),
+    *("id2label", "label2id", "num_labels", "tie_word_embeddings"),
 )
 
 
@@ -44,7 +43,11 @@ def load_config(folder: Path, *, where: str) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as err:
         raise SourceError(f"{where} has no {CONFIG_NAME}", hint="name the folder that save_pretrained() wrote") from err
-    except (OSError, ValueError, RecursionError) as err:
+    except OSError as err:
+        raise SourceError(
+            f"{path} cannot be read: {err.strerror or err}", hint="check its permissions, or copy the checkpoint again"
+        ) from err
+    except (ValueError, RecursionError) as err:
         raise SourceError(f"{CONFIG_NAME} of {where} is not JSON: {err}", hint="copy the checkpoint again") from err
     if not isinstance(content, dict):
         raise SourceError(
@@ -61,6 +64,12 @@ def check_config(config: Mapping[str, Any], *, where: str) -> Architecture:
         SourceError: It is not an encoder of a supported architecture.
     """
     model_type = config.get("model_type")
+    if model_type is None:
+        kind = _guess_model_type(config)
+        raise SourceError(
+            f"{CONFIG_NAME} of {where} has no model_type, which says what the weights are",
+            hint=f'add "model_type": "{kind}" to it if that is what the checkpoint is',
+        )
     if model_type not in ARCHITECTURES:
         raise SourceError(
             f"{where} is a '{model_type}' model; supported are {' and '.join(ARCHITECTURES)}",
@@ -75,6 +84,18 @@ def check_config(config: Mapping[str, Any], *, where: str) -> Architecture:
             f"{where} has position_embedding_type '{position}'; supported is 'absolute'",
             hint="choose a checkpoint with absolute positions",
         )
+    if config.get("pruned_heads"):
+        raise SourceError(
+            f"{where} has pruned attention heads, which transformers {version('transformers')} no longer loads",
+            hint="choose a checkpoint without pruned_heads in its config.json",
+        )
+    for key in _SIZE_KEYS:
+        size = config.get(key, 1)
+        if isinstance(size, bool) or not isinstance(size, int) or size < (0 if key == "type_vocab_size" else 1):
+            raise SourceError(
+                f"{CONFIG_NAME} of {where} has {key} {size!r:.40}, expected a whole number of 1 or more",
+                hint="compare it with the config.json that the checkpoint was saved with",
+            )
     if config.get("quantization_config"):
         raise SourceError(
             f"{where} has quantized weights; supported are floating-point ones",
@@ -83,61 +104,10 @@ def check_config(config: Mapping[str, Any], *, where: str) -> Architecture:
     return "distilbert" if model_type == "distilbert" else "bert"
 
 
-def find_weights(folder: Path, *, where: str) -> tuple[Path, ...]:
-    """Return the safetensors files of a folder.
-
-    Raises:
-        SourceError: There are none, a shard is missing, or only pickles are there.
-    """
-    if (folder / WEIGHTS_NAME).is_file():
-        return (folder / WEIGHTS_NAME,)
-    if (folder / INDEX_NAME).is_file():
-        return _find_shards(folder, where=where)
-    pickles = [name for name in _PICKLES if (folder / name).is_file()]
-    if pickles:
-        raise SourceError(
-            f"{where} has its weights in {pickles[0]} only; prep reads {WEIGHTS_NAME} and never unpickles",
-            hint=_CONVERT,
-        )
-    raise SourceError(
-        f"{where} has no weights: expected {WEIGHTS_NAME}",
-        hint="copy the whole checkpoint, or say --weights random for a benchmark",
-    )
-
-
-def _find_shards(folder: Path, *, where: str) -> tuple[Path, ...]:
-    try:
-        names = {
-            str(name) for name in json.loads((folder / INDEX_NAME).read_text(encoding="utf-8"))["weight_map"].values()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
-        raise SourceError(f"{INDEX_NAME} of {where} is damaged: {err}", hint="copy the checkpoint again") from err
-    for name in sorted(names):
-        if Path(name).name != name or not (folder / name).is_file():
-            raise SourceError(f"{where} lacks the weight file {name!r}", hint="copy the whole checkpoint")
-    return tuple(folder / name for name in sorted(names))
-
-
-def check_weights(files: tuple[Path, ...], *, where: str) -> None:
-    """Refuse weight files that are cut short or are not safetensors.
-
-    Raises:
-        SourceError: A file is damaged; safetensors compares its header with the file's length.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    for path in files:
-        with path.open("rb") as stream:
-            if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
-                raise SourceError(f"{path.name} of {where} is a Git LFS pointer, not weights", hint="run: git lfs pull")
-        try:
-            with safe_open(path, framework="numpy"):
-                pass
-        except (SafetensorError, OSError, ValueError) as err:
-            raise SourceError(
-                f"{path.name} of {where} is truncated or damaged ({path.stat().st_size} bytes): {err}",
-                hint="copy or download the file again",
-            ) from err
+def _guess_model_type(config: Mapping[str, Any]) -> str:
+    named = config.get("architectures")
+    first = str(named[0]) if isinstance(named, list) and named else ""
+    return "distilbert" if first.startswith("DistilBert") or "n_layers" in config else "bert"
 
 
 def find_vocabulary(folder: Path, *, where: str) -> Path:

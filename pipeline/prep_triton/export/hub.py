@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from prep_triton.errors import SourceError
-from prep_triton.export.folder import CONFIG_NAME, INDEX_NAME, VOCABULARY_NAME, WEIGHTS_NAME
+from prep_triton.export.folder import CONFIG_NAME, VOCABULARY_NAME
+from prep_triton.export.weights import INDEX_NAME, PICKLE_INDEX_NAME, PICKLE_NAME, WEIGHTS_NAME
 from prep_triton.layout import TOKENIZER_NAME
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ _FILES = [
     "tokenizer_config.json",
     "special_tokens_map.json",
 ]
+_PICKLES = [PICKLE_NAME, PICKLE_INDEX_NAME, "pytorch_model-*.bin"]
 _WITHOUT_HUB = "name a local folder instead, or say --weights random for a benchmark"
 
 
@@ -71,16 +73,22 @@ def fetch_folder(repo: str, commit: str) -> Path:
     from huggingface_hub import HfApi
 
     is_cache_all = not _is_reachable(repo, commit)
-    with translate_hub_errors(repo, commit), _silence_client():
-        return Path(
-            HfApi().snapshot_download(
+
+    def download(patterns: list[str]) -> Path:
+        with translate_hub_errors(repo, commit), _silence_client():
+            path = HfApi().snapshot_download(
                 repo,
                 revision=commit,
-                allow_patterns=_FILES,
+                allow_patterns=patterns,
                 etag_timeout=TIMEOUT_S,
                 local_files_only=is_cache_all,
             )
-        )
+        return Path(path)
+
+    folder = download(_FILES)
+    if any(folder.glob("*.safetensors")):
+        return folder
+    return download(_PICKLES)  # of a repository that has both, they would double the download
 
 
 def _is_reachable(repo: str, commit: str) -> bool:

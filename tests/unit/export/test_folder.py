@@ -1,15 +1,10 @@
-import json
-from pathlib import Path
-
 import pytest
 from prep_triton.errors import SourceError
 from prep_triton.export import folder as room
 from prep_triton.export.folder import (
     check_config,
-    check_weights,
     digest_config,
     find_vocabulary,
-    find_weights,
     load_config,
 )
 
@@ -41,7 +36,13 @@ def test_config_that_is_not_one_is_refused(tmp_path, content, message):
     ("config", "message", "hint"),
     [
         ({"model_type": "roberta"}, "'roberta' model; supported are bert and distilbert", "BERT or DistilBERT"),
-        ({}, "'None' model", "model_type"),
+        ({}, "has no model_type", '"model_type": "bert"'),
+        ({"architectures": ["DistilBertModel"]}, "has no model_type", '"model_type": "distilbert"'),
+        ({"model_type": "bert", "num_hidden_layers": 0}, "num_hidden_layers 0, expected", "saved with"),
+        ({"model_type": "bert", "num_hidden_layers": -1}, "num_hidden_layers -1, expected", "saved with"),
+        ({"model_type": "bert", "hidden_size": "768"}, "hidden_size '768', expected", "saved with"),
+        ({"model_type": "bert", "vocab_size": None}, "vocab_size None, expected", "saved with"),
+        ({"model_type": "bert", "pruned_heads": {"0": [1]}}, "pruned attention heads", "pruned_heads"),
         ({"model_type": ["bert"]}, "supported are bert and distilbert", "model_type"),
         ({"model_type": "bert", "is_decoder": True}, "decoder", "is_decoder"),
         ({"model_type": "bert", "add_cross_attention": True}, "decoder", "is_decoder"),
@@ -61,69 +62,6 @@ def test_supported_configurations_pass():
     assert check_config({"model_type": "distilbert"}, where="it") == "distilbert"
 
 
-def test_folder_without_weights_is_refused(tmp_path):
-    error = refused(find_weights, tmp_path)
-    assert "no weights: expected model.safetensors" in error.message
-    assert "--weights random" in error.hint
-
-
-def test_pickle_is_never_read_and_the_hint_says_how_to_convert(tmp_path):
-    (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
-    error = refused(find_weights, tmp_path)
-    assert "pytorch_model.bin only; prep reads model.safetensors and never unpickles" in error.message
-    assert "save_pretrained" in error.hint
-
-
-def write_index(folder: Path, *names: str) -> None:
-    weight_map = {f"tensor{index}": name for index, name in enumerate(names)}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-
-
-def test_shards_are_found(tmp_path):
-    write_index(tmp_path, "b.safetensors", "a.safetensors", "b.safetensors")
-    for name in ("a.safetensors", "b.safetensors"):
-        (tmp_path / name).write_bytes(b"")
-    assert [path.name for path in find_weights(tmp_path, where="it")] == ["a.safetensors", "b.safetensors"]
-
-
-@pytest.mark.parametrize("name", ["missing.safetensors", "../outside.safetensors"])
-def test_missing_or_outside_shard_is_refused(tmp_path, name):
-    folder = tmp_path / "inside"
-    folder.mkdir()
-    (tmp_path / "outside.safetensors").write_bytes(b"")
-    write_index(folder, name)
-    assert f"lacks the weight file '{name}'" in refused(find_weights, folder).message
-
-
-@pytest.mark.parametrize("content", ["{", "[]", '{"weight_map": 3}'])
-def test_damaged_index_is_refused(tmp_path, content):
-    (tmp_path / "model.safetensors.index.json").write_text(content)
-    assert "index.json of it is damaged" in refused(find_weights, tmp_path).message
-
-
-@pytest.mark.parametrize("keep", [0, 4, 8, 40, -1])
-def test_truncated_weights_are_refused_with_their_size(tmp_path, keep):
-    import numpy as np
-    from safetensors.numpy import save_file
-
-    path = tmp_path / "model.safetensors"
-    save_file({"a": np.ones((8, 8), np.float32)}, path)
-    check_weights((path,), where="it")
-    content = path.read_bytes()[:keep]
-    path.write_bytes(content)
-    error = refused(check_weights, (path,))
-    assert f"model.safetensors of it is truncated or damaged ({len(content)} bytes)" in error.message
-    assert "again" in error.hint
-
-
-def test_lfs_pointer_gets_the_command_that_fetches_the_weights(tmp_path):
-    path = tmp_path / "model.safetensors"
-    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
-    error = refused(check_weights, (path,))
-    assert "Git LFS pointer" in error.message
-    assert "git lfs pull" in error.hint
-
-
 def test_tokenizer_json_wins_over_the_vocabulary_and_neither_is_refused(tmp_path):
     error = refused(find_vocabulary, tmp_path)
     assert "vocabulary missing" in error.message
@@ -132,6 +70,12 @@ def test_tokenizer_json_wins_over_the_vocabulary_and_neither_is_refused(tmp_path
     assert find_vocabulary(tmp_path, where="it").name == "vocab.txt"
     (tmp_path / "tokenizer.json").write_text("{}")
     assert find_vocabulary(tmp_path, where="it").name == "tokenizer.json"
+
+
+def test_config_that_may_not_be_read_is_not_called_broken_json(tmp_path):
+    (tmp_path / "config.json").mkdir()
+    error = refused(load_config, tmp_path)
+    assert "config.json cannot be read: Is a directory" in error.message
 
 
 def test_config_digest_does_not_follow_the_order_of_keys():

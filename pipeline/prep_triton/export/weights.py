@@ -1,0 +1,139 @@
+"""The weight files of a checkpoint: safetensors, or the pickle that PyTorch wrote before there was safetensors.
+
+Finding them is cheap: torch is imported where tensors are read.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prep_triton.errors import SourceError
+
+WEIGHTS_NAME = "model.safetensors"
+INDEX_NAME = "model.safetensors.index.json"
+PICKLE_NAME = "pytorch_model.bin"
+PICKLE_INDEX_NAME = "pytorch_model.bin.index.json"
+
+# What other libraries keep weights in, and who reads it.
+_FOREIGN = {"tf_model.h5": "TensorFlow", "model.ckpt.index": "TensorFlow", "flax_model.msgpack": "Flax"}
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+# torch.nn.DataParallel and DistributedDataParallel put it before every name.
+_PARALLEL_PREFIX = "module."
+
+
+def find_weights(folder: Path, *, where: str) -> tuple[Path, ...]:
+    """Return the weight files of a folder: safetensors where there are some, else PyTorch's own.
+
+    Raises:
+        SourceError: There are none, a shard is missing, or only those of another library are there.
+    """
+    for name, index_name in ((WEIGHTS_NAME, INDEX_NAME), (PICKLE_NAME, PICKLE_INDEX_NAME)):
+        if (folder / name).is_file():
+            return (folder / name,)
+        if (folder / index_name).is_file():
+            return _find_shards(folder, index_name, where=where)
+    foreign = next((name for name in _FOREIGN if (folder / name).is_file()), None)
+    if foreign:
+        raise SourceError(
+            f"{where} has its weights in {foreign} only; prep reads {WEIGHTS_NAME} and {PICKLE_NAME}",
+            hint=f"convert it where transformers 4 and {_FOREIGN[foreign]} are installed: load it there with the Auto "
+            "class of its head (from_tf=True or from_flax=True), and save_pretrained()",
+        )
+    raise SourceError(
+        f"{where} has no weights: expected {WEIGHTS_NAME}",
+        hint="copy the whole checkpoint, or say --weights random for a benchmark",
+    )
+
+
+def _find_shards(folder: Path, index_name: str, *, where: str) -> tuple[Path, ...]:
+    try:
+        content = json.loads((folder / index_name).read_text(encoding="utf-8"))
+        names = {str(name) for name in content["weight_map"].values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+        raise SourceError(f"{index_name} of {where} is damaged: {err}", hint="copy the checkpoint again") from err
+    for name in sorted(names):
+        if Path(name).name != name or not (folder / name).is_file():
+            raise SourceError(f"{where} lacks the weight file {name!r}", hint="copy the whole checkpoint")
+    return tuple(folder / name for name in sorted(names))
+
+
+def check_weights(files: tuple[Path, ...], *, where: str) -> None:
+    """Refuse safetensors files that are cut short or are none, and pointers to files that were not fetched.
+
+    Raises:
+        SourceError: A file is damaged; safetensors compares its header with the file's length.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    for path in files:
+        with path.open("rb") as stream:
+            if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
+                raise SourceError(f"{path.name} of {where} is a Git LFS pointer, not weights", hint="run: git lfs pull")
+        if path.suffix != ".safetensors":
+            continue
+        try:
+            with safe_open(path, framework="numpy"):
+                pass
+        except (SafetensorError, OSError, ValueError) as err:
+            raise SourceError(
+                f"{path.name} of {where} is truncated or damaged ({path.stat().st_size} bytes): {err}",
+                hint="copy or download the file again",
+            ) from err
+
+
+def load_state_dict(files: tuple[Path, ...], *, where: str) -> Mapping[str, Any] | None:
+    """Return the tensors of files that transformers does not take as they are; None where it does.
+
+    That is a pickle, of which tensors alone are read (``weights_only``: no code of it runs), and names that
+    ``torch.nn.DataParallel`` prefixed with ``module.``, which is taken off.
+
+    Raises:
+        SourceError: A pickle is damaged, or holds more than tensors.
+    """
+    from safetensors import safe_open
+
+    is_pickle = files[0].suffix != ".safetensors"
+    if not is_pickle:
+        with safe_open(files[0], framework="numpy") as first:
+            if not all(name.startswith(_PARALLEL_PREFIX) for name in first.keys()):  # noqa: SIM118 no mapping
+                return None
+    tensors: dict[str, Any] = {}
+    for path in files:
+        tensors.update(_load_pickle(path, where=where) if is_pickle else _load_safetensors(path))
+    if all(name.startswith(_PARALLEL_PREFIX) for name in tensors):
+        return {name.removeprefix(_PARALLEL_PREFIX): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def _load_safetensors(path: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return dict(load_file(path))
+
+
+def _load_pickle(path: Path, *, where: str) -> dict[str, Any]:
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as err:
+        raise SourceError(f"{path} cannot be read: {err.strerror or err}", hint="check its permissions") from err
+    except Exception as err:  # pickle's, zip's and torch's own
+        raise SourceError(
+            f"{path.name} of {where} cannot be read without running code from it, or is damaged: {_first_line(err)}",
+            hint="copy the file again; where it holds more than tensors and you trust it, write its tensors anew: "
+            f"python -c \"import torch; d=torch.load('{path}', weights_only=False); "
+            f"d=d.get('state_dict', d); torch.save({{k: v for k, v in d.items() if torch.is_tensor(v)}}, '{path}')\"",
+        ) from err
+    if not isinstance(content, dict) or not all(torch.is_tensor(value) for value in content.values()):
+        raise SourceError(
+            f"{path.name} of {where} is no mapping of names to tensors",
+            hint="save the model's state_dict() alone: torch.save(model.state_dict(), ...)",
+        )
+    return {str(name): tensor for name, tensor in content.items()}
+
+
+def _first_line(err: Exception) -> str:
+    text = str(err).strip()
+    return text.splitlines()[0] if text else type(err).__name__

@@ -1,0 +1,121 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from prep_triton.errors import SourceError
+from prep_triton.export.weights import check_weights, find_weights, load_state_dict
+
+
+def refused(call, *args) -> SourceError:
+    with pytest.raises(SourceError) as caught:
+        call(*args, where="it")
+    return caught.value
+
+
+def test_folder_without_weights_is_refused(tmp_path):
+    error = refused(find_weights, tmp_path)
+    assert "no weights: expected model.safetensors" in error.message
+    assert "--weights random" in error.hint
+
+
+@pytest.mark.parametrize(("name", "library"), [("tf_model.h5", "TensorFlow"), ("flax_model.msgpack", "Flax")])
+def test_weights_of_another_library_are_refused_without_a_command_that_cannot_work(tmp_path, name, library):
+    (tmp_path / name).write_bytes(b"")
+    error = refused(find_weights, tmp_path)
+    assert f"weights in {name} only" in error.message
+    assert library in error.hint
+    assert "python -c" not in error.hint
+
+
+def test_safetensors_win_over_a_pickle(tmp_path):
+    for name in ("pytorch_model.bin", "model.safetensors"):
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in find_weights(tmp_path, where="it")] == ["model.safetensors"]
+
+
+class Payload:
+    """Pickled, it writes a file when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_pickle_runs_no_code_and_the_hint_converts_one_that_is_trusted(tmp_path):
+    path, trace = tmp_path / "pytorch_model.bin", tmp_path / "ran"
+    torch.save({"state_dict": {"a": torch.ones(2)}, "step": Payload(trace)}, path)
+    error = refused(load_state_dict, (path,))
+    assert "without running code" in error.message
+    assert not trace.exists()
+    command = re.search(r'python (-c) "(.+)"$', error.hint)
+    subprocess.run([sys.executable, command[1], command[2]], check=True, capture_output=True)
+    assert load_state_dict((path,), where="it")["a"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("content", [b"", b"pickle", b"PK\x03\x04"])
+def test_damaged_pickle_is_refused(tmp_path, content):
+    path = tmp_path / "pytorch_model.bin"
+    path.write_bytes(content)
+    assert "pytorch_model.bin of it cannot be read" in refused(load_state_dict, (path,)).message
+
+
+def test_pickle_of_a_whole_object_is_refused(tmp_path):
+    torch.save([torch.ones(1)], tmp_path / "pytorch_model.bin")
+    error = refused(load_state_dict, (tmp_path / "pytorch_model.bin",))
+    assert "is no mapping of names to tensors" in error.message
+
+
+def write_index(folder: Path, *names: str) -> None:
+    weight_map = {f"tensor{index}": name for index, name in enumerate(names)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+
+
+def test_shards_are_found(tmp_path):
+    write_index(tmp_path, "b.safetensors", "a.safetensors", "b.safetensors")
+    for name in ("a.safetensors", "b.safetensors"):
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in find_weights(tmp_path, where="it")] == ["a.safetensors", "b.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["missing.safetensors", "../outside.safetensors"])
+def test_missing_or_outside_shard_is_refused(tmp_path, name):
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    (tmp_path / "outside.safetensors").write_bytes(b"")
+    write_index(folder, name)
+    assert f"lacks the weight file '{name}'" in refused(find_weights, folder).message
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"weight_map": 3}'])
+def test_damaged_index_is_refused(tmp_path, content):
+    (tmp_path / "model.safetensors.index.json").write_text(content)
+    assert "index.json of it is damaged" in refused(find_weights, tmp_path).message
+
+
+@pytest.mark.parametrize("keep", [0, 4, 8, 40, -1])
+def test_truncated_weights_are_refused_with_their_size(tmp_path, keep):
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "model.safetensors"
+    save_file({"a": np.ones((8, 8), np.float32)}, path)
+    check_weights((path,), where="it")
+    content = path.read_bytes()[:keep]
+    path.write_bytes(content)
+    error = refused(check_weights, (path,))
+    assert f"model.safetensors of it is truncated or damaged ({len(content)} bytes)" in error.message
+    assert "again" in error.hint
+
+
+def test_lfs_pointer_gets_the_command_that_fetches_the_weights(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    error = refused(check_weights, (path,))
+    assert "Git LFS pointer" in error.message
+    assert "git lfs pull" in error.hint
