@@ -2,27 +2,35 @@
 
 A BERT's graph is a few hundred kilobytes and its weights are hundreds of megabytes, so a rewrite of
 the graph need not hold them: memory stays flat whatever the model. The layout is that of protocol
-buffers (https://protobuf.dev/programming-guides/encoding) and of onnx.proto3: field 7 of ModelProto
-is the graph, field 5 of GraphProto an initializer, field 9 of TensorProto its raw bytes.
+buffers (https://protobuf.dev/programming-guides/encoding) and of onnx.proto: a weight is an initializer of
+the model's graph, and its values are the raw bytes of that tensor. `onnx` itself reads a whole file or nothing.
 """
 
 import mmap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import ModelProto, TensorProto
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, TensorProto
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_tensor, uses_external_data
 
-from prep_triton.errors import PrecisionError
+from prep_triton.errors import PrecisionError, PrepError
 
-# The largest message that protocol buffers can hold.
+# The longest message that protobuf, and so ONNX Runtime and TensorRT's parser, reads.
 MAX_FILE_BYTES = 2**31 - 1
 
-_GRAPH, _INITIALIZER, _RAW = 7, 5, 9
+_GRAPH = ModelProto.DESCRIPTOR.fields_by_name["graph"].number
+_INITIALIZER = GraphProto.DESCRIPTOR.fields_by_name["initializer"].number
+_RAW = TensorProto.DESCRIPTOR.fields_by_name["raw_data"].number
+_VALUES = frozenset(field.number for field in TensorProto.DESCRIPTOR.fields if field.name.endswith("_data")) - {
+    TensorProto.DESCRIPTOR.fields_by_name["external_data"].number
+}
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 # Smaller constants (shapes, scalars) stay in the graph, where a rewrite can read them.
 _INLINE_BYTES = 1024
@@ -52,6 +60,34 @@ class Weight(Protocol):
         """Yield the bytes."""
 
 
+@dataclass(frozen=True)
+class ArrayWeight:
+    """A weight that lies in an array, of any shape and stride; copied only where its bytes are not in the file's order.
+
+    Args:
+        name: The initializer's name.
+        array: Its values.
+    """
+
+    name: str
+    array: NDArray[Any]
+
+    def header(self) -> TensorProto:
+        """Return the tensor without its bytes."""
+        data_type = onnx.helper.np_dtype_to_tensor_dtype(self.array.dtype)
+        return TensorProto(name=self.name, dims=self.array.shape, data_type=data_type)
+
+    def size_bytes(self) -> int:
+        """Return the size of the array."""
+        return self.array.nbytes
+
+    def chunks(self) -> Iterator[memoryview | bytes]:
+        """Yield the array as one little-endian buffer."""
+        array = np.ascontiguousarray(self.array)
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        yield little.reshape(-1).view(np.uint8).data
+
+
 def load_model(path: Path) -> ModelProto:
     """Read an ONNX file, weights and all.
 
@@ -77,77 +113,132 @@ def load_without_weights(path: Path) -> tuple[ModelProto, dict[str, RawSpan]]:
         PrecisionError: The file is missing, empty, cut short, or no ONNX model.
     """
     try:
-        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        with _map_file(path) as mapped:
             model, spans = _parse_model(mapped, path)
-    except (OSError, ValueError, IndexError, DecodeError) as err:
+        for tensor in model.graph.initializer:
+            if uses_external_data(tensor):
+                _take_external(tensor, path.parent, spans)
+    except (OSError, ValueError, onnx.checker.ValidationError) as err:
         raise PrecisionError(f"{path} is not a whole ONNX file: {err}", hint=_EXPORT_AGAIN) from err
-    for tensor in model.graph.initializer:
-        if uses_external_data(tensor):
-            _take_external(tensor, path.parent, spans)
     return model, spans
 
 
-def save_with_weights(model: ModelProto, weights: Iterable[Weight], path: Path) -> None:
-    """Write an ONNX file: the model's own graph, and more initializers streamed into it.
+def load_skeleton(path: Path) -> ModelProto:
+    """Read an ONNX file without the values of any initializer; weights beside the file are not looked for.
 
     Raises:
-        PrecisionError: The file would pass the 2 GiB that one ONNX file can hold.
+        OSError: The file cannot be read.
+        ValueError: It is empty, cut short, or no ONNX model; the reason is one line.
+    """
+    with _map_file(path) as mapped:
+        model, fields = _split_model(mapped)
+        for field in fields:
+            tensor, _ = _parse_tensor(mapped, field, lambda inner: inner.number in _VALUES)
+            model.graph.initializer.append(tensor)
+    return model
+
+
+def save_with_weights(
+    model: ModelProto, weights: Iterable[Weight], path: Path, *, error: type[PrepError] = PrecisionError
+) -> None:
+    """Write an ONNX file: the model's own graph, and more initializers streamed into it.
+
+    Args:
+        model: The model, with the initializers that are not among `weights`.
+        weights: What is written behind them, in this order.
+        path: The file.
+        error: What to raise.
+
+    Raises:
+        PrecisionError: The file would pass the 2 GiB that one ONNX file can hold; or `error`.
     """
     shell = ModelProto()
     shell.CopyFrom(model)
     shell.ClearField("graph")
-    graph = model.graph.SerializeToString()
+    head, graph = shell.SerializeToString(), model.graph.SerializeToString()
     records = [(_render_record_head(weight), weight) for weight in weights]
-    size = len(graph) + sum(len(head) + weight.size_bytes() for head, weight in records)
-    if size > MAX_FILE_BYTES:
-        raise PrecisionError(
-            f"the graph takes {size} bytes, one ONNX file holds {MAX_FILE_BYTES} at most", hint="use a smaller model"
+    size = len(graph) + sum(len(start) + weight.size_bytes() for start, weight in records)
+    head += _render_tag(_GRAPH, size)
+    if (total := len(head) + size) > MAX_FILE_BYTES:
+        raise error(
+            f"the graph would have {total} bytes, and one ONNX file holds {MAX_FILE_BYTES} at most",
+            hint="use a smaller model",
         )
     with path.open("wb") as stream:
-        stream.write(shell.SerializeToString())
-        stream.write(_render_tag(_GRAPH, size) + graph)
-        for head, weight in records:
-            stream.write(head)
+        stream.write(head + graph)
+        for start, weight in records:
+            stream.write(start)
             for chunk in weight.chunks():
                 stream.write(chunk)
 
 
+class _Field(NamedTuple):
+    """A field of a message: where its tag, its value and what follows it begin."""
+
+    number: int
+    kind: int
+    start: int
+    body: int
+    end: int
+
+
+@contextmanager
+def _map_file(path: Path) -> Iterator[mmap.mmap]:
+    """Map a file; what protobuf cannot decode in it is a ValueError of one line, as a file cut short is."""
+    try:
+        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            yield mapped
+    except DecodeError as err:
+        raise ValueError(" ".join(str(err).split())) from err
+
+
 def _parse_model(mapped: mmap.mmap, path: Path) -> tuple[ModelProto, dict[str, RawSpan]]:
-    small, spans = bytearray(), {}
-    initializers: list[TensorProto] = []
-    for number, start, body, end in _iterate_fields(mapped, 0, len(mapped)):
-        if number != _GRAPH:
-            small += mapped[start:end]
-            continue
-        graph = bytearray()
-        for inner, inner_start, inner_body, inner_end in _iterate_fields(mapped, body, end):
-            if inner != _INITIALIZER:
-                graph += mapped[inner_start:inner_end]
-                continue
-            tensor, span = _parse_initializer(mapped, path, inner_body, inner_end)
-            initializers.append(tensor)
-            if span:
-                spans[tensor.name] = span
-        small += _render_tag(_GRAPH, len(graph)) + graph
-    model = ModelProto.FromString(bytes(small))
+    model, fields = _split_model(mapped)
     if not model.graph.node:
         raise ValueError("it holds no graph")
-    model.graph.initializer.extend(initializers)
+    spans = {}
+    for field in fields:
+        tensor, raw = _parse_tensor(mapped, field, _is_large_raw)
+        if raw and tensor.data_type == TensorProto.FLOAT:
+            spans[tensor.name] = RawSpan(path, raw.body, raw.end - raw.body)
+        elif raw:  # integers are shapes and indices: the graph needs them
+            tensor.raw_data = mapped[raw.body : raw.end]
+        model.graph.initializer.append(tensor)
     return model, spans
 
 
-def _parse_initializer(mapped: mmap.mmap, path: Path, begin: int, stop: int) -> tuple[TensorProto, RawSpan | None]:
-    small, span = bytearray(), None
-    for number, start, body, end in _iterate_fields(mapped, begin, stop):
-        if number == _RAW and end - body >= _INLINE_BYTES:
-            span = RawSpan(path, body, end - body)
+def _is_large_raw(field: _Field) -> bool:
+    return field.number == _RAW and field.end - field.body >= _INLINE_BYTES
+
+
+def _split_model(mapped: mmap.mmap) -> tuple[ModelProto, list[_Field]]:
+    """Return the model without its initializers, and where each of them lies."""
+    small, initializers = bytearray(), []
+    for field in _iterate_fields(mapped, 0, len(mapped)):
+        if (field.number, field.kind) != (_GRAPH, _LENGTH):
+            small += mapped[field.start : field.end]
+            continue
+        graph = bytearray()
+        for inner in _iterate_fields(mapped, field.body, field.end):
+            if (inner.number, inner.kind) == (_INITIALIZER, _LENGTH):
+                initializers.append(inner)
+            else:
+                graph += mapped[inner.start : inner.end]
+        small += _render_tag(_GRAPH, len(graph)) + graph
+    return ModelProto.FromString(bytes(small)), initializers
+
+
+def _parse_tensor(
+    mapped: mmap.mmap, tensor: _Field, is_left_out: Callable[[_Field], bool]
+) -> tuple[TensorProto, _Field | None]:
+    """Return a tensor without some of its fields, and the last one of those."""
+    small, left_out = bytearray(), None
+    for field in _iterate_fields(mapped, tensor.body, tensor.end):
+        if is_left_out(field):
+            left_out = field
         else:
-            small += mapped[start:end]
-    tensor = TensorProto.FromString(bytes(small))
-    if span and tensor.data_type != TensorProto.FLOAT:  # integers are shapes and indices: the graph needs them
-        tensor.raw_data = mapped[span.offset : span.offset + span.length]
-        span = None
-    return tensor, span
+            small += mapped[field.start : field.end]
+    return TensorProto.FromString(bytes(small)), left_out
 
 
 def _take_external(tensor: TensorProto, folder: Path, spans: dict[str, RawSpan]) -> None:
@@ -162,39 +253,35 @@ def _take_external(tensor: TensorProto, folder: Path, spans: dict[str, RawSpan])
     tensor.ClearField("data_location")
 
 
-def _iterate_fields(mapped: mmap.mmap, begin: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yield (field number, start of its tag, start of its value, end) of each field in a message."""
+def _iterate_fields(mapped: mmap.mmap, begin: int, stop: int) -> Iterator[_Field]:
     position = begin
     while position < stop:
         start = position
-        tag, position = _read_varint(mapped, position)
-        body = position
+        tag, body = _read_varint(mapped, position, stop)
         kind = tag & 7
         if kind == _VARINT:
-            _, position = _read_varint(mapped, position)
+            _, position = _read_varint(mapped, body, stop)
         elif kind == _LENGTH:
-            length, body = _read_varint(mapped, position)
+            length, body = _read_varint(mapped, body, stop)
             position = body + length
         elif kind in (_FIXED64, _FIXED32):
-            position += 8 if kind == _FIXED64 else 4
+            position = body + (8 if kind == _FIXED64 else 4)
         else:
             raise ValueError(f"unknown wire type {kind} at byte {start}")
         if position > stop:
             raise ValueError(f"it is cut short: a field at byte {start} ends {position - stop} bytes beyond its end")
-        yield tag >> 3, start, body, position
+        yield _Field(tag >> 3, kind, start, body, position)
 
 
-def _read_varint(mapped: mmap.mmap, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
+def _read_varint(mapped: mmap.mmap, begin: int, stop: int) -> tuple[int, int]:
+    """Return a number, and where what follows it begins; ten bytes of seven bits hold 64."""
+    value = 0
+    for position in range(begin, min(begin + 10, stop)):
         byte = mapped[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
+        value |= (byte & 0x7F) << 7 * (position - begin)
         if byte < 0x80:
-            return value, position
-        shift += 7
-        if shift > 63:
-            raise ValueError(f"no number at byte {position}")
+            return value, position + 1
+    raise ValueError(f"it is cut short, or damaged: no number at byte {begin}")
 
 
 def _render_varint(value: int) -> bytes:

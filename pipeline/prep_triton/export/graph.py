@@ -15,7 +15,7 @@ TorchScript (deprecated), own mask       912        124.4        304.0       7.9
 What had made TorchScript's graph faster is what it lacks: without the intermediate shapes onnxruntime does not fuse
 Add and LayerNormalization into its slower SkipLayerNormalization. So the dynamo graph is written without them.
 Some 40 % of the bare export's seconds, and two thirds of its peak memory, go into copying the weights into one
-protobuf message; `prep_triton.export.stream` does not. Nor does torch see the weights: it traces a twin on its meta
+protobuf message; `prep_triton.onnx_file` does not. Nor does torch see the weights: it traces a twin on its meta
 device, so they can neither cost anything nor change the graph; and a twin of two layers, which
 `prep_triton.export.layers` repeats. That, and the paused collector of
 `prep_triton.export.onnx`, took the export from 12.3 to 3.9 s of processor time (medians of three interleaved runs).
@@ -36,7 +36,7 @@ from prep_triton.errors import ExportError
 from prep_triton.export.checkpoint import silence_vendors
 from prep_triton.export.heads import INPUT_NAMES, OPSET, Architecture
 from prep_triton.export.layers import LayersDifferError, Weight, repeat_layer
-from prep_triton.export.stream import write_model
+from prep_triton.onnx_file import ArrayWeight, save_with_weights
 from prep_triton.tasks import TASKS, Task
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def save_graph(graph: ExportedGraph, model: Any, path: Path) -> int:
     """Write an exported graph as one ONNX file, the model's weights inside.
 
     Args:
-        graph: What `export_graph` returned. Its skeleton is used up.
+        graph: What `export_graph` returned.
         model: The model that it was exported from.
         path: The file to write.
 
@@ -133,8 +133,8 @@ def save_graph(graph: ExportedGraph, model: Any, path: Path) -> int:
     for name, weight in graph.weights.items():
         array = tensors[weight.source].detach().numpy()
         arrays[name] = array.T if weight.is_transposed else array
-    with path.open("wb") as stream:
-        write_model(stream, graph.skeleton, {name: arrays[name] for name in _list_initializers(graph.skeleton.graph)})
+    weights = [ArrayWeight(name, arrays[name]) for name in _list_initializers(graph.skeleton.graph)]
+    save_with_weights(graph.skeleton, weights, path, error=ExportError)
     return nodes
 
 

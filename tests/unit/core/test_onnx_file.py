@@ -1,12 +1,15 @@
+"""An ONNX file is read without its weights, or refused; what is streamed into one reads as what onnx wrote."""
+
 import numpy as np
 import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto
+from hypothesis.extra.numpy import array_shapes, arrays
+from onnx import TensorProto, helper, numpy_helper
 from prep_triton import onnx_file
-from prep_triton.errors import PrecisionError
-from prep_triton.onnx_file import load_without_weights, save_with_weights
+from prep_triton.errors import ExportError, PrecisionError
+from prep_triton.onnx_file import ArrayWeight, load_skeleton, load_without_weights, save_with_weights
 from prep_triton.precision.rewrite.weights import ConvertedWeight
 
 from tests.fakes.onnx_bert import make_bert
@@ -86,3 +89,71 @@ def test_arbitrary_bytes_are_read_or_refused(tmp_path, data):
     except PrecisionError:
         return
     assert model.graph.node
+
+
+def make_skeleton() -> onnx.ModelProto:
+    node = helper.make_node("Identity", ["a"], ["b"], name="copy")
+    return helper.make_model(helper.make_graph([node], "main", [], []), producer_name="test")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    weights=st.dictionaries(
+        st.text(min_size=1, max_size=200),
+        arrays(np.float32, array_shapes(min_dims=0, max_dims=3, max_side=20)) | arrays(np.int64, st.just((3,))),
+        max_size=5,
+    )
+)
+def test_arrays_streamed_into_a_model_read_as_what_onnx_wrote(tmp_path, weights):
+    save_with_weights(make_skeleton(), [ArrayWeight(*weight) for weight in weights.items()], tmp_path / "a.onnx")
+    read = onnx.load(tmp_path / "a.onnx")
+    assert (read.producer_name, read.graph.node[0].name) == ("test", "copy")
+    assert [tensor.name for tensor in read.graph.initializer] == list(weights)
+    for tensor in read.graph.initializer:
+        np.testing.assert_array_equal(numpy_helper.to_array(tensor), weights[tensor.name])
+    assert onnx.load_from_string(read.SerializeToString()) == read
+
+
+def test_a_transposed_array_is_written_in_its_own_order(tmp_path):
+    array = np.arange(6, dtype=np.float32).reshape(2, 3).T
+    save_with_weights(make_skeleton(), [ArrayWeight("w", array)], tmp_path / "a.onnx")
+    (tensor,) = onnx.load(tmp_path / "a.onnx").graph.initializer
+    np.testing.assert_array_equal(numpy_helper.to_array(tensor), array)
+
+
+def test_a_file_longer_than_protobuf_allows_is_refused_before_a_byte_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_file, "MAX_FILE_BYTES", 1000)
+    weights = [ArrayWeight("w", np.zeros(1000, np.float32))]
+    with pytest.raises(ExportError, match="one ONNX file holds 1000 at most") as caught:
+        save_with_weights(make_skeleton(), weights, tmp_path / "a.onnx", error=ExportError)
+    assert "smaller" in caught.value.hint
+    assert not (tmp_path / "a.onnx").exists()
+
+
+@pytest.mark.parametrize("is_raw", [True, False])
+def test_a_skeleton_lacks_the_values_of_the_initializers_and_nothing_else(tmp_path, is_raw):
+    whole = make_bert(layers=1)
+    if not is_raw:
+        whole.graph.initializer.append(helper.make_tensor("scale", TensorProto.FLOAT, [2], [1.0, 2.0]))
+        whole.graph.initializer.append(helper.make_tensor("axes", TensorProto.INT64, [1], [-1]))
+    onnx.save(whole, tmp_path / "a.onnx")
+    for tensor in whole.graph.initializer:
+        for name in ("raw_data", "float_data", "int64_data", "int32_data"):
+            tensor.ClearField(name)
+    assert load_skeleton(tmp_path / "a.onnx") == whole
+
+
+def test_a_skeleton_keeps_where_weights_beside_the_file_lie(tmp_path):
+    onnx.save(make_bert(), tmp_path / "a.onnx", save_as_external_data=True, location="a.onnx.data", size_threshold=0)
+    (tmp_path / "a.onnx.data").unlink()
+    tensor = load_skeleton(tmp_path / "a.onnx").graph.initializer[0]
+    assert {pair.key: pair.value for pair in tensor.external_data}["location"] == "a.onnx.data"
+    with pytest.raises(PrecisionError, match="is not a whole ONNX file"):
+        load_without_weights(tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08", b"\x3a\x7f", b"\x08" + b"\xff" * 11, b"\x0f", b"\x3a\x02\x0a\x05"])
+def test_what_is_no_model_is_refused_in_one_line(tmp_path, content):
+    (tmp_path / "a.onnx").write_bytes(content)
+    with pytest.raises(ValueError, match=r"^[^\n]+$"):
+        load_skeleton(tmp_path / "a.onnx")

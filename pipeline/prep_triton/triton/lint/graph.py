@@ -7,7 +7,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from prep_triton.artifact import TensorSpec
-from prep_triton.triton.lint.skeleton import TruncatedError, read_skeleton
 
 # onnx.TensorProto.DataType to Triton's word (onnxruntime_backend, src/onnxruntime_utils.cc)
 _TYPES = {
@@ -39,12 +38,11 @@ def read_signature(path: Path) -> Signature:
     Raises:
         DamagedGraphError: It is empty, truncated, no ONNX model, or its weights beside it are not whole.
     """
-    import onnx
-    from google.protobuf.message import DecodeError
+    from prep_triton.onnx_file import load_skeleton
 
     try:
-        model = onnx.ModelProto.FromString(read_skeleton(path))
-    except (TruncatedError, DecodeError, ValueError, OSError) as err:
+        model = load_skeleton(path)
+    except (ValueError, OSError) as err:
         size = path.stat().st_size
         raise DamagedGraphError(f"is not an ONNX model, or is truncated ({size} bytes: {_brief(err)})") from err
     if not model.graph.output or not model.opset_import:
