@@ -1,4 +1,4 @@
-"""The real server is the oracle: it refuses what lint calls an error, and takes what lint does not."""
+"""The real server decides: it refuses what lint calls an error, and loads what lint does not."""
 
 import pytest
 from prep_triton.triton.lint import lint_repository

@@ -44,7 +44,7 @@ def entry(model, repository):
 @pytest.fixture(scope="module")
 def text_entries(entry, repository):
     """Tokenizer, post-processor, ensemble."""
-    return [one.artifact for one in assemble_text_entries(entry, TextSpec(), repository)]
+    return [produced.artifact for produced in assemble_text_entries(entry, TextSpec(), repository)]
 
 
 @pytest.fixture(scope="module")
@@ -98,17 +98,19 @@ def assemble_everything(model, folder):
     engine = make_engine(folder / "engine", profile="1x2,4x8,8x16")
     openvino = ServingSpec(execution_accelerators=(AcceleratorSpec(name="openvino"),))
     repository = folder / "repo"
-    made = {
+    entries = {
         "served": assemble_entry(model, [], serving, repository, name="served").artifact,
         "tuned": assemble_entry(model, [], SERVING, repository, name="tuned").artifact,
         "plan": assemble_entry(model, [engine], ServingSpec(), repository, name="plan").artifact,
         "gpu": assemble_entry(model, [], ServingSpec(instance_kind="gpu"), repository, name="gpu").artifact,
         "openvino": assemble_entry(model, [], openvino, repository, name="openvino").artifact,
     }
-    edit_config(made["tuned"], tune)
+    edit_config(entries["tuned"], tune)
     for name in ("served", "plan"):
-        made |= {one.artifact.name: one.artifact for one in assemble_text_entries(made[name], TextSpec(), repository)}
-    return made
+        entries |= {
+            part.artifact.name: part.artifact for part in assemble_text_entries(entries[name], TextSpec(), repository)
+        }
+    return entries
 
 
 def test_a_repository_is_verified_on_a_server_of_our_own(model, tmp_path):
@@ -120,46 +122,49 @@ def test_a_repository_is_verified_on_a_server_of_our_own(model, tmp_path):
         progress=lambda phase, fraction=None: phases.append(phase),
     )
     check_report(report)
-    assert [one.name for one in report.entries] == list(entries)
+    assert [checked.name for checked in report.entries] == list(entries)
     assert any(argument.startswith("--cache-config=local") for argument in report.server_arguments)
     assert "--rate-limit=execution_count" in report.server_arguments
-    found = {one.name: one for one in report.entries}
+    reports = {report.name: report for report in report.entries}
     for name in ("served", "tuned"):
-        one = found[name]
-        assert (one.status, one.compared_with, one.rows, one.text_checked) == ("loaded", "pytorch", 5, True)
-        assert one.min_cosine == pytest.approx(1.0)
-        assert one.max_abs_error == pytest.approx(0.0, abs=1e-6)
-        assert one.full_batch == 4
-        assert {2, 4, 8, 16} <= set(one.widths)
-        assert one.p50_ms > 0
-    ensemble = found["served-text"]
+        served = reports[name]
+        assert (served.status, served.compared_with, served.rows, served.text_checked) == ("loaded", "pytorch", 5, True)
+        assert served.min_cosine == pytest.approx(1.0)
+        assert served.max_abs_error == pytest.approx(0.0, abs=1e-6)
+        assert served.full_batch == 4
+        assert {2, 4, 8, 16} <= set(served.widths)
+        assert served.p50_ms > 0
+    ensemble = reports["served-text"]
     assert (ensemble.status, ensemble.compared_with, ensemble.rows) == ("loaded", "pytorch", 5)
     assert ensemble.min_cosine == pytest.approx(1.0)
     assert ensemble.full_batch == 4
     assert ensemble.batching.model == "served"
     for part in ("served-tokenizer", "served-postprocessor"):
-        assert (found[part].status, found[part].detail) == ("loaded", "5 texts answered correctly through served-text")
-    unchecked = {name for name, one in found.items() if one.status == "config-accepted-only"}
+        assert (reports[part].status, reports[part].detail) == (
+            "loaded",
+            "5 texts answered correctly through served-text",
+        )
+    unchecked = {name for name, checked in reports.items() if checked.status == "config-accepted-only"}
     assert unchecked == {"plan", "plan-text", "gpu", "openvino"}
-    assert all(found[name].detail.endswith("nothing more was checked") for name in unchecked - {"plan-text"})
-    assert found["plan-text"].detail == (
+    assert all(reports[name].detail.endswith("nothing more was checked") for name in unchecked - {"plan-text"})
+    assert reports["plan-text"].detail == (
         "plan could not be loaded here; with PyTorch's answers in its place the other steps answered 5 texts correctly"
     )
-    assert found["plan-tokenizer"].detail.endswith("through plan-text, without the model")
+    assert reports["plan-tokenizer"].detail.endswith("through plan-text, without the model")
     assert report.server_version
     assert "verifying served-text" in phases
     json.loads(report.model_dump_json())
 
 
 def test_requests_in_flight_form_batches_that_the_statistics_show(entry, spec):
-    (found,) = verify_entries([entry], "r", spec).entries
-    batching = found.batching
+    (checked,) = verify_entries([entry], "r", spec).entries
+    batching = checked.batching
     # With 100 ms to wait in the queue some of them meet, if not all at the first attempt.
     assert max(batching.batch_sizes) > 1
     assert batching.requests >= batching.in_flight
     assert sum(size * count for size, count in batching.batch_sizes.items()) == batching.rows
     assert sum(batching.batch_sizes.values()) == batching.executions
-    assert found.mean_batch_size == batching.rows / batching.executions > 1
+    assert checked.mean_batch_size == batching.rows / batching.executions > 1
     assert batching.queue_us > 0
     assert batching.compute_infer_us > 0
 
@@ -174,14 +179,14 @@ def test_an_ensemble_that_answers_otherwise_than_pytorch_fails(entry, text_entri
 
 
 def test_an_ensemble_needs_the_reference_of_its_model(text_entries, spec):
-    (found,) = verify_entries(text_entries[-1:], "r", spec).entries
-    assert found.status == "failed"
-    assert found.detail.startswith("tiny-onnx-fp32, whose reference it is compared with, is not among the entries")
+    (checked,) = verify_entries(text_entries[-1:], "r", spec).entries
+    assert checked.status == "failed"
+    assert checked.detail.startswith("tiny-onnx-fp32, whose reference it is compared with, is not among the entries")
 
 
 def test_parts_without_an_ensemble_are_said_to_be_loaded_only(entry, text_entries, spec):
-    (found,) = verify_entries([text_entries[0].model_copy(update={"name": entry.name})], "r", spec).entries
-    assert found.detail == "loaded, and nothing more was checked: no ensemble of this repository calls it"
+    (checked,) = verify_entries([text_entries[0].model_copy(update={"name": entry.name})], "r", spec).entries
+    assert checked.detail == "loaded, and nothing more was checked: no ensemble of this repository calls it"
 
 
 def test_that_no_batch_formed_is_a_note_and_no_failure(entry, spec, tmp_path, monkeypatch, caplog):
@@ -206,7 +211,7 @@ def test_a_wrong_reference_fails_with_what_was_seen(entry, spec, tmp_path):
     wrong = copy_of(entry, tmp_path)
     change_reference(wrong, lambda arrays: arrays["output/last_hidden_state"].__imul__(-1))
     report = verify_entries([entry, wrong], "r", spec)
-    assert [one.status for one in report.entries] == ["loaded", "failed"]
+    assert [checked.status for checked in report.entries] == ["loaded", "failed"]
     with pytest.raises(
         VerifyError, match=r"1 of 2 entries failed.*smallest cosine to PyTorch FP32 is -1\.0+ .*expected 0\.9999"
     ):
@@ -222,18 +227,18 @@ def test_padding_does_not_count(entry, spec, tmp_path):
 def test_nan_in_the_answers_fails(entry, spec, tmp_path):
     spoiled = copy_of(entry, tmp_path)
     change_reference(spoiled, lambda arrays: arrays["output/last_hidden_state"].__imul__(np.nan))
-    (found,) = verify_entries([spoiled], "r", spec).entries
-    assert (found.status, found.mean_cosine) == ("failed", None)
-    assert "NaN" in found.detail
+    (checked,) = verify_entries([spoiled], "r", spec).entries
+    assert (checked.status, checked.mean_cosine) == ("failed", None)
+    assert "NaN" in checked.detail
 
 
 def test_another_tokenizer_fails(entry, spec, tmp_path):
     wrong = copy_of(entry, tmp_path)
     path = wrong.path("tokenizer.json")
     path.write_text(path.read_text().replace('"w4"', '"w4x"'))
-    (found,) = verify_entries([wrong], "r", spec).entries
-    assert found.status == "failed"
-    assert "gives other input_ids than the reference" in found.detail
+    (checked,) = verify_entries([wrong], "r", spec).entries
+    assert checked.status == "failed"
+    assert "gives other input_ids than the reference" in checked.detail
 
 
 def test_without_text_the_references_ids_are_sent(entry, spec, tmp_path):
@@ -245,10 +250,10 @@ def test_without_text_the_references_ids_are_sent(entry, spec, tmp_path):
 
 
 def test_a_profile_limits_what_is_sent(entry, spec, tmp_path):
-    (found,) = verify_entries(
+    (checked,) = verify_entries(
         [copy_of(entry, tmp_path, spec={"min_sequence": 4, "max_sequence": 5})], "r", spec
     ).entries
-    assert (found.status, found.rows) == ("loaded", 4)
+    assert (checked.status, checked.rows) == ("loaded", 4)
     (none,) = verify_entries([copy_of(entry, tmp_path, spec={"max_sequence": 0})], "r", spec).entries
     assert (none.status, none.detail) == ("failed", "no row of the reference fits its profile")
 
@@ -258,7 +263,7 @@ def test_a_missing_file_fails_that_entry_alone(entry, spec, tmp_path, name):
     broken = copy_of(entry, tmp_path)
     broken.path(name).unlink()
     report = verify_entries([broken, entry], "r", spec)
-    assert [one.status for one in report.entries] == ["failed", "loaded"]
+    assert [checked.status for checked in report.entries] == ["failed", "loaded"]
     assert name in report.entries[0].detail
 
 
@@ -266,9 +271,9 @@ def test_a_request_that_the_server_refuses_fails_the_entry(entry, spec, tmp_path
     wrong = copy_of(entry, tmp_path)
     change_reference(wrong, lambda arrays: arrays["input/input_ids"].__iadd__(1000))
     wrong.path("tokenizer.json").unlink()
-    (found,) = verify_entries([wrong], "r", spec).entries
-    assert found.status == "failed"
-    assert "did not answer a request" in found.detail
+    (checked,) = verify_entries([wrong], "r", spec).entries
+    assert checked.status == "failed"
+    assert "did not answer a request" in checked.detail
 
 
 def test_an_entry_that_the_running_server_lacks_is_named(entry, spec):

@@ -68,17 +68,17 @@ def test_ensembles_of_every_task_answer_as_the_models_outputs_say(models, ensemb
     spec = VerifySpec(server_url=server.grpc_url, timeout_s=30)
     report = verify_entries([*models.values(), *ensembles.values()], "r", spec)
     check_report(report)
-    found = {one.name: one for one in report.entries}
+    reports = {checked.name: checked for checked in report.entries}
     for task, entry in ensembles.items():
-        one = found[entry.name]
-        assert one.status == "loaded"
-        assert one.rows == 6
-        assert one.full_batch == 4
-        assert one.example
+        checked = reports[entry.name]
+        assert checked.status == "loaded"
+        assert checked.rows == 6
+        assert checked.full_batch == 4
+        assert checked.example
         is_own_text = task in {"fill-mask", "question-answering"}
-        assert one.compared_with == ("bare model" if is_own_text else "pytorch")
-        assert one.max_abs_error == pytest.approx(0.0, abs=1e-5)
-    assert found["tiny-feature-extraction-onnx-fp32-text"].min_cosine == pytest.approx(1.0)
+        assert checked.compared_with == ("bare model" if is_own_text else "pytorch")
+        assert checked.max_abs_error == pytest.approx(0.0, abs=1e-5)
+    assert reports["tiny-feature-extraction-onnx-fp32-text"].min_cosine == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -129,8 +129,8 @@ def test_client_gives_one_json_document_for_several_texts(ensembles, prep_client
     code, out, _ = prep_client("-", "w4", "--json", stdin=b"w1 w2\n\n  \nw3\r\n", model=name)
     assert code == 0
     answers = json.loads(out)["answers"]
-    assert [one["text"] for one in answers] == ["w1 w2", "w3", "w4"]
-    assert all(len(one["answer"]["embedding"]) == 8 and one["total_ms"] > 0 for one in answers)
+    assert [answer["text"] for answer in answers] == ["w1 w2", "w3", "w4"]
+    assert all(len(answer["answer"]["embedding"]) == 8 and answer["total_ms"] > 0 for answer in answers)
     assert [step["model"] for step in answers[0]["steps"]] == list(ensembles["feature-extraction"].composes)
     assert all(step["requests"] >= 1 and step["compute_infer_us"] > 0 for step in answers[0]["steps"])
 
@@ -170,7 +170,7 @@ def test_client_refuses_what_takes_no_text(models, ensembles, prep_client):
         ("question-answering", ["w1"], "and no context was given"),
         ("feature-extraction", ["w1", "--context", "w2"], "takes a text alone, and a context was given"),
         ("feature-extraction", ["w1", "--question", "w2"], "both are the question"),
-        ("feature-extraction", ["-"], "there is no text to ask about"),
+        ("feature-extraction", ["-"], "there is no text to send"),
     ],
 )
 def test_client_refuses_a_request_that_makes_no_sense(task, arguments, message, ensembles, prep_client):

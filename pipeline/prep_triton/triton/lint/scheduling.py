@@ -55,7 +55,10 @@ def _find_pair_problems(entry: EntryFolder) -> Iterator[Finding]:
 def _find_batching_problems(entry: EntryFolder) -> Iterator[Finding]:
     config: Any = entry.config
     batching, largest, where = config.dynamic_batching, config.max_batch_size, "dynamic_batching"
-    yield from _find_preferred_size_problems(entry, batching.preferred_batch_size, where)
+    for size in batching.preferred_batch_size:
+        if problem := server_rules.find_preferred_size_problem(size, largest):
+            hint = "remove it; the server batches well without preferred sizes"
+            yield entry.at("batching-preferred-size", f"{where}.preferred_batch_size", problem, hint)
     if largest <= 0 and entry.backend != "ensemble":
         message = f"dynamic_batching means nothing with max_batch_size {largest}: no requests are merged"
         yield entry.at("batching-useless", where, message, "set max_batch_size, or remove dynamic_batching")
@@ -97,11 +100,3 @@ def _find_ordering_problems(entry: EntryFolder) -> Iterator[Finding]:
     delays = any(policy.timeout_action and policy.default_timeout_microseconds for policy in policies)
     if problem := server_rules.find_delay_problem(is_ordered=batching.preserve_ordering, delays=delays):
         yield entry.at("batching-ordering", where, problem, f"{hint}, or set timeout_action: REJECT")
-
-
-def _find_preferred_size_problems(entry: EntryFolder, sizes: Any, where: str) -> Iterator[Finding]:
-    config: Any = entry.config
-    for size in sizes:
-        if problem := server_rules.find_preferred_size_problem(size, config.max_batch_size):
-            hint = "remove it; the server batches well without preferred sizes"
-            yield entry.at("batching-preferred-size", f"{where}.preferred_batch_size", problem, hint)

@@ -27,10 +27,10 @@ def test_what_the_server_refuses_is_an_error_with_its_code(repository, case):
 @pytest.mark.parametrize("case", SERVED_CASES, ids=lambda case: case.name)
 def test_what_the_server_takes_is_no_error(repository, case):
     case.write(repository)
-    found = found_in(repository, case.name)
-    assert [finding.message for finding in found if finding.severity == "error"] == []
+    findings = found_in(repository, case.name)
+    assert [finding.message for finding in findings if finding.severity == "error"] == []
     if case.code:
-        assert case.code in {finding.code for finding in found}
+        assert case.code in {finding.code for finding in findings}
 
 
 def test_every_code_has_a_meaning_and_is_an_area_and_a_word():

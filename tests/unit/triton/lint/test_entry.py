@@ -15,10 +15,10 @@ def test_every_unknown_field_has_its_line_wherever_it_is_nested(repository):
         "one",
         python_config("one", 'dynamic_batching {\n  max_delay: 3\n}\nparameters {\n key: "a"\n value { s: "" }\n}'),
     )
-    found = [finding for finding in lint_repository(repository).errors if finding.code == "config-unknown-field"]
+    findings = [finding for finding in lint_repository(repository).errors if finding.code == "config-unknown-field"]
     line = python_config("one").count("\n") + 2
-    assert [finding.line for finding in found] == [line, line + 4]
-    assert [finding.field for finding in found] == ["max_delay", "s"]
+    assert [finding.line for finding in findings] == [line, line + 4]
+    assert [finding.field for finding in findings] == ["max_delay", "s"]
 
 
 def test_a_key_that_is_given_twice_is_found(repository):

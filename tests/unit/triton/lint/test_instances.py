@@ -51,8 +51,8 @@ def test_misspelt_parameters_accelerators_and_fields_of_another_backend_are_foun
 def test_a_parameter_that_onnx_runtime_refuses_is_an_error(repository, name, value, takes):
     extra = f'{ON_CPU}parameters {{ key: "{name}" value {{ string_value: "{value}" }} }}'
     write_graph(repository, "one", graph_config("one", extra))
-    found = lint_repository(repository).errors
-    assert [(finding.code, finding.field, finding.hint) for finding in found] == (
+    findings = lint_repository(repository).errors
+    assert [(finding.code, finding.field, finding.hint) for finding in findings] == (
         [("parameter-value", f"parameters.{name}", takes)] if takes else []
     )
 

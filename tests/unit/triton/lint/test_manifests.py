@@ -46,8 +46,8 @@ def test_a_manifest_of_another_entry_is_an_error(onnx_entry, repository):
 def test_what_needs_a_server_argument_needs_it_in_server_args(repository):
     limiter = "instance_group [{ kind: KIND_CPU rate_limiter { priority: 2 } }] response_cache { enable: true }"
     write_python(repository, "one", python_config("one", limiter))
-    found = [finding for finding in lint_repository(repository).findings if finding.code == "server-arguments"]
-    assert len(found) == 2
+    findings = [finding for finding in lint_repository(repository).findings if finding.code == "server-arguments"]
+    assert len(findings) == 2
     (repository / "server.args").write_text("--rate-limit=execution_count\n--cache-config=local,size=1048576\n")
     assert "server-arguments" not in codes(lint_repository(repository))
     (repository / "server.args").write_text("rate-limit\n--rate-limit=execution_count\n--cache-config=local,size=1\n")

@@ -26,8 +26,8 @@ from tests.fakes.lint_helpers import codes, only
 def test_a_config_that_is_not_the_graphs_is_an_error(repository, change, message):
     assert change[0] in GRAPH_TENSORS
     write_graph(repository, "one", graph_config("one", tensors=GRAPH_TENSORS.replace(*change)))
-    found = [finding for finding in lint_repository(repository).errors if finding.code == "model-tensor"]
-    assert any(message in finding.message for finding in found)
+    findings = [finding for finding in lint_repository(repository).errors if finding.code == "model-tensor"]
+    assert any(message in finding.message for finding in findings)
 
 
 def test_a_narrower_input_than_the_graphs_is_right(repository):
@@ -52,8 +52,8 @@ def test_a_batch_on_a_graph_without_batch_axis_is_an_error(repository, tmp_path)
     for value in (*graph.graph.input, *graph.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 1
     onnx.save(graph, folder / "1" / "model.onnx")
-    found = only(lint_repository(repository), "model-batch-axis")
-    assert "has no batch axis in input_ids" in found.message
+    finding = only(lint_repository(repository), "model-batch-axis")
+    assert "has no batch axis in input_ids" in finding.message
 
 
 @pytest.mark.parametrize("state", ["missing", "short", "whole"])

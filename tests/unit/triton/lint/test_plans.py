@@ -53,5 +53,5 @@ def test_a_plan_that_nothing_vouches_for_is_known_by_how_it_begins(repository, b
     plan = graph.rename(graph.with_name("model.plan"))
     if begin != b"graph":
         plan.write_bytes(begin + bytes(99))
-    found = lint_repository(repository).findings
-    assert [finding.code for finding in found if finding.path == "plan/1/model.plan"] == ([code] if code else [])
+    findings = lint_repository(repository).findings
+    assert [finding.code for finding in findings if finding.path == "plan/1/model.plan"] == ([code] if code else [])

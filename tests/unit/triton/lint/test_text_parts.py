@@ -21,10 +21,10 @@ def text_entries(tmp_path, repository):
 def test_text_parts_of_an_earlier_model_entry_are_stale(text_entries, repository, tmp_path):
     assert codes(lint_repository(repository), "error") == set()
     assemble_entry(make_model(tmp_path / "model"), (), ServingSpec(length_buckets=(8,)), repository, name="bert")
-    found = [finding for finding in lint_repository(repository).errors if finding.code == "text-stale"]
+    findings = [finding for finding in lint_repository(repository).errors if finding.code == "text-stale"]
     parts = ("postprocessor", "text", "tokenizer")
-    assert [finding.path for finding in found] == [f"bert-{part}/manifest.json" for part in parts]
-    assert {finding.hint for finding in found} == {"assemble bert again with --text"}
+    assert [finding.path for finding in findings] == [f"bert-{part}/manifest.json" for part in parts]
+    assert {finding.hint for finding in findings} == {"assemble bert again with --text"}
 
 
 @pytest.mark.parametrize(
@@ -40,9 +40,9 @@ def test_text_parts_of_an_earlier_model_entry_are_stale(text_entries, repository
 )
 def test_a_tokenizers_buckets_are_lengths_that_the_model_takes(text_entries, repository, buckets, message):
     edit_config(repository / "bert-tokenizer", '"8,16"', f'"{buckets}"')
-    found = [finding.message for finding in lint_repository(repository).errors]
-    assert len(found) == (1 if message else 0)
-    assert all(finding.startswith(message) for finding in found)
+    messages = [finding.message for finding in lint_repository(repository).errors]
+    assert len(messages) == (1 if message else 0)
+    assert all(each.startswith(message) for each in messages)
 
 
 def test_a_tokenizer_without_buckets_is_an_error(text_entries, repository):

@@ -1,4 +1,4 @@
-"""What the server does unexpectedly is told by lint as it is told when an entry is written."""
+"""What the server does unexpectedly has the same words in lint as when an entry is written."""
 
 import pytest
 from prep_triton.triton.config.traps import DEFAULT_TIMEOUT, ENSEMBLE_PRIORITY
@@ -23,7 +23,7 @@ RANKED_LATE = (
         ("max_queue_delay_microseconds: 9", 2, []),
     ],
 )
-def test_a_default_timeout_is_told_where_the_report_says_that_it_hurts(tmp_path, queue, count, fields):
+def test_a_default_timeout_is_reported_where_the_report_says_that_it_hurts(tmp_path, queue, count, fields):
     extra = f"dynamic_batching {{ {queue} }}\ninstance_group [{{ count: {count} kind: KIND_CPU }}]"
     write_python(tmp_path, "a", python_config("a", extra))
     findings = [finding for finding in lint_repository(tmp_path).findings if finding.code == "batching-timeout"]
@@ -34,7 +34,7 @@ def test_a_default_timeout_is_told_where_the_report_says_that_it_hurts(tmp_path,
 
 
 @pytest.mark.parametrize("levels", [1, 2])
-def test_a_ranked_step_of_an_ensemble_is_told(tmp_path, levels):
+def test_a_ranked_step_of_an_ensemble_is_reported(tmp_path, levels):
     ranked = f"dynamic_batching {{ priority_levels: {levels} default_priority_level: 1 }}"
     write_python(tmp_path, "a", python_config("a", ranked))
     (tmp_path / "whole" / "1").mkdir(parents=True)
