@@ -54,8 +54,8 @@ class Attention:
 def find_attentions(graph: Graph, linears: list[Linear]) -> list[Attention]:
     """Find the attentions that have the form that the export stage writes."""
     finder = _Finder(graph, linears)
-    found = (finder.match(node) for node in graph.proto.graph.node if node.op_type == "Softmax")
-    return [attention for attention in found if attention is not None]
+    matches = (finder.match(node) for node in graph.proto.graph.node if node.op_type == "Softmax")
+    return [attention for attention in matches if attention is not None]
 
 
 def fuse_attention(graph: Graph, attention: Attention) -> None:

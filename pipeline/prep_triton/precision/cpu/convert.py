@@ -25,7 +25,7 @@ def quantize_file_for_cpu(source_path: Path, target_path: Path, *, progress: Pro
         The share of the linear layers' FLOPs that is INT8, 0..1.
 
     Raises:
-        PrecisionError: The file is no whole ONNX file, its graph is not plain FP32 or has no linear layer, or its
+        PrecisionError: The file is not a whole ONNX file, its graph is not plain FP32 or has no linear layer, or its
             weights are not finite.
     """
     progress("finding linear layers and attention", 0.0)

@@ -76,28 +76,28 @@ class Graph:
         kept = _prune(nodes, self.outputs)
         del graph.node[:]
         graph.node.extend(kept)
-        del graph.value_info[:]  # it tells of tensors that are gone
+        del graph.value_info[:]  # it describes tensors that are gone
         self.proto.opset_import.append(make_opsetid(MICROSOFT_DOMAIN, 1))
         return self._take_weights(graph, {name for node in kept for name in node.input})
 
-    def _take_weights(self, graph: GraphProto, wanted: set[str]) -> list["ConvertedWeight | ArrayWeight"]:
-        small = [tensor for name, tensor in self.constants.items() if name in wanted and name not in self.spans]
+    def _take_weights(self, graph: GraphProto, read: set[str]) -> list["ConvertedWeight | ArrayWeight"]:
+        small = [tensor for name, tensor in self.constants.items() if name in read and name not in self.spans]
         large = [
             ConvertedWeight(name, TensorProto.FLOAT, self.constants[name], span)
             for name, span in self.spans.items()
-            if name in wanted
+            if name in read
         ]
         del graph.initializer[:]
         graph.initializer.extend(small)
-        return [*large, *(weight for name, weight in self._added.items() if name in wanted)]
+        return [*large, *(weight for name, weight in self._added.items() if name in read)]
 
 
 def _prune(nodes: Sequence[NodeProto], outputs: set[str]) -> list[NodeProto]:
     """Drop the nodes whose outputs nobody reads; the nodes are in topological order."""
-    wanted = set(outputs)
+    needed = set(outputs)
     kept = []
     for node in reversed(nodes):
-        if wanted.intersection(node.output):
-            wanted.update(node.input)
+        if needed.intersection(node.output):
+            needed.update(node.input)
             kept.append(node)
     return kept[::-1]

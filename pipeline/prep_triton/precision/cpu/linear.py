@@ -111,7 +111,7 @@ def _quantize_linear(graph: Graph, linear: Linear, quantized: set[str]) -> None:
         weight = _widen_heads(weight, linear.head_size, 0)
         bias = _widen_heads(zeros if bias is None else bias, linear.head_size, linear.head_fill)
         scales = _widen_heads(scales, linear.head_size, 1)
-    source, made = linear.product.input[0], linear.output
+    source, output = linear.product.input[0], linear.output
     values, scale, zero = f"{source}.uint8", f"{source}.scale", f"{source}.zero"
     nodes = []
     if source not in quantized:
@@ -119,15 +119,15 @@ def _quantize_linear(graph: Graph, linear: Linear, quantized: set[str]) -> None:
         nodes.append(make_node("DynamicQuantizeLinear", [source], [values, scale, zero], name=f"{source}.quantize"))
     names = (
         values,
-        graph.add_constant(f"{made}.int8.weight", weight),
+        graph.add_constant(f"{output}.int8.weight", weight),
         scale,
-        graph.add_constant(f"{made}.int8.scale", scales),
+        graph.add_constant(f"{output}.int8.scale", scales),
         zero,
         "",  # the weights' zero point: 0
-        "" if bias is None else graph.add_constant(f"{made}.int8.bias", bias),
+        "" if bias is None else graph.add_constant(f"{output}.int8.bias", bias),
     )
-    label = linear.product.name or made
-    nodes.append(make_node("MatMulIntegerToFloat", names, [made], name=f"{label}.int8", domain=MICROSOFT_DOMAIN))
+    label = linear.product.name or output
+    nodes.append(make_node("MatMulIntegerToFloat", names, [output], name=f"{label}.int8", domain=MICROSOFT_DOMAIN))
     graph.replace(linear.product, nodes)
     if linear.sum:
         graph.replace(linear.sum, [])

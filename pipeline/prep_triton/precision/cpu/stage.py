@@ -30,7 +30,7 @@ def quantize_for_cpu(
     """Rewrite an FP32 graph into the INT8 graph that ONNX Runtime runs fastest on a CPU.
 
     Inputs and outputs keep their names, types and shapes. `fidelity` of the new artifact is measured on its
-    reference rows, `quantization` tells the share of the linear layers' FLOPs that is INT8.
+    reference rows, `quantization` has the share of the linear layers' FLOPs that is INT8.
 
     Args:
         model: An FP32 artifact of the export stage.

@@ -14,7 +14,7 @@ def convert_file_to_fp16(source_path: Path, target_path: Path, *, progress: Prog
     Weights are converted while they are written, so memory does not grow with the model.
 
     Raises:
-        PrecisionError: The file is no whole ONNX file, or its graph or weights cannot be FP16.
+        PrecisionError: The file is not a whole ONNX file, or its graph or weights cannot be FP16.
     """
     progress("rewriting the graph to fp16", 0.0)
     proto, spans = load_without_weights(source_path)

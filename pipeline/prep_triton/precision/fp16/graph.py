@@ -80,8 +80,8 @@ def rewrite_to_fp16(proto: ModelProto, *, allow_quantized: bool = False) -> list
     float_names = _find_float_tensors(proto)
     _clamp_masks(graph)
     _retype_attributes(graph)
-    weights_wanted = _Rewiring(graph, float_names).run()
-    planned = _plan_weights(graph, weights_wanted)
+    read_weights = _Rewiring(graph, float_names).run()
+    planned = _plan_weights(graph, read_weights)
     del graph.value_info[:]  # it names the old types; shape inference gives the new ones
     _infer_types(proto, planned)
     return planned
@@ -193,7 +193,7 @@ class _Rewiring:
         self.graph = graph
         self.floats = float_names
         self.weights = {tensor.name for tensor in graph.initializer}
-        self.weights_wanted: dict[str, dict[int, str]] = defaultdict(dict)
+        self.read_weights: dict[str, dict[int, str]] = defaultdict(dict)
         self.taken = float_names | {name for node in graph.node for name in (*node.input, *node.output)}
         self.names: dict[tuple[str, int], str] = {
             (info.name, _FP32): info.name for info in graph.input if info.name in float_names
@@ -204,38 +204,38 @@ class _Rewiring:
     def run(self) -> dict[str, dict[int, str]]:
         """Rewire the graph; return, for each float initializer, the names it is read by in each type."""
         for node in self.graph.node:
-            wanted = _FP32 if node.op_type in _FP32_OPS else _FP16
+            data_type = _FP32 if node.op_type in _FP32_OPS else _FP16
             for index, name in enumerate(node.input):
                 if name in self.floats:
-                    node.input[index] = self._name_in(name, wanted)
+                    node.input[index] = self._name_in(name, data_type)
             self.nodes.append(node)
             for index, name in enumerate(node.output):
                 if name in self.floats:
-                    node.output[index] = self._declare(name, wanted)
+                    node.output[index] = self._declare(name, data_type)
         for info in self.graph.output:
             if info.name in self.floats:
                 self._add_output(info.name)
         _replace_nodes(self.graph, self.nodes)
-        return self.weights_wanted
+        return self.read_weights
 
-    def _name_in(self, name: str, wanted: int) -> str:
+    def _name_in(self, name: str, data_type: int) -> str:
         if name in self.weights:
-            return self._weight_in(name, wanted)
-        if (name, wanted) not in self.names:
-            other = self.names[name, _FP32 if wanted == _FP16 else _FP16]
-            self.names[name, wanted] = self._add_cast(other, self._fresh_name(name, wanted), wanted)
-        return self.names[name, wanted]
+            return self._weight_in(name, data_type)
+        if (name, data_type) not in self.names:
+            other = self.names[name, _FP32 if data_type == _FP16 else _FP16]
+            self.names[name, data_type] = self._add_cast(other, self._fresh_name(name, data_type), data_type)
+        return self.names[name, data_type]
 
-    def _weight_in(self, name: str, wanted: int) -> str:
-        names = self.weights_wanted[name]
-        if wanted not in names:
-            names[wanted] = self._fresh_name(name, wanted) if names else name
-        return names[wanted]
+    def _weight_in(self, name: str, data_type: int) -> str:
+        names = self.read_weights[name]
+        if data_type not in names:
+            names[data_type] = self._fresh_name(name, data_type) if names else name
+        return names[data_type]
 
-    def _declare(self, name: str, made: int) -> str:
+    def _declare(self, name: str, data_type: int) -> str:
         # A graph output keeps its name for the FP32 tensor that the client sees.
-        produced = self._fresh_name(name, made) if name in self.outputs and made == _FP16 else name
-        self.names[name, made] = produced
+        produced = self._fresh_name(name, data_type) if name in self.outputs and data_type == _FP16 else name
+        self.names[name, data_type] = produced
         return produced
 
     def _add_output(self, name: str) -> None:
@@ -247,22 +247,22 @@ class _Rewiring:
         self.nodes.append(onnx.helper.make_node("Cast", [source], [target], name=f"cast_{target}", to=to))
         return target
 
-    def _fresh_name(self, name: str, made: int) -> str:
-        fresh = f"{name}.fp16" if made == _FP16 else f"{name}.fp32"
+    def _fresh_name(self, name: str, data_type: int) -> str:
+        fresh = f"{name}.fp16" if data_type == _FP16 else f"{name}.fp32"
         while fresh in self.taken:
             fresh += "_"
         self.taken.add(fresh)
         return fresh
 
 
-def _plan_weights(graph: GraphProto, wanted: dict[str, dict[int, str]]) -> list[PlannedWeight]:
+def _plan_weights(graph: GraphProto, read_weights: dict[str, dict[int, str]]) -> list[PlannedWeight]:
     """Take every float initializer out of the graph; those that nobody reads are dropped."""
     planned: list[PlannedWeight] = []
     kept = []
     for tensor in graph.initializer:
         if tensor.data_type != _FP32:
             kept.append(tensor)
-        for data_type, name in wanted.get(tensor.name, {}).items():
+        for data_type, name in read_weights.get(tensor.name, {}).items():
             planned.append(PlannedWeight(name, data_type, tensor))
     del graph.initializer[:]
     graph.initializer.extend(kept)

@@ -33,8 +33,8 @@ def measure_channel_max(
     largest: dict[str, NDArray[np.float32]] = {}
 
     def observe(source: str, values: NDArray[np.float32]) -> None:
-        found = np.abs(values).max(axis=0)
-        largest[source] = np.maximum(largest.get(source, found), found)
+        magnitudes = np.abs(values).max(axis=0)
+        largest[source] = np.maximum(largest.get(source, magnitudes), magnitudes)
 
     observe_inputs(path, linears, rows, observe, progress=progress)
     for linear in linears:

@@ -1,4 +1,4 @@
-"""Reads the text, or the token ids, that INT8 is calibrated and judged on.
+"""Reads the text, or the token ids, that INT8 is calibrated and evaluated on.
 
 =======  =================================================================================================
 .txt     one text a line, UTF-8; blank lines are skipped
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 # Activation ranges settle within the first tokens of a row, and the time grows with its length.
 MAX_TOKENS = 128
 
-# Rows that were not calibrated on judge the result where there are enough of them, up to so many.
+# The result is evaluated on rows that were not calibrated on where there are enough of them, up to so many.
 FEWEST_HELD, MOST_HELD = 64, 128
 
 _IDS, _MASK, _TYPES = "input_ids", "attention_mask", "token_type_ids"
@@ -38,10 +38,10 @@ _IDS, _MASK, _TYPES = "input_ids", "attention_mask", "token_type_ids"
 
 @dataclass(frozen=True)
 class CalibrationRows:
-    """Rows to calibrate on, and rows to judge by: the same ones where `is_held_out` is False."""
+    """Rows to calibrate on, and rows to evaluate the result on: the same ones where `is_held_out` is False."""
 
     calibration: tuple[TokenRow, ...]
-    judged: tuple[TokenRow, ...]
+    evaluation: tuple[TokenRow, ...]
     is_held_out: bool
 
 
@@ -49,7 +49,7 @@ def check_path(spec: CalibrationSpec) -> Path:
     """Return the path of the calibration file.
 
     Raises:
-        SpecError: There is no such file, or its suffix is none that is known.
+        SpecError: There is no such file, or its suffix is unknown.
     """
     path = Path(spec.path)
     if path.suffix not in (".txt", ".jsonl", ".npz"):
@@ -96,11 +96,11 @@ def _draw(items: Sequence[Any], spec: CalibrationSpec) -> list[Any]:
     return random.Random(spec.seed).sample(items, min(len(items), spec.samples + MOST_HELD))  # noqa: S311
 
 
-def _check_count(path: Path, found: int, spec: CalibrationSpec) -> None:
-    if found < spec.samples:
+def _check_count(path: Path, count: int, spec: CalibrationSpec) -> None:
+    if count < spec.samples:
         raise SpecError(
-            f"calibration file {path} holds {found} rows, {spec.samples} were asked for",
-            hint=f"--calibration-samples {found}, or a file with more text",
+            f"calibration file {path} holds {count} rows, {spec.samples} were asked for",
+            hint=f"--calibration-samples {count}, or a file with more text",
         )
 
 
@@ -189,7 +189,7 @@ def _load_token_rows(path: Path, model: OnnxModel) -> list[TokenRow]:
     try:
         arrays = load_arrays(path, is_needed)
     except (OSError, ValueError) as err:
-        raise SpecError(f"calibration file {path} is no .npz: {err}", hint="write it with numpy.savez") from err
+        raise SpecError(f"calibration file {path} is not an .npz: {err}", hint="write it with numpy.savez") from err
     if _IDS not in arrays:
         raise SpecError(
             f"calibration file {path} holds {', '.join(names) or 'no array'}, expected '{_IDS}'",

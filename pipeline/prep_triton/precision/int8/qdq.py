@@ -81,12 +81,12 @@ def find_linears(proto: ModelProto) -> tuple[Linear, ...]:
         )
     shapes = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
     attentions = sum(node.op_type == "Softmax" for node in proto.graph.node)
-    found = [
+    products = [
         _linear_from_node(node, shapes[node.input[1]])
         for node in proto.graph.node
         if node.op_type == "MatMul" and len(shapes.get(node.input[1], ())) == 2
     ]
-    encoder = found[: _LINEARS_IN_LAYER * attentions]  # what follows is a head
+    encoder = products[: _LINEARS_IN_LAYER * attentions]  # what follows is a head
     if not attentions or len(encoder) != _LINEARS_IN_LAYER * attentions:
         raise PrecisionError(
             f"the graph holds {attentions} attentions and {len(encoder)} linear layers of an encoder, "
@@ -113,19 +113,20 @@ def insert_qdq(proto: ModelProto, linears: Collection[Linear], scales: Mapping[s
         PrecisionError: A weight is not finite.
     """
     graph = proto.graph
-    wanted = {linear.product: linear for linear in linears}
+    by_product = {linear.product: linear for linear in linears}
     weights = {tensor.name: tensor for tensor in graph.initializer}
     nodes: list[NodeProto] = []
-    made: dict[str, str] = {}
+    dequantized_inputs: dict[str, str] = {}
     graph.initializer.append(numpy_helper.from_array(np.zeros((), np.int8), _ZERO))
     for node in graph.node:
-        linear = wanted.get(node.output[0])
+        linear = by_product.get(node.output[0])
         if linear:
-            if linear.source not in made:
-                made[linear.source] = _add_input(graph, nodes, linear, scales[linear.source])
+            if linear.source not in dequantized_inputs:
+                dequantized_inputs[linear.source] = _add_input(graph, nodes, linear, scales[linear.source])
             weight = numpy_helper.to_array(weights[linear.weight])
-            dequantized = _add_weight(graph, nodes, linear, smooth_weight(weight, scales[linear.source].multiplier))
-            node.input[:] = [made[linear.source], dequantized]
+            smoothed = smooth_weight(weight, scales[linear.source].multiplier)
+            dequantized_weight = _add_weight(graph, nodes, linear, smoothed)
+            node.input[:] = [dequantized_inputs[linear.source], dequantized_weight]
         nodes.append(node)
     del graph.node[:]
     graph.node.extend(nodes)

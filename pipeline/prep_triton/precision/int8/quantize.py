@@ -1,6 +1,6 @@
 """An FP32 graph to an INT8 one: Q/DQ, the gate, the search for what to keep out, and the FP16 form that is written.
 
-The gate judges the graph with FP32 scales in ONNX Runtime (see `prep_triton.precision.measure.runner`). What is
+The gate is checked on the graph with FP32 scales, in ONNX Runtime (see `prep_triton.precision.measure.runner`). What is
 written is the FP16 form of that very graph: its scales and multipliers are the same numbers.
 """
 
@@ -35,13 +35,13 @@ CHECKED_ROWS = 16
 
 @dataclass
 class Quantizer:
-    """Builds and judges INT8 graphs of one model that differ in the layers kept out.
+    """Builds and evaluates INT8 graphs of one model that differ in the layers kept out.
 
     Args:
         model: The FP32 model.
         linears: The linear layers of its encoder.
         scales: For the tensor that each of them reads.
-        rows: Rows to judge by, and rows for the sensitivity runs.
+        rows: Rows to evaluate on, and rows for the sensitivity runs.
         spec: The layers kept out, and whether to search for more.
         gate: What the INT8 graph must reach.
         progress: Told about each step.
@@ -66,7 +66,7 @@ class Quantizer:
             PrecisionError: The gate is not met, however many layers are kept out.
         """
         gate, kept_out = self.gate, tuple(self.spec.keep_out)
-        fidelity = self.judge(kept_out)
+        fidelity = self.evaluate(kept_out)
         if gate.min_cosine is not None and fidelity.mean_cosine < gate.min_cosine:
             if not self.spec.search:
                 raise self._miss(fidelity, gate.min_cosine, "allow the search, ")
@@ -75,18 +75,18 @@ class Quantizer:
         if gate.eval_data is not None and gate.max_accuracy_drop is not None:
             chosen, accuracy = self._search_by_accuracy(kept_out, Path(gate.eval_data), gate.max_accuracy_drop)
             if chosen != kept_out:
-                kept_out, fidelity = chosen, self.judge(chosen)
+                kept_out, fidelity = chosen, self.evaluate(chosen)
         return kept_out, fidelity, accuracy
 
-    def judge(self, kept_out: Collection[str]) -> FidelityRecord:
-        """Measure a graph against FP32 on every row that judges."""
-        self.progress(f"judging int8 with {len(kept_out)} layers kept out")
-        candidate = GraphRunner(self.build_twin(kept_out).SerializeToString())
-        cosines = compare_graphs(self._reference, candidate, self.model, self.rows.judged)
+    def evaluate(self, kept_out: Collection[str]) -> FidelityRecord:
+        """Measure a graph against FP32 on every evaluation row."""
+        self.progress(f"evaluating int8 with {len(kept_out)} layers kept out")
+        candidate = GraphRunner(self.build_with_fp32_scales(kept_out).SerializeToString())
+        cosines = compare_graphs(self._reference, candidate, self.model, self.rows.evaluation)
         held = "rows not calibrated on" if self.rows.is_held_out else "the calibration rows (too few others)"
         return record_fidelity(cosines, measured_on=f"fp32 scales, {held}")
 
-    def build_twin(self, kept_out: Collection[str]) -> ModelProto:
+    def build_with_fp32_scales(self, kept_out: Collection[str]) -> ModelProto:
         """Return the graph with Q/DQ whose scales, and everything that is not INT8, are FP32."""
         proto = load_model(self.model.path(GRAPH_NAME))
         insert_qdq(proto, self._without(kept_out), self.scales)
@@ -95,20 +95,20 @@ class Quantizer:
     def write(self, kept_out: Collection[str], path: Path) -> None:
         """Write the INT8 + FP16 graph."""
         self.progress("writing int8 and fp16")
-        proto = self.build_twin(kept_out)
+        proto = self.build_with_fp32_scales(kept_out)
         planned = rewrite_to_fp16(proto, allow_quantized=True)
         weights = [ConvertedWeight(weight.name, weight.data_type, weight.source, None) for weight in planned]
         save_with_weights(proto, weights, path)
         self._check_written(path)
 
     def _check_written(self, path: Path) -> None:
-        """Run the very graph that is written: FP16 may overflow where the FP32 twin that was judged did not.
+        """Run the very graph that is written: FP16 may overflow where the FP32 form that was evaluated did not.
 
         Raises:
             PrecisionError: It does not run, or answers NaN or infinity.
         """
         self.progress("running what was written")
-        compare_graphs(self._reference, GraphRunner(path), self.model, self.rows.judged[:CHECKED_ROWS])
+        compare_graphs(self._reference, GraphRunner(path), self.model, self.rows.evaluation[:CHECKED_ROWS])
 
     def _without(self, kept_out: Collection[str]) -> list[Linear]:
         return [linear for linear in self.linears if linear.name not in kept_out]
@@ -133,7 +133,7 @@ class Quantizer:
             for linear in linears
         }
         del stored
-        proto = self.build_twin(self.spec.keep_out)
+        proto = self.build_with_fp32_scales(self.spec.keep_out)
         insert_switches(proto, linears, weights)
         rendered: bytes = proto.SerializeToString()
         return rendered
@@ -143,25 +143,25 @@ class Quantizer:
             self.damage = self._switched.measure_damage(progress=self.progress)
         return self.damage
 
-    def _search_by_cosine(self, fidelity: FidelityRecord, wanted: float) -> tuple[tuple[str, ...], FidelityRecord]:
+    def _search_by_cosine(self, fidelity: FidelityRecord, min_cosine: float) -> tuple[tuple[str, ...], FidelityRecord]:
         graph = self._switched
         order = list(self._measure_damage())
-        count = max(1, count_kept_out(order, lambda on: graph.mean_cosine(on) >= wanted))
+        count = max(1, count_kept_out(order, lambda on: graph.mean_cosine(on) >= min_cosine))
         # The sensitivity rows are few: where all rows see more damage, go on from there.
         while count < len(order):
             chosen = (*self.spec.keep_out, *order[:count])
-            fidelity = self.judge(chosen)
-            if fidelity.mean_cosine >= wanted:
-                log.info("kept out of int8 to reach a mean cosine of %g: %s", wanted, ", ".join(order[:count]))
+            fidelity = self.evaluate(chosen)
+            if fidelity.mean_cosine >= min_cosine:
+                log.info("kept out of int8 to reach a mean cosine of %g: %s", min_cosine, ", ".join(order[:count]))
                 return chosen, fidelity
             count += 1
-        raise self._miss(fidelity, wanted, "")
+        raise self._miss(fidelity, min_cosine, "")
 
-    def _miss(self, fidelity: FidelityRecord, wanted: float, hint: str) -> PrecisionError:
+    def _miss(self, fidelity: FidelityRecord, min_cosine: float, hint: str) -> PrecisionError:
         worst = describe_worst(self._measure_damage())
         return PrecisionError(
-            f"{self.model.name} in int8 has a mean cosine of {fidelity.mean_cosine:.5f} to fp32, {wanted:g} was asked "
-            f"for: {wanted - fidelity.mean_cosine:.2g} too little; it is worst in {worst}",
+            f"{self.model.name} in int8 has a mean cosine of {fidelity.mean_cosine:.5f} to fp32, expected "
+            f"{min_cosine:g} or more: it misses by {min_cosine - fidelity.mean_cosine:.2g}, and is worst in {worst}",
             hint=f"{hint}calibrate on more text, lower --min-cosine, or use --fp16",
         )
 
@@ -175,27 +175,27 @@ class Quantizer:
             failure = PrecisionError(f"{err.message}; int8 is worst in {worst}", hint=err.hint)
             if not self.spec.search:
                 raise failure from err
-        left = [name for name in self.damage if name not in kept_out]
-        found: dict[int, AccuracyRecord] = {}
+        rest = [name for name in self.damage if name not in kept_out]
+        records: dict[int, AccuracyRecord] = {}
 
         def reaches(on: Collection[str]) -> bool:
-            gone = len(left) - len(on)
+            removed = len(rest) - len(on)
             try:
-                found[gone] = self._measure_accuracy((*kept_out, *left[:gone]), eval_path, max_drop)
+                records[removed] = self._measure_accuracy((*kept_out, *rest[:removed]), eval_path, max_drop)
             except PrecisionError:
                 return False
             return True
 
-        count = count_kept_out(left, reaches)
-        if count not in found:
+        count = count_kept_out(rest, reaches)
+        if count not in records:
             raise failure
-        log.info("kept out of int8 to stay within %g points: %s", max_drop, ", ".join(left[:count]))
-        return (*kept_out, *left[:count]), found[count]
+        log.info("kept out of int8 to stay within %g points: %s", max_drop, ", ".join(rest[:count]))
+        return (*kept_out, *rest[:count]), records[count]
 
     def _measure_accuracy(self, kept_out: Collection[str], eval_path: Path, max_drop: float) -> AccuracyRecord:
         with tempfile.TemporaryDirectory(prefix="prep-int8-") as folder:
             path = Path(folder) / GRAPH_NAME
-            save_with_weights(self.build_twin(kept_out), (), path)
+            save_with_weights(self.build_with_fp32_scales(kept_out), (), path)
             source = self.model.path(GRAPH_NAME)
             record = measure_accuracy(source, path, self.model, eval_path, progress=self.progress)
         check_accuracy(record, max_drop)

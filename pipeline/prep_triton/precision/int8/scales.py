@@ -89,7 +89,7 @@ class Calibrator:
             "channels", rows, {}, lambda: measure_channel_max(path, linears, rows, progress=self.progress)
         )
         multipliers = _find_multipliers(path, linears, channels, alpha=alpha)
-        ranges = {source: _find_largest(found, multipliers[source]) for source, found in channels.items()}
+        ranges = {source: _find_largest(channel_max, multipliers[source]) for source, channel_max in channels.items()}
         if self.spec.calibration.method != "max":
             counts = self._measure(
                 "histograms",
@@ -97,8 +97,8 @@ class Calibrator:
                 {"smoothing_alpha": alpha},
                 lambda: measure_histograms(path, linears, rows, multipliers, ranges, progress=self.progress),
             )
-            for source, found in counts.items():
-                ranges[source] = range_from_histogram(found, ranges[source], self.spec.calibration)
+            for source, histogram in counts.items():
+                ranges[source] = range_from_histogram(histogram, ranges[source], self.spec.calibration)
         return {source: InputScale(scale_from_range(ranges[source]), multipliers[source]) for source in ranges}
 
     def _measure(
@@ -117,10 +117,10 @@ class Calibrator:
             inputs={"onnx": self.model.key},
             tools={tool: version(tool) for tool in TOOLS},
         )
-        made = self.workspace.produce(recipe, Calibration, make)
-        if made.reused:
+        produced = self.workspace.produce(recipe, Calibration, make)
+        if produced.reused:
             log.info("the ranges of %s on this calibration text were measured before: %s", self.model.name, kind)
-        with np.load(made.artifact.path(_RANGES_FILE)) as archive:
+        with np.load(produced.artifact.path(_RANGES_FILE)) as archive:
             return dict(archive)
 
 

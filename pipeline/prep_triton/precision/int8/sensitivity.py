@@ -1,6 +1,6 @@
 """Which linear layers INT8 hurts, and the fewest to keep out of it.
 
-Every answer comes from one session on one graph, in which each quantised layer has a switch
+Every answer comes from one graph, in which each quantised layer has a switch
 (`prep_triton.precision.int8.qdq.insert_switches`): a layer's damage is what switching it alone costs.
 """
 
@@ -15,7 +15,7 @@ from prep_triton.precision.measure.runner import GraphRunner
 from prep_triton.precision.measure.token_rows import TokenRow
 from prep_triton.progress import Progress
 
-# One run for each layer: few rows rank the layers, and the gate is judged on all of them afterwards.
+# One run for each layer: few rows rank the layers, and the gate is checked on all of them afterwards.
 _MOST_ROWS, _MOST_TOKENS = 8, 128
 
 

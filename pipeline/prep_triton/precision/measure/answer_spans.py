@@ -45,14 +45,14 @@ def split_windows(tokenizer: Any, question: str, context: str, max_tokens: int) 
         max_tokens: The length of a window, special tokens included.
     """
     special = tokenizer.num_special_tokens_to_add(True)  # noqa: FBT003 - the library's own signature
-    asked = tokenizer.encode(question, add_special_tokens=False)
-    asked.truncate(min(MAX_QUESTION_TOKENS, (max_tokens - special) // 2))
+    encoded_question = tokenizer.encode(question, add_special_tokens=False)
+    encoded_question.truncate(min(MAX_QUESTION_TOKENS, (max_tokens - special) // 2))
     part = tokenizer.encode(context, add_special_tokens=False)
-    room = max_tokens - special - len(asked)
+    room = max_tokens - special - len(encoded_question)
     part.truncate(room, stride=min(WINDOW_STRIDE, room // 2))
     windows = []
     for piece in (part, *part.overflowing):
-        whole = tokenizer.post_process(asked, piece)
+        whole = tokenizer.post_process(encoded_question, piece)
         offsets = tuple(
             offset if sequence == 1 else None
             for offset, sequence in zip(whole.offsets, whole.sequence_ids, strict=True)

@@ -70,7 +70,7 @@ def load_examples(path: Path, task: Task, labels: Sequence[str]) -> list[Example
         labels: The model's labels, in the order of its logits.
 
     Raises:
-        SpecError: The file is missing, empty or not UTF-8; a line is not JSON, lacks a field, or carries
+        SpecError: The file is missing, empty or not UTF-8; a line is not JSON, lacks a field, or has
             a value or a label that the model cannot be scored on.
     """
     try:
@@ -163,21 +163,21 @@ def _check_list(value: Any, name: str, where: str) -> list[Any]:
     return value
 
 
-def index_from_label(given: Any, labels: Sequence[str], *, where: str) -> int:
-    """Return the index of a label that is given by name or by index.
+def index_from_label(label: Any, labels: Sequence[str], *, where: str) -> int:
+    """Return the index of a label, which is its name or its index.
 
     Raises:
         SpecError: The model has no such label.
     """
-    if isinstance(given, str) and given in labels:
-        return labels.index(given)
-    if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < len(labels):
-        return given
+    if isinstance(label, str) and label in labels:
+        return labels.index(label)
+    if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(labels):
+        return label
     listed = ", ".join(labels[:_LISTED_LABELS]) + (", ..." if len(labels) > _LISTED_LABELS else "")
     known = f"the model's {len(labels)} labels are {listed}, or their indexes from 0"
-    nearest = find_nearest(given, labels) if isinstance(given, str) else []
+    nearest = find_nearest(label, labels) if isinstance(label, str) else []
     hint = f"did you mean '{nearest[0]}'? {known}" if nearest else known
-    shown = json.dumps(given, ensure_ascii=False)[:_SHOWN_CHARACTERS]
+    shown = json.dumps(label, ensure_ascii=False)[:_SHOWN_CHARACTERS]
     raise SpecError(f"{where}: the model has no label {shown}", hint=hint)
 
 
@@ -192,26 +192,26 @@ def _parse_labelled_text(fields: Mapping[str, Any], labels: Sequence[str], where
 
 def _parse_labelled_words(fields: Mapping[str, Any], labels: Sequence[str], where: str) -> Example:
     words = [_check_text(word, "tokens", where) for word in _check_list(fields["tokens"], "tokens", where)]
-    given = _check_list(fields["labels"], "labels", where)
-    if len(words) != len(given):
+    names = _check_list(fields["labels"], "labels", where)
+    if len(words) != len(names):
         raise SpecError(
-            f"{where}: {len(words)} tokens and {len(given)} labels, expected one label a token",
+            f"{where}: {len(words)} tokens and {len(names)} labels, expected one label a token",
             hint="label words, not sub-tokens; prep scores the first sub-token of each",
         )
-    return LabelledWords(tuple(words), tuple(index_from_label(label, labels, where=where) for label in given))
+    return LabelledWords(tuple(words), tuple(index_from_label(name, labels, where=where) for name in names))
 
 
 def _parse_question(fields: Mapping[str, Any], _labels: Sequence[str], where: str) -> Example:
-    given = fields["answers"]
-    if isinstance(given, dict):
-        if "text" not in given:
+    accepted = fields["answers"]
+    if isinstance(accepted, dict):
+        if "text" not in accepted:
             raise SpecError(
-                f"{where}: 'answers' has no 'text'; its fields are {', '.join(given) or 'none'}",
+                f"{where}: 'answers' has no 'text'; its fields are {', '.join(accepted) or 'none'}",
                 hint=_row_hint("question-answering"),
             )
-        given = given["text"]
+        accepted = accepted["text"]
     answers = [answer.get("text") if isinstance(answer, dict) else answer
-               for answer in _check_list(given, "answers", where)]  # fmt: skip
+               for answer in _check_list(accepted, "answers", where)]  # fmt: skip
     return Question(
         question=_check_text(fields["question"], "question", where),
         context=_check_text(fields["context"], "context", where),

@@ -1,4 +1,4 @@
-"""What to ask a graph so that labelled rows can be scored, and how its answers become points, task by task.
+"""What to run a graph on so that labelled rows can be scored, and how its answers become points, task by task.
 
 A `Scoring` is built once and given to the FP32 graph and to the converted one, so both see the same tokens.
 """
@@ -69,21 +69,21 @@ def _sequence_from_encoding(encoding: Any) -> TokenRow:
     return TokenRow(tuple(encoding.ids), tuple(encoding.type_ids))
 
 
-def _percent(found: Sequence[int], wanted: Sequence[int]) -> float:
-    return 100 * sum(map(int.__eq__, found, wanted)) / len(wanted)
+def _percent(predicted: Sequence[int], expected: Sequence[int]) -> float:
+    return 100 * sum(map(int.__eq__, predicted, expected)) / len(expected)
 
 
 def _plan_text_classification(examples: Sequence[LabelledText], tokenizer: Any, max_tokens: int) -> Scoring:
     tokenizer.enable_truncation(max_tokens)
     texts = [row.text if row.text_pair is None else (row.text, row.text_pair) for row in examples]
-    wanted = [row.label for row in examples]
+    expected = [row.label for row in examples]
     metric = labelled_rows("text-classification").metric
     return Scoring(
         metric=metric,
         rows=len(examples),
         sequences=[_sequence_from_encoding(encoding) for encoding in tokenizer.encode_batch(texts)],
         choose=lambda _, answers: int(answers["logits"].argmax()),
-        score=lambda found: {metric: _percent(found, wanted)},
+        score=lambda predicted: {metric: _percent(predicted, expected)},
     )
 
 
@@ -91,14 +91,14 @@ def _plan_token_classification(examples: Sequence[LabelledWords], tokenizer: Any
     tokenizer.enable_truncation(max_tokens)
     encoded = tokenizer.encode_batch([list(row.words) for row in examples], is_pretokenized=True)
     firsts = [_find_first_tokens(encoding.word_ids) for encoding in encoded]
-    wanted = [row.labels[word] for row, first in zip(examples, firsts, strict=True) for word in first]
+    expected = [row.labels[word] for row, first in zip(examples, firsts, strict=True) for word in first]
     total = sum(len(row.words) for row in examples)
-    if not wanted:
+    if not expected:
         raise SpecError("no row of the evaluation file has a word to score", hint="'tokens' holds words")
-    if len(wanted) < total:
+    if len(expected) < total:
         log.warning(
             "%d of %d labelled words are not scored: they lie beyond the model's %d tokens, or give no token",
-            total - len(wanted), total, max_tokens,
+            total - len(expected), total, max_tokens,
         )  # fmt: skip
     positions = [list(first.values()) for first in firsts]
     metric = labelled_rows("token-classification").metric
@@ -107,7 +107,7 @@ def _plan_token_classification(examples: Sequence[LabelledWords], tokenizer: Any
         rows=len(examples),
         sequences=[_sequence_from_encoding(encoding) for encoding in encoded],
         choose=lambda index, answers: answers["logits"][positions[index]].argmax(-1).tolist(),
-        score=lambda found: {metric: _percent([label for row in found for label in row], wanted)},
+        score=lambda predicted: {metric: _percent([label for row in predicted for label in row], expected)},
     )
 
 
@@ -124,7 +124,7 @@ def _plan_fill_mask(examples: Sequence[MaskedText], tokenizer: Any, max_tokens: 
     rows = labelled_rows("fill-mask")
     mask_id = tokenizer.token_to_id(MASK_TOKEN)
     encoded = tokenizer.encode_batch([row.text for row in examples])
-    positions, wanted = [], []
+    positions, expected = [], []
     for row, encoding in zip(examples, encoded, strict=True):
         masks = [position for position, token in enumerate(encoding.ids) if token == mask_id]
         if len(masks) != 1:
@@ -139,14 +139,14 @@ def _plan_fill_mask(examples: Sequence[MaskedText], tokenizer: Any, max_tokens: 
                 hint="shorten the text before the mask",
             )
         positions.append(masks[0])
-        wanted.append(_find_token(row, tokenizer))
+        expected.append(_find_token(row, tokenizer))
     tokenizer.enable_truncation(max_tokens)
     return Scoring(
         metric=rows.metric,
         rows=len(examples),
         sequences=[_sequence_from_encoding(row) for row in tokenizer.encode_batch([row.text for row in examples])],
         choose=lambda index, answers: int(answers["logits"][positions[index]].argmax()),
-        score=lambda found: {rows.metric: _percent(found, wanted)},
+        score=lambda predicted: {rows.metric: _percent(predicted, expected)},
     )
 
 
@@ -162,7 +162,7 @@ def _find_token(row: MaskedText, tokenizer: Any) -> int:
         pieces = ", ".join(tokenizer.id_to_token(token) for token in ids)
         message = f"'label' {row.label!r} is {len(ids)} tokens ({pieces}), expected one"
     else:
-        message = f"'label' {row.label!r} is no token of the model's vocabulary"
+        message = f"'label' {row.label!r} is not a token of the model's vocabulary"
     raise SpecError(
         f"{row.where}: {message}",
         hint=(f"did you mean '{nearest[0]}'? " if nearest else "") + "the label is one token of the vocabulary",
@@ -182,10 +182,10 @@ def _plan_question_answering(examples: Sequence[Question], tokenizer: Any, max_t
 
     metric = labelled_rows("question-answering").metric
 
-    def score(found: "Sequence[tuple[Array, Array]]") -> dict[str, float]:
-        left = iter(found)
+    def score(logits: "Sequence[tuple[Array, Array]]") -> dict[str, float]:
+        remaining = iter(logits)
         predictions = [
-            find_answer(row.context, windows, [next(left) for _ in windows], may_be_none=may_be_none)
+            find_answer(row.context, windows, [next(remaining) for _ in windows], may_be_none=may_be_none)
             for row, windows in zip(examples, split, strict=True)
         ]
         points = score_answers(predictions, golds)

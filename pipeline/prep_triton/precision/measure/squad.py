@@ -41,11 +41,11 @@ def compute_f1(prediction: str, gold: str) -> float:
     Where nothing is left of either after normalisation, they agree (1) only if nothing is left of both: the rule of
     v2.0, which v1.1 lacks because its questions all have answers.
     """
-    found, wanted = normalize_answer(prediction).split(), normalize_answer(gold).split()
-    if not found or not wanted:
-        return float(found == wanted)
-    shared = (Counter(found) & Counter(wanted)).total()
-    return 2 * shared / (len(found) + len(wanted))
+    predicted, accepted = normalize_answer(prediction).split(), normalize_answer(gold).split()
+    if not predicted or not accepted:
+        return float(predicted == accepted)
+    shared = (Counter(predicted) & Counter(accepted)).total()
+    return 2 * shared / (len(predicted) + len(accepted))
 
 
 def score_answers(predictions: Sequence[str], golds: Sequence[Sequence[str]]) -> SquadScore:
@@ -56,9 +56,9 @@ def score_answers(predictions: Sequence[str], golds: Sequence[Sequence[str]]) ->
         golds: The accepted answers of each question; none at all where the question cannot be answered.
     """
     exact = f1 = 0.0
-    for prediction, given in zip(predictions, golds, strict=True):
+    for prediction, answers in zip(predictions, golds, strict=True):
         # As in v2.0, a gold answer of which normalisation leaves nothing accepts nothing.
-        accepted = [gold for gold in given if normalize_answer(gold)] or [""]
+        accepted = [gold for gold in answers if normalize_answer(gold)] or [""]
         exact += max(is_exact_match(prediction, gold) for gold in accepted)
         f1 += max(compute_f1(prediction, gold) for gold in accepted)
     return SquadScore(exact_match=100 * exact / len(predictions), f1=100 * f1 / len(predictions))

@@ -65,16 +65,16 @@ def test_rows_left_over_judge_where_there_are_enough(tmp_path, model):
     ids = np.arange(10, 10 + 74)[:, None]
     rows = load(write_ids(tmp_path, input_ids=ids), model, samples=10)
     assert rows.is_held_out
-    assert len(rows.judged) == 64
-    assert not set(rows.judged) & set(rows.calibration)
+    assert len(rows.evaluation) == 64
+    assert not set(rows.evaluation) & set(rows.calibration)
     rows = load(write_ids(tmp_path, input_ids=ids), model, samples=11)
     assert not rows.is_held_out
-    assert rows.judged == rows.calibration
+    assert rows.evaluation == rows.calibration
 
 
-def test_rows_that_judge_are_limited(tmp_path, model):
+def test_evaluation_rows_are_limited(tmp_path, model):
     path = write(tmp_path, "c.txt", "the sea\n" * (MOST_HELD + 100))
-    assert len(load(path, model, samples=10).judged) == MOST_HELD
+    assert len(load(path, model, samples=10).evaluation) == MOST_HELD
 
 
 def test_the_seed_decides_the_rows(tmp_path, model):
@@ -102,8 +102,8 @@ def test_padding_of_an_npz_is_cut_off(tmp_path, model):
         ("c.jsonl", '{"txt": "sea", "id": 1}', "line 1: no 'text'", "--calibration-field txt"),
         ("c.jsonl", '{"text": 1}', "line 1: 'text' is int, expected text", '{"text": "a text"}'),
         ("c.jsonl", '["sea"]', "line 1: a list, expected an object", '{"text": "a text"}'),
-        ("c.npz", b"not a zip", "is no .npz", "numpy.savez"),
-        ("c.npz", b"", "is no .npz", "numpy.savez"),
+        ("c.npz", b"not a zip", "is not an .npz", "numpy.savez"),
+        ("c.npz", b"", "is not an .npz", "numpy.savez"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused(tmp_path, model, name, content, message, hint):
@@ -144,13 +144,13 @@ def test_arrays_that_are_not_rows_of_ids_are_refused(tmp_path, model, arrays, me
 
 def test_an_npz_with_objects_is_not_unpickled(tmp_path, model):
     np.savez(tmp_path / "c.npz", input_ids=np.array([{"a": 1}], dtype=object))
-    assert "is no .npz" in refuse(tmp_path / "c.npz", model, samples=1).message
+    assert "is not an .npz" in refuse(tmp_path / "c.npz", model, samples=1).message
 
 
 def test_a_lone_array_is_no_npz(tmp_path, model):
     with (tmp_path / "c.npz").open("wb") as stream:
         np.save(stream, np.ones((1, 1), np.int64))
-    assert "is no .npz" in refuse(tmp_path / "c.npz", model, samples=1).message
+    assert "is not an .npz" in refuse(tmp_path / "c.npz", model, samples=1).message
 
 
 def test_text_for_a_model_without_a_tokenizer_is_refused(tmp_path):

@@ -120,7 +120,7 @@ def test_eval_data_can_be_checked_before_any_graph_exists(tmp_path):
     model = make_model(tmp_path, task="fill-mask", labels=())
     check_eval_data(model, path)
     path.write_text('{"text": "the [MASK]", "label": "see"}')
-    with pytest.raises(SpecError, match="'see' is no token") as caught:
+    with pytest.raises(SpecError, match="'see' is not a token") as caught:
         check_eval_data(model, path)
     assert "did you mean 'sea'?" in caught.value.hint
 

@@ -99,10 +99,10 @@ def test_mask_beyond_the_models_length_is_refused_and_one_at_its_end_is_not():
     ("label", "message", "hint"),
     [
         ("rainy", "'label' 'rainy' is 2 tokens (rain, ##y), expected one", "did you mean 'rain'?"),
-        ("zzz", "'label' 'zzz' is no token of the model's vocabulary", "the label is one token"),
-        ("[UNK]", "'label' '[UNK]' is no token of the model's vocabulary", "the label is one token"),
-        ("pariss", "'label' 'pariss' is no token of the model's vocabulary", "did you mean 'paris'?"),
-        ("", "'label' '' is no token of the model's vocabulary", "the label is one token"),
+        ("zzz", "'label' 'zzz' is not a token of the model's vocabulary", "the label is one token"),
+        ("[UNK]", "'label' '[UNK]' is not a token of the model's vocabulary", "the label is one token"),
+        ("pariss", "'label' 'pariss' is not a token of the model's vocabulary", "did you mean 'paris'?"),
+        ("", "'label' '' is not a token of the model's vocabulary", "the label is one token"),
     ],
 )
 def test_label_that_is_not_one_token_is_refused(label, message, hint):
