@@ -122,7 +122,7 @@ def print_bucketing(model: OnnxModel, texts: Sequence[str], arguments: argparse.
 
     def infer(client: TritonClient, side: str, number: int) -> NDArray[Any]:
         text = np.array([[texts[number].encode()]], dtype=object)
-        return np.asarray(client.ask(names[side], {"TEXT": text}, ["EMBEDDING"])[0]["EMBEDDING"])
+        return np.asarray(client.infer(names[side], {"TEXT": text}, ["EMBEDDING"])[0]["EMBEDDING"])
 
     with run_triton(str(repository)) as server:
         server.check_loaded()
@@ -155,7 +155,7 @@ def print_batching(model: OnnxModel, texts: Sequence[str], arguments: argparse.N
     def infer(client: TritonClient, side: str, number: int) -> NDArray[Any]:
         del number
         output = model.model_outputs[0].name
-        return np.asarray(client.ask(entries[side].name, feed, [output])[0][output])
+        return np.asarray(client.infer(entries[side].name, feed, [output])[0][output])
 
     with run_triton(str(repository)) as server:
         server.check_loaded()

@@ -99,6 +99,6 @@ def _load(uri: str) -> str:
             return str(dict(server.failures))
         with TritonClient(server.grpc_url, timeout_s=30) as client:
             answers = {
-                float(client.ask(name, feed, ["last_hidden_state"])[0]["last_hidden_state"].max()) for name in ENTRIES
+                float(client.infer(name, feed, ["last_hidden_state"])[0]["last_hidden_state"].max()) for name in ENTRIES
             }
     return "" if len(answers) == 1 else f"its entries are of several releases: {sorted(answers)}"

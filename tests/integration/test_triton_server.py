@@ -130,7 +130,7 @@ def test_a_server_that_never_answers_is_given_up_and_ended(tmp_path, monkeypatch
 def test_a_port_that_is_taken_meanwhile_is_replaced(repository, monkeypatch):
     from prep_triton.triton.server import process as room
 
-    real, attempts = room._choose_ports, []
+    real, attempts = room.choose_ports, []
 
     def choose(ports):
         chosen = real(ports)
@@ -138,7 +138,7 @@ def test_a_port_that_is_taken_meanwhile_is_replaced(repository, monkeypatch):
         return chosen if len(attempts) > 1 else {**chosen, "grpc": held.http_url.rpartition(":")[2]}
 
     with run_triton(str(repository), entries=[]) as held:
-        monkeypatch.setattr(room, "_choose_ports", choose)
+        monkeypatch.setattr(room, "choose_ports", choose)
         with run_triton(str(repository), entries=[]) as server:
             assert server.grpc_url.endswith(f":{attempts[1]['grpc']}")
     assert len(attempts) == 2

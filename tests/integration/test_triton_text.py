@@ -136,7 +136,7 @@ def ask(client, entries):
             inputs = {"QUESTION": column(pair[0] for pair in texts), "CONTEXT": column(pair[1] for pair in texts)}
         else:
             inputs = {"TEXT": column(texts)}
-        return client.ask(f"{entries[task].name}-text", inputs, OUTPUTS[task])[0]
+        return client.infer(f"{entries[task].name}-text", inputs, OUTPUTS[task])[0]
 
     return send
 
@@ -298,7 +298,7 @@ def test_answers_are_the_best_spans_of_pytorch(context, ask, torch_models, token
 
 def test_rows_are_padded_to_buckets_so_that_the_batcher_merges(client, entries):
     def widths(task, *texts):
-        answer, _ = client.ask(
+        answer, _ = client.infer(
             f"{entries[task].name}-tokenizer", {"TEXT": column(texts)}, ["input_ids", "attention_mask"]
         )
         assert answer["input_ids"].shape == answer["attention_mask"].shape
@@ -314,7 +314,7 @@ def test_the_bare_model_still_takes_ids(client, entries, exported):
     name = entries["feature-extraction"].name
     reference = np.load(exported["feature-extraction"].path("reference.npz"))
     inputs = {one: reference[f"input/{one}"][:2] for one in ("input_ids", "attention_mask", "token_type_ids")}
-    answer, _ = client.ask(name, inputs, ["last_hidden_state"])
+    answer, _ = client.infer(name, inputs, ["last_hidden_state"])
     length = int(inputs["attention_mask"][0].sum())
     expected = reference["output/last_hidden_state"][0, :length]
     assert np.abs(answer["last_hidden_state"][0, :length] - expected).max() < 1e-3

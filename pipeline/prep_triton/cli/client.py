@@ -55,13 +55,13 @@ def client(
         lines = _gather_texts(texts or [], request.question)
         from prep_triton.cli.documents.client import ClientDocument, render_answer
         from prep_triton.triton.server.client import TritonClient, grpc_address_from_url
-        from prep_triton.triton.server.infer import ask_text, find_text_model
+        from prep_triton.triton.server.infer import find_text_model, infer_text
 
         with TritonClient(grpc_address_from_url(server), timeout_s=timeout_s) as connection:
             model = find_text_model(connection, request.model)
             answers = []
             for text in lines:
-                answer = ask_text(connection, model, text, context=request.context, priority=request.priority)
+                answer = infer_text(connection, model, text, context=request.context, priority=request.priority)
                 answers.append(answer)
                 render_answer(out, answer)  # as it comes, not at the end
         out.document(ClientDocument(answers=tuple(answers)))

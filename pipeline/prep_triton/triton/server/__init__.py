@@ -1,1 +1,1 @@
-"""A real Triton: installed, started, asked, and its statistics."""
+"""A real Triton: installed, started, sent requests, and its statistics."""

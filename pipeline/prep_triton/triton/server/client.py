@@ -102,7 +102,7 @@ class TritonClient:
         return models
 
     def load_entry(self, name: str) -> str | None:
-        """Ask the server to load an entry.
+        """Have the server load an entry.
 
         Returns:
             None where it did, else why not, in the server's words.
@@ -138,7 +138,7 @@ class TritonClient:
         call = partial(self._client.get_inference_statistics, name, client_timeout=self.timeout_s)
         return statistics_from_versions(self._translated(name, call).model_stats)
 
-    def ask(
+    def infer(
         self, name: str, inputs: "Arrays", outputs: Sequence[str], *, priority: int = 0
     ) -> tuple[dict[str, Any], float]:
         """Send one request.
@@ -161,7 +161,7 @@ class TritonClient:
         elapsed_ms = (time.perf_counter() - started) * 1000
         return {output: answer.as_numpy(output) for output in outputs}, elapsed_ms
 
-    def ask_at_once(self, name: str, requests: Sequence["Arrays"], outputs: Sequence[str]) -> list[dict[str, Any]]:
+    def infer_at_once(self, name: str, requests: Sequence["Arrays"], outputs: Sequence[str]) -> list[dict[str, Any]]:
         """Send requests without waiting in between, so that the server may batch them; answers in order.
 
         Raises:
@@ -169,7 +169,7 @@ class TritonClient:
         """
         pending = [self._start(name, inputs, outputs) for inputs in requests]
         # gRPC ends each request after timeout_s itself; the extra seconds only bound a lost callback.
-        answers = [self._translated(name, partial(one.result, self.timeout_s + 10)) for one in pending]
+        answers = [self._translated(name, partial(future.result, self.timeout_s + 10)) for future in pending]
         return [{output: answer.as_numpy(output) for output in outputs} for answer in answers]
 
     def _start(self, name: str, inputs: "Arrays", outputs: Sequence[str]) -> Future[Any]:
@@ -187,13 +187,13 @@ class TritonClient:
     def _request(self, inputs: "Arrays", outputs: Sequence[str]) -> dict[str, Any]:
         from tritonclient.utils import np_to_triton_dtype
 
-        given = []
+        tensors = []
         for key, array in inputs.items():
             tensor = self._grpc.InferInput(key, list(array.shape), np_to_triton_dtype(array.dtype))
             tensor.set_data_from_numpy(array)
-            given.append(tensor)
-        wanted = [self._grpc.InferRequestedOutput(output) for output in outputs]
-        return {"inputs": given, "outputs": wanted, "client_timeout": self.timeout_s}
+            tensors.append(tensor)
+        requested = [self._grpc.InferRequestedOutput(output) for output in outputs]
+        return {"inputs": tensors, "outputs": requested, "client_timeout": self.timeout_s}
 
     def _translated(self, name: str, call: Callable[[], Any]) -> Any:
         try:

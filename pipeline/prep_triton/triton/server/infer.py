@@ -1,4 +1,4 @@
-"""Asks a running server about a text, and says where the time went."""
+"""Sends a text to a running server, and says where the time went."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ TEXT_SUFFIX = "-text"
 class StepLatency(Record):
     """The time of one model of the ensemble: means over its requests while the text was answered, microseconds.
 
-    `requests` is 1 where nobody else asked the server meanwhile. A time is None where nothing was computed: the
+    `requests` is 1 where nobody else used the server meanwhile. A time is None where nothing was computed: the
     response cache answered.
     """
 
@@ -74,7 +74,7 @@ def find_text_model(client: TritonClient, name: str | None = None) -> TextModel:
     """
     client.server_version()
     loaded = client.list_loaded()
-    texts = [one for one in loaded if one.endswith(TEXT_SUFFIX)]
+    texts = [entry for entry in loaded if entry.endswith(TEXT_SUFFIX)]
     listed = ", ".join(texts)
     if name is None:
         if len(texts) != 1:
@@ -98,16 +98,17 @@ def _text_model_from_config(config: "ModelConfig", texts: Sequence[str]) -> Text
     task = find_task(outputs)
     if task is None or set(inputs) != set(TASKS[task].text_inputs):
         own = f"{config.name}{TEXT_SUFFIX}"
-        ask = own if own in texts or not texts else texts[0]
+        nearest = own if own in texts or not texts else texts[0]
         raise ServerError(
-            f"{config.name} takes {', '.join(inputs)} and answers {', '.join(outputs)}: it is no text model of ours",
-            hint=f"say --model {ask}" if texts else f"assemble it with text: true, which makes {own}, and ask that",
+            f"{config.name} is not a text model built by prep: it takes {', '.join(inputs)} and answers "
+            f"{', '.join(outputs)}",
+            hint=f"say --model {nearest}" if texts else f"assemble it with text: true, which makes {own}; name that",
         )
     steps = tuple(dict.fromkeys(step.model_name for step in config.ensemble_scheduling.step))
     return TextModel(config.name, task, inputs, outputs, steps or (config.name,), config.max_batch_size > 0)
 
 
-def ask_text(
+def infer_text(
     client: TritonClient, model: TextModel, text: str, *, context: str | None = None, priority: int = 0
 ) -> TextAnswer:
     """Send one text and return the answer with the time of every step.
@@ -115,7 +116,7 @@ def ask_text(
     Args:
         client: The server.
         model: From `find_text_model`.
-        text: The text, or the question about a `context`. What of it was no UTF-8 goes to the server as it
+        text: The text, or the question about a `context`. What of it is not UTF-8 goes to the server as it
             was (`surrogateescape`, as in ``sys.argv``).
         context: Where the answer to a question stands.
         priority: The request's priority level, 1 is the highest; 0 takes the default.
@@ -133,12 +134,12 @@ def ask_text(
             else "leave --context out",
         )
     if priority:
-        _tell_of_priority(client, model, priority)
+        _warn_of_priority(client, model, priority)
     before = {step: client.read_statistics(step) for step in model.steps}
-    given = {"TEXT": text, "QUESTION": text, "CONTEXT": context or ""}
-    tensors = {name: _tensor(given[name], has_batch=model.has_batch) for name in model.inputs}
+    texts = {"TEXT": text, "QUESTION": text, "CONTEXT": context or ""}
+    tensors = {name: _tensor(texts[name], has_batch=model.has_batch) for name in model.inputs}
     try:
-        found, total_ms = client.ask(model.name, tensors, model.outputs, priority=priority)
+        outputs, total_ms = client.infer(model.name, tensors, model.outputs, priority=priority)
     except RefusedRequestError as err:
         message = err.server_message.removeprefix(f"in ensemble '{model.name}', ")
         raise ServerError(
@@ -150,21 +151,21 @@ def ask_text(
         task=model.task,
         text=_readable(text),
         context=None if context is None else _readable(context),
-        answer=parse_answer(model.task, found),
+        answer=parse_answer(model.task, outputs),
         total_ms=total_ms,
         steps=tuple(_latency_of(step, client, before[step]) for step in model.steps),
     )
 
 
-def _tell_of_priority(client: TritonClient, model: TextModel, priority: int) -> None:
+def _warn_of_priority(client: TritonClient, model: TextModel, priority: int) -> None:
     """Say where a priority has no effect: a step without that level takes its own default (see `tiers`)."""
     levels = {step: client.read_config(step).dynamic_batching.priority_levels for step in model.steps}
-    heard = [step for step, most in levels.items() if most >= priority]
-    if not heard:
+    ranked = [step for step, most in levels.items() if most >= priority]
+    if not ranked:
         log.warning("priority %d has no effect: %s has no such level", priority, " and ".join(model.steps))
     elif len(model.steps) > 1:
         log.info(
-            "priority %d reaches %s alone, and on older servers no step of an ensemble", priority, ", ".join(heard)
+            "priority %d reaches %s alone, and on older servers no step of an ensemble", priority, ", ".join(ranked)
         )
 
 
@@ -180,8 +181,8 @@ def _readable(text: str) -> str:
 
 
 def _latency_of(step: str, client: TritonClient, before: ModelStatistics) -> StepLatency:
-    found = wait_for_statistics(lambda: client.read_statistics(step), before, 1)
-    return StepLatency(model=step, requests=found.requests, cache_hits=found.cache_hits, **found.mean_us())
+    since = wait_for_statistics(lambda: client.read_statistics(step), before, 1)
+    return StepLatency(model=step, requests=since.requests, cache_hits=since.cache_hits, **since.mean_us())
 
 
 def parse_answer(task: Task, tensors: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Becomes another program, which ends when the one that asked for it ends, even by ``kill -9``.
+"""Becomes another program, which ends when the program that started it ends, even by ``kill -9``.
 
 Run as ``python -I -S launcher.py PARENT_PID PROGRAM ARGUMENT...``. A `preexec_fn` would do the same
 between fork and exec, where a program with threads must run no Python.

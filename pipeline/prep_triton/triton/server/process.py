@@ -10,7 +10,6 @@ import logging
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,25 +24,16 @@ from prep_triton.progress import Progress, ignore_progress
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.server.installation import Installation, prepare_installation
 from prep_triton.triton.server.log import parse_errors, parse_refusals, read_log
+from prep_triton.triton.server.ports import FREE_PORTS, HOST, Ports, are_open, choose_ports
 
 log = logging.getLogger(__name__)
 
-HOST = "127.0.0.1"
 LAUNCHER_PATH = Path(__file__).parent / "launcher.py"
 READY_TIMEOUT_S = 120.0
 STOP_GRACE_S = 5.0
 PORT_ATTEMPTS = 5
 POLL_INTERVAL_S = 0.05
 PORT_TAKEN = "already in use"
-
-
-@dataclass(frozen=True)
-class Ports:
-    """Loopback ports; None takes a free one."""
-
-    http: int | None = None
-    grpc: int | None = None
-    metrics: int | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +69,7 @@ def run_triton(
     repository_uri: str,
     *,
     entries: Sequence[str] | None = None,
-    ports: Ports = Ports(),
+    ports: Ports = FREE_PORTS,
     arguments: Sequence[str] = (),
     timeout_s: float = READY_TIMEOUT_S,
     progress: Progress = ignore_progress,
@@ -93,7 +83,7 @@ def run_triton(
         ports: Which ports to listen on.
         arguments: More of the server's own arguments, such as ``--rate-limit=execution_count``.
         timeout_s: How long the server may take to start, and each entry to load.
-        progress: Told what is being waited for.
+        progress: Is called with what is being waited for.
 
     The server also ends when the thread that entered the block dies, by ``kill -9`` too.
 
@@ -150,7 +140,7 @@ def _start_on_free_ports(
     installation: Installation, repository: str, folder: Path, ports: Ports, timeout_s: float
 ) -> _Server:
     for attempt in range(PORT_ATTEMPTS):
-        chosen = _choose_ports(ports)
+        chosen = choose_ports(ports)
         server = _start_server(installation, repository, folder / f"server-{attempt}.log", chosen)
         try:
             _wait_until_ready(server, timeout_s)
@@ -167,24 +157,6 @@ def _start_on_free_ports(
 
 class _PortTakenError(ServerError):
     """The server could not bind one of its ports."""
-
-
-def _choose_ports(ports: Ports) -> dict[str, int]:
-    with ExitStack() as stack:  # all sockets stay open until all are chosen, so that no two get the same port
-        chosen = {}
-        for name in ("http", "grpc", "metrics"):
-            wanted = getattr(ports, name)
-            listener = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free
-            try:
-                listener.bind((HOST, wanted or 0))
-            except (OSError, OverflowError) as err:
-                raise ServerError(
-                    f"the {name} port {wanted} cannot be used: {getattr(err, 'strerror', None) or err}",
-                    hint="end the program that has it, name another port, or none so that a free one is taken",
-                ) from err
-            chosen[name] = int(listener.getsockname()[1])
-        return chosen
 
 
 def _start_server(installation: Installation, repository: str, log_path: Path, ports: Mapping[str, int]) -> _Server:
@@ -218,19 +190,19 @@ def _storage_environment(folder: Path) -> dict[str, str]:
     """Return what the server needs to read gs://: where to copy it to, and the emulator if there is one."""
     downloads = folder / "downloads"
     downloads.mkdir(exist_ok=True)
-    found = {"TRITON_GCS_MOUNT_DIRECTORY": str(downloads)}
+    variables = {"TRITON_GCS_MOUNT_DIRECTORY": str(downloads)}
     emulator = os.environ.get("STORAGE_EMULATOR_HOST")
     if emulator:
-        found["CLOUD_STORAGE_EMULATOR_ENDPOINT"] = emulator if "://" in emulator else f"http://{emulator}"
-    return found
+        variables["CLOUD_STORAGE_EMULATOR_ENDPOINT"] = emulator if "://" in emulator else f"http://{emulator}"
+    return variables
 
 
 def _wait_until_ready(server: _Server, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if server.started.poll() is not None:
-            raise _death_of(server)
-        if _describe_running(server.ports["http"]).get("name") == server.server_id and _is_open(server.ports):
+            raise _error_of_death(server)
+        if _describe_running(server.ports["http"]).get("name") == server.server_id and are_open(server.ports):
             return
         time.sleep(POLL_INTERVAL_S)
     message = "\n".join(parse_errors(read_log(server.log_path))) or "(it wrote nothing)"
@@ -240,7 +212,7 @@ def _wait_until_ready(server: _Server, timeout_s: float) -> None:
     )
 
 
-def _death_of(server: _Server) -> ServerError:
+def _error_of_death(server: _Server) -> ServerError:
     lines = parse_errors(read_log(server.log_path))
     kind = _PortTakenError if any(PORT_TAKEN in line.lower() for line in lines) else ServerError
     return kind(
@@ -255,22 +227,12 @@ def _describe_running(http_port: int) -> dict[str, str]:
     connection = http.client.HTTPConnection(HOST, http_port, timeout=5)
     try:
         connection.request("GET", "/v2")
-        found = json.loads(connection.getresponse().read())
+        metadata = json.loads(connection.getresponse().read())
     except (OSError, http.client.HTTPException, ValueError):
         return {}
     finally:
         connection.close()
-    return found if isinstance(found, dict) else {}
-
-
-def _is_open(ports: Mapping[str, int]) -> bool:
-    """Whether every port accepts connections; metrics is the last that the server opens."""
-    for port in ports.values():
-        try:
-            socket.create_connection((HOST, port), timeout=5).close()
-        except OSError:
-            return False
-    return True
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def _load_entries(
@@ -284,7 +246,7 @@ def _load_entries(
             progress(f"loading {name}", index / len(names))
             reason = client.load_entry(name)
             if server.started.poll() is not None:
-                raise _death_of(server)
+                raise _error_of_death(server)
             if reason is None:
                 loaded.append(name)
             else:

@@ -77,7 +77,7 @@ class EnsembleCheck:
     def _infer_at_once(self, count: int) -> None:
         rows = sorted(islice(cycle(self.rows), count), key=self.texts.width)
         requests = [self._tensors([row]) for row in rows]
-        for row, answer in zip(rows, self.client.ask_at_once(self.entry.name, requests, self.outputs), strict=True):
+        for row, answer in zip(rows, self.client.infer_at_once(self.entry.name, requests, self.outputs), strict=True):
             self._compare([row], answer)
 
     def _infer_full_batches(self) -> None:
@@ -93,7 +93,7 @@ class EnsembleCheck:
         return tensors_from_rows(self.inputs, rows, has_batch=self.config.max_batch_size > 0)
 
     def _infer(self, rows: Sequence[TextRow]) -> tuple[dict[str, Any], float]:
-        answer, elapsed_ms = self.client.ask(self.entry.name, self._tensors(rows), self.outputs)
+        answer, elapsed_ms = self.client.infer(self.entry.name, self._tensors(rows), self.outputs)
         self._compare(rows, answer)
         return answer, elapsed_ms
 

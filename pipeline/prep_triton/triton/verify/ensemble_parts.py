@@ -63,7 +63,7 @@ def _infer_steps(
             mismatch = mismatch or _compare_inputs(row, inputs, texts.width(row))
             outputs = _padded_outputs(row, texts)
         else:
-            outputs, _ = client.ask(step.model_name, inputs, list(step.output_map))
+            outputs, _ = client.infer(step.model_name, inputs, list(step.output_map))
         tensors |= {target: outputs[name] for name, target in step.output_map.items()}
     return tensors, mismatch
 

@@ -131,7 +131,7 @@ class ModelCheck:
         # request of another (core, dynamic_batch_scheduler.cc).
         rows = sorted(islice(cycle(self.rows), count), key=self._width)
         requests = [self._inputs([row], self._width(row)) for row in rows]
-        for row, answer in zip(rows, self.client.ask_at_once(self.entry.name, requests, self.outputs), strict=True):
+        for row, answer in zip(rows, self.client.infer_at_once(self.entry.name, requests, self.outputs), strict=True):
             self._compare([row], answer)
 
     def _infer_full_batches(self) -> None:
@@ -167,7 +167,7 @@ class ModelCheck:
         return affordable_rows(self.reference, self.is_sequence, width)
 
     def _infer(self, rows: Sequence[int], width: int) -> tuple[dict[str, Any], float]:
-        answer, elapsed_ms = self.client.ask(self.entry.name, self._inputs(rows, width), self.outputs)
+        answer, elapsed_ms = self.client.infer(self.entry.name, self._inputs(rows, width), self.outputs)
         self._compare(rows, answer)
         return answer, elapsed_ms
 

@@ -13,7 +13,8 @@ from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import VerifySpec
 from prep_triton.triton.server.client import TritonClient, grpc_address_from_url
 from prep_triton.triton.server.installation import find_server
-from prep_triton.triton.server.process import Ports, run_triton
+from prep_triton.triton.server.ports import Ports
+from prep_triton.triton.server.process import run_triton
 from prep_triton.triton.verify.ensemble import EnsembleCheck, describe_mismatches
 from prep_triton.triton.verify.ensemble_parts import check_parts
 from prep_triton.triton.verify.model import ModelCheck

@@ -140,7 +140,7 @@ class TextRows:
         for tensor in self.config.input:
             tensors[tensor.name] = np.zeros((1, self.lengths.padded(count)), numpy_dtype(tensor))
             tensors[tensor.name][0, :count] = values[tensor.name]
-        answer, _ = client.ask(self.served.name, tensors, self.outputs)
+        answer, _ = client.infer(self.served.name, tensors, self.outputs)
         return {name: array[0][:count] if self.is_sequence[name] else array[0] for name, array in answer.items()}
 
 

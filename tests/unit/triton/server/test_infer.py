@@ -6,7 +6,7 @@ import logging
 import numpy as np
 import pytest
 from prep_triton.errors import ServerError
-from prep_triton.triton.server.infer import ask_text, find_text_model, parse_answer
+from prep_triton.triton.server.infer import find_text_model, infer_text, parse_answer
 from prep_triton.triton.server.statistics import ModelStatistics
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
@@ -49,19 +49,34 @@ def test_the_only_text_model_is_asked():
         (("a-text", "b-text"), None, "has loaded 2 models that take text: a-text, b-text", "--model"),
         (("a-text",), "b", "has not loaded b; models there that take text: a-text", "--model a-text"),
         (("bert",), "b", "has not loaded b; models there that take text: none", "server's log"),
-        (("bert",), "bert", "bert takes input_ids and answers logits", "makes bert-text"),
-        (("bert", "bert-text"), "bert", "bert takes input_ids and answers logits", "--model bert-text"),
-        (("bert", "a-text"), "bert", "bert takes input_ids and answers logits", "--model a-text"),
+        (
+            ("bert",),
+            "bert",
+            "bert is not a text model built by prep: it takes input_ids and answers logits",
+            "makes bert-text",
+        ),
+        (
+            ("bert", "bert-text"),
+            "bert",
+            "bert is not a text model built by prep: it takes input_ids and answers logits",
+            "--model bert-text",
+        ),
+        (
+            ("bert", "a-text"),
+            "bert",
+            "bert is not a text model built by prep: it takes input_ids and answers logits",
+            "--model a-text",
+        ),
     ],
 )
-def test_a_model_that_cannot_be_asked_is_refused(loaded, name, message, hint):
+def test_a_model_that_takes_no_text_is_refused(loaded, name, message, hint):
     with pytest.raises(ServerError) as caught:
         find_text_model(Server(*loaded), name)
     assert message in caught.value.message
     assert hint in caught.value.hint
 
 
-def test_the_steps_that_hear_a_priority_are_named(caplog):
+def test_the_steps_that_a_priority_reaches_are_named(caplog):
     class Ranked(Server):
         def read_config(self, name):
             config = super().read_config(name)
@@ -72,7 +87,7 @@ def test_the_steps_that_hear_a_priority_are_named(caplog):
         def read_statistics(self, name):
             return ModelStatistics(requests=next(self.counter), batch_sizes={})
 
-        def ask(self, name, inputs, outputs, *, priority):
+        def infer(self, name, inputs, outputs, *, priority):
             assert (name, priority) == ("bert-text", 2)
             assert inputs["TEXT"].tolist() == [[b"caf\xc3\xa9 \xff"]]
             return {"EMBEDDING": np.array([[1.0]])}, 1.5
@@ -80,7 +95,7 @@ def test_the_steps_that_hear_a_priority_are_named(caplog):
     server = Ranked("bert-text")
     server.counter = itertools.count()
     with caplog.at_level(logging.INFO):
-        answer = ask_text(server, find_text_model(server), "café \udcff", priority=2)
+        answer = infer_text(server, find_text_model(server), "café \udcff", priority=2)
     assert caplog.messages == ["priority 2 reaches model alone, and on older servers no step of an ensemble"]
     assert (answer.text, answer.total_ms) == ("café �", 1.5)
     assert [step.model for step in answer.steps] == ["tokenizer", "model", "postprocessor"]

@@ -10,7 +10,8 @@ from prep_triton.triton.server import process as server
 from prep_triton.triton.server.client import TritonClient, grpc_address_from_url
 from prep_triton.triton.server.installation import SERVER_VARIABLE, describe_server, find_server, prepare_installation
 from prep_triton.triton.server.log import parse_errors, parse_refusals
-from prep_triton.triton.server.process import Ports, RunningTriton, run_triton
+from prep_triton.triton.server.ports import Ports, choose_ports
+from prep_triton.triton.server.process import RunningTriton, run_triton
 
 LOG = """\
 I1123 16:22:43.673799 4642 cache_manager.cc:480] "Create CacheManager"
@@ -125,7 +126,7 @@ def test_a_taken_port_is_named_before_anything_starts(tmp_path):
             pass
     assert "so that a free one is taken" in caught.value.hint
     with pytest.raises(ServerError, match="the http port 70000 cannot be used"):
-        server._choose_ports(Ports(http=70000))
+        choose_ports(Ports(http=70000))
 
 
 def test_a_missing_repository_is_named():
