@@ -1,1 +1,13 @@
-"""What serves a release on GKE, as a Kustomize base."""
+"""The GKE side of a release, as a Kustomize base.
+
+::
+
+    request.py        what is asked for: DeploymentSpec, and ServedRelease, the release as its servers see it
+    fleet.py          which container serves the release, on which pools of nodes; accelerators.py has GKE's GPUs
+    workload.py       Deployment and PodDisruptionBudget: a pool's servers, and what each takes
+    scaling.py        HorizontalPodAutoscaler and PodMonitoring: how many servers, by which figures
+    network.py        Service, ServiceAccount, Istio's Gateway and VirtualService
+    names.py          the names, labels and ports by which these refer to each other
+    base.py           plan_base(release, spec): all of them as text
+    folder.py         save_base(base, folder): never over a file that somebody changed
+"""

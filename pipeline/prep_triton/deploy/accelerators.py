@@ -21,7 +21,7 @@ ACCELERATOR_BY_GPU: dict[str, str] = {
     "rtxpro6000": "nvidia-rtx-pro-6000",
 }
 
-# The node pool that is meant where an architecture alone is known.
+# The GPU for plans of which only the architecture is known.
 _USUAL_GPU = {"7.5": "t4", "8.0": "a100", "8.9": "l4", "10.0": "b200", "12.0": "rtxpro6000"}
 
 
@@ -34,7 +34,7 @@ class Pool(Record):
 
     @property
     def label(self) -> str:
-        """The word that tells this pool's objects from another's: ``t4``, ``cpu``."""
+        """The part of an object's name that distinguishes this pool from others: ``t4``, ``cpu``."""
         return self.gpu or "cpu"
 
 
@@ -42,7 +42,7 @@ CPU_POOL = Pool()
 
 
 def pool_from_gpu(name: str) -> Pool:
-    """Return the node pool that a user's word for a GPU means, in any case: ``t4``, ``nvidia-l4``, ``A100-80GB``.
+    """Return the node pool of a GPU's name, in any case: ``t4``, ``nvidia-l4``, ``A100-80GB``.
 
     Raises:
         SpecError: GKE has no such GPU.
@@ -65,7 +65,7 @@ def pool_from_capability(capability: str, built_on: str) -> Pool | None:
 
     Args:
         capability: The plan's compute capability.
-        built_on: The GPU that it was asked for by.
+        built_on: The name of the GPU in the request that built it.
     """
     if built_on in ACCELERATOR_BY_GPU:
         return pool_from_gpu(built_on)

@@ -1,4 +1,4 @@
-"""A Kustomize base: one file an object, and what ties them together."""
+"""A Kustomize base: one file for each object, and the kustomization that lists them."""
 
 import hashlib
 from typing import Any
@@ -37,7 +37,7 @@ _NOTES = {
 
 
 class Base(Record):
-    """A base to be written: its files' texts by name, and what they deploy."""
+    """A base before it is written: its files' texts by name, and what they deploy."""
 
     release: str
     namespace: str
@@ -72,7 +72,7 @@ def digest_text(text: str) -> str:
 
 
 def is_unchanged(text: str) -> bool:
-    """Tell whether a file is one that prep wrote, and nobody changed since."""
+    """Return whether prep wrote a file and it was not changed since."""
     first, _, rest = text.partition("\n")
     return first.startswith(MARK) and first.endswith(f" {digest_text(rest)}")
 

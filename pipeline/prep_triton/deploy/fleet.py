@@ -1,4 +1,4 @@
-"""Which container serves a release, on which nodes: what its plans allow, and nothing that they do not."""
+"""Which container serves a release, on which nodes: only what its plans allow."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -35,8 +35,8 @@ class Fleet(Record):
 def plan_fleet(release: ServedRelease, spec: DeploymentSpec) -> Fleet:
     """Choose the container and the nodes.
 
-    The container is the one asked for, else the one that the release was made for, else the only known one whose
-    TensorRT is the plans'. The nodes are those asked for, else those that the release was made for, else those
+    The container is the requested one, else the one that the release was made for, else the only known one whose
+    TensorRT is the plans'. The nodes are the requested ones, else those that the release was made for, else those
     that all its plans run on.
 
     Raises:
@@ -53,10 +53,10 @@ def plan_fleet(release: ServedRelease, spec: DeploymentSpec) -> Fleet:
 
 
 def needs_gpu(entry: RepositoryEntry) -> bool:
-    """Tell whether an entry is served by a GPU: it has plans, or its instances were asked to be there."""
+    """Return whether an entry needs a GPU: it has plans, or instances that its request puts on one."""
     serving = entry.spec.get("serving") or {}
     groups = [serving, *(serving.get("instance_groups") or ())]
-    return bool(entry.engines) or any("gpu" in (one.get("instance_kind"), one.get("kind")) for one in groups)
+    return bool(entry.engines) or any("gpu" in (group.get("instance_kind"), group.get("kind")) for group in groups)
 
 
 def _choose_triton(release: ServedRelease, spec: DeploymentSpec, platform: str) -> TritonRelease:
@@ -65,32 +65,32 @@ def _choose_triton(release: ServedRelease, spec: DeploymentSpec, platform: str) 
     if release.target:
         return release.target.release
     table = load_triton_releases()
-    fitting = [one for one in table.values() if not _find_version_misfits(release, one, platform)]
+    fitting = [triton for triton in table.values() if not _find_version_misfits(release, triton, platform)]
     versions = sorted({_short(plan.builder_version) for plan in _list_plans(release.entries)}, key=_sort_key)
     if not versions and fitting:
-        newest = max(fitting, key=lambda one: one.tag)
+        newest = max(fitting, key=lambda triton: triton.tag)
         log.info("no plan binds the release to a container: Triton %s, the newest known one", newest.tag)
         return newest
     if len(fitting) == 1:
         return fitting[0]
-    message = " and ".join(versions)
+    built_by = " and ".join(versions)
     if not fitting:
-        known = ", ".join(f"{one.tag} has {one.tensorrt}" for one in table.values() if one.tensorrt)
+        known = ", ".join(f"{triton.tag} has {triton.tensorrt}" for triton in table.values() if triton.tensorrt)
         raise RepositoryError(
-            f"no known Triton serves {release.id}: its plans were built by TensorRT {message or '(none)'}; {known}",
-            hint="build every plan with the TensorRT of one release, or add that release in a file that "
+            f"no known Triton serves {release.id}: its plans were built by TensorRT {built_by or '(none)'}; {known}",
+            hint="build every plan with the TensorRT of one release, or add a release to the file that "
             f"{TABLE_VARIABLE} names",
         )
-    names = ", ".join(one.tag for one in fitting)
+    names = ", ".join(triton.tag for triton in fitting)
     raise SpecError(
-        f"Triton {names} all serve plans of TensorRT {message}, and the release does not say which it was made for",
+        f"Triton {names} all serve plans of TensorRT {built_by}, and the release does not say which it was made for",
         hint=f"choose one: --triton {fitting[-1].tag}",
     )
 
 
 def _find_version_misfits(release: ServedRelease, triton: TritonRelease, platform: str) -> list[Misfit]:
-    found = _find_misfits(release.entries, Target(release=triton, gpus={}, platform=platform))
-    return [misfit for misfit in found if misfit.code != "target-gpu"]
+    misfits = _find_misfits(release.entries, Target(release=triton, gpus={}, platform=platform))
+    return [misfit for misfit in misfits if misfit.code != "target-gpu"]
 
 
 def _choose_pools(release: ServedRelease, spec: DeploymentSpec, target: Target) -> tuple[Pool, ...]:
@@ -98,7 +98,7 @@ def _choose_pools(release: ServedRelease, spec: DeploymentSpec, target: Target) 
     if not gpu_entries:
         if spec.gpus:
             raise SpecError(
-                f"no entry of {release.id} is served by a GPU, and {', '.join(spec.gpus)} would idle",
+                f"no entry of {release.id} needs a GPU: {', '.join(spec.gpus)} would be idle",
                 hint="leave --gpu out: the servers run on nodes without one",
             )
         return (CPU_POOL,)
@@ -110,16 +110,16 @@ def _choose_pools(release: ServedRelease, spec: DeploymentSpec, target: Target) 
 
 
 def _pools_from_plans(release: ServedRelease, target: Target) -> tuple[Pool, ...]:
-    """Return the pools on which all plans run; what another pool lacks is told."""
+    """Return the pools on which all plans run; a warning says what another pool lacks."""
     pools = _list_pools(_list_plans(release.entries))
     if not pools:
         built_on = sorted({plan.gpu for plan in _list_plans(release.entries)})
         message = (
-            f"GKE has not one obvious GPU for plans built on {', '.join(built_on)}" if built_on else "any GPU serves it"
+            f"GKE does not have one obvious GPU for plans built on {', '.join(built_on)}"
+            if built_on
+            else "any GPU serves it"
         )
-        raise SpecError(
-            f"no GPU was named for {release.id}: {message}", hint="name one, for example --gpu t4 or --gpu h100"
-        )
+        raise SpecError(f"no GPU was named for {release.id}: {message}", hint="add for example --gpu t4 or --gpu h100")
     misfits = {
         pool.label: _find_misfits(release.entries, _target(target.release, [pool], target.platform)) for pool in pools
     }
@@ -133,16 +133,16 @@ def _pools_from_plans(release: ServedRelease, target: Target) -> tuple[Pool, ...
 
 
 def _list_pools(plans: Iterable[Engine]) -> list[Pool]:
-    """Return GKE's pool for each plan, oldest architecture first; none for a plan that GKE has no obvious GPU for."""
-    found: dict[str, Pool] = {}
+    """Return GKE's pool for each plan, oldest architecture first, without plans that no one GPU of GKE's is for."""
+    pools: dict[str, Pool] = {}
     for plan in plans:
         pool = pool_from_capability(plan.compute_capability, plan.gpu)
-        if pool is None or pool.label in found:
+        if pool is None or pool.label in pools:
             continue
-        found[pool.label] = pool
+        pools[pool.label] = pool
         if pool.gpu != plan.gpu:
             log.info("a plan built on %s is served on GKE's %s, of the same architecture", plan.gpu, pool.gpu)
-    return sorted(found.values(), key=lambda pool: (order_of_capability(pool.compute_capability or ""), pool.label))
+    return sorted(pools.values(), key=lambda pool: (order_of_capability(pool.compute_capability or ""), pool.label))
 
 
 def _target(triton: TritonRelease, pools: Iterable[Pool], platform: str) -> Target:

@@ -1,4 +1,4 @@
-"""Writes a base into a folder: whole or not at all, and over nobody's work."""
+"""Writing a base into a folder: whole or not at all, and never over a file that somebody changed."""
 
 import logging
 import tempfile
@@ -15,7 +15,7 @@ def save_base(base: Base, folder: Path, *, force: bool = False) -> list[Path]:
     """Write a base.
 
     Every file is written beside the old ones before the first of them is replaced; kustomization.yaml, which
-    names the others, comes last. Files of an earlier base that this one has not got are removed.
+    names the others, comes last. Files of an earlier base that this one does not have are removed.
 
     Args:
         base: What `plan_base` rendered.
@@ -43,7 +43,7 @@ def save_base(base: Base, folder: Path, *, force: bool = False) -> list[Path]:
                 (staging / name).replace(folder / name)
         for path in stale:
             path.unlink(missing_ok=True)
-            log.info("%s belonged to the base before and was removed", path)
+            log.info("%s belonged to the earlier base and was removed", path)
     return [folder / name for name in base.files]
 
 
@@ -57,7 +57,7 @@ def _check_ours(base: Base, folder: Path) -> None:
             continue
         was = "was changed after prep wrote it" if text and text.startswith(MARK) else "was not written by prep"
         raise SpecError(
-            f"{path} {was}, and would be overwritten",
+            f"{path} {was} and would be overwritten",
             hint="name another folder with --output and patch the base from an overlay, or add --force",
         )
 
@@ -66,8 +66,8 @@ def _list_written(folder: Path) -> list[Path]:
     """Return the files of an earlier base, as it wrote them."""
     if not folder.is_dir():
         return []
-    found = [path for path in sorted(folder.glob("*.yaml")) if path.is_file() and not path.is_symlink()]
-    return [path for path in found if (text := _read(path)) is not None and is_unchanged(text)]
+    paths = [path for path in sorted(folder.glob("*.yaml")) if path.is_file() and not path.is_symlink()]
+    return [path for path in paths if (text := _read(path)) is not None and is_unchanged(text)]
 
 
 def _read(path: Path) -> str | None:

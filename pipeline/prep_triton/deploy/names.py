@@ -22,7 +22,7 @@ def labels_of_service(spec: DeploymentSpec) -> dict[str, str]:
 
 
 def labels_of_pool(spec: DeploymentSpec, pool: Pool) -> dict[str, str]:
-    """Return the labels of one pool's servers. A selector cannot be changed, so no release is among them."""
+    """Return the labels of a pool's servers, without the release: they are in selectors, which cannot be changed."""
     return {**labels_of_service(spec), "app.kubernetes.io/component": pool.label}
 
 

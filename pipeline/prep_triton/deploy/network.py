@@ -15,7 +15,7 @@ from prep_triton.deploy.request import DeploymentSpec
 ISTIO_API = "networking.istio.io/v1"
 
 # Inference, health and metadata. Not among them: loading models, registering shared memory, logging and tracing,
-# which Triton offers to whoever reaches its port. Source: the KServe v2 protocol and Triton's extensions of it,
+# which Triton offers to everybody who reaches its port. Source: the KServe v2 protocol and Triton's extensions of it,
 # grpc_service.proto (triton-inference-server/common).
 HTTP_PATHS = (
     r"/v2(/health/(live|ready)|/models/stats"
@@ -86,7 +86,7 @@ def render_gateway(spec: DeploymentSpec) -> Manifest:
 
 
 def render_virtual_service(spec: DeploymentSpec) -> Manifest:
-    """Render the VirtualService: what may be asked from outside, and of which port. The rest is answered 404."""
+    """Render the VirtualService: which requests are let in, and to which port. Any other gets a 404."""
     return {
         **head_of("VirtualService", ISTIO_API, spec.name, labels=labels_of_service(spec)),
         "spec": {
@@ -109,6 +109,6 @@ def _route(spec: DeploymentSpec, name: str, paths: str, port: int) -> dict[str, 
         "name": name,
         "match": [{"uri": {"regex": paths}}],
         "route": [{"destination": {"host": spec.name, "port": {"number": port}}}],
-        # An inference that has begun is not begun again: it may have been the request that broke the server.
+        # An inference that was begun is not retried: it may be the request that broke the server.
         "retries": {"attempts": 2, "retryOn": "connect-failure,refused-stream"},
     }

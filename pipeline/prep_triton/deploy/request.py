@@ -21,31 +21,31 @@ _SERVICE_ACCOUNT = re.compile(r"^[a-z0-9][-a-z0-9]*@[a-z0-9][-a-z0-9.]*\.gservic
 
 def _check_name(text: str) -> str:
     if not _NAME.fullmatch(text):
-        raise ValueError(f"'{text}' is no name: at most 40 lower-case letters, digits and '-', a letter first")
+        raise ValueError(f"'{text}' is not a name: at most 40 lower-case letters, digits and '-', a letter first")
     return text
 
 
 def _check_label(text: str) -> str:
     if not _LABEL.fullmatch(text):
-        raise ValueError(f"'{text}' is no name in Kubernetes: at most 63 lower-case letters, digits and '-'")
+        raise ValueError(f"'{text}' is not a name in Kubernetes: at most 63 lower-case letters, digits and '-'")
     return text
 
 
 def _check_host(text: str) -> str:
     if not _HOST.fullmatch(text) or len(text) > 253:
-        raise ValueError(f"'{text}' is no host such as bert.example.com, *.example.com or * for every host")
+        raise ValueError(f"'{text}' is not a host such as bert.example.com, *.example.com or * for every host")
     return text
 
 
 def _check_tag(text: str) -> str:
     if not _TAG.fullmatch(text):
-        raise ValueError(f"'{text}' is no tag of NVIDIA's Triton containers such as 25.08")
+        raise ValueError(f"'{text}' is not a tag of NVIDIA's Triton containers, such as 25.08")
     return text
 
 
 def _check_service_account(text: str) -> str:
     if not _SERVICE_ACCOUNT.fullmatch(text):
-        raise ValueError(f"'{text}' is no service account such as reader@project.iam.gserviceaccount.com")
+        raise ValueError(f"'{text}' is not a service account such as reader@project.iam.gserviceaccount.com")
     return text
 
 
@@ -74,7 +74,7 @@ class DeploymentSpec(Spec):
 
     @model_validator(mode="after")
     def check_replicas(self) -> Self:
-        """Two numbers: an autoscaler goes from one to the other."""
+        """Check the two numbers, between which an autoscaler stays."""
         if len(self.replicas) != 2 or not 1 <= self.replicas[0] <= self.replicas[1]:
             message = ",".join(map(str, self.replicas))
             raise ValueError(f"replicas must be MIN,MAX with 1 <= MIN <= MAX, got {message or 'nothing'}")
@@ -85,14 +85,14 @@ class DeploymentSpec(Spec):
         """Refuse a gateway's choices where there is no gateway."""
         for key in ("host", "tls_secret"):
             if not self.istio and getattr(self, key) is not None:
-                raise ValueError(f"{key} belongs to Istio's gateway, which was left out")
+                raise ValueError(f"{key} belongs to Istio's gateway, which istio: false leaves out")
         return self
 
 
 class ServedRelease(Record):
     """What a deployment needs to know of a release.
 
-    `uri` is the folder that Triton is given, ``gs://bucket/prefix/releases/<id>``; `server_arguments` the union of
+    `uri` is the folder that Triton loads, ``gs://bucket/prefix/releases/<id>``; `server_arguments` the union of
     what its entries need; `target` the server that it was made for, where the release says so.
     """
 

@@ -1,4 +1,4 @@
-"""How many servers: what is measured of them, and when there are more.
+"""How many servers: which figures are scraped, and when they add or remove one.
 
 Managed Prometheus scrapes the servers (PodMonitoring); Cloud Monitoring (Stackdriver) keeps the series under
 ``prometheus.googleapis.com/<metric>/<type>``; the Custom Metrics Stackdriver Adapter answers the autoscaler's
@@ -14,7 +14,7 @@ from prep_triton.deploy.request import DeploymentSpec
 QUEUE_METRIC = "prometheus.googleapis.com|nv_inference_queue_duration_us|counter"
 DUTY_CYCLE_METRIC = "kubernetes.io|container|accelerator|duty_cycle"
 SCRAPE_INTERVAL_S = 15
-# Percent. A GPU takes turns between loading and computing: beyond this a queue is near.
+# Percent of time in which a kernel runs. Beyond this a queue is near.
 DUTY_CYCLE_TARGET = 80
 CPU_TARGET = 70
 
@@ -33,7 +33,7 @@ def render_pod_monitoring(spec: DeploymentSpec, pool: Pool) -> Manifest:
 
 
 def render_autoscaler(spec: DeploymentSpec, pool: Pool) -> Manifest:
-    """Render a pool's HorizontalPodAutoscaler; of its metrics, the one that wants the most servers decides.
+    """Render a pool's HorizontalPodAutoscaler; the metric that asks for the most servers decides.
 
     The adapter turns a counter into its rate a second. The rate of the microseconds that requests spent in
     queues is, by Little's law, the mean number of requests waiting, times a million.
@@ -53,7 +53,7 @@ def render_autoscaler(spec: DeploymentSpec, pool: Pool) -> Manifest:
             "minReplicas": least,
             "maxReplicas": most,
             "metrics": metrics,
-            # A server takes minutes to start: it is not sent away for one quiet moment.
+            # A server takes minutes to start: one quiet moment does not remove it.
             "behavior": {
                 "scaleUp": {"stabilizationWindowSeconds": 0, "policies": [_policy("Percent", 100, 60)]},
                 "scaleDown": {"stabilizationWindowSeconds": 600, "policies": [_policy("Pods", 1, 120)]},

@@ -23,14 +23,14 @@ SERVER_PATH = "/opt/tritonserver/bin/tritonserver"
 # The image's own user, triton-server.
 USER_ID = 1000
 
-# Endpoints stop being told of a pod a while before they forget it; then requests in flight get their time.
+# Endpoints still send to a pod for a while after it began to end; then requests in flight get their time.
 DRAIN_S = 15
 EXIT_TIMEOUT_S = 30
 GRACE_S = DRAIN_S + EXIT_TIMEOUT_S + 15
 
 PROBE_PERIOD_S = 5
 SMALLEST_START_S = 600
-# What a bucket gives at the least, and a plan takes to be loaded.
+# A slow bucket, and the loading of a plan.
 START_BYTES_PER_S = 20 << 20
 
 _VALUE_BYTES = {"FP16": 2, "FP32": 4, "INT32": 4, "INT64": 8}
@@ -49,7 +49,7 @@ class Sizes(Record):
 
 
 def measure_release(release: ServedRelease) -> Sizes:
-    """Say what a server of a release takes.
+    """Return what a server of a release takes.
 
     Triton copies every model's folder into MODELS_DIR; a runtime holds the weights once more while it loads them.
     The Python backend's parent and stubs talk through shared memory, which counts as memory: beside what every stub
@@ -102,7 +102,7 @@ def render_deployment(release: ServedRelease, spec: DeploymentSpec, fleet: Fleet
     labels = labels_of_pool(spec, pool)
     metadata: Manifest = {"labels": labels}
     if spec.istio:
-        # Triton reads the bucket as it starts, when a proxy beside it may not answer yet.
+        # Triton reads the bucket as it starts, when its proxy may not answer yet.
         metadata["annotations"] = {"proxy.istio.io/config": "holdApplicationUntilProxyStarts: true"}
     pod = {
         **_render_placement(spec, fleet, pool),
@@ -133,7 +133,7 @@ def render_deployment(release: ServedRelease, spec: DeploymentSpec, fleet: Fleet
 
 
 def _render_placement(spec: DeploymentSpec, fleet: Fleet, pool: Pool) -> Manifest:
-    """Render whose name a server runs under, how it ends, and where it may run."""
+    """Render the account of a server, how it ends, and where it may run."""
     nodes = {"kubernetes.io/arch": fleet.platform.partition("/")[2]}
     tolerations = []
     if pool.accelerator:
@@ -159,7 +159,7 @@ def _render_placement(spec: DeploymentSpec, fleet: Fleet, pool: Pool) -> Manifes
 
 
 def render_disruption_budget(spec: DeploymentSpec, pool: Pool) -> Manifest:
-    """Render a pool's PodDisruptionBudget: one server at a time may be taken away, a broken one always."""
+    """Render a pool's PodDisruptionBudget: one server at a time may be evicted, a broken one always."""
     labels = labels_of_pool(spec, pool)
     return {
         **head_of("PodDisruptionBudget", "policy/v1", name_of_pool(spec, pool), labels=labels),
@@ -202,7 +202,7 @@ def _render_container(release: ServedRelease, spec: DeploymentSpec, fleet: Fleet
             {"name": "grpc", "containerPort": GRPC_PORT},
             {"name": "metrics", "containerPort": METRICS_PORT},
         ],
-        # The endpoints open when every model has loaded: until then the start-up probe alone is asked.
+        # The endpoints open when every model has loaded: until then only the start-up probe runs.
         "startupProbe": _render_probe("ready", failures=math.ceil(measure_release(release).start_s / PROBE_PERIOD_S)),
         "readinessProbe": _render_probe("ready", failures=2),
         "livenessProbe": _render_probe("live", failures=6),
@@ -238,7 +238,7 @@ def _render_resources(sizes: Sizes, pool: Pool) -> Manifest:
     disk_gib = sizes.models_gib + SCRATCH_GIB
     return {
         "requests": {"cpu": sizes.cpu, "memory": f"{sizes.memory_gib}Gi", "ephemeral-storage": f"{disk_gib}Gi"},
-        # No limit of CPU: it would throttle a burst that the node has the time for.
+        # No limit of CPU: it would throttle a burst for which the node has time.
         "limits": {"memory": f"{sizes.memory_gib}Gi", **({"nvidia.com/gpu": "1"} if pool.gpu else {})},
     }
 

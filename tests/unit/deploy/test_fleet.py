@@ -90,7 +90,7 @@ def test_release_without_plans_takes_the_newest_container_and_says_so(caplog: py
 
 
 def test_gpu_that_nothing_would_use_is_refused():
-    with pytest.raises(SpecError, match="t4 would idle") as message:
+    with pytest.raises(SpecError, match="t4 would be idle") as message:
         plan(make_release(make_entry("bert-onnx")), gpus=["t4"])
     assert "leave --gpu out" in message.value.hint
 
@@ -144,7 +144,7 @@ def test_plan_of_a_workstation_is_served_by_gkes_gpu_of_its_architecture(caplog:
 
 
 def test_plan_of_an_architecture_that_gke_has_not_is_refused():
-    with pytest.raises(SpecError, match="GKE has not one obvious GPU for plans built on a10"):
+    with pytest.raises(SpecError, match="GKE does not have one obvious GPU for plans built on a10"):
         plan(make_release(make_entry("bert", make_plan("a10"))))
 
 
