@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from prep_triton.publish.release import publish_release
-from prep_triton.publish.store import open_store
+from prep_triton.publish.uri import open_store
 
 from scripts import with_local_gcs as local_gcs
 from scripts.benchmarks.common import describe_versions, make_parser, print_conditions, summarize, take_turns

@@ -17,7 +17,8 @@ from prep_triton.publish.catalog import resolve
 from prep_triton.publish.pointer import rollback
 from prep_triton.publish.prune import prune_releases
 from prep_triton.publish.release import publish_release
-from prep_triton.publish.store import Store, open_store
+from prep_triton.publish.store import Store
+from prep_triton.publish.uri import open_store
 from prep_triton.spec import ServingSpec
 from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.server.client import TritonClient

@@ -21,7 +21,8 @@ from prep_triton.publish.gcs import GcsStore
 from prep_triton.publish.gcs.session import GcsSession, Patience
 from prep_triton.publish.plan import plan_release
 from prep_triton.publish.release import Published, carry_out, publish_release
-from prep_triton.publish.store import Store, open_store, parse_gcs_uri
+from prep_triton.publish.store import Store
+from prep_triton.publish.uri import open_store, parse_gcs_uri
 from prep_triton.workspace import record_files, save_manifest
 
 from scripts.benchmarks.fault_proxy import run_fault_proxy
@@ -36,7 +37,7 @@ CHILD = """
 import os, resource, signal, sys, threading
 from pathlib import Path
 from prep_triton.publish.release import publish_release
-from prep_triton.publish.store import open_store
+from prep_triton.publish.uri import open_store
 folder, uri, number, after = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "after"
 store = open_store(uri)
 import requests

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prep_triton.artifact import Artifact, OnnxModel
 from prep_triton.publish.release import publish_release
-from prep_triton.publish.store import open_store
+from prep_triton.publish.uri import open_store
 from prep_triton.workspace import Recipe, Workspace
 
 from scripts.benchmarks.small_artifacts import make_model

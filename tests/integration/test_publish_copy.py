@@ -5,7 +5,7 @@ from prep_triton.publish.catalog import list_releases
 from prep_triton.publish.check import check_release
 from prep_triton.publish.plan import plan_release
 from prep_triton.publish.release import carry_out, publish_release
-from prep_triton.publish.store import open_store
+from prep_triton.publish.uri import open_store
 
 pytestmark = pytest.mark.integration
 

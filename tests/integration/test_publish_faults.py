@@ -4,7 +4,7 @@ import pytest
 from prep_triton.publish.catalog import list_releases
 from prep_triton.publish.gcs.session import Patience
 from prep_triton.publish.release import publish_release
-from prep_triton.publish.store import open_store
+from prep_triton.publish.uri import open_store
 
 from scripts.benchmarks.fault_proxy import run_fault_proxy
 from scripts.benchmarks.stress_release import (

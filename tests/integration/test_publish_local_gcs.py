@@ -12,7 +12,7 @@ pytestmark = pytest.mark.integration
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "with_local_gcs.py"
 WRITE = """
-from prep_triton.publish.store import open_store
+from prep_triton.publish.uri import open_store
 store = open_store("gs://models/bert")
 before = store.stat("a")
 if before is None:

@@ -12,7 +12,7 @@ from prep_triton.publish.catalog import list_releases, load_pointer, read_pointe
 from prep_triton.publish.plan import plan_release
 from prep_triton.publish.pointer import move_current, rollback
 from prep_triton.publish.release import carry_out, publish_release
-from prep_triton.publish.store import open_store
+from prep_triton.publish.uri import open_store
 
 pytestmark = pytest.mark.integration
 

@@ -12,7 +12,7 @@ from prep_triton.publish.pointer import rollback
 from prep_triton.publish.prune import prune_releases
 from prep_triton.publish.record import TOMBSTONE
 from prep_triton.publish.release import publish_release
-from prep_triton.publish.store import open_store
+from prep_triton.publish.uri import open_store
 
 pytestmark = pytest.mark.integration
 

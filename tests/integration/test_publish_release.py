@@ -13,7 +13,7 @@ from prep_triton.publish.catalog import list_releases, resolve
 from prep_triton.publish.fetch import fetch_reference_files
 from prep_triton.publish.plan import plan_release
 from prep_triton.publish.release import publish_release
-from prep_triton.publish.store import open_store
+from prep_triton.publish.uri import open_store
 
 pytestmark = pytest.mark.integration
 
@@ -178,7 +178,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from prep_triton.publish.release import publish_release
-from prep_triton.publish.store import open_store
+from prep_triton.publish.uri import open_store
 
 def stop_halfway(phase, fraction=None):
     if phase.startswith("uploading") and fraction > float(sys.argv[3]):

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prep_triton.errors import BucketMissingError, PreconditionError, SpecError, StoreError
 from prep_triton.publish.checksum import crc32c_of_bytes, crc32c_of_file
-from prep_triton.publish.store import READER_PERMISSIONS, WRITER_PERMISSIONS, open_store
+from prep_triton.publish.store import READER_PERMISSIONS, WRITER_PERMISSIONS
+from prep_triton.publish.uri import open_store
 
 pytestmark = pytest.mark.integration
 

@@ -6,7 +6,7 @@ import pytest
 from prep_triton.artifact import Engine, PrecisionProof, VendoredRecord
 from prep_triton.errors import RepositoryError
 from prep_triton.publish.release import publish_release
-from prep_triton.publish.store import open_store
+from prep_triton.publish.uri import open_store
 from prep_triton.spec import TargetSpec
 from prep_triton.target import resolve_target
 

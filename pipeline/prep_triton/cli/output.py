@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import typer
 
+from prep_triton.cli.codes import INTERRUPTED, USAGE_ERROR
 from prep_triton.cli.options import OutputOptions
 from prep_triton.errors import PrepError, SpecError
 from prep_triton.progress import Progress
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
-
-# Codes of what is not a `PrepError`.
-USAGE_ERROR = "usage_error"
-INTERRUPTED = "interrupted"
 
 
 class Output:
@@ -62,7 +59,7 @@ class Output:
 
     def error(self, code: str, message: str, hint: str, *, place: str | None = None) -> None:
         """Print the JSON document of a failure; nothing without ``--json``."""
-        from prep_triton.cli.documents.error import ErrorDetail, ErrorDocument
+        from prep_triton.cli.error_document import ErrorDetail, ErrorDocument
 
         self.document(ErrorDocument(error=ErrorDetail(code=code, message=message, hint=hint, place=place)))
 

@@ -29,7 +29,7 @@ def prune(
     with session(output) as out:
         from prep_triton.cli.documents.prune import PruneDocument, render_prune
         from prep_triton.publish.prune import prune_releases
-        from prep_triton.publish.store import open_store
+        from prep_triton.publish.uri import open_store
 
         with out.progress(f"prune {uri}") as progress:
             progress("removing" if yes else "looking for what to remove")

@@ -64,7 +64,7 @@ def publish(
             render_publish,
             render_publish_plan,
         )
-        from prep_triton.publish.store import open_store
+        from prep_triton.publish.uri import open_store
         from prep_triton.run.publication import Publication, plan_publication, publish_repository
 
         spec = target_from_flags(target)

@@ -43,7 +43,7 @@ def releases(
         from prep_triton.cli.documents import releases as documents
         from prep_triton.publish.catalog import resolve
         from prep_triton.publish.diff import diff_releases
-        from prep_triton.publish.store import open_store
+        from prep_triton.publish.uri import open_store
 
         store = open_store(uri)
         if show is not None:

@@ -28,7 +28,7 @@ def rollback(
     with session(output) as out:
         from prep_triton.cli.documents.rollback import RollbackDocument, render_rollback
         from prep_triton.publish.pointer import rollback as move_back
-        from prep_triton.publish.store import open_store
+        from prep_triton.publish.uri import open_store
 
         store = open_store(uri)
         pointer = move_back(store, release)

@@ -14,7 +14,8 @@
                            prune.py       remove old releases and the remains of killed runs
                            reports.py     how a release was verified, and why it is not current
     formats                record.py      release.json and current.json; `prep_triton.layout` has the names
-    stores                 store.py       the Store protocol, open_store(uri); all above knows only this
+    stores                 store.py       the Store protocol; all above knows only this
+                           uri.py         open_store(uri): gs://bucket/prefix, a folder
                            folder.py, gcs/, checksum.py
 
 Functions take a `Store`; a URI is opened once, by the caller.

@@ -20,7 +20,8 @@ from prep_triton.publish.record import (
     parse_release,
 )
 from prep_triton.publish.reports import find_unfit
-from prep_triton.publish.store import CREATE_ONLY, READ_THREADS, Store, open_store
+from prep_triton.publish.store import CREATE_ONLY, READ_THREADS, Store
+from prep_triton.publish.uri import open_store
 
 log = logging.getLogger(__name__)
 

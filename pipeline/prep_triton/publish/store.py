@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
 
 from prep_triton.errors import DiskFullError, SpecError, StoreAccessError, StoreError
 
@@ -27,11 +26,8 @@ WRITER_PERMISSIONS = ("storage.objects.list", "storage.objects.get", "storage.ob
 READER_PERMISSIONS = ("storage.buckets.get", "storage.objects.list", "storage.objects.get")
 
 # https://cloud.google.com/storage/docs/buckets#naming
-_BUCKET = re.compile(r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?)*$")
-_IP_ADDRESS = re.compile(r"^\d{1,3}(\.\d{1,3}){3}$")
 # Narrower than GCS: the names are also folders, and Triton and shells read them.
 _SEGMENT = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._+=@-]*$", re.ASCII)
-_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):")
 
 OnBytes = Callable[[int], None]
 
@@ -146,67 +142,6 @@ class GcsUri:
 
     def __str__(self) -> str:
         return f"gs://{self.bucket}/{self.prefix}".rstrip("/")
-
-
-def open_store(uri: str) -> Store:
-    """Open a store: ``gs://bucket/prefix``, a folder's path, or ``file:///path``. Touches nothing yet.
-
-    Raises:
-        SpecError: The URI is not one of these, or a name in it is not allowed.
-    """
-    if uri.startswith("gs://"):
-        from prep_triton.publish.gcs import GcsStore
-
-        return GcsStore(parse_gcs_uri(uri))
-    from prep_triton.publish.folder import FolderStore
-
-    return FolderStore(parse_folder_uri(uri))
-
-
-def parse_gcs_uri(uri: str) -> GcsUri:
-    """Parse ``gs://bucket/prefix``.
-
-    Raises:
-        SpecError: There is no bucket, or a name in it is not allowed.
-    """
-    bucket, _, prefix = uri.removeprefix("gs://").partition("/")
-    if not bucket:
-        raise SpecError(f"'{uri}' does not name a bucket", hint="write gs://BUCKET/PREFIX")
-    too_long = len(bucket) > (222 if "." in bucket else 63)
-    if len(bucket) < 3 or too_long or not _BUCKET.match(bucket) or _IP_ADDRESS.match(bucket):
-        raise SpecError(
-            f"'{bucket}' in '{uri}' is not a bucket name",
-            hint="3 to 63 lower-case letters, digits, '-', '_' and '.', beginning and ending with a letter or digit",
-        )
-    prefix = prefix.removesuffix("/")
-    if prefix:
-        check_object_name(prefix, where=f"'{uri}'")
-    return GcsUri(bucket, prefix)
-
-
-def parse_folder_uri(uri: str) -> Path:
-    """Parse a folder's path or ``file:///path``.
-
-    Raises:
-        SpecError: The text is empty, has another scheme, or names another machine.
-    """
-    if not uri.strip() or "\0" in uri:
-        raise SpecError(f"{uri!r} is not a store", hint="write gs://BUCKET/PREFIX or a folder's path")
-    if uri.startswith("-"):
-        raise SpecError(f"'{uri}' begins with a dash, as a flag does", hint=f"write ./{uri} if it is a folder")
-    scheme = _SCHEME.match(uri)
-    if not scheme:
-        return Path(uri).absolute()
-    parts = urlsplit(uri)
-    if scheme[1].lower() == "gs":
-        raise SpecError(f"'{uri}' is not a bucket's URI", hint="write gs://BUCKET/PREFIX, with two slashes")
-    if scheme[1].lower() != "file":
-        raise SpecError(
-            f"'{uri}' has the unknown scheme '{scheme[1]}'", hint="write gs://BUCKET/PREFIX or a folder's path"
-        )
-    if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-        raise SpecError(f"'{uri}' is not a folder of this machine", hint="write file:///FOLDER, with three slashes")
-    return Path(unquote(parts.path)).absolute()
 
 
 def check_object_name(name: str, *, where: str) -> None:

@@ -75,6 +75,6 @@ def resolve_run(
 def _open_store(uri: str | None) -> "Store | None":
     if not uri:
         return None
-    from prep_triton.publish.store import open_store
+    from prep_triton.publish.uri import open_store
 
     return open_store(uri)

@@ -97,7 +97,7 @@ def verify_target(target: str, spec: VerifySpec, *, progress: Progress = ignore_
         StoreError: There is no such release, or the store failed.
     """
     from prep_triton.publish.catalog import resolve
-    from prep_triton.publish.store import parse_folder_uri
+    from prep_triton.publish.uri import parse_folder_uri
 
     located = _locate_release(target)
     if located is None:
@@ -176,7 +176,7 @@ def _translate_scratch_errors() -> AbstractContextManager[None]:
 def _locate_release(target: str) -> "tuple[Store, str] | None":
     """Return the store and the reference of the release that a target means; None for a repository's folder."""
     from prep_triton.publish.catalog import locate_release
-    from prep_triton.publish.store import parse_folder_uri
+    from prep_triton.publish.uri import parse_folder_uri
 
     if target.startswith("gs://"):
         return locate_release(target)

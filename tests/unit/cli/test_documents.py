@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import typer
-from prep_triton.cli.documents.error import ErrorDocument
 from prep_triton.cli.documents.schemas import DOCUMENTS, main, render_schemas
+from prep_triton.cli.error_document import ErrorDocument
 from prep_triton.cli.main import app
 
 from tests.fakes.documents import SCHEMAS_DIR, load_validator

@@ -13,7 +13,7 @@ from prep_triton.errors import BucketMissingError, PreconditionError, SpecError,
 from prep_triton.publish.check import find_missing_permissions, warn_of_missing_permissions
 from prep_triton.publish.gcs import GcsStore
 from prep_triton.publish.gcs.session import GcsSession, Patience
-from prep_triton.publish.store import open_store, parse_gcs_uri
+from prep_triton.publish.uri import open_store, parse_gcs_uri
 
 DENIED = (
     "someone@example.iam.gserviceaccount.com does not have storage.objects.create access to the Google Cloud Storage "
@@ -149,7 +149,7 @@ def test_going_without_credentials_is_logged(answer_with, caplog):
 
 
 def test_without_credentials_and_emulator_nothing_is_tried_anonymously(tmp_path):
-    script = "from prep_triton.publish.store import open_store\nopen_store('gs://models').check_access()"
+    script = "from prep_triton.publish.uri import open_store\nopen_store('gs://models').check_access()"
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GOOGLE_", "STORAGE_", "GCE_"))}
     # NO_GCE_CHECK: a test machine may be one of Google's.
     environment = {**kept, "HOME": str(tmp_path), "CLOUDSDK_CONFIG": str(tmp_path), "NO_GCE_CHECK": "true"}

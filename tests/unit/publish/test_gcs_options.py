@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from prep_triton.errors import SpecError
 from prep_triton.publish.gcs.session import GcsOptions, GcsSession, load_gcs_options
-from prep_triton.publish.store import open_store
+from prep_triton.publish.uri import open_store
 
 KEY = bytes(range(32))
 ENCODED = base64.b64encode(KEY).decode()

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from prep_triton.errors import SpecError
 from prep_triton.publish.folder import FolderStore
 from prep_triton.publish.gcs import GcsStore
-from prep_triton.publish.store import GcsUri, check_object_name, open_store, parse_folder_uri, parse_gcs_uri
+from prep_triton.publish.store import GcsUri, check_object_name
+from prep_triton.publish.uri import open_store, parse_folder_uri, parse_gcs_uri
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from prep_triton.publish.catalog import list_releases, load_pointer, resolve
 from prep_triton.publish.check import check_release
 from prep_triton.publish.release import publish_release
 from prep_triton.publish.reports import find_unfit, load_report
-from prep_triton.publish.store import open_store
+from prep_triton.publish.uri import open_store
 from prep_triton.run.plan_gpus import select_plans
 from prep_triton.run.publication import Publication, publish_repository
 from prep_triton.run.report import RunReport, StageRow

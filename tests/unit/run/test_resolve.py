@@ -9,7 +9,7 @@ from prep_triton.artifact import Engine, PrecisionProof
 from prep_triton.engine.request import describe_request, name_engine
 from prep_triton.gpus import resolve_gpu
 from prep_triton.layout import MANIFEST_NAME
-from prep_triton.publish import store as store_module
+from prep_triton.publish import uri as uri_module
 from prep_triton.run.resolve import resolve_run
 from prep_triton.spec import RunSpec
 from prep_triton.workspace import Recipe, Workspace
@@ -34,7 +34,7 @@ class Counts:
         (tools / "nvidia-smi").write_text(f"#!/bin/sh\necho started >>{self.log}\nexit 9\n")
         (tools / "nvidia-smi").chmod(0o755)
         monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
-        open_store, load_manifest = store_module.open_store, workspace_module.load_manifest
+        open_store, load_manifest = uri_module.open_store, workspace_module.load_manifest
 
         def count_store(uri):
             self.stores.append(uri)
@@ -45,7 +45,7 @@ class Counts:
                 self.manifests[str(folder.absolute().relative_to(Path.cwd()))] += 1
             return load_manifest(folder, artifact_type)
 
-        monkeypatch.setattr(store_module, "open_store", count_store)
+        monkeypatch.setattr(uri_module, "open_store", count_store)
         monkeypatch.setattr(workspace_module, "load_manifest", count_manifest)
         for user in ("prep_triton.triton.entries.load", "prep_triton.triton.lint.entry"):
             monkeypatch.setattr(f"{user}.load_manifest", count_manifest)

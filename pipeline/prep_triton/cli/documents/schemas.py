@@ -13,7 +13,6 @@ from prep_triton.cli.documents.build_engine import BuildDocument
 from prep_triton.cli.documents.client import ClientDocument
 from prep_triton.cli.documents.deploy import DeployDocument
 from prep_triton.cli.documents.doctor import DoctorDocument
-from prep_triton.cli.documents.error import ErrorDocument
 from prep_triton.cli.documents.export import ExportDocument
 from prep_triton.cli.documents.fetch import FetchDocument
 from prep_triton.cli.documents.inspect import InspectDocument
@@ -22,6 +21,7 @@ from prep_triton.cli.documents.prune import PruneDocument
 from prep_triton.cli.documents.rollback import RollbackDocument
 from prep_triton.cli.documents.run import GpusDocument, RunDocument
 from prep_triton.cli.documents.verify import VerifyDocument
+from prep_triton.cli.error_document import ErrorDocument
 
 DEFAULT_FOLDER = Path("docs/schemas")
 

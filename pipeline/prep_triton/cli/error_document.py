@@ -4,7 +4,7 @@ from pydantic import Field, JsonValue
 
 from prep_triton import errors
 from prep_triton.artifact import Record
-from prep_triton.cli.output import INTERRUPTED, USAGE_ERROR
+from prep_triton.cli.codes import INTERRUPTED, USAGE_ERROR
 
 
 def list_codes() -> list[JsonValue]:
