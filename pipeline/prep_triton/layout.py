@@ -19,6 +19,10 @@ What runs inside the server (`triton/inside_server`) imports nothing of `prep_tr
 opens; a test holds them against these.
 """
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
 MANIFEST_NAME = "manifest.json"
 LOCK_NAME = ".lock"
 
@@ -41,6 +45,7 @@ PLAN_NAME = "model.plan"  # what the TensorRT backend opens where the configurat
 PYTHON_MODEL_NAME = "model.py"
 LABELS_NAME = "labels.json"
 PLACEHOLDER_NAME = "README.txt"  # an ensemble's version has no files, and an object store keeps no empty folder
+CACHE_DIRS = ("__pycache__",)  # what Python leaves in an entry that was loaded here; no part of it
 
 # A repository.
 SERVER_ARGUMENTS_NAME = "server.args"
@@ -71,3 +76,26 @@ def folder_of_release(release_id: str) -> str:
 def name_of_report(release_id: str) -> str:
     """Return the name of a release's report in its store."""
     return f"{REPORTS_DIR}/{release_id}.json"
+
+
+def list_names(folder: Path) -> list[str]:
+    """Return the names in a folder in order; none where it cannot be read."""
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208 - names alone are needed
+    except OSError:
+        return []
+
+
+def walk_entry(folder: Path) -> Iterator[Path]:
+    """Yield every path below an entry that is not a folder: its files, links, and whatever else lies there.
+
+    What is hidden, and Python's caches, are no part of an entry and left out. A link to a folder is a link.
+    """
+    for name in list_names(folder):
+        path = folder / name
+        if name.startswith(".") or name in CACHE_DIRS:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            yield from walk_entry(path)
+        else:
+            yield path

@@ -27,7 +27,15 @@ from pydantic import ValidationError
 
 from prep_triton.artifact import MANIFEST_SCHEMA, Artifact, FileRecord
 from prep_triton.errors import DiskFullError, PrepError, WorkspaceBusyError, WorkspaceError
-from prep_triton.layout import CONFIG_NAME, CURRENT_KEY_NAME, LOCK_NAME, LOCKS_DIR, MANIFEST_NAME, STAGING_PREFIX
+from prep_triton.layout import (
+    CONFIG_NAME,
+    CURRENT_KEY_NAME,
+    LOCK_NAME,
+    LOCKS_DIR,
+    MANIFEST_NAME,
+    STAGING_PREFIX,
+    list_names,
+)
 
 log = logging.getLogger(__name__)
 
@@ -300,7 +308,7 @@ def find_artifact(folder: Path, artifact_type: type[A]) -> A | None:
 
 def is_config_alone(folder: Path) -> bool:
     """Whether a folder of a repository holds a tracked ``config.pbtxt`` and nothing else: not assembled here."""
-    return [path.name for path in folder.iterdir()] == [CONFIG_NAME]
+    return list_names(folder) == [CONFIG_NAME]
 
 
 def record_files(folder: Path) -> dict[str, FileRecord]:

@@ -14,14 +14,13 @@ from pathlib import Path
 
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import RepositoryError, SpecError, WorkspaceError
-from prep_triton.layout import MANIFEST_NAME
+from prep_triton.layout import MANIFEST_NAME, walk_entry
 from prep_triton.publish.store import check_object_name
 from prep_triton.workspace import describe_change, is_config_alone, load_artifact
 
 log = logging.getLogger(__name__)
 
 _REBUILD = "write it again with prep assemble, or prep run"
-_IGNORED_FOLDERS = ("__pycache__",)
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def _list_files(entry: RepositoryEntry, path: Path) -> dict[str, LocalFile]:
     manifest = path / MANIFEST_NAME
     written_ns = manifest.stat().st_mtime_ns
     files = {}
-    for file in _walk_files(path):
+    for file in walk_entry(path):
         relative = file.relative_to(path).as_posix()
         record = entry.files.get(relative)
         if file == manifest:
@@ -142,22 +141,11 @@ def find_git_revision() -> str | None:
     return answer.stdout.strip() or None if answer.returncode == 0 else None
 
 
-def _walk_files(folder: Path) -> Iterator[Path]:
-    """Yield everything that is not a folder, but nothing hidden and no Python cache."""
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name in _IGNORED_FOLDERS:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            yield from _walk_files(path)
-        else:
-            yield path
-
-
 def _walk_links(folder: Path) -> Iterator[Path]:
     if folder.is_symlink():
         yield folder
         return
-    yield from (path for path in _walk_files(folder) if path.is_symlink())
+    yield from (path for path in walk_entry(folder) if path.is_symlink())
 
 
 def _check_link(link: Path, repository_dir: Path) -> None:

@@ -50,3 +50,15 @@ def test_the_weights_beside_a_graph_belong_to_it() -> None:
     names = ("model.onnx", "model.onnx.data", "model.onnxx", "reference.npz")
 
     assert [name for name in names if layout.is_graph_file(name)] == ["model.onnx", "model.onnx.data"]
+
+
+def test_an_entrys_files_are_neither_hidden_nor_caches(tmp_path: Path) -> None:
+    for name in ("1/model.py", "1/__pycache__/model.pyc", ".hidden/file", ".file", "config.pbtxt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "linked").symlink_to(tmp_path / "1")
+
+    files = [path.relative_to(tmp_path).as_posix() for path in layout.walk_entry(tmp_path)]
+
+    assert files == ["1/model.py", "config.pbtxt", "linked"]
+    assert layout.list_names(tmp_path / "absent") == []

@@ -1,6 +1,5 @@
 """One entry as lint reads it: its files, its configuration as the server completes it, and its manifest."""
 
-import os
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,7 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prep_triton.artifact import RepositoryEntry
-from prep_triton.layout import CONFIG_NAME, GRAPH_NAME, MANIFEST_NAME, PLAN_NAME, PYTHON_MODEL_NAME, WARMUP_DIR
+from prep_triton.layout import (
+    CONFIG_NAME,
+    GRAPH_NAME,
+    MANIFEST_NAME,
+    PLAN_NAME,
+    PYTHON_MODEL_NAME,
+    WARMUP_DIR,
+    list_names,
+)
 from prep_triton.triton.config.backends import PLATFORMS
 from prep_triton.triton.config.parse import ScannedConfig, scan_config
 from prep_triton.triton.lint.finding import Finding, make_finding
@@ -108,14 +115,6 @@ class EntryFolder:
     def is_batched(self) -> bool:
         """Whether the server adds a batch axis."""
         return self.config is not None and self.config.max_batch_size > 0
-
-
-def list_names(folder: Path) -> list[str]:
-    """Return the names in a folder in order; none where it cannot be read."""
-    try:
-        return sorted(os.listdir(folder))  # noqa: PTH208 - names alone are needed
-    except OSError:
-        return []
 
 
 def read_entry(folder: Path) -> EntryFolder:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from prep_triton.artifact import Engine, TensorSpec
-from prep_triton.layout import MANIFEST_NAME
+from prep_triton.layout import MANIFEST_NAME, list_names
 from prep_triton.triton.config.rules import find_builder_problem, find_plan_batch_problem
-from prep_triton.triton.lint.entry import MODEL_FILES, EntryFolder, list_names
+from prep_triton.triton.lint.entry import MODEL_FILES, EntryFolder
 from prep_triton.triton.lint.finding import Finding
 from prep_triton.triton.lint.graph import DamagedGraphError, Signature, read_signature
 from prep_triton.triton.lint.tensors import WILDCARD, data_type_name, describe_dims

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prep_triton.errors import RepositoryError
-from prep_triton.layout import CONFIG_NAME
+from prep_triton.layout import CONFIG_NAME, list_names
 from prep_triton.target import Target
 from prep_triton.triton.lint.ensembles import find_ensemble_problems
-from prep_triton.triton.lint.entry import EntryFolder, list_names, read_entry
+from prep_triton.triton.lint.entry import EntryFolder, read_entry
 from prep_triton.triton.lint.finding import Finding, LintReport, make_finding
 from prep_triton.triton.lint.instances import find_backend_problems, find_instance_problems, find_resource_problems
 from prep_triton.triton.lint.manifests import (
@@ -24,6 +24,7 @@ from prep_triton.triton.lint.text_parts import find_text_problems
 from prep_triton.triton.lint.tree import find_file_problems, find_top_problems, find_version_problems, is_entry
 from prep_triton.triton.lint.vendored import find_vendored_problems
 from prep_triton.triton.lint.warmups import find_warmup_problems
+from prep_triton.workspace import is_config_alone
 
 _MAKE_HINT = "make one with prep assemble or prep run"
 
@@ -60,7 +61,7 @@ def lint_repository(
     if not repository_dir.is_dir():
         raise RepositoryError(f"there is no model repository {repository_dir}", hint=_MAKE_HINT)
     folders = [repository_dir / name for name in list_names(repository_dir) if is_entry(repository_dir / name)]
-    tracked = [folder.name for folder in folders if list_names(folder) == [CONFIG_NAME]]
+    tracked = [folder.name for folder in folders if is_config_alone(folder)]
     entries = {folder.name: read_entry(folder) for folder in folders if folder.name not in tracked}
     repository = _Repository(repository_dir, entries, tracked, target, digest_all)
     chosen = _choose_entries(entries, names)

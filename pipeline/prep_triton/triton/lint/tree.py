@@ -5,8 +5,16 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from prep_triton.layout import MANIFEST_NAME, RELEASE_NAME, SERVER_ARGUMENTS_NAME, STAGING_PREFIX
-from prep_triton.triton.lint.entry import SERVER_FOLDERS, EntryFolder, list_names
+from prep_triton.layout import (
+    CACHE_DIRS,
+    MANIFEST_NAME,
+    RELEASE_NAME,
+    SERVER_ARGUMENTS_NAME,
+    STAGING_PREFIX,
+    list_names,
+    walk_entry,
+)
+from prep_triton.triton.lint.entry import SERVER_FOLDERS, EntryFolder
 from prep_triton.triton.lint.finding import Finding, make_finding
 
 # Beside the entries: server arguments, a release's record, and what people write for people.
@@ -14,7 +22,6 @@ _TOP_FILES = (SERVER_ARGUMENTS_NAME, RELEASE_NAME)
 _FOR_PEOPLE = (".md", ".txt", ".rst")
 _REMAINS = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".bak", ".orig", ".old", ".swp", "~")
 _UNUSED = {".engine": "an engine under a name that no backend opens", ".whl": "a wheel, which nothing imports"}
-_CACHES = ("__pycache__",)
 
 
 def find_top_problems(repository_dir: Path) -> Iterator[Finding]:
@@ -64,7 +71,7 @@ def find_version_problems(entry: EntryFolder) -> Iterator[Finding]:
 
 
 def _is_server_folder(name: str) -> bool:
-    return name in SERVER_FOLDERS or name in _CACHES or name.startswith(".")
+    return name in SERVER_FOLDERS or name in CACHE_DIRS or name.startswith(".")
 
 
 def _is_version(entry: EntryFolder, name: str) -> bool:
@@ -93,7 +100,7 @@ def _find_policy_problems(entry: EntryFolder) -> Iterator[Finding]:
 def find_file_problems(entry: EntryFolder, repository_dir: Path) -> Iterator[Finding]:
     """Find the files of an entry that do not belong there, by their names and kinds."""
     root = repository_dir.resolve()
-    for path in walk(entry.folder):
+    for path in walk_entry(entry.folder):
         relative = path.relative_to(entry.folder).as_posix()
         if path.is_symlink():
             yield from _find_link_problems(entry, path, relative, root)
@@ -125,18 +132,6 @@ def _find_link_problems(entry: EntryFolder, path: Path, relative: str, root: Pat
     if not target.is_relative_to(root):
         message = f"{relative} is a link out of the repository, to {target}"
         yield entry.on("link-outside", relative, message, "put a copy there instead of the link")
-
-
-def walk(folder: Path) -> Iterator[Path]:
-    """Yield everything below a folder that is not a folder; hidden things and Python's caches are passed over."""
-    for name in list_names(folder):
-        path = folder / name
-        if name.startswith(".") or name in _CACHES:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            yield from walk(path)
-        else:
-            yield path
 
 
 def is_readable_file(path: Path) -> bool:

@@ -5,10 +5,11 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from prep_triton.layout import walk_entry
 from prep_triton.target import Target
 from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding
-from prep_triton.triton.lint.tree import is_readable_file, walk
+from prep_triton.triton.lint.tree import is_readable_file
 
 _MACHINES = {62: "linux/amd64", 183: "linux/arm64"}  # e_machine: EM_X86_64, EM_AARCH64 (elf.h)
 _LIBRARY = re.compile(r"\.so(\.\d+)*$")
@@ -23,7 +24,7 @@ def find_vendored_problems(entry: EntryFolder, target: Target | None) -> Iterato
     record = entry.manifest.vendored if entry.manifest else None
     # Whether the record fits the target follows from the record: see `prep_triton.target.find_misfits`.
     platform = record.platform if record else target.platform if target else None
-    for path in walk(entry.folder):
+    for path in walk_entry(entry.folder):
         if not _LIBRARY.search(path.name) or not is_readable_file(path):
             continue
         relative = path.relative_to(entry.folder).as_posix()
