@@ -68,7 +68,7 @@ def build_engine(
         request = render_request(model, spec, gpu, builder) | {"engine_path": str(folder / ENGINE_NAME)}
         if builder.name == "tensorrt":
             check_gpu_present(gpu, machine.gpus)
-            request["timing_cache_path"] = str(_make_timing_cache_dir(workspace, gpu, builder))
+            request["timing_cache_path"] = str(_prepare_timing_cache(workspace, gpu, builder))
         phase, began = f"building {recipe.name}", time.monotonic()
         progress(phase, 0.0)
         built = run_worker(request, on_progress=lambda fraction: progress(phase, fraction))
@@ -76,20 +76,27 @@ def build_engine(
         return {
             "builder": builder.name,
             "builder_version": builder.version,
-            "precision": spec.precision,
             "gpu": spec.gpu,
             "compute_capability": gpu.compute_capability,
-            "profiles": spec.engine_profiles(),
-            "model_inputs": match_tensors(built["inputs"], model.model_inputs, "input"),
-            "model_outputs": match_tensors(built["outputs"], model.model_outputs, "output"),
-            "proof": check_proof(PrecisionProof(**built["proof"]), model, spec.precision),
             "build_seconds": round(time.monotonic() - began, 3),
+            **_describe_built(model, spec, built),
         }
 
     return workspace.produce(recipe, Engine, make)
 
 
-def _make_timing_cache_dir(workspace: Workspace, gpu: Gpu, builder: ResolvedBuilder) -> Path:
+def _describe_built(model: OnnxModel, spec: EngineSpec, built: Mapping[str, Any]) -> dict[str, Any]:
+    """Check what the worker built against the graph and the request; return what the record says of it."""
+    return {
+        "precision": spec.precision,
+        "profiles": spec.engine_profiles(),
+        "model_inputs": match_tensors(built["inputs"], model.model_inputs, "input"),
+        "model_outputs": match_tensors(built["outputs"], model.model_outputs, "output"),
+        "proof": check_proof(PrecisionProof(**built["proof"]), model, spec.precision),
+    }
+
+
+def _prepare_timing_cache(workspace: Workspace, gpu: Gpu, builder: ResolvedBuilder) -> Path:
     """Return the path of a timing cache whose folder is there: it holds for one TensorRT and one architecture."""
     path = workspace.root / "timing-caches" / f"tensorrt-{builder.version}-{gpu.sm}.cache"
     path.parent.mkdir(parents=True, exist_ok=True)

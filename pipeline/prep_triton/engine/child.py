@@ -41,28 +41,8 @@ def run_worker(request: Mapping[str, Any], *, on_progress: Callable[[float], Non
         EngineError: TensorRT refused, failed or crashed; the last lines of its log are in the message.
         OSError: The child could not write (no space left, for one).
     """
-    # -P keeps the current folder off sys.path: a folder named prep_triton there must not be imported.
-    command = [sys.executable, "-P", "-m", "prep_triton.engine.worker"]
-    package_root = str(Path(prep_triton.__file__).parent.parent)
-    search_path = os.pathsep.join(filter(None, (package_root, os.environ.get("PYTHONPATH"))))
-    with (
-        tempfile.TemporaryFile() as log_file,
-        subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log_file,
-            env={**os.environ, "PYTHONPATH": search_path},
-            text=True,
-            start_new_session=True,  # Ctrl-C reaches this process, which ends the child
-        ) as child,
-    ):
-        try:
-            event = _converse(child, {**request, "parent_pid": os.getpid()}, on_progress)
-            child.wait()
-        finally:
-            if child.poll() is None:
-                child.kill()
+    with tempfile.TemporaryFile() as log_file:
+        event, returncode = _run_child({**request, "parent_pid": os.getpid()}, log_file, on_progress)
         lines = _read_log(log_file)
     for line in lines:
         log.debug("builder: %s", line)
@@ -70,8 +50,33 @@ def run_worker(request: Mapping[str, Any], *, on_progress: Callable[[float], Non
         number, text = event["os_error"]
         raise OSError(number, text)
     if "done" not in event:
-        raise _error_from_event(request, event, lines, child.returncode)
+        raise _error_from_event(request, event, lines, returncode)
     return dict(event["done"])
+
+
+def _run_child(
+    request: Mapping[str, Any], log_file: IO[bytes], on_progress: Callable[[float], None]
+) -> tuple[dict[str, Any], int]:
+    """Run the child to its end, however that comes; return its last event, and its exit code."""
+    # -P keeps the current folder off sys.path: a folder named prep_triton there must not be imported.
+    command = [sys.executable, "-P", "-m", "prep_triton.engine.worker"]
+    package_root = str(Path(prep_triton.__file__).parent.parent)
+    search_path = os.pathsep.join(filter(None, (package_root, os.environ.get("PYTHONPATH"))))
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log_file,
+        env={**os.environ, "PYTHONPATH": search_path},
+        text=True,
+        start_new_session=True,  # Ctrl-C reaches this process, which ends the child
+    ) as child:
+        try:
+            event = _converse(child, request, on_progress)
+            return event, child.wait()
+        finally:
+            if child.poll() is None:
+                child.kill()
 
 
 def _converse(

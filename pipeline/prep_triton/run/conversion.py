@@ -32,7 +32,7 @@ def put_in_precision(
         model: An exported FP32 graph.
         spec: Runtime, precision, calibration and gate.
         workspace: Where the graphs are kept.
-        progress: Told about each step.
+        progress: Hears about each step.
 
     Raises:
         SpecError: The calibration or evaluation data cannot be used.
@@ -68,13 +68,13 @@ def find_quantized(model: OnnxModel, workspace: Workspace) -> OnnxModel:
     Raises:
         PrecisionError: There is none.
     """
-    found = workspace.current("precision", f"{model.name}-int8", OnnxModel)
-    if found is None or found.inputs.get("onnx") != model.key:
+    graph = workspace.current("precision", f"{model.name}-int8", OnnxModel)
+    if graph is None or graph.inputs.get("onnx") != model.key:
         raise PrecisionError(
             f"{model.name} was not quantised for TensorRT in {workspace.root}",
             hint=f"prep build-engine {model.name} --int8 --calibration-data texts.jsonl",
         )
-    return found
+    return graph
 
 
 def _pass_gate(

@@ -9,7 +9,7 @@ from prep_triton.engine.machine import Machine
 from prep_triton.run.build import build_engines
 from prep_triton.run.report import RowCollector, RowState, StageRow
 from prep_triton.spec import VariantSpec
-from prep_triton.workspace import Recipe, Workspace
+from prep_triton.workspace import Produced, Recipe, Workspace
 
 log = logging.getLogger(__name__)
 
@@ -50,21 +50,32 @@ def choose_faster(
         _add_row(rows, model, "fp16", f"not measured: {problem}", "skipped")
         return fp16_graph, fp16_engines
     int8_graph, int8_engines = build_engines(rows, model, variant, workspace, machine)
-    shapes = [profile.opt for profile in variant.engine_profiles()]
-    pairs = list(zip(fp16_engines, int8_engines, strict=True))
-    recipe = Recipe(
-        stage="choice",
-        name=model.name,
-        spec={"shapes": shapes},
-        inputs={engine.name: engine.key for engine in (*fp16_engines, *int8_engines)},
-    )
-    choice = workspace.produce(recipe, PrecisionChoice, lambda _: _measure(pairs, shapes, machine))
+    choice = _choose(model, variant, list(zip(fp16_engines, int8_engines, strict=True)), workspace, machine)
     kept, measured = choice.artifact.kept, choice.artifact.measured
     _add_row(rows, model, kept, measured, "unchanged" if choice.reused else "made")
     if kept == "int8":
         return int8_graph, int8_engines
     log.warning("%s: INT8 is not faster than FP16 here (%s), so FP16 is kept", model.name, measured)
     return fp16_graph, fp16_engines
+
+
+def _choose(
+    model: OnnxModel,
+    variant: VariantSpec,
+    pairs: Sequence[tuple[Engine, Engine]],
+    workspace: Workspace,
+    machine: Machine,
+) -> Produced[PrecisionChoice]:
+    """Choose between FP16 and INT8, unless these very engines were measured before."""
+    shapes = [profile.opt for profile in variant.engine_profiles()]
+    engines = [engine for pair in pairs for engine in pair]
+    recipe = Recipe(
+        stage="choice",
+        name=model.name,
+        spec={"shapes": shapes},
+        inputs={engine.name: engine.key for engine in engines},
+    )
+    return workspace.produce(recipe, PrecisionChoice, lambda _: _measure(pairs, shapes, machine))
 
 
 def _measure(

@@ -59,16 +59,8 @@ def run_pipeline(
     run = resolve_run(spec, workspace, publish_uri=publish_uri, verify=verify, only_engines=only_engines)
     _check_before(run)
     results = make_models(rows, run.spec, workspace, run.machine)
-    shipped = Shipped()
-    if run.only_engines:
-        raise_if_all_failed(results)
-    else:
-        entries, results = assemble_models(rows, results, run.repository_dir, dry_run=run.is_dry)
-        raise_if_all_failed(results)
-        if run.is_dry:
-            _plan_rest(rows, run)
-        else:
-            shipped = _ship(rows, run, entries, results)
+    shipped = Shipped() if run.only_engines else _assemble_and_ship(rows, run, results)
+    raise_if_all_failed(results)
     return RunReport(
         rows=tuple(rows.rows),
         repository=None if run.only_engines else str(run.repository_dir),
@@ -86,6 +78,16 @@ def _check_before(run: ResolvedRun) -> None:
     check_machine(run)
     if run.store:
         run.store.check_access()
+
+
+def _assemble_and_ship(rows: RowCollector, run: ResolvedRun, results: Sequence[ModelResult]) -> Shipped:
+    """Assemble what was made; a dry run only says what else it would do."""
+    entries, results = assemble_models(rows, results, run.repository_dir, dry_run=run.is_dry)
+    raise_if_all_failed(results)
+    if run.is_dry:
+        _plan_rest(rows, run)
+        return Shipped()
+    return _ship(rows, run, entries, results)
 
 
 def _ship(

@@ -71,7 +71,6 @@ def promote_candidate(
         PointerMovedError: Another run moved the pointer first.
         StoreError: The store refused or failed.
     """
-    from prep_triton.publish.figures import figures_from_release
     from prep_triton.publish.reports import load_report, save_report
 
     release, store = candidate.published.release, candidate.store
@@ -81,32 +80,40 @@ def promote_candidate(
             save_report(store, release.id, {**verified, "regressions": []})
         rows.add(StageRow(stage="promote", artifact=release.id, state="unchanged", path=release.uri))
         return []
-    before = candidate.published.plan.current
-    known = load_report(store, before.id) if before else {}
-    report = _with_kept(verified or own, known, candidate.published.plan.kept)
-    state: RowState
-    regressions: list[Regression] = []
-    if before:
-        figures = figures_from_release(release, report)
-        regressions += find_regressions(figures_from_release(before, known), figures, limits)
+    plan = candidate.published.plan
+    known = load_report(store, plan.current.id) if plan.current else {}
+    report = _with_kept(verified or own, known, plan.kept)
+    regressions = _compare(candidate, report, known, limits)
     if not verified and own.get("failed"):
         message = f"it failed on a real Triton before, and was not verified again: {own['failed']}"
         regressions.append(Regression(entry=release.id, figure="verify", before=None, after=None, message=message))
     if verified:  # what was not verified this time takes nothing away from an earlier report
         content = {**report, "regressions": [regression.model_dump(mode="json") for regression in regressions]}
         save_report(store, release.id, content)
-    if regressions:
-        state, note = "skipped", "; ".join(regression.message for regression in regressions)
-    else:
-        state, note = _promote(candidate, is_verified=bool(report.get("entries")))
+    state, note = _promote(candidate, regressions, is_verified=bool(report.get("entries")))
     rows.add(StageRow(stage="promote", artifact=release.id, state=state, note=note, path=release.uri))
     return regressions
 
 
-def _promote(candidate: Candidate, *, is_verified: bool) -> tuple[RowState, str]:
-    """Move the pointer; return the state of the step, and what the release was compared with."""
+def _compare(
+    candidate: Candidate, report: Mapping[str, Any], known: Mapping[str, Any], limits: RegressionSpec
+) -> list[Regression]:
+    """Compare a release with the current one; `report` and `known` are what was verified of each."""
+    from prep_triton.publish.figures import figures_from_release
+
+    before = candidate.published.plan.current
+    if before is None:
+        return []
+    figures = figures_from_release(candidate.published.release, report)
+    return find_regressions(figures_from_release(before, known), figures, limits)
+
+
+def _promote(candidate: Candidate, regressions: Sequence[Regression], *, is_verified: bool) -> tuple[RowState, str]:
+    """Move the pointer unless there are regressions; return the state of the step, and why or what it means."""
     from prep_triton.publish.release import promote_release
 
+    if regressions:
+        return "skipped", "; ".join(regression.message for regression in regressions)
     if not promote_release(candidate.published, candidate.store).is_moved:
         return "skipped", "its content was rolled back from, or another run made the same content current"
     return "made", _describe_comparison(candidate, is_verified=is_verified)
