@@ -16,7 +16,7 @@ from prep_triton.tasks import TASKS
 
 # Buffers that old checkpoints stored and new ones rebuild.
 _IGNORED_KEYS = ("position_ids", "token_type_ids")
-# What a checkpoint carries for another task than the one that is exported; a body's own weights are never among them.
+# What a checkpoint has for another task than the one that is exported; a body's own weights are never among them.
 _OTHER_HEADS = (
     *("pooler.", "cls.", "classifier.", "qa_outputs.", "pre_classifier."),
     *("vocab_transform.", "vocab_layer_norm.", "vocab_projector."),
@@ -64,7 +64,7 @@ def _unusable_config(source: Source, err: Exception) -> SourceError:
 
 
 def _model_arguments(source: Source) -> dict[str, Any]:
-    # The pooler answers nothing in last_hidden_state, and many checkpoints do not carry one.
+    # The pooler answers nothing in last_hidden_state, and many checkpoints do not have one.
     return {"add_pooling_layer": False} if class_name(source.architecture, source.task) == "BertModel" else {}
 
 
@@ -129,7 +129,7 @@ def _read_model(source: Source, config: Any, folder: Path) -> Any:
 
 
 def _check_loaded(source: Source, model: Any, info: Mapping[str, Any]) -> None:
-    """Refuse to export what the checkpoint did not carry: transformers fills it with random numbers."""
+    """Refuse to export what the checkpoint does not have: transformers fills it with random numbers."""
     if info["mismatched_keys"]:
         key, stored, expected = sorted(info["mismatched_keys"])[0]
         raise SourceError(
@@ -146,7 +146,7 @@ def _check_loaded(source: Source, model: Any, info: Mapping[str, Any]) -> None:
     if not is_body and not any(key.startswith(body) and ".pooler." not in key for key in missing):
         trained_for = source.config.get("architectures")
         raise SourceError(
-            f"{source.label} carries no {source.task} head: {_list_some(missing)} are not among its weights "
+            f"{source.label} has no {source.task} head: {_list_some(missing)} are not among its weights "
             f"(its architectures: {trained_for})",
             hint="choose the --task it was trained for, a checkpoint that was trained for this one, "
             "or --weights random for a benchmark",
@@ -180,7 +180,7 @@ def _list_some(keys: Sequence[str]) -> str:
 
 def _check_finite(model: Any, source: Source) -> None:
     for name, parameter in model.named_parameters():
-        # One pass without a temporary of the parameter's size: min and max carry any NaN or infinity.
+        # One pass without a temporary of the parameter's size: min and max show any NaN or infinity.
         low, high = parameter.detach().aminmax()
         if not (low.isfinite() and high.isfinite()):
             raise SourceError(

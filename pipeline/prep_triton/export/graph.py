@@ -15,8 +15,8 @@ TorchScript (deprecated), own mask       912        124.4        304.0       7.9
 What had made TorchScript's graph faster is what it lacks: without the intermediate shapes onnxruntime does not fuse
 Add and LayerNormalization into its slower SkipLayerNormalization. So the dynamo graph is written without them.
 Some 40 % of the bare export's seconds, and two thirds of its peak memory, go into copying the weights into one
-protobuf message; `prep_triton.onnx_file` does not. Nor does torch see the weights: it traces a twin on its meta
-device, so they can neither cost anything nor change the graph; and a twin of two layers, which
+protobuf message; `prep_triton.onnx_file` does not. Nor does torch see the weights: it traces a stand-in on its
+meta device, so they can neither cost anything nor change the graph; and one of two layers, which
 `prep_triton.export.layers` repeats. That, and the paused collector of
 `prep_triton.export.onnx`, took the export from 12.3 to 3.9 s of processor time (medians of three interleaved runs).
 """
@@ -79,7 +79,7 @@ class ExportedGraph:
 
     Args:
         skeleton: The ModelProto, without initializers.
-        constants: The arrays of the initializers that are no weights: axes, shapes, scales.
+        constants: The arrays of the initializers that are not weights: axes, shapes, scales.
         weights: Where the other initializers come from.
     """
 
@@ -148,7 +148,7 @@ def _trace_graph(model: Any, architecture: Architecture, task: Task, layers: int
     try:
         with silence_vendors(), torch.no_grad():
             program = torch.onnx.export(
-                ExportedModule(_make_twin(model, architecture, layers), outputs).eval(),
+                ExportedModule(_make_stand_in(model, architecture, layers), outputs).eval(),
                 example,
                 dynamic_shapes=tuple(axes for _ in names),
                 input_names=list(names),
@@ -169,16 +169,16 @@ def _trace_graph(model: Any, architecture: Architecture, task: Task, layers: int
     return graph
 
 
-def _make_twin(model: Any, architecture: Architecture, layers: int) -> Any:
+def _make_stand_in(model: Any, architecture: Architecture, layers: int) -> Any:
     """Copy a model without its weights (they are on torch's meta device) and with its first layers only."""
     without_weights = {id(buffer): buffer.to("meta") for buffer in model.buffers()}
     for parameter in model.parameters():
         without_weights[id(parameter)] = torch.nn.Parameter(parameter.to("meta"), requires_grad=False)
-    twin = copy.deepcopy(model, without_weights)
+    stand_in = copy.deepcopy(model, without_weights)
     parent, name = _STACKS[architecture]
-    holder = twin.base_model.get_submodule(parent)
+    holder = stand_in.base_model.get_submodule(parent)
     setattr(holder, name, holder.get_submodule(name)[:layers])
-    return twin
+    return stand_in
 
 
 def _graph_from_program(program: Any) -> ExportedGraph:
@@ -249,7 +249,7 @@ def _clean_graph(skeleton: Any, constants: Mapping[str, npt.NDArray[Any]], weigh
 
 
 def _list_initializers(graph: Any) -> list[str]:
-    """Return what a graph reads and neither makes nor is given, in the order of the first reading."""
+    """Return what a graph reads and neither makes nor takes as an input, in the order of the first reading."""
     known = {value.name for value in graph.input} | {name for node in graph.node for name in node.output}
     read = dict.fromkeys(name for node in graph.node for name in node.input if name)
     return [name for name in read if name not in known]

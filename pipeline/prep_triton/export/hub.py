@@ -134,7 +134,7 @@ def translate_hub_errors(repo: str, revision: str | None) -> Iterator[None]:
         raise SourceError(f"'{repo}' is not a hub id: {err}", hint="a hub id is organization/name") from err
     except errors.OfflineModeIsEnabled as err:
         raise SourceError(
-            f"{repo} is not in the local cache, and HF_HUB_OFFLINE forbids asking the hub",
+            f"{repo} is not in the local cache, and HF_HUB_OFFLINE forbids the hub",
             hint=f"unset HF_HUB_OFFLINE, {_WITHOUT_HUB}",
         ) from err
     except errors.HfHubHTTPError as err:
@@ -160,7 +160,7 @@ def _find_cached_config(repo: str, revision: str | None) -> Path | None:
 
 @contextmanager
 def _silence_client() -> Iterator[None]:
-    """Silence the client's own progress bars and retry notices: the command line draws a bar and tells the error."""
+    """Silence the client's own progress bars and retry notices: the command line draws a bar and reports the error."""
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     client_log = logging.getLogger("huggingface_hub")

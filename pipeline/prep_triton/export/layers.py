@@ -1,4 +1,4 @@
-"""An encoder's layers are one layer with other weights: a graph of two of them tells the graph of all.
+"""An encoder's layers are one layer with other weights: a graph of two of them determines the graph of all.
 
 Tracing costs torch half a second a layer. So `prep_triton.export.graph` traces two: the first also makes what
 all of them share (the exporter computes a shape once), and the second is what every later one is, but for its weights.
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class LayersDifferError(Exception):
-    """A graph of two layers does not tell that of more. Never leaves the room: all of them are traced then."""
+    """A graph of two layers does not determine that of more. Never leaves the room: all of them are traced then."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ def repeat_layer(graph: Any, weights: dict[str, Weight], stack: str, count: int)
     before, layer, after = nodes[: run.start], nodes[run.start : run.stop], nodes[run.stop :]
     outputs = [value.name for value in graph.output]
     leaving, ending = _find_result(layer, after, outputs)
-    given = _find_given(before, layer, _move(layer[ending].name, second, first))
+    incoming = _find_incoming(before, layer, _move(layer[ending].name, second, first))
 
     layer[ending].output[0] = layer[ending].name
     layers = [layer]
     for number in range(2, count):
-        carried = {given: layers[-1][ending].output[0]}
-        layers.append([_copy_node(node, second, f"{stack}.{number}", carried) for node in layer])
+        replaced = {incoming: layers[-1][ending].output[0]}
+        layers.append([_copy_node(node, second, f"{stack}.{number}", replaced) for node in layer])
         weights.update(_copy_weights(weights, second, f"{stack}.{number}"))
     _hand_over(layers[-1][ending], leaving, after, is_output=leaving in outputs)
     del graph.node[:]
@@ -68,10 +68,10 @@ def _move(name: str, old: str, new: str) -> str:
 
 def _find_run(nodes: Sequence[Any], module: str) -> range:
     """Return where a module's nodes lie."""
-    found = [index for index, node in enumerate(nodes) if _is_in(node.name, module)]
-    if not found or found != list(range(found[0], found[-1] + 1)):
+    places = [index for index, node in enumerate(nodes) if _is_in(node.name, module)]
+    if not places or places != list(range(places[0], places[-1] + 1)):
         raise LayersDifferError(f"the nodes of {module} are not one run")
-    return range(found[0], found[-1] + 1)
+    return range(places[0], places[-1] + 1)
 
 
 def _find_result(layer: Sequence[Any], after: Sequence[Any], outputs: Sequence[str]) -> tuple[str, int]:
@@ -83,19 +83,19 @@ def _find_result(layer: Sequence[Any], after: Sequence[Any], outputs: Sequence[s
     return leaving[0]
 
 
-def _find_given(before: Sequence[Any], layer: Sequence[Any], maker: str) -> str:
+def _find_incoming(before: Sequence[Any], layer: Sequence[Any], maker: str) -> str:
     """Return the value that the layer before hands to a layer: what the node called `maker` makes."""
-    made = next((node.output[0] for node in before if node.name == maker), None)
-    if made is None or not any(made in node.input for node in layer):
+    output = next((node.output[0] for node in before if node.name == maker), None)
+    if output is None or not any(output in node.input for node in layer):
         raise LayersDifferError(f"{maker} does not make what the next layer reads")
-    return str(made)
+    return str(output)
 
 
-def _copy_node(node: Any, old: str, new: str, carried: Mapping[str, str]) -> Any:
+def _copy_node(node: Any, old: str, new: str, replaced: Mapping[str, str]) -> Any:
     copy = type(node)()
     copy.CopyFrom(node)
     copy.name = _move(node.name, old, new)
-    copy.input[:] = [carried.get(name) or _move(name, old, new) for name in node.input]
+    copy.input[:] = [replaced.get(name) or _move(name, old, new) for name in node.input]
     copy.output[:] = [_move(name, old, new) for name in node.output]
     return copy
 

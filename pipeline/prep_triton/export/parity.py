@@ -24,7 +24,7 @@ SMALLEST_SCALE = 0.1
 # A vector of two logits has no direction to speak of: below this width an output is compared as one vector.
 _SMALLEST_VECTOR = 8
 
-_NUMPY_TYPES = {"FP32": "tensor(float)", "INT64": "tensor(int64)"}
+_RUNTIME_TYPES = {"FP32": "tensor(float)", "INT64": "tensor(int64)"}
 _HINT = "compare torch, onnxscript and onnxruntime with the tested versions in constraints.txt"
 
 
@@ -86,7 +86,7 @@ def check_parity(
     )
 
 
-def compare_answers(spec: TensorSpec, case: Case, got: npt.NDArray[np.float32]) -> tuple[float, float]:
+def compare_answers(spec: TensorSpec, case: Case, answered: npt.NDArray[np.float32]) -> tuple[float, float]:
     """Compare one output of one batch.
 
     Returns:
@@ -96,22 +96,24 @@ def compare_answers(spec: TensorSpec, case: Case, got: npt.NDArray[np.float32]) 
         ParityError: The shape or a value differs, or an answer is not finite.
     """
     where = f"output '{spec.name}' at shape {'x'.join(map(str, case.shape))}"
-    wanted = case.answers[spec.name]
-    if got.shape != wanted.shape:
-        raise ParityError(f"{where}: ONNX answers with shape {got.shape}, PyTorch with {wanted.shape}", hint=_HINT)
+    expected = case.answers[spec.name]
+    if answered.shape != expected.shape:
+        raise ParityError(
+            f"{where}: ONNX answers with shape {answered.shape}, PyTorch with {expected.shape}", hint=_HINT
+        )
     if "sequence" in spec.shape:
-        kept = case.inputs["attention_mask"].astype(bool)
-        wanted, got = wanted[kept], got[kept]
-    for who, values in (("PyTorch", wanted), ("ONNX", got)):
+        is_token = case.inputs["attention_mask"].astype(bool)
+        expected, answered = expected[is_token], answered[is_token]
+    for who, values in (("PyTorch", expected), ("ONNX", answered)):
         if not np.isfinite(values).all():
             count = int((~np.isfinite(values)).sum())
             raise ParityError(
                 f"{where}: {who} answers NaN or infinity in {count} of {values.size} values",
                 hint="check the weights: values that overflow FP32 do this",
             )
-    error = float(np.abs(wanted - got).max())
-    scale = max(float(np.abs(wanted).max()), SMALLEST_SCALE)
-    cosine = mean_cosine(wanted, got)
+    error = float(np.abs(expected - answered).max())
+    scale = max(float(np.abs(expected).max()), SMALLEST_SCALE)
+    cosine = mean_cosine(expected, answered)
     if error > MAX_RELATIVE_ERROR * scale or cosine < MIN_COSINE:
         raise ParityError(
             f"{where}: ONNX lies {error:.2e} from PyTorch (allowed {MAX_RELATIVE_ERROR * scale:.2e}), "
@@ -121,10 +123,10 @@ def compare_answers(spec: TensorSpec, case: Case, got: npt.NDArray[np.float32]) 
     return error, cosine
 
 
-def mean_cosine(wanted: npt.NDArray[np.float32], got: npt.NDArray[np.float32]) -> float:
+def mean_cosine(expected: npt.NDArray[np.float32], answered: npt.NDArray[np.float32]) -> float:
     """Return the mean cosine of the vectors along the last axis; two zero vectors agree."""
-    width = wanted.shape[-1] if wanted.ndim > 1 and wanted.shape[-1] >= _SMALLEST_VECTOR else wanted.size
-    left, right = (values.reshape(-1, width).astype(np.float64) for values in (wanted, got))
+    width = expected.shape[-1] if expected.ndim > 1 and expected.shape[-1] >= _SMALLEST_VECTOR else expected.size
+    left, right = (values.reshape(-1, width).astype(np.float64) for values in (expected, answered))
     norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     products = (left * right).sum(axis=1)
     agree = np.where(norms > 0, products / np.where(norms > 0, norms, 1), np.all(left == right, axis=1))
@@ -148,14 +150,14 @@ def _open_session(path: Path) -> Any:
         ) from err
 
 
-def _check_interface(kind: str, found: Sequence[Any], wanted: Sequence[TensorSpec]) -> None:
-    found_names, wanted_names = [entry.name for entry in found], [spec.name for spec in wanted]
-    if found_names != wanted_names:
-        raise ParityError(f"the graph's {kind} are {found_names}, expected {wanted_names}", hint=_HINT)
-    for entry, spec in zip(found, wanted, strict=True):
-        if entry.type != _NUMPY_TYPES[spec.dtype] or tuple(entry.shape) != spec.shape:
+def _check_interface(kind: str, actual: Sequence[Any], expected: Sequence[TensorSpec]) -> None:
+    actual_names, expected_names = [entry.name for entry in actual], [spec.name for spec in expected]
+    if actual_names != expected_names:
+        raise ParityError(f"the graph's {kind} are {actual_names}, expected {expected_names}", hint=_HINT)
+    for entry, spec in zip(actual, expected, strict=True):
+        if entry.type != _RUNTIME_TYPES[spec.dtype] or tuple(entry.shape) != spec.shape:
             raise ParityError(
                 f"'{spec.name}' of the graph is {entry.type} {list(entry.shape)}, "
-                f"expected {_NUMPY_TYPES[spec.dtype]} {list(spec.shape)}",
+                f"expected {_RUNTIME_TYPES[spec.dtype]} {list(spec.shape)}",
                 hint=_HINT,
             )

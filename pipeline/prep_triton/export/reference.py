@@ -130,8 +130,8 @@ def answer_shapes(model: Any, architecture: Architecture, task: Task, seed: int)
     generator = np.random.default_rng(seed)
     longest, vocab_size = int(model.config.max_position_embeddings), int(model.config.vocab_size)
     cases = []
-    for batch, wanted in PARITY_SHAPES:
-        sequence = min(wanted, longest)
+    for batch, length in PARITY_SHAPES:
+        sequence = min(length, longest)
         lengths = [max(1, sequence - row * (sequence // batch)) for row in range(batch)]
         ids = tuple(tuple(generator.integers(0, vocab_size, length).tolist()) for length in lengths)
         inputs = pad_rows(ids, INPUT_NAMES[architecture])

