@@ -9,10 +9,9 @@ from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, settings
-from prep_triton.artifact import RepositoryEntry
-from prep_triton.workspace import record_files, save_manifest
 
 from scripts import with_local_gcs
+from scripts.benchmarks.records import save_entry
 
 # No property may depend on how busy the machine is: neither on the time of an example nor on that of drawing one.
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -65,21 +64,7 @@ def make_repository(tmp_path: Path) -> Callable[..., Path]:
             (entry_dir / "1" / "model.onnx").write_bytes(bytes([seed % 256]) * model_bytes)
             (entry_dir / "reference.npz").write_bytes(f"{name} {seed}".encode())
             (entry_dir / "tokenizer.json").write_text("{}")
-            entry = RepositoryEntry(
-                name=name,
-                key=f"{seed:016x}",
-                folder=entry_dir,
-                files=record_files(entry_dir),
-                tools={"onnx": "1.21"},
-                runtime="onnxruntime",
-                precision="fp32",
-                task="fill-mask",
-                architecture="bert",
-                weights="random",
-                max_batch_size=8,
-                tolerance=0.999,
-            )
-            save_manifest(entry, entry_dir)
+            save_entry(entry_dir, key=f"{seed:016x}", tools={"onnx": "1.21"})
         (folder / "README.md").write_text("not part of a release")
         return folder
 

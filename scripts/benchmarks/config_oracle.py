@@ -16,9 +16,9 @@ from prep_triton.triton.config.warmup import write_warmup_files
 from prep_triton.triton.server.installation import prepare_installation
 from prep_triton.triton.server.process import run_triton
 
+from scripts.benchmarks.records import INPUTS
 from scripts.benchmarks.serving_configs import build_config
 from scripts.benchmarks.serving_specs import DrawnRequest, drawn_model, drawn_requests
-from scripts.benchmarks.small_artifacts import INPUTS
 
 NO_BACKEND = "unable to find backend library for backend 'tensorrt'"
 # Stands where the TensorRT backend would be, so that the server checks what comes after its look for one.

@@ -6,17 +6,16 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
-from prep_triton.artifact import Engine, OnnxModel, PrecisionProof, TensorSpec
+from prep_triton.artifact import Engine, OnnxModel
 from prep_triton.reference import save_reference
 from prep_triton.spec import OptimizationProfile
 from prep_triton.workspace import record_files
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from scripts.benchmarks.records import INPUT_NAMES, make_graph, make_plan
+
 WORDS = ["[PAD]", "[UNK]", *(f"w{index}" for index in range(62))]
 TEXT = ["w1 w2 w3", "w4", "w5 w6 w7 w8 w9 w10 w11", "w12 w13", "w14 w15 w16 w17 w18"]
-INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
-INPUTS = tuple(TensorSpec(name=name, dtype="INT64", shape=("batch", "sequence")) for name in INPUT_NAMES)
-OUTPUTS = (TensorSpec(name="last_hidden_state", dtype="FP32", shape=("batch", "sequence", 8)),)
 
 
 def make_model(folder: Path, *, name: str = "tiny", key: str = "k1", with_text: bool = True) -> OnnxModel:
@@ -27,19 +26,11 @@ def make_model(folder: Path, *, name: str = "tiny", key: str = "k1", with_text: 
     make_reference(folder, text)
     if with_text:
         make_tokenizer().save(str(folder / "tokenizer.json"))
-    return OnnxModel(
-        name=name,
+    return make_graph(
+        name,
         key=key,
         folder=folder,
         files=record_files(folder),
-        architecture="bert",
-        task="feature-extraction",
-        weights="random",
-        source="a test",
-        precision="fp32",
-        opset=17,
-        model_inputs=INPUTS,
-        model_outputs=OUTPUTS,
         max_sequence_length=32,
         vocab_size=len(WORDS),
         parameters=8 * len(WORDS),
@@ -97,19 +88,12 @@ def make_engine(
     """Write an engine that only its manifest describes: nothing here can load one."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.engine").write_bytes(f"plan for {gpu}".encode())
-    return Engine(
+    return make_plan(
+        gpu,
         name=f"tiny-{gpu}",
-        key=f"engine-{gpu}",
         folder=folder,
         files=record_files(folder),
         builder=builder,
-        builder_version="10.13.2",
-        precision="fp16",
-        gpu=gpu,
         compute_capability=compute_capability,
         profiles=(OptimizationProfile.model_validate(profile),),
-        model_inputs=INPUTS,
-        model_outputs=OUTPUTS,
-        proof=PrecisionProof(method="engine inspector", gemm_flops_share={"fp16": 1.0}, layers={"fp16": 3}),
-        build_seconds=1.0,
     )

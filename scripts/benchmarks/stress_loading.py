@@ -25,7 +25,8 @@ from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.server.process import run_triton
 from prep_triton.workspace import record_files
 
-from scripts.benchmarks.small_artifacts import INPUT_NAMES, make_model
+from scripts.benchmarks.records import INPUT_NAMES
+from scripts.benchmarks.small_artifacts import make_model
 from scripts.benchmarks.stress_release import Bench
 
 ENTRIES = ("one", "two", "three")

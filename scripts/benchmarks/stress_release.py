@@ -13,7 +13,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import PointerMovedError, PrepError, ReleaseDamagedError
 from prep_triton.publish.catalog import list_ids, read_pointer, read_release
 from prep_triton.publish.check import find_faults
@@ -23,9 +22,9 @@ from prep_triton.publish.plan import plan_release
 from prep_triton.publish.release import Published, carry_out, publish_release
 from prep_triton.publish.store import Store
 from prep_triton.publish.uri import open_store, parse_gcs_uri
-from prep_triton.workspace import record_files, save_manifest
 
 from scripts.benchmarks.fault_proxy import run_fault_proxy
+from scripts.benchmarks.records import save_entry
 
 MB = 1_000_000
 RATES = (0.02, 0.05, 0.1, 0.2, 0.4)
@@ -69,20 +68,7 @@ def write_repository(folder: Path, names: list[str], *, seed: int = 0, size: int
         with (entry_dir / "1" / "model.onnx").open("wb") as stream:
             for first in range(0, size, MB):
                 stream.write(block[: size - first])
-        entry = RepositoryEntry(
-            name=name,
-            key=f"{seed:016x}",
-            folder=entry_dir,
-            files=record_files(entry_dir),
-            runtime="onnxruntime",
-            precision="fp32",
-            task="fill-mask",
-            architecture="bert",
-            weights="random",
-            max_batch_size=8,
-            tolerance=0.999,
-        )
-        save_manifest(entry, entry_dir)
+        save_entry(entry_dir, key=f"{seed:016x}")
     return folder
 
 

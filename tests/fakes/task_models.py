@@ -11,10 +11,11 @@ from prep_triton.reference import save_reference
 from prep_triton.workspace import record_files
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from scripts.benchmarks.records import INPUT_NAMES, make_graph
+
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [*SPECIAL, *(f"w{index}" for index in range(40))]
 TEXT = ["w1 w2 w3", "w4", "w5 w6 w7 w8 w9 w10 w11", "w12 w13", "w14 w15 w16 w17 w18", "w20 w21 w22 w23"]
-INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
 LABELS = {
     "token-classification": ("O", "B-PER", "I-PER", "B-LOC", "I-LOC"),
     "text-classification": ("bad", "fair", "good"),
@@ -35,22 +36,15 @@ def make_task_model(folder: Path, task: str) -> OnnxModel:
     _save_reference(folder, tokenizer, outputs)
     shape: tuple[int | str, ...] = ("batch",) if task == "text-classification" else ("batch", "sequence")
     width = () if task == "question-answering" else (WIDTHS[task],)
-    return OnnxModel(
-        name=f"tiny-{task}",
+    return make_graph(
+        f"tiny-{task}",
         key=f"key-{task}",
         folder=folder,
         files=record_files(folder),
-        architecture="bert",
         task=task,
-        weights="random",
-        source="a test",
-        precision="fp32",
-        opset=17,
-        model_inputs=tuple(TensorSpec(name=name, dtype="INT64", shape=("batch", "sequence")) for name in INPUT_NAMES),
         model_outputs=tuple(TensorSpec(name=name, dtype="FP32", shape=(*shape, *width)) for name in outputs),
         max_sequence_length=32,
         vocab_size=len(WORDS),
-        parameters=1,
         labels=LABELS.get(task, ()),
     )
 

@@ -3,12 +3,14 @@
 import json
 
 import pytest
-from prep_triton.artifact import Engine, PrecisionProof, VendoredRecord
+from prep_triton.artifact import VendoredRecord
 from prep_triton.errors import RepositoryError
 from prep_triton.publish.release import publish_release
 from prep_triton.publish.uri import open_store
 from prep_triton.spec import TargetSpec
 from prep_triton.target import resolve_target
+
+from scripts.benchmarks.records import make_plan
 
 pytestmark = pytest.mark.integration
 
@@ -19,21 +21,8 @@ def change_manifest(folder, name, **changes):
 
 
 def engine(version, capability):
-    proof = PrecisionProof(method="engine inspector", gemm_flops_share={"fp16": 1.0}, layers={"fp16": 1})
-    made = Engine(
-        name="bert",
-        builder="tensorrt",
-        builder_version=version,
-        precision="fp16",
-        gpu="t4" if capability == "7.5" else "l4",
-        compute_capability=capability,
-        profiles=(),
-        model_inputs=(),
-        model_outputs=(),
-        proof=proof,
-        build_seconds=1.0,
-    )
-    return made.model_dump(mode="json")
+    gpu = "t4" if capability == "7.5" else "l4"
+    return make_plan(gpu, name="bert", builder_version=version, profiles=()).model_dump(mode="json")
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 """A target's table can be corrected, and every misfit names both values and what mends it."""
 
 import pytest
-from prep_triton.artifact import RepositoryEntry, VendoredRecord
+from prep_triton.artifact import VendoredRecord
 from prep_triton.errors import SpecError, UnsupportedGpuError
 from prep_triton.spec import TargetSpec
 from prep_triton.target import TABLE_VARIABLE, Target, TritonRelease, find_misfits, load_triton_releases, resolve_target
 
+from scripts.benchmarks.records import make_entry
 from scripts.benchmarks.small_artifacts import make_engine
 
 
@@ -17,20 +18,8 @@ def make_target(tensorrt="10.13.2", gpus=("t4",), platform="linux/amd64", python
     return Target(release=release, gpus={gpu: known[gpu] for gpu in gpus}, platform=platform)
 
 
-def make_entry(*engines, kind="model", runtime="tensorrt", vendored=None):
-    return RepositoryEntry(
-        name="minilm-trt-fp16",
-        kind=kind,
-        runtime=runtime,
-        precision="fp16",
-        task="feature-extraction",
-        architecture="bert",
-        weights="random",
-        max_batch_size=8,
-        tolerance=0.999,
-        engines=engines,
-        vendored=vendored,
-    )
+def minilm(*engines, runtime="tensorrt", **fields):
+    return make_entry("minilm-trt-fp16", *engines, runtime=runtime, precision="fp16", **fields)
 
 
 @pytest.fixture
@@ -102,7 +91,7 @@ def test_a_missing_users_file_and_an_unknown_release_are_refused(tmp_path):
 
 
 def test_a_plan_of_the_targets_own_tensorrt_and_gpu_fits(engine):
-    assert message(make_entry(engine), make_target()) == []
+    assert message(minilm(engine), make_target()) == []
 
 
 @pytest.mark.parametrize(
@@ -117,7 +106,7 @@ def test_a_plan_of_the_targets_own_tensorrt_and_gpu_fits(engine):
     ],
 )
 def test_a_plan_fits_its_exact_tensorrt_alone(engine, built, runs, fits):
-    found = message(make_entry(engine.model_copy(update={"builder_version": built})), make_target(runs))
+    found = message(minilm(engine.model_copy(update={"builder_version": built})), make_target(runs))
     assert fits == (not found)
     if not fits:
         ((code, sentence, hint),) = found
@@ -131,11 +120,11 @@ def test_a_plan_fits_its_exact_tensorrt_alone(engine, built, runs, fits):
 @pytest.mark.parametrize(("built", "fits"), [("10.9.0", True), ("10.13.2", True), ("10.14.0", False)])
 def test_a_version_compatible_plan_fits_a_newer_tensorrt_and_no_older_one(engine, built, fits):
     changed = engine.model_copy(update={"builder_version": built, "spec": {"version_compatible": True}})
-    assert fits == (not message(make_entry(changed), make_target()))
+    assert fits == (not message(minilm(changed), make_target()))
 
 
 def test_an_unknown_tensorrt_is_said_and_not_guessed(engine):
-    ((code, sentence, hint),) = message(make_entry(engine), make_target(tensorrt=None))
+    ((code, sentence, hint),) = message(minilm(engine), make_target(tensorrt=None))
     assert code == "target-unknown"
     assert "is not known" in sentence
     assert "printenv TRT_VERSION" in hint
@@ -143,7 +132,7 @@ def test_an_unknown_tensorrt_is_said_and_not_guessed(engine):
 
 
 def test_a_plan_fits_its_own_architecture_alone(engine):
-    ((code, sentence, hint),) = message(make_entry(engine), make_target(gpus=("t4", "l4")))
+    ((code, sentence, hint),) = message(minilm(engine), make_target(gpus=("t4", "l4")))
     assert code == "target-gpu"
     assert "for compute capability 7.5, the target's l4 has 8.9" in sentence
     assert "prep build-engine --fp16 --gpu l4 --builder tensorrt" in hint
@@ -151,38 +140,38 @@ def test_a_plan_fits_its_own_architecture_alone(engine):
 
 def test_each_gpu_of_a_mixed_fleet_may_have_its_own_plan(engine, tmp_path):
     other = make_engine(tmp_path / "l4", gpu="l4", compute_capability="8.9")
-    assert message(make_entry(engine, other), make_target(gpus=("t4", "l4"))) == []
+    assert message(minilm(engine, other), make_target(gpus=("t4", "l4"))) == []
 
 
 @pytest.mark.parametrize(("gpu", "fits"), [("l4", True), ("a100", True), ("t4", False)])
 def test_a_hardware_compatible_plan_fits_ampere_and_later(tmp_path, gpu, fits):
     built = make_engine(tmp_path / "a100", gpu="a100", compute_capability="8.0")
     wide = built.model_copy(update={"spec": {"hardware_compatible": "ampere_plus"}})
-    assert fits == (not message(make_entry(wide), make_target(gpus=(gpu,))))
+    assert fits == (not message(minilm(wide), make_target(gpus=(gpu,))))
 
 
 def test_a_plan_on_a_server_without_gpu_is_a_misfit(engine):
-    ((code, sentence, hint),) = message(make_entry(engine), make_target(gpus=()))
+    ((code, sentence, hint),) = message(minilm(engine), make_target(gpus=()))
     assert code == "target-gpu"
     assert "the target has none" in sentence
     assert "onnxruntime" in hint
 
 
 def test_a_gpu_older_than_the_container_supports_is_a_misfit():
-    found = message(make_entry(runtime="onnxruntime"), make_target(gpus=("v100",)))
+    found = message(minilm(runtime="onnxruntime"), make_target(gpus=("v100",)))
     assert [(code, sentence) for code, sentence, _ in found] == [
         ("target-gpu", "minilm-trt-fp16: Triton 25.08 needs compute capability 7.5, the v100 has 7.0")
     ]
 
 
 def test_the_engines_in_a_tokenizers_manifest_are_not_the_tokenizers(engine):
-    entry = make_entry(engine, kind="tokenizer", runtime="python")
+    entry = minilm(engine, kind="tokenizer", runtime="python")
     assert message(entry, make_target(tensorrt="11.0.0", gpus=("l4",))) == []
 
 
 def test_a_vendored_package_must_fit_python_and_platform():
     package = VendoredRecord(package="tokenizers", version="0.22.1", python="3.13", platform="linux/arm64")
-    found = message(make_entry(kind="tokenizer", runtime="python", vendored=package), make_target())
+    found = message(minilm(kind="tokenizer", runtime="python", vendored=package), make_target())
     assert [code for code, _, _ in found] == ["target-python", "target-platform"]
     assert "needs Python 3.13, Triton 25.08 has 3.12" in found[0][1]
     assert "is for linux/arm64, the target is linux/amd64" in found[1][1]
@@ -191,4 +180,4 @@ def test_a_vendored_package_must_fit_python_and_platform():
 
 def test_a_vendored_package_of_an_older_stable_abi_fits():
     package = VendoredRecord(package="tokenizers", version="0.22.1", python="3.10", platform="linux/amd64")
-    assert message(make_entry(kind="tokenizer", runtime="python", vendored=package), make_target()) == []
+    assert message(minilm(kind="tokenizer", runtime="python", vendored=package), make_target()) == []

@@ -11,7 +11,8 @@ from prep_triton.deploy.network import GRPC_METHODS, HTTP_PATHS
 from prep_triton.deploy.request import DeploymentSpec
 from prep_triton.deploy.workload import measure_release
 
-from tests.fakes.served_release import ID, URI, make_entry, make_graph, make_plan, make_release, make_target
+from scripts.benchmarks.records import make_graph
+from tests.fakes.served_release import ID, URI, make_entry, make_plan, make_release, make_target
 
 
 def plan(release=None, **choices) -> Base:
@@ -126,7 +127,8 @@ def test_sizes_grow_with_the_release():
 @pytest.mark.parametrize(("instances", "mib"), [(1, 477), (2, 954)])
 def test_shared_memory_holds_a_full_batch_of_the_longest_bucket(instances, mib):
     """fill-mask hands [batch, sequence, vocabulary] numbers on: 8 x 512 x 30522 FP32 values are 477 MiB."""
-    graph = make_graph(outputs=(TensorSpec(name="logits", dtype="FP32", shape=("batch", "sequence", 30522)),))
+    logits = TensorSpec(name="logits", dtype="FP32", shape=("batch", "sequence", 30522))
+    graph = make_graph(model_inputs=(), model_outputs=(logits,))
     model = make_entry("m", onnx=graph, length_buckets=(128, 512))
     text = {"text": {"instance_count": instances}}
     step = make_entry("m-postprocessor", runtime="python", kind="postprocessor", serves="m", spec=text)

@@ -1,7 +1,6 @@
 """What can be known of running engines without a GPU."""
 
 import pytest
-from prep_triton.artifact import Engine
 from prep_triton.engine import execute
 from prep_triton.engine.device import WARM_UP_RUNS, time_in_turn
 from prep_triton.engine.execute import (
@@ -14,6 +13,7 @@ from prep_triton.engine.execute import (
 from prep_triton.errors import EngineError, SpecError
 from prep_triton.spec import OptimizationProfile
 
+from scripts.benchmarks.records import make_plan
 from tests.fakes.machines import make_machine
 
 PROFILES = (
@@ -23,9 +23,7 @@ PROFILES = (
 
 
 def engine(capability="8.9", builder="tensorrt", **spec):
-    return Engine.model_construct(
-        name="tiny", builder=builder, compute_capability=capability, profiles=PROFILES, spec=spec
-    )
+    return make_plan("l4", name="tiny", builder=builder, compute_capability=capability, profiles=PROFILES, spec=spec)
 
 
 L4_MACHINE = make_machine("l4")

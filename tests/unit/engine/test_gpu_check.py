@@ -2,19 +2,18 @@
 
 import numpy as np
 import pytest
-from prep_triton.artifact import Engine, OnnxModel, PrecisionProof
+from prep_triton.artifact import PrecisionProof
 
 from scripts import gpu_check
+from scripts.benchmarks.records import make_graph, make_plan
 
 
 def checked(*, precision="fp16", cosine=0.99999, weights="hub"):
     proof = PrecisionProof(
         method="engine inspector", gemm_flops_share={precision: 1.0}, layers={}, fused_attention=True
     )
-    engine = Engine.model_construct(
-        name=f"minilm-{precision}-trt-sm89", precision=precision, proof=proof, builder_version="10.13"
-    )
-    model = OnnxModel.model_construct(name="minilm", weights=weights)
+    engine = make_plan("l4", name=f"minilm-{precision}-trt-sm89", precision=precision, proof=proof)
+    model = make_graph("minilm", weights=weights)
     return gpu_check.Checked(engine, model, cosine, cosine, (0.5, 1.25, 2.0))
 
 

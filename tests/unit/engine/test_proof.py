@@ -1,14 +1,16 @@
 import pytest
-from prep_triton.artifact import OnnxModel, PrecisionProof, QuantizationRecord
+from prep_triton.artifact import PrecisionProof, QuantizationRecord
 from prep_triton.engine.proof import check_proof
 from prep_triton.errors import EngineError
+
+from scripts.benchmarks.records import make_graph
 
 
 def model(promised=None):
     record = None
     if promised is not None:
         record = QuantizationRecord(scheme="static symmetric W8A8", linear_flops_share=promised)
-    return OnnxModel.model_construct(name="tiny", precision="int8", quantization=record)
+    return make_graph("tiny", precision="int8", quantization=record)
 
 
 def proof(share, linear=None):

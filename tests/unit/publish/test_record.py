@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import SpecError, StoreError
 from prep_triton.publish.record import (
     artifact_from_release_entry,
@@ -16,6 +15,7 @@ from prep_triton.publish.record import (
     render_release,
 )
 
+from scripts.benchmarks.records import make_entry
 from tests.fakes.releases import ID, URI, make_release
 
 
@@ -101,16 +101,9 @@ def test_release_of_schema_1_is_still_read():
 
 
 def test_manifest_of_an_entry_is_kept_whole():
-    entry = RepositoryEntry(
-        name="bert",
+    entry = make_entry(
         runtime="python",
         kind="tokenizer",
-        precision="fp32",
-        task="fill-mask",
-        architecture="bert",
-        weights="hub",
-        max_batch_size=8,
-        tolerance=0.99,
         serves="bert-onnx",
         server_arguments=("--rate-limit=execution_count",),
     )

@@ -4,7 +4,7 @@ from prep_triton.artifact import TensorSpec
 from prep_triton.errors import RepositoryError
 from prep_triton.triton.config.warmup import write_warmup_files
 
-from scripts.benchmarks.small_artifacts import INPUT_NAMES, INPUTS
+from scripts.benchmarks.records import INPUT_NAMES, INPUTS
 
 CLS, SEP = 101, 102
 IDS = np.array([[CLS, 7, 8, SEP, 0], [CLS, 9, SEP, 0, 0]])

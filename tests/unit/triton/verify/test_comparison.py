@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from prep_triton.reference import load_reference
 from prep_triton.triton.verify.comparison import Comparison, check_tokenizer
 
-from scripts.benchmarks.small_artifacts import INPUT_NAMES, make_model, make_tokenizer
+from scripts.benchmarks.records import INPUT_NAMES
+from scripts.benchmarks.small_artifacts import make_model, make_tokenizer
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 from prep_triton.errors import VerifyError
 from prep_triton.triton.verify.report import VerifyReport, check_report, report_entry
 
-from tests.fakes.entries import make_entry
+from scripts.benchmarks.records import make_entry
 
 
 def test_a_report_with_a_failure_raises_with_what_was_seen():

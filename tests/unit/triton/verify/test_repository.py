@@ -4,7 +4,7 @@ import pytest
 from prep_triton.errors import RepositoryError
 from prep_triton.triton.verify.repository import find_server_arguments
 
-from tests.fakes.entries import make_entry
+from scripts.benchmarks.records import make_entry
 
 ENTRIES = [
     make_entry("a", server_arguments=("--rate-limit=execution_count",)),

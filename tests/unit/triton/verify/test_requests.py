@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prep_triton.triton.verify.requests import SequenceLengths, full_batches
 
-from tests.fakes.entries import make_entry
+from scripts.benchmarks.records import make_entry
 
 
 @given(st.lists(st.integers(), min_size=1, max_size=20), st.integers(1, 9))

@@ -4,7 +4,7 @@ import pytest
 from prep_triton.triton.verify.report import report_entry
 from prep_triton.triton.verify.unloaded import report_unloaded
 
-from tests.fakes.entries import make_entry
+from scripts.benchmarks.records import make_entry
 
 LOAD = "load failed for model 'e': version 1 is at UNAVAILABLE state: "
 DEPENDS = "load failed for model 'e': ensemble 'e' depends on 'm' which has no loaded version. Model 'm' loading failed"
