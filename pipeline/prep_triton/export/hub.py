@@ -134,7 +134,7 @@ def translate_hub_errors(repo: str, revision: str | None) -> Iterator[None]:
         raise SourceError(f"'{repo}' is not a hub id: {err}", hint="a hub id is organization/name") from err
     except errors.OfflineModeIsEnabled as err:
         raise SourceError(
-            f"{repo} is not in the local cache, and HF_HUB_OFFLINE forbids the hub",
+            f"{repo} is not in the local cache, and HF_HUB_OFFLINE is set",
             hint=f"unset HF_HUB_OFFLINE, {_WITHOUT_HUB}",
         ) from err
     except errors.HfHubHTTPError as err:

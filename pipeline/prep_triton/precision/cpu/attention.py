@@ -86,7 +86,7 @@ def _make_wide_mask(graph: Graph, attention: Attention, heads: int, name: str) -
     pattern = np.zeros((heads, attention.head_size + 1), np.float32)
     pattern[:, -1] = 1 / attention.scale
     # Divided by the scale, the lowest float would be an infinity; -1e4 gives a weight of exactly 0 as well.
-    lowest = graph.add_constant(f"{name}.lowest", np.array(MASK_VALUE, np.float32))
+    lowest = graph.add_constant(f"{name}.lowest", np.array([MASK_VALUE], np.float32))
     shape = graph.add_constant(f"{name}.shape", np.array([0, -1, 1], np.int64))
     nodes = [
         make_node("Max", [attention.mask, lowest], [f"{name}.clamped"], name=f"{name}.clamp"),
