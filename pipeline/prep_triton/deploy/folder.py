@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prep_triton.deploy.base import KUSTOMIZATION_NAME, MARK, Base, is_unchanged
 from prep_triton.errors import SpecError
-from prep_triton.workspace import translate_os_errors
+from prep_triton.files import translate_os_errors
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from typing import Any
 from prep_triton.errors import SourceError
 from prep_triton.export.heads import ARCHITECTURES, Architecture
 from prep_triton.export.weights import find_weights
+from prep_triton.files import digest_file
 from prep_triton.layout import TOKENIZER_NAME
-from prep_triton.workspace import digest_file
 
 CONFIG_NAME = "config.json"
 VOCABULARY_NAME = "vocab.txt"

@@ -23,9 +23,9 @@ from prep_triton.export.folder import (
     load_config,
 )
 from prep_triton.export.heads import Architecture, resolve_task
+from prep_triton.files import digest_file
 from prep_triton.spec import ModelSpec, Weights
 from prep_triton.tasks import Task
-from prep_triton.workspace import digest_file
 
 log = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ from typing import BinaryIO
 from typing_extensions import override
 
 from prep_triton.errors import PreconditionError, StoreError
+from prep_triton.files import hold_lock
 from prep_triton.layout import LOCK_NAME, STAGING_DIR
 from prep_triton.publish.checksum import crc32c_of_file, crc32c_of_stream
 from prep_triton.publish.store import (
@@ -31,7 +32,6 @@ from prep_triton.publish.store import (
     ignore_bytes,
     store_error_from_os,
 )
-from prep_triton.workspace import hold_lock
 
 LOCK_TIMEOUT_S = 60.0
 _STALE_AFTER_S = 3600.0

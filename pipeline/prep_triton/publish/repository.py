@@ -16,7 +16,7 @@ from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import RepositoryError, SpecError, WorkspaceError
 from prep_triton.layout import MANIFEST_NAME, walk_entry
 from prep_triton.publish.store import check_object_name
-from prep_triton.workspace import describe_change, is_config_alone, load_artifact
+from prep_triton.workspace import describe_change, has_only_config, load_artifact
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def scan_repository(folder: Path, names: Sequence[str] | None = None) -> LocalRe
     for name in sorted(set(names or ()) - {path.name for path in entry_dirs}):
         raise RepositoryError(f"{folder} has no entry '{name}' with a {MANIFEST_NAME}", hint=_REBUILD)
     if names is None:
-        for path in sorted(path for path in set(folders) - set(entry_dirs) if not is_config_alone(path)):
+        for path in sorted(path for path in set(folders) - set(entry_dirs) if not has_only_config(path)):
             log.warning("%s has no %s and is not published", path, MANIFEST_NAME)
     if not entry_dirs:
         raise RepositoryError(f"{folder} has no entry to publish", hint="make one with prep assemble or prep run")

@@ -7,10 +7,11 @@ from typing import Any
 
 from prep_triton.artifact import AccuracyRecord, Artifact, FidelityRecord, OnnxModel
 from prep_triton.errors import PrecisionError
+from prep_triton.files import digest_file
 from prep_triton.layout import GRAPH_NAME, REFERENCE_NAME
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import ConversionSpec, GateSpec
-from prep_triton.workspace import Produced, Recipe, Workspace, digest_file
+from prep_triton.workspace import Produced, Recipe, Workspace
 
 # Part of the key: raise it when a gate judges the same graph in another way.
 GATE_VERSION = 1

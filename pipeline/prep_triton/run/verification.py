@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from prep_triton.artifact import Artifact, RepositoryEntry
+from prep_triton.files import translate_os_errors
 from prep_triton.layout import RELEASE_NAME, RELEASES_DIR
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.run.report import RowCollector
 from prep_triton.run.resolve import ResolvedRun
 from prep_triton.spec import VerifySpec
-from prep_triton.workspace import Produced, Recipe, translate_os_errors
+from prep_triton.workspace import Produced, Recipe
 
 if TYPE_CHECKING:
     from prep_triton.publish.record import Release

@@ -16,18 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prep_triton import workspace as workspace_module
 from prep_triton.artifact import Artifact
-from prep_triton.errors import DiskFullError, StoreError, WorkspaceBusyError, WorkspaceError
+from prep_triton.errors import DiskFullError, WorkspaceBusyError, WorkspaceError
+from prep_triton.files import write_atomically
 from prep_triton.layout import MANIFEST_NAME
-from prep_triton.workspace import (
-    NotMadeError,
-    Recipe,
-    Workspace,
-    describe_change,
-    hold_lock,
-    load_artifact,
-    record_files,
-    write_atomically,
-)
+from prep_triton.workspace import NotMadeError, Recipe, Workspace, describe_change, load_artifact, record_files
 
 
 def recipe(**spec: Any) -> Recipe:
@@ -220,20 +212,6 @@ def test_an_atomic_write_replaces_the_whole_file_or_nothing(tmp_path: Path, monk
         write_atomically(target, b"new")
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
-
-
-def test_a_lock_that_another_run_holds_is_announced_and_waited_for(tmp_path: Path, caplog):
-    path = tmp_path / "locks" / "tiny.lock"
-    with hold_lock(path, "tiny", timeout_s=1, hint="wait"):
-        with (
-            pytest.raises(StoreError, match=r"another run has held tiny for over 0\.05 s") as caught,
-            hold_lock(path, "tiny", timeout_s=0.05, hint="wait for it", error=StoreError),
-        ):
-            pass
-        assert caught.value.hint == "wait for it"
-    assert "another run holds tiny; waiting for it" in caplog.text
-    with hold_lock(path, "tiny", timeout_s=0, hint="wait"):
-        pass
 
 
 def test_a_large_file_that_was_not_touched_since_is_digested_only_on_request(tmp_path: Path, monkeypatch):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import OnnxModel, QuantizationRecord
 from prep_triton.errors import SpecError, suggest
+from prep_triton.files import digest_file
 from prep_triton.layout import GRAPH_NAME
 from prep_triton.precision.fp16.stage import REWRITE_VERSION
 from prep_triton.precision.int8.calibration import check_path, load_calibration_rows
@@ -19,7 +20,7 @@ from prep_triton.precision.measure.accuracy import check_eval_data
 from prep_triton.precision.rewrite.source import check_is_fp32, kept_fields, link_kept_files
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import GateSpec, QuantizationSpec
-from prep_triton.workspace import Produced, Recipe, Workspace, digest_file
+from prep_triton.workspace import Produced, Recipe, Workspace
 
 if TYPE_CHECKING:
     from prep_triton.precision.int8.qdq import Linear

@@ -7,18 +7,9 @@ from pathlib import Path
 
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import RepositoryError, WorkspaceError
+from prep_triton.files import LOCK_TIMEOUT_S, hold_lock, remove_tree
 from prep_triton.layout import LOCK_NAME, MANIFEST_NAME, STAGING_PREFIX
-from prep_triton.workspace import (
-    LOCK_TIMEOUT_S,
-    Recipe,
-    describe_change,
-    find_artifact,
-    hold_lock,
-    is_config_alone,
-    load_artifact,
-    load_manifest,
-    remove_tree,
-)
+from prep_triton.workspace import Recipe, describe_change, find_artifact, has_only_config, load_artifact, load_manifest
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +29,7 @@ def load_repository(repository_dir: Path, *, reference_only: bool = False) -> li
         raise RepositoryError(f"{repository_dir} is not a folder", hint="make a repository with `prep assemble`")
     entries = []
     for folder in sorted(repository_dir.iterdir()):
-        if not folder.is_dir() or folder.name.startswith(".") or is_config_alone(folder):
+        if not folder.is_dir() or folder.name.startswith(".") or has_only_config(folder):
             continue
         if not (folder / MANIFEST_NAME).is_file():
             log.warning("%s has no %s and is left out; `prep assemble` writes it", folder, MANIFEST_NAME)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import EntryKind, OnnxModel, RepositoryEntry
 from prep_triton.errors import RepositoryError, SpecError
+from prep_triton.files import digest_file
 from prep_triton.layout import (
     CONFIG_NAME,
     LABELS_NAME,
@@ -36,7 +37,7 @@ from prep_triton.triton.entries.place import place_entry
 from prep_triton.triton.entries.server_side import SERVER_PARTS, copy_server_files, digest_server_files
 from prep_triton.triton.entries.text_config import TextConfigs
 from prep_triton.triton.entries.vendored import copy_tokenizers, describe_tokenizers
-from prep_triton.workspace import Produced, Recipe, digest_file
+from prep_triton.workspace import Produced, Recipe
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig

@@ -19,6 +19,7 @@ from typing import Any
 
 from prep_triton.artifact import Engine, OnnxModel, RepositoryEntry
 from prep_triton.errors import RepositoryError
+from prep_triton.files import digest_file
 from prep_triton.layout import (
     CONFIG_NAME,
     ENGINE_NAME,
@@ -42,11 +43,7 @@ from prep_triton.triton.entries.recipe import entry_fields, entry_recipe
 from prep_triton.triton.entries.server_arguments import (
     check_shared_resources,
 )
-from prep_triton.workspace import (
-    Produced,
-    digest_file,
-    find_artifact,
-)
+from prep_triton.workspace import Produced, find_artifact
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from prep_triton.triton.lint.text_parts import find_text_problems
 from prep_triton.triton.lint.tree import find_file_problems, find_top_problems, find_version_problems, is_entry
 from prep_triton.triton.lint.vendored import find_vendored_problems
 from prep_triton.triton.lint.warmups import find_warmup_problems
-from prep_triton.workspace import is_config_alone
+from prep_triton.workspace import has_only_config
 
 _MAKE_HINT = "make one with prep assemble or prep run"
 
@@ -61,7 +61,7 @@ def lint_repository(
     if not repository_dir.is_dir():
         raise RepositoryError(f"there is no model repository {repository_dir}", hint=_MAKE_HINT)
     folders = [repository_dir / name for name in list_names(repository_dir) if is_entry(repository_dir / name)]
-    tracked = [folder.name for folder in folders if is_config_alone(folder)]
+    tracked = [folder.name for folder in folders if has_only_config(folder)]
     entries = {folder.name: read_entry(folder) for folder in folders if folder.name not in tracked}
     repository = _Repository(repository_dir, entries, tracked, target, digest_all)
     chosen = _choose_entries(entries, names)
