@@ -189,7 +189,7 @@ def _find_version_misfits(engine: Engine, target: Target) -> list[tuple[str, str
         return [
             (
                 "target-unknown",
-                f"the TensorRT version of Triton {target.release.tag} is not known, so its plans cannot be judged",
+                f"the TensorRT version of Triton {target.release.tag} is not known, so its plans cannot be checked",
                 f"ask the image: docker run --rm {target.release.image} printenv TRT_VERSION; write it into a file "
                 f"that {TABLE_VARIABLE} names",
             )

@@ -14,10 +14,9 @@ from prep_triton.workspace import Recipe, Workspace
 
 from scripts.benchmarks.small_artifacts import make_model
 from tests.fakes.prep_command import Prep
+from tests.fakes.releases import ID
 
 pytestmark = pytest.mark.integration
-
-ID = "20260131T235959Z-0123456789ab"
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +42,7 @@ def prep(assembled: Path, tmp_path: Path) -> Prep:
 
 @pytest.fixture
 def store(prep: Prep, make_repository):
-    """A folder of two releases that were current one after the other; small ones, which lint is not asked about."""
+    """A folder of two releases that were current one after the other; small ones, which lint does not see."""
     store = open_store(str(prep.folder / "releases"))
     for seed in (1, 2):
         publish_release(make_repository("bert", seed=seed), store)
@@ -51,7 +50,7 @@ def store(prep: Prep, make_repository):
 
 
 def ids(prep: Prep) -> list[str]:
-    return [one["id"] for one in prep.succeed("releases", "releases")["releases"]]
+    return [release["id"] for release in prep.succeed("releases", "releases")["releases"]]
 
 
 def test_a_dry_run_tells_the_bytes_and_the_publish_moves_them(prep: Prep):
@@ -59,7 +58,7 @@ def test_a_dry_run_tells_the_bytes_and_the_publish_moves_them(prep: Prep):
     assert not (prep.folder / "releases").exists()
     done = prep.succeed("publish", "model_repository", "./releases")
     assert (done["created"], done["moved"]) == (True, True)
-    assert done["uploaded_bytes"] == plan["totals"]["upload"]["bytes"] == sum(one["size"] for one in plan["plan"])
+    assert done["uploaded_bytes"] == plan["totals"]["upload"]["bytes"] == sum(file["size"] for file in plan["plan"])
     assert done["current"] == done["release"]["id"]
     again = prep.succeed("publish", "model_repository", "./releases")
     assert (again["created"], again["uploaded_bytes"], again["current"]) == (False, 0, done["current"])
@@ -120,11 +119,11 @@ def test_rollback_moves_the_pointer_and_nothing_else(prep: Prep, store):
     assert prep.succeed("rollback", "releases", newest)["release"] == newest
 
 
-def test_prune_removes_nothing_unless_it_is_told_to(prep: Prep, store, make_repository):
+def test_prune_removes_nothing_without_yes(prep: Prep, store, make_repository):
     publish_release(make_repository("bert", seed=3), store)
     oldest = ids(prep)[-1]
     planned = prep.succeed("prune", "releases", "--keep", "1")
-    assert ([one["id"] for one in planned["removed"]], planned["dry_run"]) == ([oldest], True)
+    assert ([pruned["id"] for pruned in planned["removed"]], planned["dry_run"]) == ([oldest], True)
     assert "--yes" in prep.run("prune", "releases", "--keep", "1").stdout
     assert oldest in ids(prep)
     done = prep.succeed("prune", "releases", "--keep", "1", "--yes")
@@ -181,7 +180,7 @@ def test_a_release_is_fetched_and_checked(prep: Prep, store):
         (("fetch", "empty", "copy"), 1, "there is no release under", "prep publish"),
         (("fetch", f"empty/releases/{ID}", "copy", "--release", f"{ID[:-1]}c"), 2, "names another", "--release"),
     ],
-    ids=lambda given: " ".join(given) if isinstance(given, tuple) else "",
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_what_cannot_be_done_is_refused_in_a_sentence(prep: Prep, arguments, code: int, message: str, hint: str):
     error = prep.fail(*arguments, code=code)
@@ -194,17 +193,17 @@ def test_no_key_or_token_is_shown_or_written(prep: Prep, gcs_bucket: str):
     key = base64.b64encode(os.urandom(32)).decode()
     uri = f"gs://{gcs_bucket}/models"
     secrets = {"PREP_GCS_ENCRYPTION_KEY": key, "PREP_GCS_USER_PROJECT": "payer"}
-    message = [
+    runs = [
         prep.run("publish", "model_repository", uri, "-v", "--json", **secrets),
         prep.run("publish", "--check", uri, "-v", **secrets),
         prep.run("fetch", uri, "copy", "-v", **secrets),
         prep.run("releases", uri, "--show", "current", "--json", "-v", **secrets),
         prep.run("publish", "model_repository", uri, "-v", PREP_GCS_ENCRYPTION_KEY=f"{key}x", PREP_DEBUG="1"),
     ]
-    assert [one.returncode for one in message[:4]] == [0] * 4, message[0].stderr
+    assert [done.returncode for done in runs[:4]] == [0] * 4, runs[0].stderr
     written = [path.read_bytes() for path in prep.folder.rglob("*") if path.is_file()]
-    stored = [open_store(uri).read_bytes(found.name) for found in open_store(uri).list_objects("")]
-    for text in (*(one.stdout + one.stderr for one in message), *written, *stored):
+    stored = [open_store(uri).read_bytes(stored.name) for stored in open_store(uri).list_objects("")]
+    for text in (*(done.stdout + done.stderr for done in runs), *written, *stored):
         content = text.encode() if isinstance(text, str) else text
         assert key.encode() not in content
         assert b"Bearer" not in content

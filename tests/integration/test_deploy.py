@@ -49,10 +49,10 @@ def publish(make_repository: Callable[..., Path], gcs_bucket: str) -> Callable[.
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder, in which commands run."""
-    made = tmp_path / "work"
-    made.mkdir()
-    monkeypatch.chdir(made)
-    return made
+    work_dir = tmp_path / "work"
+    work_dir.mkdir()
+    monkeypatch.chdir(work_dir)
+    return work_dir
 
 
 def deploy(*arguments: str, code: int = 0) -> dict[str, Any]:
@@ -88,9 +88,11 @@ def test_kubectl_accepts_the_base(publish, folder: Path):
     done = subprocess.run([*command, str(folder / "base")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     objects = list(yaml.safe_load_all(done.stdout))
-    assert {one["metadata"]["namespace"] for one in objects} == {"ml"}
-    assert {one["metadata"]["labels"]["app.kubernetes.io/version"] for one in objects} == {uri.rpartition("/")[2]}
-    (deployment,) = (one for one in objects if one["kind"] == "Deployment")
+    assert {manifest["metadata"]["namespace"] for manifest in objects} == {"ml"}
+    assert {manifest["metadata"]["labels"]["app.kubernetes.io/version"] for manifest in objects} == {
+        uri.rpartition("/")[2]
+    }
+    (deployment,) = (manifest for manifest in objects if manifest["kind"] == "Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "nvcr.io/nvidia/tritonserver:25.08-py3"
     assert f"--model-repository={uri}" in container["args"]
@@ -106,7 +108,7 @@ def test_kubernetes_and_kubectl_accept_the_nightly_jobs():
                 validate(manifest, version, strict=True)
     done = subprocess.run([*find_kustomize(), str(JOBS_DIR)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert {one["metadata"]["namespace"] for one in yaml.safe_load_all(done.stdout)} == {"prep"}
+    assert {manifest["metadata"]["namespace"] for manifest in yaml.safe_load_all(done.stdout)} == {"prep"}
 
 
 def find_kustomize() -> list[str]:
@@ -129,7 +131,7 @@ def test_store_means_its_current_release_and_the_target_that_it_was_made_for(pub
 
 def test_dry_run_prints_what_kubectl_takes(publish, folder: Path):
     done = Prep(folder).run("deploy", publish(), "--dry-run")
-    kinds = [one["kind"] for one in yaml.safe_load_all(done.stdout)]
+    kinds = [manifest["kind"] for manifest in yaml.safe_load_all(done.stdout)]
     assert "Deployment" in kinds
     assert "Gateway" in kinds
     assert list(folder.iterdir()) == []
@@ -137,10 +139,10 @@ def test_dry_run_prints_what_kubectl_takes(publish, folder: Path):
 
 def test_second_release_changes_what_it_must_and_no_selector(publish, folder: Path):
     deploy(publish(make_plan("t4"), make_plan("l4")), "-o", "base")
-    first = {one["kind"]: one for one in load_base(folder / "base")}
+    first = {manifest["kind"]: manifest for manifest in load_base(folder / "base")}
     deploy(publish(make_plan("t4")), "-o", "base")
     assert not (folder / "base" / "deployment-l4.yaml").exists()
-    second = {one["kind"]: one for one in load_base(folder / "base")}
+    second = {manifest["kind"]: manifest for manifest in load_base(folder / "base")}
     assert first["Service"] == second["Service"]
     assert first["Deployment"]["spec"]["selector"] == second["Deployment"]["spec"]["selector"]
     assert first["Deployment"]["spec"]["template"] != second["Deployment"]["spec"]["template"]
@@ -160,7 +162,7 @@ def test_second_release_changes_what_it_must_and_no_selector(publish, folder: Pa
 def test_wrong_request_is_one_sentence_and_writes_nothing(
     arguments: list[str], code: int, message: str, hint: str, folder: Path, gcs_bucket: str
 ):
-    error = deploy(*(one.format(bucket=gcs_bucket) for one in arguments), code=code)
+    error = deploy(*(argument.format(bucket=gcs_bucket) for argument in arguments), code=code)
     assert message in error["message"]
     assert hint in error["hint"]
     assert list(folder.iterdir()) == []

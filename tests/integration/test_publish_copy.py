@@ -5,16 +5,10 @@ from prep_triton.publish.catalog import list_releases
 from prep_triton.publish.check import check_release
 from prep_triton.publish.plan import plan_release
 from prep_triton.publish.release import carry_out, publish_release
-from prep_triton.publish.uri import open_store
+
+from tests.fakes.stores import damage_object, remove_object, replace_object
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(params=["folder", "gcs"])
-def store(request, tmp_path):
-    if request.param == "folder":
-        return open_store(str(tmp_path / "store"))
-    return open_store(f"gs://{request.getfixturevalue('gcs_bucket')}/models")
 
 
 def test_only_the_model_that_changed_goes_up(store, make_repository):
@@ -65,9 +59,9 @@ def test_source_that_is_gone_when_it_is_copied_is_uploaded_instead(store, make_r
     plan = plan_release(make_repository("bert", seed=1), store)
     source = plan.copies["distilbert/1/model.onnx"]
     if how == "deleted":
-        store.delete_object(source.name, if_generation_match=source.generation)
+        remove_object(store, source.name)
     else:
-        store.write_bytes(source.name, b"something else", if_generation_match=source.generation)
+        replace_object(store, source.name, b"something else")
     published = carry_out(plan, store)
     check_release(store, published.release)
     assert published.copied_files == len(plan.copies) - 1
@@ -76,16 +70,14 @@ def test_source_that_is_gone_when_it_is_copied_is_uploaded_instead(store, make_r
 
 def test_object_that_is_not_what_its_release_says_is_not_copied(store, make_repository):
     release = publish_release(make_repository("bert", "distilbert"), store).release
-    stored = store.stat(f"releases/{release.id}/distilbert/1/model.onnx")
-    store.write_bytes(stored.name, b"\xff" * stored.size, if_generation_match=stored.generation)
+    damage_object(store, f"releases/{release.id}/distilbert/1/model.onnx")
     plan = plan_release(make_repository("bert", seed=1), store)
     assert "distilbert/1/model.onnx" in plan.uploads
 
 
 def test_damaged_release_json_keeps_nobody_from_publishing(store, make_repository, caplog):
     damaged = publish_release(make_repository("bert"), store).release
-    seal = store.stat(f"releases/{damaged.id}/release.json")
-    store.write_bytes(seal.name, b"{", if_generation_match=seal.generation)
+    replace_object(store, f"releases/{damaged.id}/release.json", b"{")
     published = publish_release(make_repository("bert", seed=1), store)
     assert published.is_current
     assert list_releases(store) == [published.release]

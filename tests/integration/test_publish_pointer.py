@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from prep_triton.errors import PointerMovedError, PreconditionError, ReleaseDamagedError, SpecError, StoreError
+from prep_triton.errors import PointerMovedError, ReleaseDamagedError, SpecError, StoreError
 from prep_triton.layout import POINTER_NAME
 from prep_triton.publish import pointer as pointer_module
 from prep_triton.publish.catalog import list_releases, load_pointer, read_pointer, resolve
@@ -14,16 +14,10 @@ from prep_triton.publish.pointer import move_current, rollback
 from prep_triton.publish.release import carry_out, publish_release
 from prep_triton.publish.uri import open_store
 
+from tests.fakes.releases import ID
+from tests.fakes.stores import lose_answers, remove_object, replace_object
+
 pytestmark = pytest.mark.integration
-
-GONE = "20260131T235959Z-0123456789ab"
-
-
-@pytest.fixture(params=["folder", "gcs"])
-def store(request, tmp_path):
-    if request.param == "folder":
-        return open_store(str(tmp_path / "store"))
-    return open_store(f"gs://{request.getfixturevalue('gcs_bucket')}/models")
 
 
 @pytest.fixture
@@ -73,12 +67,12 @@ def test_publishing_what_is_current_moves_nothing(store, publish):
     assert load_pointer(store) == first.pointer
 
 
-def test_of_two_publishers_the_second_is_told_who_won(store, make_repository, tmp_path):
+def test_of_two_publishers_the_second_learns_who_won(store, make_repository, tmp_path):
     mine = plan_release(make_repository("bert", seed=1), store)
     # The plan holds paths, and the other publisher's repository takes their place.
-    kept, made = tmp_path / "mine", tmp_path / "model_repository"
-    made.rename(kept)
-    mine = replace(mine, paths={name: kept / path.relative_to(made) for name, path in mine.paths.items()})
+    moved, original = tmp_path / "mine", tmp_path / "model_repository"
+    original.rename(moved)
+    mine = replace(mine, paths={name: moved / path.relative_to(original) for name, path in mine.paths.items()})
     winner = publish_release(make_repository("bert", seed=2), store).release
     with pytest.raises(PointerMovedError, match=f"another run made {winner.id} current first") as caught:
         carry_out(mine, store)
@@ -120,16 +114,7 @@ def test_same_content_made_current_by_another_run_is_no_failure(store, make_repo
 
 def test_own_move_whose_answer_was_lost_is_recognised(store, publish):
     release = publish(1, make_current=False).release
-
-    class Deaf:
-        def __getattr__(self, name):
-            return getattr(store, name)
-
-        def write_bytes(self, name, content, **options):
-            store.write_bytes(name, content, **options)
-            raise PreconditionError("the retry met the first try's object", hint="")
-
-    assert move_current(Deaf(), release.id, read_pointer(store)) == load_pointer(store)
+    assert move_current(lose_answers(store), release.id, read_pointer(store)) == load_pointer(store)
 
 
 def test_rollback_goes_to_what_was_current_before(store, publish):
@@ -181,8 +166,8 @@ def test_rollback_without_anything_to_go_back_to_is_refused(store, publish):
 
 def test_rollback_to_what_is_no_release_is_refused(store, publish):
     publish(1)
-    with pytest.raises(StoreError, match=f"has no release {GONE}"):
-        rollback(store, GONE)
+    with pytest.raises(StoreError, match=f"has no release {ID}"):
+        rollback(store, ID)
     with pytest.raises(SpecError, match="is not the id of a release"):
         rollback(store, "../elsewhere")
 
@@ -190,17 +175,15 @@ def test_rollback_to_what_is_no_release_is_refused(store, publish):
 def test_rollback_to_a_release_that_is_not_whole_is_refused(store, publish):
     first = publish(1).release
     second = publish(2)
-    model = store.stat(f"releases/{first.id}/bert/1/model.onnx")
-    store.delete_object(model.name, if_generation_match=model.generation)
+    remove_object(store, f"releases/{first.id}/bert/1/model.onnx")
     with pytest.raises(ReleaseDamagedError, match=r"bert/1/model.onnx is missing"):
         rollback(store)
     assert load_pointer(store) == second.pointer
 
 
-def test_pointer_to_a_release_that_is_gone_is_told_and_publishing_mends_it(store, publish):
+def test_pointer_to_a_release_that_is_gone_is_an_error_and_publishing_mends_it(store, publish):
     release = publish(1).release
-    seal = store.stat(f"releases/{release.id}/release.json")
-    store.delete_object(seal.name, if_generation_match=seal.generation)
+    remove_object(store, f"releases/{release.id}/release.json")
     with pytest.raises(ReleaseDamagedError, match=f"current points at {release.id}, which is gone") as caught:
         resolve(store)
     assert "prep rollback" in caught.value.hint
@@ -209,22 +192,22 @@ def test_pointer_to_a_release_that_is_gone_is_told_and_publishing_mends_it(store
     assert resolve(store) == mended.release
 
 
-def test_damaged_pointer_is_told_and_can_be_replaced(store, publish, caplog):
+def test_damaged_pointer_is_an_error_and_can_be_replaced(store, publish, caplog):
     first = publish(1)
-    store.write_bytes(POINTER_NAME, b"{", if_generation_match=first.pointer.generation)
+    replace_object(store, POINTER_NAME, b"{")
     for act in (lambda: load_pointer(store), lambda: rollback(store)):
         with pytest.raises(ReleaseDamagedError, match=r"current.json is damaged") as caught:
             act()
         assert "prep rollback" in caught.value.hint
     assert rollback(store, first.release.id).release == first.release.id
-    store.write_bytes(POINTER_NAME, b"{", if_generation_match=load_pointer(store).generation)
+    replace_object(store, POINTER_NAME, b"{")
     assert publish(2).is_moved
     assert "current.json is damaged" in caplog.text
 
 
 def test_pointer_of_a_newer_prep_is_refused(store, publish):
     store.write_bytes(POINTER_NAME, b'{"schema": 2}')
-    for act in (lambda: publish(1), lambda: resolve(store), lambda: rollback(store, GONE)):
+    for act in (lambda: publish(1), lambda: resolve(store), lambda: rollback(store, ID)):
         with pytest.raises(StoreError, match="made by a newer prep") as caught:
             act()
         assert "pip install --upgrade" in caught.value.hint
@@ -241,7 +224,7 @@ def test_move_to_a_release_that_is_pruned_in_the_same_moment_is_taken_back(store
     assert load_pointer(store).release == second.release.id
 
 
-def test_first_move_to_a_release_that_is_pruned_in_the_same_moment_is_told(store, publish, monkeypatch):
+def test_first_move_to_a_release_that_is_pruned_in_the_same_moment_is_an_error(store, publish, monkeypatch):
     release = publish(1, make_current=False).release
     monkeypatch.setattr(pointer_module, "read_release", lambda store, which: None)
     with pytest.raises(ReleaseDamagedError, match=f"{release.id} was removed") as caught:

@@ -12,16 +12,10 @@ from prep_triton.publish.pointer import rollback
 from prep_triton.publish.prune import prune_releases
 from prep_triton.publish.record import TOMBSTONE
 from prep_triton.publish.release import publish_release
-from prep_triton.publish.uri import open_store
+
+from tests.fakes.stores import HookedStore, replace_object
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(params=["folder", "gcs"])
-def store(request, tmp_path):
-    if request.param == "folder":
-        return open_store(str(tmp_path / "store"))
-    return open_store(f"gs://{request.getfixturevalue('gcs_bucket')}/models")
 
 
 @pytest.fixture
@@ -47,8 +41,8 @@ def test_dry_run_says_what_would_go_and_removes_nothing(store, releases):
     before = store.list_objects("")
     report = prune_releases(store, 2)
     assert report.dry_run
-    assert [one.id for one in report.removed] == [release.id for release in releases[2::-1]]
-    assert [(one.kind, one.files) for one in report.removed] == [("release", 5)] * 3
+    assert [pruned.id for pruned in report.removed] == [release.id for release in releases[2::-1]]
+    assert [(pruned.kind, pruned.files) for pruned in report.removed] == [("release", 5)] * 3
     assert report.size == sum(release.size for release in releases[:3])
     assert store.list_objects("") == before
 
@@ -58,7 +52,7 @@ def test_all_but_the_newest_go(store, releases):
     # The previous one is one of the two newest.
     assert list(report.kept) == list_ids(store) == [releases[4].id, releases[3].id]
     assert list_releases(store) == [releases[4], releases[3]]
-    assert {found.name.split("/")[1] for found in store.list_objects("releases/")} == set(report.kept)
+    assert {stored.name.split("/")[1] for stored in store.list_objects("releases/")} == set(report.kept)
     assert prune_releases(store, 2, dry_run=False).removed == ()
 
 
@@ -84,7 +78,9 @@ def test_remains_of_a_killed_publisher_stay_for_a_day(store, releases, remains):
 
 
 def test_older_remains_go(store, releases, remains, days_later):
-    assert [(one.id, one.kind, one.files) for one in prune_releases(store, 5).removed] == [(remains, "remains", 1)]
+    assert [(pruned.id, pruned.kind, pruned.files) for pruned in prune_releases(store, 5).removed] == [
+        (remains, "remains", 1)
+    ]
     assert remains in list_ids(store)
     prune_releases(store, 5, dry_run=False)
     assert remains not in list_ids(store)
@@ -92,16 +88,11 @@ def test_older_remains_go(store, releases, remains, days_later):
 
 
 def test_remains_that_their_publisher_finishes_in_the_same_moment_stay(store, releases, remains, days_later):
-    class Overtaken:
-        def __getattr__(self, name):
-            return getattr(store, name)
+    def finish(name, content):
+        if content == TOMBSTONE:
+            store.write_bytes(name, b"finished")
 
-        def write_bytes(self, name, content, **options):
-            if content == TOMBSTONE:
-                store.write_bytes(name, b"finished")
-            return store.write_bytes(name, content, **options)
-
-    assert prune_releases(Overtaken(), 5, dry_run=False).removed == ()
+    assert prune_releases(HookedStore(store, before_write=finish), 5, dry_run=False).removed == ()
     assert store.read_bytes(f"releases/{remains}/distilbert/config.pbtxt") == b"x"
 
 
@@ -118,7 +109,7 @@ def test_publisher_whose_remains_are_being_removed_makes_another_release(store, 
 
 
 def test_prune_that_was_killed_is_finished_by_the_next(store, releases, days_later, monkeypatch):
-    def kill(*given):
+    def kill(*arguments):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -128,24 +119,19 @@ def test_prune_that_was_killed_is_finished_by_the_next(store, releases, days_lat
     assert list_releases(store) == releases[:0:-1]
     assert len(list_ids(store)) == 5
     report = prune_releases(store, 4, dry_run=False)
-    assert [(one.id, one.kind) for one in report.removed] == [(releases[0].id, "remains")]
+    assert [(pruned.id, pruned.kind) for pruned in report.removed] == [(releases[0].id, "remains")]
     assert len(list_ids(store)) == 4
 
 
 def test_release_made_current_while_it_is_removed_comes_back(store, releases, caplog):
     victim = releases[0]
 
-    class Overtaken:
-        def __getattr__(self, name):
-            return getattr(store, name)
+    def make_current(name):
+        if name.endswith(f"{victim.id}/release.json"):
+            rollback(store, victim.id)
 
-        def delete_object(self, name, **options):
-            if name.endswith(f"{victim.id}/release.json"):
-                rollback(store, victim.id)
-            return store.delete_object(name, **options)
-
-    report = prune_releases(Overtaken(), 3, dry_run=False)
-    assert victim.id not in {one.id for one in report.removed}
+    report = prune_releases(HookedStore(store, before_delete=make_current), 3, dry_run=False)
+    assert victim.id not in {pruned.id for pruned in report.removed}
     assert "it stays" in caplog.text
     assert load_pointer(store).release == victim.id
     check_release(store, read_release(store, victim.id))
@@ -153,23 +139,13 @@ def test_release_made_current_while_it_is_removed_comes_back(store, releases, ca
 
 def test_release_json_goes_first(store, releases):
     deleted = []
-
-    class Recorder:
-        def __getattr__(self, name):
-            return getattr(store, name)
-
-        def delete_object(self, name, **options):
-            deleted.append(name.rpartition("/")[2])
-            return store.delete_object(name, **options)
-
-    prune_releases(Recorder(), 4, dry_run=False)
-    assert deleted[0] == "release.json"
+    prune_releases(HookedStore(store, before_delete=deleted.append), 4, dry_run=False)
+    assert deleted[0] == f"releases/{releases[0].id}/release.json"
     assert len(deleted) == 6
 
 
 def test_damaged_pointer_stops_pruning(store, releases):
-    pointer = store.stat("current.json")
-    store.write_bytes("current.json", b"{", if_generation_match=pointer.generation)
+    replace_object(store, "current.json", b"{")
     with pytest.raises(StoreError, match="is damaged"):
         prune_releases(store, 1, dry_run=False)
     assert len(list_releases(store)) == 5

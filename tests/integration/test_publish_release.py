@@ -7,7 +7,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from prep_triton.errors import BucketMissingError, PreconditionError, ReleaseMissingError, RepositoryError, StoreError
+from prep_triton.errors import BucketMissingError, ReleaseMissingError, RepositoryError, StoreError
 from prep_triton.publish import plan as plan_module
 from prep_triton.publish.catalog import list_releases, resolve
 from prep_triton.publish.fetch import fetch_reference_files
@@ -15,35 +15,10 @@ from prep_triton.publish.plan import plan_release
 from prep_triton.publish.release import publish_release
 from prep_triton.publish.uri import open_store
 
+from tests.fakes.releases import ID
+from tests.fakes.stores import FailingStore, damage_object, lose_answers
+
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(params=["folder", "gcs"])
-def store(request, tmp_path):
-    if request.param == "folder":
-        return open_store(str(tmp_path / "store"))
-    return open_store(f"gs://{request.getfixturevalue('gcs_bucket')}/models")
-
-
-class FailingStore:
-    """A store that breaks at the nth upload, or damages what was uploaded: faults that no server makes on demand."""
-
-    def __init__(self, inner, *, fail_at=None, damage=None):
-        self._inner, self._fail_at, self._damage, self._uploads = inner, fail_at, damage, 0
-        self._lock = threading.Lock()
-
-    def __getattr__(self, name):
-        return getattr(self._inner, name)
-
-    def upload_file(self, name, path, **options):
-        with self._lock:
-            self._uploads += 1
-            if self._uploads == self._fail_at:
-                raise StoreError("the network is gone", hint="wait")
-        stored = self._inner.upload_file(name, path, **options)
-        if self._damage and name.endswith(self._damage):
-            self._inner.write_bytes(name, b"\xff" * stored.size, if_generation_match=stored.generation)
-        return stored
 
 
 def test_release_is_whole_and_describes_itself(store, make_repository):
@@ -58,7 +33,7 @@ def test_release_is_whole_and_describes_itself(store, make_repository):
         ("distilbert", "fp32", {"onnx": "1.21"}),
     ]
     folder = f"releases/{release.id}/"
-    listed = {found.name.removeprefix(folder): found for found in store.list_objects(folder)}
+    listed = {stored.name.removeprefix(folder): stored for stored in store.list_objects(folder)}
     assert listed.keys() == {*release.files, "release.json"}
     assert all(listed[name].crc32c == file.crc32c for name, file in release.files.items())
     assert json.loads(store.read_bytes(f"{folder}release.json"))["schema"] == 2
@@ -124,7 +99,7 @@ def test_upload_that_breaks_off_is_no_release_and_is_taken_up_again(store, make_
     assert list_releases(store) == []
     with pytest.raises(ReleaseMissingError, match="there is no release under"):
         resolve(store)
-    left = {found.name for found in store.list_objects("")}
+    left = {stored.name for stored in store.list_objects("")}
     assert left
     published = publish_release(folder, store)
     assert published.created
@@ -152,7 +127,7 @@ def test_remains_older_than_the_newest_release_are_not_taken_up(store, make_repo
 def test_damaged_object_keeps_the_release_from_being_made(store, make_repository):
     folder = make_repository("bert")
     with pytest.raises(StoreError, match=r"bert/1/model.onnx is 2000 bytes, crc32c .* expected 2000 bytes") as caught:
-        publish_release(folder, FailingStore(store, damage="model.onnx"))
+        publish_release(folder, FailingStore(store, damaged="model.onnx"))
     assert "publish again" in caught.value.hint
     assert list_releases(store) == []
     published = publish_release(folder, store)  # under a new id: the damaged remains are not trusted
@@ -200,7 +175,7 @@ def test_killed_publisher_leaves_no_release_and_a_rerun_completes_it(store, make
     published = publish_release(folder, store)
     assert published.created
     assert list_releases(store) == [published.release]
-    objects = {found.name.partition(f"{published.release.id}/")[2]: found for found in store.list_objects("")}
+    objects = {stored.name.partition(f"{published.release.id}/")[2]: stored for stored in store.list_objects("")}
     assert all(objects[name].crc32c == file.crc32c for name, file in published.release.files.items())
 
 
@@ -215,24 +190,19 @@ def test_publishers_of_the_same_content_at_once_make_whole_releases(store, make_
     for thread in threads:
         thread.join()
     assert len(published) == 4
-    assert {release.id for release in list_releases(store)} == {one.release.id for one in published}
-    assert sum(one.created for one in published) == len({one.release.id for one in published})
+    assert {release.id for release in list_releases(store)} == {result.release.id for result in published}
+    assert sum(result.created for result in published) == len({result.release.id for result in published})
 
 
 def test_own_release_json_whose_answer_was_lost_is_recognised(store, make_repository):
-    class Deaf(FailingStore):
-        def write_bytes(self, name, content, **options):
-            store.write_bytes(name, content, **options)
-            raise PreconditionError("the retry met the first try's object", hint="")
-
-    published = publish_release(make_repository("bert"), Deaf(store))
+    published = publish_release(make_repository("bert"), lose_answers(store))
     assert published.created
     assert list_releases(store) == [published.release]
 
 
-def test_missing_release_is_told(store):
-    with pytest.raises(StoreError, match="has no release 20260131T235959Z-0123456789ab") as caught:
-        resolve(store, "20260131T235959Z-0123456789ab")
+def test_missing_release_is_an_error(store):
+    with pytest.raises(StoreError, match=f"has no release {ID}") as caught:
+        resolve(store, ID)
     assert "prep releases" in caught.value.hint
 
 
@@ -266,15 +236,14 @@ def test_verifier_gets_everything_but_the_model_binaries(store, make_repository,
 
 def test_fetching_a_damaged_file_is_refused_and_leaves_no_file(store, make_repository, tmp_path):
     release = publish_release(make_repository("bert"), store).release
-    stored = store.stat(f"releases/{release.id}/bert/reference.npz")
-    store.write_bytes(stored.name, b"\0" * stored.size, if_generation_match=stored.generation)
+    damage_object(store, f"releases/{release.id}/bert/reference.npz")
     with pytest.raises(StoreError, match=r"reference.npz is not what its release says") as caught:
         fetch_reference_files(store, release, tmp_path / "fetched")
     assert "publish again" in caught.value.hint
     assert not list((tmp_path / "fetched").rglob("*reference.npz*"))
 
 
-def test_missing_bucket_is_told_before_anything_is_digested(gcs_bucket, make_repository):
+def test_missing_bucket_is_refused_before_anything_is_digested(gcs_bucket, make_repository):
     heard = []
     with pytest.raises(BucketMissingError):
         publish_release(

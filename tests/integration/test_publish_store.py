@@ -106,9 +106,9 @@ def test_listing_names_what_is_below_a_prefix_and_only_that(store):
     for name in ("b/2", "b/1", "b/c/3", "ba/4", "a"):
         store.write_bytes(name, name.encode())
     listed = store.list_objects("b/")
-    assert [found.name for found in listed] == ["b/1", "b/2", "b/c/3"]
-    assert listed == [store.stat(found.name) for found in listed]
-    assert [found.name for found in store.list_objects("")] == ["a", "b/1", "b/2", "b/c/3", "ba/4"]
+    assert [stored.name for stored in listed] == ["b/1", "b/2", "b/c/3"]
+    assert listed == [store.stat(stored.name) for stored in listed]
+    assert [stored.name for stored in store.list_objects("")] == ["a", "b/1", "b/2", "b/c/3", "ba/4"]
     assert store.list_folders("b/") == ["c"]
     assert store.list_folders("nothing/") == []
 
@@ -119,7 +119,7 @@ def test_listing_is_complete_beyond_one_page(store):
     assert len(store.list_objects("many/")) == len(store.list_folders("many/")) == 300
 
 
-def test_object_that_is_not_there_is_told(store, tmp_path):
+def test_missing_object_is_an_error(store, tmp_path):
     assert store.stat("nothing") is None
     with pytest.raises(StoreError, match=r"there is no .*nothing") as caught:
         store.read_bytes("nothing")
@@ -128,7 +128,7 @@ def test_object_that_is_not_there_is_told(store, tmp_path):
         store.download_file("nothing", tmp_path / "copy")
 
 
-def test_file_that_is_not_there_is_told(store, tmp_path):
+def test_missing_file_is_an_error(store, tmp_path):
     with pytest.raises(StoreError, match=r"there is no .*gone"):
         store.upload_file("a", tmp_path / "gone", crc32c="AAAAAA==")
     assert store.list_objects("") == []
@@ -140,7 +140,7 @@ def test_name_that_is_not_allowed_is_refused(store, name):
         store.write_bytes(name, b"x")
 
 
-def test_store_in_a_bucket_that_does_not_exist_is_told(gcs_bucket):
+def test_store_in_a_missing_bucket_is_an_error(gcs_bucket):
     missing = open_store(f"gs://{gcs_bucket}-not/models")
     with pytest.raises(BucketMissingError, match=f"there is no bucket gs://{gcs_bucket}-not") as caught:
         missing.check_access()
@@ -189,7 +189,7 @@ def test_deletion_takes_only_the_generation_it_names(store):
 def test_deletion_leaves_the_neighbours(store):
     gone, _ = store.write_bytes("a/b/c", b"1"), store.write_bytes("a/d", b"2")
     store.delete_object("a/b/c", if_generation_match=gone.generation)
-    assert [found.name for found in store.list_objects("")] == ["a/d"]
+    assert [stored.name for stored in store.list_objects("")] == ["a/d"]
 
 
 def test_objects_say_when_they_were_written(store):
@@ -199,7 +199,7 @@ def test_objects_say_when_they_were_written(store):
     assert first.updated_at <= second.updated_at <= datetime.now(UTC) + timedelta(seconds=5)
 
 
-def test_permissions_are_all_there_or_not_told(store):
+def test_permissions_are_all_there_or_not_known(store):
     granted = store.find_permissions()
     assert granted is None or granted >= {*WRITER_PERMISSIONS, *READER_PERMISSIONS}
 
@@ -208,8 +208,8 @@ def test_objects_may_be_listed_while_others_are_written_and_deleted(store):
     def come_and_go(writer):
         own = open_store(store.uri)
         for number in range(10):
-            made = own.write_bytes(f"a/{writer}/{number}/x", b"x")
-            own.delete_object(made.name, if_generation_match=made.generation)
+            stored = own.write_bytes(f"a/{writer}/{number}/x", b"x")
+            own.delete_object(stored.name, if_generation_match=stored.generation)
 
     with ThreadPoolExecutor(4) as pool:
         writers = [pool.submit(come_and_go, number) for number in range(3)]

@@ -83,10 +83,10 @@ def test_plan_that_fits_is_published_with_its_manifests(make_repository, tmp_pat
     assert release.entries[0].manifest["engines"][0]["builder_version"] == target.release.tensorrt
 
 
-def test_what_cannot_be_judged_is_told_and_published(make_repository, tmp_path, caplog):
+def test_what_cannot_be_checked_is_a_warning_and_published(make_repository, tmp_path, caplog):
     folder = make_repository("bert")
     target = resolve_target(TargetSpec(triton="25.08", gpus=("t4",)))
     unknown = target.model_copy(update={"release": target.release.model_copy(update={"tensorrt": None})})
     change_manifest(folder, "bert", runtime="tensorrt", engines=[engine("10.13.2", "7.5")])
     assert publish_release(folder, open_store(str(tmp_path / "store")), target=unknown).created
-    assert "is not known, so its plans cannot be judged" in caplog.text
+    assert "is not known, so its plans cannot be checked" in caplog.text

@@ -39,7 +39,7 @@ def test_base_is_the_same_every_time():
     assert plan(release).files == plan(release).files
 
 
-def test_every_file_is_told_to_be_preps_own():
+def test_every_file_is_recognised_as_preps_own():
     assert all(is_unchanged(text) for text in plan().files.values())
 
 

@@ -84,12 +84,12 @@ def test_full_disk_leaves_the_earlier_base(tmp_path: Path, monkeypatch: pytest.M
     before = contents(tmp_path)
     write, number = Path.write_text, 0
 
-    def fill(self: Path, *given, **named) -> int:
+    def fill(self: Path, *arguments, **options) -> int:
         nonlocal number
         number += 1
         if number == 4:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write(self, *given, **named)
+        return write(self, *arguments, **options)
 
     monkeypatch.setattr(Path, "write_text", fill)
     with pytest.raises(DiskFullError) as message:

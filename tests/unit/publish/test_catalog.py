@@ -12,6 +12,7 @@ from prep_triton.publish.record import render_pointer
 from prep_triton.publish.reports import save_report
 
 from tests.fakes.releases import ID, URI, save_release
+from tests.fakes.stores import remove_object
 
 OLD, MIDDLE, NEW = (f"202601{day}T000000Z-0123456789ab" for day in (10, 20, 21))
 
@@ -25,12 +26,6 @@ def store(tmp_path: Path) -> FolderStore:
     pointer = pointer_from_move(pointer_from_move(None, OLD, "publish"), MIDDLE, "publish")
     store.write_bytes(POINTER_NAME, render_pointer(pointer))
     return store
-
-
-def remove(store: FolderStore, name: str) -> None:
-    stored = store.stat(name)
-    assert stored
-    store.delete_object(name, if_generation_match=stored.generation)
 
 
 @pytest.mark.parametrize(
@@ -93,14 +88,14 @@ def test_nothing_is_previous_where_one_release_alone_was_current(tmp_path: Path)
 
 def test_without_a_pointer_the_newest_that_did_not_fail_is_current(store: FolderStore, caplog):
     caplog.set_level("INFO")
-    remove(store, POINTER_NAME)
+    remove_object(store, POINTER_NAME)
     save_report(store, NEW, {"failed": "no answer"})
     assert resolve(store).id == MIDDLE
     assert f"the newest release, {MIDDLE}, is taken" in caplog.text
 
 
 def test_a_current_release_that_is_gone_is_not_replaced_by_another(store: FolderStore):
-    remove(store, f"releases/{MIDDLE}/release.json")
+    remove_object(store, f"releases/{MIDDLE}/release.json")
     with pytest.raises(ReleaseDamagedError, match=f"current points at {MIDDLE}, which is gone"):
         resolve(store)
     assert resolve(store, "newest").id == NEW

@@ -94,7 +94,7 @@ def test_credentials_that_are_not_accepted_get_the_way_to_log_in(answer_with, mo
     assert "gcloud auth application-default login" in caught.value.hint
 
 
-def test_missing_bucket_is_told_from_a_missing_object(answer_with):
+def test_missing_bucket_is_distinguished_from_a_missing_object(answer_with):
     with pytest.raises(BucketMissingError, match="there is no bucket gs://models") as caught:
         answer_with(404, "The specified bucket does not exist.").read_bytes("a")
     assert "gcloud storage buckets create gs://models" in caught.value.hint
@@ -108,13 +108,13 @@ def test_failed_precondition_says_that_another_run_wrote(answer_with):
     assert "another run wrote it" in caught.value.hint
 
 
-def test_outage_is_retried_and_then_told(answer_with):
+def test_outage_is_retried_and_then_reported(answer_with):
     with pytest.raises(StoreError, match=r"cannot be reached: .*Service Unavailable") as caught:
         answer_with(503, "Service Unavailable").check_access()
     assert "run again" in caught.value.hint
 
 
-def test_other_refusals_are_told_in_the_servers_words(answer_with):
+def test_other_refusals_have_the_servers_message(answer_with):
     with pytest.raises(StoreError, match=r"GCS refused the request for gs://models/bert: .*No billing account"):
         answer_with(400, "No billing account").check_access()
 
@@ -176,7 +176,7 @@ def test_nothing_is_asked_about_the_bucket_itself(answer_with):
     assert set(answer_with.paths) == {"/storage/v1/b/models/o"}
 
 
-def test_retention_policy_is_told_from_a_missing_permission(answer_with):
+def test_retention_policy_is_distinguished_from_a_missing_permission(answer_with):
     kept = "Object 'models/bert/current.json' is subject to bucket's retention policy and cannot be overwritten"
     with pytest.raises(StoreError, match=r"current.json is kept by the bucket's retention policy") as caught:
         answer_with(403, kept).write_bytes("current.json", b"x", if_generation_match=1)
@@ -197,7 +197,7 @@ def test_object_under_another_key_names_the_variable(answer_with):
     assert "PREP_GCS_ENCRYPTION_KEY" in caught.value.hint
 
 
-def test_bucket_of_another_project_is_told_as_a_possibility(answer_with):
+def test_bucket_of_another_project_is_named_as_a_possibility(answer_with):
     with pytest.raises(StoreAccessError, match="is not allowed on gs://models") as caught:
         answer_with(403, "someone does not have storage.objects.list access to the bucket.").check_access()
     assert "another project may own a bucket of that name" in caught.value.hint
@@ -206,9 +206,9 @@ def test_bucket_of_another_project_is_told_as_a_possibility(answer_with):
 def test_missing_permissions_are_named_for_the_writer_and_for_tritons_reader(answer_with, caplog):
     granted = ["storage.objects.list", "storage.objects.get", "storage.objects.create"]
     store = answer_with(200, body=json.dumps({"permissions": granted}).encode())
-    found = find_missing_permissions(store)
-    assert found.missing_to_publish == ("storage.objects.delete",)
-    assert found.missing_to_serve == ("storage.buckets.get",)
+    missing = find_missing_permissions(store)
+    assert missing.missing_to_publish == ("storage.objects.delete",)
+    assert missing.missing_to_serve == ("storage.buckets.get",)
     warn_of_missing_permissions(store)
     assert "lacks storage.objects.delete" in caplog.text
     assert "roles/storage.objectAdmin" in caplog.text
@@ -222,7 +222,7 @@ def test_bucket_that_does_not_tell_permissions_is_not_checked(answer_with, caplo
     assert "not checked" in caplog.text
 
 
-def test_damage_on_the_way_up_is_sent_again_and_then_told(answer_with):
+def test_damage_on_the_way_up_is_sent_again_and_then_refused(answer_with):
     message = {
         "id": "models/bert/a/7",
         "size": "1",
@@ -247,7 +247,7 @@ def test_answer_that_is_not_about_the_object_is_a_store_error(answer_with, damag
         assert "run again" in caught.value.hint
 
 
-def test_file_that_changed_after_it_was_digested_is_told_in_gcs_words(answer_with):
+def test_file_that_changed_after_it_was_digested_is_refused_with_gcs_message(answer_with):
     message = "Provided CRC32C 'AAAAAA==' doesn't match calculated CRC32C 'qTxfkw=='."
     with pytest.raises(StoreError, match=r"gs://models/bert/a did not arrive as it was digested: .*CRC32C") as caught:
         answer_with(400, message).write_bytes("a", b"x")

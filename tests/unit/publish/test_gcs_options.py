@@ -1,4 +1,4 @@
-"""Requester pays and customer keys: passed on as they are asked for, and never shown."""
+"""Requester pays and customer keys: passed on as they are set, and never shown."""
 
 import base64
 import json
@@ -113,8 +113,8 @@ def test_two_keys_at_once_are_refused(monkeypatch):
 
 def test_permissions_are_the_bucket_s_own_answer(heard):
     assert open_store("gs://models").find_permissions() == {"storage.objects.get"}
-    asked = heard[0][1]["permissions"]
-    assert {"storage.objects.create", "storage.objects.delete", "storage.buckets.get"} <= set(asked)
+    permissions = heard[0][1]["permissions"]
+    assert {"storage.objects.create", "storage.objects.delete", "storage.buckets.get"} <= set(permissions)
 
 
 def test_requester_pays_is_warned_of_because_triton_names_no_payer(monkeypatch, caplog):

@@ -39,7 +39,7 @@ def test_pointer_of_a_newer_prep_is_refused_with_the_way_to_upgrade():
 
 
 @pytest.mark.parametrize("change", [{"release": "../../etc"}, {"release": "latest"}, {"token": None}, {"more": 1}])
-def test_damaged_pointer_is_told_with_the_command_that_mends_it(change):
+def test_damaged_pointer_is_refused_with_the_command_that_mends_it(change):
     content = {**json.loads(render_pointer(pointer_from_move(None, ONE, "publish"))), **change}
     with pytest.raises(ReleaseDamagedError, match=r"gs://models/current.json is damaged") as caught:
         parse_pointer(json.dumps(content).encode(), 0, uri="gs://models")

@@ -112,7 +112,7 @@ def test_manifest_of_an_entry_is_kept_whole():
     assert (kept.entries[0].kind, kept.entries[0].serves) == ("tokenizer", "bert-onnx")
 
 
-def test_manifest_of_another_version_is_told():
+def test_manifest_of_another_version_is_refused():
     entry = make_release().entries[0].model_copy(update={"manifest": {"name": "bert", "invented": 1}})
     with pytest.raises(StoreError, match="no manifest of bert that this prep reads"):
         artifact_from_release_entry(entry)
