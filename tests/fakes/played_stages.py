@@ -34,7 +34,7 @@ class Stages:
         monkeypatch.setattr("prep_triton.run.build.put_in_precision", self.put_in_precision)
         if builds:
             monkeypatch.setattr("prep_triton.engine.build.build_engine", self.build_engine)
-        monkeypatch.setattr("prep_triton.triton.verify.verify_entries", self.verify_entries)
+        monkeypatch.setattr("prep_triton.triton.verify.repository.verify_entries", self.verify_entries)
 
     def _produce(self, workspace: Workspace, recipe: Recipe, kind: type, fields) -> object:
         def make(folder: Path) -> Mapping:

@@ -9,9 +9,10 @@ from prep_triton.triton.entries.text import assemble_text_entries
 from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.server.process import run_triton
-from prep_triton.triton.verify import check_report, verify_entries
 from prep_triton.triton.verify.ensemble import describe_mismatches
 from prep_triton.triton.verify.ensemble_parts import check_parts
+from prep_triton.triton.verify.report import check_report
+from prep_triton.triton.verify.repository import verify_entries
 from typer.testing import CliRunner
 
 from tests.fakes.task_models import make_task_model

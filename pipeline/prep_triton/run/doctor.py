@@ -114,11 +114,10 @@ def _examine_hub() -> Finding:
 
 
 def _examine_tensorrt() -> Finding:
-    from prep_triton.engine.builders import find_builder_problem
-    from prep_triton.gpus import find_present_gpus
+    from prep_triton.engine.machine import detect_machine
 
-    problem = find_builder_problem("tensorrt")
-    gpus = ", ".join(gpu.name for gpu in find_present_gpus())
+    machine = detect_machine()
+    problem, gpus = machine.problems["tensorrt"], ", ".join(gpu.name for gpu in machine.gpus)
     hint = "on a machine with the target GPU: pip install -c constraints.txt -e '.[tensorrt]'"
     return Finding(
         stage="engine",

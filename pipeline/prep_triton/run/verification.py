@@ -74,7 +74,7 @@ def verify_once(
 
 
 def _verification_recipe(entries: Sequence[RepositoryEntry], target: str) -> Recipe:
-    from prep_triton.triton.verify import verification_tools
+    from prep_triton.triton.verify.tools import verification_tools
 
     place = target if "://" in target else str(Path(target).absolute())
     return Recipe(
@@ -161,7 +161,8 @@ def verify_release(
 def _verify(
     entries: Sequence[RepositoryEntry], uri: str, spec: VerifySpec, names: Sequence[str] | None, progress: Progress
 ) -> "VerifyReport":
-    from prep_triton.triton.verify import check_report, verify_entries
+    from prep_triton.triton.verify.report import check_report
+    from prep_triton.triton.verify.repository import verify_entries
 
     chosen = [entry for entry in entries if names is None or entry.name in names]
     with _translate_scratch_errors():

@@ -10,11 +10,11 @@ What is sent, and where that is written:
 
 What is expected: a model's outputs are those in its reference (`comparison`), an ensemble's answer follows from them
 (`expected_answers`), as closely as the entry's precision allows (`tolerance`). How large a request may be is in
-`requests`, an entry that Triton does not load in `unloaded`, the order of it all in `repository`, and what
-`prep verify --json` prints in `report`.
+`requests`, an entry that Triton does not load in `unloaded`, the order of it all in `repository`, what it runs with in
+`tools`, and what `prep verify --json` prints in `report`, which is all that is imported with the package: a run that
+remembers its verification starts no client of Triton.
 """
 
 from prep_triton.triton.verify.report import EntryReport, VerifyReport, check_report
-from prep_triton.triton.verify.repository import verification_tools, verify_entries
 
-__all__ = ["EntryReport", "VerifyReport", "check_report", "verification_tools", "verify_entries"]
+__all__ = ["EntryReport", "VerifyReport", "check_report"]

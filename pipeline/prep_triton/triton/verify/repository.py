@@ -1,9 +1,7 @@
 """Verifies the entries of a repository, one after another, on a Triton of our own or a running one."""
 
-import importlib.metadata
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from prep_triton.artifact import EntryKind, RepositoryEntry, merge_server_arguments, parse_server_arguments
@@ -12,7 +10,6 @@ from prep_triton.layout import SERVER_ARGUMENTS_NAME
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import VerifySpec
 from prep_triton.triton.server.client import TritonClient, grpc_address_from_url
-from prep_triton.triton.server.installation import find_server
 from prep_triton.triton.server.ports import Ports
 from prep_triton.triton.server.process import run_triton
 from prep_triton.triton.verify.ensemble import EnsembleCheck, describe_mismatches
@@ -94,20 +91,6 @@ def find_server_arguments(entries: Sequence[RepositoryEntry], repository_uri: st
         except (OSError, UnicodeError) as err:
             raise RepositoryError(f"{path} cannot be read: {err}", hint="assemble an entry again") from err
     return merge_server_arguments(argument for entry in entries for argument in entry.server_arguments)
-
-
-def verification_tools() -> dict[str, str]:
-    """Return the versions of what a verification on a server of our own runs with; starts nothing."""
-    packages = ("prep-triton", "nvidia-pytriton", "onnxruntime", "tokenizers", "tritonclient")
-    versions = {}
-    for package in packages:
-        with suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    server_path = find_server()
-    if server_path is None:
-        return versions
-    status = server_path.stat()  # its version is known only once it runs; a new one has another size and time
-    return {**versions, "tritonserver": f"{server_path} {status.st_size} {status.st_mtime_ns}"}
 
 
 def _verify_on_running(
