@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from prep_triton.gpus import AMPERE_PLUS, is_runnable
 from prep_triton.spec import OptimizationProfile, Precision, Tier
-from prep_triton.tasks import Task
+from prep_triton.tasks import MASK_TOKEN, Task
 
 MANIFEST_SCHEMA = 1
 RESOURCE_ARGUMENT = "--rate-limit-resource="
@@ -115,15 +115,24 @@ class QuantizationRecord(Record):
     damage: dict[str, float] = {}
 
 
+# What makes a score of a classifier's logit: over all labels, of each label by itself, or nothing.
+Activation = Literal["softmax", "sigmoid", "none"]
+
+
 class OnnxModel(Artifact):
     """An ONNX graph of a BERT or DistilBERT: ``model.onnx``, ``reference.npz`` and perhaps ``tokenizer.json``.
 
     ``reference.npz`` holds PyTorch FP32 answers to fixed inputs: one array for each graph input
     (``input/<name>``, shape [rows, sequence]), one for each output (``output/<name>``), and ``text``
     (one string a row; empty strings where there is no tokenizer).
+
+    `labels` name the logits of a classifier, and `activation` makes scores of them as transformers' pipeline does with
+    the checkpoint's configuration. `takes_pairs`: a cross-encoder, which scores two texts together. `mask_token` is
+    the tokenizer's own, for fill-mask.
     """
 
     noun = "model"
+
     architecture: Literal["bert", "distilbert"]
     task: Task
     weights: Literal["hub", "random"]
@@ -136,6 +145,9 @@ class OnnxModel(Artifact):
     vocab_size: int
     parameters: int
     labels: tuple[str, ...] = ()
+    activation: Activation = "softmax"
+    takes_pairs: bool = False
+    mask_token: str = MASK_TOKEN
     parity: ParityRecord | None = None
     fidelity: FidelityRecord | None = None
     accuracy: AccuracyRecord | None = None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile
 
 from prep_triton.errors import PrepError, RepositoryError
+from prep_triton.tasks import MASK_TOKEN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -128,3 +129,8 @@ def load_tokenizer(path: Path, *, error: type[PrepError] = RepositoryError) -> "
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
+
+
+def find_mask_token(tokenizer: "Tokenizer") -> str:
+    """Return the mask token of a tokenizer.json, which does not say which token that is: BERT's, else RoBERTa's."""
+    return next((token for token in (MASK_TOKEN, "<mask>") if tokenizer.token_to_id(token) is not None), MASK_TOKEN)

@@ -88,6 +88,11 @@ class TaskFacts:
         return self.width == "num_labels"
 
     @property
+    def scores_texts(self) -> bool:
+        """Whether an answer is a score of each label for the text as a whole."""
+        return self.has_labels and not self.per_token
+
+    @property
     def answers_embedding(self) -> bool:
         """Whether an answer is a vector: one mean over the hidden states of all tokens."""
         return self.width == "hidden_size"
@@ -140,7 +145,7 @@ TASKS: Mapping[Task, TaskFacts] = MappingProxyType(
                 TextTensor("START", "INT64"),
                 TextTensor("END", "INT64"),
             ),
-            options=("max_answer_tokens",),
+            options=("max_answer_tokens", "handle_impossible_answer"),
             labelled=LabelledRows(
                 metric="F1",
                 fields=("question", "context", "answers"),

@@ -36,6 +36,9 @@ class TextOptions:
     max_answer_tokens: Annotated[
         int | None, typer.Option(help="Longest answer in tokens ({tasks_with_max_answer_tokens}). [30]")
     ] = None
+    handle_impossible_answer: Annotated[
+        bool | None, typer.Option(help="Let a question have no answer, as in SQuAD 2.0 (question-answering). [no]")
+    ] = None
     text_instance_count: Annotated[
         int | None, typer.Option(help="Instances of the tokenizer and of the post-processor. [1]")
     ] = None

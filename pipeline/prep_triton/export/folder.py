@@ -28,7 +28,7 @@ _SIZE_KEYS = (
 GRAPH_KEYS = (
     *_SIZE_KEYS,
     *("hidden_act", "activation", "layer_norm_eps", "initializer_range", "pad_token_id", "sinusoidal_pos_embds"),
-    *("id2label", "label2id", "num_labels", "tie_word_embeddings"),
+    *("id2label", "label2id", "num_labels", "problem_type", "tie_word_embeddings"),
 )
 
 

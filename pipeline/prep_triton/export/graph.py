@@ -34,7 +34,7 @@ import torch
 
 from prep_triton.errors import ExportError
 from prep_triton.export.checkpoint import silence_vendors
-from prep_triton.export.heads import INPUT_NAMES, OPSET, Architecture
+from prep_triton.export.heads import OPSET, Architecture, count_token_types, input_names
 from prep_triton.export.layers import LayersDifferError, Weight, repeat_layer
 from prep_triton.onnx_file import ArrayWeight, save_with_weights
 from prep_triton.tasks import TASKS, Task
@@ -140,7 +140,7 @@ def save_graph(graph: ExportedGraph, model: Any, path: Path) -> int:
 
 def _trace_graph(model: Any, architecture: Architecture, task: Task, layers: int) -> ExportedGraph:
     """Let torch export a model's first layers."""
-    names, outputs = INPUT_NAMES[architecture], TASKS[task].outputs
+    names, outputs = input_names(architecture, token_types=count_token_types(model.config)), TASKS[task].outputs
     longest = int(model.config.max_position_embeddings)
     batch, sequence = _EXAMPLE_SHAPE[0], min(_EXAMPLE_SHAPE[1], longest)
     example = tuple(torch.ones(batch, sequence, dtype=torch.int64, device="meta") for _ in names)

@@ -15,7 +15,7 @@ from prep_triton.tasks import TASK_NAMES, TASKS, Task, TaskChoice
 log = logging.getLogger(__name__)
 
 # Raise it with every change to `graph.py`, `layers.py` or `reference.py` that changes the bytes of an export.
-GRAPH_VERSION = 2
+GRAPH_VERSION = 3
 
 # The first opset with Gelu (20) and LayerNormalization (17), each one layer to TensorRT; 23 has Attention, which
 # TensorRT builds in FP16 only.
@@ -24,7 +24,7 @@ OPSET = 20
 Architecture = Literal["bert", "distilbert"]
 
 ARCHITECTURES: tuple[Architecture, ...] = ("bert", "distilbert")
-INPUT_NAMES: Mapping[Architecture, tuple[str, ...]] = {
+_INPUT_NAMES: Mapping[Architecture, tuple[str, ...]] = {
     "bert": ("input_ids", "attention_mask", "token_type_ids"),
     "distilbert": ("input_ids", "attention_mask"),
 }
@@ -64,9 +64,24 @@ def class_name(architecture: Architecture, task: Task) -> str:
     return f"{_PREFIXES[architecture]}{TASKS[task].class_suffixes[0]}"
 
 
-def input_specs(architecture: Architecture) -> tuple[TensorSpec, ...]:
+def count_token_types(config: Any) -> int:
+    """Return how many token types a model tells apart; DistilBERT has none, which is one to all."""
+    return int(getattr(config, "type_vocab_size", 1))
+
+
+def input_names(architecture: Architecture, *, token_types: int = 2) -> tuple[str, ...]:
+    """Return the names of the graph's inputs.
+
+    A model with one token type has nothing to choose: tokenizers give the second of two texts the type 1, for which
+    it has no row.
+    """
+    names = _INPUT_NAMES[architecture]
+    return names if token_types > 1 else tuple(name for name in names if name != "token_type_ids")
+
+
+def input_specs(architecture: Architecture, *, token_types: int = 2) -> tuple[TensorSpec, ...]:
     """Return the graph's inputs: INT64 of shape [batch, sequence]."""
-    names = INPUT_NAMES[architecture]
+    names = input_names(architecture, token_types=token_types)
     return tuple(TensorSpec(name=name, dtype="INT64", shape=("batch", "sequence")) for name in names)
 
 
@@ -82,11 +97,3 @@ def output_specs(task: Task, config: Any) -> tuple[TensorSpec, ...]:
     if facts.width is not None:
         shape = (*shape, int(getattr(config, facts.width)))
     return tuple(TensorSpec(name=name, dtype="FP32", shape=shape) for name in facts.outputs)
-
-
-def labels(task: Task, config: Any) -> tuple[str, ...]:
-    """Return the label of each index of the last dimension, for the tasks that have labels."""
-    if not TASKS[task].has_labels:
-        return ()
-    by_index = {int(index): str(label) for index, label in config.id2label.items()}
-    return tuple(by_index[index] for index in sorted(by_index))

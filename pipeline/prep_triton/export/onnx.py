@@ -151,15 +151,28 @@ def _write_model(source: Source, seed: int, folder: Path, progress: Progress) ->
         "source": source.label,
         "precision": "fp32",
         "opset": heads.OPSET,
-        "model_inputs": heads.input_specs(source.architecture),
+        "model_inputs": heads.input_specs(source.architecture, token_types=heads.count_token_types(config)),
         "model_outputs": outputs,
         "max_sequence_length": int(config.max_position_embeddings),
         "vocab_size": int(config.vocab_size),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "labels": heads.labels(source.task, config),
+        **_declare(source, origin, model),
     }
     # A quarter of the reference is enough of real text, and a second less to wait for.
     return _Written(fields, (*cases, answered.thinned(4)), nodes)
+
+
+def _declare(source: Source, origin: Path | None, model: Any) -> dict[str, Any]:
+    """Return the record's fields of what the checkpoint says of its answers."""
+    from prep_triton.export import declared
+
+    fields: dict[str, Any] = {"labels": declared.find_labels(source.task, model.config, where=source.label)}
+    if TASKS[source.task].scores_texts:
+        fields["activation"] = declared.find_activation(model)
+        fields["takes_pairs"] = declared.is_cross_encoder(source.config)
+    if TASKS[source.task].answers_tokens:
+        fields["mask_token"] = declared.find_mask_token(origin or source.vocabulary)
+    return fields
 
 
 def _find_rows(source: Source, origin: Path | None, folder: Path, config: Any, seed: int) -> Any:

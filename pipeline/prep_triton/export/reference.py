@@ -17,7 +17,7 @@ import torch
 from prep_triton.errors import SourceError
 from prep_triton.export.checkpoint import silence_vendors
 from prep_triton.export.folder import find_vocabulary
-from prep_triton.export.heads import INPUT_NAMES, Architecture
+from prep_triton.export.heads import Architecture, count_token_types, input_names
 from prep_triton.export.parity import Case
 from prep_triton.layout import TOKENIZER_NAME
 from prep_triton.reference import load_tokenizer
@@ -129,13 +129,14 @@ def answer_shapes(model: Any, architecture: Architecture, task: Task, seed: int)
     """
     generator = np.random.default_rng(seed)
     longest, vocab_size = int(model.config.max_position_embeddings), int(model.config.vocab_size)
+    names = input_names(architecture, token_types=count_token_types(model.config))
     cases = []
     for batch, length in PARITY_SHAPES:
         sequence = min(length, longest)
         lengths = [max(1, sequence - row * (sequence // batch)) for row in range(batch)]
         ids = tuple(tuple(generator.integers(0, vocab_size, length).tolist()) for length in lengths)
-        inputs = pad_rows(ids, INPUT_NAMES[architecture])
-        if "token_type_ids" in inputs and int(model.config.type_vocab_size) > 1:
+        inputs = pad_rows(ids, names)
+        if "token_type_ids" in inputs:
             inputs["token_type_ids"][:, sequence // 2 :] = 1
         cases.append(Case(inputs, _answer(model, inputs, task)))
     return cases
@@ -146,7 +147,7 @@ def answer_rows(model: Any, architecture: Architecture, task: Task, rows: Rows) 
 
     So the reference owes nothing to a mask.
     """
-    names = INPUT_NAMES[architecture]
+    names = input_names(architecture, token_types=count_token_types(model.config))
     inputs = pad_rows(rows.ids, names)
     answers = [_answer(model, pad_rows((ids,), names), task) for ids in rows.ids]
     padded: dict[str, npt.NDArray[np.float32]] = {}

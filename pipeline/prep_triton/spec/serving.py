@@ -134,7 +134,8 @@ class TextSpec(Spec):
 
     `long_input` says what becomes of text beyond the longest length bucket: cut off, answered in windows that
     overlap by `stride` tokens, or refused. `normalize` belongs to embeddings, `top_k` to fill-mask and
-    text-classification, `max_answer_tokens` to question-answering.
+    text-classification, `max_answer_tokens` to question-answering, as does
+    `handle_impossible_answer`: a question whose [CLS] scores higher than every span has the empty answer (SQuAD 2.0).
     """
 
     long_input: LongInput = "truncate"
@@ -142,6 +143,7 @@ class TextSpec(Spec):
     normalize: bool = True
     top_k: int = Field(default=5, ge=1)
     max_answer_tokens: int = Field(default=30, ge=1)
+    handle_impossible_answer: bool = False
     instance_count: int = Field(default=1, ge=1)
 
 

@@ -1,6 +1,6 @@
 import pytest
 from prep_triton.errors import SourceError
-from prep_triton.export.heads import class_name, input_specs, labels, output_specs, resolve_task
+from prep_triton.export.heads import class_name, input_specs, output_specs, resolve_task
 from prep_triton.tasks import TASKS
 
 
@@ -61,6 +61,5 @@ def test_interface_is_int64_in_and_fp32_out():
     }
 
 
-def test_labels_are_in_the_order_of_their_index_and_only_for_tasks_that_have_them():
-    assert labels("text-classification", Config) == ("a", "b", "c")
-    assert labels("fill-mask", Config) == ()
+def test_a_model_with_one_token_type_takes_none():
+    assert [spec.name for spec in input_specs("bert", token_types=1)] == ["input_ids", "attention_mask"]

@@ -20,7 +20,8 @@ from prep_triton.precision.measure.labelled import (
 )
 from prep_triton.precision.measure.squad import score_answers
 from prep_triton.precision.measure.token_rows import TokenRow
-from prep_triton.tasks import MASK_TOKEN, Task
+from prep_triton.reference import find_mask_token
+from prep_triton.tasks import Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,20 +123,21 @@ def _find_first_tokens(word_ids: Sequence[int | None]) -> dict[int, int]:
 
 def _plan_fill_mask(examples: Sequence[MaskedText], tokenizer: Any, max_tokens: int) -> Scoring:
     rows = labelled_rows("fill-mask")
-    mask_id = tokenizer.token_to_id(MASK_TOKEN)
+    mask_token = find_mask_token(tokenizer)
+    mask_id = tokenizer.token_to_id(mask_token)
     encoded = tokenizer.encode_batch([row.text for row in examples])
     positions, expected = [], []
     for row, encoding in zip(examples, encoded, strict=True):
         masks = [position for position, token in enumerate(encoding.ids) if token == mask_id]
         if len(masks) != 1:
             raise SpecError(
-                f"{row.where}: 'text' has {len(masks)} {MASK_TOKEN}, expected one",
+                f"{row.where}: 'text' has {len(masks)} {mask_token}, expected one",
                 hint=f"one mask a line: {rows.example}",
             )
         # The last token of a truncated row is [SEP].
         if len(encoding.ids) > max_tokens and masks[0] >= max_tokens - 1:
             raise SpecError(
-                f"{row.where}: {MASK_TOKEN} is token {masks[0] + 1}, beyond the model's {max_tokens}",
+                f"{row.where}: {mask_token} is token {masks[0] + 1}, beyond the model's {max_tokens}",
                 hint="shorten the text before the mask",
             )
         positions.append(masks[0])

@@ -100,6 +100,14 @@ def text_recipe(name: str, kind: EntryKind, entry: RepositoryEntry, spec: TextSp
     )
 
 
+def _check_pairs(model: OnnxModel) -> None:
+    if model.takes_pairs:
+        raise SpecError(
+            f"{model.name} is a cross-encoder: it scores a pair of texts, and a text entry takes one",
+            hint=f"serve {model.name} by token ids, without text; its clients tokenize the pair",
+        )
+
+
 def _check_entry(entry: RepositoryEntry) -> None:
     if TOKENIZER_NAME not in entry.files:
         raise _no_tokenizer(entry.name)
@@ -108,6 +116,7 @@ def _check_entry(entry: RepositoryEntry) -> None:
             f"{entry.name} was written by an older prep: its manifest has no length buckets, or no model",
             hint="assemble the entry again with `prep assemble`",
         )
+    _check_pairs(entry.onnx)
 
 
 def check_text_request(model: OnnxModel, spec: TextSpec) -> None:
@@ -119,6 +128,7 @@ def check_text_request(model: OnnxModel, spec: TextSpec) -> None:
     """
     if TOKENIZER_NAME not in model.files:
         raise _no_tokenizer(model.name)
+    _check_pairs(model)
     _check_task(model.task, model.name, spec)
 
 

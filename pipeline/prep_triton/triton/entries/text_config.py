@@ -65,8 +65,18 @@ class TextConfigs:
         config = self._python_config(self.names.postprocessor, instances=self.spec.instance_count)
         _add(config.input, [*_tensors(self.model.output), *self._ids_for_masks(), *self._details])
         _add(config.output, self._answers())
-        self._set_parameters(config, {key: str(getattr(self.spec, key)).lower() for key in self._task.options})
+        chosen = {key: str(getattr(self.spec, key)).lower() for key in self._task.options}
+        self._set_parameters(config, {**chosen, **self._declared()})
         return config
+
+    def _declared(self) -> dict[str, str]:
+        """Return what the checkpoint declares of its answers, for the post-processor."""
+        model = self.entry.onnx
+        if model is None:
+            return {}
+        if self._task.answers_tokens:
+            return {"mask_token": model.mask_token}
+        return {"activation": model.activation} if self._task.scores_texts else {}
 
     def ensemble(self) -> "ModelConfig":
         """The three steps. A batch of N texts may become M >= N rows in the middle: the scheduler lets it."""

@@ -6,13 +6,21 @@ in the range that this error leaves it: see `prep_triton.triton.verify.tolerance
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, assert_never
 
+from prep_triton.artifact import Activation
 from prep_triton.tasks import Task
-from prep_triton.triton.verify.tolerance import ROUNDING, allowed_error, probability_range, softmax
+from prep_triton.triton.verify.tolerance import (
+    ROUNDING,
+    allowed_error,
+    probability_range,
+    score_range,
+    scores_from_logits,
+    softmax,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,8 +62,9 @@ class AnswerOptions:
     """What an expected answer follows from besides the model's outputs.
 
     `tolerance` is the smallest cosine of the model's outputs to PyTorch's; `labels` name the logits, of which an
-    answer holds the best `top_k`; `vocabulary` maps a token to its id, and `mask_id` is the one of [MASK];
-    `max_answer_tokens` limits an answer's span; `is_normalized` says that an embedding has the length 1.
+    answer holds the best `top_k`; `vocabulary` maps a token to its id, and `mask_id` is the one of the
+    mask token; `activation` makes scores of logits; `max_answer_tokens` limits an answer's span, and
+    `handle_impossible_answer` lets it be empty; `is_normalized` says that an embedding has the length 1.
     """
 
     tolerance: float
@@ -64,6 +73,8 @@ class AnswerOptions:
     vocabulary: Mapping[str, int] | None = None
     mask_id: int | None = None
     max_answer_tokens: int = 30
+    handle_impossible_answer: bool = False
+    activation: Activation = "softmax"
     is_normalized: bool = False
 
 
@@ -116,19 +127,21 @@ def compare_embedding(row: TextRow, answer: "Mapping[str, Array]", options: Answ
 
 
 def compare_labels(row: TextRow, answer: "Mapping[str, Array]", options: AnswerOptions) -> AnswerCheck:
-    """Expect the best labels by their softmax, or the sigmoid of a single one (transformers' pipeline)."""
+    """Expect the best labels, scored by the activation that the checkpoint declares (transformers' pipeline)."""
     logits = row.outputs["logits"].ravel()
     names = [text_from_bytes(label) for label in answer["LABEL"].ravel()]
     scores = [float(score) for score in answer["SCORE"].ravel()]
     if len(names) != min(options.top_k, len(options.labels)):
         return AnswerCheck(mismatch=f"{len(names)} labels, expected {min(options.top_k, len(options.labels))}")
-    chosen = [list(options.labels).index(name) for name in names]
-    if len(options.labels) > 1:
-        return _compare_ranking(logits, chosen, scores, names, options)
-    expected = 1 / (1 + math.exp(-float(logits[0])))
-    low, high = probability_range(expected, allowed_error(logits, options.tolerance))
-    mismatch = "" if low <= scores[0] <= high else f"the score is {scores[0]:.6f}, expected {expected:.6f}"
-    return AnswerCheck(error=abs(scores[0] - expected), mismatch=mismatch)
+    chosen = _find_indices(names, options.labels, logits)
+    return _compare_ranking(logits, chosen, scores, names, options, options.activation)
+
+
+def _find_indices(names: Sequence[str], labels: Sequence[str], logits: "Array") -> list[int]:
+    """Return the logit of each answered label; of labels with one name, the best first."""
+    by_logit = sorted(range(len(labels)), key=lambda index: logits[index])
+    free = {name: [index for index in by_logit if labels[index] == name] for name in names}
+    return [free[name].pop() for name in names]
 
 
 def compare_tokens(row: TextRow, answer: "Mapping[str, Array]", options: AnswerOptions) -> AnswerCheck:
@@ -147,14 +160,20 @@ def compare_tokens(row: TextRow, answer: "Mapping[str, Array]", options: AnswerO
 
 
 def _compare_ranking(
-    logits: "Array", chosen: Sequence[int], scores: Sequence[float], names: Sequence[str], options: AnswerOptions
+    logits: "Array",
+    chosen: Sequence[int],
+    scores: Sequence[float],
+    names: Sequence[str],
+    options: AnswerOptions,
+    activation: Activation = "softmax",
 ) -> AnswerCheck:
     """Compare a ranking with the logits: nothing chosen may be clearly worse than what follows, or was left out."""
     import numpy as np
 
     if not chosen or len(chosen) != len(scores) or len(set(chosen)) != len(chosen):
         return AnswerCheck(mismatch=f"{len(scores)} scores for the choices {list(names)}")
-    values, expected = np.asarray(logits, dtype=np.float64), softmax(logits)
+    values = np.asarray(logits, dtype=np.float64)
+    expected = scores_from_logits(values, activation)
     allowed = allowed_error(values, options.tolerance)
     error = max(abs(expected[index] - score) for index, score in zip(chosen, scores, strict=True))
     for rank, index in enumerate(chosen):
@@ -163,7 +182,7 @@ def _compare_ranking(
             return AnswerCheck(
                 error=error, mismatch=f"{names[rank]!r} is ranked {rank + 1}, and the model prefers others"
             )
-        low, high = probability_range(float(expected[index]), allowed)
+        low, high = score_range(float(expected[index]), allowed, activation)
         if not low <= scores[rank] <= high:
             message = f"the score of {names[rank]!r} is {scores[rank]:.6f}, expected {expected[index]:.6f}"
             return AnswerCheck(error=error, mismatch=message)
@@ -171,7 +190,7 @@ def _compare_ranking(
 
 
 def compare_span(row: TextRow, answer: "Mapping[str, Array]", options: AnswerOptions) -> AnswerCheck:
-    """Expect the span of the context whose start and end logits have the largest sum.
+    """Expect the span of the context whose start and end logits have the largest sum, or none where [CLS] has it.
 
     Its score is the product of both probabilities among the tokens of the context and [CLS].
     """
@@ -188,6 +207,8 @@ def compare_span(row: TextRow, answer: "Mapping[str, Array]", options: AnswerOpt
         (row.offsets[first][0], row.offsets[last][1]): (first, last)
         for first, last in _spans(row.sequences, options.max_answer_tokens)
     }
+    if options.handle_impossible_answer:
+        tokens[0, 0] = (0, 0)  # [CLS]: no answer
     if (start, end) not in tokens:
         return AnswerCheck(mismatch=f"{message!r} ({start} to {end}) is no span of the context's tokens")
     sums = {span: logits[0][first] + logits[1][last] for span, (first, last) in tokens.items()}
@@ -245,7 +266,7 @@ def compare_entities(row: TextRow, answer: "Mapping[str, Array]", options: Answe
 
 def _pieces(row: TextRow, labels: Sequence[str]) -> Iterable[tuple[int, tuple[int, int]]]:
     """Yield the first token and the characters of every word; of every token where no label has a B- or I-."""
-    by_word = any(label.startswith(("B-", "I-")) for label in labels)
+    by_word = bool(_tagged_names(labels))
     tokens = [index for index, sequence in enumerate(row.sequences) if sequence is not None]
     for _, piece in groupby(tokens, key=lambda index: row.words[index] if by_word else index):
         members = list(piece)
@@ -253,23 +274,27 @@ def _pieces(row: TextRow, labels: Sequence[str]) -> Iterable[tuple[int, tuple[in
 
 
 def _label_of(logits: "Array", options: AnswerOptions) -> tuple[str, bool, tuple[float, float, float]]:
-    """Return the best label without its B- or I-, whether it is clearly the best, and its score with its range."""
+    """Return the best label without its tag, whether it is clearly the best, and its score with its range."""
     import numpy as np
 
     values = np.asarray(logits, dtype=np.float64)
-    best = int(values.argmax())
-    name, allowed = options.labels[best], allowed_error(values, options.tolerance)
-    others = np.array(
-        [value for value, label in zip(values, options.labels, strict=True) if _tail(label) != _tail(name)]
-    )
+    best, allowed = int(values.argmax()), allowed_error(values, options.tolerance)
+    tagged = _tagged_names(options.labels)
+    names = [_name_of(label, tagged) for label in options.labels]
+    others = np.array([value for value, name in zip(values, names, strict=True) if name != names[best]])
     probability = float(softmax(values)[best])
     low, high = probability_range(probability, allowed)
     is_sure = not others.size or values[best] - others.max() > 2 * allowed
-    return _tail(name), is_sure, (low, probability, high)
+    return names[best], is_sure, (low, probability, high)
 
 
-def _tail(label: str) -> str:
-    return label[2:] if label.startswith(("B-", "I-")) else label
+def _tagged_names(labels: Sequence[str]) -> set[str]:
+    """Return the names that some label has behind a B- or I-: of these, BIOES and BILOU have E-, S-, L-, U- as well."""
+    return {label[2:] for label in labels if label[:2] in ("B-", "I-") and label[2:]}
+
+
+def _name_of(label: str, tagged: Collection[str]) -> str:
+    return label[2:] if label[1:2] == "-" and label[0] in "BIESLU" and label[2:] in tagged else label
 
 
 def text_from_bytes(element: Any) -> str:

@@ -124,7 +124,8 @@ class TextRows:
     def _own_texts(self) -> Iterator[tuple[str, str, "Encoding"]]:
         """Yield question (perhaps empty), text and tokens of the task's kind."""
         texts = [text for text in self.reference.text if text]
-        pairs = texts_of_form(self.text_form, texts)
+        mask_token = self.served.onnx.mask_token if self.served.onnx else MASK_TOKEN
+        pairs = texts_of_form(self.text_form, texts, mask_token)
         encoded = (
             (question, text, self.tokenizer.encode(question, text) if question else self.tokenizer.encode(text))
             for question, text in pairs
@@ -152,8 +153,10 @@ def options_from_entry(entry: RepositoryEntry, served: RepositoryEntry, tokenize
         labels=served.onnx.labels if served.onnx else (),
         top_k=chosen.top_k,
         vocabulary=tokenizer.get_vocab(with_added_tokens=True),
-        mask_id=tokenizer.token_to_id(MASK_TOKEN),
+        activation=served.onnx.activation if served.onnx else "softmax",
+        mask_id=tokenizer.token_to_id(served.onnx.mask_token if served.onnx else MASK_TOKEN),
         max_answer_tokens=chosen.max_answer_tokens,
+        handle_impossible_answer=chosen.handle_impossible_answer,
         is_normalized=chosen.normalize,
     )
 
@@ -171,24 +174,24 @@ def row_from_encoding(question: str, text: str, encoding: "Encoding", outputs: "
     )
 
 
-def texts_of_form(form: TextForm, texts: Sequence[str]) -> Iterator[tuple[str, str]]:
+def texts_of_form(form: TextForm, texts: Sequence[str], mask_token: str = MASK_TOKEN) -> Iterator[tuple[str, str]]:
     """Yield question (perhaps empty) and text of a task's kind, made from plain texts."""
     match form:
         case "plain":
             return (("", text) for text in texts)
         case "masked":
-            return masked_texts(texts)
+            return masked_texts(texts, mask_token)
         case "question":
             return question_pairs(texts)
         case _:
             assert_never(form)
 
 
-def masked_texts(texts: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield texts whose middle word is replaced by [MASK]; the question is empty."""
+def masked_texts(texts: Sequence[str], mask_token: str) -> Iterator[tuple[str, str]]:
+    """Yield texts whose middle word is replaced by the mask token; the question is empty."""
     for text in texts:
         words = text.split(" ")
-        words[len(words) // 2] = MASK_TOKEN
+        words[len(words) // 2] = mask_token
         yield "", " ".join(words)
 
 

@@ -6,7 +6,9 @@ between those of the logits moved apart and together by it.
 """
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
+
+from prep_triton.artifact import Activation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +35,29 @@ def probability_range(probability: float, error: float) -> tuple[float, float]:
     odds = probability / max(1 - probability, 1e-300)
     low, high = odds * math.exp(-2 * error), odds * math.exp(min(2 * error, 700))
     return low / (1 + low) - ROUNDING, (high / (1 + high) if math.isfinite(high) else 1.0) + ROUNDING
+
+
+def score_range(score: float, error: float, activation: Activation) -> tuple[float, float]:
+    """Return between what a score may lie whose logits each have an error; see `scores_from_logits`."""
+    if activation == "none":
+        return score - error - ROUNDING * max(1.0, abs(score)), score + error + ROUNDING * max(1.0, abs(score))
+    return probability_range(score, error)
+
+
+def scores_from_logits(logits: "Array", activation: Activation) -> "Array":
+    """Return the scores of a classifier's logits, in FP64."""
+    import numpy as np
+
+    values = np.asarray(logits, dtype=np.float64)
+    match activation:
+        case "softmax":
+            return softmax(values)
+        case "sigmoid":
+            return np.asarray(1 / (1 + np.exp(-values)))
+        case "none":
+            return values
+        case _:
+            assert_never(activation)
 
 
 def softmax(logits: "Array") -> "Array":

@@ -84,20 +84,25 @@ def test_an_embedding_of_zeros_stays_zero():
 
 def test_labels_are_ranked_by_their_softmax():
     logits = np.log(np.array([[0.2, 0.5, 0.3], [0.7, 0.2, 0.1]]))
-    names, scores = rank_labels(logits, TWO_TEXTS, ["low", "mid", "hóch"], 2)
+    names, scores = rank_labels(logits, TWO_TEXTS, ["low", "mid", "hóch"], 2, "softmax")
     assert names.tolist() == [[b"mid", "hóch".encode()], [b"low", b"mid"]]
     assert scores == pytest.approx(np.array([[0.5, 0.3], [0.7, 0.2]]))
     assert scores.dtype == np.float32
 
 
 def test_more_labels_than_there_are_cannot_be_ranked():
-    names, _ = rank_labels(np.zeros((2, 3)), TWO_TEXTS, ["a", "b", "c"], 5)
+    names, _ = rank_labels(np.zeros((2, 3)), TWO_TEXTS, ["a", "b", "c"], 5, "softmax")
     assert names.tolist() == [[b"a", b"b", b"c"]] * 2
 
 
 def test_a_single_label_is_scored_by_a_sigmoid():
-    _, scores = rank_labels(np.zeros((2, 1)), TWO_TEXTS, ["score"], 5)
-    assert scores.tolist() == [[0.5], [0.5]]
+    _, scores = rank_labels(np.array([[0.0], [2.0]]), TWO_TEXTS, ["score"], 5, "sigmoid")
+    assert scores == pytest.approx(np.array([[0.5], [0.880797]]))
+
+
+def test_a_score_of_a_regression_is_its_logit():
+    _, scores = rank_labels(np.array([[2.06], [-3.5]]), TWO_TEXTS, ["score"], 5, "none")
+    assert scores == pytest.approx(np.array([[2.06], [-3.5]]))
 
 
 def test_windows_weigh_by_the_tokens_that_they_answer_for():
@@ -105,7 +110,7 @@ def test_windows_weigh_by_the_tokens_that_they_answer_for():
     logits = np.log(np.array([[0.9, 0.1], [0.5, 0.5], [0.5, 0.5], [0.1, 0.9]]))
     owned = (own_tokens(window, 6) | own_specials(window, 6)).sum(axis=1)
     assert owned.sum() == 11
-    _, scores = rank_labels(logits, window, ["a", "b"], 1)
+    _, scores = rank_labels(logits, window, ["a", "b"], 1, "softmax")
     expected = (owned * [0.9, 0.5, 0.5, 0.1]).sum() / 11
     assert scores.tolist() == [[pytest.approx(max(expected, 1 - expected))]]
 
@@ -175,8 +180,30 @@ def test_entities_cross_windows_once():
     assert [(one["start"], one["end"], one["text"]) for one in json.loads(found)] == [(0, 11, "a b c d e f")]
 
 
+@pytest.mark.parametrize(
+    ("tags", "entities"),
+    [
+        (["B-P", "I-P", "E-P", "O", "S-P"], ["a b c", "e"]),  # BIOES
+        (["B-P", "I-P", "L-P", "U-P", "O"], ["a b c", "d"]),  # BILOU
+        (["B-P", "E-P", "E-P", "S-P", "I-P"], ["a b", "c", "d", "e"]),  # nothing goes on with what has ended
+        (["E-mail", "O", "B-P", "O", "O"], ["a", "c"]),  # a name, not a tag
+    ],
+)
+def test_tags_that_end_an_entity_join_it(tags, entities):
+    labels = ["O", *sorted({*tags, "B-P"} - {"O"})]
+    logits = np.zeros((1, 7, len(labels)))
+    for place, tag in enumerate(tags, 1):
+        logits[0, place, labels.index(tag)] = 9.0
+    offsets = np.array([[[0, 0], *([2 * n, 2 * n + 1] for n in range(5)), [0, 0]]])
+    words = np.array([[-1, 0, 1, 2, 3, 4, -1]])
+    tokens = TokenTensors(np.array([[0, 0, 5, 1, 7]]), offsets, words, np.array([[b"a b c d e"]], np.object_))
+    (answer,) = find_entities(logits, tokens, labels)
+    assert [entity["text"] for entity in json.loads(answer)] == entities
+    assert {entity["label"] for entity in json.loads(answer)} <= {"P", "E-mail"}
+
+
 VOCABULARY = vocabulary_from_tokenizer(
-    {"model": {"vocab": {"a": 0, "b": 1, "##c": 2}}, "added_tokens": [{"id": 3, "content": "[MASK]"}]}
+    {"model": {"vocab": {"a": 0, "b": 1, "##c": 2}}, "added_tokens": [{"id": 3, "content": "[MASK]"}]}, "[MASK]"
 )
 
 
@@ -200,7 +227,7 @@ def test_more_tokens_than_the_vocabulary_has_are_all_of_it():
 
 def test_a_vocabulary_without_mask_is_refused():
     with pytest.raises(ValueError, match=r"tokenizer.json has no \[MASK\]"):
-        vocabulary_from_tokenizer({"model": {"vocab": [["a", -1.0]]}})
+        vocabulary_from_tokenizer({"model": {"vocab": [["a", -1.0]]}}, "[MASK]")
 
 
 CONTEXT = "aa bb cc dd ee ff"
@@ -230,6 +257,17 @@ def test_the_best_span_is_in_the_context_and_in_order():
     assert (span.text, span.start, span.end) == ("bb cc", 3, 8)
     odds = [np.exp(values[0, [0, 3, 4, 5]]) for values in (start, end)]
     assert span.score == pytest.approx(float(odds[0][2] / odds[0].sum() * odds[1][3] / odds[1].sum()))
+
+
+def test_a_question_without_an_answer_has_the_empty_one_where_that_is_asked_for():
+    """SQuAD 2.0: the null score is the sum of the logits of [CLS]."""
+    start, end = np.array([logits_at(8, p0=9, p4=5)]), np.array([logits_at(8, p0=9, p5=5)])
+    tensors = span_tensors(start, end, [[0, 0, 3, 3, 7]])
+    (span,) = find_spans(tensors, 30, handle_impossible_answer=True)
+    assert (span.text, span.start, span.end) == ("", 0, 0)
+    odds = np.exp([9, 0, 5, 0])  # [CLS] and the three words of the context
+    assert span.score == pytest.approx((odds[0] / odds.sum()) ** 2)
+    assert find_spans(tensors, 30)[0].text == "bb cc"
 
 
 def test_an_answer_has_no_more_tokens_than_allowed():

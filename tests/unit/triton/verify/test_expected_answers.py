@@ -96,7 +96,7 @@ def test_labels_are_ranked_by_softmax():
         (["down", "up"], [0.26, 0.7], "'down' is ranked 1, and the model prefers others"),
         (["up", "flat"], [0.7054, 0.0351], "'flat' is ranked 2"),
         (["up", "down"], [0.9, 0.1], "the score of 'up' is 0.900000, expected 0.705385"),
-        (["up", "up"], [0.7, 0.7], "2 scores for the choices"),
+        (["up", "up"], [0.7, 0.7], "does not have the form of text-classification"),
         (["up"], [0.7], "1 labels, expected 2"),
         (["LABEL_9", "up"], [0.7, 0.2], "does not have the form of text-classification"),
     ],
@@ -115,9 +115,20 @@ def test_labels_closer_than_the_tolerance_allows_are_not_checked():
     assert not compare_labels(["down", "up"], swapped, logits=far, tolerance=0.97).mismatch
 
 
-def test_a_single_label_has_a_sigmoid():
-    assert not compare_labels(["up"], [1 / (1 + math.exp(-2))], logits=(2.0,), top_k=5).mismatch
-    assert "the score is 1.000000" in compare_labels(["up"], [1.0], logits=(2.0,), top_k=5).mismatch
+@pytest.mark.parametrize(("activation", "score"), [("sigmoid", 1 / (1 + math.exp(-2))), ("none", 2.0)])
+def test_a_score_is_what_the_checkpoint_declares(activation, score):
+    options = AnswerOptions(0.999, labels=("up",), top_k=5, activation=activation)
+    for answered, is_right in ((score, True), (score - 0.2, False), (1.0, False)):
+        answer = labels_answer(["up"], [answered])
+        check = compare_answer("text-classification", row({"logits": (2.0,)}), answer, options)
+        assert (not check.mismatch) is is_right
+
+
+def test_two_labels_of_one_name_are_told_apart_by_their_scores():
+    options = AnswerOptions(0.9999, labels=("B", "A", "B"), top_k=3)
+    scores = softmax(np.array([2.0, 1.0, -1.0]))
+    answer = labels_answer(["B", "A", "B"], scores)
+    assert not compare_answer("text-classification", row({"logits": (2.0, 1.0, -1.0)}), answer, options).mismatch
 
 
 VOCABULARY = {"[MASK]": 13, "is": 0, "was": 1, "went": 2}

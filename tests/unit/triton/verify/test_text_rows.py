@@ -4,7 +4,7 @@ from prep_triton.triton.verify.text_rows import masked_texts, question_pairs
 
 
 def test_texts_for_tasks_that_the_reference_lacks():
-    assert list(masked_texts(["one two three", "word"])) == [("", "one [MASK] three"), ("", "[MASK]")]
+    assert list(masked_texts(["one two three", "word"], "[MASK]")) == [("", "one [MASK] three"), ("", "[MASK]")]
     texts = ["a longer one", "short", "another one"]
     assert list(question_pairs(texts)) == [
         ("short", "a longer one"),

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,19 @@ import numpy as np
 from .windows import ROW, Array, count_texts, own_tokens, softmax
 
 OUTSIDE = "O"
-_TAGGED = re.compile(r"([BI])-(.+)")
+# IOB, BIOES (E ends an entity, S is one by itself) and BILOU (L and U do).
+_TAGGED = re.compile(r"([BIESLU])-(.+)")
+_ENDS, _SINGLE = "EL", "SU"
+
+
+def tags_of_labels(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return the tag and the name of each label that has one: ``B-PER`` is B and PER.
+
+    E, S, L and U are tags only beside a B- or I- of the same name: ``E-mail`` alone is a name.
+    """
+    split = {label: (found[1], found[2]) for label in labels if (found := _TAGGED.fullmatch(label))}
+    names = {name for tag, name in split.values() if tag in "BI"}
+    return {label: (tag, name) for label, (tag, name) in split.items() if tag in "BI" or name in names}
 
 
 @dataclass(frozen=True)
@@ -48,9 +60,10 @@ class TokenTensors:
 def find_entities(logits: Array, tokens: TokenTensors, labels: Sequence[str]) -> list[str]:
     """Return each text's entities as JSON: a list of {label, score, start, end, text}, characters, end exclusive.
 
-    With labels such as B-PER and I-PER a word has the label of its first token, an I- goes on with the entity of
-    the same name right before it, and O is left out; an entity's score is the mean over its words. With other
-    labels each token is an item of its own, but for those that are labelled O.
+    With labels such as B-PER and I-PER a word has the label of its first token, an I- (and BIOES' E-, BILOU's L-)
+    goes on with the entity of the same name right before it, and O is left out; an entity's score is the mean over
+    its words: transformers' ``aggregation_strategy="first"``. With other labels each token is an item of its own, but
+    for those that are labelled O: ``"none"``.
 
     Args:
         logits: [M, S, number of labels].
@@ -59,7 +72,7 @@ def find_entities(logits: Array, tokens: TokenTensors, labels: Sequence[str]) ->
     """
     window = tokens.window
     owned = own_tokens(window, logits.shape[1])
-    tagged = any(_TAGGED.fullmatch(label) for label in labels)
+    tags = tags_of_labels(labels)
     answers = []
     for text in range(count_texts(window)):
         rows = window[:, ROW] == text
@@ -69,8 +82,8 @@ def find_entities(logits: Array, tokens: TokenTensors, labels: Sequence[str]) ->
         probabilities = softmax(logits[rows][mine]) if mine.any() else np.zeros((0, len(labels)))
         offsets, words = tokens.offsets[rows][mine], tokens.words[rows][mine]
         pieces = (
-            _merge_tags(_words(probabilities, offsets, words, labels))
-            if tagged
+            _merge_tags(_words(probabilities, offsets, words, labels), tags)
+            if tags
             else _tokens(probabilities, offsets, labels)
         )
         answers.append(json.dumps([piece.written(source) for piece in pieces], ensure_ascii=False))
@@ -96,19 +109,18 @@ def _words(probabilities: Array, offsets: Array, words: Array, labels: Sequence[
         yield _Piece(labels[label], int(offsets[first, 0]), int(offsets[last, 1]), (score,))
 
 
-def _merge_tags(words: Iterator[_Piece]) -> list[_Piece]:
+def _merge_tags(words: Iterator[_Piece], tags: Mapping[str, tuple[str, str]]) -> list[_Piece]:
     merged: list[_Piece] = []
-    is_open = False  # whether the word right before belongs to the last entity
+    is_open = False  # whether the word right before belongs to an entity that may go on
     for word in words:
-        tag = _TAGGED.fullmatch(word.label)
-        name = tag[2] if tag else word.label
         if word.label == OUTSIDE:
             is_open = False
             continue
+        tag, name = tags.get(word.label, ("", word.label))
         piece = _Piece(name, word.start, word.end, word.scores)
-        if is_open and tag and tag[1] == "I" and merged[-1].label == name:
+        if is_open and tag and tag in f"I{_ENDS}" and merged[-1].label == name:
             merged[-1] = merged[-1].joined(piece)
         else:
             merged.append(piece)
-        is_open = tag is not None
+        is_open = tag in ("B", "I")
     return merged

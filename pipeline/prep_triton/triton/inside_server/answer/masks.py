@@ -1,4 +1,4 @@
-"""What may stand where a text has [MASK]."""
+"""What may stand where a text has the mask token."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,35 +9,33 @@ import numpy as np
 
 from .windows import ROW, Array, count_texts, own_tokens, softmax
 
-MASK = "[MASK]"
-
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The token of each id, and the id of [MASK]."""
+    """The token of each id, and the id of the mask token."""
 
     tokens: Mapping[int, str]
     mask_id: int
 
 
-def vocabulary_from_tokenizer(content: Mapping[str, Any]) -> Vocabulary:
+def vocabulary_from_tokenizer(content: Mapping[str, Any], mask_token: str) -> Vocabulary:
     """Read the vocabulary of a tokenizer.json.
 
     Raises:
-        ValueError: It has no [MASK].
+        ValueError: It does not have the mask token.
     """
     known = content["model"]["vocab"]
     pairs = known.items() if isinstance(known, Mapping) else ((row[0], index) for index, row in enumerate(known))
     tokens = {int(index): str(token) for token, index in pairs}
     tokens |= {int(token["id"]): str(token["content"]) for token in content.get("added_tokens") or []}
-    found = [index for index, token in tokens.items() if token == MASK]
-    if not found:
-        raise ValueError(f"tokenizer.json has no {MASK}: it is no tokenizer for fill-mask")
-    return Vocabulary(tokens, found[0])
+    mask_id = next((index for index, token in tokens.items() if token == mask_token), None)
+    if mask_id is None:
+        raise ValueError(f"tokenizer.json has no {mask_token}: it is no tokenizer for fill-mask")
+    return Vocabulary(tokens, mask_id)
 
 
 def fill_masks(logits: Array, input_ids: Array, window: Array, vocabulary: Vocabulary, top_k: int) -> list[str]:
-    """Return for each text JSON: for each [MASK] in it a list of {token, score}, best first; [] without a mask.
+    """Return for each text JSON: for each mask in it a list of {token, score}, best first; [] without a mask.
 
     Args:
         logits: [M, S, V].

@@ -1,11 +1,17 @@
 """One answer a text: an embedding, or labels."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from .windows import ROW, Array, check_finite, count_texts, own_specials, own_tokens, softmax
 
+# What makes scores of logits [..., number of labels]; see `artifact.Activation`.
+ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
+    "softmax": softmax,
+    "sigmoid": lambda logits: 1 / (1 + np.exp(-np.clip(logits, -80, 80))),
+    "none": lambda logits: logits,
+}
 TINY = 1e-12  # as sentence-transformers' own normalisation
 
 
@@ -36,31 +42,33 @@ def pool_mean(hidden: Array, window: Array, *, normalize: bool) -> Array:
     return means
 
 
-def rank_labels(logits: Array, window: Array, labels: Sequence[str], top_k: int) -> tuple[Array, Array]:
-    """Return the best labels of each text and their probabilities.
+def rank_labels(
+    logits: Array, window: Array, labels: Sequence[str], top_k: int, activation: str
+) -> tuple[Array, Array]:
+    """Return the best labels of each text and their scores.
 
-    Probabilities are a softmax, or for a single label a sigmoid. A text of several windows gets their mean,
-    weighted by the tokens that each answers for.
+    A text of several windows gets their mean score, weighted by the tokens that each answers for.
 
     Args:
         logits: [M, number of labels].
         window: [M, 5].
         labels: Of each logit.
         top_k: How many to return; all where there are fewer.
+        activation: What makes a score of a logit: ``softmax`` over the labels, ``sigmoid`` of each, or ``none``.
 
     Returns:
         [N, k] of UTF-8 bytes, FP32 [N, k]; best first.
     """
     logits = logits.astype(np.float32)
-    found = softmax(logits) if len(labels) > 1 else 1 / (1 + np.exp(-logits))
+    scores = ACTIVATIONS[activation](logits)
     width = int(window[:, -1].max())
     tokens = (own_tokens(window, width) | own_specials(window, width)).sum(axis=1, keepdims=True)
     weights = np.maximum(tokens, 1).astype(np.float32)
-    probabilities = _add_rows(found * weights, window) / _add_rows(weights, window)
-    check_finite(probabilities)
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
+    scores = _add_rows(scores * weights, window) / _add_rows(weights, window)
+    check_finite(scores)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
     names = np.array([label.encode() for label in labels], np.object_)
-    return names[order], np.take_along_axis(probabilities, order, axis=1).astype(np.float32)
+    return names[order], np.take_along_axis(scores, order, axis=1).astype(np.float32)
 
 
 def _add_rows(values: Array, window: Array) -> Array:

@@ -28,12 +28,15 @@ class SpanTensors:
     sources: Array
 
 
-def find_spans(tensors: SpanTensors, max_answer_tokens: int) -> list[Span]:
+def find_spans(tensors: SpanTensors, max_answer_tokens: int, *, handle_impossible_answer: bool = False) -> list[Span]:
     """Return the best span of each context: start <= end, at most `max_answer_tokens` tokens, within one window.
 
     A span begins in the window that has most context for its first token (google-research/bert, run_squad.py).
     Its score is the product of two probabilities: those of its start and of its end among all the tokens of the
     context and [CLS], which stands for no answer (of several windows the smallest, as there).
+
+    With `handle_impossible_answer` a context whose [CLS] scores higher than its best span has the empty answer, from
+    0 to 0 (transformers' pipeline and its argument of that name; SQuAD 2.0).
 
     Raises:
         AnswerError: A logit is NaN or infinite.
@@ -50,12 +53,13 @@ def find_spans(tensors: SpanTensors, max_answer_tokens: int) -> list[Span]:
         rows = np.flatnonzero(window[:, ROW] == text)
         start, end = np.where(owned[rows], starts[rows], -np.inf), np.where(inside[rows], ends[rows], -np.inf)
         row, first, last = _best(start, end, max_answer_tokens)
-        score = np.exp(
-            start[row, first]
-            - _log_total(start, starts[rows, 0])
-            + end[row, last]
-            - _log_total(np.where(owned[rows], end, -np.inf), ends[rows, 0])
-        )
+        total = _log_total(start, starts[rows, 0]) + _log_total(np.where(owned[rows], end, -np.inf), ends[rows, 0])
+        if handle_impossible_answer:
+            none = float((starts[rows, 0] + ends[rows, 0]).min())
+            if none > start[row, first] + end[row, last]:
+                spans.append(Span("", min(1.0, float(np.exp(none - total))), 0, 0))
+                continue
+        score = np.exp(start[row, first] + end[row, last] - total)
         begin, finish = int(tensors.offsets[rows[row], first, 0]), int(tensors.offsets[rows[row], last, 1])
         source = tensors.sources[rows[0], 0].decode()
         spans.append(Span(source[begin:finish], min(1.0, float(score)), begin, finish))

@@ -31,22 +31,29 @@ def answer_from_parameters(parameters: Mapping[str, str], version_dir: Path) -> 
     if task == "feature-extraction":
         return partial(_embed, normalize=parameters["normalize"] == "true")
     if task == "question-answering":
-        return partial(_find_spans, max_answer_tokens=int(parameters["max_answer_tokens"]))
+        return partial(
+            _find_spans,
+            max_answer_tokens=int(parameters["max_answer_tokens"]),
+            handle_impossible_answer=parameters.get("handle_impossible_answer") == "true",
+        )
     if task == "fill-mask":
         content = json.loads((version_dir / TOKENIZER_NAME).read_text(encoding="utf-8"))
-        return partial(_fill_masks, vocabulary=vocabulary_from_tokenizer(content), top_k=int(parameters["top_k"]))
+        vocabulary = vocabulary_from_tokenizer(content, parameters.get("mask_token", "[MASK]"))
+        return partial(_fill_masks, vocabulary=vocabulary, top_k=int(parameters["top_k"]))
     labels = json.loads((version_dir / LABELS_NAME).read_text(encoding="utf-8"))
     if task == "token-classification":
         return partial(_find_entities, labels=labels)
-    return partial(_rank_labels, labels=labels, top_k=int(parameters["top_k"]))
+    return partial(
+        _rank_labels, labels=labels, top_k=int(parameters["top_k"]), activation=parameters.get("activation", "softmax")
+    )
 
 
 def _embed(given: Arrays, *, normalize: bool) -> dict[str, Array]:
     return {"EMBEDDING": pool_mean(given["last_hidden_state"], given["WINDOW"], normalize=normalize)}
 
 
-def _rank_labels(given: Arrays, *, labels: Sequence[str], top_k: int) -> dict[str, Array]:
-    names, scores = rank_labels(given["logits"], given["WINDOW"], labels, top_k)
+def _rank_labels(given: Arrays, *, labels: Sequence[str], top_k: int, activation: str) -> dict[str, Array]:
+    names, scores = rank_labels(given["logits"], given["WINDOW"], labels, top_k, activation)
     return {"LABEL": names, "SCORE": scores}
 
 
@@ -60,11 +67,11 @@ def _fill_masks(given: Arrays, *, vocabulary: Vocabulary, top_k: int) -> dict[st
     return {"TOKENS": _strings(found)}
 
 
-def _find_spans(given: Arrays, *, max_answer_tokens: int) -> dict[str, Array]:
+def _find_spans(given: Arrays, *, max_answer_tokens: int, handle_impossible_answer: bool) -> dict[str, Array]:
     tensors = SpanTensors(
         given["start_logits"], given["end_logits"], given["WINDOW"], given["OFFSETS"], given["SOURCE"]
     )
-    spans = find_spans(tensors, max_answer_tokens)
+    spans = find_spans(tensors, max_answer_tokens, handle_impossible_answer=handle_impossible_answer)
     return {
         "ANSWER": _strings([span.text for span in spans]),
         "SCORE": np.array([[span.score] for span in spans], np.float32),

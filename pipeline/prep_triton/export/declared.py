@@ -1,0 +1,98 @@
+"""What a checkpoint declares of its answers, beside the graph: read off its files, or asked of its library."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prep_triton.artifact import Activation
+from prep_triton.errors import ExportError
+from prep_triton.tasks import MASK_TOKEN, TASKS, Task
+
+log = logging.getLogger(__name__)
+
+# What sentence-transformers' CrossEncoder writes into config.json, now and before version 4.
+_CROSS_ENCODER_KEYS = ("sentence_transformers", "sbert_ce_default_activation_function")
+_TOKEN_FILES = ("tokenizer_config.json", "special_tokens_map.json")
+_PROBE = (2.0, -1.0, 0.5)
+
+
+def find_activation(model: Any) -> Activation:
+    """Return what transformers' own pipeline makes scores of a classifier's logits with.
+
+    It is asked, and not read off ``problem_type`` by a rule of ours: its post-processing gets known logits.
+
+    Args:
+        model: The transformers model; its configuration decides.
+
+    Raises:
+        ExportError: The pipeline does something else with logits.
+    """
+    import torch
+    from transformers import TextClassificationPipeline
+
+    count = int(model.config.num_labels)
+    logits = torch.tensor([_PROBE[index % len(_PROBE)] + index for index in range(count)])
+    # Built without its constructor, which wants a tokenizer: post-processing needs the configuration alone.
+    pipeline = object.__new__(TextClassificationPipeline)
+    pipeline.model = model
+    id2label, model.config.id2label = model.config.id2label, {index: str(index) for index in range(count)}
+    try:
+        answers = pipeline.postprocess({"logits": logits[None]}, function_to_apply=None, top_k=None, _legacy=False)
+    finally:
+        model.config.id2label = id2label
+    scores = torch.tensor([score for _, score in sorted((int(item["label"]), item["score"]) for item in answers)])
+    candidates: Mapping[Activation, Any] = {
+        "softmax": torch.softmax(logits, 0),
+        "sigmoid": torch.sigmoid(logits),
+        "none": logits,
+    }
+    for name, expected in candidates.items():
+        if torch.allclose(scores, expected, atol=1e-6):
+            return name
+    raise ExportError(
+        "transformers scores this classifier neither by softmax, nor sigmoid, nor by the logit itself",
+        hint="remove problem_type from its config.json, or serve it without text",
+    )
+
+
+def find_labels(task: Task, config: Any, *, where: str) -> tuple[str, ...]:
+    """Return the label of each index of the last dimension, for the tasks that have labels.
+
+    An index that ``id2label`` does not name is LABEL_<index>, as transformers calls labels that nobody named.
+
+    Args:
+        task: Decides whether there are labels.
+        config: The transformers configuration object.
+        where: The model in the user's words, for the warning.
+    """
+    if not TASKS[task].has_labels:
+        return ()
+    by_index = {int(index): str(label) for index, label in config.id2label.items()}
+    count = int(config.num_labels)
+    unnamed = [index for index in range(count) if index not in by_index]
+    if unnamed:
+        log.warning(
+            "id2label of %s names %s, and not %s of its %d outputs: these are served as LABEL_<number>",
+            where, sorted(by_index), unnamed, count,
+        )  # fmt: skip
+    return tuple(by_index.get(index, f"LABEL_{index}") for index in range(count))
+
+
+def is_cross_encoder(config: Mapping[str, Any]) -> bool:
+    """Whether a config.json says that sentence-transformers' CrossEncoder wrote it: it scores a pair of texts."""
+    return any(key in config for key in _CROSS_ENCODER_KEYS)
+
+
+def find_mask_token(folder: Path | None) -> str:
+    """Return the mask token that a checkpoint's tokenizer files name, or BERT's own."""
+    for path in [folder / name for name in _TOKEN_FILES] if folder else []:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))["mask_token"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+        token = content.get("content") if isinstance(content, dict) else content
+        if isinstance(token, str) and token:
+            return token
+    return MASK_TOKEN

@@ -1,0 +1,164 @@
+"""Text entries on a real Triton answer as the library that the checkpoint was made for: transformers' own pipelines.
+
+Each checkpoint declares something else than the default, so that a rule of prep's own would show.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from prep_triton.export.onnx import export_model
+from prep_triton.spec import ModelSpec, ServingSpec, TextSpec, VerifySpec
+from prep_triton.triton.entries.load import load_repository
+from prep_triton.triton.entries.text import assemble_text_entries
+from prep_triton.triton.entries.write import assemble_entry
+from prep_triton.triton.server.client import TritonClient
+from prep_triton.triton.server.process import run_triton
+from prep_triton.triton.verify.repository import verify_entries
+from prep_triton.workspace import Workspace
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    pipeline,
+)
+
+from tests.fakes.bert_checkpoint import CONFIG, VOCABULARY
+
+pytestmark = pytest.mark.integration
+
+SIZES = {
+    "vocab_size": CONFIG["vocab_size"],
+    "max_position_embeddings": 64,
+    "initializer_range": 0.4,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+}
+TEXTS = ["the a of and to in is.", "Is it a 2?", "abc def, ghi jkl!", "to-do: a"]
+MODELS: dict[str, tuple[Any, dict[str, Any], TextSpec]] = {
+    "multi-label": (
+        BertForSequenceClassification,
+        {"num_labels": 3, "problem_type": "multi_label_classification"},
+        TextSpec(),
+    ),
+    "regression": (BertForSequenceClassification, {"num_labels": 1, "problem_type": "regression"}, TextSpec()),
+    "holes": (BertForSequenceClassification, {"id2label": {0: "same", 1: "same", 2: "other"}}, TextSpec()),
+    "tags": (
+        BertForTokenClassification,
+        {"id2label": dict(enumerate(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]))},
+        TextSpec(),
+    ),
+    "one-type": (
+        BertForQuestionAnswering,
+        {"type_vocab_size": 1},
+        TextSpec(handle_impossible_answer=True, max_answer_tokens=5),
+    ),
+    "masks": (BertForMaskedLM, {}, TextSpec(top_k=3)),
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A checkpoint of each model, as save_pretrained() writes it with its tokenizer; `masks` calls its mask <mask>."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    words = [*VOCABULARY, *(f"[unused{n}]" for n in range(CONFIG["vocab_size"] - len(VOCABULARY)))]
+    for name, (kind, keys, _) in MODELS.items():
+        torch.manual_seed(5)
+        kind(BertConfig(**SIZES, **keys)).save_pretrained(root / name)
+        own = [word.replace("[MASK]", "<mask>") for word in words] if name == "masks" else words
+        (root / name / "vocab.txt").write_text("\n".join(own) + "\n")
+        if name == "masks":
+            (root / name / "tokenizer_config.json").write_text(
+                json.dumps({"tokenizer_class": "BertTokenizer", "mask_token": "<mask>"})
+            )
+    return root
+
+
+@pytest.fixture(scope="module")
+def repository(folders, tmp_path_factory):
+    workspace, folder = Workspace(tmp_path_factory.mktemp("workspace")), tmp_path_factory.mktemp("repository")
+    for name, (_, _, text) in MODELS.items():
+        model = export_model(ModelSpec(model=str(folders / name)), workspace).artifact
+        serving = ServingSpec(threads=1, max_batch_size=4, length_buckets=(16, 64))
+        entry = assemble_entry(model, [], serving, folder, name=name).artifact
+        assemble_text_entries(entry, text, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(repository):
+    with run_triton(str(repository)) as server:
+        server.check_loaded()
+        with TritonClient(server.grpc_url, timeout_s=60) as connection:
+            yield connection
+
+
+def infer(client: TritonClient, name: str, outputs: list[str], **texts: list[str]) -> dict[str, Any]:
+    columns = {key: np.array([[text.encode()] for text in column], np.object_) for key, column in texts.items()}
+    return client.ask(f"{name}-text", columns, outputs)[0]
+
+
+@pytest.mark.parametrize("name", ["multi-label", "regression", "holes"])
+def test_scores_are_the_classification_pipelines(client, folders, name):
+    library = pipeline("text-classification", model=str(folders / name), top_k=None)
+    answer = infer(client, name, ["LABEL", "SCORE"], TEXT=TEXTS)
+    for row, expected in enumerate(library(TEXTS)):
+        assert [label.decode() for label in answer["LABEL"][row]] == [item["label"] for item in expected]
+        assert answer["SCORE"][row].tolist() == pytest.approx([item["score"] for item in expected], abs=1e-5)
+
+
+def test_entities_are_the_token_classification_pipelines(client, folders):
+    library = pipeline("token-classification", model=str(folders / "tags"), aggregation_strategy="first")
+    answer = infer(client, "tags", ["ENTITIES"], TEXT=TEXTS)
+    entities = 0
+    for row, expected in zip(answer["ENTITIES"].ravel(), library(TEXTS), strict=True):
+        served = json.loads(row)
+        entities += len(served)
+        assert [(item["label"], item["start"], item["end"]) for item in served] == [
+            (item["entity_group"], item["start"], item["end"]) for item in expected
+        ]
+        assert [item["score"] for item in served] == pytest.approx([item["score"] for item in expected], abs=1e-4)
+    assert entities > 3
+
+
+def test_tokens_are_the_fill_mask_pipelines(client, folders):
+    library = pipeline("fill-mask", model=str(folders / "masks"), top_k=3)
+    texts = ["the <mask> of a", "is it <mask>?"]
+    answer = infer(client, "masks", ["TOKENS"], TEXT=texts)
+    for row, expected in zip(answer["TOKENS"].ravel(), library(texts), strict=True):
+        (served,) = json.loads(row)
+        assert [item["token"] for item in served] == [item["token_str"].replace(" ", "") for item in expected]
+        assert [item["score"] for item in served] == pytest.approx([item["score"] for item in expected], abs=1e-5)
+
+
+def test_a_span_has_the_largest_sum_of_the_models_own_logits_or_is_none(client, folders):
+    """transformers 5 has no such pipeline: the rule is that of SQuAD 2.0's evaluation, on the model's own logits."""
+    tokenizer = AutoTokenizer.from_pretrained(folders / "one-type")
+    model = BertForQuestionAnswering.from_pretrained(folders / "one-type").eval()
+    pairs = [("is it a 2?", text) for text in TEXTS[1:]] + [("the a", "abc def, ghi jkl!")]
+    answer = infer(
+        client, "one-type", ["ANSWER"], QUESTION=[pair[0] for pair in pairs], CONTEXT=[pair[1] for pair in pairs]
+    )
+    for (question, context), served in zip(pairs, answer["ANSWER"].ravel(), strict=True):
+        batch = tokenizer(question, context, return_offsets_mapping=True, return_tensors="pt")
+        places = [index for index, side in enumerate(batch.sequence_ids(0)) if side == 1]
+        with torch.inference_mode():
+            output = model(batch["input_ids"], attention_mask=batch["attention_mask"])
+        start, end = output.start_logits[0], output.end_logits[0]
+        spans = [(float(start[a] + end[b]), a, b) for a in places for b in places if a <= b < a + 5]
+        best, first, last = max(spans)
+        offsets = batch["offset_mapping"][0]
+        is_none = float(start[0] + end[0]) > best
+        assert served.decode() == ("" if is_none else context[offsets[first][0] : offsets[last][1]])
+
+
+def test_verify_finds_all_of_them_right(repository):
+    report = verify_entries(load_repository(repository), str(repository), VerifySpec())
+    assert {entry.name: entry.detail for entry in report.entries if entry.status != "loaded"} == {}

@@ -1,0 +1,59 @@
+"""What a checkpoint declares of its answers."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from prep_triton.export.declared import find_activation, find_labels, find_mask_token, is_cross_encoder
+from transformers import BertConfig
+
+
+@pytest.mark.parametrize(
+    ("keys", "activation"),
+    [
+        ({"num_labels": 3}, "softmax"),
+        ({"num_labels": 3, "problem_type": "single_label_classification"}, "softmax"),
+        ({"num_labels": 3, "problem_type": "multi_label_classification"}, "sigmoid"),
+        ({"num_labels": 1}, "sigmoid"),
+        ({"num_labels": 1, "problem_type": "regression"}, "none"),
+        ({"num_labels": 2, "problem_type": "regression"}, "none"),
+    ],
+)
+def test_activation_is_what_transformers_pipeline_applies(keys, activation):
+    model = SimpleNamespace(config=BertConfig(**keys))
+    before = dict(model.config.id2label)
+    assert find_activation(model) == activation
+    assert model.config.id2label == before
+
+
+def test_labels_are_in_the_order_of_their_index_and_only_for_tasks_that_have_them():
+    config = BertConfig(id2label={"1": "b", "0": "a", "2": "c"})
+    assert find_labels("token-classification", config, where="it") == ("a", "b", "c")
+    assert find_labels("fill-mask", config, where="it") == ()
+
+
+def test_an_output_without_a_label_keeps_its_number_and_that_is_said(caplog):
+    config = BertConfig(id2label={"0": "low", "5": "high"})
+    assert find_labels("text-classification", config, where="it") == ("low", "LABEL_1")
+    assert "id2label of it names [0, 5], and not [1] of its 2 outputs" in caplog.text
+
+
+def test_cross_encoder_is_known_by_what_its_library_writes():
+    assert is_cross_encoder({"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}})
+    assert is_cross_encoder({"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"})
+    assert not is_cross_encoder({"num_labels": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "token"),
+    [
+        ("tokenizer_config.json", {"mask_token": "<mask>"}, "<mask>"),
+        ("special_tokens_map.json", {"mask_token": {"content": "<m>", "lstrip": True}}, "<m>"),
+        ("tokenizer_config.json", {"mask_token": None}, "[MASK]"),
+        ("tokenizer_config.json", [], "[MASK]"),
+    ],
+)
+def test_mask_token_is_the_tokenizers(tmp_path, name, content, token):
+    (tmp_path / name).write_text(json.dumps(content))
+    assert find_mask_token(tmp_path) == token
+    assert find_mask_token(None) == "[MASK]"
