@@ -16,7 +16,6 @@ from prep_triton.spec.base import (
     with_flags,
 )
 from prep_triton.spec.build import (
-    DEFAULT_BATCH,
     DEFAULT_PROFILE,
     Builder,
     BuildOptions,
@@ -72,7 +71,6 @@ from prep_triton.spec.target import (
 )
 
 __all__ = [
-    "DEFAULT_BATCH",
     "DEFAULT_LENGTH_BUCKETS",
     "DEFAULT_PROFILE",
     "NAME_PATTERN",

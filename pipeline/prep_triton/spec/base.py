@@ -28,16 +28,16 @@ class Spec(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def refuse_unknown_keys(cls, given: Any) -> Any:
+    def refuse_unknown_keys(cls, values: Any) -> Any:
         """Name the nearest known key, which pydantic's own message does not."""
-        if not isinstance(given, Mapping):
-            return given
-        for key in given:
+        if not isinstance(values, Mapping):
+            return values
+        for key in values:
             if key not in cls.model_fields:
                 known = sorted(cls.model_fields)
                 hint = suggest(str(key), known, otherwise=f"known keys: {', '.join(known)}")
                 raise PydanticCustomError("unknown_key", "unknown key '{key}'", {"key": str(key), "hint": hint})
-        return given
+        return values
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:
@@ -52,15 +52,15 @@ def parse_sizes(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def _parse_sizes(given: Any) -> Any:
-    return parse_sizes(given) if isinstance(given, str) else given
+def _parse_sizes(value: Any) -> Any:
+    return parse_sizes(value) if isinstance(value, str) else value
 
 
 Sizes = Annotated[tuple[int, ...], BeforeValidator(_parse_sizes)]
 
 
-def _lower(given: Any) -> Any:
-    return given.strip().lower() if isinstance(given, str) else given
+def _lower(value: Any) -> Any:
+    return value.strip().lower() if isinstance(value, str) else value
 
 
 GpuName = Annotated[str, BeforeValidator(_lower), Field(min_length=1)]
@@ -69,37 +69,37 @@ GpuName = Annotated[str, BeforeValidator(_lower), Field(min_length=1)]
 S = TypeVar("S", bound=Spec)
 
 
-def build_spec(spec_type: type[S], given: Mapping[str, Any], *, where: str) -> S:
+def build_spec(spec_type: type[S], values: Mapping[str, Any], *, where: str) -> S:
     """Build a spec from raw values.
 
     Args:
         spec_type: The spec to build.
-        given: Raw values, keyed by field name.
+        values: Raw values, keyed by field name.
         where: What the user wrote it in ("configs/nightly.yaml", "the command line"), for the message.
 
     Raises:
         SpecError: The values are not a valid request.
     """
     try:
-        return spec_type.model_validate(given)
+        return spec_type.model_validate(values)
     except ValidationError as err:
         raise spec_error_from_validation(err, where=where) from err
 
 
-def with_flags(spec: S, given: Mapping[str, Any]) -> S:
+def with_flags(spec: S, values: Mapping[str, Any]) -> S:
     """Return a spec in which flags win over the file.
 
     Raises:
         SpecError: A flag's value is not valid.
     """
     kept = {key: getattr(spec, key) for key in spec.model_fields_set}
-    return build_spec(type(spec), {**kept, **given}, where="the command line")
+    return build_spec(type(spec), {**kept, **values}, where="the command line")
 
 
 def spec_error_from_validation(err: ValidationError, *, where: str) -> SpecError:
-    """Turn pydantic's first finding into one sentence and a hint."""
-    found = err.errors(include_url=False)
-    first = found[0]
+    """Turn pydantic's first problem into one sentence and a hint."""
+    problems = err.errors(include_url=False)
+    first = problems[0]
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
     kind, context = first["type"], first.get("ctx", {})
     if kind == "unknown_key":
@@ -119,7 +119,7 @@ def spec_error_from_validation(err: ValidationError, *, where: str) -> SpecError
     else:
         message, hint = f"{first['msg'].lower()} (got {first['input']!r})", "correct the value and run again"
     # A tuple whose items are wrong is reported as too short as well.
-    others = sum(other["type"] != "too_short" for other in found[1:])
+    others = sum(other["type"] != "too_short" for other in problems[1:])
     more = f" (and {others} more)" if others else ""
     spot = f"{where}, {place}" if place else where
     return SpecError(f"{spot}: {message}{more}", hint=hint, place=spot)

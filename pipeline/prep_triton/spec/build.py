@@ -47,9 +47,9 @@ class OptimizationProfile(Spec):
 
     @model_validator(mode="before")
     @classmethod
-    def accept_triple(cls, given: Any) -> Any:
+    def accept_triple(cls, value: Any) -> Any:
         """Accept the text form ``1x16,8x128,16x384``."""
-        return parse_profile(given) if isinstance(given, str) else given
+        return parse_profile(value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def check_order(self) -> Self:

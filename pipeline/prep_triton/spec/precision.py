@@ -64,12 +64,12 @@ class QuantizationSpec(Spec):
 
     @model_validator(mode="before")
     @classmethod
-    def refuse_gate(cls, given: Any) -> Any:
+    def refuse_gate(cls, values: Any) -> Any:
         """A gate is the variant's, for every precision: say where it moved, as older files have it here."""
-        if isinstance(given, Mapping) and "gate" in given:
+        if isinstance(values, Mapping) and "gate" in values:
             hint = "write gate beside quantization, as a key of the variant"
             raise PydanticCustomError("unknown_key", "unknown key '{key}'", {"key": "gate", "hint": hint})
-        return given
+        return values
 
 
 # What a converted graph must reach where the request does not say. FP16 rounds to 11 bits: on a BERT that costs less

@@ -163,13 +163,13 @@ _RUN_HINT = "a pipeline file begins with 'models:'"
 def _parse_mapping(text: str, *, where: str, hint: str) -> Mapping[str, Any]:
     try:
         # A subclass of SafeLoader: it builds plain values only.
-        given = yaml.load(text, Loader=_StrictLoader)  # noqa: S506
+        content = yaml.load(text, Loader=_StrictLoader)  # noqa: S506
     except yaml.YAMLError as err:
         mark = getattr(err, "problem_mark", None)
         place = f"{where}, line {mark.line + 1}" if mark else where
         problem = getattr(err, "problem", None) or "not valid YAML"
         hint = "check the indentation and the quotes there"
         raise SpecError(f"{place}: {problem}", hint=hint, place=place) from err
-    if not isinstance(given, Mapping):
+    if not isinstance(content, Mapping):
         raise SpecError(f"{where} is not a mapping of keys", hint=hint)
-    return given
+    return content

@@ -203,8 +203,8 @@ class ServingSpec(Spec):
         return self.instance_groups or (one,)
 
 
-def text_spec_from_value(given: Any) -> Any:
+def text_spec_from_value(value: Any) -> Any:
     """Accept ``text: true`` for the defaults, and false for none."""
-    if isinstance(given, bool):
-        return TextSpec() if given else None
-    return given
+    if isinstance(value, bool):
+        return TextSpec() if value else None
+    return value
