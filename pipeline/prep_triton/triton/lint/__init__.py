@@ -12,7 +12,7 @@ The rules, by what they look at (`repository` runs them all):
 
 `finding` has every code with its meaning; `entry` is what a rule is given. A rule is there for what prep writes, for
 what a spec lets a user ask for, and for what goes wrong with the files on the way. Other fields of a configuration
-(sequence batchers, ragged batches, reshapes, metrics) are left to the server, which refuses what is wrong with them.
+(sequence batchers, ragged batches, reshapes, metrics) are left to the server.
 An entry that prep did not write is linted too; what needs its manifest is then left out, and a warning says so.
 
 The server's own rules are those of triton-inference-server/core (``src/model_config_utils.cc``,
