@@ -117,6 +117,7 @@ def test_rollback_moves_the_pointer_and_nothing_else(prep: Prep, store):
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert "rolled back from" in prep.run("releases", "releases").stdout
     assert prep.succeed("rollback", "releases", newest)["release"] == newest
+    assert prep.succeed("rollback", "./releases", "previous")["release"] == oldest
 
 
 def test_prune_removes_nothing_without_yes(prep: Prep, store, make_repository):
@@ -137,6 +138,7 @@ def test_a_release_is_fetched_and_checked(prep: Prep, store):
     assert prep.succeed("fetch", "releases", "copy")["release"] == newest
     assert (prep.folder / "copy" / "bert" / "1" / "model.onnx").is_file()
     assert prep.succeed("fetch", f"{store.uri}/releases/{oldest}", "old")["release"] == oldest
+    assert prep.succeed("fetch", "./releases", "named", "--release", oldest[:-1])["release"] == oldest
     checked = prep.succeed("publish", "--check", "releases")
     assert (checked["release"], checked["files"]) == (newest, 5)
     model = prep.folder / "releases" / "releases" / newest / "bert" / "1" / "model.onnx"

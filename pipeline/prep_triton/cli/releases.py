@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def releases(
     uri: StoreArgument,
     show: Annotated[
-        str | None, typer.Option(metavar="ID", help="Show one release: an id, 'current' or 'previous'.")
+        str | None,
+        typer.Option(metavar="ID", help="Show one release: an id or its beginning, current, previous or newest."),
     ] = None,
     diff: Annotated[
         tuple[str, str] | None, typer.Option(metavar="ID ID", help="Show what changed from one release to another.")
