@@ -49,14 +49,20 @@ class FailingStore(WrappedStore):
 
     def __init__(self, inner: Store, *, fail_at: int | None = None, damaged: str | None = None) -> None:
         super().__init__(inner)
-        self._fail_at, self._damaged, self._uploads, self._lock = fail_at, damaged, 0, threading.Lock()
+        self._fail_at, self._damaged = fail_at, damaged
+        self._changed, self._begun, self._ended = threading.Condition(), 0, 0
 
     def upload_file(self, name: str, path: Path, **options: Any) -> StoredObject:
-        with self._lock:
-            self._uploads += 1
-            if self._uploads == self._fail_at:
+        with self._changed:
+            self._begun += 1
+            number = self._begun
+            if number == self._fail_at:  # after the ones before it, which a failure would end half-way
+                self._changed.wait_for(lambda: self._ended >= number - 1, timeout=60)
                 raise StoreError("the network is gone", hint="wait")
         stored = self.inner.upload_file(name, path, **options)
+        with self._changed:
+            self._ended += 1
+            self._changed.notify_all()
         if self._damaged and name.endswith(self._damaged):
             damage_object(self.inner, name)
         return stored
