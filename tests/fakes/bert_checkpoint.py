@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "model_type": "bert",
     "architectures": ["BertModel"],
     "hidden_size": 32,

@@ -71,7 +71,7 @@ class Prep:
             except BaseException:
                 os.killpg(started.pid, signal.SIGKILL)
                 raise
-        return subprocess.CompletedProcess(arguments, started.returncode, message, errors)
+        return subprocess.CompletedProcess(list(map(str, arguments)), started.returncode, message, errors)
 
     def succeed(self, *arguments: object, **more: str) -> Any:
         """Run a command with --json that has to succeed; return its document."""

@@ -75,6 +75,8 @@ def test_int8_weights_are_smaller(workspace, fp16_model, int8_model):
     fp16 = EngineSpec(precision="fp16", gpu="l4", builder="tensorrt-rtx", profiles=(PROFILE,))
     wide = build_engine(fp16_model, fp16, workspace).artifact.proof.weights_bytes
     narrow = build_engine(int8_model, spec("l4"), workspace).artifact.proof.weights_bytes
+    assert wide is not None
+    assert narrow is not None
     weights = 2 * LINEAR
     assert wide - narrow == pytest.approx(weights, rel=0.25)  # two bytes became one, and scales were added
 

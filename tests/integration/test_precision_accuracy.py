@@ -14,7 +14,7 @@ from prep_triton.export.onnx import export_model
 from prep_triton.precision.fp16.stage import convert_to_fp16
 from prep_triton.precision.measure.accuracy import check_accuracy, measure_accuracy
 from prep_triton.spec import ModelSpec
-from prep_triton.tasks import TASKS
+from prep_triton.tasks import TASKS, Task
 from prep_triton.workspace import Workspace
 
 pytestmark = pytest.mark.integration
@@ -35,7 +35,7 @@ SIZES = {
 class Exported:
     """A tiny model of one task: the torch module, its export, and its conversion to FP16."""
 
-    def __init__(self, task: str, folder: Path) -> None:
+    def __init__(self, task: Task, folder: Path) -> None:
         import torch
         import transformers
 
@@ -62,7 +62,7 @@ class Exported:
 def exported(tmp_path_factory):
     made: dict[str, Exported] = {}
 
-    def get(task: str) -> Exported:
+    def get(task: Task) -> Exported:
         if task not in made:
             made[task] = Exported(task, tmp_path_factory.mktemp(task))
         return made[task]
@@ -173,8 +173,9 @@ def test_answer_beyond_the_models_length_is_found_in_a_later_window(exported, wr
         ends = answer.end_logits[0].numpy()
         for i, start in enumerate(answer.start_logits[0].numpy()):
             for j in range(i, min(i + 30, len(ends))):
-                if window.offsets[i] and window.offsets[j] and start + ends[j] > best[0]:
-                    best = (start + ends[j], context[window.offsets[i][0] : window.offsets[j][1]])
+                first, last = window.offsets[i], window.offsets[j]
+                if first and last and start + ends[j] > best[0]:
+                    best = (start + ends[j], context[first[0] : last[1]])
     path = write_rows([{"question": "w1 w2", "context": context, "answers": {"text": [best[1]], "answer_start": [0]}}])
     assert measure_accuracy(made.fp32, made.fp16, made.model, path).reference == 100
 
@@ -207,7 +208,7 @@ def test_progress_runs_from_nothing_to_all(exported, write_rows):
     assert list(dict.fromkeys(phase for phase, _ in message)) == [
         "tokenizing the evaluation rows", "scoring fp32", "scoring the conversion",
     ]  # fmt: skip
-    fractions = [fraction for _, fraction in message]
+    fractions = [fraction for _, fraction in message if fraction is not None]
     assert fractions == sorted(fractions)
     assert (fractions[0], fractions[-1], len(message)) == (0, 1, 5)  # 25 rows are two batches of each graph
 

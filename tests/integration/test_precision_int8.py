@@ -3,6 +3,7 @@
 import json
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -89,8 +90,8 @@ def test_what_is_written_answers_as_what_was_evaluated(workspace, spec):
     made = quantize_to_int8(model, spec(), workspace).artifact
     rng = np.random.default_rng(5)
     rows = [TokenRow(tuple(rng.integers(0, VOCAB, 9).tolist()), (0,) * 9) for _ in range(64)]
-    runners = [GraphRunner(graph.path("model.onnx")) for graph in (model, made)]
-    assert compare_graphs(*runners, model, rows).mean() == pytest.approx(made.fidelity.mean_cosine, abs=2e-4)
+    reference, runner = (GraphRunner(graph.path("model.onnx")) for graph in (model, made))
+    assert compare_graphs(reference, runner, model, rows).mean() == pytest.approx(made.fidelity.mean_cosine, abs=2e-4)
 
 
 def test_linear_layers_are_int8_and_everything_else_fp16(workspace, spec):
@@ -117,7 +118,8 @@ def test_ranges_are_measured_once_for_all_gates_and_smoothings(workspace, spec):
     model = store_model(workspace, make_bert())
     phases = []
     gates = (GateSpec(), GateSpec(min_cosine=0.5))
-    for more, gate in product(({}, {"smoothing_alpha": 0.5}, {"keep_out": ("layer0.up",)}), gates):
+    choices: tuple[dict[str, Any], ...] = ({}, {"smoothing_alpha": 0.5}, {"keep_out": ("layer0.up",)})
+    for more, gate in product(choices, gates):
         quantize_to_int8(model, spec(**more), workspace, gate=gate, progress=lambda phase, _=None: phases.append(phase))
     assert len(list_made(workspace, "calibration")) == 1
     assert phases.count("calibrating") > 0
@@ -215,10 +217,10 @@ def test_a_missing_evaluation_file_is_refused(workspace, spec, tmp_path):
 
 def answer(model, rows, output):
     """Return the first token's (or the row's) values of an output, in the order of the rows."""
-    made = {}
+    answers: dict[int, np.ndarray] = {}
     for batch, (values,) in GraphRunner(model.path("model.onnx")).run_batches(rows, [output]):
-        made |= dict(zip(batch, values[:, 0] if values.ndim == 3 else values, strict=True))
-    return np.array([made[row] for row in range(len(rows))])
+        answers |= dict(zip(batch, values[:, 0] if values.ndim == 3 else values, strict=True))
+    return np.array([answers[row] for row in range(len(rows))])
 
 
 @pytest.fixture

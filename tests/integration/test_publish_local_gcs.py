@@ -55,8 +55,9 @@ def test_signal_ends_the_command_and_the_server(local_gcs, number, code):
     wait = f"import time; {PRINT_URL}; time.sleep(600)"
     command = [sys.executable, str(SCRIPT), "--bucket", "models", "--", sys.executable, "-c", wait]
     # A session of its own, so that Ctrl-C can be sent to all of it, as a terminal does.
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, **pipes, text=True, start_new_session=True) as script:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+    ) as script:
         url = script.stdout.readline().strip()
         assert is_listening(local_gcs, url)
         if number == signal.SIGINT:

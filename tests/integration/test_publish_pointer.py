@@ -8,7 +8,7 @@ import pytest
 from prep_triton.errors import PointerMovedError, ReleaseDamagedError, SpecError, StoreError
 from prep_triton.layout import POINTER_NAME
 from prep_triton.publish import pointer as pointer_module
-from prep_triton.publish.catalog import list_releases, load_pointer, read_pointer, resolve
+from prep_triton.publish.catalog import list_releases, load_pointer, read_pointer, read_release, resolve
 from prep_triton.publish.plan import plan_release
 from prep_triton.publish.pointer import move_current, rollback
 from prep_triton.publish.release import carry_out, publish_release
@@ -215,9 +215,8 @@ def test_pointer_of_a_newer_prep_is_refused(store, publish):
 
 def test_move_to_a_release_that_is_pruned_in_the_same_moment_is_taken_back(store, publish, monkeypatch):
     first, second = publish(1).release, publish(2)
-    reading = pointer_module.read_release
     monkeypatch.setattr(
-        pointer_module, "read_release", lambda store, which: None if which == first.id else reading(store, which)
+        pointer_module, "read_release", lambda store, which: None if which == first.id else read_release(store, which)
     )
     with pytest.raises(StoreError, match=f"{first.id} was removed from .* while it was made current"):
         rollback(store)

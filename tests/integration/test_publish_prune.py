@@ -134,11 +134,13 @@ def test_release_made_current_while_it_is_removed_comes_back(store, releases, ca
     assert victim.id not in {pruned.id for pruned in report.removed}
     assert "it stays" in caplog.text
     assert load_pointer(store).release == victim.id
-    check_release(store, read_release(store, victim.id))
+    kept = read_release(store, victim.id)
+    assert kept is not None
+    check_release(store, kept)
 
 
 def test_release_json_goes_first(store, releases):
-    deleted = []
+    deleted: list[str] = []
     prune_releases(HookedStore(store, before_delete=deleted.append), 4, dry_run=False)
     assert deleted[0] == f"releases/{releases[0].id}/release.json"
     assert len(deleted) == 6

@@ -44,7 +44,8 @@ def test_object_is_read_back_as_it_was_written(store):
 
 @pytest.mark.parametrize("which", ["source", "large_source"])
 def test_file_is_uploaded_and_downloaded_whole(store, which, request, tmp_path):
-    path, counted = request.getfixturevalue(which), []
+    path = request.getfixturevalue(which)
+    counted: list[int] = []
     written = store.upload_file("a/file", path, crc32c=crc32c_of_file(path), on_bytes=counted.append)
     store.download_file("a/file", tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == path.read_bytes()

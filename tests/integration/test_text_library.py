@@ -102,7 +102,7 @@ def client(repository):
 
 def infer(client: TritonClient, name: str, outputs: list[str], **texts: list[str]) -> dict[str, Any]:
     columns = {key: np.array([[text.encode()] for text in column], np.object_) for key, column in texts.items()}
-    return client.ask(f"{name}-text", columns, outputs)[0]
+    return client.infer(f"{name}-text", columns, outputs)[0]
 
 
 @pytest.mark.parametrize("name", ["multi-label", "regression", "holes"])

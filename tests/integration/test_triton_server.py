@@ -129,11 +129,12 @@ def test_a_server_that_never_answers_is_given_up_and_ended(tmp_path, monkeypatch
 
 def test_a_port_that_is_taken_meanwhile_is_replaced(repository, monkeypatch):
     from prep_triton.triton.server import process as room
+    from prep_triton.triton.server.ports import choose_ports
 
-    real, attempts = room.choose_ports, []
+    attempts: list[dict[str, int]] = []
 
     def choose(ports):
-        chosen = real(ports)
+        chosen = choose_ports(ports)
         attempts.append(chosen)
         return chosen if len(attempts) > 1 else {**chosen, "grpc": held.http_url.rpartition(":")[2]}
 
@@ -189,7 +190,7 @@ servings = st.builds(
 
 def test_the_server_accepts_every_config_that_we_do_not_refuse(tmp_path):
     model, engine = make_model(tmp_path / "model"), make_engine(tmp_path / "engine")
-    accepted = []
+    accepted: list[str] = []
 
     @seed(0)
     @settings(max_examples=150, database=None, deadline=None, suppress_health_check=list(HealthCheck))

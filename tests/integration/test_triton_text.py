@@ -3,6 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -165,7 +166,7 @@ def answer_with(model, window):
 
 def owners(windows, sequence=0):
     """For each token of a text, by its place in the text: its window and its place there, by most context."""
-    spots = {}
+    spots: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
     for number, window in enumerate(windows):
         places = [place for place, of in enumerate(window.sequence_ids) if of == sequence]
         for place in places:
@@ -233,7 +234,8 @@ def test_entities_are_the_words_that_pytorch_tags(text, ask, torch_models, token
     windows = windows_of(tokenizer, text, stride=8)
     assert (len(windows) > 1) == (text == LONG_TEXT)
     scores = [answer_with(model, window).logits.softmax(-1)[0].numpy() for window in windows]
-    expected, last_word, last_name = [], None, None
+    expected: list[list[Any]] = []
+    last_word, last_name = None, None
     for number, place in owners(windows):
         word, (start, end) = windows[number].word_ids[place], windows[number].offsets[place]
         if word == last_word:

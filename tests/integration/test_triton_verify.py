@@ -135,6 +135,7 @@ def test_a_repository_is_verified_on_a_server_of_our_own(model, tmp_path):
         assert served.max_abs_error == pytest.approx(0.0, abs=1e-6)
         assert served.full_batch == 4
         assert {2, 4, 8, 16} <= set(served.widths)
+        assert served.p50_ms is not None
         assert served.p50_ms > 0
     ensemble = reports["served-text"]
     assert (ensemble.status, ensemble.compared_with, ensemble.rows) == ("loaded", "pytorch", 5)
@@ -161,6 +162,10 @@ def test_a_repository_is_verified_on_a_server_of_our_own(model, tmp_path):
 def test_requests_in_flight_form_batches_that_the_statistics_show(entry, spec):
     (checked,) = verify_entries([entry], "r", spec).entries
     batching = checked.batching
+    assert batching is not None
+    assert batching.batch_sizes is not None
+    assert batching.queue_us is not None
+    assert batching.compute_infer_us is not None
     # With 100 ms to wait in the queue some of them meet, if not all at the first attempt.
     assert max(batching.batch_sizes) > 1
     assert batching.requests >= batching.in_flight

@@ -8,6 +8,7 @@ from prep_triton.cli.choices import CHOICES, complete, fill_choices
 from prep_triton.cli.entry_options import QueueOptions, ServingOptions, TextOptions
 from prep_triton.cli.variant_options import CalibrationOptions
 from prep_triton.spec import CalibrationSpec, LongInput, QueueSpec, ServingSpec, TextSpec
+from pydantic import BaseModel
 
 # A default that a help text names at its end, such as "[64]", by the spec that has it; a text that is no value of the
 # field (say "[the profiles']") describes how it is found.
@@ -32,7 +33,7 @@ def test_a_text_gets_the_words_of_the_tables_it_names():
 @pytest.mark.parametrize(
     ("group", "spec"), [*DOCUMENTED, (CalibrationOptions, CalibrationSpec)], ids=lambda kind: kind.__name__
 )
-def test_a_default_in_a_help_text_is_the_specs(group: type, spec: type):
+def test_a_default_in_a_help_text_is_the_specs(group: type, spec: type[BaseModel]):
     texts = {name: hint.__metadata__[0].help for name, hint in group.__annotations__.items() if get_args(hint)}
     named = {name: match[1] for name, text in texts.items() if (match := re.search(r"\[([\w.]+)\]$", text))}
     defaults = {name: spec.model_fields[name.removeprefix("text_")].default for name in named}

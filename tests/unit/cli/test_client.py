@@ -3,6 +3,7 @@
 import pytest
 from prep_triton.cli.documents.client import describe_answer, format_us, render_answer
 from prep_triton.cli.output import Output
+from prep_triton.tasks import Task
 from prep_triton.triton.server.infer import StepLatency, TextAnswer
 
 
@@ -39,7 +40,7 @@ from prep_triton.triton.server.infer import StepLatency, TextAnswer
         ),
     ],
 )
-def test_every_task_has_its_lines(task: str, answer: dict, lines: list[str]):
+def test_every_task_has_its_lines(task: Task, answer: dict, lines: list[str]):
     assert describe_answer(task, answer) == lines
 
 

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-import typer
 from prep_triton.cli.documents.schemas import DOCUMENTS, main, render_schemas
 from prep_triton.cli.error_document import ErrorDocument
 from prep_triton.cli.main import app
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from tests.fakes.documents import SCHEMAS_DIR, load_validator
 
@@ -14,7 +15,9 @@ REMEDY = "python -m prep_triton.cli.documents.schemas writes them"
 
 
 def test_every_command_has_a_document():
-    assert set(DOCUMENTS) == {*typer.main.get_command(app).commands, "error"}
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    assert set(DOCUMENTS) == {*group.commands, "error"}
     assert DOCUMENTS["error"] is ErrorDocument
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from prep_triton.cli.choices import CHOICES
 from prep_triton.cli.main import app
+from typer.core import TyperGroup
 from typer.main import get_command
 
 HEAVY = {
@@ -24,7 +25,9 @@ HEAVY = {
     "transformers",
     "tritonclient",
 }
-COMMANDS = list(get_command(app).commands)
+GROUP = get_command(app)
+assert isinstance(GROUP, TyperGroup)
+COMMANDS = list(GROUP.commands)
 
 # Lists what each help has loaded by then; that of `prep` itself comes first, so that it is not charged with the others.
 PROBE = """

@@ -65,7 +65,7 @@ def test_what_runs_in_the_server_agrees_with_the_table(task: Task, tmp_path: Pat
     assert set(answer({**encoded, **outputs})) == {tensor.name for tensor in facts.answers}
 
 
-def find_task_names(path: Path) -> Iterator[tuple[ast.AST, ast.AST]]:
+def find_task_names(path: Path) -> Iterator[tuple[ast.AST, ast.Constant]]:
     """Yield every string that is a task's name, under what it stands."""
     for parent in ast.walk(ast.parse(path.read_text())):
         for child in ast.iter_child_nodes(parent):

@@ -223,8 +223,8 @@ def test_a_large_file_that_was_not_touched_since_is_digested_only_on_request(tmp
     assert describe_change(path, expected, written_ns=written_ns) is not None
     monkeypatch.setattr(workspace_module, "DIGEST_LIMIT_BYTES", 4)
     assert describe_change(path, expected, written_ns=written_ns) is None
-    for options in ({"written_ns": written_ns - 1}, {"written_ns": written_ns, "digest_all": True}):
-        change = describe_change(path, expected, **options)
+    for since_ns, digest_all in ((written_ns - 1, False), (written_ns, True)):
+        change = describe_change(path, expected, written_ns=since_ns, digest_all=digest_all)
         assert change is not None
         assert change.startswith("has sha256 ")
     path.write_bytes(b"longer")

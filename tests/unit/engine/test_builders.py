@@ -1,3 +1,4 @@
+import importlib.util
 import logging
 
 import pytest
@@ -12,7 +13,7 @@ def machine(monkeypatch):
 
     def pretend(*installed, driver=False):
         log_choice.cache_clear()
-        monkeypatch.setattr(builders.importlib.util, "find_spec", lambda name: name if name in installed else None)
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in installed else None)
         monkeypatch.setattr(builders, "has_nvidia_driver", lambda: driver)
         monkeypatch.setattr(builders, "_find_version", lambda _: "1.2.3")
 

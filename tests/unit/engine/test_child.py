@@ -1,10 +1,11 @@
 """The conversation with a worker, with small programs in its place."""
 
 import errno
+import os
+import subprocess
 import sys
 
 import pytest
-from prep_triton.engine import child
 from prep_triton.engine.child import run_worker
 from prep_triton.errors import EngineError
 
@@ -14,7 +15,7 @@ REQUEST = {"builder": "tensorrt-rtx"}
 @pytest.fixture
 def worker(monkeypatch):
     """Run the given program instead of the worker."""
-    real = child.subprocess.Popen
+    real = subprocess.Popen
 
     def install(program):
         def start(_command, **options):
@@ -22,20 +23,20 @@ def worker(monkeypatch):
                 [sys.executable, "-c", f"import json, os, sys\nrequest = json.load(sys.stdin)\n{program}"], **options
             )
 
-        monkeypatch.setattr(child.subprocess, "Popen", start)
+        monkeypatch.setattr(subprocess, "Popen", start)
 
     return install
 
 
 def run():
-    message = []
+    message: list[float] = []
     return run_worker(REQUEST, on_progress=message.append), message
 
 
 def test_progress_and_answer_come_through(worker):
     worker("print(json.dumps({'progress': 0.5})); print(json.dumps({'done': {'pid': request['parent_pid']}}))")
     answer, message = run()
-    assert (answer, message) == ({"pid": child.os.getpid()}, [0.5])
+    assert (answer, message) == ({"pid": os.getpid()}, [0.5])
 
 
 def test_a_refusal_carries_the_builders_words_without_colours_and_noise(worker):
@@ -55,7 +56,7 @@ def test_a_failure_in_the_middle_of_a_build_keeps_the_builders_words(worker):
         "sys.stderr.write('[E] 10: Could not find any implementation for node {ForeignNode[query...output]}\\n')\n"
         "sys.stderr.flush(); os.abort()"
     )
-    message = []
+    message: list[float] = []
     with pytest.raises(EngineError) as caught:
         run_worker(REQUEST, on_progress=message.append)
     assert caught.value.message == (
@@ -103,4 +104,4 @@ def test_an_interrupt_ends_the_child(worker, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_worker(REQUEST, on_progress=interrupt)
     with pytest.raises(ProcessLookupError):
-        child.os.kill(int((tmp_path / "pid").read_text()), 0)
+        os.kill(int((tmp_path / "pid").read_text()), 0)

@@ -2,12 +2,12 @@
 
 import sys
 from types import ModuleType, SimpleNamespace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from prep_triton.engine import device
-from prep_triton.engine.device import WARM_UP_RUNS, execute_engine, measure_engines
+from prep_triton.engine.device import WARM_UP_RUNS, EngineRequest, execute_engine, measure_engines
 
 
 class HostRunner:
@@ -48,6 +48,21 @@ class HostArray:
         return array
 
 
+def make_request(**fields: Any) -> EngineRequest:
+    nothing: EngineRequest = {
+        "task": "run",
+        "parent_pid": 0,
+        "builder": "tensorrt",
+        "engine_paths": [],
+        "profiles": [],
+        "feed_paths": [],
+        "output_paths": [],
+        "shapes": [],
+        "runs": 1,
+    }
+    return {**nothing, **fields}  # type: ignore[typeddict-item]
+
+
 @pytest.fixture(autouse=True)
 def _host(monkeypatch):
     for name, member, value in (
@@ -66,24 +81,24 @@ def test_each_feed_is_answered_in_its_profile(tmp_path):
     answers = [tmp_path / "a.npz", tmp_path / "b.npz"]
     for path, length in zip(feeds, (4, 8), strict=True):
         np.savez(path, input_ids=np.zeros((2, length), np.int64))
-    request = {
-        "engine_paths": ["e"],
-        "feed_paths": list(map(str, feeds)),
-        "output_paths": list(map(str, answers)),
-        "profiles": [[0, 1]],
-    }
+    request = make_request(
+        engine_paths=["e"],
+        feed_paths=list(map(str, feeds)),
+        output_paths=list(map(str, answers)),
+        profiles=[[0, 1]],
+    )
     execute_engine(request)
     message = [np.load(path)["output"] for path in answers]
     assert [(answer.shape, int(answer.max())) for answer in message] == [((2, 4), 0), ((2, 8), 1)]
 
 
 def test_engines_are_measured_in_turn_in_each_shape():
-    request = {
-        "engine_paths": ["a", "b"],
-        "profiles": [[0, 1], [0, 0]],
-        "shapes": [[1, 16], [8, 64]],
-        "runs": 3,
-    }
+    request = make_request(
+        engine_paths=["a", "b"],
+        profiles=[[0, 1], [0, 0]],
+        shapes=[[1, 16], [8, 64]],
+        runs=3,
+    )
     medians = measure_engines(request)["latencies_ms"]
     assert [len(row) for row in medians] == [2, 2]
     assert all(ms >= 0 for row in medians for ms in row)

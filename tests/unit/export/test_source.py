@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prep_triton.errors import SourceError, SpecError
+from prep_triton.export import hub
 from prep_triton.export import source as source_module
 from prep_triton.export.source import ALIASES, name_from_text, resolve_source
 from prep_triton.spec import NAME_PATTERN, ModelSpec
@@ -78,7 +79,7 @@ def test_minilm_without_the_package_is_the_hub_model(monkeypatch):
         asked.append((repo, revision))
         raise SourceError("unreachable", hint="none")
 
-    monkeypatch.setattr(source_module.hub, "fetch_config", refuse)
+    monkeypatch.setattr(hub, "fetch_config", refuse)
     with pytest.raises(SourceError):
         resolve_source(ModelSpec(model="minilm"))
     assert asked == [("sentence-transformers/all-MiniLM-L6-v2", None)]

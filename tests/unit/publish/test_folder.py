@@ -66,7 +66,7 @@ def test_remains_of_killed_runs_are_removed_once_they_are_old(tmp_path):
 def test_generation_moves_on_when_the_clock_does_not(tmp_path, monkeypatch):
     store = FolderStore(tmp_path)
     first = store.write_bytes("pointer", b"1")
-    monkeypatch.setattr(folder_module.time, "time_ns", lambda: first.generation - 10**9)
+    monkeypatch.setattr(time, "time_ns", lambda: first.generation - 10**9)
     second = store.write_bytes("pointer", b"2", if_generation_match=first.generation)
     assert second.generation > first.generation
 

@@ -28,10 +28,15 @@ def open_impatiently(uri):
 
 
 @pytest.fixture
-def answer_with(monkeypatch):
+def paths() -> list[str]:
+    """What the server of `answer_with` was asked for."""
+    return []
+
+
+@pytest.fixture
+def answer_with(monkeypatch, paths):
     """Start a server that gives every request the same answer, and mean it by gs://."""
     servers = []
-    paths = []
 
     def start(status, message="", *, body=None, headers=None):
         content = json.dumps({"error": {"code": status, "message": message}}).encode() if body is None else body
@@ -59,7 +64,6 @@ def answer_with(monkeypatch):
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         return open_impatiently("gs://models/bert")
 
-    start.paths = paths
     yield start
     for server in servers:
         server.shutdown()
@@ -168,12 +172,12 @@ def test_looking_for_credentials_names_the_login_in_its_hint(monkeypatch, tmp_pa
     assert "SECRET" not in caught.value.message
 
 
-def test_nothing_is_asked_about_the_bucket_itself(answer_with):
+def test_nothing_is_asked_about_the_bucket_itself(answer_with, paths):
     # That would need storage.buckets.get, which an account that may only publish does not have.
     store = answer_with(200, body=b"{}")
     store.check_access()
     store.list_folders("releases/")
-    assert set(answer_with.paths) == {"/storage/v1/b/models/o"}
+    assert set(paths) == {"/storage/v1/b/models/o"}
 
 
 def test_retention_policy_is_distinguished_from_a_missing_permission(answer_with):

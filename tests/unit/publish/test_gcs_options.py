@@ -112,7 +112,7 @@ def test_two_keys_at_once_are_refused(monkeypatch):
 
 
 def test_permissions_are_the_bucket_s_own_answer(heard):
-    assert open_store("gs://models").find_permissions() == {"storage.objects.get"}
+    assert open_store("gs://models").find_permissions() == frozenset({"storage.objects.get"})
     permissions = heard[0][1]["permissions"]
     assert {"storage.objects.create", "storage.objects.delete", "storage.buckets.get"} <= set(permissions)
 

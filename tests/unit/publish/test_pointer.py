@@ -1,8 +1,8 @@
+import getpass
 import json
 
 import pytest
 from prep_triton.errors import ReleaseDamagedError, StoreError
-from prep_triton.publish import pointer as pointer_module
 from prep_triton.publish.pointer import find_own_name, pointer_from_move
 from prep_triton.publish.record import parse_pointer, render_pointer
 
@@ -50,5 +50,5 @@ def test_user_that_is_nowhere_written_down_has_a_name(monkeypatch):
     def nobody():
         raise OSError("No username set in the environment")
 
-    monkeypatch.setattr(pointer_module.getpass, "getuser", nobody)
+    monkeypatch.setattr(getpass, "getuser", nobody)
     assert find_own_name().startswith("someone@")

@@ -6,7 +6,7 @@ import pytest
 from prep_triton.artifact import Engine, OnnxModel
 from prep_triton.run.int8_if_faster import choose_faster
 from prep_triton.run.report import RowCollector, Silent
-from prep_triton.spec import VariantSpec
+from prep_triton.spec import CalibrationSpec, GateSpec, Precision, QuantizationSpec, VariantSpec
 from prep_triton.workspace import Workspace
 
 from scripts.benchmarks.small_artifacts import make_engine, make_model
@@ -17,7 +17,7 @@ VARIANT = VariantSpec(
     precision="int8",
     gpus=("t4",),
     int8_if_faster=True,
-    quantization={"calibration": {"path": "texts.txt"}},  # type: ignore[arg-type]
+    quantization=QuantizationSpec(calibration=CalibrationSpec(path="texts.txt")),
 )
 
 
@@ -25,7 +25,9 @@ class Builds:
     """Plays the building of a variant's engines and records the precisions asked for."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder, self.precisions, self.gates = folder, [], []
+        self.folder = folder
+        self.precisions: list[Precision] = []
+        self.gates: list[GateSpec] = []
         monkeypatch.setattr("prep_triton.run.int8_if_faster.build_engines", self)
 
     def __call__(self, rows, model, variant, workspace, machine) -> tuple[OnnxModel, list[Engine]]:

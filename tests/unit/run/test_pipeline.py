@@ -1,6 +1,7 @@
 """The order of the stages, and what is told about it; the stages that take long are played."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -190,9 +191,15 @@ def test_a_release_or_a_repository_is_verified_where_it_lies(stages: Stages, mak
     ]
 
 
-def current_release() -> str | None:
-    pointer = load_pointer(open_store("./releases"))
-    return pointer and pointer.release
+def current_release(uri: str = "./releases") -> str:
+    pointer = load_pointer(open_store(uri))
+    assert pointer is not None
+    return pointer.release
+
+
+def uri_of(report: RunReport) -> str:
+    assert report.release is not None
+    return report.release
 
 
 def test_a_verified_release_becomes_current_and_a_failed_one_does_not(stages: Stages):
@@ -281,13 +288,17 @@ def test_a_model_that_cannot_be_assembled_does_not_stop_the_others(stages: Stage
 
 
 def test_a_current_release_that_is_gone_or_damaged_is_compared_with_nothing_and_said_so(stages: Stages):
-    for number, damage in enumerate((shutil.rmtree, lambda folder: (folder / "release.json").write_text("{"))):
+    damages: tuple[Callable[[Path], object], ...] = (
+        shutil.rmtree,
+        lambda folder: (folder / "release.json").write_text("{"),
+    )
+    for number, damage in enumerate(damages):
         first = run(run_spec(ONNX), publish_uri=f"./releases{number}")
-        damage(Path(first.release))
+        damage(Path(uri_of(first)))
         spec = run_spec(f"{{runtime: onnxruntime, serving: {{max_batch_size: {number + 2}}}}}")
         report = run(spec, publish_uri=f"./releases{number}")
         assert "is gone or damaged: compared with nothing" in report.rows[-1].note
-        assert load_pointer(open_store(f"./releases{number}")).release in report.release
+        assert current_release(f"./releases{number}") in uri_of(report)
 
 
 def test_a_dropped_entry_is_a_regression_and_thresholds_can_be_set(stages: Stages):
@@ -316,11 +327,11 @@ def test_a_model_that_fails_leaves_its_entries_of_the_current_release_as_they_ar
     assert report.outcome == "partial"
     assert [row.note for row in report.rows if row.stage == "publish"] == ["kept from the current release: other"]
     releases = {release.uri: release for release in list_releases(open_store("./releases"))}
-    assert [entry.name for entry in releases[report.release].entries] == ["new", "other", "tiny-onnx-fp32"]
+    assert [entry.name for entry in releases[uri_of(report)].entries] == ["new", "other", "tiny-onnx-fp32"]
     assert report.release.endswith(current_release())
-    kept = {name: file for name, file in releases[report.release].files.items() if name.startswith("other/")}
-    assert kept == {name: file for name, file in releases[first.release].files.items() if name.startswith("other/")}
-    check_release(open_store("./releases"), releases[report.release])
+    kept = {name: file for name, file in releases[uri_of(report)].files.items() if name.startswith("other/")}
+    assert kept == {name: file for name, file in releases[uri_of(first)].files.items() if name.startswith("other/")}
+    check_release(open_store("./releases"), releases[uri_of(report)])
 
 
 def test_a_repository_that_another_run_changed_is_not_published(stages: Stages):

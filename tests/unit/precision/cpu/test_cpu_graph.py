@@ -43,7 +43,7 @@ def make_head(outputs):
 @given(arrays(np.float32, (5, 7), elements=st.floats(-(2.0**100), 2.0**100, width=32)))
 def test_int8_weights_lie_within_half_a_step_of_the_weights(weight):
     values, scales = int8_from_weight(weight)
-    assert (values.dtype, scales.dtype, scales.shape) == (np.int8, np.float32, (7,))
+    assert (values.dtype, scales.dtype, scales.shape) == (np.dtype(np.int8), np.dtype(np.float32), (7,))
     assert (scales > 0).all()
     assert values.min() >= -127
     steps = np.abs(values.astype(np.float64) - weight.astype(np.float64) / scales)

@@ -14,17 +14,17 @@ from prep_triton.precision.measure.labelled import (
     load_examples,
     parse_examples,
 )
-from prep_triton.tasks import TASKS
+from prep_triton.tasks import TASKS, Task
 
 LABELS = ("negative", "positive")
 SCORED_TASKS = [task for task, facts in TASKS.items() if facts.labelled]
 
 
-def parse(task: str, *rows) -> list:
+def parse(task: Task, *rows) -> list:
     return parse_examples("\n".join(json.dumps(row) for row in rows), task, LABELS, where="eval.jsonl")
 
 
-def refused(task: str, *rows) -> SpecError:
+def refused(task: Task, *rows) -> SpecError:
     with pytest.raises(SpecError) as caught:
         parse(task, *rows)
     return caught.value
@@ -66,7 +66,10 @@ def test_masked_text_remembers_its_line():
 def test_blank_lines_a_byte_order_mark_and_line_separators_in_text_are_accepted(tmp_path):
     path = tmp_path / "eval.jsonl"
     path.write_bytes('\ufeff{"text": "a\u2028b", "label": 0}\r\n\r\n{"text": "c", "label": 1}\r\n'.encode())
-    assert [row.text for row in load_examples(path, "text-classification", LABELS)] == ["a\u2028b", "c"]
+    assert load_examples(path, "text-classification", LABELS) == [
+        LabelledText("a\u2028b", None, 0),
+        LabelledText("c", None, 1),
+    ]
 
 
 def test_missing_file_is_refused(tmp_path):

@@ -1,10 +1,10 @@
 """What a rewritten graph keeps of the FP32 artifact."""
 
 import errno
+import os
 
 import pytest
 from prep_triton.artifact import Artifact, OnnxModel
-from prep_triton.precision.rewrite import source
 from prep_triton.precision.rewrite.source import KEPT_FIELDS, link_or_copy
 
 
@@ -20,7 +20,7 @@ def test_files_are_copied_where_they_cannot_be_linked(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.EXDEV, "another device")
 
-    monkeypatch.setattr(source.os, "link", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     link_or_copy(tmp_path / "a", tmp_path / "folder" / "b")
     assert (tmp_path / "folder" / "b").read_text() == "content"
 

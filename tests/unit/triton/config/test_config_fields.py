@@ -1,5 +1,7 @@
 """Each choice that a user has, as the message that the server reads."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from prep_triton.errors import PrepError
@@ -102,7 +104,7 @@ def test_no_cuda_graph_is_captured_for_a_batch_that_one_of_the_gpus_does_not_tak
 
 
 def test_onnxruntime_options_are_written():
-    accelerators = [
+    accelerators: list[dict[str, Any]] = [
         {"name": "tensorrt", "parameters": {"precision_mode": "FP16", "max_workspace_size_bytes": "1073741824"}},
         {"name": "cuda", "parameters": {"use_tf32": "0"}},
         {"name": "openvino"},

@@ -183,8 +183,8 @@ def test_plans_without_a_common_length_or_batch_are_refused():
 
 def test_a_graph_of_a_fixed_length_has_one_bucket():
     model = drawn_model()
-    fixed = [tensor.model_copy(update={"shape": ("batch", 128)}) for tensor in model.model_inputs]
-    fixed = model.model_copy(update={"model_inputs": tuple(fixed)})
+    inputs = tuple(tensor.model_copy(update={"shape": ("batch", 128)}) for tensor in model.model_inputs)
+    fixed = model.model_copy(update={"model_inputs": inputs})
     serving = build_spec(ServingSpec, {"warmup": True}, where="a test")
     config = build_config("entry", fixed, serving)
     assert [sample.name for sample in config.model_warmup] == ["length-128-batch-1", "length-128-batch-16"]

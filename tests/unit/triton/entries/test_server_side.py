@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from prep_triton.artifact import EntryKind
 from prep_triton.spec import ServingSpec, TextSpec
 from prep_triton.triton.entries import server_side
 from prep_triton.triton.entries.names import TextNames
@@ -11,7 +12,7 @@ from prep_triton.triton.entries.write import assemble_entry
 
 from scripts.benchmarks.small_artifacts import make_model
 
-KINDS = ("tokenizer", "postprocessor", "ensemble")
+KINDS: tuple[EntryKind, ...] = ("tokenizer", "postprocessor", "ensemble")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ import errno
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,6 @@ from prep_triton.errors import DiskFullError, RepositoryError, SpecError, Worksp
 from prep_triton.spec import OptimizationProfile, ServingSpec
 from prep_triton.triton.entries import exchange
 from prep_triton.triton.entries import load as repository_loading
-from prep_triton.triton.entries import write as repository
 from prep_triton.triton.entries.load import load_repository
 from prep_triton.triton.entries.write import assemble_entry
 
@@ -165,7 +165,7 @@ def test_a_full_disk_keeps_the_old_entry(model, tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(repository.shutil, "copyfile", refuse)
+    monkeypatch.setattr(shutil, "copyfile", refuse)
     with pytest.raises(DiskFullError):
         assemble_entry(model, [], ServingSpec(max_batch_size=2), tmp_path / "repo")
     assert load_repository(tmp_path / "repo") == [old]

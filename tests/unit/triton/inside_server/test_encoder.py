@@ -155,6 +155,7 @@ def test_source_stands_beside_the_first_window_alone():
 
 def test_a_question_stands_before_its_context():
     (found,) = make_encoder("question-answering").encode([[column("sea"), column("rainy sea")]])
+    assert not isinstance(found, TextError)
     assert found["input_ids"].tolist() == [[CLS, SEA, SEP, RAIN, Y, SEA, SEP, 0]]
     assert found["token_type_ids"].tolist() == [[0, 0, 0, 1, 1, 1, 1, 0]]
     assert found["WINDOW"].tolist() == [[0, 0, 3, 3, 7]]
@@ -170,6 +171,7 @@ def test_the_special_tokens_are_those_of_the_tokenizers_own_template():
     )
     settings = EncoderSettings("question-answering", (8, 16), 4)
     (found,) = Encoder(tokenizer, settings).encode([[column("sea"), column("rainy")]])
+    assert not isinstance(found, TextError)
     assert found["input_ids"].tolist() == [[CLS, SEA, SEP, SEP, RAIN, Y, 4, 0]]
     assert found["token_type_ids"].tolist() == [[0, 0, 0, 1, 1, 1, 1, 0]]
     assert found["WINDOW"].tolist() == [[0, 0, 2, 4, 7]]

@@ -6,18 +6,17 @@ import logging
 import numpy as np
 import pytest
 from prep_triton.errors import ServerError
+from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.server.infer import find_text_model, infer_text, parse_answer
 from prep_triton.triton.server.statistics import ModelStatistics
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 
-class Server:
-    """A server with these models, of which those called ``…-text`` are ensembles."""
-
-    address = "host:8001"
+class Server(TritonClient):
+    """A server with these models, of which those called ``…-text`` are ensembles; nothing is connected to."""
 
     def __init__(self, *names):
-        self.names = names
+        self.address, self.names = "host:8001", names
 
     def server_version(self):
         return "2.51.0"
@@ -85,15 +84,15 @@ def test_the_steps_that_a_priority_reaches_are_named(caplog):
             return config
 
         def read_statistics(self, name):
-            return ModelStatistics(requests=next(self.counter), batch_sizes={})
+            return ModelStatistics(requests=next(counter), batch_sizes={})
 
-        def infer(self, name, inputs, outputs, *, priority):
+        def infer(self, name, inputs, outputs, *, priority=0):
             assert (name, priority) == ("bert-text", 2)
             assert inputs["TEXT"].tolist() == [[b"caf\xc3\xa9 \xff"]]
             return {"EMBEDDING": np.array([[1.0]])}, 1.5
 
+    counter = itertools.count()
     server = Ranked("bert-text")
-    server.counter = itertools.count()
     with caplog.at_level(logging.INFO):
         answer = infer_text(server, find_text_model(server), "café \udcff", priority=2)
     assert caplog.messages == ["priority 2 reaches model alone, and on older servers no step of an ensemble"]

@@ -1,3 +1,4 @@
+import importlib.util
 import shutil
 import socket
 import sys
@@ -97,7 +98,7 @@ def test_a_server_on_path_is_found(monkeypatch, tmp_path):
 def test_no_server_at_all_says_how_to_get_one(monkeypatch, tmp_path):
     monkeypatch.delenv(SERVER_VARIABLE, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(installation.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ServerError, match="no Triton server was found") as caught:
         prepare_installation(tmp_path, shm_prefix="x")
     assert "nvidia-pytriton" in caught.value.hint
@@ -108,7 +109,7 @@ def test_no_server_at_all_says_how_to_get_one(monkeypatch, tmp_path):
 def test_a_wheel_without_this_python_names_the_ones_it_has(monkeypatch, tmp_path):
     (tmp_path / "tritonserver/python_backend_stubs/3.8").mkdir(parents=True)
     origin = str(tmp_path / "__init__.py")
-    monkeypatch.setattr(installation.importlib.util, "find_spec", lambda name: ModuleSpec(name, None, origin=origin))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: ModuleSpec(name, None, origin=origin))
     with pytest.raises(ServerError, match="no Python backend for Python 3") as caught:
         installation._find_wheel()
     assert caught.value.hint == "use a Python of 3.8"

@@ -18,7 +18,7 @@ def test_a_probability_stays_in_its_range_while_the_logits_stay_within_their_err
 def test_logits_of_an_allowed_cosine_and_the_same_length_are_within_the_error(logits, seed):
     values = np.array(logits)
     other = values + np.random.default_rng(seed).normal(0, 0.05 * (np.abs(values).max() + 1e-3), len(values))
-    norms = np.linalg.norm(values), np.linalg.norm(other)
+    norms = float(np.linalg.norm(values)), float(np.linalg.norm(other))
     if not all(norms):
         return
     other *= norms[0] / norms[1]
