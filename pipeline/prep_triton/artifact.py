@@ -206,7 +206,7 @@ EntryKind = Literal["model", "tokenizer", "postprocessor", "ensemble"]
 
 
 class VendoredRecord(Record):
-    """A Python package inside an entry's version folder, for a server image that has not got it.
+    """A Python package inside an entry's version folder, for a server image that does not have it.
 
     `python` is the oldest Python it runs on (``3.10``; an abi3 wheel runs on later ones too), `platform` what
     it was built for (``linux/amd64``).

@@ -148,8 +148,8 @@ def check_gpu_present(gpu: Gpu, present: Sequence[Gpu]) -> None:
     Raises:
         UnsupportedGpuError: There is no GPU here, or none of that compute capability.
     """
-    if gpu.compute_capability not in {found.compute_capability for found in present}:
-        here = ", ".join(_describe(found) for found in present) or "none"
+    if gpu.compute_capability not in {other.compute_capability for other in present}:
+        here = ", ".join(_describe(other) for other in present) or "none"
         raise UnsupportedGpuError(
             f"the standard TensorRT builds only for a GPU that is present; asked for {_describe(gpu)}, here: {here}",
             hint="run on a machine with that GPU, or build ahead of time: --builder tensorrt-rtx",

@@ -109,7 +109,7 @@ def load_arrays(path: Path, is_needed: Callable[[str], bool]) -> "dict[str, Arra
             stream.seek(0)
             with np.load(stream, allow_pickle=False) as stored:
                 return {key: stored[key] for key in stored.files if is_needed(key)}
-    # A header may claim a shape that no memory holds, or a compression that Python has not got.
+    # A header may claim a shape that no memory holds, or a compression that Python does not have.
     except (BadZipFile, EOFError, MemoryError, NotImplementedError, OverflowError, TypeError, zlib.error) as err:
         raise ValueError(" ".join(str(err).split())) from err
 

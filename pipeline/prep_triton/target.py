@@ -79,13 +79,13 @@ def load_triton_releases(override_path: Path | None = None) -> Mapping[str, Trit
     if path is None:
         return _releases_from_rows(rows, where="triton_releases.yaml")
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        table = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeError, yaml.YAMLError) as err:
         message = " ".join(str(err).split())
         raise SpecError(f"the table of Triton releases {path} cannot be read: {message}", hint=_FORM) from err
-    if not isinstance(given, Mapping) or not all(isinstance(row, Mapping) for row in given.values()):
+    if not isinstance(table, Mapping) or not all(isinstance(row, Mapping) for row in table.values()):
         raise SpecError(f"{path} is not a table of Triton releases", hint=_FORM)
-    for tag, row in given.items():
+    for tag, row in table.items():
         if not isinstance(tag, str):  # YAML reads 25.10 as the number 25.1
             raise SpecError(f'{path} has the release {tag!r} without quotes, expected "25.10"', hint=_FORM)
         rows[tag] = {**rows.get(tag, {}), "source": str(path), **row}
@@ -134,11 +134,11 @@ def find_misfits(entry: RepositoryEntry, target: Target) -> list[Misfit]:
     A plan is bound to its exact TensorRT version unless it was built version compatible (TensorRT's developer
     guide, "Version Compatibility"); which GPUs it runs on is in `prep_triton.gpus.is_runnable`.
     """
-    found = [_misfit(entry, "target-gpu", message, hint) for message, hint in _find_gpu_misfits(entry, target)]
+    misfits = [_misfit(entry, "target-gpu", message, hint) for message, hint in _find_gpu_misfits(entry, target)]
     for engine in _served_engines(entry):
-        found += [_misfit(entry, *misfit) for misfit in _find_version_misfits(engine, target)]
-    found += [_misfit(entry, *misfit) for misfit in _find_vendored_misfits(entry, target)]
-    return found
+        misfits += [_misfit(entry, *misfit) for misfit in _find_version_misfits(engine, target)]
+    misfits += [_misfit(entry, *misfit) for misfit in _find_vendored_misfits(entry, target)]
+    return misfits
 
 
 def _served_engines(entry: RepositoryEntry) -> tuple[Engine, ...]:
@@ -151,50 +151,50 @@ def _misfit(entry: RepositoryEntry, code: str, message: str, hint: str) -> Misfi
 
 
 def _find_gpu_misfits(entry: RepositoryEntry, target: Target) -> list[tuple[str, str]]:
-    message: list[tuple[str, str]] = []
+    misfits: list[tuple[str, str]] = []
     engines = _served_engines(entry)
     if entry.kind != "model":
-        return message
+        return misfits
     oldest = target.release.min_compute_capability
     for gpu, capability in target.gpus.items():
         if order_of_capability(capability) < order_of_capability(oldest):
             hint = "choose an older Triton release, or a newer GPU"
-            message.append(
+            misfits.append(
                 (f"Triton {target.release.tag} needs compute capability {oldest}, the {gpu} has {capability}", hint)
             )
     if not engines:
-        return message
+        return misfits
     if not target.gpus:
-        message.append(
+        misfits.append(
             ("a TensorRT plan needs a GPU, and the target has none", "name the target's GPUs, or use onnxruntime")
         )
     for gpu, capability in target.gpus.items():
         if not any(engine.runs_on(capability) for engine in engines):
             built = ", ".join(engine.compute_capability for engine in engines)
-            message.append(
+            misfits.append(
                 (
                     f"its plans are for compute capability {built}, the target's {gpu} has {capability}",
                     f"on a machine with the GPU {gpu}: "
                     f"prep build-engine --{entry.precision} --gpu {gpu} --builder tensorrt",
                 )
             )
-    return message
+    return misfits
 
 
 def _find_version_misfits(engine: Engine, target: Target) -> list[tuple[str, str, str]]:
-    wanted = target.release.tensorrt
+    served_by = target.release.tensorrt
     if engine.builder != "tensorrt":
         return []
-    if wanted is None:
+    if served_by is None:
         return [
             (
                 "target-unknown",
                 f"the TensorRT version of Triton {target.release.tag} is not known, so its plans cannot be checked",
-                f"ask the image: docker run --rm {target.release.image} printenv TRT_VERSION; write it into a file "
-                f"that {TABLE_VARIABLE} names",
+                f"read it from the image: docker run --rm {target.release.image} printenv TRT_VERSION; write it into "
+                f"a file that {TABLE_VARIABLE} names",
             )
         ]
-    built, runs = _numbers(engine.builder_version), _numbers(wanted)
+    built, runs = _numbers(engine.builder_version), _numbers(served_by)
     # As many parts as both have: 8.6.1.6 does not load what 8.6.1.2 built (triton-inference-server/server#5975).
     known = min(len(built), len(runs))
     if built[:known] == runs[:known] or (engine.spec.get("version_compatible") and built[:known] <= runs[:known]):
@@ -203,8 +203,8 @@ def _find_version_misfits(engine: Engine, target: Target) -> list[tuple[str, str
         (
             "target-tensorrt",
             f"its {engine.gpu} plan was built by TensorRT {engine.builder_version}, Triton {target.release.tag} has "
-            f"TensorRT {wanted}",
-            f"pip install 'tensorrt=={wanted}.*' on a machine with the GPU {engine.gpu}, then "
+            f"TensorRT {served_by}",
+            f"pip install 'tensorrt=={served_by}.*' on a machine with the GPU {engine.gpu}, then "
             f"prep build-engine --{engine.precision} --gpu {engine.gpu} --builder tensorrt",
         )
     ]
@@ -214,9 +214,9 @@ def _find_vendored_misfits(entry: RepositoryEntry, target: Target) -> list[tuple
     vendored = entry.vendored
     if vendored is None:
         return []
-    message = []
+    misfits = []
     if _numbers(target.release.python) < _numbers(vendored.python):
-        message.append(
+        misfits.append(
             (
                 "target-python",
                 f"{vendored.package} {vendored.version} needs Python {vendored.python}, "
@@ -225,21 +225,21 @@ def _find_vendored_misfits(entry: RepositoryEntry, target: Target) -> list[tuple
             )
         )
     if vendored.platform != target.platform:
-        message.append(
+        misfits.append(
             (
                 "target-platform",
                 f"{vendored.package} {vendored.version} is for {vendored.platform}, the target is {target.platform}",
                 f"run prep assemble on a machine of {target.platform}",
             )
         )
-    return message
+    return misfits
 
 
 def _numbers(version: str) -> tuple[int, ...]:
     """Read ``10.13.2.6`` as numbers; what follows a part that is none does not count."""
-    found = []
+    numbers = []
     for part in version.split("."):
         if not part.isdigit():
             break
-        found.append(int(part))
-    return tuple(found)
+        numbers.append(int(part))
+    return tuple(numbers)

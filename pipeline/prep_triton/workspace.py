@@ -130,20 +130,20 @@ class Workspace:
             WorkspaceError: The folder cannot be written.
             NotMadeError: The workspace is read-only and does not hold it.
         """
-        found = self.find(recipe, artifact_type)
+        kept = self.find(recipe, artifact_type)
         if self.read_only:
-            if found is None:
+            if kept is None:
                 raise NotMadeError(recipe)
-            return Produced(found, reused=True)
-        if found is None:
+            return Produced(kept, reused=True)
+        if kept is None:
             with translate_os_errors(self.root), self._locked(recipe):
-                found = self.find(recipe, artifact_type)  # another run may have made it meanwhile
-                if found is None:
-                    made = self._make(recipe, artifact_type, make)
+                kept = self.find(recipe, artifact_type)  # another run may have made it meanwhile
+                if kept is None:
+                    artifact = self._make(recipe, artifact_type, make)
                     self._point(recipe)
-                    return Produced(made, reused=False)
+                    return Produced(artifact, reused=False)
         self._point(recipe)
-        return Produced(found, reused=True)
+        return Produced(kept, reused=True)
 
     def current(self, stage: str, name: str, artifact_type: type[A]) -> A | None:
         """Return what a name means now in a stage, or None."""
@@ -156,14 +156,14 @@ class Workspace:
         """Return the current artifact of every name in a stage, by name."""
         folder = self.root / stage
         names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-        found = (self.current(stage, name, artifact_type) for name in names)
-        return [artifact for artifact in found if artifact is not None]
+        artifacts = (self.current(stage, name, artifact_type) for name in names)
+        return [artifact for artifact in artifacts if artifact is not None]
 
     def list_kept(self, stage: str, name: str, artifact_type: type[A]) -> list[A]:
         """Return every artifact that a name ever meant and that is still kept, newest first."""
         folders = [path.parent for path in (self.root / stage / name).glob(f"*/{MANIFEST_NAME}")]
-        found = (find_artifact(folder, artifact_type) for folder in folders)
-        kept = [artifact for artifact in found if artifact is not None]
+        artifacts = (find_artifact(folder, artifact_type) for folder in folders)
+        kept = [artifact for artifact in artifacts if artifact is not None]
         return sorted(kept, key=lambda artifact: artifact.created_at, reverse=True)
 
     def _folder(self, recipe: Recipe) -> Path:

@@ -103,9 +103,9 @@ class BuildOptions(Spec):
 
     `seq_lens` with `batch` is a short way to write `profiles`: see `profiles_from_seq_lens`. The rest but
     `workspace_limit_mib` means something to the standard TensorRT builder alone (IBuilderConfig in
-    NvInfer.h). `hardware_compatible: ampere_plus` makes a plan that Ampere and every later architecture
-    load. A `refit` engine takes new weights later; `strip_weights` leaves them out of the plan, which must
-    then be refitted before use.
+    NvInfer.h). `hardware_compatible: ampere_plus` makes one plan for several GPU architectures: see
+    `prep_triton.gpus.is_runnable`. A `refit` engine takes new weights later; `strip_weights` leaves them out of
+    the plan, which must then be refitted before use.
     """
 
     builder: Builder = "auto"

@@ -199,8 +199,8 @@ class ServingSpec(Spec):
 
     def groups(self) -> tuple[InstanceGroupSpec, ...]:
         """Return the instance groups that were asked for, in either way."""
-        one = InstanceGroupSpec(count=self.instance_count, kind=self.instance_kind, rate_limiter=self.rate_limiter)
-        return self.instance_groups or (one,)
+        group = InstanceGroupSpec(count=self.instance_count, kind=self.instance_kind, rate_limiter=self.rate_limiter)
+        return self.instance_groups or (group,)
 
 
 def text_spec_from_value(value: Any) -> Any:
