@@ -154,7 +154,8 @@ def test_client_refuses_what_takes_no_text(models, ensembles, prep_client):
     bare = models["fill-mask"].name
     code, _, err = prep_client("w1", model=bare)
     assert code == 1
-    assert f"{bare} is not a text model built by prep: it takes input_ids, attention_mask, token_type_ids and" in err
+    assert f"{bare} is not a text model built by prep" in err
+    assert "it takes input_ids, attention_mask, token_type_ids and answers logits" in err
     assert f"hint: say --model {bare}-text" in err
     code, _, err = prep_client("w1", model="absent")
     assert code == 1

@@ -211,7 +211,7 @@ def check_field(name: str, value: object, backend: Runtime) -> None:
         return
     shown = str(value).lower() if isinstance(value, bool) else value
     if isinstance(value, tuple):
-        shown = ", ".join(one.name if isinstance(one, AcceleratorSpec) else str(one) for one in value)
+        shown = ", ".join(item.name if isinstance(item, AcceleratorSpec) else str(item) for item in value)
     raise SpecError(
         f"{name} {shown} was asked for, but it means nothing to the {BACKEND_LABELS[backend]} backend: "
         f"it is {BACKEND_LABELS[rule.backend]}'s, for {rule.meaning}",

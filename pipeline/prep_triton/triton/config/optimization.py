@@ -67,13 +67,13 @@ def fill_onnxruntime_options(config: "ModelConfig", serving: ServingSpec) -> Non
 
 def _thread_parameters(serving: ServingSpec) -> dict[str, str]:
     """Return the parameters of onnxruntime_backend (README, "Model Config Options") that the threads become."""
-    made = {}
+    parameters = {}
     if serving.threads:
-        made["intra_op_thread_count"] = str(serving.threads)
+        parameters["intra_op_thread_count"] = str(serving.threads)
     if serving.inter_op_threads:
         # ONNX Runtime reads the count in its parallel mode alone.
-        made |= {"inter_op_thread_count": str(serving.inter_op_threads), "execution_mode": "1"}
-    return made
+        parameters |= {"inter_op_thread_count": str(serving.inter_op_threads), "execution_mode": "1"}
+    return parameters
 
 
 def fill_shared_options(config: "ModelConfig", serving: ServingSpec) -> None:

@@ -17,7 +17,7 @@ _QUOTED = re.compile(r"^'.*?': ", re.DOTALL)
 
 @dataclass(frozen=True)
 class SyntaxProblem:
-    """Where the text is no text format, or a value is not of its field's type."""
+    """Where it is not text format, or a value is not of its field's type."""
 
     line: int
     message: str
@@ -58,7 +58,7 @@ def parse_config(text: str, *, where: str = CONFIG_NAME) -> "ModelConfig":
         where: What to call it in a message.
 
     Raises:
-        RepositoryError: The text is no model configuration; names the line and the nearest field.
+        RepositoryError: The text is not a model configuration; names the line and the nearest field.
     """
     scanned = scan_config(text)
     for unknown in scanned.notes.unknown:

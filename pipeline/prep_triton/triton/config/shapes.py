@@ -1,4 +1,4 @@
-"""Batches and sequence lengths that an entry may be asked for: the spec's wishes within what the artifact takes.
+"""Batches and sequence lengths that an entry takes: the spec's wishes within what the artifact allows.
 
 Pure arithmetic over records: an entry's key needs it, and must not import protobuf.
 """
@@ -19,7 +19,7 @@ def profiles_of_groups(engines: Sequence[Engine], serving: ServingSpec) -> tuple
     A group without a list gets every profile that all engines have: the backend alone would use the first.
 
     Raises:
-        SpecError: A group names a profile that an engine has not got.
+        SpecError: A group names a profile that an engine does not have.
     """
     count, gpu = min((len(engine.profiles), engine.gpu) for engine in engines)
     for group in serving.groups():
@@ -93,15 +93,15 @@ def accepted_sequences(artifact: OnnxModel | Sequence[Engine], serving: ServingS
     if isinstance(artifact, OnnxModel):
         return 1, longest
     choices = _choices(artifact, serving)
-    shortest = max(min(one.min[1] for one in profiles) for profiles in choices)
-    return shortest, min(max(one.max[1] for one in profiles) for profiles in choices)
+    shortest = max(min(profile.min[1] for profile in profiles) for profiles in choices)
+    return shortest, min(max(profile.max[1] for profile in profiles) for profiles in choices)
 
 
 def smallest_batch_size(artifact: OnnxModel | Sequence[Engine], serving: ServingSpec, bucket: int) -> int:
     """Return the smallest batch that every plan and every instance takes at a length; 1 for a graph."""
     if isinstance(artifact, OnnxModel):
         return 1
-    taken = ([one for one in profiles if accepts(one, bucket)] for profiles in _choices(artifact, serving))
+    taken = ([profile for profile in profiles if accepts(profile, bucket)] for profiles in _choices(artifact, serving))
     return max(min(profile.min[0] for profile in profiles) for profiles in taken)
 
 
@@ -124,15 +124,15 @@ def check_smallest_batch(artifact: OnnxModel | Sequence[Engine], serving: Servin
 
 def usual_batch_sizes(engines: Sequence[Engine], serving: ServingSpec, bucket: int) -> tuple[int, ...]:
     """Return the batches that the profiles in use are tuned for at a length, and 1, where all plans take them."""
-    choices = [[one for one in profiles if accepts(one, bucket)] for profiles in _choices(engines, serving)]
-    wanted = {1, *(profile.opt[0] for profiles in choices for profile in profiles)}
+    choices = [[profile for profile in profiles if accepts(profile, bucket)] for profiles in _choices(engines, serving)]
+    batches = {1, *(profile.opt[0] for profiles in choices for profile in profiles)}
     if serving.dynamic_batching:
-        wanted.update(serving.dynamic_batching.preferred_batch_sizes)
+        batches.update(serving.dynamic_batching.preferred_batch_sizes)
     largest = largest_batch_size(engines, serving)
     return tuple(
         batch
-        for batch in sorted(wanted)
-        if batch <= largest and all(any(one.min[0] <= batch <= one.max[0] for one in profiles) for profiles in choices)
+        for batch in sorted(batches)
+        if batch <= largest and all(any(takes(profile, batch) for profile in profiles) for profiles in choices)
     )
 
 
@@ -146,6 +146,11 @@ def accepts(profile: OptimizationProfile, bucket: int) -> bool:
     return profile.min[1] <= bucket <= profile.max[1]
 
 
+def takes(profile: OptimizationProfile, batch: int) -> bool:
+    """Whether a profile takes a batch size."""
+    return profile.min[0] <= batch <= profile.max[0]
+
+
 def _choices(engines: Sequence[Engine], serving: ServingSpec) -> list[list[OptimizationProfile]]:
     """Return what each instance group has on each GPU: a request goes to any of them, whatever its shape."""
     groups = profiles_of_groups(engines, serving)
@@ -153,8 +158,8 @@ def _choices(engines: Sequence[Engine], serving: ServingSpec) -> list[list[Optim
 
 
 def _fixed_length(inputs: Sequence[TensorSpec]) -> int | None:
-    found = {size for tensor in inputs if isinstance(size := tensor.shape[1] if len(tensor.shape) > 1 else None, int)}
-    return found.pop() if len(found) == 1 else None
+    sizes = {size for tensor in inputs if isinstance(size := tensor.shape[1] if len(tensor.shape) > 1 else None, int)}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def _only_length(fixed: int, serving: ServingSpec) -> tuple[int, ...]:
@@ -175,7 +180,7 @@ def _plan_buckets(engines: Sequence[Engine], serving: ServingSpec, longest: int)
     choices = _choices(engines, serving)
 
     def is_taken(bucket: int) -> bool:
-        return all(any(accepts(one, bucket) for one in profiles) for profiles in choices)
+        return all(any(accepts(profile, bucket) for profile in profiles) for profiles in choices)
 
     for bucket in serving.length_buckets:
         if not is_taken(bucket):
@@ -185,17 +190,17 @@ def _plan_buckets(engines: Sequence[Engine], serving: ServingSpec, longest: int)
             )
     if serving.length_buckets:
         return serving.length_buckets
-    ends = {length for profiles in choices for one in profiles for length in (one.opt[1], one.max[1])}
+    ends = {length for profiles in choices for profile in profiles for length in (profile.opt[1], profile.max[1])}
     candidates = {min(length, longest) for length in ends}
-    found = tuple(length for length in sorted(candidates) if is_taken(length))
-    if not found:
+    buckets = tuple(length for length in sorted(candidates) if is_taken(length))
+    if not buckets:
         raise RepositoryError(
             f"no sequence length is taken by every instance: {_describe(choices)}",
             hint="build the engines with overlapping profiles, or give each its own entry",
         )
-    return found
+    return buckets
 
 
 def _describe(choices: Sequence[Sequence[OptimizationProfile]]) -> str:
-    message = dict.fromkeys(" or ".join(f"{one.min[1]}..{one.max[1]}" for one in profiles) for profiles in choices)
-    return "; ".join(message)
+    ranges = (" or ".join(f"{profile.min[1]}..{profile.max[1]}" for profile in profiles) for profiles in choices)
+    return "; ".join(dict.fromkeys(ranges))

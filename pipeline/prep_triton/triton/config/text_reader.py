@@ -68,7 +68,7 @@ class TextNotes:
 class TextReader:
     """A walk over the tokens of a text that fills in a message.
 
-    Every method raises `text_format.ParseError` where the text is none.
+    Every method raises `text_format.ParseError` where it is not text format.
     """
 
     def __init__(self, text: str, notes: TextNotes) -> None:
@@ -193,7 +193,7 @@ class TextReader:
                 raise self.error(f"{descriptor.name} is given twice", line=line)
             setattr(message, descriptor.name, value)
         except (ValueError, OverflowError) as err:  # beyond the field's number of bits
-            raise self.error(f"{value} is no value of {descriptor.name}", line=line) from err
+            raise self.error(f"{value} is not a value of {descriptor.name}", line=line) from err
 
     @staticmethod
     def _is_set(message: Any, descriptor: Any) -> bool:
@@ -244,7 +244,7 @@ class TextReader:
                 at = match.end()
             return b"".join([*parts, quoted[at:].encode()])
         except ValueError as err:  # UnicodeError is one
-            raise self.error(f"a string has an escape or a sign that is none: {err}") from err
+            raise self.error(f"a string has an escape or a character that the server refuses: {err}") from err
 
     def _skip_value(self) -> None:
         """Pass over the value of an unknown field, whatever it may be."""
@@ -268,18 +268,18 @@ class TextReader:
             self.tokens.NextToken()
 
 
-def _bytes_of_escape(found: Mapping[str, str | None]) -> bytes:
+def _bytes_of_escape(groups: Mapping[str, str | None]) -> bytes:
     """Return what an escape of `_ESCAPE` stands for.
 
     Raises:
         ValueError: For nothing, or for more than a byte.
     """
-    if found["sign"] is not None:
-        return _SIGNS.get(found["sign"], found["sign"].encode())
-    if found["octal"] is not None:
-        return bytes([int(found["octal"], 8)])
-    if found["hex"] is not None:
-        return bytes([int(found["hex"], 16)])
-    if found["none"] is not None:
-        raise ValueError(f"\\{found['none']}")
-    return chr(int(found["short"] or found["long"] or "", 16)).encode()
+    if groups["sign"] is not None:
+        return _SIGNS.get(groups["sign"], groups["sign"].encode())
+    if groups["octal"] is not None:
+        return bytes([int(groups["octal"], 8)])
+    if groups["hex"] is not None:
+        return bytes([int(groups["hex"], 16)])
+    if groups["none"] is not None:
+        raise ValueError(f"\\{groups['none']}")
+    return chr(int(groups["short"] or groups["long"] or "", 16)).encode()

@@ -69,12 +69,12 @@ def _load_reference_copy(folder: Path) -> RepositoryEntry:
 
 def list_entries(repository_dir: Path) -> list[RepositoryEntry]:
     """Return the whole entries of a repository by name, whatever else is in it."""
-    found = (
+    entries = (
         find_artifact(folder, RepositoryEntry)
         for folder in sorted(repository_dir.iterdir())
         if folder.is_dir() and not folder.name.startswith(".")
     )
-    return [entry for entry in found if entry is not None]
+    return [entry for entry in entries if entry is not None]
 
 
 def find_unchanged(final: Path, recipe: Recipe) -> RepositoryEntry | None:

@@ -39,15 +39,15 @@ def place_entry(
     """
     final = repository_dir / recipe.name
     with translate_os_errors(repository_dir, setting="--output"), lock_repository(repository_dir):
-        found = find_unchanged(final, recipe)
-        if found is None:
+        unchanged = find_unchanged(final, recipe)
+        if unchanged is None:
             progress(f"writing {recipe.name}")
             entry = _place(recipe, repository_dir / f"{STAGING_PREFIX}{recipe.name}", final, make)
             others = list_entries(repository_dir) if entry.composes else []
             for name, trap in find_ensemble_traps(entry, others):
                 log.warning("%s, in %s: %s", name, entry.name, trap.sentence)
         write_server_arguments(repository_dir)
-    return Produced(found or entry, reused=found is not None)
+    return Produced(unchanged or entry, reused=unchanged is not None)
 
 
 def _place(recipe: Recipe, staging: Path, final: Path, make: Callable[[Path], Mapping[str, Any]]) -> RepositoryEntry:

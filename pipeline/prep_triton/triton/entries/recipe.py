@@ -24,7 +24,7 @@ def entry_recipe(
     """Return everything that decides an entry's bytes; reads no file and imports no vendor library.
 
     Raises:
-        SpecError: The name is not one.
+        SpecError: The name cannot be one of an entry.
         RepositoryError: The engines are of several precisions.
     """
     name = name or default_entry_name(model.name, precision_of(model, engines), is_plan=bool(engines))
@@ -33,7 +33,7 @@ def entry_recipe(
         stage="entry",
         name=name,
         spec={
-            # With what the tier adds, and with the buckets: whether a value was given or not is no part of a dump.
+            # With what the tier adds, and with the buckets: a dump does not say whether a value was given.
             "serving": resolved.choices.model_dump(mode="json"),
             "server_arguments": list(arguments_from_serving(resolved.choices)),
             # What `prep verify` may send: the range that every plan accepts.

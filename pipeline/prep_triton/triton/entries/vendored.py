@@ -1,4 +1,4 @@
-"""The package `tokenizers` inside an entry, for a server image that has not got it."""
+"""The package `tokenizers` inside an entry, for a server image that does not have it."""
 
 import importlib.metadata
 import re
@@ -28,15 +28,15 @@ def describe_tokenizers() -> VendoredRecord:
     """
     distribution = importlib.metadata.distribution(PACKAGE)
     tags = re.findall(r"^Tag: (\S+)", distribution.read_text("WHEEL") or "", re.MULTILINE)
-    found = next((match for tag in tags if (match := _TAG.fullmatch(tag))), None)
-    if found is None:
+    tag = next((match for text in tags if (match := _TAG.fullmatch(text))), None)
+    if tag is None:
         raise RepositoryError(
             f"the installed {PACKAGE} {distribution.version} is built for {', '.join(tags) or 'this machine alone'}; "
             "Triton's image needs one for manylinux and Python's stable ABI (cp3X-abi3)",
             hint=f"pip install --force-reinstall --only-binary {PACKAGE} {PACKAGE} on Linux, and assemble there",
         )
     return VendoredRecord(
-        package=PACKAGE, version=distribution.version, python=f"3.{found[1]}", platform=PLATFORMS[found[2]]
+        package=PACKAGE, version=distribution.version, python=f"3.{tag[1]}", platform=PLATFORMS[tag[2]]
     )
 
 
@@ -52,7 +52,7 @@ def copy_tokenizers(folder: Path) -> None:
         missing.append("its library")
     if missing:
         raise RepositoryError(
-            f"the installed {PACKAGE} is not whole: {', '.join(missing)} is missing",
+            f"the installed {PACKAGE} is incomplete: {', '.join(missing)} is missing",
             hint=f"pip install --force-reinstall {PACKAGE}",
         )
     for relative, source in files.items():

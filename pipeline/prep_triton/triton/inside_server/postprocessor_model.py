@@ -33,9 +33,9 @@ class TritonPythonModel:
         return [self._respond(request) for request in requests]
 
     def _respond(self, request: Any) -> Any:
-        given = {name: pb.get_input_tensor_by_name(request, name).as_numpy() for name in self.inputs}
+        tensors = {name: pb.get_input_tensor_by_name(request, name).as_numpy() for name in self.inputs}
         try:
-            found = self.answer(given)
+            answers = self.answer(tensors)
         except AnswerError as err:
             return pb.InferenceResponse(error=pb.TritonError(str(err)))
-        return pb.InferenceResponse([pb.Tensor(name, array) for name, array in found.items()])
+        return pb.InferenceResponse([pb.Tensor(name, array) for name, array in answers.items()])

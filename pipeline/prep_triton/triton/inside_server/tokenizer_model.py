@@ -1,7 +1,7 @@
 """A tokenizer entry's ``model.py``: text in, token ids out, in Triton's Python backend.
 
 It runs inside the server's stub, where `prep_triton` is not; beside it lie ``encode/``, ``tokenizer.json`` and the
-package `tokenizers`, which the stock image has not got.
+package `tokenizers`, which the stock image does not have.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 VERSION_DIR = Path(__file__).parent
 sys.dont_write_bytecode = True  # the repository's files are those of its manifests
-sys.path.insert(0, str(VERSION_DIR))  # before what the server's Python has: the vendored one is meant
+sys.path.insert(0, str(VERSION_DIR))  # before what the server's Python has: the vendored package is meant
 # The library's own threads gain nothing on short texts, and they would take the model's cores.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -38,14 +38,14 @@ class TritonPythonModel:
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer one dynamic batch; a request without an answer gets an error of its own."""
-        given = [
+        texts = [
             [pb.get_input_tensor_by_name(request, name).as_numpy() for name in self.columns] for request in requests
         ]
-        return [self._response(found) for found in self.encoder.encode(given)]
+        return [self._respond(result) for result in self.encoder.encode(texts)]
 
-    def _response(self, found: Any) -> Any:
-        if isinstance(found, TextError):
-            return pb.InferenceResponse(error=pb.TritonError(str(found), pb.TritonError.INVALID_ARG))
+    def _respond(self, result: Any) -> Any:
+        if isinstance(result, TextError):
+            return pb.InferenceResponse(error=pb.TritonError(str(result), pb.TritonError.INVALID_ARG))
         return pb.InferenceResponse(
-            [pb.Tensor(name, found[name].astype(dtype, copy=False)) for name, dtype in self.outputs]
+            [pb.Tensor(name, result[name].astype(dtype, copy=False)) for name, dtype in self.outputs]
         )

@@ -37,7 +37,7 @@ def grpc_address_from_url(url: str) -> str:
         url: ``host:port`` or ``host``, with or without ``http://`` or ``grpc://``.
 
     Raises:
-        ServerError: It is no such address.
+        ServerError: It is not the address of a server.
     """
     try:
         parts = urlsplit(url if "://" in url else f"grpc://{url}")

@@ -46,15 +46,15 @@ def find_server() -> Path | None:
     """
     chosen = os.environ.get(SERVER_VARIABLE)
     if chosen:
-        found = shutil.which(chosen)
-        if found is None:
+        program = shutil.which(chosen)
+        if program is None:
             raise ServerError(
                 f"{SERVER_VARIABLE} is {chosen}, which is not a program",
                 hint=f"set {SERVER_VARIABLE} to the path of tritonserver, or unset it",
             )
-        return Path(found).absolute()
-    found = shutil.which("tritonserver")
-    return Path(found).absolute() if found else None
+        return Path(program).absolute()
+    program = shutil.which("tritonserver")
+    return Path(program).absolute() if program else None
 
 
 def describe_server() -> str:

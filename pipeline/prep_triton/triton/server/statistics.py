@@ -64,35 +64,35 @@ class ModelStatistics:
 
 def statistics_from_versions(versions: Iterable[Any]) -> ModelStatistics:
     """Add up the `ModelStatistics` messages of an entry's versions."""
-    found, sizes = list(versions), dict[int, int]()
-    for version in found:
+    models, sizes = list(versions), dict[int, int]()
+    for version in models:
         for batch in version.batch_stats:
             size = int(batch.batch_size)
             sizes[size] = sizes.get(size, 0) + int(batch.compute_infer.count)
-    durations = [version.inference_stats for version in found]
+    durations = [version.inference_stats for version in models]
     return ModelStatistics(
-        requests=sum(int(one.success.count) for one in durations),
-        cache_hits=sum(int(one.cache_hit.count) for one in durations),
-        rows=sum(int(version.inference_count) for version in found),
-        executions=sum(int(version.execution_count) for version in found),
+        requests=sum(int(duration.success.count) for duration in durations),
+        cache_hits=sum(int(duration.cache_hit.count) for duration in durations),
+        rows=sum(int(version.inference_count) for version in models),
+        executions=sum(int(version.execution_count) for version in models),
         batch_sizes=dict(sorted(sizes.items())),
-        queue_ns=sum(int(one.queue.ns) for one in durations),
-        compute_input_ns=sum(int(one.compute_input.ns) for one in durations),
-        compute_infer_ns=sum(int(one.compute_infer.ns) for one in durations),
-        compute_output_ns=sum(int(one.compute_output.ns) for one in durations),
+        queue_ns=sum(int(duration.queue.ns) for duration in durations),
+        compute_input_ns=sum(int(duration.compute_input.ns) for duration in durations),
+        compute_infer_ns=sum(int(duration.compute_infer.ns) for duration in durations),
+        compute_output_ns=sum(int(duration.compute_output.ns) for duration in durations),
     )
 
 
 def settled_statistics(read: Callable[[], ModelStatistics]) -> ModelStatistics:
     """Return the counters once they stand still: what was answered before is counted then."""
     deadline = time.monotonic() + SETTLE_S
-    found = read()
+    counters = read()
     while time.monotonic() < deadline:
         time.sleep(STILL_S)
-        last, found = found, read()
-        if found == last:
+        last, counters = counters, read()
+        if counters == last:
             break
-    return found
+    return counters
 
 
 def wait_for_statistics(
@@ -110,8 +110,8 @@ def wait_for_statistics(
     """
     deadline = time.monotonic() + timeout_s
     while True:
-        found = read().since(before)
-        batched = sum(size * count for size, count in (found.batch_sizes or {}).items())
-        if (found.requests >= sent and batched == found.rows) or time.monotonic() > deadline:
-            return found
+        since = read().since(before)
+        batched = sum(size * count for size, count in (since.batch_sizes or {}).items())
+        if (since.requests >= sent and batched == since.rows) or time.monotonic() > deadline:
+            return since
         time.sleep(POLL_INTERVAL_S)

@@ -128,7 +128,7 @@ def test_deep_nesting_is_a_problem_and_no_crash(text):
     [
         ("max_batch_size: 8\nmax_batch_size: 9", 2, "max_batch_size is given twice"),
         ("version_policy { all {}\nlatest {} }", 2, "latest and all exclude each other"),
-        ("\nmax_batch_size: 99999999999", 2, "99999999999 is no value of max_batch_size"),
+        ("\nmax_batch_size: 99999999999", 2, "99999999999 is not a value of max_batch_size"),
         ('name: "a', 1, "a string has no closing quote"),
         ("input {\n", 2, 'expected "}", and the text ends'),
     ],

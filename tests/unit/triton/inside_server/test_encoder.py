@@ -205,7 +205,7 @@ def test_a_bucket_without_room_for_text_is_refused():
 def test_a_tokenizer_of_another_kind_is_refused():
     tokenizer = make_tokenizer()
     tokenizer.normalizer = normalizers.Replace("a", "")
-    with pytest.raises(ValueError, match="no tokenizer of BERT's kind"):
+    with pytest.raises(ValueError, match="not a tokenizer of BERT's kind"):
         Encoder(tokenizer, EncoderSettings("text-classification", (8,), 4))
 
 

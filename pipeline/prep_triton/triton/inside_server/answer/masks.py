@@ -30,7 +30,7 @@ def vocabulary_from_tokenizer(content: Mapping[str, Any], mask_token: str) -> Vo
     tokens |= {int(token["id"]): str(token["content"]) for token in content.get("added_tokens") or []}
     mask_id = next((index for index, token in tokens.items() if token == mask_token), None)
     if mask_id is None:
-        raise ValueError(f"tokenizer.json has no {mask_token}: it is no tokenizer for fill-mask")
+        raise ValueError(f"tokenizer.json has no {mask_token}: it is not a tokenizer for fill-mask")
     return Vocabulary(tokens, mask_id)
 
 
@@ -44,9 +44,9 @@ def fill_masks(logits: Array, input_ids: Array, window: Array, vocabulary: Vocab
         vocabulary: Of the tokenizer.
         top_k: How many tokens.
     """
-    wanted = own_tokens(window, logits.shape[1]) & (input_ids == vocabulary.mask_id)
+    is_mask = own_tokens(window, logits.shape[1]) & (input_ids == vocabulary.mask_id)
     answers: list[Sequence[object]] = [[] for _ in range(count_texts(window))]
-    rows, places = np.nonzero(wanted)  # in the order of the text
+    rows, places = np.nonzero(is_mask)  # in the order of the text
     if len(rows):
         probabilities = softmax(logits[rows, places])
         top_k = min(top_k, probabilities.shape[1])
@@ -54,7 +54,7 @@ def fill_masks(logits: Array, input_ids: Array, window: Array, vocabulary: Vocab
         scores = np.take_along_axis(probabilities, best, axis=1)
         order = np.argsort(-scores, axis=1, kind="stable")
         for index, row in enumerate(rows):
-            found = [
+            candidates = [
                 {
                     "token": vocabulary.tokens.get(int(best[index, rank]), ""),
                     "score": round(float(scores[index, rank]), 6),
@@ -62,5 +62,5 @@ def fill_masks(logits: Array, input_ids: Array, window: Array, vocabulary: Vocab
                 for rank in order[index]
             ]
             text = int(window[row, ROW])
-            answers[text] = [*answers[text], found]
+            answers[text] = [*answers[text], candidates]
     return [json.dumps(answer, ensure_ascii=False) for answer in answers]

@@ -48,30 +48,30 @@ def answer_from_parameters(parameters: Mapping[str, str], version_dir: Path) -> 
     )
 
 
-def _embed(given: Arrays, *, normalize: bool) -> dict[str, Array]:
-    return {"EMBEDDING": pool_mean(given["last_hidden_state"], given["WINDOW"], normalize=normalize)}
+def _embed(tensors: Arrays, *, normalize: bool) -> dict[str, Array]:
+    return {"EMBEDDING": pool_mean(tensors["last_hidden_state"], tensors["WINDOW"], normalize=normalize)}
 
 
-def _rank_labels(given: Arrays, *, labels: Sequence[str], top_k: int, activation: str) -> dict[str, Array]:
-    names, scores = rank_labels(given["logits"], given["WINDOW"], labels, top_k, activation)
+def _rank_labels(tensors: Arrays, *, labels: Sequence[str], top_k: int, activation: str) -> dict[str, Array]:
+    names, scores = rank_labels(tensors["logits"], tensors["WINDOW"], labels, top_k, activation)
     return {"LABEL": names, "SCORE": scores}
 
 
-def _find_entities(given: Arrays, *, labels: Sequence[str]) -> dict[str, Array]:
-    tokens = TokenTensors(given["WINDOW"], given["OFFSETS"], given["WORDS"], given["SOURCE"])
-    return {"ENTITIES": _strings(find_entities(given["logits"], tokens, labels))}
+def _find_entities(tensors: Arrays, *, labels: Sequence[str]) -> dict[str, Array]:
+    tokens = TokenTensors(tensors["WINDOW"], tensors["OFFSETS"], tensors["WORDS"], tensors["SOURCE"])
+    return {"ENTITIES": _strings(find_entities(tensors["logits"], tokens, labels))}
 
 
-def _fill_masks(given: Arrays, *, vocabulary: Vocabulary, top_k: int) -> dict[str, Array]:
-    found = fill_masks(given["logits"], given["input_ids"], given["WINDOW"], vocabulary, top_k)
-    return {"TOKENS": _strings(found)}
+def _fill_masks(tensors: Arrays, *, vocabulary: Vocabulary, top_k: int) -> dict[str, Array]:
+    answers = fill_masks(tensors["logits"], tensors["input_ids"], tensors["WINDOW"], vocabulary, top_k)
+    return {"TOKENS": _strings(answers)}
 
 
-def _find_spans(given: Arrays, *, max_answer_tokens: int, handle_impossible_answer: bool) -> dict[str, Array]:
-    tensors = SpanTensors(
-        given["start_logits"], given["end_logits"], given["WINDOW"], given["OFFSETS"], given["SOURCE"]
+def _find_spans(tensors: Arrays, *, max_answer_tokens: int, handle_impossible_answer: bool) -> dict[str, Array]:
+    rows = SpanTensors(
+        tensors["start_logits"], tensors["end_logits"], tensors["WINDOW"], tensors["OFFSETS"], tensors["SOURCE"]
     )
-    spans = find_spans(tensors, max_answer_tokens, handle_impossible_answer=handle_impossible_answer)
+    spans = find_spans(rows, max_answer_tokens, handle_impossible_answer=handle_impossible_answer)
     return {
         "ANSWER": _strings([span.text for span in spans]),
         "SCORE": np.array([[span.score] for span in spans], np.float32),

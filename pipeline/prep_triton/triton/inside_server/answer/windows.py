@@ -16,7 +16,7 @@ ROW, FIRST, COUNT, POSITION, LENGTH = range(5)
 
 
 class AnswerError(ValueError):
-    """The model's numbers are none that an answer can be made of."""
+    """No answer can be made of the model's numbers."""
 
 
 def count_texts(window: Array) -> int:
@@ -31,7 +31,7 @@ def own_tokens(window: Array, width: int) -> Bools:
     text's own edge is no lack of context; of equals the earlier row wins.
 
     Returns:
-        [M, width]; special tokens, the question and padding are nobody's.
+        [M, width]; special tokens, the question and padding belong to no row.
     """
     places = np.arange(width)
     begin = window[:, POSITION, None]
@@ -81,8 +81,8 @@ def check_finite(values: Array) -> None:
 def _texts_of_several_rows(window: Array) -> list[int]:
     if count_texts(window) == len(window):
         return []
-    found: list[int] = np.flatnonzero(np.bincount(window[:, ROW]) > 1).tolist()
-    return found
+    texts: list[int] = np.flatnonzero(np.bincount(window[:, ROW]) > 1).tolist()
+    return texts
 
 
 def _share_tokens(owned: Bools, window: Array, text: int) -> None:

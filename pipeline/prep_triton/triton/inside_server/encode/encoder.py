@@ -77,7 +77,7 @@ def _frame_from_tokenizer(tokenizer: Any, texts: int) -> _Frame:
     """Find the special tokens by having the tokenizer put them round one known text, or two."""
     known = tokenizer.encode("a", add_special_tokens=False)
     if not len(known):
-        raise ValueError("tokenizer.json turns the letter 'a' into no token: it is no tokenizer of BERT's kind")
+        raise ValueError("tokenizer.json turns the letter 'a' into no token: it is not a tokenizer of BERT's kind")
     whole = tokenizer.encode(*["a"] * texts)  # post_process() forgets which token is of the first text
     sides, types, at = [], [], 0
     for place in range(texts):
@@ -150,17 +150,17 @@ class Encoder:
             the text beside its first row. Or why there is no answer.
         """
         decoded = [self._decode(columns) for columns in requests]
-        flat = [text for found in decoded if not isinstance(found, TextError) for row in found for text in row]
+        flat = [text for texts in decoded if not isinstance(texts, TextError) for row in texts for text in row]
         encodings = iter(self._encode_batch(flat, add_special_tokens=False))
-        return [found if isinstance(found, TextError) else self._arrange(found, encodings) for found in decoded]
+        return [texts if isinstance(texts, TextError) else self._arrange(texts, encodings) for texts in decoded]
 
     def _decode(self, columns: Sequence[npt.NDArray[np.object_]]) -> list[tuple[str, ...]] | TextError:
         decoded: list[list[str]] = []
         for name, column in zip(self.settings.columns, columns, strict=True):
             texts = []
-            for row, given in enumerate(column.reshape(-1)):
+            for row, content in enumerate(column.reshape(-1)):
                 try:
-                    texts.append(given.decode())
+                    texts.append(content.decode())
                 except UnicodeDecodeError as err:
                     return TextError(f"row {row} of {name} is not UTF-8: {err.reason} at byte {err.start}")
             decoded.append(texts)
@@ -170,7 +170,7 @@ class Encoder:
         # All of the request's encodings are taken before anything can fail: the next request's come after them.
         parts = [[next(encodings) for _ in row] for row in texts]
         try:
-            rows = [row for text, found in enumerate(parts) for row in self._rows(text, found)]
+            rows = [row for text, columns in enumerate(parts) for row in self._rows(text, columns)]
             self._check_count(len(rows), len(texts))
         except TextError as err:
             return err
@@ -183,8 +183,8 @@ class Encoder:
                 f"the model takes {self.settings.max_rows} at once: send fewer or shorter texts"
             )
 
-    def _rows(self, text: int, found: Sequence[Any]) -> Iterator[_Row]:
-        head, body = self._head(text, found), found[-1]
+    def _rows(self, text: int, columns: Sequence[Any]) -> Iterator[_Row]:
+        head, body = self._head(text, columns), columns[-1]
         tail, count, settings = self.frame.sides[-1], len(body), self.settings
         room = self.longest - len(head) - len(tail)
         if count > room and settings.long_input == "reject":
@@ -197,13 +197,13 @@ class Encoder:
         for begin, end in windows:
             yield _Row(text, body, begin, end, head, tail)
 
-    def _head(self, text: int, found: Sequence[Any]) -> _Side:
+    def _head(self, text: int, columns: Sequence[Any]) -> _Side:
         """Return what stands before the text: special tokens, and the question with its own."""
         opening = self.frame.sides[0]
-        if len(found) == 1:
+        if len(columns) == 1:
             return opening
-        question = found[0]
-        for name, part in zip(self.settings.columns, found, strict=True):
+        question = columns[0]
+        for name, part in zip(self.settings.columns, columns, strict=True):
             if not len(part):
                 raise TextError(f"row {text} of {name} is empty: there is nothing to answer")
         allowed = (self.longest - len(self.frame)) // 2
@@ -221,13 +221,13 @@ class Encoder:
         for index, row in enumerate(rows):
             body = row.encoding.ids if row.count == len(row.encoding) else row.encoding.ids[row.begin : row.end]
             ids[index, : len(row)] = [*row.head.ids, *body, *row.tail.ids]
-        made: Arrays = {
+        arrays: Arrays = {
             "input_ids": ids,
             "attention_mask": (np.arange(width) < window[:, 4:]).astype(np.int64),
             "token_type_ids": self._types(rows, width),
             "WINDOW": window,
         }
-        return made | self._details(rows, texts, width)
+        return arrays | self._details(rows, texts, width)
 
     def _types(self, rows: list[_Row], width: int) -> Ints:
         types = np.zeros((len(rows), width), np.int64)
@@ -237,7 +237,7 @@ class Encoder:
         return types
 
     def _details(self, rows: list[_Row], texts: list[tuple[str, ...]], width: int) -> Arrays:
-        made: Arrays = {}
+        details: Arrays = {}
         if self.settings.task in WITH_OFFSETS:
             offsets = np.zeros((len(rows), width, 2), np.int32)
             for index, row in enumerate(rows):
@@ -245,11 +245,11 @@ class Encoder:
                     place = slice(row.position, row.position + row.count)
                     offsets[index, place] = row.encoding.offsets[row.begin : row.end]
             first = [texts[row.text][-1].encode() if row.begin == 0 else b"" for row in rows]
-            made = {"OFFSETS": offsets, "SOURCE": np.array(first, np.object_).reshape(-1, 1)}
+            details = {"OFFSETS": offsets, "SOURCE": np.array(first, np.object_).reshape(-1, 1)}
         if self.settings.task in WITH_WORDS:
             words = np.full((len(rows), width), -1, np.int32)
             for index, row in enumerate(rows):
-                found = [-1 if word is None else word for word in row.encoding.word_ids[row.begin : row.end]]
-                words[index, row.position : row.position + row.count] = found
-            made["WORDS"] = words
-        return made
+                indices = [-1 if word is None else word for word in row.encoding.word_ids[row.begin : row.end]]
+                words[index, row.position : row.position + row.count] = indices
+            details["WORDS"] = words
+        return details
