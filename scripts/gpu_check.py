@@ -26,8 +26,10 @@ from prep_triton.engine.execute import measure_latencies_ms, run_engine
 from prep_triton.errors import PrepError
 from prep_triton.export.onnx import export_model
 from prep_triton.gpus import find_present_gpus
+from prep_triton.layout import REFERENCE_NAME
 from prep_triton.precision.fp16.stage import convert_to_fp16
 from prep_triton.precision.int8.stage import quantize_to_int8
+from prep_triton.reference import load_reference
 from prep_triton.spec import CalibrationSpec, EngineSpec, ModelSpec, Precision, QuantizationSpec
 from prep_triton.workspace import Workspace
 
@@ -109,8 +111,9 @@ def write_calibration(exported: OnnxModel, workspace: Workspace) -> Path:
 
 def load_feed(model: OnnxModel) -> dict[str, Array]:
     """Return the reference inputs of a model, INT64 [rows, sequence], at most a batch of them."""
-    with np.load(model.path("reference.npz")) as reference:
-        return {tensor.name: reference[f"input/{tensor.name}"][: BATCH[-1]] for tensor in model.model_inputs}
+    names = [tensor.name for tensor in model.model_inputs]
+    inputs = load_reference(model.path(REFERENCE_NAME), names, []).inputs
+    return {name: inputs[name][: BATCH[-1]] for name in names}
 
 
 def run_reference(model: OnnxModel, feed: dict[str, Array]) -> dict[str, Array]:

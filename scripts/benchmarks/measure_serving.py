@@ -27,6 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 from prep_triton.artifact import OnnxModel, RepositoryEntry
 from prep_triton.export.onnx import export_model
+from prep_triton.layout import REFERENCE_NAME
+from prep_triton.reference import load_reference
 from prep_triton.spec import ModelSpec, QueueSpec, ServingSpec, TextSpec
 from prep_triton.triton.entries.text import assemble_text_entries
 from prep_triton.triton.entries.write import assemble_entry
@@ -146,7 +148,8 @@ def print_batching(model: OnnxModel, texts: Sequence[str], arguments: argparse.N
         ).artifact
         for number, (side, kind) in enumerate(sides.items())
     }
-    ids = np.load(model.path("reference.npz"))["input/input_ids"][:1, :BATCHING_WIDTH].astype(np.int64)
+    reference = load_reference(model.path(REFERENCE_NAME), ["input_ids"], [])
+    ids = reference.inputs["input_ids"][:1, :BATCHING_WIDTH].astype(np.int64)
     width = ids.shape[1]
     feed = {"input_ids": ids, "attention_mask": np.ones((1, width), np.int64)}
     names = [tensor.name for tensor in model.model_inputs]
