@@ -122,10 +122,10 @@ def server(repository: Path, cache: Path, monkeypatch) -> Iterator[ThreadingHTTP
 
 
 def test_hub_model_is_exported_at_its_commit_without_pickles(server, cache, tmp_path, capfd):
-    made = export_model(ModelSpec(model="org/Tiny"), Workspace(tmp_path / "build"))
-    assert made.artifact.name == "tiny"
-    assert made.artifact.source == f"hub:org/Tiny@{COMMIT}"
-    assert set(made.artifact.files) == {"model.onnx", "reference.npz", "tokenizer.json"}
+    produced = export_model(ModelSpec(model="org/Tiny"), Workspace(tmp_path / "build"))
+    assert produced.artifact.name == "tiny"
+    assert produced.artifact.source == f"hub:org/Tiny@{COMMIT}"
+    assert set(produced.artifact.files) == {"model.onnx", "reference.npz", "tokenizer.json"}
     assert not list(cache.rglob("pytorch_model.bin"))
     assert capfd.readouterr() == ("", "")
 
@@ -140,8 +140,8 @@ def test_hub_that_went_away_is_replaced_by_its_cache_and_that_is_said(server, tm
 
 
 def test_random_weights_of_a_hub_model_need_its_config_only(server, cache):
-    found = resolve_source(ModelSpec(model="org/Tiny", weights="random", revision="main"))
-    assert (found.weights, found.config["hidden_size"]) == ("random", 32)
+    source = resolve_source(ModelSpec(model="org/Tiny", weights="random", revision="main"))
+    assert (source.weights, source.config["hidden_size"]) == ("random", 32)
     assert not list(cache.rglob("*.safetensors"))
 
 
@@ -153,7 +153,7 @@ def test_random_weights_of_a_hub_model_need_its_config_only(server, cache):
         ("org/teapot", "refused org/teapot: HTTP 418", "HF_ENDPOINT"),
     ],
 )
-def test_refusal_of_the_hub_is_told_with_a_remedy(server, repo, message, hint):
+def test_refusal_of_the_hub_is_reported_with_a_remedy(server, repo, message, hint):
     with pytest.raises(SourceError) as caught:
         resolve_source(ModelSpec(model=repo))
     assert message in caught.value.message
@@ -161,13 +161,13 @@ def test_refusal_of_the_hub_is_told_with_a_remedy(server, repo, message, hint):
 
 
 @pytest.mark.parametrize("revision", ["nowhere", "0" * 40])
-def test_unknown_revision_is_told(server, revision):
+def test_unknown_revision_is_reported(server, revision):
     with pytest.raises(SourceError, match=f"org/Tiny has no revision '{revision}'") as caught:
         resolve_source(ModelSpec(model="org/Tiny", revision=revision))
     assert "--revision" in caught.value.hint
 
 
-def test_repository_without_a_config_is_told(server, repository, tmp_path):
+def test_repository_without_a_config_is_reported(server, repository, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     server.RequestHandlerClass.folder = empty

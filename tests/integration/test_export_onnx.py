@@ -247,15 +247,15 @@ def test_same_seed_gives_the_same_bytes_and_a_second_export_does_no_work(workspa
     phases: list[str] = []
     torch.manual_seed(11)
     before = torch.get_rng_state()
-    made = export_model(spec, workspace, progress=lambda phase, fraction=None: phases.append(phase))
+    first = export_model(spec, workspace, progress=lambda phase, fraction=None: phases.append(phase))
     assert torch.equal(before, torch.get_rng_state())  # the caller's random state is its own
-    assert made.artifact.files["model.onnx"] == exported(BERT).files["model.onnx"]
+    assert first.artifact.files["model.onnx"] == exported(BERT).files["model.onnx"]
     assert phases == ["loading weights", "answering with PyTorch", "exporting", "writing", "checking parity"]
 
     phases.clear()
-    found = export_model(spec, workspace, progress=lambda phase, fraction=None: phases.append(phase))
-    assert (made.reused, found.reused, phases) == (False, True, [])
-    assert found.artifact.key == made.artifact.key
+    second = export_model(spec, workspace, progress=lambda phase, fraction=None: phases.append(phase))
+    assert (first.reused, second.reused, phases) == (False, True, [])
+    assert second.artifact.key == first.artifact.key
 
 
 def test_another_seed_gives_other_weights():
@@ -307,7 +307,7 @@ def test_real_minilm_keeps_its_weights_and_its_sentences(workspace):
         assert loaded["output/last_hidden_state"].shape[2] == 384
 
 
-def test_head_that_the_checkpoint_does_not_carry_is_never_drawn_at_random(workspace, checkpoint):
+def test_head_that_the_checkpoint_does_not_have_is_never_drawn_at_random(workspace, checkpoint):
     error = refused(workspace, checkpoint, task="text-classification")
     assert "has no text-classification head: bert.pooler" in error.message
     assert "BertForQuestionAnswering" in error.message

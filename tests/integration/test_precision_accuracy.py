@@ -60,12 +60,12 @@ class Exported:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    made: dict[str, Exported] = {}
+    exports: dict[str, Exported] = {}
 
     def get(task: Task) -> Exported:
-        if task not in made:
-            made[task] = Exported(task, tmp_path_factory.mktemp(task))
-        return made[task]
+        if task not in exports:
+            exports[task] = Exported(task, tmp_path_factory.mktemp(task))
+        return exports[task]
 
     return get
 
@@ -90,27 +90,27 @@ def join(ids: list[int]) -> str:
     return " ".join(WORDS[token] for token in ids)
 
 
-def rows_that_pytorch_gets_right(made: Exported, count: int = 25) -> list[dict]:
+def rows_that_pytorch_gets_right(graphs: Exported, count: int = 25) -> list[dict]:
     """Rows of the model's task, labelled with what PyTorch answers to each row alone."""
     rows: list[dict] = []
     for ids in word_ids(count, seed=1):
         whole = [2, *ids, 3]
-        if made.model.task == "text-classification":
-            rows.append({"text": join(ids), "label": LABELS[made.answer(whole).logits.argmax()]})
-        elif made.model.task == "token-classification":
-            labels = made.answer(whole).logits[0, 1:-1].argmax(-1).tolist()
+        if graphs.model.task == "text-classification":
+            rows.append({"text": join(ids), "label": LABELS[graphs.answer(whole).logits.argmax()]})
+        elif graphs.model.task == "token-classification":
+            labels = graphs.answer(whole).logits[0, 1:-1].argmax(-1).tolist()
             rows.append({"tokens": [WORDS[token] for token in ids], "labels": [LABELS[label] for label in labels]})
-        elif made.model.task == "fill-mask":
+        elif graphs.model.task == "fill-mask":
             whole[1] = 4
-            rows.append({"text": join(whole[1:-1]), "label": WORDS[made.answer(whole).logits[0, 1].argmax()]})
+            rows.append({"text": join(whole[1:-1]), "label": WORDS[graphs.answer(whole).logits[0, 1].argmax()]})
         else:
-            rows.append({"question": "w1 w2", "context": join(ids), "answers": [best_span(made, ids)]})
+            rows.append({"question": "w1 w2", "context": join(ids), "answers": [best_span(graphs, ids)]})
     return rows
 
 
-def best_span(made: Exported, ids: list[int]) -> str:
+def best_span(graphs: Exported, ids: list[int]) -> str:
     """Find the best span of a context by trying all."""
-    answer = made.answer([2, 8, 9, 3, *ids, 3], [0] * 4 + [1] * (len(ids) + 1))
+    answer = graphs.answer([2, 8, 9, 3, *ids, 3], [0] * 4 + [1] * (len(ids) + 1))
     start, end = answer.start_logits[0, 4:-1], answer.end_logits[0, 4:-1]
     spans = [(start[i] + end[j], i, j) for i in range(len(ids)) for j in range(i, min(len(ids), i + 30))]
     _, first, last = max(spans)
@@ -139,14 +139,14 @@ METRICS = {
 
 @pytest.mark.parametrize("task", METRICS)
 def test_fp16_keeps_what_pytorch_answers_and_a_broken_graph_fails_its_gate(exported, write_rows, tmp_path, task):
-    made = exported(task)
-    path = write_rows(rows_that_pytorch_gets_right(made))
-    kept = measure_accuracy(made.fp32, made.fp16, made.model, path)
+    graphs = exported(task)
+    path = write_rows(rows_that_pytorch_gets_right(graphs))
+    kept = measure_accuracy(graphs.fp32, graphs.fp16, graphs.model, path)
     assert (kept.metric, kept.rows, kept.reference) == (METRICS[task], 25, 100)
     assert kept.converted >= 95
     check_accuracy(kept, 5.0)
 
-    broken = measure_accuracy(made.fp32, make_broken(made.fp32, tmp_path / "broken.onnx"), made.model, path)
+    broken = measure_accuracy(graphs.fp32, make_broken(graphs.fp32, tmp_path / "broken.onnx"), graphs.model, path)
     assert broken.reference == 100
     assert broken.converted < 90
     with pytest.raises(PrecisionError, match=rf"{METRICS[task]} is {broken.converted:.2f} where FP32 has 100\.00"):
@@ -154,22 +154,22 @@ def test_fp16_keeps_what_pytorch_answers_and_a_broken_graph_fails_its_gate(expor
 
 
 def test_exact_match_is_recorded_beside_f1(exported, write_rows):
-    made = exported("question-answering")
-    record = measure_accuracy(made.fp32, made.fp32, made.model, write_rows(rows_that_pytorch_gets_right(made)))
+    graphs = exported("question-answering")
+    record = measure_accuracy(graphs.fp32, graphs.fp32, graphs.model, write_rows(rows_that_pytorch_gets_right(graphs)))
     assert record.others == {"exact match": (100.0, 100.0)}
 
 
 def test_answer_beyond_the_models_length_is_found_in_a_later_window(exported, write_rows):
-    made = exported("question-answering")
+    graphs = exported("question-answering")
     from prep_triton.precision.measure.answer_spans import split_windows
     from tokenizers import Tokenizer
 
     context = join([token for row in word_ids(12, seed=5) for token in row])
-    windows = split_windows(Tokenizer.from_file(str(made.model.path("tokenizer.json"))), "w1 w2", context, 48)
+    windows = split_windows(Tokenizer.from_file(str(graphs.model.path("tokenizer.json"))), "w1 w2", context, 48)
     assert len(windows) > 3
     best = (-np.inf, "")
     for window in windows:
-        answer = made.answer(list(window.ids), list(window.type_ids))
+        answer = graphs.answer(list(window.ids), list(window.type_ids))
         ends = answer.end_logits[0].numpy()
         for i, start in enumerate(answer.start_logits[0].numpy()):
             for j in range(i, min(i + 30, len(ends))):
@@ -177,34 +177,34 @@ def test_answer_beyond_the_models_length_is_found_in_a_later_window(exported, wr
                 if first and last and start + ends[j] > best[0]:
                     best = (start + ends[j], context[first[0] : last[1]])
     path = write_rows([{"question": "w1 w2", "context": context, "answers": {"text": [best[1]], "answer_start": [0]}}])
-    assert measure_accuracy(made.fp32, made.fp16, made.model, path).reference == 100
+    assert measure_accuracy(graphs.fp32, graphs.fp16, graphs.model, path).reference == 100
 
 
 def test_share_of_right_labels_is_counted(exported, write_rows):
-    made = exported("text-classification")
-    rows = rows_that_pytorch_gets_right(made, 20)
+    graphs = exported("text-classification")
+    rows = rows_that_pytorch_gets_right(graphs, 20)
     for row in rows[:5]:
         row["label"] = (LABELS.index(row["label"]) + 1) % 3
-    assert measure_accuracy(made.fp32, made.fp32, made.model, write_rows(rows)).reference == 75
+    assert measure_accuracy(graphs.fp32, graphs.fp32, graphs.model, write_rows(rows)).reference == 75
 
 
 def test_pairs_and_texts_longer_than_the_model_are_answered(exported, write_rows):
-    made = exported("text-classification")
+    graphs = exported("text-classification")
     ids = word_ids(2, seed=9)
     types = [0] * (len(ids[0]) + 2) + [1] * (len(ids[1]) + 1)
     assert len(types) <= 48
     pair = {"text": join(ids[0]), "text_pair": join(ids[1])}
-    label = int(made.answer([2, *ids[0], 3, *ids[1], 3], types).logits.argmax())
-    cut = int(made.answer([2, *[9] * 46, 3]).logits.argmax())
+    label = int(graphs.answer([2, *ids[0], 3, *ids[1], 3], types).logits.argmax())
+    cut = int(graphs.answer([2, *[9] * 46, 3]).logits.argmax())
     path = write_rows([{**pair, "label": label}, {"text": "w2 " * 200, "label": cut}])
-    assert measure_accuracy(made.fp32, made.fp16, made.model, path).reference == 100
+    assert measure_accuracy(graphs.fp32, graphs.fp16, graphs.model, path).reference == 100
 
 
 def test_progress_runs_from_nothing_to_all(exported, write_rows):
-    made = exported("text-classification")
+    graphs = exported("text-classification")
     message: list[tuple[str, float | None]] = []
-    path = write_rows(rows_that_pytorch_gets_right(made))
-    measure_accuracy(made.fp32, made.fp16, made.model, path, progress=lambda *step: message.append(step))
+    path = write_rows(rows_that_pytorch_gets_right(graphs))
+    measure_accuracy(graphs.fp32, graphs.fp16, graphs.model, path, progress=lambda *step: message.append(step))
     assert list(dict.fromkeys(phase for phase, _ in message)) == [
         "tokenizing the evaluation rows", "scoring fp32", "scoring the conversion",
     ]  # fmt: skip
@@ -214,25 +214,25 @@ def test_progress_runs_from_nothing_to_all(exported, write_rows):
 
 
 def test_graph_that_answers_nan_is_refused_not_scored(exported, write_rows, tmp_path):
-    made = exported("text-classification")
-    path = write_rows(rows_that_pytorch_gets_right(made, 3))
-    broken = make_broken(made.fp32, tmp_path / "nan.onnx", value=np.nan)
+    graphs = exported("text-classification")
+    path = write_rows(rows_that_pytorch_gets_right(graphs, 3))
+    broken = make_broken(graphs.fp32, tmp_path / "nan.onnx", value=np.nan)
     with pytest.raises(PrecisionError, match=r"nan\.onnx answers NaN or infinity in logits") as caught:
-        measure_accuracy(made.fp32, broken, made.model, path)
+        measure_accuracy(graphs.fp32, broken, graphs.model, path)
     assert "overflows" in caught.value.hint
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a graph"])
 def test_file_that_is_no_graph_is_refused(exported, write_rows, tmp_path, content):
-    made = exported("text-classification")
+    graphs = exported("text-classification")
     if content is not None:
         (tmp_path / "c.onnx").write_bytes(content)
     with pytest.raises(PrecisionError, match=r"onnxruntime \S+ refuses \S+c\.onnx") as caught:
-        measure_accuracy(made.fp32, tmp_path / "c.onnx", made.model, write_rows([{"text": "w1", "label": 0}]))
+        measure_accuracy(graphs.fp32, tmp_path / "c.onnx", graphs.model, write_rows([{"text": "w1", "label": 0}]))
     assert "prep export" in caught.value.hint
 
 
 def test_graph_of_another_task_is_refused(exported, write_rows):
-    made, other = exported("text-classification"), exported("question-answering")
+    graphs, other = exported("text-classification"), exported("question-answering")
     with pytest.raises(PrecisionError, match=r"cannot answer 1 rows of 3 tokens: .*logits"):
-        measure_accuracy(made.fp32, other.fp32, made.model, write_rows([{"text": "w1", "label": 0}]))
+        measure_accuracy(graphs.fp32, other.fp32, graphs.model, write_rows([{"text": "w1", "label": 0}]))

@@ -89,16 +89,16 @@ def test_fused_attention_with_the_mask_inside_is_exact(tmp_path):
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in (*fused.input, *fused.output))
     onnx.save(proto, tmp_path / "seen.onnx")
     feed = make_feed()
-    _, query, key, value, found = run_onnx(tmp_path / "seen.onnx", feed)
+    _, query, key, value, context = run_onnx(tmp_path / "seen.onnx", feed)
     rows, length, _ = query.shape
     query, key = (wide.reshape(rows, length, 2, 17)[..., :16].astype(np.float64) for wide in (query, key))
     scores = 0.25 * np.einsum("bqhd,bkhd->bhqk", query, key)
     scores += (1.0 - feed["attention_mask"])[:, None, None, :] * -1e4
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
-    expected = np.einsum("bhqk,bkhd->bqhd", weights, value.reshape(rows, length, 2, 16)).reshape(found.shape)
+    expected = np.einsum("bhqk,bkhd->bqhd", weights, value.reshape(rows, length, 2, 16)).reshape(context.shape)
     counted = feed["attention_mask"].any(axis=1)  # where all is masked, -1e4 takes digits from the scores
-    np.testing.assert_allclose(found[counted], expected[counted], atol=2e-6)
+    np.testing.assert_allclose(context[counted], expected[counted], atol=2e-6)
 
 
 def test_padding_changes_nothing_but_the_activations_scale(tmp_path):

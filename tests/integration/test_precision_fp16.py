@@ -52,8 +52,8 @@ def export_body(module, path: Path, *, inputs: int) -> Path:
 def compare(workspace: Workspace, source: onnx.ModelProto | Path, feed: dict[str, np.ndarray]) -> float:
     """Convert, check the file, run both graphs, and return the smallest cosine of a token that counts."""
     model = store_model(workspace, source)
-    made = convert_to_fp16(model, workspace).artifact
-    path = made.path("model.onnx")
+    converted = convert_to_fp16(model, workspace).artifact
+    path = converted.path("model.onnx")
     onnx.checker.check_model(path, full_check=True)
     (expected,), (answer,) = run_onnx(model.path("model.onnx"), feed), run_onnx(path, feed)
     assert answer.dtype == np.float32
@@ -88,8 +88,8 @@ def test_real_minilm_answers_as_fp32(tmp_path):
 
 def test_linear_layers_multiply_in_fp16(tmp_path):
     workspace = Workspace(tmp_path)
-    made = convert_to_fp16(store_model(workspace, make_bert()), workspace).artifact
-    graph = onnx.shape_inference.infer_shapes(onnx.load(made.path("model.onnx"))).graph
+    converted = convert_to_fp16(store_model(workspace, make_bert()), workspace).artifact
+    graph = onnx.shape_inference.infer_shapes(onnx.load(converted.path("model.onnx"))).graph
     types = {info.name: info.type.tensor_type.elem_type for info in (*graph.value_info, *graph.output)}
     products = [node for node in graph.node if node.op_type == "MatMul"]
     assert len(products) == 2 * 8

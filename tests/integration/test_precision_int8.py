@@ -73,30 +73,32 @@ def list_made(workspace, stage):
 
 def test_a_quantised_bert_answers_nearly_as_fp32_and_says_how_it_was_made(workspace, spec):
     model = store_model(workspace, make_bert())
-    made = quantize_to_int8(model, spec(), workspace).artifact
-    onnx.checker.check_model(made.path("model.onnx"), full_check=True)
-    assert (made.name, made.precision, made.inputs) == ("tiny-int8", "int8", {"onnx": model.key})
-    assert made.path("tokenizer.json").is_file()
-    record = made.quantization
+    quantized = quantize_to_int8(model, spec(), workspace).artifact
+    onnx.checker.check_model(quantized.path("model.onnx"), full_check=True)
+    assert (quantized.name, quantized.precision, quantized.inputs) == ("tiny-int8", "int8", {"onnx": model.key})
+    assert quantized.path("tokenizer.json").is_file()
+    record = quantized.quantization
     assert (record.scheme, record.linear_flops_share, record.kept_out) == ("static symmetric W8A8", 1.0, ())
-    assert made.fidelity.rows == 68
-    assert made.fidelity.runtime.endswith("fp32 scales, rows not calibrated on")
-    assert made.fidelity.mean_cosine > 0.999
+    assert quantized.fidelity.rows == 68
+    assert quantized.fidelity.runtime.endswith("fp32 scales, rows not calibrated on")
+    assert quantized.fidelity.mean_cosine > 0.999
 
 
 def test_what_is_written_answers_as_what_was_evaluated(workspace, spec):
     """The evaluated graph has FP32 scales, the written one FP16 scales: the same numbers."""
     model = store_model(workspace, make_bert())
-    made = quantize_to_int8(model, spec(), workspace).artifact
+    quantized = quantize_to_int8(model, spec(), workspace).artifact
     rng = np.random.default_rng(5)
     rows = [TokenRow(tuple(rng.integers(0, VOCAB, 9).tolist()), (0,) * 9) for _ in range(64)]
-    reference, runner = (GraphRunner(graph.path("model.onnx")) for graph in (model, made))
-    assert compare_graphs(reference, runner, model, rows).mean() == pytest.approx(made.fidelity.mean_cosine, abs=2e-4)
+    reference, runner = (GraphRunner(graph.path("model.onnx")) for graph in (model, quantized))
+    assert compare_graphs(reference, runner, model, rows).mean() == pytest.approx(
+        quantized.fidelity.mean_cosine, abs=2e-4
+    )
 
 
 def test_linear_layers_are_int8_and_everything_else_fp16(workspace, spec):
-    made = quantize_to_int8(store_model(workspace, make_bert()), spec(), workspace).artifact
-    graph = onnx.load(made.path("model.onnx")).graph
+    quantized = quantize_to_int8(store_model(workspace, make_bert()), spec(), workspace).artifact
+    graph = onnx.load(quantized.path("model.onnx")).graph
     kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
     assert sum(kind == TensorProto.INT8 for kind in kinds.values()) == LINEARS + 1  # and the zero point
     floats = {name for name, kind in kinds.items() if kind == TensorProto.FLOAT}
@@ -130,8 +132,8 @@ def test_ranges_are_measured_once_for_all_gates_and_smoothings(workspace, spec):
 
 @pytest.mark.parametrize("method", ["percentile", "entropy", "mse"])
 def test_every_method_gives_a_close_answer(workspace, spec, method):
-    made = quantize_to_int8(store_model(workspace, make_bert()), spec(method=method), workspace).artifact
-    assert made.fidelity.mean_cosine > 0.98
+    quantized = quantize_to_int8(store_model(workspace, make_bert()), spec(method=method), workspace).artifact
+    assert quantized.fidelity.mean_cosine > 0.98
     assert len(list_made(workspace, "calibration")) == 2  # channels, and histograms of what smoothing made of them
 
 
@@ -144,13 +146,13 @@ def test_smoothing_mends_an_outlier_channel(workspace, spec):
 
 def test_the_search_keeps_out_the_layer_that_hurts_and_no_other(workspace, spec):
     model = store_model(workspace, make_outlier_bert())
-    made = quantize_to_int8(model, spec(smoothing_alpha=None), workspace, gate=GateSpec(min_cosine=0.998)).artifact
-    record = made.quantization
+    quantized = quantize_to_int8(model, spec(smoothing_alpha=None), workspace, gate=GateSpec(min_cosine=0.998)).artifact
+    record = quantized.quantization
     assert record.kept_out == ("layer1.down",)
     assert record.linear_flops_share == pytest.approx(1 - 2 / 16)
     assert next(iter(record.damage)) == "layer1.down"
     assert len(record.damage) == LINEARS
-    assert made.fidelity.mean_cosine >= 0.998
+    assert quantized.fidelity.mean_cosine >= 0.998
 
 
 def test_a_missed_gate_without_the_search_names_the_layers_and_writes_nothing(workspace, spec):
@@ -172,9 +174,9 @@ def test_a_gate_that_no_int8_meets_fails_after_the_search(workspace, spec):
 
 def test_layers_named_by_the_user_stay_fp16(workspace, spec):
     names = ("layer0.down", "layer1.query")
-    made = quantize_to_int8(store_model(workspace, make_bert()), spec(keep_out=names), workspace).artifact
-    assert made.quantization.kept_out == names
-    assert made.quantization.linear_flops_share == pytest.approx(1 - 3 / 16)
+    quantized = quantize_to_int8(store_model(workspace, make_bert()), spec(keep_out=names), workspace).artifact
+    assert quantized.quantization.kept_out == names
+    assert quantized.quantization.linear_flops_share == pytest.approx(1 - 3 / 16)
 
 
 def test_an_unknown_layer_is_refused_with_the_nearest(workspace, spec):
@@ -200,12 +202,12 @@ def test_nan_weights_are_refused(workspace, spec, weight, message):
 
 
 def test_a_quantised_model_is_not_quantised_again(workspace, spec):
-    made = quantize_to_int8(store_model(workspace, make_bert()), spec(), workspace).artifact
+    quantized = quantize_to_int8(store_model(workspace, make_bert()), spec(), workspace).artifact
     with pytest.raises(PrecisionError, match="tiny-int8 is already int8") as caught:
-        quantize_to_int8(made, spec(), workspace)
+        quantize_to_int8(quantized, spec(), workspace)
     assert "prep export" in caught.value.hint
     with pytest.raises(PrecisionError, match="quantised already"):
-        quantize_to_int8(made.model_copy(update={"precision": "fp32"}), spec(), workspace)
+        quantize_to_int8(quantized.model_copy(update={"precision": "fp32"}), spec(), workspace)
 
 
 def test_a_missing_evaluation_file_is_refused(workspace, spec, tmp_path):
@@ -247,8 +249,8 @@ def labelled(workspace, tmp_path):
     onnx.save(proto, model.path("model.onnx"))
     outputs = (TensorSpec(name="logits", dtype="FP32", shape=("batch", 2)),)
     model = model.model_copy(update={"task": "text-classification", "labels": ("no", "yes"), "model_outputs": outputs})
-    found = answer(model, tokenize_texts(texts, model), "logits").argmax(axis=-1)
-    lines = [json.dumps({"text": text, "label": int(label)}) for text, label in zip(texts, found, strict=True)]
+    labels = answer(model, tokenize_texts(texts, model), "logits").argmax(axis=-1)
+    lines = [json.dumps({"text": text, "label": int(label)}) for text, label in zip(texts, labels, strict=True)]
     path = tmp_path / "labelled.jsonl"
     path.write_text("\n".join(lines), encoding="utf-8")
     return model, GateSpec(eval_data=str(path), max_accuracy_drop=0.5)
@@ -264,11 +266,11 @@ def test_a_missed_accuracy_gate_names_the_layers_and_writes_nothing(workspace, s
 
 def test_the_search_meets_an_accuracy_gate(workspace, spec, labelled):
     model, gate = labelled
-    made = quantize_to_int8(model, spec(smoothing_alpha=None), workspace, gate=gate).artifact
-    assert made.quantization.kept_out[0] == "layer1.down"
-    assert made.accuracy.reference == 100.0
-    assert made.accuracy.converted >= 99.5
-    assert 0 < made.quantization.linear_flops_share < 1
+    quantized = quantize_to_int8(model, spec(smoothing_alpha=None), workspace, gate=gate).artifact
+    assert quantized.quantization.kept_out[0] == "layer1.down"
+    assert quantized.accuracy.reference == 100.0
+    assert quantized.accuracy.converted >= 99.5
+    assert 0 < quantized.quantization.linear_flops_share < 1
 
 
 def test_a_t4_engine_holds_the_int8_that_the_record_promises(workspace, spec):
@@ -276,12 +278,12 @@ def test_a_t4_engine_holds_the_int8_that_the_record_promises(workspace, spec):
     from prep_triton.engine.build import build_engine
 
     model = store_model(workspace, make_bert())
-    made = quantize_to_int8(model, spec(keep_out=("layer0.down",)), workspace).artifact
+    quantized = quantize_to_int8(model, spec(keep_out=("layer0.down",)), workspace).artifact
     profile = "1x4,2x8,4x16"
     engine = build_engine(
-        made, EngineSpec(precision="int8", gpu="t4", builder="tensorrt-rtx", profiles=(profile,)), workspace
+        quantized, EngineSpec(precision="int8", gpu="t4", builder="tensorrt-rtx", profiles=(profile,)), workspace
     ).artifact
-    assert engine.proof.linear_flops_share["int8"] == pytest.approx(made.quantization.linear_flops_share)
+    assert engine.proof.linear_flops_share["int8"] == pytest.approx(quantized.quantization.linear_flops_share)
     assert "fp32" not in engine.proof.gemm_flops_share
 
 
@@ -291,9 +293,9 @@ def test_text_is_tokenized_with_the_models_own_tokenizer(workspace, tmp_path):
     path = tmp_path / "text.txt"
     path.write_text("the rainy sea, the sea.\n" * 8 + "paris\n", encoding="utf-8")
     spec = QuantizationSpec(calibration=CalibrationSpec(path=str(path), samples=9))
-    made = quantize_to_int8(model, spec, workspace).artifact
-    assert made.fidelity.runtime.endswith("the calibration rows (too few others)")
-    assert made.quantization.calibration["tokens"] == 8 * 10 + 3
+    quantized = quantize_to_int8(model, spec, workspace).artifact
+    assert quantized.fidelity.runtime.endswith("the calibration rows (too few others)")
+    assert quantized.quantization.calibration["tokens"] == 8 * 10 + 3
 
 
 def test_real_minilm_keeps_its_embeddings_with_every_linear_layer_in_int8(workspace, tmp_path):
@@ -308,7 +310,7 @@ def test_real_minilm_keeps_its_embeddings_with_every_linear_layer_in_int8(worksp
     path = tmp_path / "text.txt"
     path.write_text("\n".join(line for line in lines if line.strip()), encoding="utf-8")
     spec = QuantizationSpec(calibration=CalibrationSpec(path=str(path), samples=48))
-    made = quantize_to_int8(model, spec, workspace, gate=GateSpec(min_cosine=0.99)).artifact
-    assert made.quantization.linear_flops_share == 1.0
-    assert made.fidelity.mean_cosine > 0.99
-    assert made.fidelity.min_cosine > 0.97
+    quantized = quantize_to_int8(model, spec, workspace, gate=GateSpec(min_cosine=0.99)).artifact
+    assert quantized.quantization.linear_flops_share == 1.0
+    assert quantized.fidelity.mean_cosine > 0.99
+    assert quantized.fidelity.min_cosine > 0.97

@@ -39,7 +39,7 @@ def export_model(spec: ModelSpec, workspace: Workspace, *, progress: Progress = 
     Args:
         spec: Which model, task and weights.
         workspace: Where the artifact goes.
-        progress: Told the phase.
+        progress: Called with the phase.
 
     Raises:
         SourceError: The model is unknown, unsupported, unreachable or damaged.

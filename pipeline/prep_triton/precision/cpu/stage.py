@@ -35,7 +35,7 @@ def quantize_for_cpu(
     Args:
         model: An FP32 artifact of the export stage.
         workspace: Where the INT8 artifact is kept, as ``precision/<name>-int8-cpu``.
-        progress: Told about each step.
+        progress: Called at each step.
 
     Raises:
         PrecisionError: The graph is not FP32, holds no linear layer, holds weights that are not finite, or its

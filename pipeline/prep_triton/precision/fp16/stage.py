@@ -30,7 +30,7 @@ def convert_to_fp16(
     Args:
         model: An FP32 artifact of the export stage.
         workspace: Where the FP16 artifact is kept, as ``precision/<name>-fp16``.
-        progress: Told about each step.
+        progress: Called at each step.
 
     Raises:
         PrecisionError: The graph is not FP32, or a value of it does not survive in FP16.

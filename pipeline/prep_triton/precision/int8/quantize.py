@@ -44,7 +44,7 @@ class Quantizer:
         rows: Rows to evaluate on, and rows for the sensitivity runs.
         spec: The layers kept out, and whether to search for more.
         gate: What the INT8 graph must reach.
-        progress: Told about each step.
+        progress: Called at each step.
     """
 
     model: OnnxModel

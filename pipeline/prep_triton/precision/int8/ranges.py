@@ -1,6 +1,6 @@
 """From the values that a tensor takes to the range that INT8 covers: max, percentile, entropy, MSE.
 
-What lies beyond the range saturates; a smaller range gives the rest finer steps. BERT's outliers carry its meaning, so
+What lies beyond the range saturates; a smaller range gives the rest finer steps. BERT's outliers hold its meaning, so
 `max` is hard to beat once the tensor is smoothed. MiniLM as in `prep_triton.precision.int8.smoothing`, mean and
 least cosine:
 

@@ -61,7 +61,7 @@ class Calibrator:
         spec: Calibration rows, method and smoothing.
         content: The digest of the calibration file.
         workspace: Where measurements are kept.
-        progress: Told about each pass.
+        progress: Called at each pass.
     """
 
     model: OnnxModel

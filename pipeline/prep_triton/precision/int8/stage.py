@@ -46,7 +46,7 @@ def quantize_to_int8(
         spec: Calibration text, smoothing, layers to keep out, and whether to search for more.
         workspace: Where the artifact is kept, as ``precision/<name>-int8``, and what was calibrated.
         gate: What the INT8 graph must reach.
-        progress: Told about each step.
+        progress: Called at each step.
 
     Raises:
         SpecError: The calibration or evaluation file cannot be used, or a layer to keep out does not exist.

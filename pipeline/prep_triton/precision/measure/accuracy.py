@@ -38,7 +38,7 @@ def measure_accuracy(
         candidate: The converted one, with the same inputs and outputs.
         model: The FP32 artifact: its task, its labels and the tokenizer.json beside it.
         eval_path: A .jsonl; `prep_triton.precision.measure.labelled` names the fields of each task.
-        progress: Told how far it is.
+        progress: Called with how far it is.
 
     Returns:
         accuracy (text-classification), token accuracy (token-classification: the first token of each

@@ -57,30 +57,30 @@ def test_every_output_has_its_own_scale():
 
 
 def test_linear_layers_and_attention_are_fused(tmp_path):
-    made, share = rewrite(make_bert(layers=2), tmp_path)
+    rewritten, share = rewrite(make_bert(layers=2), tmp_path)
     assert share == 1.0
-    assert count(made, "MatMul") == count(made, "Softmax") == count(made, "Transpose") == 0
-    assert (count(made, "MatMulIntegerToFloat"), count(made, "MultiHeadAttention")) == (12, 2)
-    assert {opset.domain: opset.version for opset in made.opset_import} == {"": 20, "com.microsoft": 1}
-    assert made.ir_version == 10
+    assert count(rewritten, "MatMul") == count(rewritten, "Softmax") == count(rewritten, "Transpose") == 0
+    assert (count(rewritten, "MatMulIntegerToFloat"), count(rewritten, "MultiHeadAttention")) == (12, 2)
+    assert {opset.domain: opset.version for opset in rewritten.opset_import} == {"": 20, "com.microsoft": 1}
+    assert rewritten.ir_version == 10
 
 
 def test_query_key_and_value_share_their_quantised_input(tmp_path):
-    made, _ = rewrite(make_bert(layers=2), tmp_path)
-    assert count(made, "DynamicQuantizeLinear") == 2 * 4
+    rewritten, _ = rewrite(make_bert(layers=2), tmp_path)
+    assert count(rewritten, "DynamicQuantizeLinear") == 2 * 4
 
 
 def test_mask_is_laid_out_once(tmp_path):
-    made, _ = rewrite(make_bert(layers=3), tmp_path)
-    assert count(made, "Max") == 1
-    assert sum(node.op_type == "Reshape" for node in made.graph.node) == 1
+    rewritten, _ = rewrite(make_bert(layers=3), tmp_path)
+    assert count(rewritten, "Max") == 1
+    assert sum(node.op_type == "Reshape" for node in rewritten.graph.node) == 1
 
 
 def test_query_heads_end_in_one_and_key_heads_in_the_mask(tmp_path):
-    made, _ = rewrite(make_bert(layers=1), tmp_path)
-    values = read(made)
-    attention = find(made, "MultiHeadAttention")
-    producers = {name: node for node in made.graph.node for name in node.output}
+    rewritten, _ = rewrite(make_bert(layers=1), tmp_path)
+    values = read(rewritten)
+    attention = find(rewritten, "MultiHeadAttention")
+    producers = {name: node for node in rewritten.graph.node for name in node.output}
     query = producers[attention.input[0]]
     key = producers[producers[attention.input[1]].input[0]]
     pattern = values[producers[producers[attention.input[1]].input[1]].input[1]].reshape(2, 17)
@@ -94,8 +94,8 @@ def test_query_heads_end_in_one_and_key_heads_in_the_mask(tmp_path):
 
 
 def test_weights_are_int8_and_embeddings_stay_fp32(tmp_path):
-    made, _ = rewrite(make_bert(layers=1), tmp_path)
-    kinds = {name: values.dtype for name, values in read(made).items() if values.ndim == 2}
+    rewritten, _ = rewrite(make_bert(layers=1), tmp_path)
+    kinds = {name: values.dtype for name, values in read(rewritten).items() if values.ndim == 2}
     assert kinds.pop("words") == kinds.pop("types") == np.float32
     assert len(kinds) == 6
     assert set(kinds.values()) == {np.dtype(np.int8)}
@@ -103,36 +103,36 @@ def test_weights_are_int8_and_embeddings_stay_fp32(tmp_path):
 
 @pytest.mark.parametrize(("outputs", "share"), [(2, 32 / 34), (31, 32 / 63), (32, 1.0)])
 def test_narrow_heads_stay_fp32(tmp_path, outputs, share):
-    made, found = rewrite(make_head(outputs), tmp_path)
-    assert found == pytest.approx(share)
-    assert count(made, "MatMul") == (outputs < 32)
+    rewritten, int8_share = rewrite(make_head(outputs), tmp_path)
+    assert int8_share == pytest.approx(share)
+    assert count(rewritten, "MatMul") == (outputs < 32)
 
 
 def test_linear_layer_without_bias_gets_none(tmp_path):
-    made, _ = rewrite(make_head(2), tmp_path)
-    assert find(made, "MatMulIntegerToFloat").input[6:] in ([], [""])
+    rewritten, _ = rewrite(make_head(2), tmp_path)
+    assert find(rewritten, "MatMulIntegerToFloat").input[6:] in ([], [""])
 
 
 def break_scale(node):
     node.op_type = "Div" if node.op_type == "Mul" and node.input[1].endswith(".scale") else node.op_type
 
 
-def test_attention_of_another_form_is_left_alone_and_told(tmp_path, caplog):
+def test_attention_of_another_form_is_left_alone_and_reported(tmp_path, caplog):
     proto = make_bert(layers=1)
     for node in proto.graph.node:
         break_scale(node)
     with caplog.at_level(logging.WARNING):
-        made, share = rewrite(proto, tmp_path)
+        rewritten, share = rewrite(proto, tmp_path)
     assert "1 Softmax of unknown attention form" in caplog.text
-    assert (count(made, "Softmax"), count(made, "MultiHeadAttention"), share) == (1, 0, 1.0)
+    assert (count(rewritten, "Softmax"), count(rewritten, "MultiHeadAttention"), share) == (1, 0, 1.0)
 
 
 def test_mask_by_query_is_left_alone(tmp_path, caplog):
     proto = make_bert(layers=1)
     (axes,) = [tensor for tensor in proto.graph.initializer if tensor.name == "mask_axes"]
     axes.CopyFrom(numpy_helper.from_array(np.array([1], np.int64), "mask_axes"))  # [batch, 1, sequence]
-    made, _ = rewrite(proto, tmp_path)
-    assert count(made, "MultiHeadAttention") == 0
+    rewritten, _ = rewrite(proto, tmp_path)
+    assert count(rewritten, "MultiHeadAttention") == 0
     assert "unknown attention form" in caplog.text
 
 
@@ -140,6 +140,6 @@ def test_attention_whose_weights_are_an_output_is_left_alone(tmp_path, caplog):
     proto = make_bert(layers=1)
     name = find(proto, "Softmax").output[0]
     proto.graph.output.append(helper.make_tensor_value_info(name, 1, ["batch", 2, "sequence", "sequence"]))
-    made, _ = rewrite(proto, tmp_path)
-    assert count(made, "Softmax") == 1
+    rewritten, _ = rewrite(proto, tmp_path)
+    assert count(rewritten, "Softmax") == 1
     assert "unknown attention form" in caplog.text

@@ -18,17 +18,17 @@ def workspace(tmp_path):
 
 def test_artifact_keeps_the_model_and_what_was_measured(workspace):
     model = store_with_reference(workspace, make_bert(layers=1))
-    made = quantize_for_cpu(model, workspace).artifact
-    assert (made.name, made.precision, made.parity) == ("tiny-int8-cpu", "int8", None)
-    assert (made.model_inputs, made.model_outputs) == (model.model_inputs, model.model_outputs)
-    assert made.inputs == {"onnx": model.key}
-    assert made.files.keys() == {"model.onnx", "reference.npz", "tokenizer.json"}
-    assert made.path("reference.npz").samefile(model.path("reference.npz"))
-    assert made.quantization.scheme == "dynamic W8A8"
-    assert made.quantization.linear_flops_share == 1.0
-    assert made.fidelity.rows == 3
-    assert 0.99 < made.fidelity.min_cosine <= made.fidelity.mean_cosine < 1
-    assert made.fidelity.runtime.startswith("onnxruntime ")
+    quantized = quantize_for_cpu(model, workspace).artifact
+    assert (quantized.name, quantized.precision, quantized.parity) == ("tiny-int8-cpu", "int8", None)
+    assert (quantized.model_inputs, quantized.model_outputs) == (model.model_inputs, model.model_outputs)
+    assert quantized.inputs == {"onnx": model.key}
+    assert quantized.files.keys() == {"model.onnx", "reference.npz", "tokenizer.json"}
+    assert quantized.path("reference.npz").samefile(model.path("reference.npz"))
+    assert quantized.quantization.scheme == "dynamic W8A8"
+    assert quantized.quantization.linear_flops_share == 1.0
+    assert quantized.fidelity.rows == 3
+    assert 0.99 < quantized.fidelity.min_cosine <= quantized.fidelity.mean_cosine < 1
+    assert quantized.fidelity.runtime.startswith("onnxruntime ")
 
 
 def test_second_quantisation_is_reused(workspace):
@@ -40,8 +40,8 @@ def test_second_quantisation_is_reused(workspace):
 
 def test_same_input_gives_the_same_bytes(workspace, tmp_path):
     model = store_with_reference(workspace, make_bert(layers=1))
-    made = [quantize_for_cpu(model, Workspace(tmp_path / name)).artifact for name in ("a", "b")]
-    assert made[0].files["model.onnx"] == made[1].files["model.onnx"]
+    quantized = [quantize_for_cpu(model, Workspace(tmp_path / name)).artifact for name in ("a", "b")]
+    assert quantized[0].files["model.onnx"] == quantized[1].files["model.onnx"]
 
 
 def test_progress_never_goes_back(workspace):
@@ -53,15 +53,15 @@ def test_progress_never_goes_back(workspace):
 
 
 def test_refuses_a_model_that_is_quantised_already(workspace):
-    made = quantize_for_cpu(store_with_reference(workspace, make_bert(layers=1)), workspace).artifact
+    quantized = quantize_for_cpu(store_with_reference(workspace, make_bert(layers=1)), workspace).artifact
     with pytest.raises(PrecisionError, match="tiny-int8-cpu is already int8") as caught:
-        quantize_for_cpu(made, workspace)
+        quantize_for_cpu(quantized, workspace)
     assert "prep export" in caught.value.hint
 
 
 def test_refuses_a_graph_that_is_quantised_already_though_its_record_says_fp32(workspace):
-    made = quantize_for_cpu(store_with_reference(workspace, make_bert(layers=1)), workspace).artifact
-    lying = made.model_copy(update={"precision": "fp32"})
+    quantized = quantize_for_cpu(store_with_reference(workspace, make_bert(layers=1)), workspace).artifact
+    lying = quantized.model_copy(update={"precision": "fp32"})
     with pytest.raises(PrecisionError, match="quantised already") as caught:
         quantize_for_cpu(lying, workspace)
     assert "prep export" in caught.value.hint
@@ -122,9 +122,9 @@ def test_weights_beside_the_graph_are_taken_into_it(workspace):
     expected = quantize_for_cpu(model, workspace).artifact.files["model.onnx"]
     onnx.save(make_bert(layers=1), model.path("model.onnx"), save_as_external_data=True, location="model.onnx.data")
     model = model.model_copy(update={"key": "external", "files": {**model.files, "model.onnx.data": expected}})
-    made = quantize_for_cpu(model, workspace).artifact
-    assert "model.onnx.data" not in made.files
-    assert made.fidelity.min_cosine > 0.99
+    quantized = quantize_for_cpu(model, workspace).artifact
+    assert "model.onnx.data" not in quantized.files
+    assert quantized.fidelity.min_cosine > 0.99
 
 
 def test_importing_the_stage_imports_no_vendor():

@@ -12,8 +12,8 @@ FP16, FP32 = TensorProto.FLOAT16, TensorProto.FLOAT
 
 def make_model(nodes, constants=(), *, inputs=("x",), outputs=("y",), made_shape=("batch", 4)):
     infos = [helper.make_tensor_value_info(name, FP32, ["batch", 4]) for name in inputs]
-    made = [helper.make_tensor_value_info(name, FP32, made_shape) for name in outputs]
-    graph = helper.make_graph(nodes, "g", infos, made, list(constants))
+    output_infos = [helper.make_tensor_value_info(name, FP32, made_shape) for name in outputs]
+    graph = helper.make_graph(nodes, "g", infos, output_infos, list(constants))
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 

@@ -14,13 +14,13 @@ def workspace(tmp_path):
 
 def test_artifact_keeps_the_model_and_its_files(workspace):
     model = store_model(workspace, make_bert(layers=1))
-    made = convert_to_fp16(model, workspace).artifact
-    assert (made.name, made.precision, made.parity) == ("tiny-fp16", "fp16", None)
-    assert (made.model_inputs, made.model_outputs) == (model.model_inputs, model.model_outputs)
-    assert made.inputs == {"onnx": model.key}
-    assert made.files.keys() == {"model.onnx", "reference.npz", "tokenizer.json"}
-    assert made.path("reference.npz").samefile(model.path("reference.npz"))
-    onnx.checker.check_model(made.path("model.onnx"), full_check=True)
+    converted = convert_to_fp16(model, workspace).artifact
+    assert (converted.name, converted.precision, converted.parity) == ("tiny-fp16", "fp16", None)
+    assert (converted.model_inputs, converted.model_outputs) == (model.model_inputs, model.model_outputs)
+    assert converted.inputs == {"onnx": model.key}
+    assert converted.files.keys() == {"model.onnx", "reference.npz", "tokenizer.json"}
+    assert converted.path("reference.npz").samefile(model.path("reference.npz"))
+    onnx.checker.check_model(converted.path("model.onnx"), full_check=True)
 
 
 def test_second_conversion_is_reused(workspace):
@@ -38,9 +38,9 @@ def test_external_weights_do_not_lie_beside_the_new_graph(workspace, tmp_path):
 
 
 def test_refuses_a_model_that_is_fp16_already(workspace):
-    made = convert_to_fp16(store_model(workspace, make_bert(layers=1)), workspace).artifact
+    converted = convert_to_fp16(store_model(workspace, make_bert(layers=1)), workspace).artifact
     with pytest.raises(PrecisionError, match="tiny-fp16 is already fp16") as caught:
-        convert_to_fp16(made, workspace)
+        convert_to_fp16(converted, workspace)
     assert "prep export" in caught.value.hint
 
 

@@ -61,7 +61,7 @@ def test_long_text_is_cut_at_the_longest_sequence_and_it_is_said(tmp_path, model
     assert f"1 of 1 calibration texts are cut at {POSITIONS} tokens" in caplog.text
 
 
-def test_rows_left_over_judge_where_there_are_enough(tmp_path, model):
+def test_rows_left_over_are_evaluated_on_where_there_are_enough(tmp_path, model):
     ids = np.arange(10, 10 + 74)[:, None]
     rows = load(write_ids(tmp_path, input_ids=ids), model, samples=10)
     assert rows.is_held_out

@@ -27,8 +27,8 @@ def test_max_keeps_the_outlier(with_outlier):
 
 def test_percentile_is_where_that_share_lies_below(with_outlier):
     _, largest = histogram(with_outlier)
-    wanted = np.percentile(np.abs(with_outlier), 99.9)
-    assert find("percentile", with_outlier) * largest == pytest.approx(wanted, abs=2 * largest / BINS)
+    expected = np.percentile(np.abs(with_outlier), 99.9)
+    assert find("percentile", with_outlier) * largest == pytest.approx(expected, abs=2 * largest / BINS)
     assert find("percentile", with_outlier, percentile=100.0) == 1.0
 
 

@@ -7,8 +7,8 @@ ORDER = ["a", "b", "c", "d", "e"]
 
 
 @given(st.integers(0, len(ORDER)))
-def test_bisection_keeps_out_the_fewest(wanted):
-    assert count_kept_out(ORDER, lambda on: len(on) <= len(ORDER) - wanted) == wanted
+def test_bisection_keeps_out_the_fewest(fewest):
+    assert count_kept_out(ORDER, lambda on: len(on) <= len(ORDER) - fewest) == fewest
 
 
 def test_bisection_keeps_out_all_where_nothing_helps():

@@ -56,7 +56,7 @@ def test_drop_that_barely_exceeds_the_budget_shows_digits_that_tell():
         check_accuracy(record(90.0, 89.496), 0.5)
 
 
-def test_few_rows_are_told_in_the_hint():
+def test_few_rows_are_named_in_the_hint():
     with pytest.raises(PrecisionError) as caught:
         check_accuracy(record(100.0, 95.0, rows=20), 0.5)
     assert "one of 20 rows weighs up to 5 points" in caught.value.hint

@@ -31,13 +31,13 @@ def refused(task: Task, *rows) -> SpecError:
 
 
 def test_label_is_a_name_or_an_index():
-    found = parse(
+    examples = parse(
         "text-classification",
         {"text": "fine", "label": "positive"},
         {"text": "a", "text_pair": "b", "label": 0, "id": 7},
         {"text": "a", "text_pair": None, "label": 1},
     )
-    assert found == [LabelledText("fine", None, 1), LabelledText("a", "b", 0), LabelledText("a", None, 1)]
+    assert examples == [LabelledText("fine", None, 1), LabelledText("a", "b", 0), LabelledText("a", None, 1)]
 
 
 def test_words_have_a_label_each():
@@ -59,8 +59,8 @@ def test_question_may_have_no_answer():
 
 
 def test_masked_text_remembers_its_line():
-    found = parse("fill-mask", {"text": "[MASK]", "label": "sky"}, {"text": "a [MASK]", "label": "sea"})
-    assert found[1] == MaskedText("a [MASK]", "sea", "eval.jsonl, line 2")
+    examples = parse("fill-mask", {"text": "[MASK]", "label": "sky"}, {"text": "a [MASK]", "label": "sea"})
+    assert examples[1] == MaskedText("a [MASK]", "sea", "eval.jsonl, line 2")
 
 
 def test_blank_lines_a_byte_order_mark_and_line_separators_in_text_are_accepted(tmp_path):
@@ -224,8 +224,8 @@ def test_value_of_the_wrong_kind_is_refused(task, row, message):
 )
 def test_any_json_is_parsed_or_refused_with_a_hint(task, rows):
     try:
-        found = parse(task, *rows)
+        examples = parse(task, *rows)
     except SpecError as error:
         assert error.hint
     else:
-        assert len(found) == len(rows)
+        assert len(examples) == len(rows)

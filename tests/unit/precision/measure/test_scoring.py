@@ -13,7 +13,7 @@ from tests.fakes.wordpiece import make_tokenizer
 
 def plan(task, *examples, max_tokens=32):
     tokenizer = make_tokenizer()
-    tokenizer.enable_padding(length=64)  # checkpoints carry padding and truncation in their tokenizer.json
+    tokenizer.enable_padding(length=64)  # checkpoints have padding and truncation in their tokenizer.json
     tokenizer.enable_truncation(4)
     return plan_scoring(task, examples, tokenizer, max_tokens)
 
@@ -57,7 +57,7 @@ def test_words_are_scored_on_their_first_token():
     assert scoring.score([chosen]) == {"token accuracy": pytest.approx(200 / 3)}
 
 
-def test_words_that_are_cut_off_or_give_no_token_are_left_out_and_told(caplog):
+def test_words_that_are_cut_off_or_give_no_token_are_left_out_and_reported(caplog):
     with caplog.at_level(logging.WARNING):
         scoring = plan("token-classification", LabelledWords(("rain", "\u200b", *["sea"] * 8), (0,) * 10), max_tokens=6)
     assert "6 of 10 labelled words are not scored" in caplog.text
