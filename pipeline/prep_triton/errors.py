@@ -33,6 +33,8 @@ import re
 from collections.abc import Iterable
 from typing import ClassVar
 
+from prep_triton.quoting import clean_message
+
 # Of difflib's ratio: below it, what is nearest is a guess that misleads.
 _NEAREST_CUTOFF = 0.5
 
@@ -45,16 +47,17 @@ class PrepError(Exception):
         hint: What to do about it: a command to run or a key to change.
         place: Where the fault is, where that is a file or the command line, and a key in it.
 
-    `code` is the error for a machine: ``spec_error``, ``workspace_busy``.
+    What users, files and servers wrote is made fit to be shown, see `clean_message`. `code` is the error for a
+    machine: ``spec_error``, ``workspace_busy``.
     """
 
     code: ClassVar[str] = "prep_error"
 
     def __init__(self, message: str, *, hint: str, place: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-        self.place = place
+        self.message = clean_message(message)
+        self.hint = clean_message(hint)
+        self.place = None if place is None else clean_message(place)
+        super().__init__(self.message)
 
     def __init_subclass__(cls) -> None:
         """Give the class its code: its name in snake case, where one word alone keeps ``_error``.

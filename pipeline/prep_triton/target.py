@@ -11,13 +11,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from prep_triton.artifact import Engine, Record, RepositoryEntry
 from prep_triton.errors import SpecError
 from prep_triton.gpus import order_of_capability, resolve_gpu
 from prep_triton.spec import TargetSpec
+from prep_triton.spec.yaml_text import load_yaml, parse_yaml
 
 TABLE_VARIABLE = "PREP_TRITON_RELEASES"
 
@@ -79,10 +79,9 @@ def load_triton_releases(override_path: Path | None = None) -> Mapping[str, Trit
     if path is None:
         return _releases_from_rows(rows, where="triton_releases.yaml")
     try:
-        table = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, yaml.YAMLError) as err:
-        message = " ".join(str(err).split())
-        raise SpecError(f"the table of Triton releases {path} cannot be read: {message}", hint=_FORM) from err
+        table = load_yaml(path, hint=_FORM)
+    except FileNotFoundError as err:
+        raise SpecError(f"the table of Triton releases {path} cannot be read: there is none", hint=_FORM) from err
     if not isinstance(table, Mapping) or not all(isinstance(row, Mapping) for row in table.values()):
         raise SpecError(f"{path} is not a table of Triton releases", hint=_FORM)
     for tag, row in table.items():
@@ -98,7 +97,7 @@ _FORM = "it is YAML: \"25.08\": {triton: 2.60.0, tensorrt: 10.13.2, python: '3.1
 @lru_cache(maxsize=1)
 def _load_own_table() -> Mapping[str, Mapping[str, Any]]:
     text = (resources.files("prep_triton") / "triton_releases.yaml").read_text(encoding="utf-8")
-    table: Mapping[str, Mapping[str, Any]] = yaml.safe_load(text)
+    table: Mapping[str, Mapping[str, Any]] = parse_yaml(text, where="triton_releases.yaml")
     return table
 
 

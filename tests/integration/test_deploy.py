@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from prep_triton.artifact import RepositoryEntry
-from prep_triton.cli.main import app
+from prep_triton.cli.app import app
 from prep_triton.publish.release import publish_release
 from prep_triton.publish.uri import open_store
 from prep_triton.workspace import load_artifact, save_manifest

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from prep_triton.cli.main import app
+from prep_triton.cli.app import app
 from prep_triton.spec import QueueSpec, ServingSpec, TextSpec, VerifySpec
 from prep_triton.triton.entries.text import assemble_text_entries
 from prep_triton.triton.entries.write import assemble_entry

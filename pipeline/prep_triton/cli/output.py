@@ -10,16 +10,18 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import typer
 
-from prep_triton.cli.codes import INTERRUPTED, USAGE_ERROR
+from prep_triton.cli import interrupts
+from prep_triton.cli.codes import USAGE_ERROR
 from prep_triton.cli.options import OutputOptions
 from prep_triton.errors import PrepError, SpecError
+from prep_triton.os_errors import error_from_os
 from prep_triton.progress import Progress
+from prep_triton.quoting import clean_message, escape_controls
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 
 
 class Output:
@@ -54,8 +55,9 @@ class Output:
     def document(self, document: "BaseModel") -> None:
         """Print the one JSON document of ``--json``; nothing otherwise."""
         if self.as_json:
-            json.dump(document.model_dump(mode="json"), sys.stdout, indent=2)
-            sys.stdout.write("\n")
+            with _stdout():
+                sys.stdout.write(json.dumps(document.model_dump(mode="json"), indent=2) + "\n")
+                sys.stdout.flush()
 
     def error(self, code: str, message: str, hint: str, *, place: str | None = None) -> None:
         """Print the JSON document of a failure; nothing without ``--json``."""
@@ -66,7 +68,8 @@ class Output:
     def line(self, text: str = "", *, style: str | None = None) -> None:
         """Print a line of the human form; nothing with ``--json``."""
         if not self.as_json:
-            self.out.print(text, style=style, markup=False)
+            with _stdout():
+                self.out.print(escape_controls(text), style=style, markup=False)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table of the human form; nothing with ``--json``. A column named ``#…`` is a number."""
@@ -75,13 +78,20 @@ class Output:
 
         if self.as_json:
             return
-        table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        table = Table(
+            title=escape_controls(title) or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD
+        )
         table.show_edge = table.pad_edge = False
         for column in columns:
-            table.add_column(column.lstrip("#"), justify="right" if column.startswith("#") else "left", overflow="fold")
+            table.add_column(
+                escape_controls(column.lstrip("#")),
+                justify="right" if column.startswith("#") else "left",
+                overflow="fold",
+            )
         for row in rows:
-            table.add_row(*row)
-        self.out.print(table, markup=False)
+            table.add_row(*map(escape_controls, row))
+        with _stdout():
+            self.out.print(table, markup=False)
 
     def note(self, text: str) -> None:
         """Print a line of progress on stderr."""
@@ -92,7 +102,7 @@ class Output:
         from rich.text import Text
 
         # A Text of its own: a style given to print() would colour the bar below it as well.
-        self.err.print(Text(text, style=style))
+        self.err.print(Text(clean_message(text), style=style))
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Progress]:
@@ -103,13 +113,20 @@ class Output:
         from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bars
 
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+        )
         with Bars(*columns, console=self.err, transient=True) as bars:
-            task = bars.add_task(label, total=None)
+            task = bars.add_task(clean_message(label), total=None)
 
             def report(phase: str, fraction: float | None = None) -> None:
                 total = None if fraction is None else 1.0
-                bars.update(task, description=f"{label}: {phase}", total=total, completed=fraction or 0.0)
+                bars.update(
+                    task, description=clean_message(f"{label}: {phase}"), total=total, completed=fraction or 0.0
+                )
 
             yield report
 
@@ -155,39 +172,27 @@ def session(options: OutputOptions) -> Iterator[Output]:
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG if options.verbose else logging.INFO)
     try:
-        with _clean_end():
-            yield output
-    except PrepError as err:
-        if os.environ.get("PREP_DEBUG"):
-            raise
-        _fail(output, err)
-    except KeyboardInterrupt:
-        if os.environ.get("PREP_DEBUG"):
-            raise
-        message, hint = "interrupted: nothing half-written was kept", "run the same command again"
-        output.error(INTERRUPTED, message, hint)
-        output.message(f"{message}; {hint}", style="yellow")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        # A terminal that closes, and an orchestrator that ends us, clean up as Ctrl-C does.
+        with interrupts.translate_signals(signal.SIGTERM, signal.SIGHUP):
+            try:
+                yield output
+            except BaseException as err:
+                if interrupts.is_debugged():
+                    raise
+                _end(output, err)
+                raise
     finally:
         logger.removeHandler(handler)
 
 
-@contextmanager
-def _clean_end() -> Iterator[None]:
-    """Let SIGTERM, and a terminal that closes, clean up as Ctrl-C does; a command under nohup goes on."""
-    handled = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
-    for number in handled:
-        signal.signal(number, _interrupt)
-    try:
-        yield
-    finally:
-        for number in handled:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
-    del signum, frame
-    raise KeyboardInterrupt
+def _end(output: Output, err: BaseException) -> None:
+    """Print what a command ended with, and exit; return where it is a bug, which keeps its traceback."""
+    if interrupts.was_interrupted(err):
+        interrupts.print_interruption(as_json=output.as_json)
+        raise typer.Exit(interrupts.EXIT_INTERRUPTED) from None
+    known = error_from_os(err) if isinstance(err, OSError) else err
+    if isinstance(known, PrepError):
+        _fail(output, known)
 
 
 def _fail(output: Output, err: PrepError) -> NoReturn:
@@ -197,13 +202,39 @@ def _fail(output: Output, err: PrepError) -> NoReturn:
     raise typer.Exit(EXIT_USAGE if isinstance(err, SpecError) else EXIT_FAILED)
 
 
+@contextmanager
+def _stdout() -> Iterator[None]:
+    """Translate what becomes of a full or failing stdout; a reader that went away (``| head``) is no error."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as err:
+        raise error_of_stdout(err) from err
+
+
+def error_of_stdout(err: OSError) -> PrepError:
+    """Return the error of a stdout that cannot be written, to which nothing is written any more."""
+    with suppress(OSError):  # what lies in its buffer would fail again when Python exits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return PrepError(f"stdout cannot be written: {err.strerror}", hint="see where it leads: a full disk, a lost mount")
+
+
 def print_line(text: str) -> None:
     """Print a line of data, outside any session."""
     typer.echo(text)
 
 
+def fail_outside_session(err: PrepError) -> int:
+    """Print an error that no session met; return the exit code."""
+    with suppress(typer.Exit):
+        _fail(Output(as_json=False, verbose=0), err)
+    return EXIT_FAILED
+
+
 def fail_usage(err: Any, *, as_json: bool) -> int:
     """Print what is wrong with a command line, which names no known command or a wrong flag; return the exit code."""
+    err.message = clean_message(err.message)
     err.show()
     Output(as_json=as_json, verbose=0).error(USAGE_ERROR, err.format_message(), "prep --help")
     return EXIT_USAGE

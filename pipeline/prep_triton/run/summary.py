@@ -1,15 +1,24 @@
 """A run as Markdown, for the page of a CI job."""
 
+import re
+
 from prep_triton.errors import PrepError
+from prep_triton.quoting import clean_message
 from prep_triton.run.report import RunReport, StageRow
 
 _MARKS = {"made": "made", "unchanged": "–", "planned": "planned", "skipped": "skipped", "failed": "**failed**"}
 
 
+# What begins markup or HTML anywhere in a line, or ends a cell of a table.
+_MARKUP = re.compile(r"[\\`*\[\]<>|~&]")
+
+
 def render_summary(report: RunReport, *, title: str) -> str:
     """Render a run's outcome, its failures and regressions, and a table of its steps."""
-    lines = [f"## {title}", "", f"{report.outcome_sentence()}", ""]
-    lines += [f"- **failed** {row.artifact}: {_escape(row.note)}" for row in report.rows if row.state == "failed"]
+    lines = [f"## {_escape(title)}", "", _escape(report.outcome_sentence()), ""]
+    lines += [
+        f"- **failed** {_escape(row.artifact)}: {_escape(row.note)}" for row in report.rows if row.state == "failed"
+    ]
     lines += [f"- **regressed** {_escape(message)}" for message in report.regressions]
     if report.release:
         lines += ["", f"Release: `{report.release}`"]
@@ -20,7 +29,7 @@ def render_summary(report: RunReport, *, title: str) -> str:
 
 def render_failure(err: PrepError, *, title: str) -> str:
     """Render a run that ended with an error."""
-    return f"## {title}\n\n**Failed**: {_escape(err.message)}\n\nHint: {_escape(err.hint)}\n"
+    return f"## {_escape(title)}\n\n**Failed**: {_escape(err.message)}\n\nHint: {_escape(err.hint)}\n"
 
 
 def _render_row(row: StageRow) -> str:
@@ -34,4 +43,5 @@ def _numbers(row: StageRow) -> str:
 
 
 def _escape(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+    """Return a text on one line, as the page shows it: a name that somebody chose makes no link, image or HTML."""
+    return " ".join(_MARKUP.sub(r"\\\g<0>", clean_message(text)).split())

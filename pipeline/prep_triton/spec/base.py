@@ -1,5 +1,6 @@
 """What every request shares: strictness, names, and one sentence for what is wrong."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -7,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import PydanticCustomError
 
 from prep_triton.errors import SpecError, suggest
+from prep_triton.quoting import shorten, show_value
 
 # A name becomes a Triton model directory, a GCS object prefix and a Kubernetes label.
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
@@ -19,6 +21,10 @@ _PATTERNS = {
     ),
     TRITON_PATTERN: ("a Triton release such as 25.08", "the tag of NVIDIA's container: two digits, a dot, two digits"),
 }
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Of a file's name, which is what a file system allows.
+_LONGEST_PART = 255
 
 
 class Spec(BaseModel):
@@ -37,7 +43,22 @@ class Spec(BaseModel):
                 known = sorted(cls.model_fields)
                 hint = suggest(str(key), known, otherwise=f"known keys: {', '.join(known)}")
                 raise PydanticCustomError("unknown_key", "unknown key '{key}'", {"key": str(key), "hint": hint})
+            _check_text(values[key])
         return values
+
+
+def _check_text(value: Any) -> None:
+    """Refuse a string, or one of a list, that is nothing that anybody meant to write: no file can have such a name."""
+    for text in value if isinstance(value, list | tuple) else (value,):
+        if not isinstance(text, str):
+            continue
+        if control := _CONTROL.search(text):
+            message, hint = f"{show_value(text)} has the character {control[0]!r} in it", "remove it"
+        elif max(len(part.encode("utf-8", "surrogatepass")) for part in text.split("/")) > _LONGEST_PART:
+            message, hint = f"{show_value(text)} is too long", f"at most {_LONGEST_PART} bytes between slashes"
+        else:
+            continue
+        raise PydanticCustomError("text", "{message}", {"message": message, "hint": hint})
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:
@@ -102,10 +123,13 @@ def spec_error_from_validation(err: ValidationError, *, where: str) -> SpecError
     first = problems[0]
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
     kind, context = first["type"], first.get("ctx", {})
+    value = show_value(first["input"])
     if kind == "unknown_key":
-        message, hint = f"unknown key '{context['key']}'", str(context["hint"])
+        message, hint = f"unknown key '{shorten(context['key'])}'", str(context["hint"])
+    elif kind == "text":
+        message, hint = str(context["message"]), str(context["hint"])
     elif kind == "literal_error":
-        message, hint = f"{first['input']!r} is not a known value", f"expected one of {context['expected']}"
+        message, hint = f"{value} is not a known value", f"expected one of {context['expected']}"
     elif kind == "value_error":
         message, hint = str(context["error"]), "correct the value and run again"
     elif kind == "missing":
@@ -113,11 +137,11 @@ def spec_error_from_validation(err: ValidationError, *, where: str) -> SpecError
     elif kind == "string_pattern_mismatch":
         pattern = context["pattern"]
         meaning, hint = _PATTERNS.get(pattern, (f"of the form {pattern}", "correct the value and run again"))
-        message = f"{first['input']!r} is not {meaning}"
+        message = f"{value} is not {meaning}"
     elif kind == "too_short":
         message, hint = "at least one is needed", "see configs/ for examples"
     else:
-        message, hint = f"{first['msg'].lower()} (got {first['input']!r})", "correct the value and run again"
+        message, hint = f"{first['msg'].lower()} (got {value})", "correct the value and run again"
     # A tuple whose items are wrong is reported as too short as well.
     others = sum(other["type"] != "too_short" for other in problems[1:])
     more = f" (and {others} more)" if others else ""

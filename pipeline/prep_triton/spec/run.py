@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
 from prep_triton.errors import SpecError
@@ -14,6 +13,7 @@ from prep_triton.spec.model import ModelSpec
 from prep_triton.spec.precision import ConversionSpec
 from prep_triton.spec.serving import ServingSpec, TextSpec, text_spec_from_value
 from prep_triton.spec.target import TargetSpec
+from prep_triton.spec.yaml_text import load_yaml, parse_yaml
 
 
 class EntrySpec(ConversionSpec):
@@ -111,19 +111,6 @@ class RunSpec(Spec):
     memory_gib: Annotated[float, Field(gt=0)] | None = None
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, of which PyYAML would keep the last silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            key = str(key_node.value)
-            if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"key '{key}' is given twice", problem_mark=key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def load_run_spec(path: Path) -> RunSpec:
     """Load a pipeline file.
 
@@ -135,7 +122,7 @@ def load_run_spec(path: Path) -> RunSpec:
 
 def parse_run_spec(text: str, *, where: str) -> RunSpec:
     """Parse the text of a pipeline file; see `load_run_spec`."""
-    return build_spec(RunSpec, _parse_mapping(text, where=where, hint=_RUN_HINT), where=where)
+    return build_spec(RunSpec, _check_mapping(parse_yaml(text, where=where), where=where, hint=_RUN_HINT), where=where)
 
 
 def load_mapping(path: Path, *, hint: str) -> Mapping[str, Any]:
@@ -146,30 +133,19 @@ def load_mapping(path: Path, *, hint: str) -> Mapping[str, Any]:
         hint: What such a file holds, for the message.
 
     Raises:
-        SpecError: The file is missing, not UTF-8, not YAML, not a mapping, or has a key twice.
+        SpecError: The file is missing, not a mapping, or refused by `load_yaml`.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        content = load_yaml(path)
     except FileNotFoundError as err:
         raise SpecError(f"there is no config file {path}", hint="see configs/ for examples to copy") from err
-    except (OSError, UnicodeDecodeError) as err:
-        raise SpecError(f"{path} cannot be read: {err}", hint="a config is a UTF-8 YAML file") from err
-    return _parse_mapping(text, where=str(path), hint=hint)
+    return _check_mapping(content, where=str(path), hint=hint)
 
 
 _RUN_HINT = "a pipeline file begins with 'models:'"
 
 
-def _parse_mapping(text: str, *, where: str, hint: str) -> Mapping[str, Any]:
-    try:
-        # A subclass of SafeLoader: it builds plain values only.
-        content = yaml.load(text, Loader=_StrictLoader)  # noqa: S506
-    except yaml.YAMLError as err:
-        mark = getattr(err, "problem_mark", None)
-        place = f"{where}, line {mark.line + 1}" if mark else where
-        problem = getattr(err, "problem", None) or "not valid YAML"
-        hint = "check the indentation and the quotes there"
-        raise SpecError(f"{place}: {problem}", hint=hint, place=place) from err
+def _check_mapping(content: Any, *, where: str, hint: str) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise SpecError(f"{where} is not a mapping of keys", hint=hint)
     return content

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 from prep_triton.artifact import OnnxModel
-from prep_triton.cli.main import app
+from prep_triton.cli.app import app
 from prep_triton.workspace import Recipe, Workspace
 from typer.testing import CliRunner
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from prep_triton.cli.app import app
 from prep_triton.cli.documents.schemas import DOCUMENTS, main, render_schemas
 from prep_triton.cli.error_document import ErrorDocument
-from prep_triton.cli.main import app
 from typer.core import TyperGroup
 from typer.main import get_command
 

@@ -1,7 +1,7 @@
 """`prep lint`: what it prints, and its exit code."""
 
 import pytest
-from prep_triton.cli.main import app
+from prep_triton.cli.app import app
 from typer.testing import CliRunner
 
 from tests.fakes.documents import parse_document

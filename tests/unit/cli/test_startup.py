@@ -7,8 +7,8 @@ import sys
 from typing import Any
 
 import pytest
+from prep_triton.cli.app import app
 from prep_triton.cli.choices import CHOICES
-from prep_triton.cli.main import app
 from typer.core import TyperGroup
 from typer.main import get_command
 
@@ -33,7 +33,7 @@ COMMANDS = list(GROUP.commands)
 PROBE = """
 import json, resource, sys
 from typer.testing import CliRunner
-from prep_triton.cli.main import app
+from prep_triton.cli.app import app
 answers = {}
 for command in ["", *sys.argv[1:]]:
     result = CliRunner().invoke(app, [*command.split(), "--help"])

@@ -260,3 +260,20 @@ def test_a_precision_has_a_gate_of_its_own_until_another_is_asked_for():
 def test_a_conversion_that_says_nothing_sensible_is_refused(variant: dict[str, object], message: str):
     with pytest.raises(SpecError, match=message):
         build_spec(VariantSpec, variant, where="it")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (r'"a\0b"', r"'a\x00b' has the character '\x00' in it"),
+        (r'"x\e[31mred"', r"'x\x1b[31mred' has the character '\x1b' in it"),
+        (r'"gs://bucket/x\n"', r"has the character '\n' in it"),
+        ("a" * 5000, "(5,000 characters)"),
+    ],
+)
+@pytest.mark.parametrize("key", ["models: [{variants: [{runtime: onnxruntime}], model", "models: [{name", "publish"])
+def test_a_text_that_no_file_can_be_named_is_refused_in_short(key: str, value: str, message: str):
+    with pytest.raises(SpecError) as caught:
+        parse_run_spec(f"{key}: {value}{'}]' if '{' in key else ''}", where="the config")
+    assert message in caught.value.message
+    assert len(caught.value.message) < 500

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from prep_triton.cli.main import app
+from prep_triton.cli.app import app
 from prep_triton.deploy.accelerators import ACCELERATOR_BY_GPU
 from prep_triton.run.plan_gpus import list_plan_gpus
 from prep_triton.spec import load_run_spec

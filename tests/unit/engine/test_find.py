@@ -2,8 +2,8 @@
 
 import pytest
 from prep_triton.artifact import Engine, PrecisionProof, TensorSpec
+from prep_triton.cli.app import app
 from prep_triton.cli.documents.inspect import LoadedEngine, describe_loaded
-from prep_triton.cli.main import app
 from prep_triton.engine.find import find_engine
 from prep_triton.errors import SpecError
 from prep_triton.spec import OptimizationProfile

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from prep_triton.cli.main import app
+from prep_triton.cli.app import app
 from prep_triton.errors import SpecError, UnsupportedGpuError
 from prep_triton.gpus import resolve_gpu
 from prep_triton.run.plan_gpus import list_plan_gpus, select_plans

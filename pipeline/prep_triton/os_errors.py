@@ -1,0 +1,53 @@
+"""What the operating system answers on its bad days, as our errors."""
+
+import errno
+import os
+from pathlib import Path
+
+from prep_triton.errors import DiskFullError, PrepError, WorkspaceError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_HINTS = {
+    errno.ENOENT: "something removed it while prep ran, or a link leads nowhere: look there, then run again",
+    errno.EACCES: "see who may read and write it: ls -ld, then chmod or chown",
+    errno.EPERM: "see who may read and write it: ls -ld, then chmod or chown",
+    errno.EROFS: "it lies on a device that is mounted read-only: name another place",
+    errno.EIO: "check the disk or the network file system, then run again",
+    errno.ESTALE: "check the network file system (a new mount may be needed), then run again",
+    errno.ENAMETOOLONG: "use a shorter name",
+    errno.ELOOP: "its symbolic links lead in a circle: remove one",
+    errno.EMFILE: "allow more open files: ulimit -n 4096",
+    errno.EISDIR: "name a file",
+    errno.ENOTDIR: "name a folder",
+}
+
+
+def error_from_os(err: OSError) -> PrepError | None:
+    """Return the error that names the file which an `OSError` is about; None where it is about none.
+
+    The last resort: where it is known what a file is for, the place that opens it says more.
+    """
+    words = os.strerror(err.errno) if err.errno else ""
+    if err.errno in NO_SPACE:
+        place = f"on the device of {os.fsdecode(err.filename)}" if isinstance(err.filename, str | bytes) else "left"
+        message = f"no space is left {place}" if err.filename else "a device has no space left"
+        return DiskFullError(message, hint="df -h shows which: that of the workspace, of the output or of TMPDIR")
+    if isinstance(err.filename, str | bytes) and err.errno:
+        hint = _HINTS.get(err.errno, "PREP_DEBUG=1 shows where it was needed")
+        return WorkspaceError(f"{os.fsdecode(err.filename)} cannot be read or written: {words}", hint=hint)
+    if err.errno == errno.ENOENT and is_working_directory_gone():
+        return WorkspaceError(
+            "the working directory does not exist any more", hint="change to a folder that does: cd /path"
+        )
+    if err.errno in (errno.EIO, errno.ESTALE):
+        return WorkspaceError(f"the file system failed: {words}", hint=_HINTS[err.errno])
+    return None
+
+
+def is_working_directory_gone() -> bool:
+    """Whether the folder that the process works in was deleted."""
+    try:
+        Path.cwd()
+    except OSError:
+        return True
+    return False

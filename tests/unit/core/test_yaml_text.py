@@ -1,0 +1,98 @@
+"""YAML that somebody wrote: plain values as PyYAML reads them, or one sentence with the line of the fault."""
+
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from prep_triton.errors import SpecError
+from prep_triton.spec.yaml_text import LARGEST_BYTES, load_yaml, parse_yaml
+
+CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
+# 10**9 values in 300 bytes, by mappings, by lists and by merge keys.
+BOMB = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9)
+)
+MERGES = "a0: &a0 {k: 1}\n" + "".join(
+    f"a{n}: &a{n} {{k{n}: 1, <<: [{', '.join([f'*a{n - 1}'] * 10)}]}}\n" for n in range(1, 9)
+)
+FAULTS = {
+    "impossible date": ("a: 1\nb: !!timestamp 2020-13-45", 2, "could not determine a constructor"),
+    "int": ('a: 1\nb: !!int "abc"', 2, "this is no int"),
+    "float": ('a: !!float "abc"', 1, "this is no float"),
+    "bool": ('a: !!bool "abc"', 1, "this is no bool"),
+    "5000 digits": ("a:\n  - " + "9" * 5000, 2, "this is no int"),
+    "an empty number": ("a: !!int ''", 1, "this is no int"),
+    "nested lists": ("a: " + "[" * 900 + "]" * 900, 1, "nested more than 50 deep"),
+    "nested mappings": ("".join(f"{' ' * n}a:\n" for n in range(900)), 50, "nested more than 50 deep"),
+    "aliases": (BOMB, 5, "more than 100,000 values"),
+    "merge keys": (MERGES, 6, "more than 100,000 values"),
+    "an alias inside itself": ("a: 1\nb: &b [*b]", 2, "the alias *b stands inside what it names"),
+    "an unknown alias": ("a: *b", 1, "undefined alias"),
+    "an object of Python": ("a: 1\nb: !!python/object/apply:os.system [ls]", 2, "could not determine a constructor"),
+    "a list as a key": ("a: 1\n? [b]\n: 2", 2, "found unhashable key"),
+    "a key twice": ("a: 1\nb:\n  c: 1\n  c: 2", 4, "key 'c' is given twice"),
+    "NUL": ("a: 1\nb: \0", 2, "special characters are not allowed"),
+    "two documents": ("a: 1\n---\nb: 2", 2, "but found another document"),
+    "a tab": ("a:\n\tb: 1", 2, "cannot start any token"),
+}
+
+
+@pytest.mark.parametrize(("text", "line", "problem"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_is_a_sentence_with_its_line(text: str, line: int, problem: str):
+    started = time.process_time()
+    with pytest.raises(SpecError) as caught:
+        parse_yaml(text, where="n.yaml")
+    assert caught.value.message.startswith(f"n.yaml, line {line}: ")
+    assert problem in caught.value.message
+    assert caught.value.place == f"n.yaml, line {line}"
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("date", ["2020-13-45", "2020-01-02", "2001-12-14t21:59:43.10-05:00"])
+def test_a_date_is_text(date: str):
+    assert parse_yaml(f"a: {date}", where="n.yaml") == {"a": date}
+
+
+def test_aliases_and_merge_keys_that_stand_for_little_are_read():
+    text = "a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: [*a, *a]"
+    assert parse_yaml(text, where="n.yaml") == yaml.safe_load(text)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[3] / "configs").glob("*.yaml")), ids=lambda path: path.name
+)
+def test_every_config_is_read_as_pyyaml_reads_it(path: Path):
+    assert load_yaml(path) == yaml.safe_load(path.read_text())
+
+
+@given(st.text(max_size=80) | st.text(st.sampled_from("[]{}&*!?|>-:#,'\" \nab1<%@"), max_size=60))
+def test_any_text_is_a_value_or_a_sentence(text: str):
+    try:
+        parse_yaml(text, where="n.yaml")
+    except SpecError as err:
+        assert err.message.startswith("n.yaml, line ")
+
+
+def test_a_large_value_is_read_in_time():
+    started = time.process_time()
+    assert len(parse_yaml("a: " + "x" * 2_000_000, where="n.yaml")["a"]) == 2_000_000
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "/proc/self/mem", "/", "a\0b"])
+def test_what_is_no_file_of_settings_is_refused(name: str):
+    with pytest.raises(SpecError, match=r"cannot be read|more than 16 MiB"):
+        load_yaml(Path(name))
+
+
+def test_a_file_that_is_no_utf8_has_the_line_of_the_byte(tmp_path: Path):
+    path = tmp_path / "n.yaml"
+    path.write_bytes(b"a: 1\nb: caf\xe9\n")
+    with pytest.raises(SpecError, match=r"n\.yaml, line 2: it cannot be read, byte 0xe9 is not UTF-8"):
+        load_yaml(path)
+    path.write_bytes(b"#" * (LARGEST_BYTES + 1))
+    with pytest.raises(SpecError, match="more than 16 MiB"):
+        load_yaml(path)
