@@ -49,6 +49,40 @@ def test_publishing_the_same_again_uploads_nothing(store, make_repository):
     assert list_releases(store) == [first.release]
 
 
+@pytest.mark.parametrize("is_deleted", [True, False], ids=["deleted", "altered"])
+def test_release_that_lost_an_object_is_made_anew_under_a_new_id(store, make_repository, is_deleted):
+    repository = make_repository()
+    first = publish_release(repository, store).release
+    name = f"releases/{first.id}/bert/config.pbtxt"
+    if is_deleted:
+        stored = store.stat(name)
+        store.delete_object(name, if_generation_match=stored.generation)
+    else:
+        damage_object(store, name)
+    again = publish_release(repository, store)
+    assert again.created
+    assert again.release.id > first.id
+    assert again.release.content_digest == first.content_digest
+    assert again.uploaded_files == 1  # the rest is copied from the damaged release
+    assert resolve(store) == again.release
+    listed = {stored.name: stored.crc32c for stored in store.list_objects(f"releases/{again.release.id}/")}
+    assert listed[name.replace(first.id, again.release.id)] == first.files["bert/config.pbtxt"].crc32c
+    assert listed.keys() - {f"releases/{again.release.id}/{name}" for name in first.files} == {
+        f"releases/{again.release.id}/release.json"
+    }
+    assert not publish_release(repository, store).created
+
+
+def test_entry_of_the_current_release_that_lost_a_file_is_not_kept(store, make_repository, caplog):
+    first = publish_release(make_repository("bert", "distilbert"), store).release
+    repository = make_repository("bert", seed=2)
+    assert plan_release(repository, store, entries=["bert"], kept=["distilbert"]).kept == ("distilbert",)
+    stored = store.stat(f"releases/{first.id}/distilbert/config.pbtxt")
+    store.delete_object(stored.name, if_generation_match=stored.generation)
+    assert plan_release(repository, store, entries=["bert"], kept=["distilbert"]).kept == ()
+    assert "distilbert of the current release is not kept" in caplog.text
+
+
 def test_new_content_is_a_new_release_and_the_newest_comes_first(store, make_repository):
     releases = [publish_release(make_repository(seed=seed), store).release for seed in (1, 2, 1)]
     assert list_releases(store) == releases[::-1]

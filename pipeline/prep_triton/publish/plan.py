@@ -12,7 +12,7 @@ from pathlib import Path
 
 from prep_triton import __version__
 from prep_triton.artifact import RepositoryEntry, merge_server_arguments
-from prep_triton.errors import RepositoryError, StoreError
+from prep_triton.errors import ReleaseDamagedError, RepositoryError, StoreError
 from prep_triton.layout import RELEASE_NAME, folder_of_release
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.publish.catalog import (
@@ -23,7 +23,7 @@ from prep_triton.publish.catalog import (
     list_ids,
     read_pointer,
 )
-from prep_triton.publish.check import is_same
+from prep_triton.publish.check import find_faults, is_same
 from prep_triton.publish.record import (
     Release,
     ReleaseFile,
@@ -138,11 +138,11 @@ def plan_release(
     if state.damage:
         log.warning("%s; it is replaced", state.damage.message)
     current = find_release(store, state.pointer.release) if state.pointer else None
-    content = _Content(repository, _find_kept(current, kept, target), target)
+    content = _Content(repository, _find_kept(store, current, kept, target), target)
     newest = find_newest(store)
     plan = partial(ReleasePlan, state=state, current=current, kept=tuple(entry.name for entry in content.kept.entries))
     for release in (current, newest):
-        if release and release.content_digest == content.digest:
+        if release and release.content_digest == content.digest and _is_whole(store, release):
             return plan(release, is_published=True)
     planned = _describe(content, progress)
     finished, planned, present = _choose_id(planned, newest, store)
@@ -194,9 +194,18 @@ def find_copies(store: Store, files: Mapping[str, ReleaseFile]) -> dict[str, Sto
     return copies
 
 
-def _find_kept(current: Release | None, names: Collection[str], target: Target | None) -> _Kept:
-    """Return what can be kept; an entry that cannot be read or does not fit holds up no other."""
-    if current is None:
+def _is_whole(store: Store, release: Release) -> bool:
+    """Return whether a release's objects are what it says: one of the same content that is not is made anew."""
+    faults = find_faults(store, release)
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        log.warning("%s is damaged: %s%s; its content is published anew", release.id, faults[0], more)
+    return not faults
+
+
+def _find_kept(store: Store, current: Release | None, names: Collection[str], target: Target | None) -> _Kept:
+    """Return what can be kept; an entry that is lost, cannot be read or does not fit holds up no other."""
+    if current is None or not names:
         return _Kept()
     entries = []
     for record in current.entries:
@@ -205,12 +214,21 @@ def _find_kept(current: Release | None, names: Collection[str], target: Target |
         try:
             entry = artifact_from_release_entry(record)
             check_target([entry], target)
+            _check_kept_files(store, current, entry.name)
         except (StoreError, RepositoryError) as err:
             log.warning("%s of the current release is not kept: %s", record.name, err.message)
         else:
             entries.append(entry)
     kept = {entry.name for entry in entries}
     return _Kept(entries, {name: file for name, file in current.files.items() if name.partition("/")[0] in kept})
+
+
+def _check_kept_files(store: Store, current: Release, entry_name: str) -> None:
+    """Refuse an entry of which a file can be copied from no release: there is no other place to take it from."""
+    files = {name: file for name, file in current.files.items() if name.partition("/")[0] == entry_name}
+    lost = sorted(files.keys() - find_copies(store, files).keys())
+    if lost:
+        raise ReleaseDamagedError(f"{current.uri}/{lost[0]} is missing or damaged", hint="make its model again")
 
 
 def _describe(content: _Content, progress: Progress) -> Release:
@@ -255,7 +273,7 @@ def _choose_id(
             objects = {stored.name.removeprefix(folder): stored for stored in store.list_objects(folder)}
             if RELEASE_NAME in objects:  # finished in this moment, or damaged, or being removed
                 finished = find_release(store, release_id)
-                if finished and finished.content_digest == planned.content_digest:
+                if finished and finished.content_digest == planned.content_digest and _is_whole(store, finished):
                     return finished, planned, {}
             elif all(name in planned.files and is_same(file, planned.files[name]) for name, file in objects.items()):
                 present = {name: stored.generation for name, stored in objects.items()}
