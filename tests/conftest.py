@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, settings
+from prep_triton.workspace import Workspace
 
 from scripts import with_local_gcs
 from scripts.benchmarks.records import save_entry
@@ -49,6 +50,12 @@ def gcs_bucket(gcs_server: str, local_gcs: ModuleType, monkeypatch: pytest.Monke
     bucket = f"test-{uuid.uuid4().hex}"
     local_gcs.make_bucket(gcs_server, bucket)
     return bucket
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """An empty workspace of the test's own."""
+    return Workspace(tmp_path / "build")
 
 
 @pytest.fixture

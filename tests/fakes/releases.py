@@ -15,6 +15,15 @@ from prep_triton.publish.store import Store
 
 ID = "20260131T235959Z-0123456789ab"
 URI = f"gs://models/bert/releases/{ID}"
+# What an entry's manifest holds of the figures that two releases are compared by.
+MANIFEST: dict[str, Any] = {
+    "onnx": {
+        "source": "hub:bert-base-uncased",
+        "accuracy": {"metric": "accuracy", "rows": 9, "reference": 90.0, "converted": 89.5},
+        "fidelity": {"rows": 9, "mean_cosine": 0.999, "min_cosine": 0.99, "runtime": "onnxruntime"},
+    },
+    "engines": [{"compute_capability": "7.5", "builder_version": "10.13.2"}],
+}
 
 
 def make_release(**changes: Any) -> Release:

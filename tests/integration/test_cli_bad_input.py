@@ -8,11 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prep_triton.artifact import Artifact, OnnxModel
-from prep_triton.workspace import Recipe, Workspace
 
-from scripts.benchmarks.small_artifacts import make_model
 from tests.fakes.bert_checkpoint import write_checkpoint
+from tests.fakes.exported import store_export
 from tests.fakes.prep_command import Prep
 
 pytestmark = pytest.mark.integration
@@ -27,11 +25,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     write_checkpoint(folder / "bert")
 
-    def export(staging: Path) -> dict:
-        model = make_model(staging)
-        return {key: getattr(model, key) for key in OnnxModel.model_fields if key not in Artifact.model_fields}
-
-    Workspace(folder / "build").produce(Recipe("export", "tiny", {}), OnnxModel, export)
+    store_export(folder / "build")
     Prep(folder).succeed("assemble", "tiny")
     return folder
 

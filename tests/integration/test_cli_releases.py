@@ -7,12 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from prep_triton.artifact import Artifact, OnnxModel
 from prep_triton.publish.release import publish_release
 from prep_triton.publish.uri import open_store
-from prep_triton.workspace import Recipe, Workspace
 
-from scripts.benchmarks.small_artifacts import make_model
+from tests.fakes.exported import store_export
 from tests.fakes.prep_command import Prep
 from tests.fakes.releases import ID
 
@@ -24,11 +22,7 @@ def assembled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model repository of one entry that lint accepts."""
     folder = tmp_path_factory.mktemp("assembled")
 
-    def export(staging: Path) -> dict:
-        made = make_model(staging)
-        return {key: getattr(made, key) for key in OnnxModel.model_fields if key not in Artifact.model_fields}
-
-    Workspace(folder / "build").produce(Recipe("export", "tiny", {}), OnnxModel, export)
+    store_export(folder / "build")
     Prep(folder).succeed("assemble", "tiny")
     return folder
 

@@ -45,11 +45,6 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvw
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace(tmp_path / "build")
-
-
-@pytest.fixture
 def write_config(tmp_path: Path):
     def write(config: dict, **more) -> str:
         folder = tmp_path / "tiny"

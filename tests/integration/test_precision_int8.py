@@ -17,7 +17,6 @@ from prep_triton.precision.measure.fidelity import compare_graphs
 from prep_triton.precision.measure.runner import GraphRunner
 from prep_triton.precision.measure.token_rows import TokenRow
 from prep_triton.spec import CalibrationSpec, EngineSpec, GateSpec, QuantizationSpec
-from prep_triton.workspace import Workspace
 
 from tests.fakes.onnx_bert import VOCAB, make_bert, store_model
 from tests.fakes.wordpiece import make_tokenizer
@@ -50,11 +49,6 @@ def make_outlier_bert():
     """A BERT whose second FFN-down input has one channel that is a hundred times larger than the others."""
     proto = change(make_bert(), "layer1.up.bias", lambda bias: bias.__setitem__(0, 200.0))
     return change(proto, "layer1.down.weight", lambda weight: weight.__setitem__(0, weight[0] * 1e-3))
-
-
-@pytest.fixture
-def workspace(tmp_path):
-    return Workspace(tmp_path / "build")
 
 
 @pytest.fixture

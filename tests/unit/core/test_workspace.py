@@ -35,11 +35,6 @@ def refuse(folder: Path) -> Mapping[str, Any]:
     raise AssertionError("made again")
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace(tmp_path / "build")
-
-
 def test_an_artifact_is_made_once_and_found_afterwards(workspace: Workspace):
     first = workspace.produce(recipe(opset=20), Artifact, write_model)
     second = workspace.produce(recipe(opset=20), Artifact, refuse)

@@ -11,18 +11,12 @@ from prep_triton.engine.request import name_variant
 from prep_triton.errors import EngineError, SpecError, UnsupportedGpuError
 from prep_triton.precision.fp16.stage import convert_to_fp16
 from prep_triton.spec import EngineSpec, OptimizationProfile
-from prep_triton.workspace import Workspace
 
 from tests.fakes.machines import make_machine
 from tests.fakes.onnx_bert import make_bert, store_model
 
 PROFILE = OptimizationProfile(min=(1, 16), opt=(8, 32), max=(16, 64))
 OUTPUT = TensorSpec(name="logits", dtype="FP32", shape=("batch", "sequence", 32))
-
-
-@pytest.fixture
-def workspace(tmp_path):
-    return Workspace(tmp_path / "build")
 
 
 @pytest.fixture

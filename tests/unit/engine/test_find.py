@@ -17,11 +17,6 @@ NAME = "tiny-int8-rtx-sm75"
 
 
 @pytest.fixture
-def workspace(tmp_path):
-    return Workspace(tmp_path / "build")
-
-
-@pytest.fixture
 def engine(workspace):
     def make(folder):
         (folder / "model.engine").write_bytes(b"engine")

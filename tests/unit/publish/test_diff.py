@@ -3,16 +3,7 @@ from dataclasses import replace
 from prep_triton.publish.diff import diff_releases
 from prep_triton.publish.record import ReleaseFile
 
-from tests.fakes.releases import make_release
-
-MANIFEST = {
-    "onnx": {
-        "source": "hub:bert-base-uncased",
-        "accuracy": {"metric": "accuracy", "rows": 9, "reference": 90.0, "converted": 89.5},
-        "fidelity": {"rows": 9, "mean_cosine": 0.999, "min_cosine": 0.99, "runtime": "onnxruntime"},
-    },
-    "engines": [{"compute_capability": "7.5", "builder_version": "10.13.2"}],
-}
+from tests.fakes.releases import MANIFEST, make_release
 
 
 def release(*names, size=3, **changes):

@@ -2,16 +2,7 @@
 
 from prep_triton.publish.figures import figures_from_release
 
-from tests.fakes.releases import make_release
-
-MANIFEST = {
-    "onnx": {
-        "source": "hub:bert-base-uncased",
-        "accuracy": {"metric": "accuracy", "rows": 9, "reference": 90.0, "converted": 89.5},
-        "fidelity": {"rows": 9, "mean_cosine": 0.999, "min_cosine": 0.99, "runtime": "onnxruntime"},
-    },
-    "engines": [{"compute_capability": "7.5", "builder_version": "10.13.2"}],
-}
+from tests.fakes.releases import MANIFEST, make_release
 
 
 def release_with_manifest():

@@ -5,8 +5,8 @@ import logging
 import os
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from prep_triton.errors import BucketMissingError, PreconditionError, SpecError, StoreAccessError, StoreError
@@ -14,6 +14,8 @@ from prep_triton.publish.check import find_missing_permissions, warn_of_missing_
 from prep_triton.publish.gcs import GcsStore
 from prep_triton.publish.gcs.session import GcsSession, Patience
 from prep_triton.publish.uri import open_store, parse_gcs_uri
+
+from tests.fakes.http_server import Answer, run_http_server
 
 DENIED = (
     "someone@example.iam.gserviceaccount.com does not have storage.objects.create access to the Google Cloud Storage "
@@ -36,38 +38,20 @@ def paths() -> list[str]:
 @pytest.fixture
 def answer_with(monkeypatch, paths):
     """Start a server that gives every request the same answer, and mean it by gs://."""
-    servers = []
+    with ExitStack() as stack:
 
-    def start(status, message="", *, body=None, headers=None):
-        content = json.dumps({"error": {"code": status, "message": message}}).encode() if body is None else body
+        def start(status, message="", *, body=None, headers=None):
+            content = json.dumps({"error": {"code": status, "message": message}}).encode() if body is None else body
 
-        class Answer(BaseHTTPRequestHandler):
-            def answer(self):
-                paths.append(self.path.partition("?")[0])
-                self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                self.send_response(status)
-                for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+            def respond(request: BaseHTTPRequestHandler) -> Answer:
+                paths.append(request.path.partition("?")[0])
+                return Answer(status, content, headers or {})
 
-            do_GET = do_POST = answer  # noqa: N815 - http.server's names
+            monkeypatch.setenv("STORAGE_EMULATOR_HOST", stack.enter_context(run_http_server(respond)))
+            monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+            return open_impatiently("gs://models/bert")
 
-            def log_message(self, *args):
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        return open_impatiently("gs://models/bert")
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield start
 
 
 def test_forbidden_write_names_the_missing_permission(answer_with):

@@ -2,8 +2,7 @@
 
 import base64
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -11,9 +10,21 @@ from prep_triton.errors import SpecError
 from prep_triton.publish.gcs.session import GcsOptions, GcsSession, load_gcs_options
 from prep_triton.publish.uri import open_store
 
+from tests.fakes.http_server import Answer, run_http_server
+
 KEY = bytes(range(32))
 ENCODED = base64.b64encode(KEY).decode()
 KMS_KEY = "projects/p/locations/europe/keyRings/r/cryptoKeys/k"
+
+
+WRITTEN = {
+    "id": "models/a/7",
+    "size": "1",
+    "crc32c": "qTxfkw==",  # of "x"
+    "generation": "7",
+    "updated": "2026-01-01T00:00:00Z",
+    "permissions": ["storage.objects.get"],
+}
 
 
 @pytest.fixture
@@ -21,37 +32,14 @@ def heard(monkeypatch):
     """A server that notes every request, and answers as for an object that was written."""
     requests = []
 
-    class Note(BaseHTTPRequestHandler):
-        def answer(self):
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            requests.append((self.command, parse_qs(urlsplit(self.path).query), dict(self.headers.items())))
-            message = {
-                "id": "models/a/7",
-                "size": "1",
-                "crc32c": "qTxfkw==",  # of "x"
-                "generation": "7",
-                "updated": "2026-01-01T00:00:00Z",
-                "permissions": ["storage.objects.get"],
-            }
-            content = json.dumps(message).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def note(request: BaseHTTPRequestHandler) -> Answer:
+        requests.append((request.command, parse_qs(urlsplit(request.path).query), dict(request.headers.items())))
+        return Answer(200, json.dumps(WRITTEN).encode())
 
-        do_GET = do_POST = answer  # noqa: N815 - http.server's names
-
-        def log_message(self, *args):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Note)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    yield requests
-    server.shutdown()
-    server.server_close()
+    with run_http_server(note) as url:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield requests
 
 
 def test_nothing_is_asked_for_by_default(monkeypatch):

@@ -1,7 +1,5 @@
 """Which graph a runtime gets, and the gate that it must pass."""
 
-from pathlib import Path
-
 import pytest
 from prep_triton.errors import PrecisionError
 from prep_triton.run.conversion import put_in_precision
@@ -10,11 +8,6 @@ from prep_triton.workspace import Workspace
 
 from tests.fakes.cpu_bert import store_with_reference
 from tests.fakes.onnx_bert import make_bert
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace(tmp_path / "build")
 
 
 def test_fp32_is_the_exported_graph_itself(workspace: Workspace):

@@ -11,11 +11,6 @@ from tests.fakes.cpu_bert import store_with_reference
 from tests.fakes.onnx_bert import make_bert
 
 
-@pytest.fixture
-def workspace(tmp_path):
-    return Workspace(tmp_path / "build")
-
-
 def test_artifact_keeps_the_model_and_what_was_measured(workspace):
     model = store_with_reference(workspace, make_bert(layers=1))
     quantized = quantize_for_cpu(model, workspace).artifact

@@ -2,14 +2,8 @@ import onnx
 import pytest
 from prep_triton.errors import PrecisionError
 from prep_triton.precision.fp16.stage import convert_to_fp16
-from prep_triton.workspace import Workspace
 
 from tests.fakes.onnx_bert import make_bert, store_model
-
-
-@pytest.fixture
-def workspace(tmp_path):
-    return Workspace(tmp_path / "build")
 
 
 def test_artifact_keeps_the_model_and_its_files(workspace):
