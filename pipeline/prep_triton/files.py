@@ -1,6 +1,7 @@
 """Files and folders that several runs may use at once: locks, digests, atomic writes, and what the system refuses."""
 
 import errno
+import fcntl
 import hashlib
 import logging
 import os
@@ -8,16 +9,23 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from prep_triton.errors import DiskFullError, PrepError, WorkspaceBusyError, WorkspaceError
+from prep_triton.os_errors import NO_SPACE, error_from_os
 
 log = logging.getLogger(__name__)
 
 LOCK_TIMEOUT_S = 1800.0
 _ANNOUNCE_AFTER_S = 1.0  # two runs that write in turn need not be announced
-_REFUSED = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
+# NFS without its lock service, FUSE and other file systems.
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+_REFUSED = (
+    *(errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG),
+    *(errno.EIO, errno.ESTALE),
+)
 
 
 @contextmanager
@@ -35,8 +43,16 @@ def hold_lock(
 
     Raises:
         WorkspaceBusyError: Another run holds it and does not finish; or `error`.
+        WorkspaceError: The file system fails to lock it. One that has no locks is a warning.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if (refusal := _find_refusal(path)) is not None:
+        if refusal.errno not in _NO_LOCKS:
+            message = f"{path.parent} cannot be locked: {refusal.strerror}"
+            raise WorkspaceError(message, hint="check the network file system it lies on, then run again") from refusal
+        log.warning("the file system of %s has no locks: run one prep at a time on it", path.parent)
+        yield
+        return
     lock = FileLock(path)
     announce_after_s = min(_ANNOUNCE_AFTER_S, timeout_s)
     try:
@@ -51,6 +67,20 @@ def hold_lock(
         yield
     finally:
         lock.release()
+
+
+def _find_refusal(path: Path) -> OSError | None:
+    """Return why the file system does not lock a file, which it makes; None where it does."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:  # another run holds it
+        return None
+    except OSError as err:
+        return None if err.errno == errno.EACCES else err  # some file systems say so of a lock that is held
+    finally:
+        os.close(descriptor)
+    return None
 
 
 def digest_file(path: Path) -> str:
@@ -81,7 +111,7 @@ def remove_tree(folder: Path) -> None:
 
 @contextmanager
 def translate_os_errors(place: Path, *, setting: str = "--workspace") -> Iterator[None]:
-    """Turn a full disk and a refused write into errors with a remedy.
+    """Turn a full disk and a refused write into errors with a remedy; a file elsewhere is named itself.
 
     Args:
         place: Where it is written.
@@ -94,7 +124,9 @@ def translate_os_errors(place: Path, *, setting: str = "--workspace") -> Iterato
     try:
         yield
     except OSError as err:
-        if err.errno in (errno.ENOSPC, errno.EDQUOT):
+        if _is_elsewhere(err.filename, place) and (known := error_from_os(err)):
+            raise known from err
+        if err.errno in NO_SPACE:
             raise DiskFullError(
                 f"no space is left on the device of {place}",
                 hint=f"free some space, or name another place with {setting}",
@@ -104,3 +136,14 @@ def translate_os_errors(place: Path, *, setting: str = "--workspace") -> Iterato
                 f"{place} cannot be written: {err.strerror}", hint=f"name a folder that you can write with {setting}"
             ) from err
         raise
+
+
+def _is_elsewhere(filename: Any, place: Path) -> bool:
+    """Whether an `OSError` is about a file that lies neither in a folder nor above it: one that is read, say."""
+    if not isinstance(filename, str):
+        return False
+    try:
+        path, place = Path(filename).absolute(), place.absolute()
+    except OSError:  # there is no working directory any more
+        return False
+    return not path.is_relative_to(place) and not place.is_relative_to(path)

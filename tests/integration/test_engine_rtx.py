@@ -184,7 +184,7 @@ def test_a_worker_ends_when_its_parent_is_killed(tmp_path):
     code = (
         "import os, subprocess, sys\n"
         'child = "import os, sys, time\\n'
-        "from prep_triton.engine.worker import end_with_parent\\n"
+        "from prep_triton.child_process import end_with_parent\\n"
         "end_with_parent(int(sys.argv[1]))\\n"
         "print(os.getpid(), flush=True)\\n"
         'time.sleep(60)"\n'

@@ -18,6 +18,7 @@ from prep_triton.spec import PipelineModelSpec, RunSpec, build_spec
 from prep_triton.workspace import Workspace
 
 from tests.fakes.bert_checkpoint import write_checkpoint
+from tests.fakes.prep_command import Prep
 
 pytestmark = pytest.mark.integration
 ONNX = {"runtime": "onnxruntime"}
@@ -100,11 +101,34 @@ def test_ctrl_c_ends_every_process(checkpoints: list[str], tmp_path: Path):
         make_models(
             RowCollector(Interrupter()), run_spec(*checkpoints, jobs=2), Workspace(tmp_path / "build"), Machine()
         )
-    assert not [command for _, command in find_children() if "spawn_main" in command]
+    assert not find_children(named="spawn_main")
     assert not list((tmp_path / "build").rglob("manifest.json"))
 
 
-def find_children() -> list[tuple[int, str]]:
+def test_kill_minus_9_ends_every_process(checkpoints: list[str], tmp_path: Path):
+    """As the system does where memory is short: no process works on without its parent."""
+    models = "".join(f"  - model: {path}\n    variants: [{{runtime: onnxruntime}}]\n" for path in checkpoints)
+    (tmp_path / "n.yaml").write_text(f"models:\n{models}")
+    with Prep(tmp_path).start("run", "n.yaml", "--jobs", "2", "--no-verify") as started:
+        deadline = time.monotonic() + 60
+        while len(children := find_children(started.pid, "spawn_main")) < 2:
+            assert started.poll() is None and time.monotonic() < deadline, "it never had two processes"
+            time.sleep(0.02)
+        started.kill()
+    deadline = time.monotonic() + 4
+    while any(is_running(pid) for pid, _ in children):
+        assert time.monotonic() < deadline, "a process works on"
+        time.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def find_children(of: int | None = None, named: str = "") -> list[tuple[int, str]]:
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -112,7 +136,7 @@ def find_children() -> list[tuple[int, str]]:
             command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except (OSError, IndexError):
             continue
-        if parent == os.getpid():
+        if parent == (of or os.getpid()) and named in command:
             found.append((int(path.name), command))
     return found
 

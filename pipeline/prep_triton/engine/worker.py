@@ -8,15 +8,14 @@ Events: ``{"progress": 0.4}``; then ``{"done": {...}}``, ``{"failed": "<sentence
 """
 
 import contextlib
-import ctypes
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from prep_triton.child_process import end_with_parent
 from prep_triton.engine.flavour import choose_flavour
 from prep_triton.gpus import AMPERE_PLUS
 
@@ -72,14 +71,6 @@ def main() -> None:
         if type(err).__name__ != "PolygraphyException":  # polygraphy itself is imported after its environment is set
             raise
         emit({"failed": str(err).strip().splitlines()[0]})
-
-
-def end_with_parent(parent_pid: int) -> None:
-    """Make the kernel end this process when its parent dies, however it dies (prctl(2), PR_SET_PDEATHSIG)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    if os.getppid() != parent_pid:  # it died before the line above
-        os._exit(1)
 
 
 def serve(request: Any, emit: Emit) -> dict[str, Any]:

@@ -17,7 +17,9 @@ from contextlib import nullcontext
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
+from prep_triton.child_process import end_with_parent
 from prep_triton.errors import PrepError
+from prep_triton.os_errors import error_from_os
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.run.report import RowCollector, StageRow
 
@@ -60,7 +62,7 @@ class ChildProcesses:
         """
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
-        child = context.Process(target=_run_job, args=(job, theirs), daemon=True)
+        child = context.Process(target=_run_job, args=(job, theirs, os.getpid()), daemon=True)
         with self.lock:  # so that `end` misses none that is being started
             if self.is_ended:
                 raise EndedError
@@ -135,7 +137,8 @@ class _NoticeSender(logging.Handler):
         self.connection.send(("notice", (record.levelno, "%s", record.getMessage())))
 
 
-def _run_job(job: Callable[[RowCollector], Any], connection: Connection) -> None:
+def _run_job(job: Callable[[RowCollector], Any], connection: Connection, parent_pid: int) -> None:
+    end_with_parent(parent_pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the parent, which ends us:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # and nothing half-written stays
     logger = logging.getLogger("prep_triton")
@@ -143,9 +146,10 @@ def _run_job(job: Callable[[RowCollector], Any], connection: Connection) -> None
     logger.setLevel(logging.INFO)
     try:
         result = job(RowCollector(_Sender(connection)))
-    except PrepError as err:
-        if os.environ.get("PREP_DEBUG"):
+    except (PrepError, OSError) as err:
+        error = err if isinstance(err, PrepError) else error_from_os(err)
+        if error is None or os.environ.get("PREP_DEBUG"):
             raise
-        connection.send(("failed", (type(err), err.message, err.hint, err.place)))
+        connection.send(("failed", (type(error), error.message, error.hint, error.place)))
     else:
         connection.send(("returned", result))
