@@ -4,19 +4,18 @@ A stage reads specs and these records, never another stage's innards. A record i
 is where its files lie on this machine and is not written into the manifest.
 """
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from prep_triton.gpus import AMPERE_PLUS, is_runnable
+from prep_triton.server_arguments import ServerArgument
 from prep_triton.spec import OptimizationProfile, Precision, Tier
 from prep_triton.tasks import MASK_TOKEN, Task
 
 MANIFEST_SCHEMA = 1
-RESOURCE_ARGUMENT = "--rate-limit-resource="
 
 
 class Record(BaseModel):
@@ -201,6 +200,8 @@ class Engine(Artifact):
         )
 
 
+# The smallest cosine that is let pass: NaN, to which nothing compares, and what lets everything pass are refused.
+Cosine = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Backend = Literal["tensorrt", "onnxruntime", "python", "ensemble"]
 EntryKind = Literal["model", "tokenizer", "postprocessor", "ensemble"]
 
@@ -238,7 +239,7 @@ class RepositoryEntry(Artifact):
     weights: str
     max_batch_size: int
     compute_capabilities: tuple[str, ...] = ()
-    tolerance: float
+    tolerance: Cosine
     tier: Tier | None = None
     length_buckets: tuple[int, ...] = ()
     composes: tuple[str, ...] = ()
@@ -246,27 +247,4 @@ class RepositoryEntry(Artifact):
     onnx: OnnxModel | None = None
     engines: tuple[Engine, ...] = ()
     vendored: VendoredRecord | None = None
-    server_arguments: tuple[str, ...] = ()
-
-
-def merge_server_arguments(arguments: Iterable[str]) -> tuple[str, ...]:
-    """Return the union of server arguments, sorted; of a resource, the largest count: one execution must fit."""
-    counts: dict[str, int] = {}
-    others: set[str] = set()
-    for argument in arguments:
-        name, _, count = argument.removeprefix(RESOURCE_ARGUMENT).rpartition(":")
-        if argument.startswith(RESOURCE_ARGUMENT) and name and count.isdigit():
-            counts[name] = max(counts.get(name, 0), int(count))
-        else:
-            others.add(argument)
-    return tuple(sorted([*others, *(f"{RESOURCE_ARGUMENT}{name}:{count}" for name, count in counts.items())]))
-
-
-def render_server_arguments(arguments: Iterable[str]) -> str:
-    """Return the text of a ``server.args``: one argument a line."""
-    return "".join(f"{argument}\n" for argument in arguments)
-
-
-def parse_server_arguments(text: str) -> tuple[str, ...]:
-    """Return the arguments in the text of a ``server.args``; empty lines do not count."""
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
+    server_arguments: tuple[ServerArgument, ...] = ()

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from prep_triton.artifact import render_server_arguments
 from prep_triton.errors import SpecError
 from prep_triton.layout import RELEASE_NAME, SERVER_ARGUMENTS_NAME, folder_of_release
 from prep_triton.progress import Progress, ignore_progress
@@ -16,6 +15,7 @@ from prep_triton.publish.catalog import resolve
 from prep_triton.publish.record import Release, render_release
 from prep_triton.publish.store import Store, store_error_from_os
 from prep_triton.publish.transfer import digest_files, download_files
+from prep_triton.server_arguments import render_server_arguments
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from prep_triton import __version__
-from prep_triton.artifact import RepositoryEntry, merge_server_arguments
+from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import ReleaseDamagedError, RepositoryError, StoreError
 from prep_triton.layout import RELEASE_NAME, folder_of_release
 from prep_triton.progress import Progress, ignore_progress
@@ -41,6 +41,7 @@ from prep_triton.publish.repository import (
 )
 from prep_triton.publish.store import READ_THREADS, Store, StoredObject, store_error_from_os
 from prep_triton.publish.transfer import digest_files
+from prep_triton.server_arguments import merge_server_arguments
 from prep_triton.target import Target, find_misfits
 
 log = logging.getLogger(__name__)

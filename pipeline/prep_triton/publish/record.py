@@ -12,10 +12,11 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
-from prep_triton.artifact import Backend, EntryKind, Record, RepositoryEntry
+from prep_triton.artifact import Backend, Cosine, EntryKind, Record, RepositoryEntry
 from prep_triton.errors import PrepError, ReleaseDamagedError, SpecError, StoreError
 from prep_triton.layout import POINTER_NAME, RELEASE_NAME
 from prep_triton.publish.store import check_object_name
+from prep_triton.server_arguments import ServerArgument
 from prep_triton.spec import Precision, Tier
 from prep_triton.target import Target
 
@@ -57,7 +58,7 @@ class ReleaseEntry(Record):
     weights: str
     max_batch_size: int
     compute_capabilities: tuple[str, ...] = ()
-    tolerance: float
+    tolerance: Cosine
     tier: Tier | None = None
     serves: str | None = None
     tools: dict[str, str]
@@ -78,7 +79,7 @@ class Release(Record):
     content_digest: str
     git_revision: str | None = None
     target: Target | None = None
-    server_arguments: tuple[str, ...] = ()
+    server_arguments: tuple[ServerArgument, ...] = ()
     entries: tuple[ReleaseEntry, ...]
     files: dict[str, ReleaseFile]
     uri: str = ""

@@ -1,6 +1,6 @@
 """What the server must be started with for an entry to be served as it was asked for; nothing here touches a disk."""
 
-from prep_triton.artifact import merge_server_arguments
+from prep_triton.server_arguments import merge_server_arguments
 from prep_triton.spec import ServingSpec
 
 # The rate limiter is off by default, and then weights and resources are ignored. No --rate-limit-resource: the server

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prep_triton.artifact import merge_server_arguments, render_server_arguments
 from prep_triton.errors import SpecError
 from prep_triton.files import write_atomically
 from prep_triton.layout import SERVER_ARGUMENTS_NAME
+from prep_triton.server_arguments import merge_server_arguments, render_server_arguments
 from prep_triton.spec import ServingSpec
 from prep_triton.triton.config.rules import SCOPE_HINT, TakenResource, find_scope_problems
 from prep_triton.triton.entries.load import list_entries

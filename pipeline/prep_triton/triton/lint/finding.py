@@ -66,6 +66,7 @@ _ERRORS = {
     "manifest-damaged": "manifest.json is not the manifest of an entry",
     "manifest-file": "a file is missing, or not what the manifest says",
     "manifest-entry": "the manifest is of another entry, or of another kind of entry",
+    "server-argument-refused": "server.args has an argument that no entry may ask for",
     "vendored-damaged": "a vendored library is not a library",
     "vendored-platform": "a vendored library is for another architecture",
     "vendored-python": "a vendored library is for another Python",

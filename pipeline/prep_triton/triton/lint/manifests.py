@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from prep_triton.artifact import RepositoryEntry, parse_server_arguments
+from prep_triton.artifact import RepositoryEntry
 from prep_triton.layout import CONFIG_NAME, MANIFEST_NAME, SERVER_ARGUMENTS_NAME
+from prep_triton.server_arguments import describe_refused, find_refused, parse_server_arguments
 from prep_triton.triton.config.server_arguments import CACHE, CACHE_PREFIXES, RATE_LIMIT
 from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding, make_finding
@@ -69,13 +70,11 @@ def read_server_arguments(repository_dir: Path) -> tuple[str, ...]:
 
 
 def find_server_argument_problems(entries: Sequence[EntryFolder], arguments: Sequence[str]) -> Iterator[Finding]:
-    """Find what is without effect unless the server is started with an argument that is not in server.args."""
-    for argument in arguments:
-        if not argument.startswith("--"):
-            message = f"'{argument}' is not a server argument: each is a line that begins with --"
-            yield make_finding(
-                "server-arguments", SERVER_ARGUMENTS_NAME, message, "assemble again, which writes the file"
-            )
+    """Find arguments that are refused, and what is without effect without an argument that server.args lacks."""
+    for argument in find_refused(arguments):
+        yield make_finding(
+            "server-argument-refused", SERVER_ARGUMENTS_NAME, describe_refused(argument), "remove that line"
+        )
     for entry in entries:
         needed = _needed_by_config(entry)
         if entry.manifest is not None:

@@ -4,10 +4,16 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from prep_triton.artifact import EntryKind, RepositoryEntry, merge_server_arguments, parse_server_arguments
+from prep_triton.artifact import EntryKind, RepositoryEntry
 from prep_triton.errors import RepositoryError, ServerError, VerifyError
 from prep_triton.layout import SERVER_ARGUMENTS_NAME
 from prep_triton.progress import Progress, ignore_progress
+from prep_triton.server_arguments import (
+    describe_refused,
+    find_refused,
+    merge_server_arguments,
+    parse_server_arguments,
+)
 from prep_triton.spec import VerifySpec
 from prep_triton.triton.server.client import TritonClient, grpc_address_from_url
 from prep_triton.triton.server.ports import Ports
@@ -82,14 +88,17 @@ def find_server_arguments(entries: Sequence[RepositoryEntry], repository_uri: st
     """Return what the server must be started with for the entries to be served as they were asked for.
 
     Raises:
-        RepositoryError: The folder's ``server.args`` cannot be read.
+        RepositoryError: The folder's ``server.args`` cannot be read, or has an argument that is refused.
     """
     path = Path(repository_uri) / SERVER_ARGUMENTS_NAME
     if "://" not in repository_uri and path.exists():
         try:
-            return parse_server_arguments(path.read_text(encoding="utf-8"))
+            arguments = parse_server_arguments(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeError) as err:
             raise RepositoryError(f"{path} cannot be read: {err}", hint="assemble an entry again") from err
+        for refused in find_refused(arguments):
+            raise RepositoryError(f"{path}: {describe_refused(refused)}", hint=f"remove that line from {path}")
+        return arguments
     return merge_server_arguments(argument for entry in entries for argument in entry.server_arguments)
 
 

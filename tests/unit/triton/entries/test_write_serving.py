@@ -103,12 +103,12 @@ def test_an_entry_of_another_kind_is_placed_with_its_arguments(model, repo):
             **{key: getattr(model, key) for key in ("precision", "task", "architecture", "weights")},
             "max_batch_size": 1,
             "tolerance": 1.0,
-            "server_arguments": ("--b=1",),
+            "server_arguments": ("--log-verbose=1",),
         }
 
     placed = place_entry(Recipe(stage="entry", name="tokenizer", spec={}), repo, make)
     assert not placed.reused
-    assert arguments_in(repo) == ["--b=1"]
+    assert arguments_in(repo) == ["--log-verbose=1"]
     assert place_entry(Recipe(stage="entry", name="tokenizer", spec={}), repo, make).reused
 
 

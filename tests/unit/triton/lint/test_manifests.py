@@ -51,4 +51,5 @@ def test_what_needs_a_server_argument_needs_it_in_server_args(repository):
     (repository / "server.args").write_text("--rate-limit=execution_count\n--cache-config=local,size=1048576\n")
     assert "server-arguments" not in codes(lint_repository(repository))
     (repository / "server.args").write_text("rate-limit\n--rate-limit=execution_count\n--cache-config=local,size=1\n")
-    assert only(lint_repository(repository), "server-arguments").path == "server.args"
+    refused = only(lint_repository(repository), "server-argument-refused")
+    assert (refused.path, refused.severity) == ("server.args", "error")

@@ -13,8 +13,8 @@ ENTRIES = [
 
 
 def test_a_local_repository_says_its_servers_arguments(tmp_path):
-    (tmp_path / "server.args").write_text("--one=1\n\n--two=2\n")
-    assert find_server_arguments(ENTRIES, str(tmp_path)) == ("--one=1", "--two=2")
+    (tmp_path / "server.args").write_text("--log-verbose=1\n\n--rate-limit=off\n")
+    assert find_server_arguments(ENTRIES, str(tmp_path)) == ("--log-verbose=1", "--rate-limit=off")
 
 
 @pytest.mark.parametrize("uri", ["gs://bucket/models/releases/1", "absent"])
@@ -27,6 +27,12 @@ def test_arguments_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(RepositoryError, match=r"server\.args cannot be read") as caught:
         find_server_arguments(ENTRIES, str(tmp_path))
     assert "assemble" in caught.value.hint
+
+
+def test_an_argument_that_names_a_folder_is_refused(tmp_path):
+    (tmp_path / "server.args").write_text("--rate-limit=off\n--backend-directory=/evil\n")
+    with pytest.raises(RepositoryError, match=r"server\.args: '--backend-directory=/evil' is not a server argument"):
+        find_server_arguments(ENTRIES, str(tmp_path))
 
 
 def test_the_entries_resources_are_merged():
