@@ -1,5 +1,6 @@
 """A thin, typed face of Triton's gRPC client, with its errors translated."""
 
+import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from prep_triton.errors import ServerError, VerifyError
+from prep_triton.quoting import show_value
 from prep_triton.triton.server.statistics import ModelStatistics, statistics_from_versions
 
 if TYPE_CHECKING:
@@ -154,23 +156,42 @@ class TritonClient:
 
         Raises:
             RefusedRequestError: The server refused or failed the request.
+            ServerError: Its answer is no tensors of these names.
         """
         started = time.perf_counter()
         request = self._request(inputs, outputs) | {"priority": priority}
         answer = self._translated(name, lambda: self._client.infer(name, **request))
         elapsed_ms = (time.perf_counter() - started) * 1000
-        return {output: answer.as_numpy(output) for output in outputs}, elapsed_ms
+        return self._arrays(name, answer, outputs), elapsed_ms
 
     def infer_at_once(self, name: str, requests: Sequence["Arrays"], outputs: Sequence[str]) -> list[dict[str, Any]]:
         """Send requests without waiting in between, so that the server may batch them; answers in order.
 
         Raises:
             RefusedRequestError: The server refused or failed a request.
+            ServerError: An answer is no tensors of these names.
         """
         pending = [self._start(name, inputs, outputs) for inputs in requests]
         # gRPC ends each request after timeout_s itself; the extra seconds only bound a lost callback.
         answers = [self._translated(name, partial(future.result, self.timeout_s + 10)) for future in pending]
-        return [{output: answer.as_numpy(output) for output in outputs} for answer in answers]
+        return [self._arrays(name, answer, outputs) for answer in answers]
+
+    def _arrays(self, name: str, answer: Any, outputs: Sequence[str]) -> dict[str, Any]:
+        """Return an answer's tensors.
+
+        Raises:
+            ServerError: One is missing, or its bytes are not what its type and shape say.
+        """
+        arrays = {}
+        for output in outputs:
+            try:
+                arrays[output] = _array_from_answer(answer, output)
+            except (ValueError, TypeError, LookupError, MemoryError, OverflowError, struct.error) as err:
+                raise ServerError(
+                    f"{name} at {self.address} answered a {output} that cannot be read: {err}",
+                    hint="see which server answers there: the tensor is not as its type and shape say",
+                ) from err
+        return arrays
 
     def _start(self, name: str, inputs: "Arrays", outputs: Sequence[str]) -> Future[Any]:
         future: Future[Any] = Future()
@@ -201,3 +222,20 @@ class TritonClient:
         except (self._refused, TimeoutError) as err:
             message = err.message() if isinstance(err, self._refused) else "no answer in time"  # type: ignore[attr-defined]
             raise RefusedRequestError(name, str(message)) from err
+
+
+def _array_from_answer(answer: Any, output: str) -> Any:
+    from tritonclient.utils import triton_to_np_dtype
+
+    tensor = answer.get_output(output)
+    if tensor is None:
+        raise LookupError("it is not in the answer")
+    # as_numpy takes a type that it does not know for FP64, and a size of -1 for what is left.
+    if triton_to_np_dtype(tensor.datatype) is None:
+        raise ValueError(f"its type is {show_value(tensor.datatype)}")
+    if any(size < 0 for size in tensor.shape):
+        raise ValueError(f"its shape is {list(tensor.shape)}")
+    array = answer.as_numpy(output)
+    if array is None:
+        raise ValueError("it has no bytes")
+    return array

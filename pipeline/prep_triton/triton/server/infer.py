@@ -1,14 +1,14 @@
 """Sends a text to a running server, and says where the time went."""
 
-import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import Record
 from prep_triton.errors import ServerError, SpecError
 from prep_triton.tasks import TASKS, Task, find_task
+from prep_triton.triton.server.answer import parse_answer
 from prep_triton.triton.server.client import RefusedRequestError, TritonClient
 from prep_triton.triton.server.statistics import ModelStatistics, wait_for_statistics
 
@@ -183,35 +183,3 @@ def _readable(text: str) -> str:
 def _latency_of(step: str, client: TritonClient, before: ModelStatistics) -> StepLatency:
     since = wait_for_statistics(lambda: client.read_statistics(step), before, 1)
     return StepLatency(model=step, requests=since.requests, cache_hits=since.cache_hits, **since.mean_us())
-
-
-def parse_answer(task: Task, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a text model's output tensors as plain values; see `TextAnswer`.
-
-    Raises:
-        ServerError: They are not of the task's form.
-    """
-    try:
-        return _plain_answer(task, {name: array.ravel().tolist() for name, array in tensors.items()})
-    except (KeyError, ValueError, IndexError, AttributeError) as err:
-        raise ServerError(
-            f"the answer is not of the form of {task}: {err!r}", hint="assemble the text entries again"
-        ) from err
-
-
-def _plain_answer(task: Task, values: Mapping[str, list[Any]]) -> dict[str, Any]:
-    match task:
-        case "feature-extraction":
-            return {"embedding": values["EMBEDDING"]}
-        case "text-classification":
-            pairs = zip(values["LABEL"], values["SCORE"], strict=True)
-            return {"labels": [{"label": label.decode(), "score": score} for label, score in pairs]}
-        case "token-classification":
-            return {"entities": json.loads(values["ENTITIES"][0])}
-        case "fill-mask":
-            return {"masks": json.loads(values["TOKENS"][0])}
-        case "question-answering":
-            numbers = {name: values[name.upper()][0] for name in ("score", "start", "end")}
-            return {"answer": values["ANSWER"][0].decode(), **numbers}
-        case _:
-            assert_never(task)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from prep_triton.errors import ServerError
 from prep_triton.triton.server.client import TritonClient
-from prep_triton.triton.server.infer import find_text_model, infer_text, parse_answer
+from prep_triton.triton.server.infer import find_text_model, infer_text
 from prep_triton.triton.server.statistics import ModelStatistics
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
@@ -98,45 +98,3 @@ def test_the_steps_that_a_priority_reaches_are_named(caplog):
     assert caplog.messages == ["priority 2 reaches model alone, and on older servers no step of an ensemble"]
     assert (answer.text, answer.total_ms) == ("café �", 1.5)
     assert [step.model for step in answer.steps] == ["tokenizer", "model", "postprocessor"]
-
-
-def strings(*values):
-    return np.array([[value.encode() for value in values]], dtype=object)
-
-
-@pytest.mark.parametrize(
-    ("task", "tensors", "answer"),
-    [
-        ("feature-extraction", {"EMBEDDING": np.array([[1.0, 2.0]])}, {"embedding": [1.0, 2.0]}),
-        (
-            "text-classification",
-            {"LABEL": strings("süß", "b"), "SCORE": np.array([[0.75, 0.25]])},
-            {"labels": [{"label": "süß", "score": 0.75}, {"label": "b", "score": 0.25}]},
-        ),
-        ("token-classification", {"ENTITIES": strings('[{"label": "PER"}]')}, {"entities": [{"label": "PER"}]}),
-        ("fill-mask", {"TOKENS": strings("[[]]")}, {"masks": [[]]}),
-        (
-            "question-answering",
-            {"ANSWER": strings("Rome"), "SCORE": np.array([0.5]), "START": np.array([3]), "END": np.array([7])},
-            {"answer": "Rome", "score": 0.5, "start": 3, "end": 7},
-        ),
-    ],
-)
-def test_tensors_become_plain_values(task, tensors, answer):
-    assert parse_answer(task, tensors) == answer
-
-
-@pytest.mark.parametrize(
-    ("task", "tensors"),
-    [
-        ("feature-extraction", {}),
-        ("text-classification", {"LABEL": strings("a"), "SCORE": np.array([1.0, 2.0])}),
-        ("token-classification", {"ENTITIES": strings("[")}),
-        ("fill-mask", {"TOKENS": np.array([], dtype=object)}),
-        ("question-answering", {"ANSWER": np.array([1.5])}),
-    ],
-)
-def test_tensors_of_another_form_are_refused(task, tensors):
-    with pytest.raises(ServerError, match=f"is not of the form of {task}") as caught:
-        parse_answer(task, tensors)
-    assert "assemble" in caught.value.hint
