@@ -7,27 +7,13 @@ from prep_triton.artifact import AccuracyRecord, OnnxModel
 from prep_triton.errors import PrecisionError, SpecError
 from prep_triton.precision.measure.accuracy import check_accuracy, check_eval_data, measure_accuracy
 
+from scripts.benchmarks.records import make_graph
 from tests.fakes.wordpiece import make_tokenizer
 
 
 def make_model(folder: Path, **more) -> OnnxModel:
-    fields = {
-        "name": "tiny",
-        "folder": folder,
-        "architecture": "bert",
-        "task": "text-classification",
-        "weights": "hub",
-        "source": "folder:tiny",
-        "precision": "fp32",
-        "opset": 20,
-        "model_inputs": (),
-        "model_outputs": (),
-        "max_sequence_length": 64,
-        "vocab_size": 10,
-        "parameters": 1,
-        "labels": ("no", "yes"),
-    }
-    return OnnxModel(**{**fields, **more})
+    classifier = {"task": "text-classification", "source": "folder:tiny", "labels": ("no", "yes")}
+    return make_graph("tiny", folder=folder, max_sequence_length=64, **(classifier | more))
 
 
 def refused(tmp_path: Path, error: type, text: str = '{"text": "a", "label": 0}', **more):
