@@ -5,8 +5,11 @@
 row, empty where there is no tokenizer. Rows are padded with 0 behind their tokens.
 """
 
+import os
+import sys
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +26,22 @@ if TYPE_CHECKING:
 
 # Of all arrays together: export writes at most 16 MB of answers, and a file that claims more is not one of ours.
 LARGEST_ARCHIVE_BYTES = 1 << 30
+# Texts that tokenizers differ on or fail at: case, accents, scripts, controls, special tokens, long words and runs.
+TOKENIZER_PROBES = (
+    "",
+    "The Harbour was quiet; 3.14% of it's DON'T-know_what (isn't it?)",
+    " \t two  spaces\n\nlines\r\nand\u00a0no-break\u2003em\u3000wide ",
+    "na\u00efve CAF\u00c9 cafe\u0301 \u00c5ngstr\u00f6m \u0130stanbul stra\u00dfe \ufb01ne \u0141\u00f3d\u017a",
+    "\u6771\u4eac\u306b\u884c\u304f \u30ab\u30ac\u30ac \uff21\uff22\uff43 \u4f60\u597d\uff0c\u4e16\u754c\u3002"
+    " \ud55c\uad6d\uc5b4",
+    "\u041f\u0440\u0438\u0432\u0435\u0442 \u03a3\u03af\u03c3\u03c5\u03c6\u03bf\u03c2 "
+    "\u0645\u0631\u062d\u0628\u0627 \u0928\u092e\u0938\u094d\u0924\u0947",
+    "\U0001f600 \U0001f469\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f \U0001f1e8\U0001f1ed",
+    "a\u0000b \ufffd \u200b \u00ad \u0007 \ufeff",
+    "[CLS] [MASK]. [SEP][PAD] [UNK] [unused1] <mask> </s>",
+    "x" * 101 + " " + "pneumono" * 40,
+    "the quick brown fox jumps over the lazy dog " * 8,
+)
 _AGAIN = "export the model again with prep export, then assemble its entry"
 
 
@@ -115,20 +134,56 @@ def load_arrays(path: Path, is_needed: Callable[[str], bool]) -> "dict[str, Arra
 
 
 def load_tokenizer(path: Path, *, error: type[PrepError] = RepositoryError) -> "Tokenizer":
-    """Load a ``tokenizer.json``, without its own padding and truncation.
+    """Load a ``tokenizer.json``, without its own padding and truncation, and try it on `TOKENIZER_PROBES`.
 
     Raises:
-        RepositoryError: The file is missing or damaged; or `error`.
+        RepositoryError: The file is missing or damaged, or the tokenizer cannot work; or `error`.
     """
     from tokenizers import Tokenizer
 
-    try:
+    with translate_tokenizer_errors(path, error=error, reason="cannot be read"):
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as err:  # what the Rust library raises has no other type
-        raise error(f"{path} cannot be read: {err}", hint=_AGAIN) from err
     tokenizer.no_padding()
     tokenizer.no_truncation()
+    with translate_tokenizer_errors(path, error=error), silence_panics():
+        tokenizer.encode_batch(list(TOKENIZER_PROBES))
     return tokenizer
+
+
+@contextmanager
+def translate_tokenizer_errors(
+    path: Path, *, error: type[PrepError] = RepositoryError, reason: str = "cannot tokenize"
+) -> Iterator[None]:
+    """Turn what the tokenizers library raises, its Rust panics among it, into a sentence that names the file.
+
+    Raises:
+        RepositoryError: The library raised; or `error`.
+    """
+    try:
+        yield
+    except BaseException as err:  # a panic is no Exception, and what else the library raises has no other type
+        if isinstance(err, PrepError) or not is_tokenizer_error(err):
+            raise
+        raise error(f"{path} {reason}: {' '.join(str(err).split()):.300}", hint=_AGAIN) from err
+
+
+@contextmanager
+def silence_panics() -> Iterator[None]:
+    """Keep what a panic of Rust writes, past Python's own stream, from the terminal."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def is_tokenizer_error(err: BaseException) -> bool:
+    """Whether the tokenizers library may have raised it: an Exception, or a panic of Rust, which is none."""
+    return isinstance(err, Exception) or type(err).__name__ == "PanicException"
 
 
 def find_mask_token(tokenizer: "Tokenizer") -> str:

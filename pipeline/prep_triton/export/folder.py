@@ -5,7 +5,7 @@ Everything here is cheap: neither torch nor transformers is imported.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,11 @@ from prep_triton.layout import TOKENIZER_NAME
 
 CONFIG_NAME = "config.json"
 VOCABULARY_NAME = "vocab.txt"
+# All that a tokenizer class of transformers may read: tokenizer.json, its versioned forms, and tokenizer_config.json.
+TOKENIZER_FILES = (
+    *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json"),
+    *(VOCABULARY_NAME, "vocab.json", "merges.txt", "*.model"),
+)
 
 # What of config.json decides the graph and its answers. Everything else is how transformers runs or stores a model
 # (return_dict, output_attentions, torchscript, dtype, use_cache, ...), and reaches no class of it.
@@ -131,12 +136,26 @@ def digest_folder(folder: Path, *, where: str) -> str:
     Raises:
         SourceError: Weights or vocabulary are missing.
     """
-    vocabulary = find_vocabulary(folder, where=where)
-    files = [folder / CONFIG_NAME, *find_weights(folder, where=where), vocabulary]
-    if vocabulary.name == VOCABULARY_NAME:  # tokenizer.json says these things itself
-        files += [
-            path for name in ("tokenizer_config.json", "special_tokens_map.json") if (path := folder / name).is_file()
-        ]
+    find_vocabulary(folder, where=where)
+    return _digest_files([folder / CONFIG_NAME, *find_weights(folder, where=where), *_list_tokenizer(folder)], where)
+
+
+def digest_tokenizer(folder: Path, *, where: str) -> str:
+    """Return the SHA-256 over everything of a folder that decides its tokenizer.
+
+    Raises:
+        SourceError: It has no vocabulary, or cannot be read.
+    """
+    find_vocabulary(folder, where=where)
+    config = [folder / CONFIG_NAME] if (folder / CONFIG_NAME).is_file() else []
+    return _digest_files([*config, *_list_tokenizer(folder)], where)
+
+
+def _list_tokenizer(folder: Path) -> list[Path]:
+    return sorted({path for pattern in TOKENIZER_FILES for path in folder.glob(pattern) if path.is_file()})
+
+
+def _digest_files(files: Iterable[Path], where: str) -> str:
     try:
         digests = [f"{path.name}:{digest_file(path)}" for path in files]
     except OSError as err:

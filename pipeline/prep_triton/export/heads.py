@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 # Raise it with every change to `graph.py`, `layers.py` or `reference.py` that changes the bytes of an export.
 GRAPH_VERSION = 3
+# Raise it where the same files become another tokenizer.json. 1: by transformers' AutoTokenizer.
+TOKENIZER_VERSION = 1
 
 # The first opset with Gelu (20) and LayerNormalization (17), each one layer to TensorRT; 23 has Attention, which
 # TensorRT builds in FP16 only.

@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from prep_triton.errors import SourceError
-from prep_triton.export.folder import CONFIG_NAME, VOCABULARY_NAME
+from prep_triton.export.folder import CONFIG_NAME, TOKENIZER_FILES
 from prep_triton.export.weights import INDEX_NAME, PICKLE_INDEX_NAME, PICKLE_NAME, WEIGHTS_NAME
-from prep_triton.layout import TOKENIZER_NAME
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +22,7 @@ _FILES = [
     WEIGHTS_NAME,
     INDEX_NAME,
     "model-*.safetensors",
-    TOKENIZER_NAME,
-    VOCABULARY_NAME,
-    "tokenizer_config.json",
-    "special_tokens_map.json",
+    *TOKENIZER_FILES,
 ]
 _PICKLES = [PICKLE_NAME, PICKLE_INDEX_NAME, "pytorch_model-*.bin"]
 _WITHOUT_HUB = "name a local folder instead, or say --weights random for a benchmark"

@@ -67,6 +67,7 @@ def export_recipe(source: Source, spec: ModelSpec) -> Recipe:
             "seed": spec.seed if source.weights == "random" else None,
             "opset": heads.OPSET,
             "graph_version": heads.GRAPH_VERSION,
+            "tokenizer_version": heads.TOKENIZER_VERSION,
             "sentences": hashlib.sha256(sentences).hexdigest()[:16],
         },
         tools={name: _find_version(name) for name in _TOOLS},
@@ -178,10 +179,11 @@ def _declare(source: Source, origin: Path | None, model: Any) -> dict[str, Any]:
 def _find_rows(source: Source, origin: Path | None, folder: Path, config: Any, seed: int) -> Any:
     """Return the rows to answer: real sentences where there is a tokenizer, which is written into the folder."""
     from prep_triton.export import reference
+    from prep_triton.export.tokenizer import save_tokenizer
 
     longest = int(config.max_position_embeddings)
     vocabulary = origin or source.vocabulary
     if vocabulary is None:
         return reference.rows_from_seed(seed, int(config.vocab_size), longest)
-    tokenizer = reference.save_tokenizer(vocabulary, folder, int(config.vocab_size), where=source.label)
+    tokenizer = save_tokenizer(vocabulary, folder, int(config.vocab_size), where=source.label)
     return reference.rows_from_sentences(tokenizer, longest)

