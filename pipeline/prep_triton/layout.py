@@ -1,19 +1,27 @@
-"""Every file name of an artifact, an entry, a repository and a release: stated here alone.
+"""Every file name of an artifact, an entry, a repository and a release: stated here alone, with what writes it.
 
 ::
 
-    <workspace>/<stage>/<name>/<key>/    manifest.json, and of
-                                           a graph: model.onnx, model.onnx.data, reference.npz, tokenizer.json
-                                           an engine: model.engine
-    <workspace>/<stage>/<name>/current   the key that a name means now
+    <workspace>/<stage>/<name>/<key>/    manifest.json                          workspace.py
+                                           model.onnx, model.onnx.data          export/graph.py, precision/
+                                           reference.npz, tokenizer.json        reference.py, for export/
+                                           model.engine                         engine/worker.py
+    <workspace>/<stage>/<name>/current   the key that a name means now          workspace.py
 
-    <repository>/                        server.args, .lock, .staging-<entry>
-    <repository>/<entry>/                manifest.json, config.pbtxt, reference.npz, tokenizer.json, warmup/
-    <repository>/<entry>/1/              model.onnx, model_sm75.plan or model.py
+    <repository>/                        server.args                            triton/entries/server_arguments.py
+                                           .lock, .staging-<entry>              triton/entries/load.py, place.py
+    <repository>/<entry>/                manifest.json                          triton/entries/place.py
+                                           config.pbtxt                         triton/entries/write.py, text.py
+                                           reference.npz, tokenizer.json        triton/entries/write.py
+                                           warmup/                              triton/config/warmup.py
+    <repository>/<entry>/1/              model.onnx or model_sm75.plan          triton/entries/write.py
+                                           model.py and what it imports         triton/entries/server_side.py
+                                           tokenizer.json, labels.json          triton/entries/text.py
 
-    <store>/                             current.json, .lock and .staging/ where it is a folder
-    <store>/releases/<id>/               release.json, and the entries
-    <store>/reports/<id>.json            what is known of a release only after it was published
+    <store>/                             current.json                           publish/pointer.py
+                                           .lock, .staging/ in a folder         publish/folder.py
+    <store>/releases/<id>/               release.json, and the entries          publish/release.py
+    <store>/reports/<id>.json            known only after it was published      publish/reports.py
 
 What runs inside the server (`triton/inside_server`) imports nothing of `prep_triton` and repeats the names that it
 opens; a test holds them against these.

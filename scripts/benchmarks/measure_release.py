@@ -1,4 +1,4 @@
-"""Publishing, measured and put under stress on a local GCS server: the figures of the README.
+"""Publishing, measured and put under stress on a local GCS server: its part of docs/figures.md.
 
     .venv/bin/python -m scripts.benchmarks.measure_release                     everything, 15 minutes on two cores
     .venv/bin/python -m scripts.benchmarks.measure_release faults --runs 200   one part

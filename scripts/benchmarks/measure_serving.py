@@ -1,4 +1,4 @@
-"""Measure what the generated configuration does on the real Triton server: the figures of README, "Serving".
+"""Measure what the generated configuration does on the real Triton server: its part of docs/figures.md.
 
     .venv/bin/python -m scripts.benchmarks.measure_serving [--specs 300] [--rounds 3] [--only bucketing]
 
