@@ -55,7 +55,7 @@ class Misfit(Record):
     """Why an entry does not fit a target: a sentence with both values, and the command that mends it.
 
     `code` is one of target-gpu, target-tensorrt, target-python, target-platform; target-unknown where the table
-    does not say enough to judge.
+    does not say enough to decide.
     """
 
     entry: str

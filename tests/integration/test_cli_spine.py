@@ -51,7 +51,7 @@ def bucket(gcs_server: str, local_gcs: ModuleType) -> str:
 def chain(
     tmp_path_factory: pytest.TempPathFactory, gcs: dict[str, str], gcs_server: str, local_gcs: ModuleType
 ) -> tuple[Prep, str, dict[str, Any]]:
-    """One whole run: the folder it ran in, where it published to, and what it told."""
+    """One whole run: the folder it ran in, where it published to, and what it printed."""
     name = f"test-{uuid.uuid4().hex}"
     local_gcs.make_bucket(gcs_server, name)
     folder = tmp_path_factory.mktemp("chain")

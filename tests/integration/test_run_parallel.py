@@ -69,7 +69,7 @@ def test_a_process_that_is_killed_fails_its_model_alone(checkpoints: list[str], 
             return nullcontext(self.kill_one)
 
         def kill_one(self, phase: str, fraction: float | None = None) -> None:
-            """Told that an export begins: end the first process that can be seen."""
+            """When an export begins, end the first process that can be seen."""
             with lock:
                 if not self.killed:
                     self.killed = [number for number, command in find_children() if "spawn_main" in command][:1]

@@ -13,7 +13,7 @@ from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import ConversionSpec, GateSpec
 from prep_triton.workspace import Produced, Recipe, Workspace
 
-# Part of the key: raise it when a gate judges the same graph in another way.
+# Part of the key: raise it when a gate decides otherwise about the same graph.
 GATE_VERSION = 1
 
 

@@ -48,8 +48,8 @@ def make_models(rows: RowCollector, spec: RunSpec, workspace: Workspace, machine
     pending: list[PipelineModelSpec] = []
     if not workspace.read_only and spec.jobs > 1 and len(spec.models) > 1:
         pending = [model for model in spec.models if not _is_made(model, workspace, machine)]
-    made = _make_at_once(rows, spec, pending, workspace, machine) if len(pending) > 1 else []
-    results = {id(result.spec): result for result in made}
+    parallel = _make_at_once(rows, spec, pending, workspace, machine) if len(pending) > 1 else []
+    results = {id(result.spec): result for result in parallel}
     return [
         results[id(model)] if id(model) in results else _make_here(rows, model, workspace, machine)
         for model in spec.models

@@ -110,7 +110,7 @@ def run_script(script: str, room: Path, *, code: int = 0, **env: str) -> subproc
         (room / folder).mkdir(parents=True, exist_ok=True)
     stubs = {
         "prep": f'if [ "$3" = --list-gpus ]; then printf "l4\\nt4\\n"; exit; fi; '
-        f'while [ "$1" != --summary ]; do shift; done; echo told >"$2"; ls -R "{room}/shared"; exit {code}',
+        f'while [ "$1" != --summary ]; do shift; done; echo summary >"$2"; ls -R "{room}/shared"; exit {code}',
         "sleep": "exit 9",
     }
     for path, stub in ((f"{folder}/{name}", stub) for folder in ("bin", ".venv/bin") for name, stub in stubs.items()):
@@ -136,7 +136,7 @@ def load_wait_script() -> str:
 def test_job_of_a_gpu_hands_over_what_it_made_and_ends_as_prep_did(tmp_path: Path, gpu: str, code: int):
     done = run_script(load_engine_script(gpu), tmp_path, code=code, JOB_NAME=f"prep-engines-{gpu}-29000000")
     assert done.returncode == code, done.stderr
-    assert done.stdout.endswith("told\n")
+    assert done.stdout.endswith("summary\n")
     assert [path.name for path in (tmp_path / "shared" / "nights" / "29000000").iterdir()] == [gpu]
 
 

@@ -1,4 +1,4 @@
-"""The order of the stages, and what is told about it; the stages that take long are played."""
+"""The order of the stages, and what is reported of it; the stages that take long are played."""
 
 import shutil
 from collections.abc import Callable

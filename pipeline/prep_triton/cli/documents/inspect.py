@@ -73,7 +73,7 @@ def describe_record(engine: Engine) -> list[tuple[str, str]]:
 
 
 def describe_loaded(engine: LoadedEngine) -> list[tuple[str, str]]:
-    """Say what a loaded engine told of itself, one fact a row."""
+    """Describe a loaded engine as its own runtime reports it, one fact a row."""
     rows = [
         ("kernels", str(engine.kernels)),
         ("layers", _describe_counts(engine.layers)),

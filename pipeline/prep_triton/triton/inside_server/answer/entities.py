@@ -20,7 +20,7 @@ def tags_of_labels(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
 
     E, S, L and U are tags only beside a B- or I- of the same name: ``E-mail`` alone is a name.
     """
-    split = {label: (found[1], found[2]) for label in labels if (found := _TAGGED.fullmatch(label))}
+    split = {label: (match[1], match[2]) for label in labels if (match := _TAGGED.fullmatch(label))}
     names = {name for tag, name in split.values() if tag in "BI"}
     return {label: (tag, name) for label, (tag, name) in split.items() if tag in "BI" or name in names}
 
