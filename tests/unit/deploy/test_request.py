@@ -14,7 +14,7 @@ from prep_triton.spec import build_spec
         ({"name": "1triton"}, "'1triton' is not a name: at most 40 lower-case letters"),
         ({"name": "t" * 41}, "is not a name"),
         ({"name": "Triton"}, "is not a name"),
-        ({"name": "triton\n"}, "is not a name"),
+        ({"name": "triton\n"}, "has the character '\\n' in it"),
         ({"namespace": "--all"}, "is not a name in Kubernetes"),
         ({"namespace": "a.b"}, "'a.b' is not a name in Kubernetes"),
         ({"replicas": "3"}, "replicas must be MIN,MAX with 1 <= MIN <= MAX, got 3"),
