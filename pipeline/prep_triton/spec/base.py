@@ -43,19 +43,19 @@ class Spec(BaseModel):
                 known = sorted(cls.model_fields)
                 hint = suggest(str(key), known, otherwise=f"known keys: {', '.join(known)}")
                 raise PydanticCustomError("unknown_key", "unknown key '{key}'", {"key": str(key), "hint": hint})
-            _check_text(values[key])
+            _check_text(key, values[key])
         return values
 
 
-def _check_text(value: Any) -> None:
+def _check_text(key: str, value: Any) -> None:
     """Refuse a string, or one of a list, that is nothing that anybody meant to write: no file can have such a name."""
     for text in value if isinstance(value, list | tuple) else (value,):
         if not isinstance(text, str):
             continue
         if control := _CONTROL.search(text):
-            message, hint = f"{show_value(text)} has the character {control[0]!r} in it", "remove it"
+            message, hint = f"{key} {show_value(text)} has the character {control[0]!r} in it", "remove it"
         elif max(len(part.encode("utf-8", "surrogatepass")) for part in text.split("/")) > _LONGEST_PART:
-            message, hint = f"{show_value(text)} is too long", f"at most {_LONGEST_PART} bytes between slashes"
+            message, hint = f"{key} {show_value(text)} is too long", f"at most {_LONGEST_PART} bytes between slashes"
         else:
             continue
         raise PydanticCustomError("text", "{message}", {"message": message, "hint": hint})

@@ -276,4 +276,5 @@ def test_a_text_that_no_file_can_be_named_is_refused_in_short(key: str, value: s
     with pytest.raises(SpecError) as caught:
         parse_run_spec(f"{key}: {value}{'}]' if '{' in key else ''}", where="the config")
     assert message in caught.value.message
+    assert f"{re.findall(r'[a-z]+', key)[-1]} " in caught.value.message
     assert len(caught.value.message) < 500
