@@ -7,8 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from prep_triton.errors import ServerError, VerifyError
+from prep_triton.publish.check import check_release
+from prep_triton.publish.release import publish_release
+from prep_triton.publish.uri import open_store
 from prep_triton.spec import AcceleratorSpec, QueueSpec, ServingSpec, TextSpec, VerifySpec
 from prep_triton.triton.config import parse_config, render_config
+from prep_triton.triton.entries.load import load_repository
 from prep_triton.triton.entries.text import assemble_text_entries
 from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.server.process import run_triton
@@ -66,6 +70,16 @@ def copy_of(entry, folder, **changes):
     for name in ("config.pbtxt", "reference.npz", "tokenizer.json"):
         (folder / name).write_bytes(entry.path(name).read_bytes())
     return entry.model_copy(update={"folder": folder, **changes})
+
+
+def test_a_release_in_a_folder_is_whole_after_it_was_verified(text_entries, repository, tmp_path):
+    store = open_store(str(tmp_path / "releases"))
+    release = publish_release(repository, store).release
+    paths = sorted(Path(release.uri).rglob("*"))
+    check_release(store, release)
+    check_report(verify_entries(load_repository(Path(release.uri)), release.uri))
+    check_release(store, release)
+    assert sorted(Path(release.uri).rglob("*")) == paths
 
 
 def change_reference(entry, change):

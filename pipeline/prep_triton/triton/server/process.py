@@ -22,9 +22,11 @@ from pathlib import Path
 from prep_triton.errors import RepositoryError, ServerError
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.triton.server.client import TritonClient
+from prep_triton.triton.server.environment import server_environment
 from prep_triton.triton.server.installation import Installation, prepare_installation
 from prep_triton.triton.server.log import parse_errors, parse_refusals, read_log
 from prep_triton.triton.server.ports import FREE_PORTS, HOST, Ports, are_open, choose_ports
+from prep_triton.triton.server.served_copy import lay_out_repository
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +87,9 @@ def run_triton(
         timeout_s: How long the server may take to start, and each entry to load.
         progress: Is called with what is being waited for.
 
+    A folder is served through links and, of entries with Python code, a copy: Python writes its bytecode beside a
+    module, and model.py may write what it likes.
+
     The server also ends when the thread that entered the block dies, by ``kill -9`` too.
 
     Raises:
@@ -94,15 +99,17 @@ def run_triton(
     repository = _check_repository(repository_uri)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="prep-triton-")))
-        repository = _without_spaces(repository, folder)
+        served = repository if "://" in repository else lay_out_repository(Path(repository), folder / "repository")
         shm_prefix = f"{folder.name}-"
         stack.callback(_remove_shared_memory, shm_prefix)
         installation = prepare_installation(folder, shm_prefix=shm_prefix)
         installation = replace(installation, arguments=(*installation.arguments, *arguments))
         progress("starting Triton")
-        server = _start_on_free_ports(installation, repository, folder, ports, timeout_s)
+        server = _start_on_free_ports(installation, served, folder, ports, timeout_s)
         stack.callback(_stop_server, server.started)
-        yield _load_entries(server, entries, installation.flavour, timeout_s, progress)
+        running = _load_entries(server, entries, installation.flavour, timeout_s, progress)
+        failures = {name: reason.replace(served, repository) for name, reason in running.failures.items()}
+        yield replace(running, failures=failures)
 
 
 @dataclass(frozen=True)
@@ -121,19 +128,6 @@ def _check_repository(uri: str) -> str:
     if not Path(uri).is_dir():
         raise RepositoryError(f"{uri} is not a folder", hint="make a repository with `prep assemble`")
     return str(Path(uri).absolute())
-
-
-def _without_spaces(repository: str, folder: Path) -> str:
-    """Return another name of a repository whose path has a space in it.
-
-    WAR(triton 2.51): the Python backend hands its stub the path unquoted, the stub ends with ``what(): stol``, and
-    the load hangs.
-    """
-    if "://" in repository or not any(letter.isspace() for letter in repository):
-        return repository
-    alias = folder / "repository"
-    alias.symlink_to(repository, target_is_directory=True)
-    return str(alias)
 
 
 def _start_on_free_ports(
@@ -172,7 +166,7 @@ def _start_server(installation: Installation, repository: str, log_path: Path, p
     ]
     for name, port in ports.items():
         command += [f"--{name}-address={HOST}", f"--{name}-port={port}"]
-    environment = {**os.environ, **installation.environment, **_storage_environment(log_path.parent)}
+    environment = server_environment(installation, repository, log_path.parent)
     launch = [sys.executable, "-I", "-S", str(LAUNCHER_PATH), str(os.getpid())]
     with log_path.open("wb") as stream:
         started = subprocess.Popen(
@@ -184,17 +178,6 @@ def _start_server(installation: Installation, repository: str, log_path: Path, p
             start_new_session=True,  # Ctrl-C is ours to pass on
         )
     return _Server(started, ports, server_id, log_path)
-
-
-def _storage_environment(folder: Path) -> dict[str, str]:
-    """Return what the server needs to read gs://: where to copy it to, and the emulator if there is one."""
-    downloads = folder / "downloads"
-    downloads.mkdir(exist_ok=True)
-    variables = {"TRITON_GCS_MOUNT_DIRECTORY": str(downloads)}
-    emulator = os.environ.get("STORAGE_EMULATOR_HOST")
-    if emulator:
-        variables["CLOUD_STORAGE_EMULATOR_ENDPOINT"] = emulator if "://" in emulator else f"http://{emulator}"
-    return variables
 
 
 def _wait_until_ready(server: _Server, timeout_s: float) -> None:

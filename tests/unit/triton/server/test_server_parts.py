@@ -1,18 +1,27 @@
 import importlib.util
+import os
 import shutil
 import socket
 import sys
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 
 import pytest
 from prep_triton.errors import RepositoryError, ServerError
 from prep_triton.triton.server import installation
-from prep_triton.triton.server import process as server
 from prep_triton.triton.server.client import TritonClient, grpc_address_from_url
-from prep_triton.triton.server.installation import SERVER_VARIABLE, describe_server, find_server, prepare_installation
+from prep_triton.triton.server.environment import server_environment
+from prep_triton.triton.server.installation import (
+    SERVER_VARIABLE,
+    Installation,
+    describe_server,
+    find_server,
+    prepare_installation,
+)
 from prep_triton.triton.server.log import parse_errors, parse_refusals
 from prep_triton.triton.server.ports import Ports, choose_ports
 from prep_triton.triton.server.process import RunningTriton, run_triton
+from prep_triton.triton.server.served_copy import lay_out_repository
 
 LOG = """\
 I1123 16:22:43.673799 4642 cache_manager.cc:480] "Create CacheManager"
@@ -141,7 +150,8 @@ def test_the_storage_emulator_is_passed_on(monkeypatch, tmp_path, given, expecte
     monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
     if given:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", given)
-    assert server._storage_environment(tmp_path).get("CLOUD_STORAGE_EMULATOR_ENDPOINT") == expected
+    environment = server_environment(Installation(tmp_path, "a test"), "gs://bucket/models", tmp_path)
+    assert environment.get("CLOUD_STORAGE_EMULATOR_ENDPOINT") == expected
 
 
 def test_entries_that_did_not_load_are_named(tmp_path):
@@ -149,3 +159,28 @@ def test_entries_that_did_not_load_are_named(tmp_path):
     with pytest.raises(ServerError, match=r"Triton 2\.51\.0 did not load a: no backend") as caught:
         running.check_loaded()
     assert "assemble" in caught.value.hint
+
+
+def test_a_server_gets_no_secret_and_credentials_only_for_a_bucket(monkeypatch, tmp_path):
+    for name in ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "GOOGLE_APPLICATION_CREDENTIALS"):
+        monkeypatch.setenv(name, "secret")
+    installation = Installation(tmp_path, "a test", environment={"PYTHONPATH": "packages"})
+    local = server_environment(installation, str(tmp_path), tmp_path)
+    remote = server_environment(installation, "gs://bucket/models", tmp_path)
+    assert "secret" not in local.values()
+    assert [name for name, value in remote.items() if value == "secret"] == ["GOOGLE_APPLICATION_CREDENTIALS"]
+    assert (local["PATH"], local["PYTHONPATH"]) == (os.environ["PATH"], "packages")
+
+
+def test_what_a_server_writes_beside_python_code_stays_out_of_the_repository(tmp_path):
+    repository = tmp_path / "a repository"
+    for name, file in (("tokenizer", "model.py"), ("bert", "model.onnx")):
+        (repository / name / "1").mkdir(parents=True)
+        (repository / name / "1" / file).write_text(name)
+    (repository / "tokenizer" / "1" / "__pycache__").mkdir()
+    served = Path(lay_out_repository(repository, tmp_path / "served"))
+    assert (served / "bert").resolve() == repository / "bert"
+    assert (served / "tokenizer" / "1" / "model.py").read_text() == "tokenizer"
+    (served / "tokenizer" / "1" / "left-behind").touch()
+    assert [path.name for path in (repository / "tokenizer" / "1").iterdir() if path.is_file()] == ["model.py"]
+    assert not (served / "tokenizer" / "1" / "__pycache__").exists()
