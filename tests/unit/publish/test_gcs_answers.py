@@ -5,11 +5,19 @@ import logging
 import os
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import pytest
-from prep_triton.errors import BucketMissingError, PreconditionError, SpecError, StoreAccessError, StoreError
+from prep_triton.errors import (
+    BucketMissingError,
+    DiskFullError,
+    PreconditionError,
+    SpecError,
+    StoreAccessError,
+    StoreError,
+)
 from prep_triton.publish.check import find_missing_permissions, warn_of_missing_permissions
 from prep_triton.publish.gcs import GcsStore
 from prep_triton.publish.gcs.session import GcsSession, Patience
@@ -240,3 +248,31 @@ def test_file_that_changed_after_it_was_digested_is_refused_with_gcs_message(ans
     with pytest.raises(StoreError, match=r"gs://models/bert/a did not arrive as it was digested: .*CRC32C") as caught:
         answer_with(400, message).write_bytes("a", b"x")
     assert "while nothing writes" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "content", [b"[]", b"5", b"null", b'"text"', b'{"items": 5}', b'{"items": [1]}', b"<html>", b"["]
+)
+def test_an_answer_that_is_none_of_gcs_is_a_sentence(monkeypatch, content: bytes):
+    """Of a proxy, a login page, or another emulator."""
+    with run_http_server(lambda _: Answer(200, content, {"Content-Type": "application/json"})) as url:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+        store = open_impatiently("gs://bucket/models")
+        for request in (store.check_access, lambda: store.list_objects(""), lambda: store.list_folders("")):
+            with suppress(StoreError):
+                request()
+        with pytest.raises(StoreError):
+            store.stat("a")
+
+
+def test_a_bug_of_ours_is_none_of_the_librarys(monkeypatch):
+    store = open_impatiently("gs://bucket/models")
+    with pytest.raises(TypeError, match="a bug"), store._translated("storage.objects.get"):
+        raise TypeError("a bug")
+
+
+def test_a_full_disk_is_not_blamed_on_the_store(monkeypatch, answer_with, tmp_path: Path):
+    store = answer_with(200, "x" * 100_000)
+    (tmp_path / "model.onnx").symlink_to("/dev/full")
+    with pytest.raises(DiskFullError, match=r"no space is left on the device of .*/model\.onnx"):
+        store.download_file("a", tmp_path / "model.onnx")

@@ -134,6 +134,13 @@ def _load_fields(path: Path, field: str) -> list[str]:
             raise SpecError(f"{path}, line {number}: not JSON ({err})", hint="one JSON object a line") from err
         if not isinstance(entry, dict) or not isinstance(entry.get(field), str):
             raise _field_error(path, number, field, entry)
+        try:
+            entry[field].encode()
+        except UnicodeEncodeError as err:  # JSON can spell half of a surrogate pair, and no tokenizer takes it
+            raise SpecError(
+                f"{path}, line {number}: '{field}' holds the lone surrogate {entry[field][err.start]!r}",
+                hint="write the character itself instead of its escapes",
+            ) from err
         if entry[field].strip():
             texts.append(entry[field].strip())
     return texts

@@ -35,7 +35,22 @@ def error_from_vendor(err: Exception, location: GcsUri, permission: str, name: s
         return StoreError(f"{place} arrived damaged: {_message_of(err)}", hint="run again: every object is checked")
     if isinstance(err, auth.TransportError | requests.RequestException | api.GoogleAPIError | InvalidResponse):
         return StoreError(f"{place} cannot be reached: {_message_of(err)}", hint=_NETWORK)
-    return store_error_from_os(err, place) if isinstance(err, OSError) else None
+    return store_error_from_os(err, place) if isinstance(err, OSError) else _error_from_malformed(err, place)
+
+
+def _error_from_malformed(err: Exception, place: str) -> StoreError | None:
+    """Say that an answer is not of GCS's form, which the library takes for an object with certain keys.
+
+    None for an error that was not raised inside the library: a bug of ours.
+    """
+    innermost = err.__traceback__
+    while innermost is not None and innermost.tb_next is not None:
+        innermost = innermost.tb_next
+    module = innermost.tb_frame.f_globals.get("__name__", "") if innermost else ""
+    if not module.startswith(("google.", "requests.", "json.")):
+        return None
+    message = f"what answers for {place} does not answer as GCS does: {type(err).__name__}: {_message_of(err)}"
+    return StoreError(message, hint="see what it is: a proxy, a login page, or an emulator of another version")
 
 
 def precondition_error(place: str) -> PreconditionError:

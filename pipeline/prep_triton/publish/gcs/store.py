@@ -104,7 +104,7 @@ class GcsStore(Store):
 
     @override
     def download_file(self, name: str, path: Path) -> None:
-        with self._translated("storage.objects.get", name), path.open("wb") as stream:
+        with self._translated("storage.objects.get", name), _naming(path), path.open("wb") as stream:
             blob = self._session.blob(self._object(name))
             blob.download_to_file(stream, checksum="crc32c", **self._requests())
 
@@ -246,13 +246,13 @@ class GcsStore(Store):
         return self.stat(blob.name.removeprefix(self._full("")))
 
     def _describe(self, blob: Any) -> StoredObject:
-        name = blob.name.removeprefix(self._full(""))
+        name = str(blob.name).removeprefix(self._full(""))
         try:
             stored = StoredObject(name, int(blob.size), str(blob.crc32c), int(blob.generation), blob.updated)
             is_it = str(blob.id).startswith(f"{self.location.bucket}/{blob.name}") and stored.updated_at is not None
-        except (TypeError, ValueError):
+        except (AttributeError, TypeError, ValueError):
             is_it = False
-        if not is_it:  # a bit flipped on the way, there or back
+        if not is_it:  # another form, or a bit flipped on the way, there or back
             raise StoreError(
                 f"the answer about {self.uri}/{name} is not about that object",
                 hint="run again: what is in the store already is not sent twice",
@@ -269,6 +269,17 @@ class GcsStore(Store):
             if translated is None:
                 raise
             raise translated from err
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the file that the system refuses to write (a full disk), which such an error does not: it is no store's."""
+    try:
+        yield
+    except OSError as err:
+        if type(err) is OSError and err.filename is None:
+            err.filename = str(path)
+        raise
 
 
 class _CountedFile(io.FileIO):
