@@ -12,11 +12,11 @@ from prep_triton.engine.elsewhere import find_built_elsewhere, is_built_elsewher
 from prep_triton.engine.machine import Machine, detect_machine
 from prep_triton.engine.proof import check_proof
 from prep_triton.engine.request import (
-    check_engine_request,
     check_precision,
     describe_request,
     name_engine,
     render_request,
+    resolve_engine_request,
 )
 from prep_triton.errors import EngineError
 from prep_triton.gpus import Gpu, check_gpu_present
@@ -55,7 +55,7 @@ def build_engine(
     machine = machine or detect_machine(workspace)
     if is_built_elsewhere(spec, machine):
         return Produced(find_built_elsewhere(model, spec, workspace, machine), reused=True)
-    gpu, builder = check_engine_request(model, spec, machine)
+    gpu, builder = resolve_engine_request(model, spec, machine)
     recipe = Recipe(
         stage="engine",
         name=name_engine(model, spec, gpu, builder.name),

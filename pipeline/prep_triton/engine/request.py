@@ -40,7 +40,7 @@ def describe_request(spec: EngineSpec, gpu: Gpu, builder_name: BuilderName) -> d
     }
 
 
-def check_engine_request(model: OnnxModel, spec: EngineSpec, machine: Machine) -> tuple[Gpu, ResolvedBuilder]:
+def resolve_engine_request(model: OnnxModel, spec: EngineSpec, machine: Machine) -> tuple[Gpu, ResolvedBuilder]:
     """Refuse, before any work, what cannot be built; return the GPU and the builder that are meant.
 
     Args:

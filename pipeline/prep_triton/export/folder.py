@@ -62,7 +62,7 @@ def load_config(folder: Path, *, where: str) -> dict[str, Any]:
     return content
 
 
-def check_config(config: Mapping[str, Any], *, where: str) -> Architecture:
+def architecture_from_config(config: Mapping[str, Any], *, where: str) -> Architecture:
     """Return the architecture of a configuration.
 
     Raises:

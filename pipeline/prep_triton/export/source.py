@@ -16,7 +16,7 @@ from typing import Any
 from prep_triton.errors import SourceError, SpecError, find_nearest
 from prep_triton.export import hub
 from prep_triton.export.folder import (
-    check_config,
+    architecture_from_config,
     digest_config,
     digest_folder,
     digest_tokenizer,
@@ -190,7 +190,7 @@ def _checkpoint_source(folder: Path, spec: ModelSpec, *, default_name: str, labe
     return Source(
         name=spec.name or name_from_text(default_name),
         label=label,
-        architecture=check_config(config, where=where),
+        architecture=architecture_from_config(config, where=where),
         task=resolve_task(spec.task, config, where=where),
         weights="hub",
         config=config,
@@ -212,7 +212,7 @@ def _source_from_hub(repo: str, spec: ModelSpec, *, default_name: str | None = N
     return Source(
         name=spec.name or name_from_text(name),
         label=f"hub:{repo}@{commit}",
-        architecture=check_config(config, where=repo),
+        architecture=architecture_from_config(config, where=repo),
         task=resolve_task(spec.task, config, where=repo),
         weights="hub",
         config=config,
@@ -232,7 +232,7 @@ def _random_source(name: str, config: Mapping[str, Any], spec: ModelSpec, *, whe
     return Source(
         name=spec.name or name_from_text(name),
         label=f"random:{name}",
-        architecture=check_config(config, where=place),
+        architecture=architecture_from_config(config, where=place),
         task=resolve_task(spec.task, config, where=place),
         weights="random",
         config=config,

@@ -49,11 +49,11 @@ def build_variant(
     if variant.runtime == "onnxruntime":
         return BuiltVariant(variant, convert_graph(rows, model, variant, workspace))
     from prep_triton.engine.elsewhere import is_built_elsewhere
-    from prep_triton.engine.request import check_engine_request
+    from prep_triton.engine.request import resolve_engine_request
 
     for spec in variant.engine_specs():  # refuse a wrong GPU before the minutes that its neighbour takes
         if not is_built_elsewhere(spec, machine):
-            check_engine_request(model, spec, machine)
+            resolve_engine_request(model, spec, machine)
     build = choose_faster if variant.int8_if_faster else build_engines
     return BuiltVariant(variant, *build(rows, model, variant, workspace, machine))
 

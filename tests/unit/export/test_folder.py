@@ -2,7 +2,7 @@ import pytest
 from prep_triton.errors import SourceError
 from prep_triton.export import folder as room
 from prep_triton.export.folder import (
-    check_config,
+    architecture_from_config,
     digest_config,
     find_vocabulary,
     load_config,
@@ -52,14 +52,14 @@ def test_config_that_is_not_one_is_refused(tmp_path, content, message):
 )
 def test_unsupported_configuration_is_refused(config, message, hint):
     with pytest.raises(SourceError) as caught:
-        check_config(config, where="it")
+        architecture_from_config(config, where="it")
     assert message in caught.value.message
     assert hint in caught.value.hint
 
 
 def test_supported_configurations_pass():
-    assert check_config({"model_type": "bert", "position_embedding_type": "absolute"}, where="it") == "bert"
-    assert check_config({"model_type": "distilbert"}, where="it") == "distilbert"
+    assert architecture_from_config({"model_type": "bert", "position_embedding_type": "absolute"}, where="it") == "bert"
+    assert architecture_from_config({"model_type": "distilbert"}, where="it") == "distilbert"
 
 
 def test_tokenizer_json_wins_over_the_vocabulary_and_neither_is_refused(tmp_path):

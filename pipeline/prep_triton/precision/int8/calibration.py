@@ -45,7 +45,7 @@ class CalibrationRows:
     is_held_out: bool
 
 
-def check_path(spec: CalibrationSpec) -> Path:
+def locate_calibration_data(spec: CalibrationSpec) -> Path:
     """Return the path of the calibration file.
 
     Raises:
@@ -75,7 +75,7 @@ def load_calibration_rows(spec: CalibrationSpec, model: OnnxModel) -> Calibratio
         SpecError: The file is missing, empty, not what its suffix says, or holds fewer rows than asked for.
         PrecisionError: The model has no tokenizer for text, or the tokenizer is not the model's.
     """
-    path = check_path(spec)
+    path = locate_calibration_data(spec)
     if path.suffix == ".npz":
         rows = _load_token_rows(path, model)
     else:

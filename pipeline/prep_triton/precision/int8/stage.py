@@ -14,7 +14,7 @@ from prep_triton.errors import SpecError, suggest
 from prep_triton.files import digest_file
 from prep_triton.layout import GRAPH_NAME
 from prep_triton.precision.fp16.stage import REWRITE_VERSION
-from prep_triton.precision.int8.calibration import check_path, load_calibration_rows
+from prep_triton.precision.int8.calibration import load_calibration_rows, locate_calibration_data
 from prep_triton.precision.int8.scales import CALIBRATION_VERSION, TOOLS, Calibrator, describe_rows
 from prep_triton.precision.measure.accuracy import check_eval_data
 from prep_triton.precision.rewrite.source import check_is_fp32, kept_fields, link_kept_files
@@ -53,7 +53,7 @@ def quantize_to_int8(
         PrecisionError: The graph is not FP32 or not finite, or INT8 misses the gate; nothing is written.
     """
     check_is_fp32(model, "int8")
-    content = digest_file(check_path(spec.calibration))
+    content = digest_file(locate_calibration_data(spec.calibration))
     recipe = _make_recipe(model, spec, gate, content)
 
     def make(folder: Path) -> Mapping[str, Any]:
