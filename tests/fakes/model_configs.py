@@ -43,12 +43,12 @@ def values(field):
         field.TYPE_UINT64: st.sampled_from([0, 1, 2**64 - 1]),
     }
     if field.enum_type is not None:
-        one = st.sampled_from([value.number for value in field.enum_type.values])
+        values = st.sampled_from([value.number for value in field.enum_type.values])
     elif field.message_type is not None:
-        one = messages(field.message_type)
+        values = messages(field.message_type)
     else:
-        one = kinds[field.type]
-    return st.lists(one, max_size=2) if field.is_repeated else one
+        values = kinds[field.type]
+    return st.lists(values, max_size=2) if field.is_repeated else values
 
 
 def fill(message, chosen) -> None:

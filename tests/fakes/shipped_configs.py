@@ -63,8 +63,8 @@ def render_variant(model: PipelineModelSpec, variant: VariantSpec) -> Iterator[t
         onnx=exported,
     )
     configs = TextConfigs(entry, config, variant.text)
-    for made in (configs.tokenizer(), configs.postprocessor(), configs.ensemble()):
-        yield made.name, render_config(made)
+    for message in (configs.tokenizer(), configs.postprocessor(), configs.ensemble()):
+        yield message.name, render_config(message)
 
 
 def make_record(spec: PipelineModelSpec) -> OnnxModel:
@@ -106,9 +106,9 @@ def make_plan(model: OnnxModel, variant: VariantSpec, gpu: str) -> Engine:
 
 
 def _as_config(config: object) -> SimpleNamespace:
-    found = dict(config)  # type: ignore[call-overload]
-    found["hidden_size"] = found.get("hidden_size", found.get("dim"))
-    return SimpleNamespace(**found)
+    fields = dict(config)  # type: ignore[call-overload]
+    fields["hidden_size"] = fields.get("hidden_size", fields.get("dim"))
+    return SimpleNamespace(**fields)
 
 
 if __name__ == "__main__":

@@ -84,15 +84,15 @@ def find_marked(mark: str, timeout_s: float = 60.0) -> list[str]:
     """Return the command lines of the processes that still run with a mark in their environment."""
     deadline = time.monotonic() + timeout_s
     while True:
-        found = []
+        processes = []
         for process in psutil.process_iter():
             try:
                 if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(" ".join(process.cmdline()))
+                    processes.append(" ".join(process.cmdline()))
             except psutil.Error:
                 continue
-        if not found or time.monotonic() > deadline:
-            return found
+        if not processes or time.monotonic() > deadline:
+            return processes
         time.sleep(0.1)
 
 
@@ -158,7 +158,7 @@ def test_a_folder_of_releases_serves_as_well_as_a_bucket(fresh):
     prep = fresh("verify")
     published = prep.succeed("run", "config.yaml", "--publish", "./releases", "--no-verify")["release"]
     assert published.startswith(str(prep.folder / "releases" / "releases"))
-    assert [one["uri"] for one in prep.succeed("releases", "./releases")["releases"]] == [published]
+    assert [release["uri"] for release in prep.succeed("releases", "./releases")["releases"]] == [published]
     assert prep.succeed("verify", "./releases")["repository_uri"] == published
 
 
@@ -222,16 +222,16 @@ def test_two_runs_in_one_workspace_at_once_make_everything_once(fresh, bucket):
     runs = [prep.start(*command) for _ in range(2)]
     answers = [run.communicate() for run in runs]
     assert [run.returncode for run in runs] == [0, 0], [errors for _, errors in answers]
-    one, other = (json.loads(message) for message, _ in answers)
-    made = [
+    first, second = (json.loads(message) for message, _ in answers)
+    steps = [
         f"{row['stage']} {row['artifact']}"
-        for message in (one, other)
+        for message in (first, second)
         for row in message["rows"]
         if row["state"] == "made"
     ]
-    made = [row for row in made if not row.startswith(("publish", "promote"))]
-    assert len(made) == len(set(made))
-    releases = {message["release"] for message in (one, other)}
+    steps = [row for row in steps if not row.startswith(("publish", "promote"))]
+    assert len(steps) == len(set(steps))
+    releases = {message["release"] for message in (first, second)}
     assert {release["uri"] for release in prep.succeed("releases", bucket)["releases"]} == releases
     assert not find_half_written(prep.folder)
 

@@ -50,8 +50,8 @@ def spec(gpu, precision="fp16", **fields):
 
 def test_fp16_engine_for_a_t4_is_proved_and_reused(workspace, fp16_model):
     message = []
-    made = build_engine(fp16_model, spec("t4"), workspace, progress=lambda _, fraction=None: message.append(fraction))
-    engine = made.artifact
+    built = build_engine(fp16_model, spec("t4"), workspace, progress=lambda _, fraction=None: message.append(fraction))
+    engine = built.artifact
     assert (engine.name, engine.compute_capability, engine.builder) == ("tiny-fp16-rtx-sm75", "7.5", "tensorrt-rtx")
     assert engine.proof.gemm_flops_share == {"fp16": 1.0}
     assert engine.proof.method == "strongly typed network"

@@ -38,7 +38,7 @@ def write_rows(tmp_path, count=100, seed=0):
 
 def change(proto, name, edit):
     """Edit one weight of a graph."""
-    (tensor,) = [one for one in proto.graph.initializer if one.name == name]
+    (tensor,) = [tensor for tensor in proto.graph.initializer if tensor.name == name]
     array = numpy_helper.to_array(tensor).copy()
     edit(array)
     tensor.CopyFrom(numpy_helper.from_array(array, name))
@@ -300,7 +300,7 @@ def test_real_minilm_keeps_its_embeddings_with_every_linear_layer_in_int8(worksp
     folder = Path(package.__file__).parent / "model"
     model = export_model(ModelSpec(model=str(folder), name="minilm"), workspace).artifact
     text = Path(__file__).parents[2] / "pipeline" / "prep_triton" / "export" / "sentences.txt"
-    lines = [f"{one} {two}" for one in text.read_text(encoding="utf-8").split("\n") for two in ("", "Rain again.")]
+    lines = [f"{line} {more}" for line in text.read_text(encoding="utf-8").split("\n") for more in ("", "Rain again.")]
     path = tmp_path / "text.txt"
     path.write_text("\n".join(line for line in lines if line.strip()), encoding="utf-8")
     spec = QuantizationSpec(calibration=CalibrationSpec(path=str(path), samples=48))

@@ -25,8 +25,8 @@ ONNX = {"runtime": "onnxruntime"}
 
 
 def run_spec(*models: str, **more) -> RunSpec:
-    given = {"models": [{"model": model, "variants": [ONNX]} for model in models], **more}
-    return build_spec(RunSpec, given, where="a test")
+    request = {"models": [{"model": model, "variants": [ONNX]} for model in models], **more}
+    return build_spec(RunSpec, request, where="a test")
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def is_running(pid: int) -> bool:
 
 
 def find_children(of: int | None = None, named: str = "") -> list[tuple[int, str]]:
-    found = []
+    processes = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
@@ -137,8 +137,8 @@ def find_children(of: int | None = None, named: str = "") -> list[tuple[int, str
         except (OSError, IndexError):
             continue
         if parent == (of or os.getpid()) and named in command:
-            found.append((int(path.name), command))
-    return found
+            processes.append((int(path.name), command))
+    return processes
 
 
 def test_jobs_wait_for_memory_and_a_large_one_runs_alone():
@@ -156,14 +156,14 @@ def test_jobs_wait_for_memory_and_a_large_one_runs_alone():
         thread.start()
     for thread in threads:
         thread.join()
-    assert max(one for one in most if one != 9.0) <= 3.0
+    assert max(estimate for estimate in most if estimate != 9.0) <= 3.0
     assert 9.0 in most
 
 
 def test_memory_is_estimated_from_the_weights(checkpoints: list[str]):
     def estimate(model: str, **variant) -> float:
-        given = {"model": model, "variants": [{**ONNX, **variant}]}
-        return estimate_memory_gib(build_spec(PipelineModelSpec, given, where="a test"))
+        request = {"model": model, "variants": [{**ONNX, **variant}]}
+        return estimate_memory_gib(build_spec(PipelineModelSpec, request, where="a test"))
 
     assert estimate("bert-large") > estimate("bert-base") > estimate("distilbert") > estimate("minilm") > 1.0
     assert estimate("someone/some-bert") == estimate("bert-base")

@@ -38,12 +38,12 @@ def wait_for_end(pids, timeout_s=60):
 
 def family_of(pid):
     """Every process of the server's session: the server and its stubs."""
-    found = []
+    pids = []
     for path in Path("/proc").iterdir():
         with suppress(OSError):  # it ended in this moment
             if path.name.isdigit() and os.getsid(int(path.name)) == pid and is_running(path.name):
-                found.append(int(path.name))
-    return found
+                pids.append(int(path.name))
+    return pids
 
 
 def add_entry(repository, name, config):

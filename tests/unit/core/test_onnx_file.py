@@ -39,10 +39,10 @@ def test_a_model_streams_through_unchanged(tmp_path, external):
     before, after = make_bert(), onnx.load(tmp_path / "b.onnx")
     assert list(after.graph.node) == list(before.graph.node)
     assert (after.opset_import, after.ir_version) == (before.opset_import, before.ir_version)
-    expected, found = by_name(before), by_name(after)
-    assert expected.keys() == found.keys()
+    expected, actual = by_name(before), by_name(after)
+    assert expected.keys() == actual.keys()
     for name, array in expected.items():
-        np.testing.assert_array_equal(found[name], array)
+        np.testing.assert_array_equal(actual[name], array)
 
 
 def test_integers_stay_in_the_graph_whatever_their_size(tmp_path):

@@ -204,9 +204,9 @@ def test_a_variant_hands_its_build_options_to_every_engine():
 
 @pytest.mark.parametrize("key", ["seq_lens", "profiles", "refit", "hardware_compatible"])
 def test_a_build_option_means_nothing_to_onnxruntime(key):
-    given = {"seq_lens": [32], "profiles": ["1x1,1x8,1x16"], "refit": True, "hardware_compatible": "ampere_plus"}
+    choices = {"seq_lens": [32], "profiles": ["1x1,1x8,1x16"], "refit": True, "hardware_compatible": "ampere_plus"}
     with pytest.raises(SpecError, match=f"{key} means nothing for runtime onnxruntime"):
-        build_spec(VariantSpec, {"runtime": "onnxruntime", key: given[key]}, where="a test")
+        build_spec(VariantSpec, {"runtime": "onnxruntime", key: choices[key]}, where="a test")
 
 
 TEXTS = {"calibration": {"path": "texts.txt"}}

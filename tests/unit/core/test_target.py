@@ -106,10 +106,10 @@ def test_a_plan_of_the_targets_own_tensorrt_and_gpu_fits(engine):
     ],
 )
 def test_a_plan_fits_its_exact_tensorrt_alone(engine, built, runs, fits):
-    found = message(minilm(engine.model_copy(update={"builder_version": built})), make_target(runs))
-    assert fits == (not found)
+    misfits = message(minilm(engine.model_copy(update={"builder_version": built})), make_target(runs))
+    assert fits == (not misfits)
     if not fits:
-        ((code, sentence, hint),) = found
+        ((code, sentence, hint),) = misfits
         assert code == "target-tensorrt"
         assert f"built by TensorRT {built}" in sentence
         assert f"Triton 25.08 has TensorRT {runs}" in sentence
@@ -158,8 +158,8 @@ def test_a_plan_on_a_server_without_gpu_is_a_misfit(engine):
 
 
 def test_a_gpu_older_than_the_container_supports_is_a_misfit():
-    found = message(minilm(runtime="onnxruntime"), make_target(gpus=("v100",)))
-    assert [(code, sentence) for code, sentence, _ in found] == [
+    misfits = message(minilm(runtime="onnxruntime"), make_target(gpus=("v100",)))
+    assert [(code, sentence) for code, sentence, _ in misfits] == [
         ("target-gpu", "minilm-trt-fp16: Triton 25.08 needs compute capability 7.5, the v100 has 7.0")
     ]
 
@@ -171,11 +171,11 @@ def test_the_engines_in_a_tokenizers_manifest_are_not_the_tokenizers(engine):
 
 def test_a_vendored_package_must_fit_python_and_platform():
     package = VendoredRecord(package="tokenizers", version="0.22.1", python="3.13", platform="linux/arm64")
-    found = message(minilm(kind="tokenizer", runtime="python", vendored=package), make_target())
-    assert [code for code, _, _ in found] == ["target-python", "target-platform"]
-    assert "needs Python 3.13, Triton 25.08 has 3.12" in found[0][1]
-    assert "is for linux/arm64, the target is linux/amd64" in found[1][1]
-    assert "linux/amd64" in found[1][2]
+    misfits = message(minilm(kind="tokenizer", runtime="python", vendored=package), make_target())
+    assert [code for code, _, _ in misfits] == ["target-python", "target-platform"]
+    assert "needs Python 3.13, Triton 25.08 has 3.12" in misfits[0][1]
+    assert "is for linux/arm64, the target is linux/amd64" in misfits[1][1]
+    assert "linux/amd64" in misfits[1][2]
 
 
 def test_a_vendored_package_of_an_older_stable_abi_fits():

@@ -75,14 +75,14 @@ def find_task_names(path: Path) -> Iterator[tuple[ast.AST, ast.Constant]]:
 
 def test_no_other_file_has_a_table_of_tasks_or_compares_with_one() -> None:
     """A task's name stands in `tasks.py`, in a `case` of a branch that ends in assert_never, or is passed on."""
-    found = [
+    wrong = [
         f"{path.relative_to(PACKAGE)}:{child.lineno}"
         for path in PACKAGE.rglob("*.py")
         if path.name != "tasks.py" and not path.is_relative_to(INSIDE_SERVER)
         for parent, child in find_task_names(path)
         if not isinstance(parent, ast.MatchValue | ast.Call)
     ]
-    assert not found
+    assert not wrong
 
 
 def test_every_branch_on_a_task_ends_in_assert_never() -> None:

@@ -82,19 +82,19 @@ def test_a_failed_stage_leaves_nothing(workspace: Workspace):
 
 
 def test_a_damaged_artifact_is_made_again(workspace: Workspace):
-    made = workspace.produce(recipe(), Artifact, write_model).artifact
-    made.path("model.onnx").write_bytes(b"short")
+    artifact = workspace.produce(recipe(), Artifact, write_model).artifact
+    artifact.path("model.onnx").write_bytes(b"short")
     assert workspace.find(recipe(), Artifact) is None
     assert not workspace.produce(recipe(), Artifact, write_model).reused
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"schema": 99}', '{"schema": 1, "name": 3}'])
 def test_a_damaged_manifest_is_no_artifact(workspace: Workspace, content: str):
-    made = workspace.produce(recipe(), Artifact, write_model).artifact
-    made.path(MANIFEST_NAME).write_text(content)
+    artifact = workspace.produce(recipe(), Artifact, write_model).artifact
+    artifact.path(MANIFEST_NAME).write_text(content)
     assert workspace.find(recipe(), Artifact) is None
     with pytest.raises(WorkspaceError, match="does not hold a complete artifact") as caught:
-        load_artifact(made.folder, Artifact)
+        load_artifact(artifact.folder, Artifact)
     assert caught.value.hint
 
 
@@ -138,12 +138,12 @@ def test_a_read_only_workspace_finds_but_never_makes(workspace: Workspace):
 
 
 def test_two_runs_at_once_make_an_artifact_once(workspace: Workspace):
-    made: list[str] = []
+    calls: list[str] = []
     began = threading.Event()
 
     def make_slowly(folder: Path) -> Mapping[str, Any]:
         began.set()
-        made.append("first")
+        calls.append("first")
         threading.Event().wait(0.3)
         return write_model(folder)
 
@@ -153,7 +153,7 @@ def test_two_runs_at_once_make_an_artifact_once(workspace: Workspace):
     second = Workspace(workspace.root).produce(recipe(), Artifact, refuse)
     first.join()
     assert second.reused
-    assert made == ["first"]
+    assert calls == ["first"]
 
 
 def test_a_run_that_waits_too_long_is_told_who_holds_the_workspace(workspace: Workspace):

@@ -27,7 +27,9 @@ def list_scripts() -> list[str]:
     """Every shell script of the workflow and of the Jobs."""
     steps = [step["run"] for job in load_workflow()["jobs"].values() for step in job["steps"] if "run" in step]
     pods = [load_pod(path) for path in list_jobs()]
-    return steps + [one["args"][0] for pod in pods for one in [*pod.get("initContainers", ()), *pod["containers"]]]
+    return steps + [
+        container["args"][0] for pod in pods for container in [*pod.get("initContainers", ()), *pod["containers"]]
+    ]
 
 
 def test_workflow_may_read_and_its_last_job_alone_may_prove_who_it_is():

@@ -142,8 +142,8 @@ def test_a_plan_that_another_machine_built_is_shipped_without_its_gpu(model, wor
     assert not is_built_elsewhere(spec(precision="fp32", gpu="t4", builder="tensorrt"), machine)
     assert not is_built_elsewhere(spec(precision="fp32", gpu="a10"), machine)  # RTX builds ahead of time
     assert not is_built_elsewhere(request, make_machine("a10", plans=machine.plans))  # it can be built here
-    found = build_engine(model, request, workspace, machine)
-    assert (found.artifact.key, found.reused) == (plan.key, True)
+    gathered_plan = build_engine(model, request, workspace, machine)
+    assert (gathered_plan.artifact.key, gathered_plan.reused) == (plan.key, True)
 
 
 @pytest.mark.usefixtures("worker")
@@ -152,8 +152,8 @@ def test_plans_of_one_name_with_other_profiles_are_told_apart(model, workspace):
     requests = [spec(precision="fp32", builder="tensorrt", profiles=(profile,)) for profile in (PROFILE, wide)]
     plans = [build_engine(model, request, workspace, make_machine("l4")).artifact for request in requests]
     assert plans[0].name == plans[1].name
-    found = [build_engine(model, request, workspace, gathered(workspace)).artifact.key for request in requests]
-    assert found == [plan.key for plan in plans]
+    keys = [build_engine(model, request, workspace, gathered(workspace)).artifact.key for request in requests]
+    assert keys == [plan.key for plan in plans]
 
 
 @pytest.mark.usefixtures("worker")

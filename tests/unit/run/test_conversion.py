@@ -19,9 +19,9 @@ def test_fp32_is_the_exported_graph_itself(workspace: Workspace):
 
 def test_int8_for_onnxruntime_needs_no_calibration(workspace: Workspace):
     model = store_with_reference(workspace, make_bert())
-    made = put_in_precision(model, ConversionSpec(runtime="onnxruntime", precision="int8"), workspace).artifact
-    assert made.quantization is not None
-    assert made.quantization.scheme == "dynamic W8A8"
+    converted = put_in_precision(model, ConversionSpec(runtime="onnxruntime", precision="int8"), workspace).artifact
+    assert converted.quantization is not None
+    assert converted.quantization.scheme == "dynamic W8A8"
 
 
 def test_int8_for_tensorrt_without_calibration_is_the_graph_made_before_or_an_error(workspace: Workspace):
@@ -45,7 +45,7 @@ def test_a_gate_that_was_passed_is_not_measured_again(workspace: Workspace, monk
     spec = ConversionSpec(runtime="onnxruntime", precision="fp16", gate=GateSpec(min_cosine=0.99))
     put_in_precision(model, spec, workspace)
 
-    def refuse(*given: object) -> None:
+    def refuse(*arguments: object) -> None:
         raise AssertionError("measured again")
 
     monkeypatch.setattr("prep_triton.precision.measure.fidelity.measure_fidelity", refuse)

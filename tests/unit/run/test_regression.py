@@ -31,9 +31,9 @@ def compare(before: EntryFigures, after: EntryFigures, limits: RegressionSpec = 
     ],
 )
 def test_each_figure_is_held_to_its_threshold(change: dict, message: str):
-    (found,) = compare(GOOD, worse(**change))
-    assert found.message == message
-    assert found.figure == next(iter(change)).removeprefix("served_")
+    (regression,) = compare(GOOD, worse(**change))
+    assert regression.message == message
+    assert regression.figure == next(iter(change)).removeprefix("served_")
 
 
 def test_within_the_thresholds_and_better_is_no_regression():
@@ -58,5 +58,5 @@ def test_what_one_of_the_two_lacks_or_no_threshold_holds_is_not_compared(figure:
 
 
 def test_an_entry_that_is_gone_is_a_regression_and_a_new_one_is_not():
-    (found,) = find_regressions({"bert": GOOD}, {"distilbert": GOOD}, LIMITS)
-    assert found.message == "bert is in the current release and not in this one"
+    (regression,) = find_regressions({"bert": GOOD}, {"distilbert": GOOD}, LIMITS)
+    assert regression.message == "bert is in the current release and not in this one"

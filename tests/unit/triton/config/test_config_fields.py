@@ -54,7 +54,9 @@ def test_instance_groups_are_written_with_their_devices_profiles_and_shares():
     assert (first.count, list(first.gpus), first.kind) == (2, [0, 1], first.KIND_GPU)
     assert list(first.profile) == ["0", "1", "2"]
     assert first.rate_limiter.priority == 3
-    message = [(one.name, one.count, getattr(one, "global")) for one in first.rate_limiter.resources]
+    message = [
+        (resource.name, resource.count, getattr(resource, "global")) for resource in first.rate_limiter.resources
+    ]
     assert message == [("a", 2, False), ("b", 1, True)]
     assert list(second.profile) == ["2", "1", "0"]
     assert not second.HasField("rate_limiter")
@@ -88,7 +90,7 @@ def test_tensorrt_options_are_written():
 def test_a_cuda_graph_is_captured_for_each_bucket_at_the_batches_its_profile_is_tuned_for():
     cuda = plan_of(cuda_graphs=True, max_batch_size=4).optimization.cuda
     assert cuda.graphs
-    shapes = [(spec.batch_size, {tuple(one.dim) for one in spec.input.values()}) for spec in cuda.graph_spec]
+    shapes = [(spec.batch_size, {tuple(shape.dim) for shape in spec.input.values()}) for spec in cuda.graph_spec]
     assert shapes == [(1, {(32,)}), (1, {(64,)}), (1, {(384,)}), (4, {(384,)})]
     assert set(cuda.graph_spec[0].input) == {"input_ids", "attention_mask", "token_type_ids"}
     preferred = plan_of(cuda_graphs=True, dynamic_batching={"preferred_batch_sizes": [2]}).optimization.cuda
@@ -114,11 +116,13 @@ def test_onnxruntime_options_are_written():
     )
     assert config.optimization.graph.level == -1
     gpu = config.optimization.execution_accelerators.gpu_execution_accelerator
-    assert [(one.name, dict(one.parameters)) for one in gpu] == [
-        (one["name"], one["parameters"]) for one in accelerators[:2]
+    assert [(accelerator.name, dict(accelerator.parameters)) for accelerator in gpu] == [
+        (accelerator["name"], accelerator["parameters"]) for accelerator in accelerators[:2]
     ]
-    assert [one.name for one in config.optimization.execution_accelerators.cpu_execution_accelerator] == ["openvino"]
-    assert {name: one.string_value for name, one in config.parameters.items()} == {
+    assert [
+        accelerator.name for accelerator in config.optimization.execution_accelerators.cpu_execution_accelerator
+    ] == ["openvino"]
+    assert {name: parameter.string_value for name, parameter in config.parameters.items()} == {
         "intra_op_thread_count": "2",
         "inter_op_thread_count": "3",
         "execution_mode": "1",

@@ -20,15 +20,15 @@ def test_a_plan_of_a_tier_has_stream_priority_a_share_and_levels(tier, priority)
     assert config.optimization.priority == config.optimization.ModelPriority.Value(priority)
     limiter = config.instance_group[0].rate_limiter
     assert limiter.priority == tiers.rate_limiter_weight(tier)
-    assert [one.name for one in limiter.resources] == [tiers.GPU_RESOURCE]
+    assert [resource.name for resource in limiter.resources] == [tiers.GPU_RESOURCE]
     levels = (config.dynamic_batching.priority_levels, config.dynamic_batching.default_priority_level)
     assert levels == {1: (0, 0), 2: (2, 2)}[tier]
     assert config.instance_group[0].count == 1
 
 
 def test_a_tier_1_that_was_given_levels_gets_the_second_instance_that_they_need():
-    given = ServingSpec(tier=1, dynamic_batching=QueueSpec(priority_levels=2, default_priority_level=1))
-    assert apply_tier(given, "tensorrt").instance_count == 2
+    choices = ServingSpec(tier=1, dynamic_batching=QueueSpec(priority_levels=2, default_priority_level=1))
+    assert apply_tier(choices, "tensorrt").instance_count == 2
 
 
 def test_a_graph_of_a_tier_has_no_stream_priority_and_the_resource_of_its_device():

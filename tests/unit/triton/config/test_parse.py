@@ -109,12 +109,12 @@ def test_each_field_has_its_line():
 def test_every_unknown_field_and_repeated_key_is_told_and_the_rest_is_read():
     text = 'nam: "a"\nname: "b"\ninput { siz: { a: [1, {}] } }\n' + 'parameters { key: "k" value {} }\n' * 2
     scanned = scan_config(text)
-    assert [(one.line, one.message, one.name) for one in scanned.notes.unknown] == [
+    assert [(note.line, note.message, note.name) for note in scanned.notes.unknown] == [
         (1, "ModelConfig", "nam"),
         (3, "ModelInput", "siz"),
     ]
     assert scanned.notes.unknown[0].hint == "did you mean 'name'?"
-    assert [(one.line, one.where, one.key) for one in scanned.notes.repeated_keys] == [(5, "parameters", "k")]
+    assert [(note.line, note.where, note.key) for note in scanned.notes.repeated_keys] == [(5, "parameters", "k")]
     assert scanned.message.name == "b"
 
 

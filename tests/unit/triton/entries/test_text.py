@@ -31,7 +31,7 @@ def entry(repository, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def made(entry, repository):
+def companions(entry, repository):
     return assemble_text_entries(entry, TextSpec(), repository)
 
 
@@ -59,54 +59,54 @@ def dims(tensors):
     return {tensor.name: list(tensor.dims) for tensor in tensors}
 
 
-def test_three_entries_are_written_in_the_order_of_the_steps(made, repository):
-    entries = [one.artifact for one in made]
-    assert [(one.name, one.kind, one.runtime) for one in entries] == [
+def test_three_entries_are_written_in_the_order_of_the_steps(companions, repository):
+    entries = [produced.artifact for produced in companions]
+    assert [(entry.name, entry.kind, entry.runtime) for entry in entries] == [
         ("tiny-onnx-fp32-tokenizer", "tokenizer", "python"),
         ("tiny-onnx-fp32-postprocessor", "postprocessor", "python"),
         ("tiny-onnx-fp32-text", "ensemble", "ensemble"),
     ]
-    assert {one.serves for one in entries} == {"tiny-onnx-fp32"}
-    assert {one.length_buckets for one in entries} == {(8, 32)}
+    assert {entry.serves for entry in entries} == {"tiny-onnx-fp32"}
+    assert {entry.length_buckets for entry in entries} == {(8, 32)}
     assert entries[2].composes == ("tiny-onnx-fp32-tokenizer", "tiny-onnx-fp32", "tiny-onnx-fp32-postprocessor")
     assert len(load_repository(repository)) == 4
 
 
-def test_every_entry_has_a_version_folder_that_an_object_store_keeps(made):
-    for one in made:
-        assert any(name.startswith("1/") and not name.startswith("1/.") for name in one.artifact.files)
+def test_every_entry_has_a_version_folder_that_an_object_store_keeps(companions):
+    for produced in companions:
+        assert any(name.startswith("1/") and not name.startswith("1/.") for name in produced.artifact.files)
 
 
-def test_the_tokenizer_carries_the_package_it_was_recorded_with(made):
-    entry = made[0].artifact
+def test_the_tokenizer_carries_the_package_it_was_recorded_with(companions):
+    entry = companions[0].artifact
     assert entry.vendored == describe_tokenizers()
     assert entry.vendored.package == "tokenizers"
     assert entry.vendored.python == "3.10"
     assert entry.vendored.platform.startswith("linux/")
     assert "1/tokenizers/tokenizers.abi3.so" in entry.files
     assert f"1/tokenizers-{entry.vendored.version}.dist-info/WHEEL" in entry.files
-    assert made[1].artifact.vendored is None
+    assert companions[1].artifact.vendored is None
 
 
-def test_the_server_side_runs_without_this_package_and_its_installation(made, entry):
+def test_the_server_side_runs_without_this_package_and_its_installation(companions, entry):
     """Everything but the server's own module, in a Python that sees the version folder and numpy alone."""
-    version_dir = made[0].artifact.path("1")
+    version_dir = companions[0].artifact.path("1")
     alone = f"import sys; sys.path.insert(0, {str(version_dir)!r}); import tokenizers; print(tokenizers.__file__)"
-    found = subprocess.run([sys.executable, "-S", "-I", "-c", alone], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == str(version_dir / "tokenizers" / "__init__.py")
+    done = subprocess.run([sys.executable, "-S", "-I", "-c", alone], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(version_dir / "tokenizers" / "__init__.py")
     imports = (
         f"import sys; sys.dont_write_bytecode = True; sys.path[:0] = [{str(version_dir)!r}, "
-        f"{str(made[1].artifact.path('1'))!r}, {str(np.__path__[0]).removesuffix('numpy')!r}]; "
+        f"{str(companions[1].artifact.path('1'))!r}, {str(np.__path__[0]).removesuffix('numpy')!r}]; "
         "import encode.encoder, answer.tasks; "
         "print([m for m in sys.modules if m.startswith(('prep_triton', 'hugging'))])"
     )
-    found = subprocess.run([sys.executable, "-S", "-I", "-c", imports], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    done = subprocess.run([sys.executable, "-S", "-I", "-c", imports], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
-def test_configurations_agree_with_the_model(made, entry):
-    tokenizer, postprocessor, ensemble = (config_of(one.artifact) for one in made)
-    assert {one.max_batch_size for one in (tokenizer, postprocessor, ensemble)} == {4}
+def test_configurations_agree_with_the_model(companions, entry):
+    tokenizer, postprocessor, ensemble = (config_of(produced.artifact) for produced in companions)
+    assert {config.max_batch_size for config in (tokenizer, postprocessor, ensemble)} == {4}
     assert dims(tokenizer.input) == dims(ensemble.input) == {"TEXT": [1]}
     assert dims(tokenizer.output) == {**dims(config_of(entry).input), "WINDOW": [5]}
     assert dims(postprocessor.input) == {"last_hidden_state": [-1, 8], "WINDOW": [5]}
@@ -114,19 +114,19 @@ def test_configurations_agree_with_the_model(made, entry):
     assert tokenizer.parameters["length_buckets"].string_value == "8,32"
     assert tokenizer.HasField("dynamic_batching")
     assert postprocessor.HasField("dynamic_batching")
-    assert [step.model_name for step in ensemble.ensemble_scheduling.step] == list(made[2].artifact.composes)
+    assert [step.model_name for step in ensemble.ensemble_scheduling.step] == list(companions[2].artifact.composes)
 
 
-def test_unchanged_entries_are_left_alone(made, entry, repository):
+def test_unchanged_entries_are_left_alone(companions, entry, repository):
     again = assemble_text_entries(entry, TextSpec(), repository)
-    assert [one.reused for one in again] == [True] * 3
-    assert [one.artifact.key for one in again] == [one.artifact.key for one in made]
+    assert [produced.reused for produced in again] == [True] * 3
+    assert [produced.artifact.key for produced in again] == [produced.artifact.key for produced in companions]
 
 
-def test_other_choices_are_other_entries(made, entry, tmp_path):
+def test_other_choices_are_other_entries(companions, entry, tmp_path):
     again = assemble_text_entries(entry, TextSpec(normalize=False, instance_count=2), tmp_path)
-    assert {one.artifact.key for one in again}.isdisjoint(one.artifact.key for one in made)
-    tokenizer, postprocessor, _ = (config_of(one.artifact) for one in again)
+    assert {produced.artifact.key for produced in again}.isdisjoint(produced.artifact.key for produced in companions)
+    tokenizer, postprocessor, _ = (config_of(produced.artifact) for produced in again)
     assert tokenizer.instance_group[0].count == 2
     assert postprocessor.parameters["normalize"].string_value == "false"
 
@@ -183,7 +183,7 @@ def test_an_entry_without_a_tokenizer_is_refused(tmp_path):
     with pytest.raises(RepositoryError, match=r"has no tokenizer\.json, and text needs one") as caught:
         assemble_text_entries(entry, TextSpec(), tmp_path / "repo")
     assert caught.value.hint.startswith("export the model from a folder that has tokenizer.json")
-    assert [one.name for one in load_repository(tmp_path / "repo")] == [entry.name]
+    assert [loaded.name for loaded in load_repository(tmp_path / "repo")] == [entry.name]
 
 
 def test_an_entry_of_an_older_prep_is_refused(entry, tmp_path):
@@ -260,8 +260,8 @@ def test_a_package_that_triton_cannot_run_is_refused(wheel, message, monkeypatch
 def test_the_platform_is_read_from_the_tag(monkeypatch):
     wheel = "Tag: cp39-abi3-manylinux_2_17_aarch64\nTag: cp39-abi3-manylinux2014_aarch64\n"
     monkeypatch.setattr("importlib.metadata.distribution", lambda name: Distribution(wheel))
-    found = describe_tokenizers()
-    assert (found.version, found.python, found.platform) == ("1.2", "3.9", "linux/arm64")
+    vendored = describe_tokenizers()
+    assert (vendored.version, vendored.python, vendored.platform) == ("1.2", "3.9", "linux/arm64")
 
 
 class Listed(PurePosixPath):
@@ -279,8 +279,8 @@ class Listed(PurePosixPath):
     ],
 )
 def test_an_installation_that_is_not_whole_is_refused(files, message, monkeypatch, tmp_path):
-    found = Distribution("", [Listed(file) for file in files])
-    monkeypatch.setattr("importlib.metadata.distribution", lambda name: found)
+    distribution = Distribution("", [Listed(file) for file in files])
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: distribution)
     with pytest.raises(RepositoryError, match=message) as caught:
         copy_tokenizers(tmp_path)
     assert caught.value.hint == "pip install --force-reinstall tokenizers"

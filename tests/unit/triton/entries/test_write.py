@@ -31,9 +31,9 @@ def names_of(folder):
 
 
 def test_onnxruntime_entry_holds_everything_verify_needs(model, tmp_path):
-    made = assemble_entry(model, [], ServingSpec(), tmp_path / "repo")
-    entry = made.artifact
-    assert not made.reused
+    produced = assemble_entry(model, [], ServingSpec(), tmp_path / "repo")
+    entry = produced.artifact
+    assert not produced.reused
     assert entry.folder == tmp_path / "repo" / "tiny-onnx-fp32"
     assert names_of(entry.folder) == [
         "1/model.onnx",
@@ -131,10 +131,10 @@ def test_an_rtx_engine_leaves_the_repository_as_it_was(model, tmp_path):
 
 
 def test_engines_of_two_precisions_are_refused(model, tmp_path):
-    one = make_engine(tmp_path / "e")
-    other = one.model_copy(update={"precision": "int8", "compute_capability": "8.9"})
+    engine = make_engine(tmp_path / "e")
+    other = engine.model_copy(update={"precision": "int8", "compute_capability": "8.9"})
     with pytest.raises(RepositoryError, match="several precisions: fp16, int8") as caught:
-        assemble_entry(model, [one, other], ServingSpec(), tmp_path / "repo")
+        assemble_entry(model, [engine, other], ServingSpec(), tmp_path / "repo")
     assert "one entry for each" in caught.value.hint
 
 

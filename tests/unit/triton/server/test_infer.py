@@ -35,9 +35,9 @@ class Server(TritonClient):
 
 
 def test_the_only_text_model_is_asked():
-    found = find_text_model(Server("bert", "bert-text"))
-    assert (found.name, found.task, found.has_batch) == ("bert-text", "feature-extraction", True)
-    assert found.steps == ("tokenizer", "model", "postprocessor")
+    text_model = find_text_model(Server("bert", "bert-text"))
+    assert (text_model.name, text_model.task, text_model.has_batch) == ("bert-text", "feature-extraction", True)
+    assert text_model.steps == ("tokenizer", "model", "postprocessor")
 
 
 @pytest.mark.parametrize(

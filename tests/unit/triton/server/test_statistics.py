@@ -9,23 +9,23 @@ from tritonclient.grpc import service_pb2
 
 
 def version(*, requests=0, hits=0, queue=0, infer=0, batches=()):
-    found = service_pb2.ModelStatistics(name="m", inference_count=sum(size * count for size, count in batches))
-    found.execution_count = sum(count for _, count in batches)
-    found.inference_stats.success.count = requests
-    found.inference_stats.cache_hit.count = hits
-    found.inference_stats.queue.ns = queue
-    found.inference_stats.compute_infer.ns = infer
+    statistics = service_pb2.ModelStatistics(name="m", inference_count=sum(size * count for size, count in batches))
+    statistics.execution_count = sum(count for _, count in batches)
+    statistics.inference_stats.success.count = requests
+    statistics.inference_stats.cache_hit.count = hits
+    statistics.inference_stats.queue.ns = queue
+    statistics.inference_stats.compute_infer.ns = infer
     for size, count in batches:
-        found.batch_stats.add(batch_size=size).compute_infer.count = count
-    return found
+        statistics.batch_stats.add(batch_size=size).compute_infer.count = count
+    return statistics
 
 
 def test_the_versions_of_an_entry_are_added_up():
-    found = statistics_from_versions(
+    statistics = statistics_from_versions(
         [version(requests=5, batches=[(4, 1), (1, 1)]), version(requests=3, hits=1, batches=[(1, 2)])]
     )
-    assert (found.requests, found.cache_hits, found.rows, found.executions) == (8, 1, 7, 4)
-    assert found.batch_sizes == {1: 3, 4: 1}
+    assert (statistics.requests, statistics.cache_hits, statistics.rows, statistics.executions) == (8, 1, 7, 4)
+    assert statistics.batch_sizes == {1: 3, 4: 1}
 
 
 def test_what_was_added_since_has_its_own_batches_and_means():
@@ -53,9 +53,9 @@ def test_nothing_executed_has_no_means():
     assert cached.mean_us()["compute_infer_us"] is None
 
 
-def looks(*found):
-    """Look at the counters: one of `found` after the other, then the last again."""
-    remaining = list(found)
+def looks(*answers):
+    """Look at the counters: one of `answers` after the other, then the last again."""
+    remaining = list(answers)
     return lambda: remaining.pop(0) if len(remaining) > 1 else remaining[0]
 
 
@@ -64,13 +64,13 @@ WHOLE = ModelStatistics(requests=3, rows=3, batch_sizes={3: 1})
 
 
 def test_statistics_are_waited_for_until_requests_and_batches_are_counted():
-    found = wait_for_statistics(looks(ModelStatistics(), LATE, WHOLE), ModelStatistics(), 3)
-    assert found.batch_sizes == {3: 1}
+    statistics = wait_for_statistics(looks(ModelStatistics(), LATE, WHOLE), ModelStatistics(), 3)
+    assert statistics.batch_sizes == {3: 1}
 
 
 def test_a_backend_that_counts_no_batches_is_not_waited_for_long():
-    found = wait_for_statistics(looks(LATE), ModelStatistics(), 3, timeout_s=0.05)
-    assert found.rows == 3
+    statistics = wait_for_statistics(looks(LATE), ModelStatistics(), 3, timeout_s=0.05)
+    assert statistics.rows == 3
 
 
 def test_an_earlier_look_is_taken_when_the_counters_stand_still():
