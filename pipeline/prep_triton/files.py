@@ -105,7 +105,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder that may not be there."""
+    """Remove a folder, or a file or link in its place, that may not be there; what a link leads to stays."""
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink(missing_ok=True)
+        return
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -6,12 +6,13 @@ import time
 
 import pytest
 from prep_triton.errors import ReleaseDamagedError, SpecError, StoreError
-from prep_triton.publish.catalog import CURRENT
+from prep_triton.publish.catalog import CURRENT, resolve
 from prep_triton.publish.check import check_release, find_faults
 from prep_triton.publish.fetch import fetch_release
 from prep_triton.publish.pointer import rollback
+from prep_triton.publish.record import digest_content
 from prep_triton.publish.release import publish_release
-from prep_triton.publish.repository import digest_entries, scan_repository
+from prep_triton.publish.repository import scan_repository
 
 from tests.fakes.stores import damage_object, remove_object
 
@@ -35,7 +36,12 @@ def test_fetched_release_is_a_repository_again(store, make_repository, tmp_path)
     original = contents(folder)
     del original["README.md"]
     assert copied == original
-    assert digest_entries(scan_repository(tmp_path / "new" / "copy").entries) == release.content_digest
+    assert (
+        digest_content(
+            (entry.model_dump(mode="json") for entry in scan_repository(tmp_path / "new" / "copy").entries), None
+        )
+        == release.content_digest
+    )
     assert names_in(tmp_path / "new") == ["copy"]
 
 
@@ -110,6 +116,33 @@ def test_server_arguments_of_a_release_lie_beside_its_entries(store, make_reposi
     assert release.server_arguments == ("--rate-limit-resource=R1:2", "--rate-limit=execution_count")
     fetch_release(store, CURRENT, tmp_path / "copy")
     assert (tmp_path / "copy" / "server.args").read_text().split() == list(release.server_arguments)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content.update(files={}),
+        lambda content: content["files"].pop("bert/1/model.onnx"),
+        lambda content: content["entries"][0]["manifest"].update(tolerance=0.5),
+        lambda content: content.update(content_digest="0" * 64),
+    ],
+    ids=["no-files", "one-file-less", "other-manifest", "other-digest"],
+)
+def test_release_json_that_contradicts_itself_is_refused(store, make_repository, tmp_path, change):
+    repository = make_repository("bert")
+    release = publish_release(repository, store).release
+    seal = store.stat(f"releases/{release.id}/release.json")
+    content = json.loads(store.read_bytes(seal.name))
+    change(content)
+    store.write_bytes(seal.name, json.dumps(content).encode(), if_generation_match=seal.generation)
+    with pytest.raises(ReleaseDamagedError, match=r"release\.json (has the content|and the manifest)"):
+        fetch_release(store, release.id, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    with pytest.raises(ReleaseDamagedError, match=r"release\.json (has the content|and the manifest)"):
+        check_release(store, resolve(store, release.id))
+    mended = publish_release(repository, store).release
+    check_release(store, resolve(store))
+    assert mended.id != release.id
 
 
 def test_store_without_a_release_has_nothing_to_fetch(store, tmp_path):

@@ -207,7 +207,7 @@ def _find_previous_id(store: Store) -> str:
 
 
 def _complete_id(store: Store, reference: str) -> str:
-    if is_release_id(reference) or not _BEGINNING.match(reference):
+    if is_release_id(reference) or not _BEGINNING.fullmatch(reference):
         check_release_id(reference)
         return reference
     ids = [release_id for release_id in list_ids(store) if release_id.startswith(reference)]

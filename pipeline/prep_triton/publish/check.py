@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from prep_triton.errors import ReleaseDamagedError
 from prep_triton.layout import RELEASE_NAME, folder_of_release
-from prep_triton.publish.record import Release, ReleaseFile
+from prep_triton.publish.record import Release, ReleaseFile, find_record_faults
 from prep_triton.publish.store import (
     READER_PERMISSIONS,
     WRITER_PERMISSIONS,
@@ -29,14 +29,14 @@ class Permissions:
 
 
 def find_faults(store: Store, release: Release, *, generations: Mapping[str, int] | None = None) -> list[str]:
-    """Return what is wrong with a release's objects, one sentence each.
+    """Return what is wrong with a release's record and its objects, one sentence each.
 
     Args:
         store: Where the release is.
         release: What it says of itself.
         generations: For some of its files, the generation that must still be there.
     """
-    objects, faults = list_files(store, release.id), []
+    objects, faults = list_files(store, release.id), find_record_faults(release)
     for name in sorted(objects.keys() | release.files.keys()):
         stored, file = objects.get(name), release.files.get(name)
         if stored is None or file is None or not is_same(stored, file):

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from prep_triton.errors import SpecError
+from prep_triton.errors import ReleaseDamagedError, SpecError
 from prep_triton.layout import RELEASE_NAME, SERVER_ARGUMENTS_NAME, folder_of_release
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.publish.catalog import resolve
-from prep_triton.publish.record import Release, render_release
+from prep_triton.publish.record import Release, find_record_faults, render_release
 from prep_triton.publish.store import Store, store_error_from_os
 from prep_triton.publish.transfer import digest_files, download_files
 from prep_triton.server_arguments import render_server_arguments
@@ -40,6 +40,8 @@ def fetch_release(store: Store, reference: str, target_dir: Path, *, progress: P
         DiskFullError: No space is left; nothing was kept.
     """
     release = resolve(store, reference)
+    for fault in find_record_faults(release):
+        raise ReleaseDamagedError(fault, hint="publish again, or name another release with --release")
     try:
         if target_dir.exists() and not (target_dir.is_dir() and not any(target_dir.iterdir())):
             _check_fetched(release, target_dir, progress)

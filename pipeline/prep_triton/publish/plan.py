@@ -1,7 +1,5 @@
 """The plan of a publish: which bytes go up, which are copied in the store, which are there already."""
 
-import hashlib
-import json
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +26,7 @@ from prep_triton.publish.record import (
     Release,
     ReleaseFile,
     artifact_from_release_entry,
+    digest_content,
     moment_from_release_id,
     release_entry_from_artifact,
     release_id_from_content,
@@ -35,7 +34,6 @@ from prep_triton.publish.record import (
 from prep_triton.publish.repository import (
     LocalRepository,
     check_digest,
-    digest_entries,
     find_git_revision,
     scan_repository,
 )
@@ -71,11 +69,7 @@ class _Content:
     @cached_property
     def digest(self) -> str:
         """The hex SHA-256 of the entries and of the server."""
-        digest = digest_entries(self.entries)
-        if self.target is None:
-            return digest
-        server = {"triton": self.target.release.tag, "gpus": self.target.gpus, "platform": self.target.platform}
-        return hashlib.sha256(f"{digest} {json.dumps(server, sort_keys=True)}".encode()).hexdigest()
+        return digest_content((entry.model_dump(mode="json") for entry in self.entries), self.target)
 
 
 @dataclass(frozen=True)

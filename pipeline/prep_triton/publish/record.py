@@ -4,9 +4,10 @@
 ``current.json``, the pointer, names the release that readers should load. `prep_triton.layout` has their places.
 """
 
+import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
@@ -14,7 +15,7 @@ from pydantic import Field, ValidationError
 
 from prep_triton.artifact import Backend, Cosine, EntryKind, Record, RepositoryEntry
 from prep_triton.errors import PrepError, ReleaseDamagedError, SpecError, StoreError
-from prep_triton.layout import POINTER_NAME, RELEASE_NAME
+from prep_triton.layout import MANIFEST_NAME, POINTER_NAME, RELEASE_NAME
 from prep_triton.publish.store import check_object_name
 from prep_triton.server_arguments import ServerArgument
 from prep_triton.spec import Precision, Tier
@@ -135,6 +136,40 @@ def artifact_from_release_entry(entry: ReleaseEntry) -> RepositoryEntry:
         ) from err
 
 
+def digest_content(manifests: Iterable[Mapping[str, Any]], target: Target | None) -> str:
+    """Return the hex SHA-256 of what a release holds: its entries' manifests, and the server that it is for.
+
+    A manifest has every file's digest; its `created_at` does not count.
+    """
+    content = [{key: value for key, value in manifest.items() if key != "created_at"} for manifest in manifests]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    if target is None:
+        return digest
+    server = {"triton": target.release.tag, "gpus": target.gpus, "platform": target.platform}
+    return hashlib.sha256(f"{digest} {json.dumps(server, sort_keys=True)}".encode()).hexdigest()
+
+
+def find_record_faults(release: Release) -> list[str]:
+    """Return where a release's record contradicts itself, one sentence each; nothing of one without manifests."""
+    if not all(entry.manifest for entry in release.entries):
+        return []
+    faults, where = [], f"{release.uri}/{RELEASE_NAME}"
+    digest = digest_content((entry.manifest for entry in release.entries), release.target)
+    if digest != release.content_digest or not release.id.endswith(digest[:12]):
+        faults.append(f"{where} has the content {digest[:12]}…, expected {release.content_digest[:12]}…")
+    recorded = {
+        f"{entry.name}/{name}": file.get("sha256")
+        for entry in release.entries
+        for name, file in entry.manifest.get("files", {}).items()
+    }
+    names = release.files.keys() - {f"{entry.name}/{MANIFEST_NAME}" for entry in release.entries}
+    for name in sorted(recorded.keys() | names):
+        file = release.files.get(name)
+        if file is None or recorded.get(name) != file.sha256:
+            faults.append(f"{where} and the manifest within it differ about {name}")
+    return faults
+
+
 def release_id_from_content(moment: datetime, content_digest: str) -> str:
     """Make the id of a release: UTC time to the second, and the first 12 digits of the content digest."""
     return f"{moment.astimezone(UTC).strftime(_MOMENT)}-{content_digest[:12]}"
@@ -147,7 +182,7 @@ def moment_from_release_id(release_id: str) -> datetime:
 
 def is_release_id(text: str) -> bool:
     """Return whether a text is a release's id: ``YYYYMMDDTHHMMSSZ-<12 hex digits>``."""
-    return bool(_ID.match(text))
+    return bool(_ID.fullmatch(text))
 
 
 def check_release_id(text: str) -> None:
@@ -186,6 +221,10 @@ def parse_release(text: bytes, *, uri: str) -> Release:
             raise ValueError(f"its id is {release.id}")
         for name in release.files:
             check_object_name(name, where="it")
+        for entry in release.entries:
+            files = entry.manifest.get("files", {})
+            if not isinstance(files, dict) or not all(isinstance(file, dict) for file in files.values()):
+                raise ValueError(f"the manifest of {entry.name} does not list files")
         return release
 
     return parse_record(

@@ -3,8 +3,6 @@
 Only entries with a manifest count, and only the files that it lists: any other file is refused rather than served.
 """
 
-import hashlib
-import json
 import logging
 import shutil
 import subprocess
@@ -157,9 +155,3 @@ def _check_link(link: Path, repository_dir: Path) -> None:
         raise RepositoryError(f"{link} is a link out of the repository, to {target}", hint="replace the link by a copy")
     if target.is_dir():
         raise RepositoryError(f"{link} is a link to a folder", hint="replace the link by a copy")
-
-
-def digest_entries(entries: Sequence[RepositoryEntry]) -> str:
-    """Return the hex SHA-256 over entries' manifests, which have every file's digest, but not their `created_at`."""
-    content = [entry.model_dump(mode="json", exclude={"created_at"}) for entry in entries]
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

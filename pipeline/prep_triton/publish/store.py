@@ -154,7 +154,7 @@ def check_object_name(name: str, *, where: str) -> None:
     for segment in name.split("/"):
         if not segment:
             raise SpecError(f"{where} has an empty segment in '{name}'", hint="write single slashes between names")
-        if not _SEGMENT.match(segment):
+        if not _SEGMENT.fullmatch(segment):
             raise SpecError(
                 f"{where} has the segment {segment!r}, which is not allowed",
                 hint="ASCII letters, digits and ._+=@- only, beginning with a letter, a digit or '_'",

@@ -37,7 +37,7 @@ def parse_gcs_uri(uri: str) -> GcsUri:
     if not bucket:
         raise SpecError(f"'{uri}' does not name a bucket", hint="write gs://BUCKET/PREFIX")
     too_long = len(bucket) > (222 if "." in bucket else 63)
-    if len(bucket) < 3 or too_long or not _BUCKET.match(bucket) or _IP_ADDRESS.match(bucket):
+    if len(bucket) < 3 or too_long or not _BUCKET.fullmatch(bucket) or _IP_ADDRESS.fullmatch(bucket):
         raise SpecError(
             f"'{bucket}' in '{uri}' is not a bucket name",
             hint="3 to 63 lower-case letters, digits, '-', '_' and '.', beginning and ending with a letter or digit",

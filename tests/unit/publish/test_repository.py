@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 from prep_triton.errors import RepositoryError
-from prep_triton.publish.repository import digest_entries, find_git_revision, scan_repository
+from prep_triton.publish.record import digest_content
+from prep_triton.publish.repository import find_git_revision, scan_repository
 
 
 def refuse(folder, message, hint="prep assemble"):
@@ -31,19 +32,19 @@ def test_scan_takes_the_files_of_entries_and_nothing_else(make_repository):
 
 def test_digest_is_of_the_content_and_not_of_the_time(make_repository):
     folder = make_repository()
-    first = digest_entries(scan_repository(folder).entries)
+    first = digest_content((entry.model_dump(mode="json") for entry in scan_repository(folder).entries), None)
     make_repository()  # writes everything again, with a later created_at
-    assert digest_entries(scan_repository(folder).entries) == first
+    assert digest_content((entry.model_dump(mode="json") for entry in scan_repository(folder).entries), None) == first
     make_repository(seed=1)
-    assert digest_entries(scan_repository(folder).entries) != first
+    assert digest_content((entry.model_dump(mode="json") for entry in scan_repository(folder).entries), None) != first
 
 
 def test_digest_changes_with_what_a_manifest_says_of_the_same_files(make_repository):
     folder = make_repository("bert")
-    first = digest_entries(scan_repository(folder).entries)
+    first = digest_content((entry.model_dump(mode="json") for entry in scan_repository(folder).entries), None)
     manifest = folder / "bert" / "manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "tolerance": 0.5}))
-    assert digest_entries(scan_repository(folder).entries) != first
+    assert digest_content((entry.model_dump(mode="json") for entry in scan_repository(folder).entries), None) != first
 
 
 def test_named_entries_alone_are_taken(make_repository):

@@ -31,6 +31,8 @@ def test_gcs_uri_is_split_into_bucket_and_prefix(uri, bucket, prefix):
         ("gs://Models/bert", "'Models' in 'gs://Models/bert' is not a bucket name", "lower-case"),
         ("gs://my models", "is not a bucket name", "lower-case"),
         ("gs://modèles", "is not a bucket name", "lower-case"),
+        ("gs://models\n", "is not a bucket name", "lower-case"),
+        ("gs://models/nightly\n", "which is not allowed", "ASCII letters"),
         ("gs://-models", "is not a bucket name", "lower-case"),
         ("gs://ab", "is not a bucket name", "3 to 63"),
         (f"gs://{'a' * 64}", "is not a bucket name", "3 to 63"),

@@ -74,7 +74,7 @@ def load_gcs_options() -> GcsOptions:
     kms_key, encoded = os.environ.get(KMS_KEY_VARIABLE) or None, os.environ.get(ENCRYPTION_KEY_VARIABLE) or None
     if kms_key and encoded:
         raise SpecError(f"{KMS_KEY_VARIABLE} and {ENCRYPTION_KEY_VARIABLE} are both set", hint="unset one of them")
-    if kms_key and not _KMS_KEY.match(kms_key):
+    if kms_key and not _KMS_KEY.fullmatch(kms_key):
         raise SpecError(
             f"{KMS_KEY_VARIABLE} is not the name of a Cloud KMS key: '{kms_key}'",
             hint="projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY",

@@ -11,12 +11,12 @@ _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL)
 
 
 def swap_folders(new: Path, place: Path) -> None:
-    """Put `new` where `place` is; afterwards the old folder, if there was one, lies where `new` was.
+    """Put `new` where `place` is; afterwards what was there (a folder, a file, a link) lies where `new` was.
 
     Raises:
         OSError: The file system refused.
     """
-    if not place.exists():
+    if not os.path.lexists(place):  # a link that leads nowhere is there too
         new.replace(place)
         return
     if not _exchange(new, place):
