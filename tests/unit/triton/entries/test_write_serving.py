@@ -3,13 +3,14 @@
 import logging
 
 import pytest
+from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import SpecError
 from prep_triton.spec import QueuePolicySpec, QueueSpec, RateLimiterSpec, ResourceSpec, ServingSpec
 from prep_triton.triton.config.server_arguments import CACHE, RATE_LIMIT
 from prep_triton.triton.entries.load import load_repository
 from prep_triton.triton.entries.place import place_entry
 from prep_triton.triton.entries.write import assemble_entry, preview_entry
-from prep_triton.workspace import Recipe
+from prep_triton.workspace import Recipe, load_artifact
 
 from scripts.benchmarks.serving_configs import recipe_of
 from scripts.benchmarks.small_artifacts import make_engine, make_model
@@ -181,3 +182,22 @@ def test_a_preview_is_what_would_be_written_and_writes_nothing(model, repo):
     assert not repo.exists()
     entry = assemble_entry(model, [], serving, repo).artifact
     assert (name, text) == (entry.name, (entry.folder / "config.pbtxt").read_text())
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "file"])
+def test_what_lies_in_the_place_of_an_entry_is_replaced_and_nothing_is_left(model, repo, tmp_path, kind):
+    place, elsewhere = repo / "bert", tmp_path / "elsewhere"
+    repo.mkdir(exist_ok=True)
+    if kind == "file":
+        place.write_text("a file")
+    else:
+        place.symlink_to(elsewhere)
+    if kind == "link":
+        elsewhere.mkdir()
+        (elsewhere / "keep").write_text("mine")
+    assemble_entry(model, [], ServingSpec(max_batch_size=4), repo, name="bert")
+    assemble_entry(model, [], ServingSpec(max_batch_size=8), repo, name="bert")
+    assert load_artifact(place, RepositoryEntry).max_batch_size == 8
+    assert not place.is_symlink()
+    assert [path.name for path in repo.iterdir() if path.name.startswith(".staging")] == []
+    assert kind != "link" or (elsewhere / "keep").read_text() == "mine"
