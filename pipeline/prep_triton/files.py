@@ -9,12 +9,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from prep_triton.errors import DiskFullError, PrepError, WorkspaceBusyError, WorkspaceError
-from prep_triton.os_errors import NO_SPACE, error_from_os
+from prep_triton.os_errors import NO_SPACE, error_from_os, file_of
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +126,7 @@ def translate_os_errors(place: Path, *, setting: str = "--workspace") -> Iterato
     try:
         yield
     except OSError as err:
-        if _is_elsewhere(err.filename, place) and (known := error_from_os(err)):
+        if _is_elsewhere(file_of(err), place) and (known := error_from_os(err)):
             raise known from err
         if err.errno in NO_SPACE:
             raise DiskFullError(
@@ -141,9 +140,9 @@ def translate_os_errors(place: Path, *, setting: str = "--workspace") -> Iterato
         raise
 
 
-def _is_elsewhere(filename: Any, place: Path) -> bool:
+def _is_elsewhere(filename: str | None, place: Path) -> bool:
     """Whether an `OSError` is about a file that lies neither in a folder nor above it: one that is read, say."""
-    if not isinstance(filename, str):
+    if filename is None:
         return False
     try:
         path, place = Path(filename).absolute(), place.absolute()

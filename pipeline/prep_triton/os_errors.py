@@ -28,13 +28,13 @@ def error_from_os(err: OSError) -> PrepError | None:
     The last resort: where it is known what a file is for, the place that opens it says more.
     """
     words = os.strerror(err.errno) if err.errno else ""
+    name = file_of(err)
     if err.errno in NO_SPACE:
-        place = f"on the device of {os.fsdecode(err.filename)}" if isinstance(err.filename, str | bytes) else "left"
-        message = f"no space is left {place}" if err.filename else "a device has no space left"
+        message = f"no space is left on the device of {name}" if name else "a device has no space left"
         return DiskFullError(message, hint="df -h shows which: that of the workspace, of the output or of TMPDIR")
-    if isinstance(err.filename, str | bytes) and err.errno:
+    if name and err.errno:
         hint = _HINTS.get(err.errno, "PREP_DEBUG=1 shows where it was needed")
-        return WorkspaceError(f"{os.fsdecode(err.filename)} cannot be read or written: {words}", hint=hint)
+        return WorkspaceError(f"{name} cannot be read or written: {words}", hint=hint)
     if err.errno == errno.ENOENT and is_working_directory_gone():
         return WorkspaceError(
             "the working directory does not exist any more", hint="change to a folder that does: cd /path"
@@ -42,6 +42,12 @@ def error_from_os(err: OSError) -> PrepError | None:
     if err.errno in (errno.EIO, errno.ESTALE):
         return WorkspaceError(f"the file system failed: {words}", hint=_HINTS[err.errno])
     return None
+
+
+def file_of(err: OSError) -> str | None:
+    """Return the file that an error is about: of a copy that found no space, the one that is written."""
+    name = err.filename2 if err.errno in NO_SPACE and err.filename2 else err.filename
+    return os.fsdecode(name) if isinstance(name, str | bytes) else None
 
 
 def is_working_directory_gone() -> bool:

@@ -175,9 +175,9 @@ def test_a_taken_port_is_named(prep: Prep):
     [
         (
             "echo 'E0101 00:00:00.0 1 x.cc:1] the driver is too old' >&2; exit 3",
-            "status 3; its last lines:\nthe driver",
+            "status 3; its last lines:\n  the driver",
         ),
-        ("exit 3", "status 3; its last lines:\n(it wrote nothing)"),
+        ("exit 3", "status 3; its last lines:\n  (it wrote nothing)"),
     ],
 )
 def test_a_server_that_dies_on_start_tells_its_last_lines(prep: Prep, tmp_path: Path, script: str, message: str):

@@ -4,10 +4,11 @@ import errno
 import fcntl
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
-from prep_triton.errors import StoreError, WorkspaceError
+from prep_triton.errors import DiskFullError, StoreError, WorkspaceError
 from prep_triton.files import hold_lock, translate_os_errors
 
 
@@ -68,3 +69,11 @@ def test_a_refusal_names_the_folder_or_a_file_elsewhere(filename: str | None, me
     error = OSError(errno.EIO, os.strerror(errno.EIO), filename and filename.format(**names))
     with pytest.raises(WorkspaceError, match=re.escape(message.format(**names))), translate_os_errors(place):
         raise error
+
+
+def test_a_copy_that_finds_no_space_is_about_the_file_that_is_written(tmp_path: Path):
+    source, full = tmp_path / "source", tmp_path / "full"
+    source.write_bytes(b"x")
+    full.symlink_to("/dev/full")
+    with pytest.raises(DiskFullError, match=re.escape(f"device of {full}")), translate_os_errors(full):
+        shutil.copyfile(source, full)
