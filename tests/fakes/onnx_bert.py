@@ -1,11 +1,14 @@
 """A small BERT written node by node, with the operators that the export stage writes, and its artifact."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from prep_triton.artifact import OnnxModel, TensorSpec
+from prep_triton.reference import save_reference
 from prep_triton.workspace import Recipe, Workspace
 
 HIDDEN, HEADS, VOCAB, POSITIONS = 32, 2, 97, 64
@@ -87,6 +90,24 @@ def add_layer(graph: Graph, name: str, hidden: str, mask: str) -> str:
     return graph.norm(f"{name}.norm2", graph.node("Add", down, attended))
 
 
+def change_weight(proto: ModelProto, name: str, edit: Callable[[np.ndarray], object]) -> ModelProto:
+    """Edit one weight of a graph."""
+    (tensor,) = [weight for weight in proto.graph.initializer if weight.name == name]
+    array = numpy_helper.to_array(tensor).copy()
+    edit(array)
+    tensor.CopyFrom(numpy_helper.from_array(array, name))
+    return proto
+
+
+def write_reference(graph: Path, path: Path, *, rows: int = 6, length: int = 12) -> None:
+    """Write what a graph itself answers to seeded rows of unequal length, in PyTorch's place."""
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    feed = make_feed(rows=rows + 1, length=length, with_types=len(session.get_inputs()) > 2)
+    feed = {name: array[:rows] for name, array in feed.items()}  # the last one is wholly masked
+    (answer,) = session.run(None, feed)
+    save_reference(path, feed, {session.get_outputs()[0].name: answer}, [""] * rows)
+
+
 def store_model(workspace: Workspace, source: ModelProto | Path, *, name: str = "tiny") -> OnnxModel:
     """Put a graph into a workspace as the export stage would."""
 
@@ -96,7 +117,7 @@ def store_model(workspace: Workspace, source: ModelProto | Path, *, name: str = 
             path.hardlink_to(source)
         else:
             onnx.save(source, path)
-        (folder / "reference.npz").write_bytes(b"reference")
+        write_reference(path, folder / "reference.npz")
         (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
         graph = onnx.load(path, load_external_data=False).graph
         return {

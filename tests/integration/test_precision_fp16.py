@@ -6,10 +6,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
+from prep_triton.errors import PrecisionError
 from prep_triton.precision.fp16.stage import convert_to_fp16
+from prep_triton.run.conversion import put_in_precision
+from prep_triton.spec import ConversionSpec
 from prep_triton.workspace import Workspace
 
-from tests.fakes.onnx_bert import make_bert, make_feed, run_onnx, smallest_cosine, store_model
+from tests.fakes.onnx_bert import change_weight, make_bert, make_feed, run_onnx, smallest_cosine, store_model
 from tests.fakes.torch_bodies import export_body
 
 pytestmark = pytest.mark.integration
@@ -62,3 +65,28 @@ def test_linear_layers_multiply_in_fp16(tmp_path):
     assert {types[node.output[0]] for node in products} == {TensorProto.FLOAT16}
     norms = [node for node in graph.node if node.op_type == "LayerNormalization"]
     assert {types[node.output[0]] for node in norms} == {TensorProto.FLOAT}
+
+
+def test_a_value_beyond_fp16_is_refused_with_its_node_though_the_cpu_computes_it(tmp_path):
+    """3000 * 40 is 120,000: infinite in FP16, and right in ONNX Runtime, whose CPU kernels compute in FP32."""
+    proto = make_bert()
+    change_weight(proto, "layer0.up.bias", lambda bias: bias.__setitem__(0, 3000.0))
+    change_weight(proto, "layer0.down.weight", lambda weight: weight.__setitem__(0, weight[0] * 0 + 40.0))
+    workspace = Workspace(tmp_path)
+    model = store_model(workspace, proto)
+    spec = ConversionSpec(runtime="tensorrt", precision="fp16")
+    with pytest.raises(
+        PrecisionError, match=r"overflows fp16: MatMul '.*' gives 1[0-9]{5}, and fp16 holds 65504"
+    ) as caught:
+        put_in_precision(model, spec, workspace)
+    assert "--fp32" in caught.value.hint
+
+
+def test_a_value_that_comes_near_the_range_is_warned_of(tmp_path, caplog):
+    proto = make_bert()
+    change_weight(proto, "layer0.up.bias", lambda bias: bias.__setitem__(0, 1000.0))
+    change_weight(proto, "layer0.down.weight", lambda weight: weight.__setitem__(0, weight[0] * 0 + 40.0))
+    workspace = Workspace(tmp_path)
+    model = store_model(workspace, proto)
+    put_in_precision(model, ConversionSpec(runtime="tensorrt", precision="fp16"), workspace)
+    assert "comes close to the range of fp16: " in caplog.text

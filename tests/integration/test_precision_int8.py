@@ -18,7 +18,7 @@ from prep_triton.precision.measure.runner import GraphRunner
 from prep_triton.precision.measure.token_rows import TokenRow
 from prep_triton.spec import CalibrationSpec, EngineSpec, GateSpec, QuantizationSpec
 
-from tests.fakes.onnx_bert import VOCAB, make_bert, store_model
+from tests.fakes.onnx_bert import VOCAB, change_weight, make_bert, store_model, write_reference
 from tests.fakes.wordpiece import make_tokenizer
 
 pytestmark = pytest.mark.integration
@@ -36,19 +36,10 @@ def write_rows(tmp_path, count=100, seed=0):
     return str(path)
 
 
-def change(proto, name, edit):
-    """Edit one weight of a graph."""
-    (tensor,) = [tensor for tensor in proto.graph.initializer if tensor.name == name]
-    array = numpy_helper.to_array(tensor).copy()
-    edit(array)
-    tensor.CopyFrom(numpy_helper.from_array(array, name))
-    return proto
-
-
 def make_outlier_bert():
     """A BERT whose second FFN-down input has one channel that is a hundred times larger than the others."""
-    proto = change(make_bert(), "layer1.up.bias", lambda bias: bias.__setitem__(0, 200.0))
-    return change(proto, "layer1.down.weight", lambda weight: weight.__setitem__(0, weight[0] * 1e-3))
+    proto = change_weight(make_bert(), "layer1.up.bias", lambda bias: bias.__setitem__(0, 200.0))
+    return change_weight(proto, "layer1.down.weight", lambda weight: weight.__setitem__(0, weight[0] * 1e-3))
 
 
 @pytest.fixture
@@ -73,8 +64,8 @@ def test_a_quantised_bert_answers_nearly_as_fp32_and_says_how_it_was_made(worksp
     assert quantized.path("tokenizer.json").is_file()
     record = quantized.quantization
     assert (record.scheme, record.linear_flops_share, record.kept_out) == ("static symmetric W8A8", 1.0, ())
-    assert quantized.fidelity.rows == 68
-    assert quantized.fidelity.runtime.endswith("fp32 scales, rows not calibrated on")
+    assert quantized.fidelity.rows == 68 + 6
+    assert quantized.fidelity.runtime.endswith("fp32 scales, 68 rows not calibrated on and 6 of PyTorch's reference")
     assert quantized.fidelity.mean_cosine > 0.999
 
 
@@ -188,7 +179,7 @@ def test_keeping_out_everything_is_refused(workspace, spec):
 
 @pytest.mark.parametrize(("weight", "message"), [("layer0.up.weight", "NaN"), ("words", "NaN")])
 def test_nan_weights_are_refused(workspace, spec, weight, message):
-    model = store_model(workspace, change(make_bert(), weight, lambda array: array.fill(np.nan)))
+    model = store_model(workspace, change_weight(make_bert(), weight, lambda array: array.fill(np.nan)))
     with pytest.raises(PrecisionError, match=message) as caught:
         quantize_to_int8(model, spec(), workspace)
     assert "damaged" in caught.value.hint
@@ -243,6 +234,7 @@ def labelled(workspace, tmp_path):
     onnx.save(proto, model.path("model.onnx"))
     outputs = (TensorSpec(name="logits", dtype="FP32", shape=("batch", 2)),)
     model = model.model_copy(update={"task": "text-classification", "labels": ("no", "yes"), "model_outputs": outputs})
+    write_reference(model.path("model.onnx"), model.path("reference.npz"))
     labels = answer(model, tokenize_texts(texts, model), "logits").argmax(axis=-1)
     lines = [json.dumps({"text": text, "label": int(label)}) for text, label in zip(texts, labels, strict=True)]
     path = tmp_path / "labelled.jsonl"
@@ -286,10 +278,22 @@ def test_text_is_tokenized_with_the_models_own_tokenizer(workspace, tmp_path):
     model.path("tokenizer.json").write_text(make_tokenizer().to_str(), encoding="utf-8")
     path = tmp_path / "text.txt"
     path.write_text("the rainy sea, the sea.\n" * 8 + "paris\n", encoding="utf-8")
-    spec = QuantizationSpec(calibration=CalibrationSpec(path=str(path), samples=9))
-    quantized = quantize_to_int8(model, spec, workspace).artifact
-    assert quantized.fidelity.runtime.endswith("the calibration rows (too few others)")
-    assert quantized.quantization.calibration["tokens"] == 8 * 10 + 3
+    spec = QuantizationSpec(calibration=CalibrationSpec(path=str(path), samples=2))
+    made = quantize_to_int8(model, spec, workspace).artifact
+    assert made.fidelity.runtime.endswith("fp32 scales, 0 rows not calibrated on and 6 of PyTorch's reference")
+    assert made.quantization.calibration["tokens"] == 10 + 3
+
+
+def test_what_one_text_calibrates_is_not_taken_for_good(workspace, tmp_path):
+    """The rows of the reference see what a row that was calibrated on hides."""
+    model = store_model(workspace, make_outlier_bert())
+    model.path("tokenizer.json").write_text(make_tokenizer().to_str(), encoding="utf-8")
+    path = tmp_path / "text.txt"
+    path.write_text("the sea\n", encoding="utf-8")
+    spec = QuantizationSpec(calibration=CalibrationSpec(path=str(path), samples=1), smoothing_alpha=None, search=False)
+    with pytest.raises(PrecisionError, match="in int8 has a mean cosine of") as caught:
+        quantize_to_int8(model, spec, workspace, gate=GateSpec(min_cosine=0.99))
+    assert "calibrate on more text" in caught.value.hint
 
 
 def test_real_minilm_keeps_its_embeddings_with_every_linear_layer_in_int8(workspace, tmp_path):

@@ -14,7 +14,7 @@ from prep_triton.spec import ConversionSpec, GateSpec
 from prep_triton.workspace import Produced, Recipe, Workspace
 
 # Part of the key: raise it when a gate decides otherwise about the same graph.
-GATE_VERSION = 1
+GATE_VERSION = 2
 
 
 class GatePassed(Artifact):
@@ -96,12 +96,22 @@ def _pass_gate(
     )
 
     def measure(folder: Path) -> Mapping[str, Any]:  # noqa: ARG001 the record holds everything
+        if converted.precision == "fp16":
+            _check_ranges(model, progress)
         return {
             "fidelity": _check_fidelity(converted, gate.min_cosine, progress),
             "accuracy": _check_accuracy(model, converted, gate, progress),
         }
 
     return workspace.produce(recipe, GatePassed, measure).artifact
+
+
+def _check_ranges(model: OnnxModel, progress: Progress) -> None:
+    from prep_triton.onnx_file import load_model
+    from prep_triton.precision.fp16.ranges import check_fp16_ranges
+
+    progress("checking the range of every value")
+    check_fp16_ranges(load_model(model.path(GRAPH_NAME)), model.path(REFERENCE_NAME), model)
 
 
 def _check_fidelity(converted: OnnxModel, min_cosine: float | None, progress: Progress) -> FidelityRecord | None:

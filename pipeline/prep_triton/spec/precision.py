@@ -78,6 +78,7 @@ _DEFAULT_GATES: Mapping[tuple[Runtime, Precision], GateSpec] = {
     ("tensorrt", "fp16"): GateSpec(min_cosine=0.999),
     ("onnxruntime", "fp16"): GateSpec(min_cosine=0.999),
     ("tensorrt", "int8"): GateSpec(min_cosine=0.99),
+    ("onnxruntime", "int8"): GateSpec(min_cosine=0.99),
 }
 
 

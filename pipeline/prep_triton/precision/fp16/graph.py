@@ -87,6 +87,19 @@ def rewrite_to_fp16(proto: ModelProto, *, allow_quantized: bool = False) -> list
     return planned
 
 
+def find_rewritten_tensors(proto: ModelProto) -> set[str]:
+    """Return the names of the tensors that `rewrite_to_fp16` makes FP16; mask constants are clamped, in place.
+
+    Raises:
+        PrecisionError: The graph is not valid ONNX.
+    """
+    _lift_constants(proto.graph)
+    _forget_initializer_inputs(proto.graph)
+    names = _find_float_tensors(proto)
+    _clamp_masks(proto.graph)
+    return names
+
+
 def _lift_constants(graph: GraphProto) -> None:
     """Turn Constant nodes into initializers, so that there is one kind of constant."""
     kept = []

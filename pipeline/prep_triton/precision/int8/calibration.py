@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 # Activation ranges settle within the first tokens of a row, and the time grows with its length.
 MAX_TOKENS = 128
 
-# The result is evaluated on rows that were not calibrated on where there are enough of them, up to so many.
+# The result is evaluated on rows that were not calibrated on, up to so many; fewer than FEWEST_HELD are warned of.
 FEWEST_HELD, MOST_HELD = 64, 128
 
 _IDS, _MASK, _TYPES = "input_ids", "attention_mask", "token_type_ids"
@@ -38,11 +38,10 @@ _IDS, _MASK, _TYPES = "input_ids", "attention_mask", "token_type_ids"
 
 @dataclass(frozen=True)
 class CalibrationRows:
-    """Rows to calibrate on, and rows to evaluate the result on: the same ones where `is_held_out` is False."""
+    """Rows to calibrate on, and other rows to evaluate the result on, perhaps none."""
 
     calibration: tuple[TokenRow, ...]
     evaluation: tuple[TokenRow, ...]
-    is_held_out: bool
 
 
 def locate_calibration_data(spec: CalibrationSpec) -> Path:
@@ -82,13 +81,20 @@ def load_calibration_rows(spec: CalibrationSpec, model: OnnxModel) -> Calibratio
         texts = _load_texts(path) if path.suffix == ".txt" else _load_fields(path, spec.field)
         if not texts:
             raise SpecError(f"calibration file {path} holds no text", hint="give it one text a line, some hundreds")
+        texts = list(dict.fromkeys(texts))
         _check_count(path, len(texts), spec)
         rows = tokenize_texts(_draw(texts, spec), model)
+    rows = list(dict.fromkeys(rows))  # what repeats itself says nothing new, and must not be on both sides
     _check_count(path, len(rows), spec)
     drawn = _draw(rows, spec) if path.suffix == ".npz" else rows
-    used, left = drawn[: spec.samples], drawn[spec.samples :]
-    is_held_out = len(left) >= FEWEST_HELD
-    return CalibrationRows(tuple(used), tuple(left if is_held_out else used), is_held_out)
+    held = drawn[spec.samples :]
+    if len(held) < FEWEST_HELD:
+        log.warning(
+            "%s has %d different rows that int8 was not calibrated on: with the reference rows of %s they say little "
+            "of your text; give it %d or more different texts",
+            path, len(held), model.name, spec.samples + FEWEST_HELD,
+        )  # fmt: skip
+    return CalibrationRows(tuple(drawn[: spec.samples]), tuple(held))
 
 
 def _draw(items: Sequence[Any], spec: CalibrationSpec) -> list[Any]:
@@ -99,8 +105,9 @@ def _draw(items: Sequence[Any], spec: CalibrationSpec) -> list[Any]:
 def _check_count(path: Path, count: int, spec: CalibrationSpec) -> None:
     if count < spec.samples:
         raise SpecError(
-            f"calibration file {path} holds {count} rows, {spec.samples} were asked for",
-            hint=f"--calibration-samples {count}, or a file with more text",
+            f"calibration file {path} holds {count} different rows, {spec.samples} were asked for",
+            hint=f"give it {spec.samples + FEWEST_HELD} or more different texts: some to calibrate on, others to "
+            "evaluate on",
         )
 
 

@@ -11,26 +11,26 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 from onnx import ModelProto, numpy_helper
 
 from prep_triton.artifact import AccuracyRecord, FidelityRecord, OnnxModel
 from prep_triton.errors import PrecisionError
-from prep_triton.layout import GRAPH_NAME
+from prep_triton.layout import GRAPH_NAME, REFERENCE_NAME
 from prep_triton.onnx_file import load_model, save_with_weights
 from prep_triton.precision.fp16.graph import rewrite_to_fp16
+from prep_triton.precision.fp16.ranges import check_fp16_ranges
 from prep_triton.precision.int8.calibration import CalibrationRows
 from prep_triton.precision.int8.qdq import InputScale, Linear, insert_qdq, insert_switches, smooth_weight
 from prep_triton.precision.int8.sensitivity import SwitchedGraph, count_kept_out, describe_worst
 from prep_triton.precision.measure.accuracy import check_accuracy, measure_accuracy
-from prep_triton.precision.measure.fidelity import compare_graphs, record_fidelity
+from prep_triton.precision.measure.fidelity import compare_graphs, compare_with_reference, record_fidelity
 from prep_triton.precision.measure.runner import GraphRunner
 from prep_triton.precision.rewrite.weights import ConvertedWeight
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import GateSpec, QuantizationSpec
 
 log = logging.getLogger(__name__)
-
-CHECKED_ROWS = 16
 
 
 @dataclass
@@ -82,9 +82,12 @@ class Quantizer:
         """Measure a graph against FP32 on every evaluation row."""
         self.progress(f"evaluating int8 with {len(kept_out)} layers kept out")
         candidate = GraphRunner(self.build_with_fp32_scales(kept_out).SerializeToString())
-        cosines = compare_graphs(self._reference, candidate, self.model, self.rows.evaluation)
-        held = "rows not calibrated on" if self.rows.is_held_out else "the calibration rows (too few others)"
-        return record_fidelity(cosines, measured_on=f"fp32 scales, {held}")
+        held = compare_graphs(self._reference, candidate, self.model, self.rows.evaluation)
+        own = compare_with_reference(candidate, self.model.path(REFERENCE_NAME), self.model)
+        return record_fidelity(
+            np.concatenate([held, own]),
+            measured_on=f"fp32 scales, {len(held)} rows not calibrated on and {len(own)} of PyTorch's reference",
+        )
 
     def build_with_fp32_scales(self, kept_out: Collection[str]) -> ModelProto:
         """Return the graph with Q/DQ whose scales, and everything that is not INT8, are FP32."""
@@ -95,6 +98,7 @@ class Quantizer:
     def write(self, kept_out: Collection[str], path: Path) -> None:
         """Write the INT8 + FP16 graph."""
         self.progress("writing int8 and fp16")
+        check_fp16_ranges(self.build_with_fp32_scales(kept_out), self.model.path(REFERENCE_NAME), self.model)
         proto = self.build_with_fp32_scales(kept_out)
         planned = rewrite_to_fp16(proto, allow_quantized=True)
         weights = [ConvertedWeight(weight.name, weight.data_type, weight.source, None) for weight in planned]
@@ -108,7 +112,7 @@ class Quantizer:
             PrecisionError: It does not run, or answers NaN or infinity.
         """
         self.progress("running what was written")
-        compare_graphs(self._reference, GraphRunner(path), self.model, self.rows.evaluation[:CHECKED_ROWS])
+        compare_with_reference(GraphRunner(path), self.model.path(REFERENCE_NAME), self.model)
 
     def _without(self, kept_out: Collection[str]) -> list[Linear]:
         return [linear for linear in self.linears if linear.name not in kept_out]
@@ -147,15 +151,30 @@ class Quantizer:
         graph = self._switched
         order = list(self._measure_damage())
         count = max(1, count_kept_out(order, lambda on: graph.mean_cosine(on) >= min_cosine))
-        # The sensitivity rows are few: where all rows see more damage, go on from there.
-        while count < len(order):
-            chosen = (*self.spec.keep_out, *order[:count])
+        chosen = (*self.spec.keep_out, *order[:count])
+        fidelity = self.evaluate(chosen)
+        if fidelity.mean_cosine < min_cosine:
+            chosen, fidelity = self._keep_out_more(order, count + 1, min_cosine, fidelity)
+        log.info("kept out of int8 to reach a mean cosine of %g: %s", min_cosine, ", ".join(chosen))
+        return chosen, fidelity
+
+    def _keep_out_more(
+        self, order: Sequence[str], fewest: int, min_cosine: float, fidelity: FidelityRecord
+    ) -> tuple[tuple[str, ...], FidelityRecord]:
+        """Bisect for the fewest layers where all evaluation rows see more damage than those of the sensitivity runs."""
+        best: tuple[tuple[str, ...], FidelityRecord] | None = None
+        low, high = fewest, len(order)
+        while low < high:
+            middle = (low + high) // 2
+            chosen = (*self.spec.keep_out, *order[:middle])
             fidelity = self.evaluate(chosen)
             if fidelity.mean_cosine >= min_cosine:
-                log.info("kept out of int8 to reach a mean cosine of %g: %s", min_cosine, ", ".join(order[:count]))
-                return chosen, fidelity
-            count += 1
-        raise self._miss(fidelity, min_cosine, "")
+                best, high = (chosen, fidelity), middle
+            else:
+                low = middle + 1
+        if best is None:
+            raise self._miss(fidelity, min_cosine, "")
+        return best
 
     def _miss(self, fidelity: FidelityRecord, min_cosine: float, hint: str) -> PrecisionError:
         worst = describe_worst(self._measure_damage())

@@ -16,7 +16,7 @@ from prep_triton.artifact import FidelityRecord, OnnxModel
 from prep_triton.errors import PrecisionError
 from prep_triton.precision.measure.runner import GraphRunner
 from prep_triton.precision.measure.token_rows import TokenRow
-from prep_triton.reference import load_reference
+from prep_triton.reference import Reference, load_reference
 from prep_triton.tasks import TASKS
 
 Vector = NDArray[np.float32]
@@ -38,22 +38,33 @@ def measure_fidelity(graph_path: Path, reference_path: Path, model: OnnxModel) -
     Raises:
         PrecisionError: The reference is damaged or of another model, or the graph does not run or answers NaN.
     """
+    cosines = compare_with_reference(GraphRunner(graph_path), reference_path, model)
+    return record_fidelity(cosines, measured_on="against PyTorch's answers to the reference rows")
+
+
+def compare_with_reference(runner: GraphRunner, reference_path: Path, model: OnnxModel) -> NDArray[np.float64]:
+    """Return the cosine of each reference row's answer to PyTorch's; see `measure_fidelity`."""
     names = [spec.name for spec in model.model_outputs]
     reference = load_reference(reference_path, ["input_ids"], names, error=PrecisionError)
-    all_ids = reference.inputs["input_ids"]
-    all_types = reference.inputs.get("token_type_ids", np.zeros_like(all_ids))
-    runner = GraphRunner(graph_path)
     cosines = []
-    for index, length in enumerate(reference.lengths):
-        ids, types = all_ids[index, :length], all_types[index, :length]
-        row = TokenRow(tuple(ids.tolist()), tuple(types.tolist()))
+    for index, row in enumerate(rows_from_reference(reference)):
         expected = {
-            spec.name: reference.outputs[spec.name][index, : length if "sequence" in spec.shape else None]
+            spec.name: reference.outputs[spec.name][index, : len(row.ids) if "sequence" in spec.shape else None]
             for spec in model.model_outputs
         }
         (answer,) = answer_rows(runner, model, [row])
         cosines.append(cosine(vector_from_outputs(expected, model), answer))
-    return record_fidelity(np.array(cosines), measured_on="against PyTorch's answers to the reference rows")
+    return np.array(cosines)
+
+
+def rows_from_reference(reference: Reference) -> list[TokenRow]:
+    """Return the token rows of a reference, without padding."""
+    all_ids = reference.inputs["input_ids"]
+    all_types = reference.inputs.get("token_type_ids", np.zeros_like(all_ids))
+    return [
+        TokenRow(tuple(all_ids[index, :length].tolist()), tuple(all_types[index, :length].tolist()))
+        for index, length in enumerate(reference.lengths)
+    ]
 
 
 def compare_graphs(

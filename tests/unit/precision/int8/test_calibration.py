@@ -1,4 +1,5 @@
 import json
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from prep_triton.spec import CalibrationSpec
 from prep_triton.workspace import Workspace
 
 from tests.fakes.onnx_bert import POSITIONS, VOCAB, make_bert, store_model
-from tests.fakes.wordpiece import make_tokenizer
+from tests.fakes.wordpiece import WORDS, make_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -61,19 +62,30 @@ def test_long_text_is_cut_at_the_longest_sequence_and_it_is_said(tmp_path, model
     assert f"1 of 1 calibration texts are cut at {POSITIONS} tokens" in caplog.text
 
 
-def test_rows_left_over_are_evaluated_on_where_there_are_enough(tmp_path, model):
+def test_evaluation_is_on_other_rows_and_few_of_them_are_warned_of(tmp_path, model, caplog):
     ids = np.arange(10, 10 + 74)[:, None]
     rows = load(write_ids(tmp_path, input_ids=ids), model, samples=10)
-    assert rows.is_held_out
     assert len(rows.evaluation) == 64
     assert not set(rows.evaluation) & set(rows.calibration)
+    assert not caplog.records
     rows = load(write_ids(tmp_path, input_ids=ids), model, samples=11)
-    assert not rows.is_held_out
-    assert rows.evaluation == rows.calibration
+    assert len(rows.evaluation) == 63
+    assert not set(rows.evaluation) & set(rows.calibration)
+    assert "63 different rows that int8 was not calibrated on" in caplog.text
+
+
+def test_a_row_that_is_there_many_times_counts_once(tmp_path, model):
+    path = write(tmp_path, "c.txt", "the sea\n" * 500 + "a sea\n")
+    with pytest.raises(SpecError) as caught:
+        load(path, model, samples=3)
+    assert "holds 2 different rows, 3 were asked for" in caught.value.message
+    rows = load(path, model, samples=1)
+    assert len(rows.evaluation) == 1
+    assert rows.evaluation != rows.calibration
 
 
 def test_evaluation_rows_are_limited(tmp_path, model):
-    path = write(tmp_path, "c.txt", "the sea\n" * (MOST_HELD + 100))
+    path = write(tmp_path, "c.txt", "".join(f"{' '.join(words)}\n" for words in product(WORDS[5:], repeat=3)))
     assert len(load(path, model, samples=10).evaluation) == MOST_HELD
 
 
@@ -97,7 +109,8 @@ def test_padding_of_an_npz_is_cut_off(tmp_path, model):
         ("c.csv", "a", "is '.csv', expected .txt, .jsonl or .npz", "one text a line"),
         ("c.txt", " \n\n", "holds no text", "some hundreds"),
         ("c.txt", b"sea\n\xff\xfe", "is not UTF-8 (line 2", "iconv"),
-        ("c.txt", "sea\n", "holds 1 rows, 2 were asked for", "--calibration-samples 1"),
+        ("c.txt", "sea\n", "holds 1 different rows, 2 were asked for", "66 or more different texts"),
+        ("c.txt", "sea\n" * 99, "holds 1 different rows, 2 were asked for", "66 or more different texts"),
         ("c.jsonl", '{"text": "sea"}\n{"text', "line 2: not JSON", "one JSON object a line"),
         ("c.jsonl", '{"txt": "sea", "id": 1}', "line 1: no 'text'", "--calibration-field txt"),
         ("c.jsonl", '{"text": 1}', "line 1: 'text' is int, expected text", '{"text": "a text"}'),
