@@ -152,7 +152,8 @@ class Quantizer:
         order = list(self._measure_damage())
         count = max(1, count_kept_out(order, lambda on: graph.mean_cosine(on) >= min_cosine))
         chosen = (*self.spec.keep_out, *order[:count])
-        fidelity = self.evaluate(chosen)
+        if count < len(order):  # to keep out all of them leaves no int8
+            fidelity = self.evaluate(chosen)
         if fidelity.mean_cosine < min_cosine:
             chosen, fidelity = self._keep_out_more(order, count + 1, min_cosine, fidelity)
         log.info("kept out of int8 to reach a mean cosine of %g: %s", min_cosine, ", ".join(chosen))
