@@ -118,6 +118,21 @@ class QuantizationRecord(Record):
 Activation = Literal["softmax", "sigmoid", "none"]
 
 
+# What makes one vector of token vectors, as sentence-transformers' Pooling calls them.
+Pooling = Literal["cls", "max", "mean", "mean_sqrt_len_tokens"]
+
+
+class EmbeddingRecord(Record):
+    """How a checkpoint makes one vector of a text, as its modules.json declares; else the normalized mean.
+
+    `pooling` names what is joined, in this order; `prompt` is put before every text.
+    """
+
+    pooling: tuple[Pooling, ...] = ("mean",)
+    is_normalized: bool = True
+    prompt: str = ""
+
+
 class OnnxModel(Artifact):
     """An ONNX graph of a BERT or DistilBERT: ``model.onnx``, ``reference.npz`` and perhaps ``tokenizer.json``.
 
@@ -127,7 +142,9 @@ class OnnxModel(Artifact):
 
     `labels` name the logits of a classifier, and `activation` makes scores of them as transformers' pipeline does with
     the checkpoint's configuration. `takes_pairs`: a cross-encoder, which scores two texts together. `mask_token` is
-    the tokenizer's own, for fill-mask.
+    the tokenizer's own, for fill-mask. `declared_length` is where the checkpoint's tokenizer cuts a text, special
+    tokens included: at most `max_sequence_length`, which is what the graph takes. `embedding` belongs to
+    feature-extraction.
     """
 
     noun = "model"
@@ -147,10 +164,17 @@ class OnnxModel(Artifact):
     activation: Activation = "softmax"
     takes_pairs: bool = False
     mask_token: str = MASK_TOKEN
+    declared_length: int | None = None
+    embedding: EmbeddingRecord = EmbeddingRecord()
     parity: ParityRecord | None = None
     fidelity: FidelityRecord | None = None
     accuracy: AccuracyRecord | None = None
     quantization: QuantizationRecord | None = None
+
+    @property
+    def usual_length(self) -> int:
+        """Where a text is cut unless somebody asks otherwise, in tokens."""
+        return self.declared_length or self.max_sequence_length
 
 
 class PrecisionProof(Record):

@@ -94,7 +94,7 @@ class TaskFacts:
 
     @property
     def answers_embedding(self) -> bool:
-        """Whether an answer is a vector: one mean over the hidden states of all tokens."""
+        """Whether an answer is a vector: one, or several joined, of the hidden states of all tokens."""
         return self.width == "hidden_size"
 
     @property

@@ -15,11 +15,12 @@ from prep_triton.export.source import ALIASES
 from prep_triton.gpus import resolve_gpu
 from prep_triton.run.checks import name_of_model
 from prep_triton.spec import PipelineModelSpec, VariantSpec, load_run_spec
-from prep_triton.triton.config import parse_config, render_config
+from prep_triton.triton.config import parse_config, render_config, resolve_serving
 from prep_triton.triton.entries.text_config import TextConfigs
 from prep_triton.triton.entries.write import preview_entry
 
 ROOT = Path(__file__).parent.parent.parent
+MINILM_LENGTH = 256  # its sentence_bert_config.json
 REPOSITORY = ROOT / "model_repository"
 
 
@@ -49,7 +50,9 @@ def render_variant(model: PipelineModelSpec, variant: VariantSpec) -> Iterator[t
     if variant.text is None:
         return
     config = parse_config(text)
-    buckets = variant.serving.length_buckets or variant.seq_lens or (32, 64, 128, 256, 384)
+    resolved = resolve_serving(
+        engines or graph, variant.serving, longest=graph.max_sequence_length, usual=graph.usual_length
+    )
     entry = RepositoryEntry(
         name=name,
         runtime=variant.runtime,
@@ -59,7 +62,7 @@ def render_variant(model: PipelineModelSpec, variant: VariantSpec) -> Iterator[t
         weights=exported.weights,
         max_batch_size=config.max_batch_size,
         tolerance=1.0,
-        length_buckets=buckets,
+        length_buckets=resolved.length_buckets,
         onnx=exported,
     )
     configs = TextConfigs(entry, config, variant.text)
@@ -83,6 +86,7 @@ def make_record(spec: PipelineModelSpec) -> OnnxModel:
         model_inputs=heads.input_specs(architecture),
         model_outputs=heads.output_specs(task, _as_config(config)),
         max_sequence_length=config["max_position_embeddings"],
+        declared_length=MINILM_LENGTH if spec.model == "minilm" and spec.weights == "hub" else None,
         vocab_size=config["vocab_size"],
         parameters=0,
     )

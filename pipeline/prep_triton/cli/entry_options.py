@@ -31,7 +31,9 @@ class TextOptions:
         ),
     ] = None
     stride: Annotated[int | None, typer.Option(help="Tokens that two windows share (--long-input stride). [64]")] = None
-    normalize: Annotated[bool | None, typer.Option(help="Scale embeddings to length 1. [yes]")] = None
+    normalize: Annotated[
+        bool | None, typer.Option(help="Scale embeddings to length 1. [as the checkpoint declares]")
+    ] = None
     top_k: Annotated[int | None, typer.Option(help="Number of answers ({tasks_with_top_k}). [5]")] = None
     max_answer_tokens: Annotated[
         int | None, typer.Option(help="Longest answer in tokens ({tasks_with_max_answer_tokens}). [30]")
@@ -73,7 +75,8 @@ class ServingOptions:
         int | None, typer.Option(help="Largest batch. [onnxruntime: 16, tensorrt: the profile's]")
     ] = None
     length_buckets: Annotated[
-        str | None, typer.Option(help="Sequence lengths that clients pad to: 32,64,128. [the profiles']")
+        str | None,
+        typer.Option(help="Sequence lengths that clients pad to: 32,64,128. [up to what the checkpoint declares]"),
     ] = None
     dynamic_batching: Annotated[bool | None, typer.Option(help="Let Triton batch requests. [yes]")] = None
     queue: QueueOptions = QueueOptions()

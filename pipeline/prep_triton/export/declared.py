@@ -8,6 +8,7 @@ from typing import Any
 
 from prep_triton.artifact import Activation
 from prep_triton.errors import ExportError
+from prep_triton.export.sentence_transformers import load_transformer_settings
 from prep_triton.tasks import MASK_TOKEN, TASKS, Task
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,34 @@ def find_labels(task: Task, config: Any, *, where: str) -> tuple[str, ...]:
             where, sorted(by_index), unnamed, count,
         )  # fmt: skip
     return tuple(by_index.get(index, f"LABEL_{index}") for index in range(count))
+
+
+def find_length(folder: Path | None, *, limit: int, where: str) -> int:
+    """Return where a checkpoint's own tokenizer cuts a text, in tokens with the special ones.
+
+    sentence-transformers' ``max_seq_length`` wins over transformers' ``model_max_length``, as it does there.
+
+    Args:
+        folder: The checkpoint; None where there is none.
+        limit: The longest sequence that the graph takes.
+        where: The model in the user's words, for the message.
+
+    Raises:
+        SourceError: A sentence-transformers file is damaged.
+    """
+    lengths = [load_transformer_settings(folder, where=where).get("max_seq_length")]
+    if folder:
+        lengths.append(_load_tokenizer_config(folder).get("model_max_length"))
+    declared = (length for length in lengths if isinstance(length, int | float) and length >= 1)
+    return int(min(next(declared, limit), limit))  # "no limit" is written as 1e30
+
+
+def _load_tokenizer_config(folder: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def is_cross_encoder(config: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from prep_triton.errors import SourceError
 from prep_triton.export.heads import ARCHITECTURES, Architecture
+from prep_triton.export.sentence_transformers import list_declaring_files
 from prep_triton.export.weights import find_weights
 from prep_triton.files import digest_file
 from prep_triton.layout import TOKENIZER_NAME
@@ -137,7 +138,8 @@ def digest_folder(folder: Path, *, where: str) -> str:
         SourceError: Weights or vocabulary are missing.
     """
     find_vocabulary(folder, where=where)
-    return _digest_files([folder / CONFIG_NAME, *find_weights(folder, where=where), *_list_tokenizer(folder)], where)
+    files = [folder / CONFIG_NAME, *find_weights(folder, where=where), *_list_tokenizer(folder)]
+    return _digest_files([*files, *list_declaring_files(folder)], where)
 
 
 def digest_tokenizer(folder: Path, *, where: str) -> str:

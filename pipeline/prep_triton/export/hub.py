@@ -10,6 +10,7 @@ from pathlib import Path
 
 from prep_triton.errors import SourceError
 from prep_triton.export.folder import CONFIG_NAME, TOKENIZER_FILES
+from prep_triton.export.sentence_transformers import MODULES_NAME, PROMPTS_NAME, TRANSFORMER_PATTERN
 from prep_triton.export.weights import INDEX_NAME, PICKLE_INDEX_NAME, PICKLE_NAME, WEIGHTS_NAME
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,10 @@ _FILES = [
     INDEX_NAME,
     "model-*.safetensors",
     *TOKENIZER_FILES,
+    MODULES_NAME,
+    PROMPTS_NAME,
+    TRANSFORMER_PATTERN,
+    "[0-9]*_*/config.json",
 ]
 _PICKLES = [PICKLE_NAME, PICKLE_INDEX_NAME, "pytorch_model-*.bin"]
 _WITHOUT_HUB = "name a local folder instead, or say --weights random for a benchmark"

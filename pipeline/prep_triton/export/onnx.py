@@ -25,6 +25,8 @@ from prep_triton.workspace import Produced, Recipe, Workspace
 log = logging.getLogger(__name__)
 
 STAGE = "export"
+# Raise it with every change of what is read off a checkpoint's files into the record.
+DECLARED_VERSION = 1
 
 # What decides the bytes: the graph, its weights where they are drawn, and the answers beside it.
 _TOOLS = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "tokenizers")
@@ -68,6 +70,7 @@ def export_recipe(source: Source, spec: ModelSpec) -> Recipe:
             "opset": heads.OPSET,
             "graph_version": heads.GRAPH_VERSION,
             "tokenizer_version": heads.TOKENIZER_VERSION,
+            "declared_version": DECLARED_VERSION,
             "sentences": hashlib.sha256(sentences).hexdigest()[:16],
         },
         tools={name: _find_version(name) for name in _TOOLS},
@@ -128,6 +131,7 @@ def _write_model(source: Source, seed: int, folder: Path, progress: Progress) ->
 
     progress("loading weights", 0.0)
     origin = hub.fetch_folder(*source.repo) if source.repo else source.folder
+    declared = _declare_embedding(source, origin)
     model = load_model(source, origin, seed)
     config = model.config
     rows = _find_rows(source, origin, folder, config, seed)
@@ -158,6 +162,7 @@ def _write_model(source: Source, seed: int, folder: Path, progress: Progress) ->
         "vocab_size": int(config.vocab_size),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         **_declare(source, origin, model),
+        **declared,
     }
     # A quarter of the reference is enough of real text, and a second less to wait for.
     return _Written(fields, (*cases, answered.thinned(4)), nodes)
@@ -167,13 +172,30 @@ def _declare(source: Source, origin: Path | None, model: Any) -> dict[str, Any]:
     """Return the record's fields of what the checkpoint says of its answers."""
     from prep_triton.export import declared
 
-    fields: dict[str, Any] = {"labels": declared.find_labels(source.task, model.config, where=source.label)}
+    fields: dict[str, Any] = {
+        "labels": declared.find_labels(source.task, model.config, where=source.label),
+        "declared_length": declared.find_length(
+            origin, limit=int(model.config.max_position_embeddings), where=source.label
+        ),
+    }
     if TASKS[source.task].scores_texts:
         fields["activation"] = declared.find_activation(model)
         fields["takes_pairs"] = declared.is_cross_encoder(source.config)
     if TASKS[source.task].answers_tokens:
         fields["mask_token"] = declared.find_mask_token(origin or source.vocabulary)
     return fields
+
+
+def _declare_embedding(source: Source, origin: Path | None) -> dict[str, Any]:
+    """Return the record's fields of what a sentence-transformers folder says; it is refused before weights load."""
+    from prep_triton.export.sentence_transformers import find_embedding
+
+    if not TASKS[source.task].answers_embedding:
+        return {}
+    embedding = find_embedding(origin, where=source.label)
+    if embedding.prompt:
+        log.info("%s: its default prompt %r is put before every text", source.label, embedding.prompt)
+    return {"embedding": embedding}
 
 
 def _find_rows(source: Source, origin: Path | None, folder: Path, config: Any, seed: int) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 from prep_triton.errors import SourceError
 from prep_triton.export.checkpoint import silence_vendors
 from prep_triton.export.folder import CONFIG_NAME, find_vocabulary
+from prep_triton.export.sentence_transformers import load_transformer_settings
 from prep_triton.layout import TOKENIZER_NAME
 from prep_triton.reference import TOKENIZER_PROBES, is_tokenizer_error, load_tokenizer, silence_panics
 
@@ -30,10 +31,13 @@ def save_tokenizer(folder: Path, target: Path, vocab_size: int, *, where: str) -
             tokenizer.json that gives the same ids.
     """
     vocabulary = find_vocabulary(folder, where=where).name
+    lowers = load_transformer_settings(folder, where=where).get("do_lower_case")
     try:
         with silence_vendors():
             origin = _load_origin(folder)
             _check_class(origin, where)
+            if lowers:
+                _lower_case(origin.backend_tokenizer)
             (target / TOKENIZER_NAME).write_text(origin.backend_tokenizer.to_str(), encoding="utf-8")
             with silence_panics():
                 expected = [list(origin(text)["input_ids"]) for text in TOKENIZER_PROBES]
@@ -61,6 +65,18 @@ def _load_origin(folder: Path) -> Any:
     # A folder of a vocabulary alone names no model, and BERT's tokenizer is DistilBERT's.
     options = {} if (folder / CONFIG_NAME).is_file() else {"config": BertConfig()}
     return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **options)
+
+
+def _lower_case(tokenizer: Any) -> None:
+    """Have a tokenizer lower its text first, as sentence-transformers does where its own does not."""
+    from tokenizers import normalizers
+
+    content = json.loads(tokenizer.to_str())["normalizer"] or {}
+    steps = content["normalizers"] if content.get("type") == "Sequence" else [content]
+    if any(step.get("type") == "Lowercase" or step.get("lowercase") for step in steps):
+        return
+    own = [tokenizer.normalizer] if tokenizer.normalizer else []
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
 
 
 def _check_class(origin: Any, where: str) -> None:

@@ -133,14 +133,14 @@ class TextSpec(Spec):
     """Text in, answer out: a tokenizer before the model and a post-processor after it, as an ensemble.
 
     `long_input` says what becomes of text beyond the longest length bucket: cut off, answered in windows that
-    overlap by `stride` tokens, or refused. `normalize` belongs to embeddings, `top_k` to fill-mask and
-    text-classification, `max_answer_tokens` to question-answering, as does
+    overlap by `stride` tokens, or refused. `normalize` belongs to embeddings (None: as the checkpoint declares),
+    `top_k` to fill-mask and text-classification, `max_answer_tokens` to question-answering, as does
     `handle_impossible_answer`: a question whose [CLS] scores higher than every span has the empty answer (SQuAD 2.0).
     """
 
     long_input: LongInput = "truncate"
     stride: int = Field(default=64, ge=1)
-    normalize: bool = True
+    normalize: bool | None = None
     top_k: int = Field(default=5, ge=1)
     max_answer_tokens: int = Field(default=30, ge=1)
     handle_impossible_answer: bool = False
@@ -153,7 +153,8 @@ class ServingSpec(Spec):
     `max_batch_size` and `instance_kind` are taken from the artifact where they are None. `instance_count` with
     `instance_kind` and `rate_limiter` is the short way to write one of `instance_groups`. `length_buckets` are the
     sequence lengths that clients and the tokenizer pad to; empty takes those of the profiles, or 32, 64, 128, 256,
-    384 up to the model's longest. `warmup` runs each of them, with real token ids, before the entry is ready.
+    384 up to the length that the checkpoint declares, which is the last.
+    `warmup` runs each of them, with real token ids, before the entry is ready.
     `tier` is the user's word for priority among the models of one server: see `prep_triton.triton.config.tiers`.
     """
 

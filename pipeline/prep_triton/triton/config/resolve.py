@@ -42,7 +42,9 @@ class ResolvedServing:
         return self.choices.length_buckets
 
 
-def resolve_serving(artifact: OnnxModel | Sequence[Engine], serving: ServingSpec, *, longest: int) -> ResolvedServing:
+def resolve_serving(
+    artifact: OnnxModel | Sequence[Engine], serving: ServingSpec, *, longest: int, usual: int | None = None
+) -> ResolvedServing:
     """Hold choices against what is to be served, once, before anything is written.
 
     Args:
@@ -50,6 +52,7 @@ def resolve_serving(artifact: OnnxModel | Sequence[Engine], serving: ServingSpec
             architecture, that the TensorRT backend serves.
         serving: The choices.
         longest: The model's longest sequence, in tokens.
+        usual: Where the checkpoint's own tokenizer cuts a text; None where it does not say.
 
     Raises:
         SpecError: The choices do not fit the backend or the artifact.
@@ -64,7 +67,7 @@ def resolve_serving(artifact: OnnxModel | Sequence[Engine], serving: ServingSpec
     for group in choices.groups():
         kind_of(group, backend)
     largest = largest_batch_size(artifact, choices)
-    buckets = length_buckets_from_artifact(artifact, choices, longest=longest)
+    buckets = length_buckets_from_artifact(artifact, choices, longest=longest, usual=usual)
     check_smallest_batch(artifact, choices, buckets)
     accepted = accepted_sequences(artifact, choices, longest)
     return ResolvedServing(backend, choices.model_copy(update={"length_buckets": buckets}), largest, *accepted)

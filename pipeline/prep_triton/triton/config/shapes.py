@@ -51,17 +51,18 @@ def largest_batch_size(artifact: OnnxModel | Sequence[Engine], serving: ServingS
 
 
 def length_buckets_from_artifact(
-    artifact: OnnxModel | Sequence[Engine], serving: ServingSpec, *, longest: int
+    artifact: OnnxModel | Sequence[Engine], serving: ServingSpec, *, longest: int, usual: int | None = None
 ) -> tuple[int, ...]:
     """Return the sequence lengths that clients and the tokenizer pad to, increasing.
 
     Without a wish, a plan's are the lengths that its profiles are tuned for and end at (`seq_lens` makes both
-    one); a graph's are 32, 64, 128, 256, 384, cut at the model's longest.
+    one), cut at what the checkpoint declares; a graph's are 32, 64, 128, 256, 384 and end at what it declares.
 
     Args:
         artifact: The graph, or the plans.
         serving: The wishes.
         longest: The model's longest sequence.
+        usual: Where the checkpoint's own tokenizer cuts, up to `longest`; None where it does not say.
 
     Raises:
         SpecError: A wish is beyond the model, or no profile takes it.
@@ -75,8 +76,8 @@ def length_buckets_from_artifact(
     if fixed is not None:
         return _only_length(fixed, serving)
     if isinstance(artifact, OnnxModel):
-        return serving.length_buckets or _default_buckets(longest)
-    return _plan_buckets(artifact, serving, longest)
+        return serving.length_buckets or _default_buckets(usual or longest)
+    return _plan_buckets(artifact, serving, usual or longest)
 
 
 def choose_bucket(length: int, buckets: Sequence[int]) -> int | None:
@@ -172,11 +173,10 @@ def _only_length(fixed: int, serving: ServingSpec) -> tuple[int, ...]:
 
 
 def _default_buckets(longest: int) -> tuple[int, ...]:
-    shorter = tuple(bucket for bucket in DEFAULT_LENGTH_BUCKETS if bucket < longest)
-    return (*shorter, longest) if longest <= DEFAULT_LENGTH_BUCKETS[-1] else shorter
+    return (*(bucket for bucket in DEFAULT_LENGTH_BUCKETS if bucket < longest), longest)
 
 
-def _plan_buckets(engines: Sequence[Engine], serving: ServingSpec, longest: int) -> tuple[int, ...]:
+def _plan_buckets(engines: Sequence[Engine], serving: ServingSpec, usual: int) -> tuple[int, ...]:
     choices = _choices(engines, serving)
 
     def is_taken(bucket: int) -> bool:
@@ -191,7 +191,7 @@ def _plan_buckets(engines: Sequence[Engine], serving: ServingSpec, longest: int)
     if serving.length_buckets:
         return serving.length_buckets
     ends = {length for profiles in choices for profile in profiles for length in (profile.opt[1], profile.max[1])}
-    candidates = {min(length, longest) for length in ends}
+    candidates = {min(length, usual) for length in ends}
     buckets = tuple(length for length in sorted(candidates) if is_taken(length))
     if not buckets:
         raise RepositoryError(

@@ -13,6 +13,7 @@ default), so that tiers rank text by the model entry's own default; see `prep_tr
 
 import importlib.metadata
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -35,12 +36,14 @@ from prep_triton.triton.config import parse_config, render_config
 from prep_triton.triton.entries.names import TextNames, check_entry_name
 from prep_triton.triton.entries.place import place_entry
 from prep_triton.triton.entries.server_side import SERVER_PARTS, copy_server_files, digest_server_files
-from prep_triton.triton.entries.text_config import TextConfigs
+from prep_triton.triton.entries.text_config import TextConfigs, is_normalized
 from prep_triton.triton.entries.vendored import copy_tokenizers, describe_tokenizers
 from prep_triton.workspace import Produced, Recipe
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+log = logging.getLogger(__name__)
 
 
 def assemble_text_entries(
@@ -66,6 +69,7 @@ def assemble_text_entries(
     """
     _check_entry(entry)
     _check_spec(entry, spec)
+    _warn_of_differences(entry, spec)
     assembly = _Assembly(entry, spec)
     names = TextNames.of(entry)
     parts: list[tuple[str, EntryKind, Callable[[Path], dict[str, Any]]]] = [
@@ -171,6 +175,24 @@ def _check_spec(entry: RepositoryEntry, spec: TextSpec) -> None:
             f"windows of {room} tokens, which must overlap by less",
             hint=f"keep stride within 1..{room - 1}, or give the entry longer length_buckets",
         )
+
+
+def _warn_of_differences(entry: RepositoryEntry, spec: TextSpec) -> None:
+    """Say where choices make answers differ from those of the library that the checkpoint was made for."""
+    model = entry.onnx
+    if model is None:
+        return
+    longest, declared = entry.length_buckets[-1], model.declared_length or entry.length_buckets[-1]
+    if longest != declared and spec.long_input != "stride":
+        log.warning(
+            "%s: texts are cut at %d tokens, its longest length bucket; the checkpoint declares %d",
+            entry.name, longest, declared,
+        )  # fmt: skip
+    if TASKS[entry.task].answers_embedding and is_normalized(model, spec) != model.embedding.is_normalized:
+        log.warning(
+            "%s: embeddings are %s, as asked for; the checkpoint declares the opposite",
+            entry.name, "normalized to length 1" if spec.normalize else "not normalized",
+        )  # fmt: skip
 
 
 class _Assembly:

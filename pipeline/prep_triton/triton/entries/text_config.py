@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prep_triton.artifact import RepositoryEntry
+from prep_triton.artifact import EmbeddingRecord, OnnxModel, RepositoryEntry
 from prep_triton.errors import RepositoryError
 from prep_triton.spec import TextSpec
 from prep_triton.tasks import TASKS, TextTensor
@@ -45,6 +45,7 @@ class TextConfigs:
         self.labels = entry.onnx.labels if entry.onnx else ()
         self._check_model()
         self._task = TASKS[entry.task]
+        self._embedding = entry.onnx.embedding if entry.onnx else EmbeddingRecord()
         self._details = self._from_table((_WINDOW, *self._task.details))
 
     def tokenizer(self) -> "ModelConfig":
@@ -57,6 +58,8 @@ class TextConfigs:
             "long_input": self.spec.long_input,
             "stride": str(self.spec.stride),
         }
+        if self._embedding.prompt:
+            parameters["prompt"] = self._embedding.prompt
         self._set_parameters(config, parameters)
         return config
 
@@ -76,6 +79,9 @@ class TextConfigs:
             return {}
         if self._task.answers_tokens:
             return {"mask_token": model.mask_token}
+        if self._task.answers_embedding:
+            normalize = is_normalized(model, self.spec)
+            return {"pooling": ",".join(model.embedding.pooling), "normalize": str(normalize).lower()}
         return {"activation": model.activation} if self._task.scores_texts else {}
 
     def ensemble(self) -> "ModelConfig":
@@ -130,7 +136,8 @@ class TextConfigs:
         return [tensor for tensor in _tensors(self.model.input) if tensor.name == _INPUT_IDS]
 
     def _from_table(self, tensors: Iterable[TextTensor]) -> list[_Tensor]:
-        sizes = {"width": self.model.output[0].dims[-1], "best": min(self.spec.top_k, len(self.labels))}
+        width = self.model.output[0].dims[-1] * len(self._embedding.pooling)
+        sizes = {"width": width, "best": min(self.spec.top_k, len(self.labels))}
         types = self._proto.DataType
         return [
             _Tensor(
@@ -140,6 +147,11 @@ class TextConfigs:
             )
             for tensor in tensors
         ]
+
+
+def is_normalized(model: OnnxModel, spec: TextSpec) -> bool:
+    """Whether embeddings are scaled to length 1: as asked for, else as the checkpoint declares."""
+    return model.embedding.is_normalized if spec.normalize is None else spec.normalize
 
 
 def _tensors(repeated: Iterable[Any]) -> list[_Tensor]:

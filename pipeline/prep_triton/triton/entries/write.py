@@ -74,7 +74,7 @@ def assemble_entry(
         WorkspaceBusyError: Another run writes this repository and does not finish.
         DiskFullError, WorkspaceError: The repository cannot be written; the old entry is still whole.
     """
-    resolved = resolve_serving(engines or model, serving, longest=model.max_sequence_length)
+    resolved = resolve_serving(engines or model, serving, longest=model.max_sequence_length, usual=model.usual_length)
     recipe = entry_recipe(model, engines, resolved, name=name)
 
     def make(staging: Path) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def preview_entry(
     Raises:
         SpecError, RepositoryError: As `assemble_entry`.
     """
-    resolved = resolve_serving(engines or model, serving, longest=model.max_sequence_length)
+    resolved = resolve_serving(engines or model, serving, longest=model.max_sequence_length, usual=model.usual_length)
     recipe = entry_recipe(model, engines, resolved, name=name)
     return recipe.name, render_config(model_config_from_artifact(recipe.name, engines or model, resolved))
 

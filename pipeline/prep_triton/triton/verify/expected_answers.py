@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, assert_never
 
-from prep_triton.artifact import Activation
+from prep_triton.artifact import Activation, Pooling
 from prep_triton.tasks import Task
 from prep_triton.triton.verify.tolerance import (
     ROUNDING,
@@ -64,7 +64,8 @@ class AnswerOptions:
     `tolerance` is the smallest cosine of the model's outputs to PyTorch's; `labels` name the logits, of which an
     answer holds the best `top_k`; `vocabulary` maps a token to its id, and `mask_id` is the one of the
     mask token; `activation` makes scores of logits; `max_answer_tokens` limits an answer's span, and
-    `handle_impossible_answer` lets it be empty; `is_normalized` says that an embedding has the length 1.
+    `handle_impossible_answer` lets it be empty; `pooling` says what is made of
+    token vectors, and `is_normalized` that an embedding has the length 1.
     """
 
     tolerance: float
@@ -75,6 +76,7 @@ class AnswerOptions:
     max_answer_tokens: int = 30
     handle_impossible_answer: bool = False
     activation: Activation = "softmax"
+    pooling: Sequence[Pooling] = ("mean",)
     is_normalized: bool = False
 
 
@@ -104,10 +106,11 @@ def _find_comparison(task: Task) -> "Callable[[TextRow, Mapping[str, Array], Ans
 
 
 def compare_embedding(row: TextRow, answer: "Mapping[str, Array]", options: AnswerOptions) -> AnswerCheck:
-    """Expect the mean over the tokens, special ones included (sentence-transformers, Pooling)."""
+    """Expect what sentence-transformers' modules make of the token vectors, special tokens included."""
     import numpy as np
 
-    expected = np.asarray(row.outputs["last_hidden_state"], dtype=np.float64).mean(axis=0)
+    vectors = np.asarray(row.outputs["last_hidden_state"], dtype=np.float64)
+    expected = np.concatenate([_pool(vectors, mode) for mode in options.pooling])
     actual = np.asarray(answer["EMBEDDING"], dtype=np.float64).ravel()
     if actual.shape != expected.shape:
         return AnswerCheck(math.nan, mismatch=f"the embedding has {actual.size} values, expected {expected.size}")
@@ -115,15 +118,35 @@ def compare_embedding(row: TextRow, answer: "Mapping[str, Array]", options: Answ
     cosine = float(actual @ expected) / norms if norms else math.nan
     cosine = cosine if math.isnan(cosine) else min(1.0, cosine)  # min() drops a NaN
     length = float(np.linalg.norm(actual))
+    expected_length = 1.0 if options.is_normalized else float(np.linalg.norm(expected))
     scale = np.linalg.norm(expected) / (length or 1.0)
     error = float(np.abs(actual * scale - expected).max())
     if not cosine >= options.tolerance:
         return AnswerCheck(
             cosine, error, f"the embedding's cosine is {cosine:.6f}, expected {options.tolerance} or more"
         )
-    if options.is_normalized and abs(length - 1) > NORM_SLACK:
-        return AnswerCheck(cosine, error, f"the embedding's length is {length:.6f}, expected 1")
+    # See `tolerance`: outputs that may lie so far apart may differ in length as much.
+    slack = NORM_SLACK if options.is_normalized else max(NORM_SLACK, math.sqrt(2 * (1 - options.tolerance)))
+    if abs(length - expected_length) > slack * expected_length:
+        return AnswerCheck(cosine, error, f"the embedding's length is {length:.6f}, expected {expected_length:.6g}")
     return AnswerCheck(cosine, error)
+
+
+def _pool(vectors: "Array", mode: Pooling) -> "Array":
+    """Return one vector of a text's token vectors [S, H], without padding."""
+    pooled: Array
+    match mode:
+        case "cls":
+            pooled = vectors[0]
+        case "max":
+            pooled = vectors.max(axis=0)
+        case "mean":
+            pooled = vectors.mean(axis=0)
+        case "mean_sqrt_len_tokens":
+            pooled = vectors.sum(axis=0) / math.sqrt(len(vectors))
+        case _:
+            assert_never(mode)
+    return pooled
 
 
 def compare_labels(row: TextRow, answer: "Mapping[str, Array]", options: AnswerOptions) -> AnswerCheck:

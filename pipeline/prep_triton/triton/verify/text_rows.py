@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, assert_never
 
-from prep_triton.artifact import RepositoryEntry
+from prep_triton.artifact import EmbeddingRecord, RepositoryEntry
 from prep_triton.errors import VerifyError
 from prep_triton.layout import REFERENCE_NAME, TOKENIZER_NAME
 from prep_triton.reference import load_reference, load_tokenizer
@@ -50,8 +50,10 @@ class TextRows:
         self.options = options_from_entry(entry, served, self.tokenizer)
         self.lengths = SequenceLengths.from_entry(served)
         self.longest = max(self.lengths.buckets, default=self.lengths.longest)
-        # The reference holds plain text: no [MASK], and no question.
-        self.compared_with: ComparedWith = "pytorch" if self.text_form == "plain" else "bare model"
+        self.prompt = served.onnx.embedding.prompt if served.onnx else ""
+        # The reference holds plain text: no [MASK], no question and no prompt.
+        is_plain = self.text_form == "plain" and not self.prompt
+        self.compared_with: ComparedWith = "pytorch" if is_plain else "bare model"
 
     def answered(self, client: TritonClient) -> list[TextRow]:
         """Return the rows with PyTorch's outputs or, where the task's text is not in the reference, the server's.
@@ -127,7 +129,11 @@ class TextRows:
         mask_token = self.served.onnx.mask_token if self.served.onnx else MASK_TOKEN
         pairs = texts_of_form(self.text_form, texts, mask_token)
         encoded = (
-            (question, text, self.tokenizer.encode(question, text) if question else self.tokenizer.encode(text))
+            (
+                question,
+                text,
+                self.tokenizer.encode(question, text) if question else self.tokenizer.encode(self.prompt + text),
+            )
             for question, text in pairs
         )
         yield from islice((item for item in encoded if len(item[2].ids) <= self.longest), MAX_OWN_TEXTS)
@@ -148,6 +154,7 @@ class TextRows:
 def options_from_entry(entry: RepositoryEntry, served: RepositoryEntry, tokenizer: "Tokenizer") -> AnswerOptions:
     """Gather what an ensemble's expected answers follow from."""
     chosen = TextSpec.model_validate(entry.spec.get("text") or {})
+    embedding = served.onnx.embedding if served.onnx else EmbeddingRecord()
     return AnswerOptions(
         tolerance=entry.tolerance,
         labels=served.onnx.labels if served.onnx else (),
@@ -157,7 +164,8 @@ def options_from_entry(entry: RepositoryEntry, served: RepositoryEntry, tokenize
         mask_id=tokenizer.token_to_id(served.onnx.mask_token if served.onnx else MASK_TOKEN),
         max_answer_tokens=chosen.max_answer_tokens,
         handle_impossible_answer=chosen.handle_impossible_answer,
-        is_normalized=chosen.normalize,
+        pooling=embedding.pooling,
+        is_normalized=embedding.is_normalized if chosen.normalize is None else chosen.normalize,
     )
 
 

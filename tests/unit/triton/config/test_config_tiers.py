@@ -81,7 +81,7 @@ def test_the_known_traps_are_found():
 
 @pytest.mark.parametrize(
     ("longest", "expected"),
-    [(512, (32, 64, 128, 256, 384)), (384, (32, 64, 128, 256, 384)), (300, (32, 64, 128, 256, 300)), (20, (20,))],
+    [(512, (32, 64, 128, 256, 384, 512)), (384, (32, 64, 128, 256, 384)), (300, (32, 64, 128, 256, 300)), (20, (20,))],
 )
 def test_a_graphs_buckets_end_where_the_model_does(longest, expected):
     assert length_buckets_from_artifact(drawn_model(), ServingSpec(), longest=longest) == expected

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prep_triton.triton.inside_server.answer.entities import TokenTensors, find_entities
 from prep_triton.triton.inside_server.answer.masks import fill_masks, vocabulary_from_tokenizer
-from prep_triton.triton.inside_server.answer.sequences import pool_mean, rank_labels
+from prep_triton.triton.inside_server.answer.sequences import pool, rank_labels
 from prep_triton.triton.inside_server.answer.spans import SpanTensors, find_spans
 from prep_triton.triton.inside_server.answer.tasks import answer_from_parameters
 from prep_triton.triton.inside_server.answer.windows import AnswerError, own_specials, own_tokens, softmax
@@ -62,9 +62,9 @@ def test_every_token_is_answered_once(counts, sizes):
 
 def test_mean_pooling_leaves_padding_out():
     hidden = np.arange(24, dtype=np.float32).reshape(2, 6, 2)
-    found = pool_mean(hidden, TWO_TEXTS, normalize=False)
+    found = pool(hidden, TWO_TEXTS, normalize=False)
     assert found.tolist() == [hidden[0, :5].mean(axis=0).tolist(), hidden[1, :3].mean(axis=0).tolist()]
-    normalized = pool_mean(hidden.astype(np.float16), TWO_TEXTS, normalize=True)
+    normalized = pool(hidden.astype(np.float16), TWO_TEXTS, normalize=True)
     assert normalized.dtype == np.float32
     assert np.linalg.norm(normalized, axis=1) == pytest.approx([1, 1])
     assert normalized[0] == pytest.approx(found[0] / np.linalg.norm(found[0]))
@@ -74,12 +74,12 @@ def test_mean_pooling_over_windows_counts_each_token_once():
     hidden = np.zeros((2, 6, 1), np.float32)
     hidden[0, :, 0] = [100, 1, 2, 3, 99, 99]
     hidden[1, :, 0] = [99, 99, 4, 5, 6, 200]
-    found = pool_mean(hidden, windows_of(6), normalize=False)
+    found = pool(hidden, windows_of(6), normalize=False)
     assert found.tolist() == [[pytest.approx((100 + 1 + 2 + 3 + 4 + 5 + 6 + 200) / 8)]]
 
 
 def test_an_embedding_of_zeros_stays_zero():
-    assert not pool_mean(np.zeros((2, 6, 2), np.float32), TWO_TEXTS, normalize=True).any()
+    assert not pool(np.zeros((2, 6, 2), np.float32), TWO_TEXTS, normalize=True).any()
 
 
 def test_labels_are_ranked_by_their_softmax():
@@ -119,7 +119,7 @@ def test_nan_is_no_answer():
     with pytest.raises(AnswerError, match="the model answered NaN or infinity"):
         softmax(np.array([[0.0, np.nan]]))
     with pytest.raises(AnswerError, match="its precision may be too low"):
-        pool_mean(np.full((2, 6, 2), np.nan, np.float32), TWO_TEXTS, normalize=True)
+        pool(np.full((2, 6, 2), np.nan, np.float32), TWO_TEXTS, normalize=True)
     with pytest.raises(AnswerError, match="NaN"):
         find_spans(span_tensors(np.full((1, 7), np.nan), np.zeros((1, 7)), [[0, 0, 3, 3, 7]]), 30)
 

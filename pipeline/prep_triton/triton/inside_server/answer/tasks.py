@@ -9,7 +9,7 @@ import numpy as np
 
 from .entities import TokenTensors, find_entities
 from .masks import Vocabulary, fill_masks, vocabulary_from_tokenizer
-from .sequences import pool_mean, rank_labels
+from .sequences import pool, rank_labels
 from .spans import SpanTensors, find_spans
 from .windows import Array
 
@@ -29,7 +29,8 @@ def answer_from_parameters(parameters: Mapping[str, str], version_dir: Path) -> 
     """
     task = parameters["task"]
     if task == "feature-extraction":
-        return partial(_embed, normalize=parameters["normalize"] == "true")
+        modes = parameters.get("pooling", "mean").split(",")
+        return partial(_embed, modes=modes, normalize=parameters["normalize"] == "true")
     if task == "question-answering":
         return partial(
             _find_spans,
@@ -48,8 +49,8 @@ def answer_from_parameters(parameters: Mapping[str, str], version_dir: Path) -> 
     )
 
 
-def _embed(tensors: Arrays, *, normalize: bool) -> dict[str, Array]:
-    return {"EMBEDDING": pool_mean(tensors["last_hidden_state"], tensors["WINDOW"], normalize=normalize)}
+def _embed(tensors: Arrays, *, modes: Sequence[str], normalize: bool) -> dict[str, Array]:
+    return {"EMBEDDING": pool(tensors["last_hidden_state"], tensors["WINDOW"], modes, normalize=normalize)}
 
 
 def _rank_labels(tensors: Arrays, *, labels: Sequence[str], top_k: int, activation: str) -> dict[str, Array]:

@@ -23,13 +23,17 @@ class TextError(ValueError):
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """The choices of `TextSpec`, and what the model takes: `max_rows` a request, padded to a bucket."""
+    """The choices of `TextSpec`, and what the model takes: `max_rows` a request, padded to a bucket.
+
+    `prompt` is put before every text.
+    """
 
     task: str
     length_buckets: tuple[int, ...]
     max_rows: int
     long_input: str = "truncate"
     stride: int = 64
+    prompt: str = ""
 
     @classmethod
     def parse(cls, parameters: Mapping[str, str], max_batch_size: int) -> "EncoderSettings":
@@ -40,6 +44,7 @@ class EncoderSettings:
             max_rows=max_batch_size,
             long_input=parameters["long_input"],
             stride=int(parameters["stride"]),
+            prompt=parameters.get("prompt", ""),
         )
 
     @property
@@ -160,7 +165,7 @@ class Encoder:
             texts = []
             for row, content in enumerate(column.reshape(-1)):
                 try:
-                    texts.append(content.decode())
+                    texts.append(self.settings.prompt + content.decode())
                 except UnicodeDecodeError as err:
                     return TextError(f"row {row} of {name} is not UTF-8: {err.reason} at byte {err.start}")
             decoded.append(texts)

@@ -1,0 +1,147 @@
+"""What a sentence-transformers folder declares beside its transformer: modules.json and the files that it names.
+
+Read off the files, without the library; an integration test holds the answers against it.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from prep_triton.artifact import EmbeddingRecord, Pooling
+from prep_triton.errors import SourceError
+
+MODULES_NAME = "modules.json"
+PROMPTS_NAME = "config_sentence_transformers.json"
+TRANSFORMER_PATTERN = "sentence_*_config.json"  # sentence_bert_config.json, and what other architectures called it
+_HINT = "choose a model whose modules.json has a Transformer, a Pooling and perhaps a Normalize"
+
+# The switches of a Pooling module's configuration before version 6, in the order in which it joins several.
+_POOLING_BY_SWITCH = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+
+
+def list_declaring_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that `find_embedding` and `load_transformer_settings` may read."""
+    patterns = (MODULES_NAME, PROMPTS_NAME, TRANSFORMER_PATTERN, "[0-9]*_*/config.json")
+    return sorted(path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
+
+
+def find_embedding(folder: Path | None, *, where: str) -> EmbeddingRecord:
+    """Return how a checkpoint makes one vector of its token vectors; prep's own way where it declares none.
+
+    Args:
+        folder: The checkpoint; None where there is none.
+        where: The model in the user's words, for the message.
+
+    Raises:
+        SourceError: It declares a module or a pooling that is not supported, or a file of it is damaged.
+    """
+    if folder is None or not (folder / MODULES_NAME).is_file():
+        return EmbeddingRecord()
+    modules = list(_list_modules(folder, where))
+    kinds = [kind for kind, _ in modules if kind != "Dropout"]  # which does nothing but in training
+    known = ("Transformer", "Pooling", "Normalize")
+    if unknown := next((kind for kind in kinds if kind not in known), None):
+        raise SourceError(
+            f"{MODULES_NAME} of {where} declares a {unknown} module, which prep does not serve; supported are "
+            f"{', '.join(known)}",
+            hint=_HINT,
+        )
+    if kinds not in (list(known), list(known[:2])):
+        raise SourceError(
+            f"{MODULES_NAME} of {where} declares {', '.join(kinds) or 'nothing'}; supported are a Transformer, then a "
+            "Pooling, then perhaps a Normalize",
+            hint=_HINT,
+        )
+    pooling_config = _load_object(folder / dict(modules)["Pooling"] / "config.json", where)
+    prompt = _find_prompt(folder, where)
+    if prompt and pooling_config.get("include_prompt") is False:
+        raise SourceError(
+            f"the Pooling module of {where} leaves the prompt {prompt!r} out (include_prompt is false), which prep "
+            "does not serve",
+            hint=f"remove default_prompt_name from {PROMPTS_NAME}, and have clients send no prompt",
+        )
+    return EmbeddingRecord(
+        pooling=_find_pooling(pooling_config, where), is_normalized="Normalize" in kinds, prompt=prompt
+    )
+
+
+def load_transformer_settings(folder: Path | None, *, where: str) -> Mapping[str, Any]:
+    """Return the settings of the Transformer module, of which ``max_seq_length`` and ``do_lower_case`` matter.
+
+    Raises:
+        SourceError: The file is damaged.
+    """
+    path = next(iter(sorted(folder.glob(TRANSFORMER_PATTERN))), None) if folder else None
+    return _load_object(path, where) if path else {}
+
+
+def _list_modules(folder: Path, where: str) -> Iterator[tuple[str, str]]:
+    """Yield the class and the sub-folder of each module, in order."""
+    modules = _load(folder / MODULES_NAME, where)
+    for module in modules if isinstance(modules, list) else [modules]:
+        if not isinstance(module, dict) or not isinstance(module.get("type"), str):
+            raise SourceError(
+                f"{MODULES_NAME} of {where} is not a list of modules with a type", hint="copy the checkpoint again"
+            )
+        yield module["type"].rsplit(".", 1)[-1], str(module.get("path", ""))
+
+
+def _find_pooling(config: Mapping[str, Any], where: str) -> tuple[Pooling, ...]:
+    declared = config.get("pooling_mode")
+    if declared is None:
+        declared = [mode for switch, mode in _POOLING_BY_SWITCH.items() if config.get(switch)] or ["mean"]
+    modes = [declared] if isinstance(declared, str) else declared
+    known = get_args(Pooling)
+    if not isinstance(modes, list) or not modes or any(mode not in known for mode in modes):
+        raise SourceError(
+            f"the Pooling module of {where} declares the pooling {declared!r:.80}; supported are {', '.join(known)}",
+            hint="choose a model with a supported pooling",
+        )
+    return tuple(modes)
+
+
+def _find_prompt(folder: Path, where: str) -> str:
+    """Return what the library puts before a text that comes without a prompt of its own."""
+    path = folder / PROMPTS_NAME
+    if not path.is_file():
+        return ""
+    config = _load_object(path, where)
+    name, prompts = config.get("default_prompt_name"), config.get("prompts") or {}
+    if name is None:
+        return ""
+    if not isinstance(prompts, dict) or name not in prompts:
+        raise SourceError(
+            f"{PROMPTS_NAME} of {where} has no prompt of its default_prompt_name {name!r:.40}",
+            hint="copy the checkpoint again",
+        )
+    return str(prompts[name] or "")
+
+
+def _load_object(path: Path, where: str) -> Mapping[str, Any]:
+    content = _load(path, where)
+    if not isinstance(content, dict):
+        raise SourceError(
+            f"{path.name} of {where} holds a JSON {type(content).__name__}, expected an object",
+            hint="copy the checkpoint again",
+        )
+    return content
+
+
+def _load(path: Path, where: str) -> Any:
+    name = f"{path.parent.name}/{path.name}" if path.name == "config.json" else path.name
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as err:
+        raise SourceError(
+            f"{where} has no readable {name}: {err.strerror or err}", hint="copy the checkpoint again"
+        ) from err
+    except (ValueError, RecursionError) as err:
+        raise SourceError(f"{name} of {where} is not JSON: {err}", hint="copy the checkpoint again") from err

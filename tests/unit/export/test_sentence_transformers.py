@@ -1,0 +1,79 @@
+import json
+
+import pytest
+from prep_triton.artifact import EmbeddingRecord
+from prep_triton.errors import SourceError
+from prep_triton.export.declared import find_length
+from prep_triton.export.sentence_transformers import find_embedding
+
+
+def declare(folder, *kinds, pooling=None, prompts=None):
+    modules = [
+        {"path": "" if index == 0 else f"{index}_{kind}", "type": f"sentence_transformers.models.{kind}"}
+        for index, kind in enumerate(kinds)
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling or {}))
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts or {}))
+    return folder
+
+
+def test_without_modules_an_embedding_is_the_normalized_mean(tmp_path):
+    assert find_embedding(tmp_path, where="it") == find_embedding(None, where="it") == EmbeddingRecord()
+
+
+def test_dropout_does_nothing_and_a_pooling_without_switches_is_the_mean(tmp_path):
+    folder = declare(tmp_path, "Transformer", "Pooling", "Dropout", prompts={"prompts": {"query": "q: "}})
+    assert find_embedding(folder, where="it") == EmbeddingRecord(is_normalized=False)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "changes", "message"),
+    [
+        (("Transformer", "Pooling", "Dense"), {}, "modules.json of it declares a Dense module"),
+        (("Transformer", "Normalize"), {}, "declares Transformer, Normalize; supported are a Transformer, then a Pool"),
+        (("Transformer", "Pooling"), {"pooling": {"pooling_mode": "lasttoken"}}, "declares the pooling 'lasttoken'"),
+        (
+            ("Transformer", "Pooling"),
+            {"pooling": {"pooling_mode_weightedmean_tokens": True}},
+            r"declares the pooling \['weightedmean'\]",
+        ),
+        (
+            ("Transformer", "Pooling"),
+            {
+                "pooling": {"include_prompt": False},
+                "prompts": {"prompts": {"query": "q: "}, "default_prompt_name": "query"},
+            },
+            "leaves the prompt 'q: ' out",
+        ),
+        (("Transformer", "Pooling"), {"prompts": {"default_prompt_name": "query"}}, "no prompt of its default_prompt"),
+    ],
+)
+def test_what_is_not_served_is_named(tmp_path, kinds, changes, message):
+    with pytest.raises(SourceError, match=message):
+        find_embedding(declare(tmp_path, *kinds, **changes), where="it")
+
+
+@pytest.mark.parametrize("content", ["[", "{}", '[{"path": ""}]', "[3]"])
+def test_a_damaged_list_of_modules_is_refused(tmp_path, content):
+    (tmp_path / "modules.json").write_text(content)
+    with pytest.raises(SourceError, match=r"modules\.json of it is not"):
+        find_embedding(tmp_path, where="it")
+
+
+@pytest.mark.parametrize(
+    ("transformer", "tokenizer", "expected"),
+    [
+        ({"max_seq_length": 256}, {"model_max_length": 128}, 256),
+        ({"max_seq_length": None}, {"model_max_length": 128}, 128),
+        ({"max_seq_length": 1024}, {}, 512),
+        ({}, {"model_max_length": 1000000000000000019884624838656}, 512),
+        ({}, [], 512),
+    ],
+)
+def test_a_text_is_cut_where_the_checkpoint_declares(tmp_path, transformer, tokenizer, expected):
+    (tmp_path / "sentence_bert_config.json").write_text(json.dumps(transformer))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    assert find_length(tmp_path, limit=512, where="it") == expected
+    assert find_length(None, limit=512, where="it") == 512
