@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from prep_triton.errors import DiskFullError, PrepError, WorkspaceBusyError, WorkspaceError
+from prep_triton.errors import DiskFullError, PrepError, RepositoryError, WorkspaceBusyError, WorkspaceError
 from prep_triton.os_errors import NO_SPACE, error_from_os, file_of
 
 log = logging.getLogger(__name__)
@@ -149,3 +149,25 @@ def _is_elsewhere(filename: str | None, place: Path) -> bool:
     except OSError:  # there is no working directory any more
         return False
     return not path.is_relative_to(place) and not place.is_relative_to(path)
+
+
+def check_readable(folder: Path) -> None:
+    """Refuse a model repository, or an entry, with a folder that the user may not read.
+
+    Raises:
+        RepositoryError: Names the folder.
+    """
+    closed = find_unreadable_folder(folder)
+    if closed is not None:
+        raise RepositoryError(f"the folder {closed} cannot be read: permission denied", hint=f"chmod u+rx {closed}")
+
+
+def find_unreadable_folder(folder: Path) -> Path | None:
+    """Return the first folder, this or one below it, that the user may not list or enter; None where all are open.
+
+    Links to folders are not followed.
+    """
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return folder
+    below = sorted(entry.path for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False))
+    return next((path for path in map(find_unreadable_folder, map(Path, below)) if path is not None), None)

@@ -89,6 +89,26 @@ def _python_case(name: str, code: str, extra: str, **more) -> Case:
     return Case(name, code, lambda repository: write_python(repository, name, python_config(name, extra, **more)))
 
 
+def _reshape_case(name: str, dims: str, reshape: str, *, code: str = "tensor-invalid", batch: int = 8) -> Case:
+    tensors = TENSORS.replace("dims: [-1]", f"dims: {dims} reshape {{ {reshape} }}", 1)
+    return _python_case(name, code, "", tensors=tensors, batch=batch)
+
+
+def labelled(label_filename: str) -> str:
+    """Return the tensors, the output with three values and labels."""
+    return TENSORS.replace("TYPE_FP32 dims: [-1]", f'TYPE_FP32 dims: [3] label_filename: "{label_filename}"')
+
+
+def environment(name: str) -> str:
+    """Return the Python backend's parameter for an environment in the entry's folder."""
+    value = f'"$$TRITON_MODEL_DIRECTORY/{name}"'
+    return f'parameters {{ key: "EXECUTION_ENV_PATH" value {{ string_value: {value} }} }}'
+
+
+def _environment_case(name: str, code: str, path: str) -> Case:
+    return _python_case(name, code, environment(path))
+
+
 def _version_case(name: str, version: str) -> Case:
     return Case(name, "version-none", lambda repository: write_python(repository, name, version=version))
 
@@ -104,6 +124,16 @@ def _ensemble_case(name: str, code: str, *steps: str, **more) -> Case:
 def _file_case(name: str, code: str, change: Callable[[Path], object], *, graph: bool = False) -> Case:
     make = write_graph if graph else write_python
     return Case(name, code, lambda repository: change(make(repository, name)))
+
+
+def _write_texts(folder: Path, texts: dict[str, str]) -> None:
+    for relative, text in texts.items():
+        (folder / relative).parent.mkdir(parents=True, exist_ok=True)
+        (folder / relative).write_text(text)
+
+
+def _write_before(path: Path, text: bytes) -> None:
+    path.write_bytes(text + path.read_bytes())
 
 
 def _write_warmup(folder: Path, content: bytes) -> None:
@@ -135,6 +165,13 @@ REFUSED_CASES = [
     ),
     _python_case("no-dims", "tensor-invalid", 'input [{ name: "c" data_type: TYPE_FP32 }]'),
     _python_case("dim-zero", "tensor-invalid", 'input [{ name: "c" data_type: TYPE_FP32 dims: [0] }]'),
+    _reshape_case("reshape-size", "[4]", "shape: [1, 2]"),
+    _reshape_case("reshape-any", "[-1]", "shape: [-1, -1]"),
+    _reshape_case("reshape-zero", "[-1]", "shape: [0]"),
+    _reshape_case("reshape-scalar", "[1]", "", batch=0),
+    _environment_case("environment", "file-missing", "env.tar.gz"),
+    _environment_case("environment-folder", "file-missing", "1"),
+    _python_case("no-labels", "file-missing", "", tensors=labelled("labels.txt")),
     _python_case("cpu-gpus", "instance-devices", "instance_group [{ kind: KIND_CPU gpus: [0] }]"),
     _python_case("profile", "instance-devices", 'instance_group [{ kind: KIND_CPU profile: ["0"] }]'),
     _python_case("absent-version", "version-none", "version_policy { specific { versions: [3] } }"),
@@ -188,6 +225,24 @@ SERVED_CASES = [
     ),
     _python_case("all-versions", "", "version_policy { all {} }"),
     _python_case("some-version", "version-absent", "version_policy { specific { versions: [1, 3] } }"),
+    _reshape_case("reshape-right", "[-1]", "shape: [1, -1]", code=""),
+    _reshape_case("reshape-empty", "[1]", "", code=""),
+    _file_case(
+        "few-labels",
+        "labels-count",
+        lambda at: _write_texts(
+            at, {"config.pbtxt": python_config("few-labels", tensors=labelled("labels.txt")), "labels.txt": "a\nb\n"}
+        ),
+    ),
+    _file_case(
+        "environment-there",
+        "",
+        lambda at: _write_texts(
+            at, {"config.pbtxt": python_config("environment-there", environment("env")), "env/bin/activate": ""}
+        ),
+    ),
+    _file_case("latin-1", "", lambda at: _write_before(at / "config.pbtxt", b"# caf\xe9\n")),
+    Case("Upper-Case", "", lambda at: write_python(at, "Upper-Case")),
     _python_case("no-merging", "batching-useless", "dynamic_batching {}", batch=0),
     _python_case("stream", "backend-ignores-field", "optimization { priority: PRIORITY_MAX }"),
     _python_case("cached", "server-arguments", "response_cache { enable: true }"),
@@ -197,4 +252,33 @@ SERVED_CASES = [
     Case("nameless", "", lambda at: write_python(at, "nameless", 'backend: "python"\nmax_batch_size: 8\n' + TENSORS)),
     _ensemble_case("e-plain", "version-empty", step("ok")),
     _ensemble_case("e-single", "version-empty", step("ok"), batch=0),
+]
+
+
+@dataclass(frozen=True)
+class OnnxRuntimeCase:
+    """A change of `GRAPH_TENSORS` that the ONNX Runtime backend refuses, and the `field` that lint names."""
+
+    name: str
+    change: tuple[str, str]
+    field: str
+
+    @property
+    def tensors(self) -> str:
+        """The tensors with the change."""
+        old, new = self.change
+        return GRAPH_TENSORS.replace(old, new, 1)
+
+
+ONNXRUNTIME_CASES = [
+    OnnxRuntimeCase("input-rank", ("dims: [-1]", "dims: [-1] reshape { shape: [1, -1] }"), "input[0].reshape"),
+    OnnxRuntimeCase(
+        "output-rank", ("dims: [-1, 8]", "dims: [-1, 8] reshape { shape: [-1, 8, 1] }"), "output[0].reshape"
+    ),
+    OnnxRuntimeCase(
+        "output-size", ("dims: [-1, 8]", "dims: [-1, 8] reshape { shape: [-1, 4, 2] }"), "output[0].reshape"
+    ),
+    OnnxRuntimeCase("optional", ("dims: [-1]", "dims: [-1] optional: true"), "input[0].optional"),
+    OnnxRuntimeCase("ragged", ("dims: [-1]", "dims: [-1] allow_ragged_batch: true"), "input[0].allow_ragged_batch"),
+    OnnxRuntimeCase("output-dims", ("dims: [-1, 8]", "dims: [4, 8]"), "output[0].dims"),
 ]

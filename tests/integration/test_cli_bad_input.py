@@ -52,7 +52,7 @@ def list_files(folder: Path) -> set[str]:
         (("export", "./nowhere"), 1, "there is no folder", "check the path"),
         (("export", "org/model"), 1, "hub cannot be reached for org/model", "--weights random"),
         (("export", "bert", "--task", "guess"), 2, "task: 'guess' is not a known value", "'fill-mask'"),
-        (("export", "bert", "--name", "A b"), 2, "name: 'A b' is not a name", "lower-case letters"),
+        (("export", "bert", "--name", "A b"), 2, "name: 'A b' is not a name", "at most 63 letters"),
         (("build-engine", "other"), 2, "no model 'other' was exported in build; it holds tiny", "prep export other"),
         (
             ("build-engine", "tiny", "--gpu", "t4", "--profile", "1x16,8x128,16x1024"),

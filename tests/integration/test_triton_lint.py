@@ -4,7 +4,14 @@ import pytest
 from prep_triton.triton.lint import lint_repository
 from prep_triton.triton.server.process import run_triton
 
-from tests.fakes.lint_cases import REFUSED_CASES, SERVED_CASES, write_python
+from tests.fakes.lint_cases import (
+    ONNXRUNTIME_CASES,
+    REFUSED_CASES,
+    SERVED_CASES,
+    graph_config,
+    write_graph,
+    write_python,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -12,12 +19,14 @@ pytestmark = pytest.mark.integration
 def test_the_server_refuses_what_lint_calls_an_error_and_takes_the_rest(tmp_path):
     repository = tmp_path / "repo"
     write_python(repository, "ok")
+    for graph in ONNXRUNTIME_CASES:
+        write_graph(repository, graph.name, graph_config(graph.name, tensors=graph.tensors))
     for case in (*REFUSED_CASES, *SERVED_CASES):
         case.write(repository)
     report = lint_repository(repository)
     wrong = {finding.path.split("/")[0] for finding in report.errors}
     with run_triton(str(repository)) as server:
         loaded, refused = set(server.loaded), set(server.failures)
-    assert refused == {case.name for case in REFUSED_CASES}
+    assert refused == {case.name for case in REFUSED_CASES} | {graph.name for graph in ONNXRUNTIME_CASES}
     assert loaded == {"ok", *(case.name for case in SERVED_CASES)}
     assert wrong == refused

@@ -139,7 +139,7 @@ def resolve_source(spec: ModelSpec) -> Source:
         raise SourceError(f"{name} is a file, expected a folder", hint="name the folder that holds config.json")
     if name.startswith((".", "/", "~", "\\")) or Path(name).is_dir():
         return _source_from_folder(Path(name).expanduser(), spec)
-    if alias in _BARE_NAMES or _HUB_ID.match(name):
+    if alias in _BARE_NAMES or _HUB_ID.fullmatch(name):
         return _source_from_hub(_BARE_NAMES.get(alias, name), spec)
     raise _unknown_model(name)
 

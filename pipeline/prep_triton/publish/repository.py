@@ -12,6 +12,7 @@ from pathlib import Path
 
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import RepositoryError, SpecError, WorkspaceError
+from prep_triton.files import check_readable
 from prep_triton.layout import MANIFEST_NAME, walk_entry
 from prep_triton.publish.store import check_object_name
 from prep_triton.workspace import describe_change, has_only_config, load_artifact
@@ -49,11 +50,12 @@ def scan_repository(folder: Path, names: Sequence[str] | None = None) -> LocalRe
         names: The entries to take; all that have a manifest where None.
 
     Raises:
-        RepositoryError: The folder or a named entry is missing, there is no entry, an entry is not what
-            its manifest says, or a link leads out of the repository.
+        RepositoryError: The folder or a named entry is missing, a folder cannot be read, there is no entry, an entry is
+            not what its manifest says, or a link leads out of the repository.
     """
     if not folder.is_dir():
         raise RepositoryError(f"there is no model repository {folder}", hint="make one with prep assemble or prep run")
+    check_readable(folder)
     folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     entry_dirs = [
         path for path in folders if (path / MANIFEST_NAME).is_file() and (names is None or path.name in names)

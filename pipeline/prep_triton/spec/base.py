@@ -11,13 +11,13 @@ from prep_triton.errors import SpecError, suggest
 from prep_triton.quoting import shorten, show_value
 
 # A name becomes a Triton model directory, a GCS object prefix and a Kubernetes label.
-NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
+NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 TRITON_PATTERN = r"^\d{2}\.\d{2}$"
 # What each pattern is of, and how to write one.
 _PATTERNS = {
     NAME_PATTERN: (
         "a name",
-        "at most 63 lower-case letters, digits, '.', '_' and '-', beginning and ending with a letter or digit",
+        "at most 63 letters, digits, '.', '_' and '-', beginning and ending with a letter or digit",
     ),
     TRITON_PATTERN: ("a Triton release such as 25.08", "the tag of NVIDIA's container: two digits, a dot, two digits"),
 }

@@ -4,11 +4,12 @@ from prep_triton.triton.config.message import (
     model_config_from_artifact,
     render_config,
 )
-from prep_triton.triton.config.parse import parse_config
+from prep_triton.triton.config.parse import decode_config, parse_config
 from prep_triton.triton.config.resolve import ResolvedServing, resolve_serving
 
 __all__ = [
     "ResolvedServing",
+    "decode_config",
     "model_config_from_artifact",
     "parse_config",
     "render_config",

@@ -194,7 +194,7 @@ def check_backend_fields(serving: ServingSpec, backend: Runtime) -> None:
         if group.profiles:
             check_field("profiles", group.profiles, backend)
     for accelerator in serving.execution_accelerators:
-        _check_accelerator(accelerator)
+        check_accelerator(accelerator)
     for name, value in serving.parameters.items():
         expected = MODEL_PARAMETERS[backend].get(name)
         if expected is not None and not _is_of_kind(value, expected):
@@ -219,7 +219,12 @@ def check_field(name: str, value: object, backend: Runtime) -> None:
     )
 
 
-def _check_accelerator(accelerator: AcceleratorSpec) -> None:
+def check_accelerator(accelerator: AcceleratorSpec) -> None:
+    """Refuse a parameter that an execution provider does not take.
+
+    Raises:
+        SpecError: Names the parameter, and what the provider takes.
+    """
     known = PROVIDER_PARAMETERS[accelerator.name]
     for name, value in accelerator.parameters.items():
         where = f"execution_accelerators {accelerator.name}: parameter {name}"

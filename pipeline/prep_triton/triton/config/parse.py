@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 _PLACE = re.compile(r"^\d+(:\d+)? : ")
+# A string, in which '#' begins no comment, or a comment.
+_COMMENT = re.compile(rb"""\"(?:[^"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|#[^\n]*""")
 _QUOTED = re.compile(r"^'.*?': ", re.DOTALL)
 
 
@@ -33,6 +35,23 @@ class ScannedConfig:
     message: "ModelConfig | None" = None
     problem: SyntaxProblem | None = None
     notes: TextNotes = field(default_factory=TextNotes)
+
+
+def decode_config(content: bytes) -> str:
+    """Decode the bytes of a config.pbtxt: comments may be in any encoding, since the server skips them.
+
+    Raises:
+        UnicodeDecodeError: What is not UTF-8 stands elsewhere.
+    """
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return _COMMENT.sub(lambda match: _latin_comment(match[0]), content).decode("utf-8")
+
+
+def _latin_comment(token: bytes) -> bytes:
+    """Return a comment of ASCII signs; a string as it is."""
+    return token.decode("ascii", "replace").encode("ascii", "replace") if token.startswith(b"#") else token
 
 
 def scan_config(text: str) -> ScannedConfig:

@@ -1,5 +1,7 @@
 """What the server must be started with for an entry to be served as it was asked for; nothing here touches a disk."""
 
+from collections.abc import Iterable
+
 from prep_triton.server_arguments import merge_server_arguments
 from prep_triton.spec import ServingSpec
 
@@ -7,6 +9,7 @@ from prep_triton.spec import ServingSpec
 # has as many copies of a resource as the neediest instance takes, while naming one makes every other that is not
 # named unavailable (core, src/rate_limiter.cc, ParseAndValidateExplicitResources).
 RATE_LIMIT = "--rate-limit=execution_count"
+RESOURCE_PREFIX = "--rate-limit-resource="
 # The server has no cache unless it is asked for one; BERT's answers at 384 tokens take about 1 MiB in FP32.
 CACHE_SIZE_BYTES = 256 << 20
 CACHE = f"--cache-config=local,size={CACHE_SIZE_BYTES}"
@@ -18,3 +21,14 @@ def arguments_from_serving(serving: ServingSpec) -> tuple[str, ...]:
     """Return the arguments that an entry of these choices needs, its tier applied: a tier gives each group a share."""
     needed = [RATE_LIMIT] if any(group.rate_limiter for group in serving.groups()) else []
     return merge_server_arguments([*needed, CACHE] if serving.response_cache else needed)
+
+
+def resource_limits(arguments: Iterable[str]) -> dict[str, int]:
+    """Return the largest count of each resource that arguments name: ``--rate-limit-resource=NAME:COUNT[:DEVICE]``."""
+    limits: dict[str, int] = {}
+    for argument in arguments:
+        if argument.startswith(RESOURCE_PREFIX):
+            name, _, rest = argument.removeprefix(RESOURCE_PREFIX).partition(":")
+            count = rest.partition(":")[0]
+            limits[name] = max(limits.get(name, 0), int(count) if count.isascii() and count.isdigit() else 0)
+    return limits

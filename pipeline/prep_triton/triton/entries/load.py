@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import RepositoryError, WorkspaceError
-from prep_triton.files import LOCK_TIMEOUT_S, hold_lock, remove_tree
+from prep_triton.files import LOCK_TIMEOUT_S, check_readable, hold_lock, remove_tree
 from prep_triton.layout import LOCK_NAME, MANIFEST_NAME, STAGING_PREFIX
 from prep_triton.workspace import Recipe, describe_change, find_artifact, has_only_config, load_artifact, load_manifest
 
@@ -23,10 +23,12 @@ def load_repository(repository_dir: Path, *, reference_only: bool = False) -> li
             lies elsewhere, to verify it): do not ask for the models.
 
     Raises:
-        RepositoryError: The folder is missing or holds no entry, or a manifest or a file is damaged.
+        RepositoryError: The folder is missing or holds no entry, a folder cannot be read, or a manifest or a file is
+            damaged.
     """
     if not repository_dir.is_dir():
         raise RepositoryError(f"{repository_dir} is not a folder", hint="make a repository with `prep assemble`")
+    check_readable(repository_dir)
     entries = []
     for folder in sorted(repository_dir.iterdir()):
         if not folder.is_dir() or folder.name.startswith(".") or has_only_config(folder):

@@ -23,7 +23,7 @@ def check_entry_name(name: str, *, hint: str) -> None:
     """
     if not re.fullmatch(NAME_PATTERN, name):
         raise SpecError(
-            f"'{name}' cannot name an entry: expected at most 63 lower-case letters, digits, '.', '_' and '-'",
+            f"'{name}' cannot name an entry: expected at most 63 letters, digits, '.', '_' and '-'",
             hint=hint,
         )
 

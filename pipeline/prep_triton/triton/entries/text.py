@@ -32,7 +32,7 @@ from prep_triton.layout import (
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import TextSpec
 from prep_triton.tasks import TASKS, Task, tasks_with_option
-from prep_triton.triton.config import parse_config, render_config
+from prep_triton.triton.config import decode_config, parse_config, render_config
 from prep_triton.triton.entries.names import TextNames, check_entry_name
 from prep_triton.triton.entries.place import place_entry
 from prep_triton.triton.entries.server_side import SERVER_PARTS, copy_server_files, digest_server_files
@@ -231,7 +231,7 @@ class _Assembly:
 
     def _configs(self) -> TextConfigs:
         path = self.entry.path(CONFIG_NAME)
-        model = parse_config(path.read_text(encoding="utf-8"), where=str(path))
+        model = parse_config(decode_config(path.read_bytes()), where=str(path))
         return TextConfigs(self.entry, model, self.spec)
 
     def _write_config(self, folder: Path, config: "ModelConfig") -> Path:

@@ -4,13 +4,14 @@ Triton (>= 23.10) takes a folder ``<backend directory>/<backend>/model.py`` for 
 ``<backend directory>/onnxruntime/model.py`` and serves entries of the real ONNX Runtime backend unmodified. It
 runs inside the server's stub: it may import numpy, onnxruntime and what the stub brings, and nothing of prep.
 
-The configuration is the one of the real ONNX Runtime backend, of which it reads `output`,
+The configuration is the one of the real ONNX Runtime backend, of which it reads `input` and `output`,
 `default_model_filename`, ``optimization.graph.level`` and the parameters of `_session_options`. What it cannot
 do (a GPU, an execution accelerator of the CPU) it refuses. The rest (the batcher, warm-up, the response cache,
 the rate limiter) is the server's own.
 """
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,13 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import triton_python_backend_utils as pb  # type: ignore[import-not-found]
+
+sys.path.insert(0, str(Path(__file__).parent))  # a copy of triton/config/onnxruntime_rules.py lies there
+from onnxruntime_rules import (  # type: ignore[import-not-found]
+    ServedTensor,
+    find_input_problem,
+    find_output_problem,
+)
 
 # onnxruntime_backend, README.md, "Model Config Options"; every optimization without a level.
 GRAPH_LEVELS = {
@@ -39,6 +47,7 @@ class TritonPythonModel:
         path = folder / (config.get("default_model_filename") or "model.onnx")
         options = _session_options(config)
         self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        _check_tensors(config, self.session)
         self.inputs = [tensor.name for tensor in self.session.get_inputs()]
         self.outputs = [tensor["name"] for tensor in config["output"]]
 
@@ -83,6 +92,36 @@ def _check_device(config: Mapping[str, Any], kind: str) -> None:
         refused = refused or f"has no execution accelerator; this entry asks for {', '.join(names)}"
     if refused:
         raise pb.TritonModelException(f"the stand-in for the ONNX Runtime backend {refused}")
+
+
+def _check_tensors(config: Mapping[str, Any], session: onnxruntime.InferenceSession) -> None:
+    """Refuse tensors that the real backend refuses."""
+    is_batched = config["max_batch_size"] > 0
+    roles = (
+        ("input", [*session.get_inputs(), *session.get_overridable_initializers()], find_input_problem),
+        ("output", session.get_outputs(), find_output_problem),
+    )
+    for role, actual, find_problem in roles:
+        shapes = {
+            tensor.name: [size if isinstance(size, int) else -1 for size in tensor.shape or ()] for tensor in actual
+        }
+        for message in config[role]:
+            tensor = _served_tensor(message)
+            problem = f"the graph has no {role} '{tensor.name}'"
+            if tensor.name in shapes:
+                problem = find_problem(tensor, shapes[tensor.name], is_batched=is_batched)
+            if problem:
+                raise pb.TritonModelException(problem)
+
+
+def _served_tensor(message: Mapping[str, Any]) -> ServedTensor:
+    dims = message["reshape"]["shape"] if "reshape" in message else message["dims"]
+    return ServedTensor(
+        name=message["name"],
+        dims=tuple(int(size) for size in dims),
+        is_optional=bool(message.get("optional")),
+        is_ragged=bool(message.get("allow_ragged_batch")),
+    )
 
 
 def _session_options(config: Mapping[str, Any]) -> onnxruntime.SessionOptions:

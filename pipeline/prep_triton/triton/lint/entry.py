@@ -17,7 +17,7 @@ from prep_triton.layout import (
     list_names,
 )
 from prep_triton.triton.config.backends import PLATFORMS
-from prep_triton.triton.config.parse import ScannedConfig, scan_config
+from prep_triton.triton.config.parse import ScannedConfig, decode_config, scan_config
 from prep_triton.triton.lint.finding import Finding, make_finding
 from prep_triton.workspace import load_manifest
 
@@ -154,7 +154,7 @@ def _read_config_text(folder: Path, problems: list[Finding]) -> str | None:
     try:
         if path.stat().st_size > CONFIG_SIZE_LIMIT:
             raise ValueError(f"it has {path.stat().st_size} bytes")
-        return path.read_text(encoding="utf-8")
+        return decode_config(path.read_bytes())
     except (OSError, ValueError) as err:
         message = f"it is not the text of a model configuration: {_brief(err)}"
         problems.append(make_finding("config-syntax", place, message, hint))

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from prep_triton.errors import SpecError, find_nearest
-from prep_triton.spec import ServingSpec
+from prep_triton.spec import AcceleratorSpec, ServingSpec
 from prep_triton.spec.server_rules import find_device_problem
 from prep_triton.triton.config.backends import (
     BACKEND_LABELS,
     MODEL_PARAMETERS,
     OPTIMIZATION_READERS,
+    PROVIDER_PARAMETERS,
     PROVIDERS_OF_FIELD,
+    check_accelerator,
     check_backend_fields,
 )
 from prep_triton.triton.config.rules import (
@@ -156,3 +158,18 @@ def _find_accelerator_problems(entry: EntryFolder) -> Iterator[Finding]:
                 accelerator.name, is_for_gpu=field.startswith("gpu"), has_gpu_instance=on_gpu
             ):
                 yield entry.at("backend-ignores-field", where, problem, "remove it, or set kind: KIND_GPU")
+            else:
+                yield from _find_provider_parameter_problems(entry, accelerator, where)
+
+
+def _find_provider_parameter_problems(entry: EntryFolder, accelerator: Any, where: str) -> Iterator[Finding]:
+    name = accelerator.name
+    for key in sorted(accelerator.parameters):
+        if not PROVIDER_PARAMETERS[name]:
+            message = f"the ONNX Runtime backend reads no parameter of {name}, such as '{key}'"
+            yield entry.at("backend-ignores-field", where, message, f"remove {key}")
+            continue
+        try:
+            check_accelerator(AcceleratorSpec(name=name, parameters={key: accelerator.parameters[key]}))
+        except SpecError as err:
+            yield entry.at("parameter-value", where, err.message, err.hint)

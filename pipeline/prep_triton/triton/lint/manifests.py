@@ -7,7 +7,13 @@ from typing import Any
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.layout import CONFIG_NAME, MANIFEST_NAME, SERVER_ARGUMENTS_NAME
 from prep_triton.server_arguments import describe_refused, find_refused, parse_server_arguments
-from prep_triton.triton.config.server_arguments import CACHE, CACHE_PREFIXES, RATE_LIMIT
+from prep_triton.triton.config.server_arguments import (
+    CACHE,
+    CACHE_PREFIXES,
+    RATE_LIMIT,
+    RESOURCE_PREFIX,
+    resource_limits,
+)
 from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding, make_finding
 from prep_triton.triton.lint.tree import is_readable_file
@@ -103,3 +109,26 @@ def _needed_by_config(entry: EntryFolder) -> list[tuple[str, tuple[str, ...], st
     if config.response_cache.enable:
         needed.append(("response_cache", CACHE_PREFIXES, CACHE))
     return needed
+
+
+def find_resource_count_problems(entries: Sequence[EntryFolder], arguments: Sequence[str]) -> Iterator[Finding]:
+    """Find instances that need more of a resource than server.args gives (core, rate_limiter.cc, ResourceManager).
+
+    Without any count the server has as much as the neediest instance takes; with one it has nothing of what is not
+    named. The largest count of a name is its limit here: which devices there are is not known.
+    """
+    if RATE_LIMIT not in arguments:
+        return  # the rate limiter is off, and counts nothing
+    limits = resource_limits(arguments)
+    for entry in entries:
+        config: Any = entry.config
+        for index, group in enumerate(config.instance_group if config is not None else ()):
+            for resource in group.rate_limiter.resources if limits else ():
+                limit = limits.get(resource.name, 0)
+                if resource.count > limit:
+                    message = (
+                        f"an instance needs {resource.count} of the resource {resource.name}, and "
+                        f"{SERVER_ARGUMENTS_NAME} gives {limit}: the server refuses the entry"
+                    )
+                    hint = f"write {RESOURCE_PREFIX}{resource.name}:{resource.count} into {SERVER_ARGUMENTS_NAME}"
+                    yield entry.at("server-resource", f"instance_group[{index}].rate_limiter", message, hint)

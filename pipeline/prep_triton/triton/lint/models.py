@@ -4,11 +4,13 @@ import ast
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prep_triton.artifact import Engine, TensorSpec
 from prep_triton.layout import MANIFEST_NAME, list_names
+from prep_triton.triton.config.onnxruntime_rules import ServedTensor, find_input_problem, find_output_problem
 from prep_triton.triton.config.rules import find_builder_problem, find_plan_batch_problem
 from prep_triton.triton.lint.entry import MODEL_FILES, EntryFolder
 from prep_triton.triton.lint.finding import Finding
@@ -106,22 +108,42 @@ def _compare_tensor(entry: EntryFolder, tensor: Any, actual: TensorSpec, where: 
     if dtype not in {"INVALID", actual.dtype}:
         message = f"'{tensor.name}' is TYPE_{dtype} here and TYPE_{actual.dtype} in {of}"
         yield entry.at("model-tensor", where, message, f"write data_type: TYPE_{actual.dtype}")
-    dims = list(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims)
     shape = [size if isinstance(size, int) else WILDCARD for size in actual.shape]
-    if tensor.HasField("reshape") or not tensor.dims or (where.startswith("input") and tensor.allow_ragged_batch):
-        return  # what a reshape makes of it is the server's business
-    if entry.is_batched() and shape[:1] != [WILDCARD]:
-        return  # reported as model-batch-axis
-    expected = shape[1:] if entry.is_batched() else shape
-    # An input may be narrower than the graph's; an output is what the graph says.
-    must_match = where.startswith("output") and entry.backend == "onnxruntime"
-    fits = len(expected) == len(dims) and all(
-        size == dim or (size == WILDCARD and not must_match) for size, dim in zip(expected, dims, strict=False)
-    )
-    if not fits:
-        message = f"'{tensor.name}' has the dims {describe_dims(dims)}, {of} gives {describe_dims(expected)}"
+    if not tensor.dims or (entry.is_batched() and shape[:1] != [WILDCARD]):
+        return  # reported as tensor-invalid, or as model-batch-axis
+    served = _served_tensor_from_message(tensor)
+    is_input = where.startswith("input")
+    if entry.backend != "onnxruntime":
+        # tensorrt_backend takes any of the narrower dims, also of an output, and other rules for ragged batches.
+        if is_input and tensor.allow_ragged_batch:
+            return
+        is_input, served = True, replace(served, is_optional=False)
+    find = find_input_problem if is_input else find_output_problem
+    if problem := find(served, shape, is_batched=entry.is_batched()):
+        expected = describe_dims(shape[1:] if entry.is_batched() else shape)
         batch = " (the batch axis is left out, for max_batch_size > 0)" if entry.is_batched() else ""
-        yield entry.at("model-tensor", f"{where}.dims", message + batch, f"write dims: {describe_dims(expected)}")
+        field, hint = _field_and_hint(tensor, where, expected)
+        yield entry.at("model-tensor", field, f"{problem.replace('the graph', of)}{batch}", hint)
+
+
+def _served_tensor_from_message(tensor: Any) -> ServedTensor:
+    """Return an input or output of a configuration as the ONNX Runtime backend reads it."""
+    return ServedTensor(
+        name=tensor.name,
+        dims=tuple(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims),
+        is_optional=getattr(tensor, "optional", False),
+        is_ragged=getattr(tensor, "allow_ragged_batch", False),
+    )
+
+
+def _field_and_hint(tensor: Any, where: str, expected: str) -> tuple[str, str]:
+    """Return the field that the backend refuses, and what to do about it."""
+    for name in ("optional", "allow_ragged_batch"):
+        if getattr(tensor, name, False):
+            return f"{where}.{name}", f"remove {name}"
+    if tensor.HasField("reshape"):
+        return f"{where}.reshape", f"remove reshape, or make its shape {expected}"
+    return f"{where}.dims", f"write dims: {expected}"
 
 
 def _find_axis_problems(entry: EntryFolder, model: Signature, of: str) -> Iterator[Finding]:

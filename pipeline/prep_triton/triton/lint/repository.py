@@ -1,10 +1,12 @@
 """Runs every rule over a repository."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from prep_triton.errors import RepositoryError
+from prep_triton.files import find_unreadable_folder
 from prep_triton.layout import CONFIG_NAME, list_names
 from prep_triton.target import Target
 from prep_triton.triton.lint.ensembles import find_ensemble_problems
@@ -13,10 +15,12 @@ from prep_triton.triton.lint.finding import Finding, LintReport, make_finding
 from prep_triton.triton.lint.instances import find_backend_problems, find_instance_problems, find_resource_problems
 from prep_triton.triton.lint.manifests import (
     find_manifest_problems,
+    find_resource_count_problems,
     find_server_argument_problems,
     read_server_arguments,
 )
 from prep_triton.triton.lint.models import find_model_problems
+from prep_triton.triton.lint.named_files import find_named_file_problems
 from prep_triton.triton.lint.scheduling import find_scheduling_problems
 from prep_triton.triton.lint.targets import find_target_problems
 from prep_triton.triton.lint.tensors import find_tensor_problems
@@ -31,11 +35,15 @@ _MAKE_HINT = "make one with prep assemble or prep run"
 
 @dataclass(frozen=True)
 class _Repository:
-    """What the rules of one run share: `tracked` are folders that hold config.pbtxt alone, as git tracks them."""
+    """What the rules of one run share: `tracked` are folders that hold config.pbtxt alone, as git tracks them.
+
+    `unreadable` are entries with a folder that the user may not read, and that folder.
+    """
 
     folder: Path
     entries: Mapping[str, EntryFolder]
     tracked: Sequence[str]
+    unreadable: Mapping[str, Path]
     target: Target | None
     digest_all: bool
 
@@ -56,16 +64,25 @@ def lint_repository(
         digest_all: Digest every file that a manifest vouches for, also large ones that were not touched since.
 
     Raises:
-        RepositoryError: There is no such folder.
+        RepositoryError: There is no such folder, or it cannot be read.
     """
     if not repository_dir.is_dir():
         raise RepositoryError(f"there is no model repository {repository_dir}", hint=_MAKE_HINT)
+    if not os.access(repository_dir, os.R_OK | os.X_OK):
+        message = f"the folder {repository_dir} cannot be read: permission denied"
+        raise RepositoryError(message, hint=f"chmod u+rx {repository_dir}")
     folders = [repository_dir / name for name in list_names(repository_dir) if is_entry(repository_dir / name)]
+    unreadable = {folder.name: problem for folder in folders if (problem := find_unreadable_folder(folder)) is not None}
+    folders = [folder for folder in folders if folder.name not in unreadable]
     tracked = [folder.name for folder in folders if has_only_config(folder)]
     entries = {folder.name: read_entry(folder) for folder in folders if folder.name not in tracked}
-    repository = _Repository(repository_dir, entries, tracked, target, digest_all)
+    repository = _Repository(repository_dir, entries, tracked, unreadable, target, digest_all)
     chosen = _choose_entries(entries, names)
-    findings = [*_find_problems_of_each(chosen, repository), *_find_common_problems(chosen, names, repository)]
+    findings = [
+        _unreadable_finding(name, folder) for name, folder in unreadable.items() if names is None or name in names
+    ]
+    chosen_names = None if names is None else [name for name in names if name not in unreadable]
+    findings += [*_find_problems_of_each(chosen, repository), *_find_common_problems(chosen, chosen_names, repository)]
     findings.sort(
         key=lambda finding: (finding.severity, finding.path, finding.line or 0, finding.code, finding.message)
     )
@@ -75,6 +92,11 @@ def lint_repository(
         entries=tuple(entry.name for entry in chosen),
         findings=tuple(dict.fromkeys(findings)),
     )
+
+
+def _unreadable_finding(name: str, folder: Path) -> Finding:
+    message = f"the folder {folder} cannot be read: permission denied, and {name} was not linted"
+    return make_finding("file-unreadable", name, message, f"chmod u+rx {folder}")
 
 
 def _describe_target(target: Target) -> str:
@@ -115,7 +137,7 @@ def _find_common_problems(
     """Find what concerns several entries, or none; what lies beside the entries only where all were asked for."""
     if names is None:
         yield from find_top_problems(repository.folder)
-        if not chosen:
+        if not chosen and not repository.unreadable:
             yield make_finding("repository-empty", "", "the repository has no entry", _MAKE_HINT)
         if repository.tracked:
             folders = f"{len(repository.tracked)} folders hold {CONFIG_NAME} alone, and no server loads them"
@@ -124,7 +146,9 @@ def _find_common_problems(
     for name in sorted(set(names or ()) - {entry.name for entry in chosen}):
         yield make_finding("entry-missing", name, f"there is no entry '{name}'", _MAKE_HINT)
     yield from find_resource_problems(chosen)
-    yield from find_server_argument_problems(chosen, read_server_arguments(repository.folder))
+    arguments = read_server_arguments(repository.folder)
+    yield from find_server_argument_problems(chosen, arguments)
+    yield from find_resource_count_problems(chosen, arguments)
 
 
 def _find_entry_problems(entry: EntryFolder, repository: _Repository) -> Iterator[Finding]:
@@ -139,6 +163,7 @@ def _find_entry_problems(entry: EntryFolder, repository: _Repository) -> Iterato
     yield from find_scheduling_problems(entry)
     yield from find_tensor_problems(entry)
     yield from find_text_problems(entry, repository.entries)
+    yield from find_named_file_problems(entry)
     if entry.config.HasField("ensemble_scheduling"):
         yield from find_ensemble_problems(entry, repository.entries)
         return

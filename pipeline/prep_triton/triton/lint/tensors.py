@@ -29,7 +29,7 @@ def find_tensor_problems(entry: EntryFolder) -> Iterator[Finding]:
         seen: set[str] = set()
         for index, tensor in enumerate(tensors):
             where = f"{role}[{index}]"
-            for message in _describe_mistakes(tensor, role):
+            for message in _describe_mistakes(tensor, role, is_batched=entry.is_batched()):
                 yield entry.at("tensor-invalid", where, message, f"correct {where}, or assemble the entry again")
             if tensor.name and tensor.name in seen:
                 message = f"the {role} '{tensor.name}' is there twice"
@@ -42,7 +42,7 @@ def find_tensor_problems(entry: EntryFolder) -> Iterator[Finding]:
         yield entry.at("config-incomplete", "", message, "write down every input and output")
 
 
-def _describe_mistakes(tensor: Any, role: str) -> Iterator[str]:
+def _describe_mistakes(tensor: Any, role: str, *, is_batched: bool) -> Iterator[str]:
     name = f"{role} '{tensor.name}'"
     if not tensor.name:
         yield f"an {role} does not have a name"
@@ -52,3 +52,23 @@ def _describe_mistakes(tensor: Any, role: str) -> Iterator[str]:
         yield f"{name} does not have dims"
     if any(size < 1 and size != WILDCARD for size in tensor.dims):
         yield f"{name} has the dims {describe_dims(tensor.dims)}; a size is 1 or more, or -1 for any"
+    elif tensor.dims and tensor.HasField("reshape"):
+        shape = list(tensor.reshape.shape)
+        if not shape and not is_batched:
+            yield f"{name} has an empty reshape, which needs a max_batch_size above 0"
+        elif any(size < 1 and size != WILDCARD for size in shape):
+            yield f"{name} has the reshape {describe_dims(shape)}; a size is 1 or more, or -1 for any"
+        elif _count_between_wildcards(tensor.dims) != _count_between_wildcards(shape):
+            dims = describe_dims(tensor.dims)
+            yield f"{name} has the dims {dims}, which the reshape {describe_dims(shape)} does not fit"
+
+
+def _count_between_wildcards(dims: Sequence[int]) -> list[int]:
+    """Return the number of elements before, between and after sizes of -1 (core, ValidateIOShape)."""
+    counts = [1]
+    for size in dims:
+        if size == WILDCARD:
+            counts.append(1)
+        else:
+            counts[-1] *= size
+    return counts

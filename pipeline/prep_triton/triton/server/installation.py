@@ -22,6 +22,7 @@ SERVER_VARIABLE = "PREP_TRITONSERVER"
 WHEEL = "nvidia-pytriton"
 STUB_NAME = "triton_python_backend_stub"
 STAND_IN_PATH = Path(__file__).parents[1] / "inside_server" / "onnxruntime_stand_in.py"
+STAND_IN_RULES_PATH = Path(__file__).parents[1] / "config" / "onnxruntime_rules.py"
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,7 @@ def _lay_out_backends(wheel: Path, backends: Path) -> Path:
     # Linked: the loader finds the stub's libraries relative to where the stub really is.
     (python / STUB_NAME).symlink_to(_stub_path(wheel))
     shutil.copyfile(STAND_IN_PATH, stand_in / PYTHON_MODEL_NAME)
+    shutil.copyfile(STAND_IN_RULES_PATH, stand_in / STAND_IN_RULES_PATH.name)
     return backends
 
 

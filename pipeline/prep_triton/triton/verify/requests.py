@@ -10,7 +10,7 @@ from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import RepositoryError
 from prep_triton.layout import CONFIG_NAME
 from prep_triton.reference import Reference
-from prep_triton.triton.config import parse_config
+from prep_triton.triton.config import decode_config, parse_config
 from prep_triton.triton.config.shapes import choose_bucket
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def load_config(entry: RepositoryEntry) -> "ModelConfig":
     """
     path = entry.path(CONFIG_NAME)
     try:
-        return parse_config(path.read_text(encoding="utf-8"), where=str(path))
+        return parse_config(decode_config(path.read_bytes()), where=str(path))
     except (OSError, UnicodeError) as err:
         raise RepositoryError(f"{path} cannot be read: {err}", hint="assemble the entry again") from err
 

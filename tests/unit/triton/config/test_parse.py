@@ -8,7 +8,7 @@ from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 from prep_triton.errors import RepositoryError
-from prep_triton.triton.config.parse import parse_config, scan_config
+from prep_triton.triton.config.parse import decode_config, parse_config, scan_config
 from tritonclient.grpc import model_config_pb2
 
 from tests.fakes.model_configs import WORDS, model_configs
@@ -136,3 +136,18 @@ def test_deep_nesting_is_a_problem_and_no_crash(text):
 def test_a_problem_names_its_line(text, line, message):
     problem = scan_config(text).problem
     assert (problem.line, problem.message) == (line, message)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"# caf\xe9\nname: 'a'", b"name: 'a' # caf\xe9 \"", b"name: 'a' parameters { key: '#' value {} } # \xff"],
+    ids=["first", "after", "hash-in-a-string"],
+)
+def test_a_comment_may_be_in_any_encoding(content):
+    expected = text_format.Parse(re.sub(rb"[\x80-\xff]", b"?", content).decode(), model_config_pb2.ModelConfig())
+    assert scan_config(decode_config(content)).message == expected
+
+
+def test_a_string_may_not():
+    with pytest.raises(UnicodeDecodeError):
+        decode_config(b"name: '#caf\xe9'")

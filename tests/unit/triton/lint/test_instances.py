@@ -62,3 +62,21 @@ def test_a_kind_of_instance_that_is_none_is_an_error(repository):
     finding = only(lint_repository(repository), "instance-kind")
     assert finding.message.startswith("kind is 7, expected one of KIND_AUTO, KIND_GPU")
     assert finding.severity == "error"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "value", "message"),
+    [
+        ("tensorrt", "precision_mode", "fp16", "precision_mode is 'fp16', which the backend refuses"),
+        ("tensorrt", "trt_fp16_enable", "1", "parameter trt_fp16_enable is not known"),
+        ("tensorrt", "max_workspace_size_bytes", "1GB", "max_workspace_size_bytes is '1GB'"),
+        ("cuda", "gpu_mem_limit", "1GB", "gpu_mem_limit is '1GB'"),
+    ],
+)
+def test_a_parameter_that_an_execution_provider_refuses_is_an_error(repository, name, parameter, value, message):
+    accelerator = (
+        f'gpu_execution_accelerator [{{ name: "{name}" parameters {{ key: "{parameter}" value: "{value}" }} }}]'
+    )
+    extra = f"optimization {{ execution_accelerators {{ {accelerator} }} }}\ninstance_group [{{ kind: KIND_GPU }}]\n"
+    write_graph(repository, "one", graph_config("one", extra))
+    assert message in only(lint_repository(repository), "parameter-value").message

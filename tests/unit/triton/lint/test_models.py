@@ -5,6 +5,7 @@ from prep_triton.triton.lint import lint_repository
 
 from tests.fakes.lint_cases import (
     GRAPH_TENSORS,
+    ONNXRUNTIME_CASES,
     graph_config,
     write_graph,
 )
@@ -28,6 +29,20 @@ def test_a_config_that_is_not_the_graphs_is_an_error(repository, change, message
     write_graph(repository, "one", graph_config("one", tensors=GRAPH_TENSORS.replace(*change)))
     findings = [finding for finding in lint_repository(repository).errors if finding.code == "model-tensor"]
     assert any(message in finding.message for finding in findings)
+
+
+# onnxruntime_backend, src/onnxruntime.cc, ValidateInputs and ValidateOutputs; tests/integration/test_triton_lint.py
+# holds the server's stand-in to the same cases.
+@pytest.mark.parametrize("case", ONNXRUNTIME_CASES, ids=lambda case: case.name)
+def test_what_the_onnxruntime_backend_refuses_is_an_error_at_its_field(repository, case):
+    write_graph(repository, "one", graph_config("one", tensors=case.tensors))
+    assert only(lint_repository(repository), "model-tensor").field == case.field
+
+
+def test_a_reshape_to_the_graphs_rank_is_right(repository):
+    tensors = GRAPH_TENSORS.replace("dims: [-1, 8]", "dims: [-1, 2, 4] reshape { shape: [-1, 8] }")
+    write_graph(repository, "one", graph_config("one", tensors=tensors))
+    assert lint_repository(repository).errors == ()
 
 
 def test_a_narrower_input_than_the_graphs_is_right(repository):
