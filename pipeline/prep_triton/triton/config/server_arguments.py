@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable
 
-from prep_triton.server_arguments import merge_server_arguments
+from prep_triton.server_arguments import RESOURCE_ARGUMENT, merge_server_arguments
 from prep_triton.spec import ServingSpec
 
 # The rate limiter is off by default, and then weights and resources are ignored. No --rate-limit-resource: the server
 # has as many copies of a resource as the neediest instance takes, while naming one makes every other that is not
 # named unavailable (core, src/rate_limiter.cc, ParseAndValidateExplicitResources).
 RATE_LIMIT = "--rate-limit=execution_count"
-RESOURCE_PREFIX = "--rate-limit-resource="
 # The server has no cache unless it is asked for one; BERT's answers at 384 tokens take about 1 MiB in FP32.
 CACHE_SIZE_BYTES = 256 << 20
 CACHE = f"--cache-config=local,size={CACHE_SIZE_BYTES}"
@@ -27,8 +26,9 @@ def resource_limits(arguments: Iterable[str]) -> dict[str, int]:
     """Return the largest count of each resource that arguments name: ``--rate-limit-resource=NAME:COUNT[:DEVICE]``."""
     limits: dict[str, int] = {}
     for argument in arguments:
-        if argument.startswith(RESOURCE_PREFIX):
-            name, _, rest = argument.removeprefix(RESOURCE_PREFIX).partition(":")
+        if argument.startswith(RESOURCE_ARGUMENT):
+            name, _, rest = argument.removeprefix(RESOURCE_ARGUMENT).partition(":")
             count = rest.partition(":")[0]
-            limits[name] = max(limits.get(name, 0), int(count) if count.isascii() and count.isdigit() else 0)
+            is_count = count.isascii() and count.isdigit() and len(count) < 19  # int() refuses thousands of digits
+            limits[name] = max(limits.get(name, 0), int(count) if is_count else 0)
     return limits

@@ -6,12 +6,11 @@ from typing import Any
 
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.layout import CONFIG_NAME, MANIFEST_NAME, SERVER_ARGUMENTS_NAME
-from prep_triton.server_arguments import describe_refused, find_refused, parse_server_arguments
+from prep_triton.server_arguments import RESOURCE_ARGUMENT, describe_refused, find_refused, parse_server_arguments
 from prep_triton.triton.config.server_arguments import (
     CACHE,
     CACHE_PREFIXES,
     RATE_LIMIT,
-    RESOURCE_PREFIX,
     resource_limits,
 )
 from prep_triton.triton.lint.entry import EntryFolder
@@ -130,5 +129,5 @@ def find_resource_count_problems(entries: Sequence[EntryFolder], arguments: Sequ
                         f"an instance needs {resource.count} of the resource {resource.name}, and "
                         f"{SERVER_ARGUMENTS_NAME} gives {limit}: the server refuses the entry"
                     )
-                    hint = f"write {RESOURCE_PREFIX}{resource.name}:{resource.count} into {SERVER_ARGUMENTS_NAME}"
+                    hint = f"write {RESOURCE_ARGUMENT}{resource.name}:{resource.count} into {SERVER_ARGUMENTS_NAME}"
                     yield entry.at("server-resource", f"instance_group[{index}].rate_limiter", message, hint)

@@ -225,7 +225,7 @@ def test_windows_leave_room_for_the_longest_question(entry, tmp_path):
 
 
 def test_a_name_that_becomes_too_long_is_refused(entry, tmp_path):
-    with pytest.raises(SpecError, match="at most 63 lower-case letters") as caught:
+    with pytest.raises(SpecError, match="at most 63 letters") as caught:
         assemble_text_entries(entry.model_copy(update={"name": "n" * 60}), TextSpec(), tmp_path)
     assert caught.value.hint == "choose a shorter name for the model entry"
 

@@ -138,7 +138,7 @@ def test_engines_of_two_precisions_are_refused(model, tmp_path):
     assert "one entry for each" in caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["a/b", "../a", ".a", "A", "a" * 64])
+@pytest.mark.parametrize("name", ["a/b", "../a", ".a", "a b", "a\n", "a" * 64])
 def test_a_name_that_is_no_directory_name_is_refused(model, tmp_path, name):
     with pytest.raises(SpecError, match="cannot name an entry") as caught:
         assemble_entry(model, [], ServingSpec(), tmp_path / "repo", name=name)
