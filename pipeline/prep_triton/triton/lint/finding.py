@@ -78,6 +78,7 @@ _ERRORS = {
 }
 _WARNINGS = {
     "entry-unassembled": "folders with config.pbtxt alone, as git tracks them: not assembled here",
+    "entry-case": "the names of two entries differ in upper and lower case alone",
     "entry-leftover": "what a killed run left; the next `prep assemble` removes it",
     "file-stray": "a file or folder that does not belong here",
     "link-outside": "a link out of the repository: a release has no such link",

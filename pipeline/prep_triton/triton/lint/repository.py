@@ -25,7 +25,13 @@ from prep_triton.triton.lint.scheduling import find_scheduling_problems
 from prep_triton.triton.lint.targets import find_target_problems
 from prep_triton.triton.lint.tensors import find_tensor_problems
 from prep_triton.triton.lint.text_parts import find_text_problems
-from prep_triton.triton.lint.tree import find_file_problems, find_top_problems, find_version_problems, is_entry
+from prep_triton.triton.lint.tree import (
+    find_case_problems,
+    find_file_problems,
+    find_top_problems,
+    find_version_problems,
+    is_entry,
+)
 from prep_triton.triton.lint.vendored import find_vendored_problems
 from prep_triton.triton.lint.warmups import find_warmup_problems
 from prep_triton.workspace import has_only_config
@@ -137,6 +143,7 @@ def _find_common_problems(
     """Find what concerns several entries, or none; what lies beside the entries only where all were asked for."""
     if names is None:
         yield from find_top_problems(repository.folder)
+        yield from find_case_problems(repository.entries)
         if not chosen and not repository.unreadable:
             yield make_finding("repository-empty", "", "the repository has no entry", _MAKE_HINT)
         if repository.tracked:

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from prep_triton.layout import (
@@ -35,6 +35,16 @@ def find_top_problems(repository_dir: Path) -> Iterator[Finding]:
         elif not path.is_symlink():
             message = f"{name} is not an entry: the server looks at folders alone"
             yield make_finding("file-stray", name, message, "move it out of the repository")
+
+
+def find_case_problems(names: Iterable[str]) -> Iterator[Finding]:
+    """Find entries whose names differ in case alone: a file system of macOS or Windows holds one of them."""
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(name.casefold(), name)
+        if other != name:
+            message = f"{name} and {other} differ in upper and lower case alone: some file systems hold one of them"
+            yield make_finding("entry-case", name, message, "rename one of them")
 
 
 def _find_hidden_problems(name: str) -> Iterator[Finding]:

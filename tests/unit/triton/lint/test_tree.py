@@ -55,3 +55,11 @@ def test_links_are_followed_and_checked(onnx_entry, repository, tmp_path):
     assert only(report, "link-outside").severity == "warning"
     assert only(report, "link-broken").severity == "error"
     assert only(report, "file-stray").path == "bert/pipe"
+
+
+def test_names_that_differ_in_case_alone_are_a_warning(repository):
+    write_python(repository, "bert")
+    write_python(repository, "BERT")
+    finding = only(lint_repository(repository), "entry-case")
+    assert finding.severity == "warning"
+    assert "bert and BERT" in finding.message
