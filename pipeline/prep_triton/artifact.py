@@ -17,11 +17,23 @@ from prep_triton.tasks import MASK_TOKEN, Task
 
 MANIFEST_SCHEMA = 1
 
+# As it was measured: rounding moves it past 1.
+Cosine = Annotated[float, Field(ge=-1 - 1e-6, le=1 + 1e-6)]
+# The smallest cosine that is let pass: what lets everything pass is refused.
+Tolerance = Annotated[float, Field(gt=0.0, le=1.0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Points = Annotated[float, Field(ge=0.0, le=100.0)]
+
 
 class Record(BaseModel):
-    """Base of everything that is written into a manifest, or printed as a document."""
+    """Base of everything that is written into a manifest, or printed as a document.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_serialization_defaults_required=True)
+    Its numbers are finite: JSON has no others, and a comparison with NaN lets everything pass.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, json_schema_serialization_defaults_required=True
+    )
 
 
 class TensorSpec(Record):
@@ -39,7 +51,7 @@ class TensorSpec(Record):
 class FileRecord(Record):
     """Size in bytes and lower-case hex SHA-256 of one file of an artifact."""
 
-    size: int
+    size: Annotated[int, Field(ge=0)]
     sha256: str
 
 
@@ -70,8 +82,8 @@ class ParityRecord(Record):
     """How far an ONNX graph lies from PyTorch FP32, over every shape that was checked."""
 
     shapes: tuple[tuple[int, int], ...]
-    max_abs_error: float
-    mean_cosine: float
+    max_abs_error: Annotated[float, Field(ge=0.0)]
+    mean_cosine: Cosine
 
 
 class FidelityRecord(Record):
@@ -81,8 +93,8 @@ class FidelityRecord(Record):
     """
 
     rows: int
-    mean_cosine: float
-    min_cosine: float
+    mean_cosine: Cosine
+    min_cosine: Cosine
     runtime: str
 
 
@@ -94,8 +106,8 @@ class AccuracyRecord(Record):
 
     metric: str
     rows: int
-    reference: float
-    converted: float
+    reference: Points
+    converted: Points
     others: dict[str, tuple[float, float]] = {}
 
 
@@ -108,9 +120,9 @@ class QuantizationRecord(Record):
 
     scheme: Literal["static symmetric W8A8", "dynamic W8A8"]
     calibration: dict[str, Any] = {}
-    smoothing_alpha: float | None = None
+    smoothing_alpha: Share | None = None
     kept_out: tuple[str, ...] = ()
-    linear_flops_share: float
+    linear_flops_share: Share
     damage: dict[str, float] = {}
 
 
@@ -189,9 +201,9 @@ class PrecisionProof(Record):
     """
 
     method: str
-    gemm_flops_share: dict[str, float]
+    gemm_flops_share: dict[str, Share]
     layers: dict[str, int]
-    linear_flops_share: dict[str, float] = {}
+    linear_flops_share: dict[str, Share] = {}
     weighed_at: tuple[int, int] | None = None
     fused_attention: bool | None = None
     weights_bytes: int | None = None
@@ -214,7 +226,7 @@ class Engine(Artifact):
     model_inputs: tuple[TensorSpec, ...]
     model_outputs: tuple[TensorSpec, ...]
     proof: PrecisionProof
-    build_seconds: float
+    build_seconds: Annotated[float, Field(ge=0.0)]
 
     def runs_on(self, compute_capability: str) -> bool:
         """Whether a GPU of a compute capability can run it; see `prep_triton.gpus.is_runnable`."""
@@ -224,8 +236,6 @@ class Engine(Artifact):
         )
 
 
-# The smallest cosine that is let pass: NaN, to which nothing compares, and what lets everything pass are refused.
-Cosine = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Backend = Literal["tensorrt", "onnxruntime", "python", "ensemble"]
 EntryKind = Literal["model", "tokenizer", "postprocessor", "ensemble"]
 
@@ -263,7 +273,7 @@ class RepositoryEntry(Artifact):
     weights: str
     max_batch_size: int
     compute_capabilities: tuple[str, ...] = ()
-    tolerance: Cosine
+    tolerance: Tolerance
     tier: Tier | None = None
     length_buckets: tuple[int, ...] = ()
     composes: tuple[str, ...] = ()

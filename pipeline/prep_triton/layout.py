@@ -43,6 +43,7 @@ TOKENIZER_NAME = "tokenizer.json"
 # The workspace.
 CURRENT_KEY_NAME = "current"
 LOCKS_DIR = "locks"
+VERIFIED_DIR = "verified"
 STAGING_PREFIX = ".staging-"
 
 # An entry: one model directory of a Triton repository.

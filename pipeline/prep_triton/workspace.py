@@ -5,14 +5,18 @@
     <root>/<stage>/<name>/<key>/manifest.json   a finished artifact, and its files beside the manifest
     <root>/<stage>/<name>/current               the key that a name means now
     <root>/locks/                               one lock file for each artifact
+    <root>/verified/<stage>/<name>/<key>.json   which files were digested, and need not be again
 
 An artifact is made in a staging folder, its manifest is written last, and the folder is renamed into
-place: a killed stage leaves nothing that a later run takes for finished.
+place: a killed stage leaves nothing that a later run takes for finished. What was damaged since (a pointer, a manifest,
+a byte of a file) counts as absent, with a warning that names it: whoever makes the artifact makes it anew.
 """
 
 import hashlib
 import json
 import logging
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +28,7 @@ from pydantic import ValidationError
 from prep_triton.artifact import MANIFEST_SCHEMA, Artifact, FileRecord
 from prep_triton.errors import WorkspaceError
 from prep_triton.files import LOCK_TIMEOUT_S, digest_file, hold_lock, remove_tree, translate_os_errors, write_atomically
+from prep_triton.integrity import find_damage, mark_files, save_marks
 from prep_triton.layout import (
     CONFIG_NAME,
     CURRENT_KEY_NAME,
@@ -31,6 +36,7 @@ from prep_triton.layout import (
     LOCKS_DIR,
     MANIFEST_NAME,
     STAGING_PREFIX,
+    VERIFIED_DIR,
     list_names,
 )
 
@@ -39,6 +45,9 @@ log = logging.getLogger(__name__)
 DEFAULT_ROOT = Path("build")
 # A file up to this size is always held against its digest; a larger one where it is newer than the manifest.
 DIGEST_LIMIT_BYTES = 1 << 20
+# Of a manifest: a plan's has some ten levels.
+_DEEPEST = 100
+_KEY = re.compile(r"[0-9a-f]{16}")
 
 A = TypeVar("A", bound=Artifact)
 
@@ -87,6 +96,14 @@ class Produced(Generic[A]):
     reused: bool
 
 
+@dataclass(frozen=True)
+class Damage:
+    """What a workspace came upon: `message` names the file; `artifact` is what its manifest says, if whole."""
+
+    message: str
+    artifact: Artifact | None = None
+
+
 class NotMadeError(Exception):
     """A read-only workspace does not hold the artifact: a dry run stops here. Not a failure."""
 
@@ -110,10 +127,11 @@ class Workspace:
         self.root = root.absolute()
         self.lock_timeout_s = lock_timeout_s
         self.read_only = read_only
+        self._damage: dict[tuple[str, str], Damage] = {}
 
     def find(self, recipe: Recipe, artifact_type: type[A]) -> A | None:
-        """Return the finished artifact of a recipe, or None; changes nothing."""
-        return find_artifact(self._folder(recipe), artifact_type)
+        """Return the finished artifact of a recipe, its files digested, or None."""
+        return self._load(recipe.stage, recipe.name, recipe.key, artifact_type)
 
     def produce(self, recipe: Recipe, artifact_type: type[A], make: Callable[[Path], Mapping[str, Any]]) -> Produced[A]:
         """Return the artifact of a recipe, making it if it is not there yet.
@@ -141,16 +159,21 @@ class Workspace:
                 if kept is None:
                     artifact = self._make(recipe, artifact_type, make)
                     self._point(recipe)
+                    self._damage.pop((recipe.stage, recipe.name), None)
                     return Produced(artifact, reused=False)
         self._point(recipe)
         return Produced(kept, reused=True)
 
     def current(self, stage: str, name: str, artifact_type: type[A]) -> A | None:
         """Return what a name means now in a stage, or None."""
-        pointer = self.root / stage / name / CURRENT_KEY_NAME
-        if not pointer.is_file():
+        key = self._read_pointer(stage, name)
+        if key is None:
             return None
-        return find_artifact(pointer.parent / pointer.read_text(encoding="utf-8").strip(), artifact_type)
+        artifact = self._load(stage, name, key, artifact_type)
+        if artifact is None and (stage, name) not in self._damage:
+            pointer = self.root / stage / name / CURRENT_KEY_NAME
+            self._report(stage, name, f"{pointer} is damaged: it names {key}, which is missing")
+        return artifact
 
     def list_current(self, stage: str, artifact_type: type[A]) -> list[A]:
         """Return the current artifact of every name in a stage, by name."""
@@ -161,10 +184,56 @@ class Workspace:
 
     def list_kept(self, stage: str, name: str, artifact_type: type[A]) -> list[A]:
         """Return every artifact that a name ever meant and that is still kept, newest first."""
-        folders = [path.parent for path in (self.root / stage / name).glob(f"*/{MANIFEST_NAME}")]
-        artifacts = (find_artifact(folder, artifact_type) for folder in folders)
+        keys = [path.parent.name for path in (self.root / stage / name).glob(f"*/{MANIFEST_NAME}")]
+        artifacts = (self._load(stage, name, key, artifact_type) for key in keys)
         kept = [artifact for artifact in artifacts if artifact is not None]
         return sorted(kept, key=lambda artifact: artifact.created_at, reverse=True)
+
+    def find_damaged(self, stage: str, name: str | None = None) -> Damage | None:
+        """Return what was damaged of a name, or of any, in a stage, as this workspace came upon it; or None."""
+        return next((said for (at, of), said in self._damage.items() if at == stage and name in (of, None)), None)
+
+    def _load(self, stage: str, name: str, key: str, artifact_type: type[A]) -> A | None:
+        """Return a finished artifact; None where there is none, and, with a warning, where it is damaged."""
+        folder = self.root / stage / name / key
+        if not folder.is_dir():
+            return None
+        try:
+            artifact = load_artifact(folder, artifact_type)
+            if (artifact.name, artifact.key) != (name, key):
+                raise WorkspaceError(
+                    f"{folder} holds the manifest of {artifact.name} {artifact.key}", hint="make it again with prep"
+                )
+        except WorkspaceError as err:
+            self._report(stage, name, err.message)
+            return None
+        if damage := find_damage(artifact, self._marks_path(artifact), remember=not self.read_only):
+            self._report(stage, name, damage, artifact)
+            return None
+        return artifact
+
+    def _report(self, stage: str, name: str, message: str, artifact: Artifact | None = None) -> None:
+        damage = Damage(message, artifact)
+        if self._damage.get((stage, name)) != damage:
+            log.warning("%s; it counts as absent", message)
+        self._damage[stage, name] = damage
+
+    def _read_pointer(self, stage: str, name: str) -> str | None:
+        """Return the key that a name means; None where there is no pointer, or, with a warning, a damaged one."""
+        pointer = self.root / stage / name / CURRENT_KEY_NAME
+        if not os.path.lexists(pointer):
+            return None
+        text = ""
+        if pointer.is_file():  # neither a folder, nor a pipe that nobody writes
+            with pointer.open("rb") as stream:
+                text = stream.read(64).decode("ascii", "replace").strip()
+        if _KEY.fullmatch(text):
+            return text
+        self._report(stage, name, f"{pointer} is damaged: it does not hold the key of an artifact")
+        return None
+
+    def _marks_path(self, artifact: Artifact) -> Path:
+        return self.root / VERIFIED_DIR / artifact.folder.relative_to(self.root).with_suffix(".json")
 
     def _folder(self, recipe: Recipe) -> Path:
         return self.root / recipe.stage / recipe.name / recipe.key
@@ -190,6 +259,7 @@ class Workspace:
             )
             save_manifest(artifact, staging)
             staging.replace(final)
+            save_marks(mark_files(artifact), self._marks_path(artifact))
         except BaseException:  # Ctrl-C too: nothing half-written stays
             remove_tree(staging)
             raise
@@ -197,9 +267,11 @@ class Workspace:
 
     def _point(self, recipe: Recipe) -> None:
         pointer = self.root / recipe.stage / recipe.name / CURRENT_KEY_NAME
-        if pointer.is_file() and pointer.read_text(encoding="utf-8") == recipe.key:
+        if self._read_pointer(recipe.stage, recipe.name) == recipe.key:
             return
         with translate_os_errors(self.root):
+            if pointer.is_dir() and not pointer.is_symlink():
+                remove_tree(pointer)
             write_atomically(pointer, recipe.key.encode())
 
     @contextmanager
@@ -233,12 +305,24 @@ def load_manifest(folder: Path, artifact_type: type[A]) -> A:
         if schema != MANIFEST_SCHEMA:
             message = f"its schema is {schema!r}, expected {MANIFEST_SCHEMA}: written by another version of prep"
             raise ValueError(f"{MANIFEST_NAME}: {message}")
+        _check_depth(content)
         return artifact_type.model_validate({**content, "folder": folder})
     except ValidationError as err:
         first = err.errors()[0]
         raise ValueError(f"{MANIFEST_NAME}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from err
     except RecursionError as err:
         raise ValueError(f"{MANIFEST_NAME} is nested too deeply") from err
+
+
+def _check_depth(content: Any) -> None:
+    """Refuse what can be parsed and not be written again: pydantic follows values some hundred levels down."""
+    level = [content]
+    for _ in range(_DEEPEST):
+        values = (value.values() if isinstance(value, dict) else value for value in level)
+        level = [inner for outer in values for inner in outer if isinstance(inner, dict | list)]
+        if not level:
+            return
+    raise ValueError(f"{MANIFEST_NAME} is nested too deeply")
 
 
 def load_artifact(folder: Path, artifact_type: type[A]) -> A:

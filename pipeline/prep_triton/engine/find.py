@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from prep_triton.artifact import Engine
-from prep_triton.errors import SpecError, WorkspaceError, find_nearest
+from prep_triton.errors import PrepError, SpecError, WorkspaceError, find_nearest
 from prep_triton.workspace import Workspace, load_artifact
 
 _STAGE = "engine"
@@ -18,6 +18,7 @@ def find_engine(reference: str, workspace: Workspace) -> Engine:
 
     Raises:
         SpecError: There is no engine of that name, of which the nearest are named; or the path does not hold one.
+        WorkspaceError: It is there, and damaged.
     """
     path = Path(reference)
     try:
@@ -37,7 +38,9 @@ def find_engine(reference: str, workspace: Workspace) -> Engine:
         ) from err
 
 
-def _unknown_engine(reference: str, workspace: Workspace) -> SpecError:
+def _unknown_engine(reference: str, workspace: Workspace) -> PrepError:
+    if damage := workspace.find_damaged(_STAGE, reference):
+        return WorkspaceError(damage.message, hint="build it again: prep build-engine")
     names = [engine.name for engine in workspace.list_current(_STAGE, Engine)]
     nearest = find_nearest(reference, names, count=3)
     if nearest:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
-from prep_triton.artifact import Backend, Cosine, EntryKind, Record, RepositoryEntry
+from prep_triton.artifact import Backend, EntryKind, Record, RepositoryEntry, Tolerance
 from prep_triton.errors import PrepError, ReleaseDamagedError, SpecError, StoreError
 from prep_triton.layout import MANIFEST_NAME, POINTER_NAME, RELEASE_NAME
 from prep_triton.publish.store import check_object_name
@@ -59,7 +59,7 @@ class ReleaseEntry(Record):
     weights: str
     max_batch_size: int
     compute_capabilities: tuple[str, ...] = ()
-    tolerance: Cosine
+    tolerance: Tolerance
     tier: Tier | None = None
     serves: str | None = None
     tools: dict[str, str]

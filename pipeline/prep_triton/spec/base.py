@@ -28,9 +28,9 @@ _LONGEST_PART = 255
 
 
 class Spec(BaseModel):
-    """Base of every request: frozen, and strict about unknown keys."""
+    """Base of every request: frozen, strict about unknown keys, and its numbers are finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

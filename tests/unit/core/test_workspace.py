@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +15,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prep_triton import integrity
 from prep_triton import workspace as workspace_module
 from prep_triton.artifact import Artifact
 from prep_triton.errors import DiskFullError, WorkspaceBusyError, WorkspaceError
-from prep_triton.files import write_atomically
+from prep_triton.files import digest_file, write_atomically
 from prep_triton.layout import MANIFEST_NAME
 from prep_triton.workspace import NotMadeError, Recipe, Workspace, describe_change, load_artifact, record_files
 
@@ -96,6 +98,120 @@ def test_a_damaged_manifest_is_no_artifact(workspace: Workspace, content: str):
     with pytest.raises(WorkspaceError, match="does not hold a complete artifact") as caught:
         load_artifact(artifact.folder, Artifact)
     assert caught.value.hint
+
+
+def flip_a_byte(path: Path) -> None:
+    """Damage a file in place: the same size and the same time of modification."""
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_a_file_damaged_in_place_counts_as_absent_is_named_and_made_again(workspace: Workspace, caplog):
+    path = workspace.produce(recipe(), Artifact, write_model).artifact.path("model.onnx")
+    flip_a_byte(path)
+    assert workspace.current("export", "tiny", Artifact) is None
+    assert workspace.list_kept("export", "tiny", Artifact) == []
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path} is damaged: its digest is not the one in its manifest; it counts as absent"
+    ]
+    damage = workspace.find_damaged("export", "tiny")
+    assert damage is not None
+    assert damage.artifact is not None
+    with pytest.raises(NotMadeError):
+        Workspace(workspace.root, read_only=True).produce(recipe(), Artifact, refuse)
+    assert not workspace.produce(recipe(), Artifact, write_model).reused
+    assert path.read_bytes() == b"weights"
+    assert workspace.find_damaged("export", "tiny") is None
+    assert workspace.current("export", "tiny", Artifact) is not None
+
+
+def test_a_file_is_digested_once_until_it_is_touched(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
+    digested: list[str] = []
+
+    def digest(path: Path) -> str:
+        digested.append(path.name)
+        return digest_file(path)
+
+    monkeypatch.setattr(integrity, "digest_file", digest)
+    artifact = workspace.produce(recipe(), Artifact, write_model).artifact
+    workspace.produce(recipe(), Artifact, refuse)
+    assert workspace.current("export", "tiny", Artifact) is not None
+    assert digested == []
+    os.utime(artifact.path("model.onnx"))
+    for _ in range(2):
+        assert Workspace(workspace.root).find(recipe(), Artifact) is not None
+    assert digested == ["model.onnx"]
+    moved = workspace.root.with_name("copied")
+    shutil.copytree(workspace.root, moved)
+    for _ in range(2):
+        assert Workspace(moved).find(recipe(), Artifact) is not None
+    assert digested == ["model.onnx"] * 2
+
+
+@pytest.mark.parametrize("marks", [b"", b"\xff", b"[]", b'{"model.onnx": 3}', b"[" * 100_000])
+def test_damaged_marks_only_cost_a_digest(workspace: Workspace, marks: bytes):
+    workspace.produce(recipe(), Artifact, write_model)
+    (path,) = (workspace.root / "verified").rglob("*.json")
+    path.write_bytes(marks)
+    assert workspace.produce(recipe(), Artifact, refuse).reused
+
+
+def make_folder(pointer: Path) -> None:
+    (pointer / "inner").mkdir(parents=True)
+
+
+DAMAGED_POINTERS = {
+    "no text": lambda pointer: pointer.write_bytes(b"\xff\xfe\x00"),
+    "empty": lambda pointer: pointer.write_bytes(b""),
+    "too long": lambda pointer: pointer.write_bytes(b"a" * 100_000),
+    "a path": lambda pointer: pointer.write_bytes(b"../other/0123456789abcdef"),
+    "of what is not there": lambda pointer: pointer.write_bytes(b"0123456789abcdef"),
+    "a folder": make_folder,
+    "a link to nothing": lambda pointer: pointer.symlink_to("nowhere"),
+    "a link to itself": lambda pointer: pointer.symlink_to(pointer.name),
+    "a pipe": os.mkfifo,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED_POINTERS.values(), ids=DAMAGED_POINTERS)
+def test_a_damaged_pointer_counts_as_absent_and_is_written_again(workspace: Workspace, damage, caplog):
+    artifact = workspace.produce(recipe(), Artifact, write_model).artifact
+    pointer = workspace.root / "export" / "tiny" / "current"
+    pointer.unlink()
+    damage(pointer)
+    assert workspace.list_current("export", Artifact) == []
+    assert f"{pointer} is damaged" in caplog.text
+    assert workspace.produce(recipe(), Artifact, refuse).reused
+    assert workspace.current("export", "tiny", Artifact) == artifact
+
+
+def nest(levels: int) -> str:
+    return '{"schema": 1, "name": "tiny", "spec": ' + '{"a":' * levels + "1" + "}" * (levels + 1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        nest(100_000),
+        nest(500),
+        "[" * 100_000,
+        "\ud800",
+        "1" * 10_000,
+        '{"schema": 1, "name": "tiny"}',
+        '{"schema": {}}',
+    ],
+    ids=["too deep", "deep", "brackets", "surrogate", "long number", "of no key", "schema"],
+)
+def test_a_manifest_of_the_wrong_form_counts_as_absent_and_is_written_again(workspace: Workspace, content, caplog):
+    artifact = workspace.produce(recipe(), Artifact, write_model).artifact
+    artifact.path(MANIFEST_NAME).write_text(content, encoding="utf-8", errors="surrogatepass")
+    assert workspace.current("export", "tiny", Artifact) is None
+    assert str(artifact.folder) in caplog.text
+    assert not workspace.produce(recipe(), Artifact, write_model).reused
+    assert workspace.current("export", "tiny", Artifact) is not None
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(workspace: Workspace):

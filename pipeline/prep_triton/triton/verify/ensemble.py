@@ -123,7 +123,7 @@ def numbers_from_answers(answers: Sequence[AnswerCheck]) -> dict[str, float | No
     }
     # Not min() and max() alone: they drop a NaN that is not their first value.
     has_nan = any(math.isnan(value) for value in [*cosines, *errors])
-    return {name: None if has_nan or math.isnan(value) else value for name, value in numbers.items()}
+    return {name: None if has_nan or not math.isfinite(value) else value for name, value in numbers.items()}
 
 
 def describe_text_answer(row: TextRow, answer: dict[str, Any]) -> str:

@@ -85,7 +85,7 @@ class ModelCheck:
             p50_ms=median(self.latencies_ms),
             example=self.example,
             notes=tuple(notes_of_batching(self.config, batching)),
-            **{key: None if math.isnan(value) else value for key, value in numbers.items()},
+            **{key: value if math.isfinite(value) else None for key, value in numbers.items()},
         )
 
     def _check_tokenizer(self) -> bool:
