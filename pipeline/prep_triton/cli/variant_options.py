@@ -132,7 +132,7 @@ class GateOptions:
     """What a converted model must reach: the keys of `GateSpec`."""
 
     min_cosine: Annotated[
-        float | None, typer.Option(help="Smallest mean cosine to FP32. [fp16: 0.999; int8 for tensorrt: 0.99]")
+        float | None, typer.Option(help="Smallest mean cosine to FP32. [fp16: 0.999; int8: 0.99]")
     ] = None
     eval_data: Annotated[str | None, typer.Option(metavar="FILE", help="Labelled .jsonl for --max-accuracy-drop.")] = (
         None
