@@ -237,7 +237,7 @@ def test_a_precision_has_a_gate_of_its_own_until_another_is_asked_for():
         ("tensorrt", "int8"): 0.99,
         ("onnxruntime", "fp32"): None,
         ("onnxruntime", "fp16"): 0.999,
-        ("onnxruntime", "int8"): None,
+        ("onnxruntime", "int8"): 0.99,
     }
     asked = GateSpec(min_cosine=0.5)
     assert ConversionSpec(runtime="tensorrt", precision="int8", gate=asked).required_gate() == asked
