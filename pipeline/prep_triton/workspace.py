@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -363,6 +364,19 @@ def record_files(folder: Path) -> dict[str, FileRecord]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST_NAME
     }
+
+
+def find_adopt_hint(folder: Path) -> str | None:
+    """Return how to keep the config.pbtxt of an entry that was edited by hand; None where it was not."""
+    path = folder / CONFIG_NAME
+    try:
+        recorded = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))["files"][CONFIG_NAME]["sha256"]
+        if digest_file(path) == recorded:
+            return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    command = f"prep assemble --adopt {shlex.quote(folder.name)} -o {shlex.quote(str(folder.parent))}"
+    return f"keep the edit with `{command}`, or undo it: remove {folder} and assemble the entry again"
 
 
 def describe_change(path: Path, expected: FileRecord, *, written_ns: int, digest_all: bool = False) -> str | None:

@@ -31,6 +31,10 @@ def assemble(
     entry: EntryOptions = EntryOptions(),
     repository: Annotated[Path, typer.Option("--output", "-o", help="Folder of the repository.")] = DEFAULT_REPOSITORY,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the config.pbtxt files and write nothing.")] = False,
+    adopt: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ENTRY", help="Keep the config.pbtxt of an entry as it was edited by hand (repeatable)."),
+    ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     output: OutputOptions = OutputOptions(),
 ) -> None:
@@ -44,11 +48,15 @@ def assemble(
       prep assemble minilm --max-batch-size 32 --instance-count 2 -o model_repository
       prep assemble minilm --tier 1 --warmup --text
       prep assemble minilm --serving serving.yaml --dry-run
+      prep assemble --adopt minilm-onnx-fp32 -o model_repository
     """
     with session(output) as out:
         from prep_triton.cli.documents.assemble import render_assemble, render_assemble_plan
         from prep_triton.workspace import Workspace
 
+        if adopt:
+            out.show(_adopt(repository, adopt), render_assemble)
+            return
         spec = entry_from_flags(entry)
         store = Workspace(workspace)
         models = _choose_models(store, model, spec, workspace)
@@ -56,6 +64,16 @@ def assemble(
             out.show(_plan(models, spec, store), render_assemble_plan)
         else:
             out.show(_write(models, spec, store, repository), render_assemble)
+
+
+def _adopt(repository: Path, names: "Sequence[str]") -> "AssembleDocument":
+    """Record what was edited by hand."""
+    from prep_triton.cli.documents.assemble import AssembledEntry, AssembleDocument
+    from prep_triton.run.adoption import adopt_config
+
+    adopted = [adopt_config(repository, name) for name in names]
+    entries = tuple(AssembledEntry(**dict(entry), reused=False) for entry in adopted)
+    return AssembleDocument(repository=repository, entries=entries)
 
 
 def _choose_models(store: "Workspace", model: str | None, spec: "EntrySpec", shown: Path) -> "list[OnnxModel]":

@@ -37,7 +37,8 @@ def verify(
 
     Loads every entry, sends rows alone, in full batches, padded to each length bucket and many at once, and text to
     ensembles, and compares the answers with PyTorch's. -v shows the batches that formed and the time in the queue.
-    Entries that this machine cannot run are reported as not checked.
+    Entries that this machine cannot run are reported as not checked. A Triton of its own runs the repository's
+    model.py: verify what you trust.
 
     \b
     Examples:

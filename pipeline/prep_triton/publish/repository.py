@@ -13,9 +13,9 @@ from pathlib import Path
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import RepositoryError, SpecError, WorkspaceError
 from prep_triton.files import check_readable
-from prep_triton.layout import MANIFEST_NAME, walk_entry
+from prep_triton.layout import CONFIG_NAME, MANIFEST_NAME, walk_entry
 from prep_triton.publish.store import check_object_name
-from prep_triton.workspace import describe_change, has_only_config, load_artifact
+from prep_triton.workspace import describe_change, find_adopt_hint, has_only_config, load_artifact
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def _load_entry(path: Path, repository_dir: Path) -> RepositoryEntry:
         for name in (path.name, *entry.files):
             check_object_name(name, where=str(path))
     except (WorkspaceError, SpecError) as err:
-        raise RepositoryError(err.message, hint=_REBUILD) from err
+        raise RepositoryError(err.message, hint=find_adopt_hint(path) or _REBUILD) from err
     if entry.name != path.name:
         raise RepositoryError(
             f"{path} holds the entry '{entry.name}', and Triton expects a folder of the model's name",
@@ -106,7 +106,8 @@ def _list_files(entry: RepositoryEntry, path: Path) -> dict[str, LocalFile]:
         if record is None or not file.is_file():
             raise RepositoryError(f"{file} is not in the entry's {MANIFEST_NAME}", hint=f"remove it, or {_REBUILD}")
         if change := describe_change(file, record, written_ns=written_ns):
-            raise RepositoryError(f"{file} {change}: it was changed", hint=_REBUILD)
+            hint = find_adopt_hint(path) if relative == CONFIG_NAME else None
+            raise RepositoryError(f"{file} {change}: it was changed", hint=hint or _REBUILD)
         files[f"{path.name}/{relative}"] = LocalFile(file, record.size, record.sha256)
     for relative in sorted(set(entry.files) - {name.partition("/")[2] for name in files}):
         raise RepositoryError(

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from prep_triton.artifact import Artifact, RepositoryEntry
 from prep_triton.files import translate_os_errors
-from prep_triton.layout import RELEASE_NAME, RELEASES_DIR
+from prep_triton.layout import CONFIG_NAME, RELEASE_NAME, RELEASES_DIR
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.run.report import RowCollector
 from prep_triton.run.resolve import ResolvedRun
@@ -77,10 +77,11 @@ def _verification_recipe(entries: Sequence[RepositoryEntry], target: str) -> Rec
     from prep_triton.triton.verify.tools import verification_tools
 
     place = target if "://" in target else str(Path(target).absolute())
+    configs = {entry.name: [entry.key, entry.files[CONFIG_NAME].sha256] for entry in entries}  # an adopted edit too
     return Recipe(
         stage="verify",
         name="repository",
-        spec={"target": place, "entries": {entry.name: entry.key for entry in entries}},
+        spec={"target": place, "entries": configs},
         tools=verification_tools(),
     )
 

@@ -8,8 +8,19 @@ from pathlib import Path
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import RepositoryError, WorkspaceError
 from prep_triton.files import LOCK_TIMEOUT_S, check_readable, hold_lock, remove_tree
-from prep_triton.layout import LOCK_NAME, MANIFEST_NAME, STAGING_PREFIX
-from prep_triton.workspace import Recipe, describe_change, find_artifact, has_only_config, load_artifact, load_manifest
+from prep_triton.layout import CONFIG_NAME, LOCK_NAME, MANIFEST_NAME, STAGING_PREFIX
+from prep_triton.workspace import (
+    Recipe,
+    describe_change,
+    find_adopt_hint,
+    find_artifact,
+    has_only_config,
+    load_artifact,
+    load_manifest,
+)
+
+# The key of a manifest's spec that names the files which were edited by hand and adopted.
+EDITED = "edited_by_hand"
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +59,15 @@ def _load_entry(folder: Path, *, reference_only: bool) -> RepositoryEntry:
     try:
         entry = _load_reference_copy(folder) if reference_only else load_artifact(folder, RepositoryEntry)
     except WorkspaceError as err:
-        raise RepositoryError(err.message, hint="write the entry again with `prep assemble`") from err
+        hint = find_adopt_hint(folder) or "write the entry again with `prep assemble`"
+        raise RepositoryError(err.message, hint=hint) from err
     except (OSError, ValueError) as err:
         raise RepositoryError(
             f"{folder} does not hold a complete copy of an entry: {err}", hint="publish the repository again"
         ) from err
+    edited = None if reference_only else find_adopt_hint(folder)  # an edit that left the size as it was
+    if edited:
+        raise RepositoryError(f"{folder / CONFIG_NAME} was edited by hand", hint=edited)
     if entry.name != folder.name:
         raise RepositoryError(
             f"{folder} holds the entry {entry.name}; Triton needs both names to be the same",
@@ -89,6 +104,8 @@ def find_unchanged(final: Path, recipe: Recipe) -> RepositoryEntry | None:
         if change := describe_change(final / relative, expected, written_ns=written_ns):
             log.info("%s %s; %s is written again", final / relative, change, entry.name)
             return None
+    if EDITED in entry.spec:
+        log.warning("%s keeps the config.pbtxt that was edited by hand; remove %s to undo it", entry.name, final)
     return entry
 
 

@@ -35,9 +35,7 @@ from prep_triton.spec import ServingSpec
 from prep_triton.triton.config import model_config_from_artifact, render_config, resolve_serving
 from prep_triton.triton.config.traps import find_traps
 from prep_triton.triton.config.warmup import write_warmup_files
-from prep_triton.triton.entries.load import (
-    list_entries,
-)
+from prep_triton.triton.entries.load import EDITED, list_entries
 from prep_triton.triton.entries.place import place_entry
 from prep_triton.triton.entries.recipe import entry_fields, entry_recipe
 from prep_triton.triton.entries.server_arguments import (
@@ -114,7 +112,9 @@ def _warn_of_edits(final: Path, text: str) -> None:
     entry = find_artifact(final, RepositoryEntry)
     recorded = entry.files.get(CONFIG_NAME) if entry else None
     current = path.read_text(encoding="utf-8", errors="replace")
-    if current != text and (recorded is None or digest_file(path) != recorded.sha256):
+    if current != text and (
+        entry is None or recorded is None or EDITED in entry.spec or digest_file(path) != recorded.sha256
+    ):
         log.warning("%s was edited by hand; it is written again from the spec", path)
 
 

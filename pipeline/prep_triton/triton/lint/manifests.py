@@ -16,7 +16,7 @@ from prep_triton.triton.config.server_arguments import (
 from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding, make_finding
 from prep_triton.triton.lint.tree import is_readable_file
-from prep_triton.workspace import describe_change
+from prep_triton.workspace import describe_change, find_adopt_hint
 
 _AGAIN = "assemble the entry again"
 
@@ -55,7 +55,8 @@ def _find_file_problems(entry: EntryFolder, manifest: RepositoryEntry, *, digest
             continue
         code = "config-edited" if relative == CONFIG_NAME else "manifest-file"
         if change := describe_change(path, expected, written_ns=written_ns, digest_all=digest_all):
-            yield entry.on(code, relative, f"{relative} {change}", _AGAIN)
+            hint = find_adopt_hint(entry.folder) if relative == CONFIG_NAME else None
+            yield entry.on(code, relative, f"{relative} {change}", hint or _AGAIN)
 
 
 def _find_composition_problems(entry: EntryFolder, manifest: RepositoryEntry) -> Iterator[Finding]:

@@ -40,7 +40,8 @@ def test_text_parts_of_an_earlier_model_entry_are_stale(text_entries, repository
 )
 def test_a_tokenizers_buckets_are_lengths_that_the_model_takes(text_entries, repository, buckets, message):
     edit_config(repository / "bert-tokenizer", '"8,16"', f'"{buckets}"')
-    messages = [finding.message for finding in lint_repository(repository).errors]
+    errors = [finding for finding in lint_repository(repository).errors if finding.code != "config-edited"]
+    messages = [finding.message for finding in errors]
     assert len(messages) == (1 if message else 0)
     assert all(each.startswith(message) for each in messages)
 
