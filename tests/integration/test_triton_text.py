@@ -180,7 +180,8 @@ def owners(windows, sequence=0):
 def test_every_entry_loads_and_the_vendored_tokenizers_are_used(server, entries):
     log = server.log_path.read_text()
     for entry in entries.values():
-        assert f"from {entry.folder}-tokenizer/1/tokenizers/__init__.py" in log
+        # Served from a copy: see served_copy.
+        assert f"/repository/{entry.name}-tokenizer/1/tokenizers/__init__.py" in log
 
 
 def test_embeddings_are_the_normalized_means_of_pytorch(ask, exported):
