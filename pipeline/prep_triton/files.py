@@ -3,12 +3,14 @@
 import errno
 import fcntl
 import hashlib
+import json
 import logging
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -18,6 +20,8 @@ from prep_triton.os_errors import NO_SPACE, error_from_os, file_of
 log = logging.getLogger(__name__)
 
 LOCK_TIMEOUT_S = 1800.0
+# A tokenizer.json of a large vocabulary has 20 MB; what is larger was not written by the library it claims.
+LARGEST_JSON_BYTES = 128 << 20
 _ANNOUNCE_AFTER_S = 1.0  # two runs that write in turn need not be announced
 # NFS without its lock service, FUSE and other file systems.
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
@@ -80,6 +84,25 @@ def _find_refusal(path: Path) -> OSError | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def load_json(path: Path) -> Any:
+    """Load a JSON file that others wrote.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is not a file (a pipe, a device), has more than `LARGEST_JSON_BYTES`, or is not JSON.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError("it is a pipe or a device, not a file")
+    with path.open("rb") as stream:
+        content = stream.read(LARGEST_JSON_BYTES + 1)
+    if len(content) > LARGEST_JSON_BYTES:
+        raise ValueError(f"it has more than {LARGEST_JSON_BYTES >> 20} MiB")
+    try:
+        return json.loads(content)
+    except RecursionError as err:
+        raise ValueError("it is nested too deeply") from err
 
 
 def digest_file(path: Path) -> str:

@@ -1,6 +1,5 @@
 """What a checkpoint declares of its answers, beside the graph: read off its files, or asked of its library."""
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from prep_triton.artifact import Activation
 from prep_triton.errors import ExportError
 from prep_triton.export.sentence_transformers import load_transformer_settings
+from prep_triton.files import load_json
 from prep_triton.tasks import MASK_TOKEN, TASKS, Task
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def find_length(folder: Path | None, *, limit: int, where: str) -> int:
 
 def _load_tokenizer_config(folder: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        content = load_json(folder / "tokenizer_config.json")
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -118,7 +118,7 @@ def find_mask_token(folder: Path | None) -> str:
     """Return the mask token that a checkpoint's tokenizer files name, or BERT's own."""
     for path in [folder / name for name in _TOKEN_FILES] if folder else []:
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))["mask_token"]
+            content = load_json(path)["mask_token"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
         token = content.get("content") if isinstance(content, dict) else content

@@ -14,7 +14,7 @@ from prep_triton.errors import SourceError
 from prep_triton.export.heads import ARCHITECTURES, Architecture
 from prep_triton.export.sentence_transformers import list_declaring_files
 from prep_triton.export.weights import find_weights
-from prep_triton.files import digest_file
+from prep_triton.files import digest_file, load_json
 from prep_triton.layout import TOKENIZER_NAME
 
 CONFIG_NAME = "config.json"
@@ -46,14 +46,14 @@ def load_config(folder: Path, *, where: str) -> dict[str, Any]:
     """
     path = folder / CONFIG_NAME
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path)
     except FileNotFoundError as err:
         raise SourceError(f"{where} has no {CONFIG_NAME}", hint="name the folder that save_pretrained() wrote") from err
     except OSError as err:
         raise SourceError(
             f"{path} cannot be read: {err.strerror or err}", hint="check its permissions, or copy the checkpoint again"
         ) from err
-    except (ValueError, RecursionError) as err:
+    except ValueError as err:
         raise SourceError(f"{CONFIG_NAME} of {where} is not JSON: {err}", hint="copy the checkpoint again") from err
     if not isinstance(content, dict):
         raise SourceError(

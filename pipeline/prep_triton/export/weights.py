@@ -3,12 +3,12 @@
 Finding them is cheap: torch is imported where tensors are read.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from prep_triton.errors import SourceError
+from prep_triton.files import load_json
 
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
@@ -48,9 +48,9 @@ def find_weights(folder: Path, *, where: str) -> tuple[Path, ...]:
 
 def _find_shards(folder: Path, index_name: str, *, where: str) -> tuple[Path, ...]:
     try:
-        content = json.loads((folder / index_name).read_text(encoding="utf-8"))
+        content = load_json(folder / index_name)
         names = {str(name) for name in content["weight_map"].values()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
         raise SourceError(f"{index_name} of {where} is damaged: {err}", hint="copy the checkpoint again") from err
     for name in sorted(names):
         if Path(name).name != name or not (folder / name).is_file():

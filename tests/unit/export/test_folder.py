@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from prep_triton.errors import SourceError
 from prep_triton.export import folder as room
@@ -76,6 +78,19 @@ def test_config_that_may_not_be_read_is_not_called_broken_json(tmp_path):
     (tmp_path / "config.json").mkdir()
     error = refused(load_config, tmp_path)
     assert "config.json cannot be read: Is a directory" in error.message
+
+
+def test_config_that_never_ends_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "config.json")
+    assert "it is a pipe or a device" in refused(load_config, tmp_path).message
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "config.json").symlink_to("/dev/zero")
+    assert "it is a pipe or a device" in refused(load_config, tmp_path).message
+
+
+def test_config_nested_too_deeply_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    assert "config.json of it is not JSON" in refused(load_config, tmp_path).message
 
 
 def test_config_digest_does_not_follow_the_order_of_keys():
