@@ -87,7 +87,7 @@ def resolve_gpu(name: str, present: Sequence[Gpu] | None = None) -> Gpu:
         return _resolve_native_gpu(find_present_gpus() if present is None else present)
     if plain in CAPABILITY_BY_GPU:
         return Gpu(plain, CAPABILITY_BY_GPU[plain])
-    if (match := _CAPABILITY.match(plain)) and (capability := f"{match[1]}.{match[2]}") in _KNOWN_CAPABILITIES:
+    if (match := _CAPABILITY.fullmatch(plain)) and (capability := f"{match[1]}.{match[2]}") in _KNOWN_CAPABILITIES:
         return Gpu("sm" + capability.replace(".", ""), capability)
     nearest = find_nearest(plain, CAPABILITY_BY_GPU, count=3)
     raise UnsupportedGpuError(
