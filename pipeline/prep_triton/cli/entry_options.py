@@ -31,6 +31,9 @@ class TextOptions:
         ),
     ] = None
     stride: Annotated[int | None, typer.Option(help="Tokens that two windows share (--long-input stride). [64]")] = None
+    max_characters: Annotated[
+        int | None, typer.Option(help="Most characters of a text that are read to fill the model. [1000000]")
+    ] = None
     normalize: Annotated[
         bool | None, typer.Option(help="Scale embeddings to length 1. [as the checkpoint declares]")
     ] = None

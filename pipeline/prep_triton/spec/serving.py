@@ -133,13 +133,15 @@ class TextSpec(Spec):
     """Text in, answer out: a tokenizer before the model and a post-processor after it, as an ensemble.
 
     `long_input` says what becomes of text beyond the longest length bucket: cut off, answered in windows that
-    overlap by `stride` tokens, or refused. `normalize` belongs to embeddings (None: as the checkpoint declares),
-    `top_k` to fill-mask and text-classification, `max_answer_tokens` to question-answering, as does
+    overlap by `stride` tokens, or refused; at most `max_characters` of a text are read for it. `normalize` belongs to
+    embeddings (None: as the checkpoint declares), `top_k` to fill-mask and text-classification, `max_answer_tokens`
+    to question-answering, as does
     `handle_impossible_answer`: a question whose [CLS] scores higher than every span has the empty answer (SQuAD 2.0).
     """
 
     long_input: LongInput = "truncate"
     stride: int = Field(default=64, ge=1)
+    max_characters: int = Field(default=1_000_000, ge=1)
     normalize: bool | None = None
     top_k: int = Field(default=5, ge=1)
     max_answer_tokens: int = Field(default=30, ge=1)

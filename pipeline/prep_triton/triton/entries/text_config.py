@@ -57,6 +57,7 @@ class TextConfigs:
             "length_buckets": ",".join(str(bucket) for bucket in self.entry.length_buckets),
             "long_input": self.spec.long_input,
             "stride": str(self.spec.stride),
+            "max_characters": str(self.spec.max_characters),
         }
         if self._embedding.prompt:
             parameters["prompt"] = self._embedding.prompt

@@ -32,6 +32,7 @@ class TritonPythonModel:
         settings = EncoderSettings.parse(parameters, int(config["max_batch_size"]))
         tokenizer = tokenizers.Tokenizer.from_file(str(VERSION_DIR / "tokenizer.json"))
         self.encoder = Encoder(tokenizer, settings)
+        self.encoder.warm_up()
         self.columns = settings.columns
         self.outputs = [(tensor["name"], pb.triton_string_to_numpy(tensor["data_type"])) for tensor in config["output"]]
         pb.Logger.log_info(f"{args['model_name']}: tokenizers {tokenizers.__version__} from {tokenizers.__file__}")

@@ -12,6 +12,7 @@ from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding
 
 _BUCKETS = "length_buckets"
+_LIMIT = "max_characters"
 
 
 def find_text_problems(entry: EntryFolder, entries: Mapping[str, EntryFolder]) -> Iterator[Finding]:
@@ -31,6 +32,7 @@ def find_text_problems(entry: EntryFolder, entries: Mapping[str, EntryFolder]) -
         yield entry.on("text-stale", MANIFEST_NAME, message, f"assemble {model.name} again with --text")
     if manifest.kind == "tokenizer":
         yield from _find_bucket_problems(entry, model)
+        yield from _find_limit_problems(entry)
 
 
 def _find_bucket_problems(entry: EntryFolder, model: RepositoryEntry | None) -> Iterator[Finding]:
@@ -52,6 +54,16 @@ def _find_bucket_problems(entry: EntryFolder, model: RepositoryEntry | None) -> 
     longest = _longest_sequence(model) if model is not None else None
     if longest is not None and (problem := find_bucket_problem(buckets[-1], longest)):
         yield entry.at("parameter-value", where, problem, f"keep {_BUCKETS} within {longest}")
+
+
+def _find_limit_problems(entry: EntryFolder) -> Iterator[Finding]:
+    config: Any = entry.config
+    if _LIMIT not in config.parameters:
+        return  # the tokenizer has a limit of its own
+    text = config.parameters[_LIMIT].string_value
+    if not (text.isascii() and text.isdigit() and int(text[:20])):
+        message = f"{_LIMIT} is '{text:.40}', which the tokenizer cannot use: it is not a whole number of 1 or more"
+        yield entry.at("parameter-value", f"parameters.{_LIMIT}", message, "write 1000000, or assemble the entry again")
 
 
 def _longest_sequence(model: RepositoryEntry) -> int | None:

@@ -211,7 +211,8 @@ def test_a_tokenizer_of_another_kind_is_refused():
 
 def test_settings_are_read_from_the_parameters_of_the_configuration():
     given = {"task": "fill-mask", "length_buckets": "8,16", "long_input": "reject", "stride": "5"}
-    assert EncoderSettings.parse(given, 3) == EncoderSettings("fill-mask", (8, 16), 3, "reject", 5)
+    given["max_characters"] = "99"
+    assert EncoderSettings.parse(given, 3) == EncoderSettings("fill-mask", (8, 16), 3, "reject", 5, max_characters=99)
 
 
 TEXTS = st.lists(st.text(max_size=60), min_size=1, max_size=3)

@@ -51,6 +51,13 @@ def test_a_tokenizer_without_buckets_is_an_error(text_entries, repository):
     assert only(lint_repository(repository), "parameter-value").message.startswith("length_buckets is '', which")
 
 
+@pytest.mark.parametrize("limit", ["", "0", "-1", "1e6", "many"])
+def test_a_tokenizers_limit_is_a_number_of_characters(text_entries, repository, limit):
+    edit_config(repository / "bert-tokenizer", '"1000000"', f'"{limit}"')
+    message = only(lint_repository(repository), "parameter-value").message
+    assert message.startswith(f"max_characters is '{limit}', which the tokenizer cannot use")
+
+
 def test_a_tokenizers_buckets_are_within_the_plans(text_entries, repository, tmp_path):
     engine = make_engine(tmp_path / "engine", profile="1x2,4x8,8x16")
     save_manifest_again(text_entries, repository / "bert", engines=(engine,))

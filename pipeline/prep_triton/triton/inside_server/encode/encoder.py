@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .bounded import BoundedTokenizer, Part
 from .windows import choose_bucket, cut_windows
 
 Ints = npt.NDArray[np.int64]
@@ -34,6 +35,7 @@ class EncoderSettings:
     long_input: str = "truncate"
     stride: int = 64
     prompt: str = ""
+    max_characters: int = 1_000_000
 
     @classmethod
     def parse(cls, parameters: Mapping[str, str], max_batch_size: int) -> "EncoderSettings":
@@ -45,6 +47,7 @@ class EncoderSettings:
             long_input=parameters["long_input"],
             stride=int(parameters["stride"]),
             prompt=parameters.get("prompt", ""),
+            max_characters=int(parameters.get("max_characters", cls.max_characters)),
         )
 
     @property
@@ -134,11 +137,18 @@ class Encoder:
         self.pad_id = int(padding.get("pad_id", tokenizer.token_to_id("[PAD]") or 0))
         self.settings = settings
         self.frame = _frame_from_tokenizer(tokenizer, len(settings.columns))
-        # Without offsets it is faster.
-        self._encode_batch = tokenizer.encode_batch if settings.task in WITH_OFFSETS else tokenizer.encode_batch_fast
         self.longest = settings.length_buckets[-1]
         if self.longest - len(self.frame) < 1:
             raise ValueError(f"the longest length bucket, {self.longest}, has no room beside the special tokens")
+        # Without offsets it is faster.
+        encode_batch = tokenizer.encode_batch if settings.task in WITH_OFFSETS else tokenizer.encode_batch_fast
+        # With more tokens than these a text is cut or refused, whatever else stands in it.
+        enough = self.longest * (settings.max_rows if settings.long_input == "stride" else 1)
+        self._tokenizer = BoundedTokenizer(tokenizer, encode_batch, enough, settings.max_characters)
+
+    def warm_up(self) -> None:
+        """Encode one full row, which takes the library's first call off the first request."""
+        self._tokenizer.encode(["a " * self.longest])
 
     def encode(self, requests: Sequence[Sequence[npt.NDArray[np.object_]]]) -> list[Arrays | TextError]:
         """Answer each request by itself; the tokenizer is called once for all of them.
@@ -156,7 +166,7 @@ class Encoder:
         """
         decoded = [self._decode(columns) for columns in requests]
         flat = [text for texts in decoded if not isinstance(texts, TextError) for row in texts for text in row]
-        encodings = iter(self._encode_batch(flat, add_special_tokens=False))
+        encodings = iter(self._tokenizer.encode(flat))
         return [texts if isinstance(texts, TextError) else self._arrange(texts, encodings) for texts in decoded]
 
     def _decode(self, columns: Sequence[npt.NDArray[np.object_]]) -> list[tuple[str, ...]] | TextError:
@@ -171,38 +181,42 @@ class Encoder:
             decoded.append(texts)
         return list(zip(*decoded, strict=True))
 
-    def _arrange(self, texts: list[tuple[str, ...]], encodings: Iterator[Any]) -> Arrays | TextError:
+    def _arrange(self, texts: list[tuple[str, ...]], encodings: Iterator[Part]) -> Arrays | TextError:
         # All of the request's encodings are taken before anything can fail: the next request's come after them.
         parts = [[next(encodings) for _ in row] for row in texts]
         try:
             rows = [row for text, columns in enumerate(parts) for row in self._rows(text, columns)]
-            self._check_count(len(rows), len(texts))
+            self._check_count(len(rows), len(texts), is_whole=all(row[-1].is_whole for row in parts))
         except TextError as err:
             return err
         return self._pack(rows, texts)
 
-    def _check_count(self, rows: int, texts: int) -> None:
+    def _check_count(self, rows: int, texts: int, *, is_whole: bool) -> None:
         if rows > self.settings.max_rows:
             raise TextError(
-                f"{texts} text{'s' * (texts > 1)} cut into windows of {self.longest} tokens make {rows} rows, and "
+                f"{texts} text{'s' * (texts > 1)} cut into windows of {self.longest} tokens make "
+                f"{rows}{'' if is_whole else ' or more'} rows, and "
                 f"the model takes {self.settings.max_rows} at once: send fewer or shorter texts"
             )
 
-    def _rows(self, text: int, columns: Sequence[Any]) -> Iterator[_Row]:
+    def _rows(self, text: int, columns: Sequence[Part]) -> Iterator[_Row]:
+        for name, part in zip(self.settings.columns, columns, strict=True):
+            if part.problem:
+                raise TextError(f"row {text} of {name} {part.problem}")
         head, body = self._head(text, columns), columns[-1]
         tail, count, settings = self.frame.sides[-1], len(body), self.settings
         room = self.longest - len(head) - len(tail)
         if count > room and settings.long_input == "reject":
             raise TextError(
-                f"row {text} of {settings.columns[-1]} has {count} tokens, and the model takes {room}: shorten it"
+                f"row {text} of {settings.columns[-1]} has {body.count} tokens, and the model takes {room}: shorten it"
             )
         windows = [(0, min(count, room))]
         if settings.long_input == "stride" and count > room:
             windows = cut_windows(count, room, settings.stride)
         for begin, end in windows:
-            yield _Row(text, body, begin, end, head, tail)
+            yield _Row(text, body.encoding, begin, end, head, tail)
 
-    def _head(self, text: int, columns: Sequence[Any]) -> _Side:
+    def _head(self, text: int, columns: Sequence[Part]) -> _Side:
         """Return what stands before the text: special tokens, and the question with its own."""
         opening = self.frame.sides[0]
         if len(columns) == 1:
@@ -214,10 +228,10 @@ class Encoder:
         allowed = (self.longest - len(self.frame)) // 2
         if len(question) > allowed:
             raise TextError(
-                f"row {text} of QUESTION has {len(question)} tokens, and may have {allowed}: half of what the model "
+                f"row {text} of QUESTION has {question.count} tokens, and may have {allowed}: half of what the model "
                 "takes is the context's"
             )
-        return opening + _Side(question.ids, [self.frame.types[0]] * len(question)) + self.frame.sides[1]
+        return opening + _Side(question.encoding.ids, [self.frame.types[0]] * len(question)) + self.frame.sides[1]
 
     def _pack(self, rows: list[_Row], texts: list[tuple[str, ...]]) -> Arrays:
         width = choose_bucket(max(len(row) for row in rows), self.settings.length_buckets)

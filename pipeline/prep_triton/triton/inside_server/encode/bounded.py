@@ -1,0 +1,116 @@
+"""Tokenizes no more of a text than can reach the model, so that no text holds the memory or the worker."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# Where a word of BERT's ends whatever stands before: white space and punctuation. '_' counts as a letter of a token.
+_ENDS = " \n\t!\"#$%&'()*+,-./:;<=>?@[\\]^`{|}~。，、！？；："
+_FIRST_IDEOGRAPH, _LAST_IDEOGRAPH = "\u4e00", "\u9fff"
+# Text of BERT's vocabularies has four or five characters a token; the rest saves a second attempt.
+_CHARACTERS_A_TOKEN = 8
+
+
+@dataclass(frozen=True)
+class Part:
+    """A text's tokens.
+
+    Args:
+        encoding: Of the whole text, or of a beginning with more tokens than were asked for; None where there is none.
+        is_whole: Whether all of the text was tokenized.
+        problem: Why there is no encoding: what a sentence goes on with after naming the text.
+    """
+
+    encoding: Any
+    is_whole: bool = True
+    problem: str = ""
+
+    def __len__(self) -> int:
+        return len(self.encoding)
+
+    @property
+    def count(self) -> str:
+        """The number of tokens, for a sentence."""
+        return str(len(self)) if self.is_whole else f"more than {len(self) - 1}"
+
+
+class BoundedTokenizer:
+    """Tokenizes texts of any length, at most `max_characters` of each.
+
+    A text is cut before a character that begins a word whatever stands before it, and that is part of no added token.
+    The tokens of such a beginning are the first tokens of the whole: BERT's normalizer and pre-tokenizer see no
+    further than one word, and WordPiece sees one word. Where the tokenizer is of another kind nothing is cut.
+
+    Args:
+        tokenizer: A ``tokenizers.Tokenizer``.
+        encode_batch: Its method to call.
+        enough: A text with more tokens than this need not be read on.
+        max_characters: A text whose beginning of this size does not have them is refused, if there is more of it.
+    """
+
+    def __init__(self, tokenizer: Any, encode_batch: Callable[..., Any], enough: int, max_characters: int) -> None:
+        self._encode_batch = encode_batch
+        self._begins_word = _find_cuts(tokenizer)
+        self.enough, self.max_characters = enough, max_characters
+        self.first = min(_CHARACTERS_A_TOKEN * (enough + 1), max_characters)
+
+    def encode(self, texts: Sequence[str]) -> list[Part]:
+        """Tokenize texts, without special tokens; those that are short all at once."""
+        short = [text for text in texts if len(text) <= self.first]
+        parts = iter(self._call(short))
+        return [next(parts) if len(text) <= self.first else self._encode_long(text) for text in texts]
+
+    def _encode_long(self, text: str) -> Part:
+        size = self.first
+        while True:
+            end = self._find_end(text, size)
+            if not end:
+                return self._refuse(text)
+            (part,) = self._call([text[:end]])
+            if part.problem or end == len(text):
+                return part
+            if len(part) > self.enough:
+                return Part(part.encoding, is_whole=False)
+            if size == self.max_characters:
+                return self._refuse(text)
+            size = min(2 * max(size, end), self.max_characters)
+
+    def _find_end(self, text: str, size: int) -> int:
+        """Return where a beginning of about `size` characters, or of the next that can be cut, ends; 0: nowhere."""
+        while size < len(text):
+            for end in range(size, size // 2, -1):
+                if self._begins_word(text[end]):
+                    return end
+            if size == self.max_characters:
+                return 0
+            size = min(2 * size, self.max_characters)
+        return len(text)
+
+    def _refuse(self, text: str) -> Part:
+        problem = f"has {len(text)} characters, and at most {self.max_characters} are read: shorten it"
+        return Part(None, problem=problem)
+
+    def _call(self, texts: list[str]) -> list[Part]:
+        try:
+            return [Part(encoding) for encoding in self._encode_batch(texts, add_special_tokens=False)]
+        except BaseException as err:  # a panic of the library's Rust is no Exception
+            if not isinstance(err, Exception) and type(err).__name__ != "PanicException":
+                raise
+            if len(texts) == 1:
+                return [Part(None, problem=f"cannot be tokenized: {' '.join(str(err).split()):.200}")]
+        return [part for text in texts for part in self._call([text])]
+
+
+def _find_cuts(tokenizer: Any) -> Callable[[str], bool]:
+    """Return whether a text may be cut before a character."""
+    kinds = [type(getattr(tokenizer, part)).__name__ for part in ("normalizer", "pre_tokenizer", "model")]
+    added = tokenizer.get_added_tokens_decoder().values()
+    # A token that must be a word by itself looks at its neighbours.
+    if kinds != ["BertNormalizer", "BertPreTokenizer", "WordPiece"] or any(token.single_word for token in added):
+        return lambda _: False
+    normalize = tokenizer.normalizer.normalize_str
+    inside = {letter for token in added for letter in token.content + normalize(token.content)}
+    ends = frozenset(_ENDS) - inside
+    if not tokenizer.normalizer.handle_chinese_chars:
+        return ends.__contains__
+    return lambda letter: letter in ends or (_FIRST_IDEOGRAPH <= letter <= _LAST_IDEOGRAPH and letter not in inside)
