@@ -31,7 +31,7 @@ class Part:
     @property
     def count(self) -> str:
         """The number of tokens, for a sentence."""
-        return str(len(self)) if self.is_whole else f"more than {len(self) - 1}"
+        return str(len(self)) if self.is_whole else f"at least {len(self)}"
 
 
 class BoundedTokenizer:
