@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from prep_triton.triton.inside_server.encode.bounded import BoundedTokenizer
 from prep_triton.triton.inside_server.encode.encoder import Encoder, EncoderSettings, TextError
@@ -101,6 +101,8 @@ def test_a_truncated_text_has_the_tokens_of_the_librarys_own_truncation(kind, te
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(text=TEXTS, first=st.integers(1, 60))
+@example(text="the " * 5 + "two\twords sea", first=25)
+@example(text="the " * 5 + "two\nwords sea", first=25)
 def test_the_tokens_of_a_beginning_are_those_of_the_whole_wherever_it_was_cut(kind, text, first):
     tokenizer = KINDS[kind]()
     whole = tokenizer.encode(text, add_special_tokens=False)
@@ -155,6 +157,7 @@ def test_a_text_without_an_end_is_refused_alone(long_input, text):
     encoder = Encoder(make_tokenizer(), settings)
     bad, good = encoder.encode([[np.array([[content.encode()]], np.object_)] for content in (text * 1001, "sea")])
     assert str(bad) == "row 0 of TEXT has 1001 characters, and at most 1000 are read: shorten it"
+    assert not isinstance(good, TextError)
     assert good["input_ids"].shape == (1, 8)
     (whole,) = encoder.encode([[np.array([[(text * 1000).encode()]], np.object_)]])
     assert not isinstance(whole, TextError)

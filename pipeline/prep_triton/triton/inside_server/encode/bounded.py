@@ -110,6 +110,8 @@ def _find_cuts(tokenizer: Any) -> Callable[[str], bool]:
         return lambda _: False
     normalize = tokenizer.normalizer.normalize_str
     inside = {letter for token in added for letter in token.content + normalize(token.content)}
+    if any(letter.isspace() for letter in inside):
+        return lambda _: False  # it may reach over the end of a word
     ends = frozenset(_ENDS) - inside
     if not tokenizer.normalizer.handle_chinese_chars:
         return ends.__contains__
