@@ -82,6 +82,12 @@ def test_a_release_in_a_folder_is_whole_after_it_was_verified(text_entries, repo
     assert sorted(Path(release.uri).rglob("*")) == paths
 
 
+def test_a_running_server_with_another_batch_size_is_refused(entry, repository, spec):
+    other = entry.model_copy(update={"max_batch_size": 8})
+    with pytest.raises(ServerError, match=r"runs .* with max_batch_size 4, the repository has 8"):
+        verify_entries([other], str(repository), spec)
+
+
 def change_reference(entry, change):
     path = entry.path("reference.npz")
     arrays = dict(np.load(path))

@@ -114,11 +114,24 @@ def _verify_on_running(
                 f"the server at {client.address} has not loaded {', '.join(missing)}",
                 hint=f"start it on {repository_uri}, or leave --server out so that one is started",
             )
+        for entry in entries:
+            _check_batch_size(entry, client, repository_uri)
         return VerifyReport(
             repository_uri=repository_uri,
             server_version=version,
             server_flavour=f"the running server at {client.address}",
             entries=_verify_each(entries, client, {}, progress),
+        )
+
+
+def _check_batch_size(entry: RepositoryEntry, client: TritonClient, repository_uri: str) -> None:
+    """Refuse a server that runs an entry with another batch size than the repository's: it serves something else."""
+    served = client.read_config(entry.name).max_batch_size
+    if served != entry.max_batch_size:
+        raise ServerError(
+            f"the server at {client.address} runs {entry.name} with max_batch_size {served}, the repository has "
+            f"{entry.max_batch_size}",
+            hint=f"start it on {repository_uri}, or leave --server out so that one is started",
         )
 
 
