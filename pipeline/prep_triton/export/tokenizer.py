@@ -8,6 +8,7 @@ from prep_triton.errors import SourceError
 from prep_triton.export.checkpoint import silence_vendors
 from prep_triton.export.folder import CONFIG_NAME, find_vocabulary
 from prep_triton.export.sentence_transformers import load_transformer_settings
+from prep_triton.files import load_json
 from prep_triton.layout import TOKENIZER_NAME
 from prep_triton.reference import TOKENIZER_PROBES, is_tokenizer_error, load_tokenizer, silence_panics
 
@@ -60,11 +61,16 @@ def save_tokenizer(folder: Path, target: Path, vocab_size: int, *, where: str) -
 
 
 def _load_origin(folder: Path) -> Any:
-    from transformers import AutoTokenizer, BertConfig
+    from transformers import AutoTokenizer, BertConfig, DistilBertConfig
 
-    # A folder of a vocabulary alone names no model, and BERT's tokenizer is DistilBERT's.
-    options = {} if (folder / CONFIG_NAME).is_file() else {"config": BertConfig()}
-    return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **options)
+    # Of config.json the kind of model and the tokenizer's class alone: its other keys say how transformers runs the
+    # model, and some of them it refuses to read together. A folder of a vocabulary alone names no model.
+    path = folder / CONFIG_NAME
+    content = load_json(path) if path.is_file() else {}
+    declared = content if isinstance(content, dict) else {}
+    config = DistilBertConfig() if declared.get("model_type") == "distilbert" else BertConfig()
+    config.tokenizer_class = declared.get("tokenizer_class")
+    return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, config=config)
 
 
 def _lower_case(tokenizer: Any) -> None:
