@@ -39,7 +39,7 @@ def test_an_edit_is_refused_alike_and_the_hint_keeps_it(config, tmp_path, edit):
     repository = tmp_path / "repo"
     text = edit(config.read_text())
     config.write_text(text)
-    hints = [finding.hint for finding in lint_repository(repository).errors]
+    hints = [finding.hint for finding in lint_repository(repository).findings if finding.code == "config-edited"]
     for load in (load_repository, scan_repository):
         with pytest.raises(RepositoryError) as caught:
             load(repository)

@@ -31,7 +31,6 @@ _ERRORS = {
     "config-missing": "an entry without config.pbtxt",
     "config-syntax": "config.pbtxt is not a model configuration",
     "config-unknown-field": "a field that ModelConfig does not have",
-    "config-edited": "config.pbtxt was edited by hand and not adopted",
     "config-name": "the name is not the folder's",
     "config-platform": "platform and backend name no backend, or not the same one",
     "config-batch-size": "max_batch_size is negative",
@@ -78,6 +77,7 @@ _ERRORS = {
     "target-platform": "a vendored package does not fit the target's platform",
 }
 _WARNINGS = {
+    "config-edited": "config.pbtxt was edited by hand: a server takes it, verify and publish once it is adopted",
     "entry-unassembled": "folders with config.pbtxt alone, as git tracks them: not assembled here",
     "entry-case": "the names of two entries differ in upper and lower case alone",
     "entry-leftover": "what a killed run left; the next `prep assemble` removes it",

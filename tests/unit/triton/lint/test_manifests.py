@@ -12,7 +12,7 @@ from tests.fakes.lint_cases import (
 from tests.fakes.lint_helpers import codes, edit_config, only, save_manifest_again
 
 
-def test_an_edited_config_and_a_changed_model_are_errors(onnx_entry, repository):
+def test_an_edited_config_and_a_changed_model_are_findings(onnx_entry, repository):
     edit_config(repository / "bert", "max_batch_size: 16", "max_batch_size: 32")
     report = lint_repository(repository)
     assert codes(report) == {"config-edited", "manifest-batch-size"}
