@@ -17,37 +17,29 @@ import json
 import logging
 import os
 import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from pydantic import ValidationError
-
-from prep_triton.artifact import MANIFEST_SCHEMA, Artifact, FileRecord
+from prep_triton.artifact import MANIFEST_SCHEMA, Artifact
 from prep_triton.errors import WorkspaceError
-from prep_triton.files import LOCK_TIMEOUT_S, digest_file, hold_lock, remove_tree, translate_os_errors, write_atomically
+from prep_triton.files import LOCK_TIMEOUT_S, hold_lock, remove_tree, translate_os_errors, write_atomically
 from prep_triton.integrity import find_damage, mark_files, save_marks
 from prep_triton.layout import (
-    CONFIG_NAME,
     CURRENT_KEY_NAME,
     LOCK_NAME,
     LOCKS_DIR,
     MANIFEST_NAME,
     STAGING_PREFIX,
     VERIFIED_DIR,
-    list_names,
 )
+from prep_triton.manifest import load_artifact, record_files, save_manifest
 
 log = logging.getLogger(__name__)
 
 DEFAULT_ROOT = Path("build")
-# A file up to this size is always held against its digest; a larger one where it is newer than the manifest.
-DIGEST_LIMIT_BYTES = 1 << 20
-# Of a manifest: a plan's has some ten levels.
-_DEEPEST = 100
 _KEY = re.compile(r"[0-9a-f]{16}")
 
 A = TypeVar("A", bound=Artifact)
@@ -281,122 +273,3 @@ class Workspace:
         what, hint = f"{recipe.stage} {recipe.name}", "wait for it, end it, or use another --workspace"
         with hold_lock(path, what, timeout_s=self.lock_timeout_s, hint=hint):
             yield
-
-
-def save_manifest(artifact: Artifact, folder: Path) -> None:
-    """Write an artifact's manifest: the last file of its folder."""
-    text = json.dumps({"schema": MANIFEST_SCHEMA, **artifact.model_dump(mode="json")}, indent=2, sort_keys=True)
-    write_atomically(folder / MANIFEST_NAME, f"{text}\n".encode())
-
-
-def load_manifest(folder: Path, artifact_type: type[A]) -> A:
-    """Load the manifest of a folder; the files that it names are not looked at.
-
-    Args:
-        folder: The folder that holds the manifest.
-        artifact_type: The record that the manifest must hold.
-
-    Raises:
-        OSError: The manifest cannot be read.
-        ValueError: It is not such a manifest, or of another version of prep; the reason is one line.
-    """
-    try:
-        content = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
-        schema = content.pop("schema", None) if isinstance(content, dict) else None
-        if schema != MANIFEST_SCHEMA:
-            message = f"its schema is {schema!r}, expected {MANIFEST_SCHEMA}: written by another version of prep"
-            raise ValueError(f"{MANIFEST_NAME}: {message}")
-        _check_depth(content)
-        return artifact_type.model_validate({**content, "folder": folder})
-    except ValidationError as err:
-        first = err.errors()[0]
-        raise ValueError(f"{MANIFEST_NAME}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from err
-    except RecursionError as err:
-        raise ValueError(f"{MANIFEST_NAME} is nested too deeply") from err
-
-
-def _check_depth(content: Any) -> None:
-    """Refuse what can be parsed and not be written again: pydantic follows values some hundred levels down."""
-    level = [content]
-    for _ in range(_DEEPEST):
-        values = (value.values() if isinstance(value, dict) else value for value in level)
-        level = [inner for outer in values for inner in outer if isinstance(inner, dict | list)]
-        if not level:
-            return
-    raise ValueError(f"{MANIFEST_NAME} is nested too deeply")
-
-
-def load_artifact(folder: Path, artifact_type: type[A]) -> A:
-    """Load an artifact from its folder: its manifest, and the files that it names with the sizes that it says.
-
-    Raises:
-        WorkspaceError: The manifest or a file of it is missing or damaged.
-    """
-    try:
-        artifact = load_manifest(folder, artifact_type)
-        for relative, expected in artifact.files.items():
-            if (size := (folder / relative).stat().st_size) != expected.size:
-                raise ValueError(f"{relative} has {size} bytes, the manifest says {expected.size}")
-    except (OSError, ValueError) as err:
-        raise WorkspaceError(
-            f"{folder} does not hold a complete {artifact_type.noun}: {err}", hint="make it again with prep"
-        ) from err
-    return artifact
-
-
-def find_artifact(folder: Path, artifact_type: type[A]) -> A | None:
-    """Return the artifact of a folder, or None where there is none or it is damaged."""
-    try:
-        return load_artifact(folder, artifact_type)
-    except WorkspaceError:
-        return None
-
-
-def has_only_config(folder: Path) -> bool:
-    """Whether a folder of a repository holds a tracked ``config.pbtxt`` and nothing else: not assembled here."""
-    return list_names(folder) == [CONFIG_NAME]
-
-
-def record_files(folder: Path) -> dict[str, FileRecord]:
-    """Digest every file below a folder, by its path relative to it (POSIX separators)."""
-    return {
-        path.relative_to(folder).as_posix(): FileRecord(size=path.stat().st_size, sha256=digest_file(path))
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST_NAME
-    }
-
-
-def find_adopt_hint(folder: Path) -> str | None:
-    """Return how to keep the config.pbtxt of an entry that was edited by hand; None where it was not."""
-    path = folder / CONFIG_NAME
-    try:
-        recorded = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))["files"][CONFIG_NAME]["sha256"]
-        if digest_file(path) == recorded:
-            return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-    command = f"prep assemble --adopt {shlex.quote(folder.name)} -o {shlex.quote(str(folder.parent))}"
-    return f"keep the edit with `{command}`, or undo it: remove {folder} and assemble the entry again"
-
-
-def describe_change(path: Path, expected: FileRecord, *, written_ns: int, digest_all: bool = False) -> str | None:
-    """Say how a file is not what its manifest recorded, or return None.
-
-    Args:
-        path: The file; it can be read.
-        expected: What the manifest says of it.
-        written_ns: When the manifest was written, nanoseconds since the epoch.
-        digest_all: Digest a large file too that was not touched since.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
-    about = path.stat()
-    if about.st_size != expected.size:
-        return f"has {about.st_size} bytes, the manifest says {expected.size}"
-    if about.st_size > DIGEST_LIMIT_BYTES and about.st_mtime_ns <= written_ns and not digest_all:
-        return None
-    digest = digest_file(path)
-    if digest != expected.sha256:
-        return f"has sha256 {digest[:12]}…, the manifest says {expected.sha256[:12]}…"
-    return None

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from prep_triton.artifact import Engine, OnnxModel, PrecisionProof, RepositoryEntry, TensorSpec
+from prep_triton.manifest import record_files, save_manifest
 from prep_triton.spec import OptimizationProfile
-from prep_triton.workspace import record_files, save_manifest
 
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
 INPUTS = tuple(TensorSpec(name=name, dtype="INT64", shape=("batch", "sequence")) for name in INPUT_NAMES)

@@ -7,9 +7,9 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from prep_triton.artifact import Engine, OnnxModel
+from prep_triton.manifest import record_files
 from prep_triton.reference import save_reference
 from prep_triton.spec import OptimizationProfile
-from prep_triton.workspace import record_files
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from scripts.benchmarks.records import INPUT_NAMES, make_graph, make_plan

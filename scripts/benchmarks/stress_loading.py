@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 from prep_triton.errors import PrepError
+from prep_triton.manifest import record_files
 from prep_triton.publish.catalog import resolve
 from prep_triton.publish.pointer import rollback
 from prep_triton.publish.prune import prune_releases
@@ -23,7 +24,6 @@ from prep_triton.spec import ServingSpec
 from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.server.process import run_triton
-from prep_triton.workspace import record_files
 
 from scripts.benchmarks.records import INPUT_NAMES
 from scripts.benchmarks.small_artifacts import make_model

@@ -1,8 +1,8 @@
 """What tests of `prep lint` do to a repository, and how they look at a report."""
 
+from prep_triton.manifest import record_files, save_manifest
 from prep_triton.spec import TargetSpec
 from prep_triton.target import resolve_target
-from prep_triton.workspace import record_files, save_manifest
 
 
 def codes(report, severity=None):

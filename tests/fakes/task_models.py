@@ -7,8 +7,8 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from prep_triton.artifact import OnnxModel, TensorSpec
+from prep_triton.manifest import record_files
 from prep_triton.reference import save_reference
-from prep_triton.workspace import record_files
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from scripts.benchmarks.records import INPUT_NAMES, make_graph

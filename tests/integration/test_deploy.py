@@ -10,9 +10,9 @@ import pytest
 import yaml
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.cli.app import app
+from prep_triton.manifest import load_artifact, save_manifest
 from prep_triton.publish.release import publish_release
 from prep_triton.publish.uri import open_store
-from prep_triton.workspace import load_artifact, save_manifest
 from typer.testing import CliRunner
 
 from tests.fakes.documents import parse_document

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from prep_triton.artifact import Engine
 from prep_triton.errors import PrepError, SpecError, WorkspaceError, find_nearest
-from prep_triton.workspace import Workspace, load_artifact
+from prep_triton.manifest import load_artifact
+from prep_triton.workspace import Workspace
 
 _STAGE = "engine"
 

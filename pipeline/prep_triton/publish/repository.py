@@ -14,8 +14,8 @@ from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import RepositoryError, SpecError, WorkspaceError
 from prep_triton.files import check_readable
 from prep_triton.layout import CONFIG_NAME, MANIFEST_NAME, walk_entry
+from prep_triton.manifest import describe_change, find_adopt_hint, has_only_config, load_artifact
 from prep_triton.publish.store import check_object_name
-from prep_triton.workspace import describe_change, find_adopt_hint, has_only_config, load_artifact
 
 log = logging.getLogger(__name__)
 

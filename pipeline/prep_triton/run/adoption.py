@@ -6,7 +6,7 @@ from prep_triton.artifact import FileRecord, RepositoryEntry
 from prep_triton.errors import RepositoryError
 from prep_triton.files import digest_file, translate_os_errors
 from prep_triton.layout import CONFIG_NAME
-from prep_triton.workspace import load_manifest, save_manifest
+from prep_triton.manifest import load_manifest, save_manifest
 
 
 def adopt_config(repository_dir: Path, name: str) -> RepositoryEntry:

@@ -5,9 +5,9 @@ import json
 import pytest
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import ReleaseDamagedError, StoreError, WorkspaceError
+from prep_triton.manifest import load_artifact, save_manifest
 from prep_triton.publish.record import artifact_from_release_entry, parse_release, render_release
 from prep_triton.server_arguments import find_refused
-from prep_triton.workspace import load_artifact, save_manifest
 from pydantic import ValidationError
 
 from scripts.benchmarks.records import make_entry

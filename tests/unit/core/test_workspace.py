@@ -16,12 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prep_triton import integrity
-from prep_triton import workspace as workspace_module
+from prep_triton import manifest as manifest_module
 from prep_triton.artifact import Artifact
 from prep_triton.errors import DiskFullError, WorkspaceBusyError, WorkspaceError
 from prep_triton.files import digest_file, write_atomically
 from prep_triton.layout import MANIFEST_NAME
-from prep_triton.workspace import NotMadeError, Recipe, Workspace, describe_change, load_artifact, record_files
+from prep_triton.manifest import describe_change, load_artifact, record_files
+from prep_triton.workspace import NotMadeError, Recipe, Workspace
 
 
 def recipe(**spec: Any) -> Recipe:
@@ -332,7 +333,7 @@ def test_a_large_file_that_was_not_touched_since_is_digested_only_on_request(tmp
     path.write_bytes(b"wrong")
     os.utime(path, ns=(written_ns, written_ns))
     assert describe_change(path, expected, written_ns=written_ns) is not None
-    monkeypatch.setattr(workspace_module, "DIGEST_LIMIT_BYTES", 4)
+    monkeypatch.setattr(manifest_module, "DIGEST_LIMIT_BYTES", 4)
     assert describe_change(path, expected, written_ns=written_ns) is None
     for since_ns, digest_all in ((written_ns - 1, False), (written_ns, True)):
         change = describe_change(path, expected, written_ns=since_ns, digest_all=digest_all)

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from prep_triton import workspace as workspace_module
+from prep_triton import manifest as manifest_module
 from prep_triton.artifact import Engine, PrecisionProof
 from prep_triton.engine.request import describe_request, name_engine
 from prep_triton.gpus import resolve_gpu
@@ -34,7 +34,7 @@ class Counts:
         (tools / "nvidia-smi").write_text(f"#!/bin/sh\necho started >>{self.log}\nexit 9\n")
         (tools / "nvidia-smi").chmod(0o755)
         monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
-        open_store, load_manifest = uri_module.open_store, workspace_module.load_manifest
+        open_store, load_manifest = uri_module.open_store, manifest_module.load_manifest
 
         def count_store(uri):
             self.stores.append(uri)
@@ -46,7 +46,7 @@ class Counts:
             return load_manifest(folder, artifact_type)
 
         monkeypatch.setattr(uri_module, "open_store", count_store)
-        monkeypatch.setattr(workspace_module, "load_manifest", count_manifest)
+        monkeypatch.setattr(manifest_module, "load_manifest", count_manifest)
         for user in ("prep_triton.triton.entries.load", "prep_triton.triton.lint.entry"):
             monkeypatch.setattr(f"{user}.load_manifest", count_manifest)
 

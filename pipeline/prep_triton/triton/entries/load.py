@@ -9,8 +9,7 @@ from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import RepositoryError, WorkspaceError
 from prep_triton.files import LOCK_TIMEOUT_S, check_readable, hold_lock, remove_tree
 from prep_triton.layout import CONFIG_NAME, LOCK_NAME, MANIFEST_NAME, STAGING_PREFIX
-from prep_triton.workspace import (
-    Recipe,
+from prep_triton.manifest import (
     describe_change,
     find_adopt_hint,
     find_artifact,
@@ -18,6 +17,7 @@ from prep_triton.workspace import (
     load_artifact,
     load_manifest,
 )
+from prep_triton.workspace import Recipe
 
 # The key of a manifest's spec that names the files which were edited by hand and adopted.
 EDITED = "edited_by_hand"

@@ -8,12 +8,13 @@ from typing import Any
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.files import remove_tree, translate_os_errors
 from prep_triton.layout import STAGING_PREFIX
+from prep_triton.manifest import record_files, save_manifest
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.triton.config.traps import find_ensemble_traps
 from prep_triton.triton.entries.exchange import swap_folders
 from prep_triton.triton.entries.load import find_unchanged, list_entries, lock_repository
 from prep_triton.triton.entries.server_arguments import write_server_arguments
-from prep_triton.workspace import Produced, Recipe, record_files, save_manifest
+from prep_triton.workspace import Produced, Recipe
 
 log = logging.getLogger(__name__)
 

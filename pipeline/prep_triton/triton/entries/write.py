@@ -30,6 +30,7 @@ from prep_triton.layout import (
     is_graph_file,
     plan_name,
 )
+from prep_triton.manifest import find_artifact
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import ServingSpec
 from prep_triton.triton.config import model_config_from_artifact, render_config, resolve_serving
@@ -41,7 +42,7 @@ from prep_triton.triton.entries.recipe import entry_fields, entry_recipe
 from prep_triton.triton.entries.server_arguments import (
     check_shared_resources,
 )
-from prep_triton.workspace import Produced, find_artifact
+from prep_triton.workspace import Produced
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from prep_triton.layout import (
     WARMUP_DIR,
     list_names,
 )
+from prep_triton.manifest import load_manifest
 from prep_triton.triton.config.backends import PLATFORMS
 from prep_triton.triton.config.parse import ScannedConfig, decode_config, scan_config
 from prep_triton.triton.lint.finding import Finding, make_finding
-from prep_triton.workspace import load_manifest
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig

@@ -6,6 +6,7 @@ from typing import Any
 
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.layout import CONFIG_NAME, MANIFEST_NAME, SERVER_ARGUMENTS_NAME
+from prep_triton.manifest import describe_change, find_adopt_hint
 from prep_triton.server_arguments import RESOURCE_ARGUMENT, describe_refused, find_refused, parse_server_arguments
 from prep_triton.triton.config.server_arguments import (
     CACHE,
@@ -16,7 +17,6 @@ from prep_triton.triton.config.server_arguments import (
 from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding, make_finding
 from prep_triton.triton.lint.tree import is_readable_file
-from prep_triton.workspace import describe_change, find_adopt_hint
 
 _AGAIN = "assemble the entry again"
 

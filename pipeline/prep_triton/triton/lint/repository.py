@@ -8,6 +8,7 @@ from pathlib import Path
 from prep_triton.errors import RepositoryError
 from prep_triton.files import find_unreadable_folder
 from prep_triton.layout import CONFIG_NAME, list_names
+from prep_triton.manifest import has_only_config
 from prep_triton.target import Target
 from prep_triton.triton.lint.ensembles import find_ensemble_problems
 from prep_triton.triton.lint.entry import EntryFolder, read_entry
@@ -34,7 +35,6 @@ from prep_triton.triton.lint.tree import (
 )
 from prep_triton.triton.lint.vendored import find_vendored_problems
 from prep_triton.triton.lint.warmups import find_warmup_problems
-from prep_triton.workspace import has_only_config
 
 _MAKE_HINT = "make one with prep assemble or prep run"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from prep_triton import workspace
+from prep_triton import manifest
 from prep_triton.errors import DiskFullError, RepositoryError, SpecError, WorkspaceBusyError
 from prep_triton.spec import OptimizationProfile, ServingSpec
 from prep_triton.triton.entries import exchange
@@ -115,7 +115,7 @@ def test_a_missing_or_changed_file_is_made_good(model, tmp_path, relative):
 
 
 def test_a_large_file_is_digested_only_when_it_is_newer_than_the_manifest(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(workspace, "DIGEST_LIMIT_BYTES", 0)
+    monkeypatch.setattr(manifest, "DIGEST_LIMIT_BYTES", 0)
     entry = assemble_entry(model, [], ServingSpec(), tmp_path / "repo").artifact
     path = entry.folder / "1/model.onnx"
     path.write_bytes(b"\0" * path.stat().st_size)

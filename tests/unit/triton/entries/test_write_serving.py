@@ -5,12 +5,13 @@ import logging
 import pytest
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import SpecError
+from prep_triton.manifest import load_artifact
 from prep_triton.spec import QueuePolicySpec, QueueSpec, RateLimiterSpec, ResourceSpec, ServingSpec
 from prep_triton.triton.config.server_arguments import CACHE, RATE_LIMIT
 from prep_triton.triton.entries.load import load_repository
 from prep_triton.triton.entries.place import place_entry
 from prep_triton.triton.entries.write import assemble_entry, preview_entry
-from prep_triton.workspace import Recipe, load_artifact
+from prep_triton.workspace import Recipe
 
 from scripts.benchmarks.serving_configs import recipe_of
 from scripts.benchmarks.small_artifacts import make_engine, make_model
