@@ -29,6 +29,7 @@ class Stages:
         self.made: list[str] = []
         self.verified: list[tuple[str, list[str]]] = []
         self.failure = self.broken = ""
+        self.failing: str | None = None  # the entry that fails; all where None
         self.cosine: float | None = None
         monkeypatch.setattr("prep_triton.export.onnx.export_model", self.export_model)
         monkeypatch.setattr("prep_triton.run.build.put_in_precision", self.put_in_precision)
@@ -76,6 +77,9 @@ class Stages:
 
         return self._produce(workspace, Recipe("engine", "tiny-fp16-rtx-sm75", {}), Engine, build)
 
+    def _fails(self, name: str) -> bool:
+        return bool(self.failure) and self.failing in (None, name)
+
     def verify_entries(self, entries, repository_uri, spec, *, progress):
         self.verified.append((repository_uri, [entry.name for entry in entries]))
         reports = [
@@ -83,8 +87,8 @@ class Stages:
                 name=entry.name,
                 runtime=entry.runtime,
                 precision=entry.precision,
-                status="failed" if self.failure else "loaded",
-                detail=self.failure,
+                status="failed" if self._fails(entry.name) else "loaded",
+                detail=self.failure if self._fails(entry.name) else "",
                 tolerance=entry.tolerance,
                 mean_cosine=self.cosine,
             )

@@ -1,7 +1,7 @@
 """The plan of a publish: which bytes go up, which are copied in the store, which are there already."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,10 +27,12 @@ from prep_triton.publish.record import (
     ReleaseFile,
     artifact_from_release_entry,
     digest_content,
+    is_id_of_content,
     moment_from_release_id,
     release_entry_from_artifact,
     release_id_from_content,
 )
+from prep_triton.publish.reports import is_unfit, load_report
 from prep_triton.publish.repository import (
     LocalRepository,
     check_digest,
@@ -136,7 +138,7 @@ def plan_release(
     content = _Content(repository, _find_kept(store, current, kept, target), target)
     newest = find_newest(store)
     plan = partial(ReleasePlan, state=state, current=current, kept=tuple(entry.name for entry in content.kept.entries))
-    for release in (current, newest):
+    for release in (current, newest, *_find_refused(store, content.digest)):
         if release and release.content_digest == content.digest and _is_whole(store, release):
             return plan(release, is_published=True)
     planned = _describe(content, progress)
@@ -187,6 +189,18 @@ def find_copies(store: Store, files: Mapping[str, ReleaseFile]) -> dict[str, Sto
             if not remaining:
                 break
     return copies
+
+
+def _find_refused(store: Store, content_digest: str) -> Iterator[Release]:
+    """Find older releases of some content that did not become current because they were worse, or failed.
+
+    A nightly in which the same model fails again publishes the same again: it is not stored once for each night.
+    """
+    for release_id in list_ids(store):
+        if is_id_of_content(release_id, content_digest) and is_unfit(load_report(store, release_id)):
+            release = find_release(store, release_id)
+            if release:
+                yield release
 
 
 def _is_whole(store: Store, release: Release) -> bool:
@@ -263,7 +277,7 @@ def _choose_id(
     ids = list_ids(store)
     for release_id in ids:
         newer = newest is None or release_id > newest.id
-        if newer and release_id.endswith(planned.id.partition("-")[2]):
+        if newer and is_id_of_content(release_id, planned.content_digest):
             folder = folder_of_release(release_id)
             objects = {stored.name.removeprefix(folder): stored for stored in store.list_objects(folder)}
             if RELEASE_NAME in objects:  # finished in this moment, or damaged, or being removed

@@ -175,6 +175,11 @@ def release_id_from_content(moment: datetime, content_digest: str) -> str:
     return f"{moment.astimezone(UTC).strftime(_MOMENT)}-{content_digest[:12]}"
 
 
+def is_id_of_content(release_id: str, content_digest: str) -> bool:
+    """Return whether an id may be that of a release of this content; its first 12 digits are compared."""
+    return release_id.partition("-")[2] == content_digest[:12]
+
+
 def moment_from_release_id(release_id: str) -> datetime:
     """Return the time in a release's id."""
     return datetime.strptime(release_id.partition("-")[0], _MOMENT).replace(tzinfo=UTC)

@@ -6,18 +6,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import OnnxModel, RepositoryEntry
 from prep_triton.engine.machine import Machine
-from prep_triton.errors import PrepError
+from prep_triton.errors import PrepError, VerifyError
 from prep_triton.layout import GRAPH_NAME
+from prep_triton.run.checks import names_of_entries
 from prep_triton.run.memory import MemoryBudget, estimate_memory_gib
 from prep_triton.run.processes import ChildProcesses
 from prep_triton.run.report import RowCollector, Silent, StageRow
 from prep_triton.run.variants import BuiltVariant, assemble_variant, build_variant
 from prep_triton.spec import PipelineModelSpec, RunSpec, VariantSpec
 from prep_triton.workspace import NotMadeError, Workspace
+
+if TYPE_CHECKING:
+    from prep_triton.triton.verify.report import EntriesFailedError
 
 log = logging.getLogger(__name__)
 
@@ -70,11 +74,44 @@ def assemble_models(
         try:
             assembled = [_assemble(rows, variant, repository_dir, dry_run=dry_run) for variant in result.variants]
         except PrepError as err:
-            after.append(_fail(rows, result.spec, err))
+            after.append(fail_model(rows, result.spec, err))
         else:
             entries += [entry for variant_entries in assembled for entry in variant_entries]
             after.append(result)
     return entries, after
+
+
+def leave_out_failed(
+    rows: RowCollector, err: "EntriesFailedError", entries: Sequence[RepositoryEntry], results: Sequence[ModelResult]
+) -> tuple[list[RepositoryEntry], list[ModelResult]]:
+    """Turn the models of which an entry failed on Triton into failed ones.
+
+    Args:
+        rows: Takes a failed step for each of them.
+        err: Which entries failed, and why.
+        entries: What was verified.
+        results: What became of each model until now.
+
+    Returns:
+        The entries of the other models, and the results.
+    """
+    details = {report.name: report.detail for report in err.report.entries if report.status == "failed"}
+    after, failed = [], set[str]()
+    for result in results:
+        names = set() if result.error else _names_of_own(result.spec, entries)
+        if because := [f"{name}: {details[name]}" for name in sorted(names & details.keys())]:
+            error = VerifyError(f"failed on a real Triton: {'; '.join(because)}", hint=err.hint)
+            after.append(fail_model(rows, result.spec, error))
+            failed |= names
+        else:
+            after.append(result)
+    return [entry for entry in entries if entry.name not in failed], after
+
+
+def _names_of_own(model: PipelineModelSpec, entries: Sequence[RepositoryEntry]) -> set[str]:
+    """Return the names of a model's entries, those that serve its text with them."""
+    own = names_of_entries(model)
+    return {entry.name for entry in entries if entry.name in own or entry.serves in own}
 
 
 def raise_if_all_failed(results: Sequence[ModelResult]) -> None:
@@ -130,6 +167,12 @@ def make_model(
     return variants
 
 
+def fail_model(rows: RowCollector, model: PipelineModelSpec, err: PrepError) -> ModelResult:
+    """Return the result of a model that failed, and say why as a step."""
+    rows.add(StageRow(stage="model", artifact=label_of_model(model), state="failed", note=err.message))
+    return ModelResult(model, error=err)
+
+
 def label_of_model(spec: PipelineModelSpec) -> str:
     """Name a model for a person, before it is known what it is."""
     return spec.name or spec.model
@@ -145,7 +188,7 @@ def _make_here(rows: RowCollector, model: PipelineModelSpec, workspace: Workspac
     try:
         return ModelResult(model, make_model(rows, model, workspace, machine))
     except PrepError as err:
-        return _fail(rows, model, err)
+        return fail_model(rows, model, err)
 
 
 def _make_at_once(
@@ -164,18 +207,13 @@ def _make_at_once(
                 try:
                     return ModelResult(model, children.run(job, label_of_model(model)))
                 except PrepError as err:
-                    return _fail(rows, model, err)
+                    return fail_model(rows, model, err)
 
         try:
             return list(pool.map(make, models))
         except BaseException:  # Ctrl-C too
             children.end()
             raise
-
-
-def _fail(rows: RowCollector, model: PipelineModelSpec, err: PrepError) -> ModelResult:
-    rows.add(StageRow(stage="model", artifact=label_of_model(model), state="failed", note=err.message))
-    return ModelResult(model, error=err)
 
 
 def _is_made(model: PipelineModelSpec, workspace: Workspace, machine: Machine) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import VerifyError
 from prep_triton.run.checks import check_machine, check_run_spec, names_of_entries, nothing_servable
-from prep_triton.run.models import ModelResult, assemble_models, make_models, raise_if_all_failed
+from prep_triton.run.models import ModelResult, assemble_models, leave_out_failed, make_models, raise_if_all_failed
 from prep_triton.run.promotion import Candidate, promote_candidate, publish_candidate, report_failure
 from prep_triton.run.publication import Publication
 from prep_triton.run.regression import Regression
@@ -52,14 +52,17 @@ def run_pipeline(
 
     Raises:
         PrepError: What made the only model fail, or the first of them where all failed, or a step after the
-            models; everything finished before it is kept. A model that fails beside others is a row of the report.
+            models; everything finished before it is kept. A model that fails beside others, also on Triton, is a
+            row of the report.
     """
     rows = RowCollector(listener or Silent())
     check_run_spec(spec)
     run = resolve_run(spec, workspace, publish_uri=publish_uri, verify=verify, only_engines=only_engines)
     _check_before(run)
-    results = make_models(rows, run.spec, workspace, run.machine)
-    shipped = Shipped() if run.only_engines else _assemble_and_ship(rows, run, results)
+    results: Sequence[ModelResult] = make_models(rows, run.spec, workspace, run.machine)
+    shipped = Shipped()
+    if not run.only_engines:
+        shipped, results = _assemble_and_ship(rows, run, results)
     raise_if_all_failed(results)
     return RunReport(
         rows=tuple(rows.rows),
@@ -80,22 +83,45 @@ def _check_before(run: ResolvedRun) -> None:
         run.store.check_access()
 
 
-def _assemble_and_ship(rows: RowCollector, run: ResolvedRun, results: Sequence[ModelResult]) -> Shipped:
+def _assemble_and_ship(
+    rows: RowCollector, run: ResolvedRun, results: Sequence[ModelResult]
+) -> tuple[Shipped, Sequence[ModelResult]]:
     """Assemble what was made; a dry run only says what else it would do."""
     entries, results = assemble_models(rows, results, run.repository_dir, dry_run=run.is_dry)
     raise_if_all_failed(results)
     if run.is_dry:
         _plan_rest(rows, run)
-        return Shipped()
+        return Shipped(), results
+    if not entries:
+        raise nothing_servable()
     return _ship(rows, run, entries, results)
 
 
 def _ship(
     rows: RowCollector, run: ResolvedRun, entries: Sequence[RepositoryEntry], results: Sequence[ModelResult]
+) -> tuple[Shipped, Sequence[ModelResult]]:
+    """Publish and verify; models of which an entry fails on Triton are left out, and the others go on without them."""
+    from prep_triton.triton.verify.report import EntriesFailedError
+
+    try:
+        return _ship_entries(rows, run, entries, results), results
+    except EntriesFailedError as err:
+        entries, results = leave_out_failed(rows, err, entries, results)
+        if not entries:
+            raise
+    if run.store is None:  # the others passed on the same server
+        return Shipped(), results
+    return _ship(rows, run, entries, results)
+
+
+def _ship_entries(
+    rows: RowCollector, run: ResolvedRun, entries: Sequence[RepositoryEntry], results: Sequence[ModelResult]
 ) -> Shipped:
-    """Publish what was assembled, verify it where it lies, and make it current unless it is worse."""
-    if not entries:
-        raise nothing_servable()
+    """Publish entries, verify them where they lie, and make that current unless it is worse.
+
+    Raises:
+        EntriesFailedError: Entries failed on Triton; the release is marked and not current.
+    """
     if run.store is None:
         if run.is_verified:
             verify_once(rows, entries, None, run)
@@ -111,10 +137,15 @@ def _ship(
 def _verify_candidate(
     rows: RowCollector, candidate: Candidate, entries: Sequence[RepositoryEntry], run: ResolvedRun
 ) -> dict[str, Any]:
+    from prep_triton.triton.verify.report import EntriesFailedError
+
     try:
         return verify_once(rows, entries, candidate.published.release, run)
+    except EntriesFailedError as err:
+        report_failure(candidate, err.message, err.report.model_dump(mode="json"))
+        raise
     except VerifyError as err:
-        report_failure(candidate, err.message)
+        report_failure(candidate, err.message, {})
         raise
 
 

@@ -86,7 +86,7 @@ def promote_candidate(
     regressions = _compare(candidate, report, known, limits)
     if not verified and own.get("failed"):
         message = f"it failed on a real Triton before, and was not verified again: {own['failed']}"
-        regressions.append(Regression(entry=release.id, figure="verify", before=None, after=None, message=message))
+        regressions.insert(0, Regression(entry=release.id, figure="verify", before=None, after=None, message=message))
     if verified:  # what was not verified this time takes nothing away from an earlier report
         content = {**report, "regressions": [regression.model_dump(mode="json") for regression in regressions]}
         save_report(store, release.id, content)
@@ -119,12 +119,18 @@ def _promote(candidate: Candidate, regressions: Sequence[Regression], *, is_veri
     return "made", _describe_comparison(candidate, is_verified=is_verified)
 
 
-def report_failure(candidate: Candidate, message: str) -> None:
-    """Record beside a release that it failed on a real Triton, so that nobody takes it for a good one."""
+def report_failure(candidate: Candidate, message: str, report: Mapping[str, Any]) -> None:
+    """Record beside a release that it failed on a real Triton, so that nobody takes it for a good one.
+
+    Args:
+        candidate: The release.
+        message: Why it failed.
+        report: What was measured of it, `VerifyReport` as JSON values; empty where nothing was.
+    """
     from prep_triton.publish.reports import save_report
 
     if not candidate.published.is_current:
-        save_report(candidate.store, candidate.published.release.id, {"failed": message, "regressions": []})
+        save_report(candidate.store, candidate.published.release.id, {**report, "failed": message, "regressions": []})
 
 
 def _describe_comparison(candidate: Candidate, *, is_verified: bool) -> str:

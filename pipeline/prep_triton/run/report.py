@@ -60,13 +60,17 @@ class RunReport(Record):
         """The run in one word; a regression weighs more than a model that failed."""
         if self.regressions:
             return "regressed"
-        if any(row.state == "failed" for row in self.rows):
+        if self._failed_models:
             return "partial"
         return "unchanged" if self.is_unchanged else "done"
 
+    @property
+    def _failed_models(self) -> int:
+        return sum(row.stage == "model" and row.state == "failed" for row in self.rows)
+
     def outcome_sentence(self) -> str:
         """The run in one sentence."""
-        return _SENTENCES[self.outcome].format(failed=sum(row.state == "failed" for row in self.rows))
+        return _SENTENCES[self.outcome].format(failed=self._failed_models)
 
 
 class Listener(Protocol):

@@ -13,7 +13,7 @@ from prep_triton.artifact import Artifact, RepositoryEntry
 from prep_triton.files import translate_os_errors
 from prep_triton.layout import CONFIG_NAME, RELEASE_NAME, RELEASES_DIR
 from prep_triton.progress import Progress, ignore_progress
-from prep_triton.run.report import RowCollector
+from prep_triton.run.report import RowCollector, StageRow
 from prep_triton.run.resolve import ResolvedRun
 from prep_triton.spec import VerifySpec
 from prep_triton.workspace import Produced, Recipe
@@ -47,7 +47,13 @@ def verify_once(
 
     Returns:
         The report, `VerifyReport` as JSON values.
+
+    Raises:
+        EntriesFailedError: Entries do not infer what their references say; the step is in the rows as a failed one.
+        ServerError: Triton did not start or died.
     """
+    from prep_triton.triton.verify.report import EntriesFailedError
+
     target = release.uri if release else str(run.repository_dir)
     names = [entry.name for entry in entries]
     recipe = _verification_recipe(entries, target)
@@ -69,7 +75,14 @@ def verify_once(
             )
         return run.workspace.produce(recipe, Verification, check)
 
-    verification = rows.step("verify", target, make, _verify_figures, artifact=", ".join(sorted(names)))
+    artifact = ", ".join(sorted(names))
+    try:
+        verification = rows.step("verify", target, make, _verify_figures, artifact=artifact)
+    except EntriesFailedError as err:
+        rows.add(
+            StageRow(stage="verify", artifact=artifact, state="failed", figures=err.report.model_dump(mode="json"))
+        )
+        raise
     return verification.report
 
 

@@ -355,3 +355,68 @@ def test_a_run_for_one_gpu_builds_its_engines_and_assembles_nothing(stages: Stag
     assert (report.repository, report.release, report.outcome) == (None, None, "done")
     assert not Path("model_repository").exists()
     assert not Path("releases").exists()
+
+
+TWO_MODELS = (
+    "models: [{model: ./tiny, variants: [{runtime: onnxruntime}]}, {model: ./tiny, name: other, variants: [%s]}]"
+)
+
+
+def two_models(variant: str = "{runtime: onnxruntime}"):
+    return parse_run_spec(TWO_MODELS % variant, where="a test")
+
+
+def fail_on_triton(stages: Stages, name: str) -> None:
+    stages.failing, stages.failure = name, "the smallest cosine is 0.5"
+
+
+def test_a_model_that_fails_on_triton_is_left_out_and_keeps_what_the_current_release_has(stages: Stages):
+    first = run(two_models(), publish_uri="./releases")
+    fail_on_triton(stages, "other-onnx-fp32")
+    changed = parse_run_spec(
+        "models: [{model: ./tiny, variants: [{runtime: onnxruntime, serving: {max_batch_size: 4}}]}, "
+        "{model: ./tiny, name: other, variants: [{runtime: onnxruntime, serving: {max_batch_size: 8}}]}]",
+        where="a test",
+    )
+    report = run(changed, publish_uri="./releases")
+    assert report.outcome == "partial"
+    (failed,) = [row for row in report.rows if row.stage == "model"]
+    assert (failed.artifact, failed.state) == ("other", "failed")
+    assert failed.note == "failed on a real Triton: other-onnx-fp32: the smallest cosine is 0.5"
+    store = open_store("./releases")
+    assert uri_of(report).endswith(current_release())
+    batch_sizes = {entry.name: entry.max_batch_size for entry in resolve(store).entries}
+    before = {entry.name: entry.max_batch_size for entry in resolve(store, uri_of(first).rpartition("/")[2]).entries}
+    assert batch_sizes == {"tiny-onnx-fp32": 4, "other-onnx-fp32": before["other-onnx-fp32"]}
+    check_release(store, resolve(store))
+    (refused,) = find_unfit(store)
+    assert "other-onnx-fp32: the smallest cosine is 0.5" in load_report(store, refused)["failed"]
+
+
+def test_the_next_nights_of_a_model_that_still_fails_make_no_more_releases(stages: Stages):
+    fail_on_triton(stages, "other-onnx-fp32")
+    first = run(two_models(), publish_uri="./releases")
+    store = open_store("./releases")
+    assert (first.outcome, len(list_releases(store))) == ("partial", 2)
+    assert [entry.name for entry in resolve(store).entries] == ["tiny-onnx-fp32"]
+    second = run(two_models(), publish_uri="./releases")
+    assert (second.outcome, len(list_releases(store))) == ("partial", 2)
+    assert second.release == first.release
+    stages.failure = ""
+    third = run(two_models(), publish_uri="./releases")
+    assert third.outcome == "done"
+    assert uri_of(third).endswith(current_release())
+    assert not find_unfit(store)
+
+
+def test_a_model_that_fails_on_triton_without_a_store_fails_alone(stages: Stages):
+    fail_on_triton(stages, "other-onnx-fp32")
+    report = run(two_models())
+    assert report.outcome == "partial"
+    assert [row.artifact for row in report.rows if row.state == "failed" and row.stage == "model"] == ["other"]
+
+
+def test_where_every_model_fails_on_triton_the_run_fails(stages: Stages):
+    stages.failure = "the smallest cosine is 0.5"
+    with pytest.raises(VerifyError, match="2 of 2 entries failed"):
+        run(two_models(), publish_uri="./releases")

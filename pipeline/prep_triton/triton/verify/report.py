@@ -84,17 +84,26 @@ def report_entry(entry: RepositoryEntry, status: Status, **measured: Any) -> Ent
     return EntryReport(**facts, status=status, **measured)
 
 
+class EntriesFailedError(VerifyError):
+    """Entries did not answer as their references say; `report` has what was measured, of all of them."""
+
+    def __init__(self, message: str, *, hint: str, report: VerifyReport) -> None:
+        super().__init__(message, hint=hint)
+        self.report = report
+
+
 def check_report(report: VerifyReport) -> None:
     """Raise unless every entry passed, or could not be checked further on this machine.
 
     Raises:
-        VerifyError: Names each failed entry, the value seen and the value expected.
+        EntriesFailedError: Names each failed entry, the value seen and the value expected.
     """
     failed = [entry for entry in report.entries if entry.status == "failed"]
     if failed:
         message = "; ".join(f"{entry.name}: {entry.detail}" for entry in failed)
         names = ", ".join(entry.name for entry in failed)
-        raise VerifyError(
+        raise EntriesFailedError(
             f"{len(failed)} of {len(report.entries)} entries failed on Triton {report.server_version}: {message}",
             hint=f"export and assemble {names} again; where only the precision is to blame, use a higher one",
+            report=report,
         )
