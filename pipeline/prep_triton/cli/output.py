@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import typer
 
@@ -104,6 +104,17 @@ class Output:
         # A Text of its own: a style given to print() would colour the bar below it as well.
         self.err.print(Text(clean_message(text), style=style))
 
+    def annotate(self, level: Literal["error", "warning"], text: str) -> None:
+        """Print what GitHub shows beside a workflow's run; nothing elsewhere.
+
+        Source: "Workflow commands for GitHub Actions", which also names the three characters that are escaped.
+        """
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            from rich.text import Text
+
+            escaped = clean_message(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+            self.err.print(Text(f"::{level} title=prep::{escaped}"))
+
     @contextmanager
     def progress(self, label: str) -> Iterator[Progress]:
         """Draw a bar on a terminal; elsewhere write one line a phase to stderr."""
@@ -158,6 +169,8 @@ class _NoticeHandler(logging.Handler):
         if text not in self.shown:
             self.shown.add(text)
             self.output.message(text, style="yellow" if warns else "dim")
+            if warns:
+                self.output.annotate("warning", record.getMessage())
 
 
 @contextmanager
@@ -199,6 +212,7 @@ def _fail(output: Output, err: PrepError) -> NoReturn:
     output.error(err.code, err.message, err.hint, place=err.place)
     output.message(f"error: {err.message}", style="red")
     output.message(f"hint: {err.hint}")
+    output.annotate("error", f"{err.message}\nhint: {err.hint}")
     raise typer.Exit(EXIT_USAGE if isinstance(err, SpecError) else EXIT_FAILED)
 
 

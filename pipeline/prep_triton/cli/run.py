@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,11 @@ from prep_triton.cli.choices import complete
 from prep_triton.cli.groups import expand_groups, given_options
 from prep_triton.cli.options import DEFAULT_WORKSPACE, OutputOptions, WorkspaceOption
 from prep_triton.cli.output import session
+
+if TYPE_CHECKING:
+    from prep_triton.cli.output import Output
+    from prep_triton.run.report import Outcome
+    from prep_triton.spec import RunSpec
 
 EXIT_CODES = {"partial": 3, "regressed": 4}
 
@@ -68,7 +73,7 @@ def run(
       0  everything was made, or nothing had changed
       1  it failed, and nothing became current
       2  the request is wrong
-      3  some models failed; the others were made and published
+      3  some models failed, in the making or on Triton; the others were made and published
       4  a release was published but is not current: it is worse than the thresholds allow
 
     \b
@@ -79,20 +84,9 @@ def run(
       prep run configs/nightly.yaml --only-gpu t4
     """
     with session(output) as out:
-        from prep_triton.cli.documents.rows import RowPrinter
-        from prep_triton.cli.documents.run import (
-            GpusDocument,
-            render_gpus,
-            render_run,
-            run_document,
-            warn_of_regressions,
-        )
-        from prep_triton.errors import PrepError
-        from prep_triton.run.pipeline import run_pipeline
+        from prep_triton.cli.documents.run import GpusDocument, render_gpus
         from prep_triton.run.plan_gpus import list_plan_gpus, select_plans
-        from prep_triton.run.summary import render_failure, render_summary
         from prep_triton.spec import load_run_spec, with_flags
-        from prep_triton.workspace import Workspace
 
         spec = load_run_spec(config)
         if options.list_gpus:
@@ -101,27 +95,42 @@ def run(
         if options.only_gpu:
             spec = select_plans(spec, options.only_gpu)
         spec = with_flags(spec, given_options(options.budget))
-        printer = RowPrinter(out)
-        try:
-            report = run_pipeline(
-                spec,
-                Workspace(workspace, read_only=options.dry_run),
-                publish_uri=options.publish,
-                verify=options.verify,
-                only_engines=options.only_gpu is not None,
-                listener=printer,
-            )
-        except PrepError as err:
-            if options.summary:
-                append_text(options.summary, render_failure(err, title=f"prep run {config}"))
-            raise
-        if options.summary and not options.dry_run:
-            append_text(options.summary, render_summary(report, title=f"prep run {config}"))
-        document = run_document(report, str(config))
-        warn_of_regressions(out, document)
-        out.show(document, render_run)
-    if document.outcome in EXIT_CODES:
-        raise typer.Exit(EXIT_CODES[document.outcome])
+        outcome = _run_and_report(out, spec, options, workspace, str(config))
+    if outcome in EXIT_CODES:
+        raise typer.Exit(EXIT_CODES[outcome])
+
+
+def _run_and_report(out: "Output", spec: "RunSpec", options: RunOptions, workspace: Path, config: str) -> "Outcome":
+    """Run a pipeline; print and append to the summary what became of it, also where it ends with an error."""
+    from prep_triton.cli.documents.rows import RowPrinter, render_rows
+    from prep_triton.cli.documents.run import render_run, run_document, warn_of_failures
+    from prep_triton.cli.documents.summary import render_failure, render_summary
+    from prep_triton.errors import PrepError
+    from prep_triton.run.pipeline import run_pipeline
+    from prep_triton.workspace import Workspace
+
+    printer, title = RowPrinter(out), f"prep run {config}"
+    try:
+        report = run_pipeline(
+            spec,
+            Workspace(workspace, read_only=options.dry_run),
+            publish_uri=options.publish,
+            verify=options.verify,
+            only_engines=options.only_gpu is not None,
+            listener=printer,
+        )
+    except PrepError as err:
+        if printer.rows:
+            render_rows(out, printer.rows, title=title)
+        if options.summary:
+            append_text(options.summary, render_failure(err, printer.rows, title=title))
+        raise
+    if options.summary and not options.dry_run:
+        append_text(options.summary, render_summary(report, title=title))
+    document = run_document(report, config)
+    warn_of_failures(out, document)
+    out.show(document, render_run)
+    return document.outcome
 
 
 def append_text(path: Path, text: str) -> None:

@@ -208,3 +208,20 @@ def test_tab_completes_commands_and_values(words: str, completed: str, monkeypat
     with pytest.raises(SystemExit):
         cli.main()
     assert completed in capsys.readouterr().out.split()
+
+
+def test_on_github_errors_and_warnings_are_annotations(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+
+    def body(_out):
+        log.warning("50 % done")
+        raise SourceError("no such\nmodel", hint="look")
+
+    run_session(body)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("::")] == [
+        "::warning title=prep::50 %25 done",
+        "::error title=prep::no such%0A  model%0A  hint: look",
+    ]

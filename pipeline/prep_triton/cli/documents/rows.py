@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import assert_never
 
 from prep_triton.cli.documents.verify import describe_entry
 from prep_triton.cli.output import Output, format_seconds, format_size
@@ -14,10 +15,11 @@ _DONE = {"verify": "passed", "publish": "published", "assemble": "written"}
 
 
 class RowPrinter:
-    """Hears about each step of a run and prints it on stderr as it ends."""
+    """Hears about each step of a run, prints it on stderr as it ends, and keeps it: a run may end with an error."""
 
     def __init__(self, out: Output) -> None:
         self.out = out
+        self.rows: list[StageRow] = []
 
     @contextmanager
     def stage(self, label: str) -> Iterator[Progress]:
@@ -27,6 +29,7 @@ class RowPrinter:
 
     def finished(self, row: StageRow) -> None:
         """Print the end of one step."""
+        self.rows.append(row)
         took = f" in {format_seconds(row.seconds)}" if row.state == "made" else ""
         self.out.note(f"{row.stage:<9} {row.artifact}: {describe_state(row)}{took}")
 
@@ -56,8 +59,16 @@ def describe_state(row: StageRow) -> str:
 
 
 def _entry_state(entry: EntryReport, state: str) -> str:
-    """Never call an entry passed of which the server took the configuration alone."""
-    return "config only" if entry.status == "config-accepted-only" else state
+    """Say of one entry what became of it: in a verification that failed, most have passed."""
+    match entry.status:
+        case "config-accepted-only":
+            return "config only"
+        case "failed":
+            return "failed"
+        case "loaded":
+            return "passed" if state == "failed" else state
+        case _:
+            assert_never(entry.status)
 
 
 def describe_row(row: StageRow) -> str:

@@ -54,10 +54,14 @@ def run_document(report: RunReport, config: str) -> RunDocument:
     )
 
 
-def warn_of_regressions(out: Output, document: RunDocument) -> None:
-    """Print on stderr, with --json too, why the release is not current, and how to make it so."""
+def warn_of_failures(out: Output, document: RunDocument) -> None:
+    """Say on stderr, with --json too, what failed, why the release is not current, and how to make it so."""
+    for row in document.rows:
+        if row.stage == "model" and row.state == "failed":  # its line stands there since it failed
+            out.annotate("error", f"{row.artifact}: {row.note}")
     for regression in document.regressions:
         out.message(f"regression: {regression}", style="red")
+        out.annotate("error", f"regression: {regression}")
     if document.regressions and document.release:
         store, _, release_id = document.release.rpartition(f"/{RELEASES_DIR}/")
         out.message(f"hint: to make it current all the same: prep rollback {store} {release_id}")

@@ -31,6 +31,8 @@ def render_server(out: Output, report: VerifyReport, *, is_remembered: bool = Fa
 
 def describe_entry(entry: EntryReport) -> str:
     """Say in one line what verifying one entry found."""
+    if entry.status == "failed":
+        return entry.detail or entry.status
     if not entry.compared_with and entry.mean_cosine is None:
         return entry.detail or entry.status
     reference = "the bare model" if entry.compared_with == "bare model" else "PyTorch"

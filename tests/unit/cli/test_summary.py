@@ -1,9 +1,10 @@
 """A run on the page of a CI job."""
 
 from markdown_it import MarkdownIt
+from prep_triton.cli.documents.summary import render_failure, render_summary
 from prep_triton.errors import StoreError
 from prep_triton.run.report import RunReport, StageRow
-from prep_triton.run.summary import render_failure, render_summary
+from prep_triton.triton.verify.report import EntryReport, VerifyReport
 
 MADE = StageRow(
     stage="export", artifact="minilm", state="made", seconds=12.34, figures={"size_bytes": 1000, "opset": 20}
@@ -26,9 +27,9 @@ def test_a_summary_is_a_markdown_table_of_the_steps():
         "",
         "Release: `gs://bucket/models/releases/1`",
         "",
-        "| stage | artifact | state | seconds | numbers |",
+        "| stage | artifact | state | time | numbers |",
         "|---|---|---|---:|---|",
-        "| export | minilm | made | 12.3 | size_bytes 1000; opset 20 |",
+        "| export | minilm | made | 12.3 s | 1000 B |",
         "| engine | minilm-fp16 | – |  |  |",
     ]
 
@@ -42,8 +43,22 @@ def test_failures_and_regressions_stand_above_the_table():
 
 
 def test_a_run_that_ended_with_an_error_is_told_too():
-    text = render_failure(StoreError("no bucket\nthere", hint="make it"), title="nightly")
-    assert text == "## nightly\n\n**Failed**: no bucket there\n\nHint: make it\n"
+    error = StoreError("no bucket\nthere", hint="make it")
+    assert render_failure(error, [], title="nightly") == "## nightly\n\n**Failed**: no bucket there\n\nHint: make it\n"
+    assert "| export | minilm | made | 12.3 s | 1000 B |" in render_failure(error, [MADE], title="nightly")
+
+
+def test_a_verification_has_a_line_for_each_entry_also_where_one_failed():
+    entries = [
+        EntryReport(name=name, runtime="onnxruntime", precision="fp32", tolerance=0.9999, status=status, detail=detail)
+        for name, status, detail in (("a", "loaded", ""), ("b", "failed", "cosine 0.5"))
+    ]
+    report_of_server = VerifyReport(
+        repository_uri="r", server_version="2.51.0", server_flavour="a wheel", entries=tuple(entries)
+    )
+    row = StageRow(stage="verify", artifact="a, b", state="failed", figures=report_of_server.model_dump(mode="json"))
+    lines = render_failure(StoreError("x", hint="y"), [row], title="nightly").splitlines()
+    assert lines[-2:] == ["| verify | a | passed |  | loaded |", "| verify | b | **failed** |  | cosine 0.5 |"]
 
 
 def test_the_outcome_is_one_word():
