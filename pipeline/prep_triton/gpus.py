@@ -54,7 +54,7 @@ NATIVE = "native"
 AMPERE_PLUS = "ampere_plus"
 AMPERE = "8.0"
 
-_CAPABILITY = re.compile(r"^(?:sm_?)?(\d{1,2})\.?(\d)$")
+_CAPABILITY = re.compile(r"(?:sm_?)?([0-9]{1,2})\.?([0-9])")
 _KNOWN_CAPABILITIES = frozenset((*CAPABILITY_BY_GPU.values(), "8.7", "11.0"))
 
 
@@ -99,7 +99,7 @@ def resolve_gpu(name: str, present: Sequence[Gpu] | None = None) -> Gpu:
 
 def order_of_capability(capability: str) -> tuple[int, ...]:
     """Return what compute capabilities are sorted and compared by: 12.0 is newer than 8.9, and no number is oldest."""
-    return tuple(int(part) for part in capability.split(".") if part.isdigit())
+    return tuple(int(part) for part in capability.split(".") if part.isdecimal())
 
 
 def is_ampere_or_newer(capability: str) -> bool:

@@ -13,7 +13,7 @@ LINE_LIMIT = 1000
 LINES_LIMIT = 40
 
 # user:password@ and token@ of an address. A port is no password; bounded, since a text may hold millions of "://".
-_CREDENTIALS = re.compile(r"://(?:[^/\s]{0,1000}|[^/\s:]{0,1000}:(?!\d+/)\S{0,1000})@")
+_CREDENTIALS = re.compile(r"://(?:[^/\s]{0,1000}|[^/\s:]{0,1000}:(?![0-9]+/)\S{0,1000})@")
 # Control characters but for the line feed and the tab; what turns the direction of writing; lone surrogates, which
 # cannot be encoded.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

@@ -15,14 +15,14 @@ RESOURCE_ARGUMENT = "--rate-limit-resource="
 # Each must match as a whole: a line break in an argument would begin a second one. Source: tritonserver --help.
 _ALLOWED = (
     r"--rate-limit=(off|execution_count)",
-    r"--rate-limit-resource=[A-Za-z0-9_.-]+:\d+(:(\d+|global))?",
-    r"--cache-config=local,size=\d+",
-    r"--response-cache-byte-size=\d+",
-    r"--pinned-memory-pool-byte-size=\d+",
-    r"--cuda-memory-pool-byte-size=\d+:\d+",
-    r"--buffer-manager-thread-count=\d+",
-    r"--model-load-thread-count=\d+",
-    r"--log-verbose=\d+",
+    r"--rate-limit-resource=[A-Za-z0-9_.-]+:[0-9]+(:([0-9]+|global))?",
+    r"--cache-config=local,size=[0-9]+",
+    r"--response-cache-byte-size=[0-9]+",
+    r"--pinned-memory-pool-byte-size=[0-9]+",
+    r"--cuda-memory-pool-byte-size=[0-9]+:[0-9]+",
+    r"--buffer-manager-thread-count=[0-9]+",
+    r"--model-load-thread-count=[0-9]+",
+    r"--log-verbose=[0-9]+",
 )
 _ALLOWED_PATTERN = re.compile("|".join(_ALLOWED), re.ASCII)
 ALLOWED_NAMES = tuple(pattern.partition("=")[0] for pattern in _ALLOWED)
@@ -54,7 +54,7 @@ def merge_server_arguments(arguments: Iterable[str]) -> tuple[str, ...]:
     others: set[str] = set()
     for argument in arguments:
         name, _, count = argument.removeprefix(RESOURCE_ARGUMENT).rpartition(":")
-        if argument.startswith(RESOURCE_ARGUMENT) and name and count.isdigit():
+        if argument.startswith(RESOURCE_ARGUMENT) and name and count.isdecimal():
             counts[name] = max(counts.get(name, 0), int(count))
         else:
             others.add(argument)

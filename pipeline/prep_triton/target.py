@@ -238,7 +238,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     """Read ``10.13.2.6`` as numbers; what follows a part that is none does not count."""
     numbers = []
     for part in version.split("."):
-        if not part.isdigit():
+        if not part.isdecimal():
             break
         numbers.append(int(part))
     return tuple(numbers)

@@ -168,4 +168,4 @@ def _short(version: str) -> str:
 
 
 def _sort_key(version: str) -> tuple[int, ...]:
-    return tuple(int(part) if part.isdigit() else 0 for part in version.split("."))
+    return tuple(int(part) if part.isdecimal() else 0 for part in version.split("."))

@@ -37,7 +37,7 @@ _TACTIC_WORDS = (
 _GEMM_KIND = re.compile(r"gemm|matmul|matrix_?multiply|fully_?connected", re.IGNORECASE)
 # Names of fused kernels: _gemm_mha_v2_myl0_8, _gemv_mha_v1, fmha_v2_…. A layer that is only called
 # "attention.query" is a projection.
-_FUSED_ATTENTION = re.compile(r"(?:^|_)mha(?:_|$)|fmha|flash", re.IGNORECASE)
+_FUSED_ATTENTION = re.compile(r"(?:^|_)mha(?:_|\Z)|fmha|flash", re.IGNORECASE)
 _GEMM_NAME = re.compile(rf"gemm|gemv|__myl_Fc|{_FUSED_ATTENTION.pattern}", re.IGNORECASE)
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 

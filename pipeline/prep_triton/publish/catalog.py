@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 CURRENT, PREVIOUS, NEWEST = "current", "previous", "newest"
 
 # The beginning of an id that is worth a search: a day at least.
-_BEGINNING = re.compile(r"^\d{8}[0-9TZa-f-]*$")
+_BEGINNING = re.compile(r"[0-9]{8}[0-9TZa-f-]*")
 
 
 @dataclass(frozen=True)

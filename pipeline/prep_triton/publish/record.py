@@ -27,7 +27,7 @@ POINTER_SCHEMA = 1
 # In place of a release.json: what lies beside it is being removed. Whoever writes it first, as with a release.json.
 TOMBSTONE = b'{"removed": true}\n'
 
-_ID = re.compile(r"^\d{8}T\d{6}Z-[0-9a-f]{12}$")
+_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{12}")
 _MOMENT = "%Y%m%dT%H%M%SZ"
 
 R = TypeVar("R", bound=Record)

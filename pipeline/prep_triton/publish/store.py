@@ -27,7 +27,7 @@ READER_PERMISSIONS = ("storage.buckets.get", "storage.objects.list", "storage.ob
 
 # https://cloud.google.com/storage/docs/buckets#naming
 # Narrower than GCS: the names are also folders, and Triton and shells read them.
-_SEGMENT = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._+=@-]*$", re.ASCII)
+_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@-]*", re.ASCII)
 
 OnBytes = Callable[[int], None]
 

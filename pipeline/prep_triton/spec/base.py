@@ -12,7 +12,7 @@ from prep_triton.quoting import shorten, show_value
 
 # A name becomes a Triton model directory, a GCS object prefix and a Kubernetes label.
 NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
-TRITON_PATTERN = r"^\d{2}\.\d{2}$"
+TRITON_PATTERN = r"^[0-9]{2}\.[0-9]{2}$"
 # What each pattern is of, and how to write one.
 _PATTERNS = {
     NAME_PATTERN: (

@@ -13,7 +13,7 @@ Builder = Literal["auto", "tensorrt", "tensorrt-rtx"]
 HardwareCompatibility = Literal["none", "ampere_plus"]
 
 
-_SHAPE = re.compile(r"^\s*(\d+)\s*x\s*(\d+)\s*$")
+_SHAPE = re.compile(r"\s*([0-9]+)\s*x\s*([0-9]+)\s*")
 
 
 def parse_profile(text: str) -> dict[str, tuple[int, int]]:
@@ -28,7 +28,7 @@ def parse_profile(text: str) -> dict[str, tuple[int, int]]:
     Raises:
         ValueError: The text is not three shapes.
     """
-    matches = [_SHAPE.match(part) for part in text.split(",")]
+    matches = [_SHAPE.fullmatch(part) for part in text.split(",")]
     shapes = [(int(match[1]), int(match[2])) for match in matches if match]
     if len(matches) != 3 or len(shapes) != 3:
         raise ValueError(f"'{text}' is not a min,opt,max triple of BATCHxSEQUENCE shapes such as 1x16,8x128,16x384")

@@ -20,7 +20,7 @@ KMS_KEY_VARIABLE = "PREP_GCS_KMS_KEY"
 ENCRYPTION_KEY_VARIABLE = "PREP_GCS_ENCRYPTION_KEY"
 
 # https://cloud.google.com/storage/docs/encryption/customer-managed-keys#key-resource
-_KMS_KEY = re.compile(r"^projects/[^/\s]+/locations/[^/\s]+/keyRings/[^/\s]+/cryptoKeys/[^/\s]+$")
+_KMS_KEY = re.compile(r"projects/[^/\s]+/locations/[^/\s]+/keyRings/[^/\s]+/cryptoKeys/[^/\s]+")
 _KEY_BYTES = 32  # AES-256: https://cloud.google.com/storage/docs/encryption/customer-supplied-keys
 _EMULATOR = "STORAGE_EMULATOR_HOST"
 

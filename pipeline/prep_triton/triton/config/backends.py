@@ -70,8 +70,8 @@ OPTIMIZATION_READERS: dict[str, Runtime] = {
 }
 
 Kind = Literal["int", "size", "bool", "precision", "text"]
-_INT = re.compile(r"[+-]?\d{1,9}")
-_SIZE = re.compile(r"\d{1,18}")
+_INT = re.compile(r"[+-]?[0-9]{1,9}")
+_SIZE = re.compile(r"[0-9]{1,18}")
 _BOOLS = ("true", "on", "1", "false", "off", "0")  # backend, src/backend_common.cc, ParseBoolValue
 _PRECISIONS = ("FP32", "FP16", "BF16", "INT8")
 _EXPECTED: dict[Kind, str] = {

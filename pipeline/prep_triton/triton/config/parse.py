@@ -11,7 +11,7 @@ from prep_triton.triton.config.text_reader import TextNotes, TextReader
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-_PLACE = re.compile(r"^\d+(:\d+)? : ")
+_PLACE = re.compile(r"^[0-9]+(:[0-9]+)? : ")
 # A string, in which '#' begins no comment, or a comment.
 _COMMENT = re.compile(rb"""\"(?:[^"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|#[^\n]*""")
 _QUOTED = re.compile(r"^'.*?': ", re.DOTALL)

@@ -12,7 +12,7 @@ from prep_triton.errors import RepositoryError
 PACKAGE = "tokenizers"
 PLATFORMS = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
 
-_TAG = re.compile(r"cp3(\d+)-abi3-manylinux\w*_(x86_64|aarch64)")
+_TAG = re.compile(r"cp3([0-9]+)-abi3-manylinux\w*_(x86_64|aarch64)")
 # What it is, for which Python, under which licence; the rest of the metadata describes an installation.
 _KEPT_METADATA = re.compile(r"METADATA|WHEEL|(licenses/.*)?(LICEN[CS]E|NOTICE|COPYING)[^/]*", re.IGNORECASE)
 # Not imported by the package itself: types for editors, a notebook's visualiser.

@@ -31,8 +31,8 @@ FOREIGN_PLATFORMS = {"pytorch_libtorch": "pytorch", "torch_aoti": "pytorch"}
 # core, AutoCompleteBackendFields: what each backend calls its model file.
 MODEL_FILES = {"tensorrt": PLAN_NAME, "onnxruntime": GRAPH_NAME, "python": PYTHON_MODEL_NAME, "pytorch": "model.pt"}
 CONFIG_SIZE_LIMIT = 16 << 20
-_NUMBER = re.compile(r"\s*[+-]?\d+")
-_VERSION = re.compile(r"[1-9]\d{0,17}")
+_NUMBER = re.compile(r"\s*[+-]?[0-9]+")
+_VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True)

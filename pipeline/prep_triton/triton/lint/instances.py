@@ -28,7 +28,7 @@ from prep_triton.triton.config.rules import (
 from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding
 
-_PROFILE = re.compile(r"\s*\+?\d+$")  # stoi
+_PROFILE = re.compile(r"\s*\+?[0-9]+")  # stoi
 # Parameters whose values no rule checks: onnxruntime_backend, README "Model Config Options"; python_backend, README.
 _OTHER_PARAMETERS = {
     "onnxruntime": (
@@ -75,7 +75,7 @@ def _find_profile_problems(entry: EntryFolder, group: Any, where: str) -> Iterat
     engines = entry.manifest.engines if entry.manifest else ()
     count, gpu = min(((len(engine.profiles), engine.gpu) for engine in engines), default=(None, ""))
     for name in group.profile:
-        if not _PROFILE.match(name):
+        if not _PROFILE.fullmatch(name):
             message = f"profile '{name}' is not an index from 0"
             yield entry.at("instance-profile", where, message, "write the index of an optimization profile")
         elif count is not None and (problem := find_profile_problem(int(name), count, gpu)):

@@ -12,8 +12,8 @@ from prep_triton.triton.lint.finding import Finding
 from prep_triton.triton.lint.tree import is_readable_file
 
 _MACHINES = {62: "linux/amd64", 183: "linux/arm64"}  # e_machine: EM_X86_64, EM_AARCH64 (elf.h)
-_LIBRARY = re.compile(r"\.so(\.\d+)*\Z")
-_PYTHON_TAG = re.compile(r"\.cpython-(\d)(\d+)[a-z]?[-.]")
+_LIBRARY = re.compile(r"\.so(\.[0-9]+)*\Z")
+_PYTHON_TAG = re.compile(r"\.cpython-([0-9])([0-9]+)[a-z]?[-.]")
 _INSTALL = "assemble on a machine of that platform, with a package of the stable ABI (abi3)"
 
 

@@ -3,12 +3,12 @@
 import re
 from pathlib import Path
 
-_GLOG = re.compile(r"^[IWEF]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] *")
+_GLOG = re.compile(r"^[IWEF][0-9]{4} [0-9:.]+ +[0-9]+ [\w.]+:[0-9]+\] *")
 _ERROR = re.compile(
-    r"^[EF]\d{4} |^error: |error while loading shared libraries|^\w*(Error|Exception): |"
+    r"^[EF][0-9]{4} |^error: |error while loading shared libraries|^\w*(Error|Exception): |"
     r": (unrecognized|invalid|ambiguous) option|: option .* (requires|is ambiguous|doesn't allow)"
 )
-_POLL = re.compile(r'Poll failed for model directory \'([^\']+)\': (.*?)"?$')
+_POLL = re.compile(r'Poll failed for model directory \'([^\']+)\': (.*?)"?\Z')
 # What every machine without a GPU says, and what does not matter there.
 _NOISE = ("CudaDriverHelper has not been initialized", "Failed to initialize NVML")
 

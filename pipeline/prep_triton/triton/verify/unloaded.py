@@ -11,7 +11,7 @@ BACKEND_DETAIL = "the server accepted the configuration up to the missing Tensor
 # core, model_config_utils.cc (ValidateInstanceGroup); the list of GPUs that ends the last one is empty.
 _NO_GPU = re.compile(
     r"has kind KIND_GPU but (no GPUs are available|server does not support GPUs)"
-    r"|specifies invalid or unsupported gpu id \d+\. GPUs with [^:]* are: *;?\s*$"
+    r"|specifies invalid or unsupported gpu id [0-9]+\. GPUs with [^:]* are: *;?\s*\Z"
 )
 GPU_DETAIL = "the server accepted the configuration up to the GPU that it asks for and this machine does not have, "
 GPU_DETAIL += "nothing more was checked"
