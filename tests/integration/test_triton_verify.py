@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -82,12 +83,6 @@ def test_a_release_in_a_folder_is_whole_after_it_was_verified(text_entries, repo
     assert sorted(Path(release.uri).rglob("*")) == paths
 
 
-def test_a_running_server_with_another_batch_size_is_refused(entry, repository, spec):
-    other = entry.model_copy(update={"max_batch_size": 8})
-    with pytest.raises(ServerError, match=r"runs .* with max_batch_size 4, the repository has 8"):
-        verify_entries([other], str(repository), spec)
-
-
 def change_reference(entry, change):
     path = entry.path("reference.npz")
     arrays = dict(np.load(path))
@@ -100,6 +95,109 @@ def edit_config(entry, edit):
     config = parse_config(path.read_text(), where="a test")
     edit(config)
     path.write_text(render_config(config))
+
+
+def leave_out_what_a_server_completes(config):
+    for field in ("instance_group", "dynamic_batching", "platform"):
+        config.ClearField(field)
+
+
+def add_version(folder):
+    shutil.copytree(folder / "1", folder / "2")
+
+
+def change_queue(config):
+    config.dynamic_batching.max_queue_delay_microseconds = 5
+    config.dynamic_batching.preferred_batch_size.append(2)
+
+
+def change_parameters(config):
+    config.parameters["intra_op_thread_count"].string_value = "2"
+    config.parameters["execution_mode"].string_value = "1"
+    config.response_cache.enable = True
+
+
+def change_instances(config):
+    config.instance_group[0].count = 2
+    config.instance_group.add(count=1, kind=config.instance_group[0].kind)
+
+
+def change_policy(config):
+    config.version_policy.latest.num_versions = 2
+    config.max_batch_size = 16
+    config.ClearField("dynamic_batching")
+    config.input[0].dims[0] = 8
+
+
+# What was done to the copy that a server runs, and what must be said of it; nothing where it is not another entry.
+EDITS = {
+    "as-it-was": (None, ""),
+    "queue": (
+        change_queue,
+        "dynamic_batching.preferred_batch_size is [2], and the repository does not state it; "
+        "dynamic_batching.max_queue_delay_microseconds is 5, and the repository has 100000",
+    ),
+    "parameters": (
+        change_parameters,
+        """parameters['execution_mode'] is {string_value: "1"}, and the repository does not state it; """
+        "parameters['intra_op_thread_count'].string_value is '2', and the repository has '1'; "
+        "response_cache.enable is True, and the repository does not state it",
+    ),
+    "instances": (
+        change_instances,
+        "the number of instance_group is 2, and the repository has 1; "
+        "instance_group[0].count is 2, and the repository has 1",
+    ),
+    "policy": (
+        change_policy,
+        "version_policy.latest.num_versions is 2, and the repository does not state it; "
+        "max_batch_size is 16, and the repository has 4; input[0].dims is [8], and the repository has [-1]; and 1 more",
+    ),
+    "batcher": (
+        lambda config: config.ClearField("dynamic_batching"),
+        "dynamic_batching is not set, and the repository has {max_queue_delay_microseconds: 100000}",
+    ),
+    "version": (add_version, "the version is 2, and the repository has 1"),
+}
+
+
+@pytest.fixture(scope="module")
+def edited(entry, repository, tmp_path_factory):
+    """Entries as a repository has them, and a server that runs edited copies of them."""
+    folder = tmp_path_factory.mktemp("edited")
+    entries = {}
+    for case, (edit, _) in EDITS.items():
+        for place in ("ours", "served"):
+            shutil.copytree(entry.folder, folder / place / case)
+            copied = entry.model_copy(update={"name": case, "folder": folder / place / case})
+            edit_config(copied, lambda config, case=case: setattr(config, "name", case))
+            if place == "ours":
+                entries[case] = copied
+            elif edit is add_version:
+                edit(copied.folder)
+            elif edit:
+                edit_config(copied, edit)
+    with run_triton(str(folder / "served"), arguments=["--cache-config=local,size=1048576"]) as running:
+        running.check_loaded()
+        yield entries, VerifySpec(server_url=running.grpc_url, timeout_s=20)
+
+
+@pytest.mark.parametrize("case", [case for case, (_, message) in EDITS.items() if message])
+def test_a_running_server_with_another_configuration_is_refused(edited, case):
+    entries, spec = edited
+    with pytest.raises(ServerError) as caught:
+        verify_entries([entries["as-it-was"], entries[case]], "r", spec)
+    assert caught.value.message.endswith(f"serves another {case}: {EDITS[case][1]}")
+    assert caught.value.hint.startswith("start it on r, ")
+
+
+def test_a_running_server_is_compared_with_what_the_file_states(edited):
+    """What the server completes by itself is no difference."""
+    entries, spec = edited
+    check_report(verify_entries([entries["as-it-was"]], "r", spec))
+    minimal = entries["batcher"]
+    edit_config(minimal, leave_out_what_a_server_completes)
+    check_report(verify_entries([minimal], "r", spec))
 
 
 def tune(config):
@@ -211,8 +309,8 @@ def test_an_ensemble_needs_the_reference_of_its_model(text_entries, spec):
     assert checked.detail.startswith("tiny-onnx-fp32, whose reference it is compared with, is not among the entries")
 
 
-def test_parts_without_an_ensemble_are_said_to_be_loaded_only(entry, text_entries, spec):
-    (checked,) = verify_entries([text_entries[0].model_copy(update={"name": entry.name})], "r", spec).entries
+def test_parts_without_an_ensemble_are_said_to_be_loaded_only(text_entries, spec):
+    (checked,) = verify_entries(text_entries[:1], "r", spec).entries
     assert checked.detail == "loaded, and nothing more was checked: no ensemble of this repository calls it"
 
 
@@ -228,8 +326,8 @@ def test_that_no_batch_formed_is_a_note_and_no_failure(entry, spec, tmp_path, mo
     assert f"{entry.name}: {message[0]}" in caplog.messages
 
 
-def test_a_running_server_is_verified_too(entry, spec, repository):
-    report = verify_entries([entry], str(repository), spec)
+def test_a_running_server_is_verified_too(entry, text_entries, spec, repository):
+    report = verify_entries([entry, *text_entries], str(repository), spec)
     check_report(report)
     assert "the running server at 127.0.0.1" in report.server_flavour
 

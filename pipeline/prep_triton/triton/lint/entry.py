@@ -19,6 +19,7 @@ from prep_triton.layout import (
 from prep_triton.manifest import load_manifest
 from prep_triton.triton.config.backends import PLATFORMS
 from prep_triton.triton.config.parse import ScannedConfig, decode_config, scan_config
+from prep_triton.triton.config.versions import pick_versions
 from prep_triton.triton.lint.finding import Finding, make_finding
 
 if TYPE_CHECKING:
@@ -95,16 +96,8 @@ class EntryFolder:
 
     @cached_property
     def served_versions(self) -> tuple[int, ...]:
-        """The versions that the version policy picks (core, model_lifecycle.cc, VersionsToLoad)."""
-        if self.config is None or not self.config.HasField("version_policy"):
-            return self.versions[-1:]
-        policy = self.config.version_policy
-        if policy.HasField("specific"):
-            return tuple(version for version in policy.specific.versions if version in self.versions)
-        if policy.HasField("latest"):
-            count = policy.latest.num_versions
-            return self.versions[-count:] if count else ()
-        return self.versions
+        """The versions that the version policy picks."""
+        return self.versions[-1:] if self.config is None else pick_versions(self.config, self.versions)
 
     @property
     def misread_versions(self) -> tuple[str, ...]:

@@ -92,6 +92,11 @@ class TritonClient:
         """Return the names of the entries that the server serves now."""
         return sorted({model.name for model in self._list_models() if model.state == "READY"})
 
+    def list_versions(self, name: str) -> tuple[int, ...]:
+        """Return the versions of an entry that the server serves now."""
+        served = [model for model in self._list_models() if model.name == name and model.state == "READY"]
+        return tuple(sorted(int(model.version) for model in served if model.version.isdecimal()))
+
     def _list_models(self) -> Sequence[Any]:
         try:
             index = self._client.get_model_repository_index(client_timeout=self.timeout_s)

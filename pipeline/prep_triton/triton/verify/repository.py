@@ -22,6 +22,7 @@ from prep_triton.triton.verify.ensemble import EnsembleCheck, describe_mismatche
 from prep_triton.triton.verify.ensemble_parts import check_parts
 from prep_triton.triton.verify.model import ModelCheck
 from prep_triton.triton.verify.report import EntryReport, VerifyReport, report_entry
+from prep_triton.triton.verify.served_config import describe_served_otherwise
 from prep_triton.triton.verify.unloaded import report_unloaded
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,8 @@ def verify_entries(
         The report, with failures in it; `check_report` raises for them.
 
     Raises:
-        ServerError: The server does not start, dies, or has not loaded an entry.
+        ServerError: The server does not start, dies, has not loaded an entry, or serves another one than the
+            repository's.
         RepositoryError: The repository is not there, or its ``server.args`` cannot be read.
     """
     if spec.server_url:
@@ -115,7 +117,7 @@ def _verify_on_running(
                 hint=f"start it on {repository_uri}, or leave --server out so that one is started",
             )
         for entry in entries:
-            _check_batch_size(entry, client, repository_uri)
+            _check_served(entry, client, repository_uri)
         return VerifyReport(
             repository_uri=repository_uri,
             server_version=version,
@@ -124,13 +126,15 @@ def _verify_on_running(
         )
 
 
-def _check_batch_size(entry: RepositoryEntry, client: TritonClient, repository_uri: str) -> None:
-    """Refuse a server that runs an entry with another batch size than the repository's: it serves something else."""
-    served = client.read_config(entry.name).max_batch_size
-    if served != entry.max_batch_size:
+def _check_served(entry: RepositoryEntry, client: TritonClient, repository_uri: str) -> None:
+    """Refuse a server that serves another configuration, or another version, of an entry than the repository's."""
+    try:
+        otherwise = describe_served_otherwise(entry, client)
+    except RepositoryError:
+        return  # its files cannot be read: the check of the entry says so, and goes on to the others
+    if otherwise:
         raise ServerError(
-            f"the server at {client.address} runs {entry.name} with max_batch_size {served}, the repository has "
-            f"{entry.max_batch_size}",
+            f"the server at {client.address} serves another {entry.name}: {otherwise}",
             hint=f"start it on {repository_uri}, or leave --server out so that one is started",
         )
 
