@@ -7,7 +7,9 @@
 - memory: the peak of a process that publishes large files.
 - unchanged: a repository of 8 models in which 1 changed, and in which none did.
 - faults: publishers behind a proxy that answers 503, resets, stalls, cuts short and flips bytes (`fault_proxy`).
-- kills: publishers that end themselves with SIGKILL, before or after the nth request to the store.
+- kills: publishers that end themselves with SIGKILL: around the writes of release.json and of the pointer, then before
+  or after the nth request to the store.
+- meddling: somebody else deletes, replaces or adds an object while a release is being published.
 - races: 2 and 4 publishers that begin to move the pointer from the same place.
 - loading: a real Triton loads the current release again and again while it is published, rolled back and pruned.
 
@@ -37,6 +39,7 @@ from scripts.benchmarks.stress_release import (
     run_child,
     stress_by_faults,
     stress_by_kills,
+    stress_by_meddling,
     stress_by_races,
     write_repository,
 )
@@ -78,7 +81,7 @@ def measure_memory(bench: Bench, runs: int) -> None:
     del runs
     for files, size in ((1, 8000), (8, 50 * MB), (1, 1000 * MB), (4, 300 * MB)):
         folder = bench.repository([f"model{number}" for number in range(files)], size=size)
-        done = run_child(folder, f"{bench.uri}/memory{size}")
+        done = run_child(bench, folder, f"{bench.uri}/memory{size}")
         peak_kib = int(done.stdout.split()[1])
         bench.report(f"peak memory, {files} x {size / MB:g} MB", f"{peak_kib / 1024:.0f} MiB")
         empty_bucket(bench)
@@ -117,6 +120,7 @@ PARTS: dict[str, tuple[Callable[[Bench, int], None], int]] = {
     "unchanged": (measure_unchanged, 1),
     "faults": (stress_by_faults, 200),
     "kills": (stress_by_kills, 100),
+    "meddling": (stress_by_meddling, 30),
     "races": (stress_by_races, 50),
     "loading": (stress_by_loading, 20),
 }

@@ -1,7 +1,7 @@
 """Publishers under stress on a local GCS server, and a check of what is left of their releases; see `measure_release`.
 
 Whatever happens to a publisher, each release must be whole or have no release.json, the pointer must name a whole
-one, and the next publish must complete. What breaks that is reported in capitals.
+one, and the next publish must complete. What breaks that is reported in capitals; see `release_checks`.
 """
 
 import shutil
@@ -10,12 +10,14 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count, cycle, islice, product
 from pathlib import Path
 
-from prep_triton.errors import PointerMovedError, PrepError, ReleaseDamagedError
-from prep_triton.publish.catalog import list_ids, read_pointer, read_release
-from prep_triton.publish.check import find_faults
+from prep_triton.errors import PointerMovedError, PrepError
+from prep_triton.layout import POINTER_NAME, RELEASE_NAME
+from prep_triton.publish.catalog import list_ids, read_pointer
 from prep_triton.publish.gcs import GcsStore
 from prep_triton.publish.gcs.session import GcsSession, Patience
 from prep_triton.publish.plan import plan_release
@@ -24,7 +26,9 @@ from prep_triton.publish.store import Store
 from prep_triton.publish.uri import open_store, parse_gcs_uri
 
 from scripts.benchmarks.fault_proxy import run_fault_proxy
+from scripts.benchmarks.meddled_store import MEDDLINGS, MeddledStore
 from scripts.benchmarks.records import save_entry
+from scripts.benchmarks.release_checks import check_store, find_broken, find_untrue
 
 MB = 1_000_000
 RATES = (0.02, 0.05, 0.1, 0.2, 0.4)
@@ -37,18 +41,20 @@ import os, resource, signal, sys, threading
 from pathlib import Path
 from prep_triton.publish.release import publish_release
 from prep_triton.publish.uri import open_store
-folder, uri, number, after = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "after"
+folder, uri, mark, number, after = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5] == "after"
 store = open_store(uri)
 import requests
 send, lock, sent = requests.Session.request, threading.Lock(), 0
-def request(*arguments, **options):
+def request(self, method, url, data=None, **options):
     global sent
     with lock:
-        sent += 1
-        mine = sent == number
+        # Counted from the first upload that has the mark: its name is in the body.
+        if sent or not mark or (method == "POST" and isinstance(data, bytes) and mark.encode() in data):
+            sent += 1
+        mine = sent == number and sent > 0
     if mine and not after:
         os.kill(os.getpid(), signal.SIGKILL)
-    answer = send(*arguments, **options)
+    answer = send(self, method, url, data=data, **options)
     if mine:
         os.kill(os.getpid(), signal.SIGKILL)
     return answer
@@ -56,6 +62,19 @@ requests.Session.request = request
 publish_release(Path(folder), store)
 print(sent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
+
+# A moment to be killed at: before or after the nth request, counted from the one that uploads `mark`.
+KillPoint = tuple[str, int, str]
+# A release is sealed with its release.json, and readers see it through the pointer: a few kills must meet both, and
+# what lies between them. What is written too early is seen after it alone.
+AROUND_THE_SEAL: tuple[KillPoint, ...] = (
+    (RELEASE_NAME, 1, "before"),
+    (RELEASE_NAME, 1, "after"),
+    (RELEASE_NAME, 3, "before"),
+    (POINTER_NAME, 1, "before"),
+    (POINTER_NAME, 1, "after"),
+    (POINTER_NAME, 2, "after"),
+)
 
 
 def write_repository(folder: Path, names: list[str], *, seed: int = 0, size: int = 8000) -> Path:
@@ -78,6 +97,7 @@ class Bench:
     def __init__(self, url: str, scratch: Path, uri: str) -> None:
         self.url, self.scratch, self.uri = url, scratch, uri
         self.rows = list[tuple[str, str]]()
+        self.prelude = ""  # Python that publishers in processes of their own begin with: a test's mistake
 
     def repository(self, names: list[str], **options: int) -> Path:
         """Write a repository from nothing."""
@@ -100,6 +120,7 @@ def stress_by_faults(bench: Bench, runs: int) -> None:
             try:
                 publish_release(folder, open_behind(proxy.url, uri))
                 message["published"] += 1
+                message.update(find_untrue(folder, uri))
             except PrepError:
                 message["refused"] += 1
             met.update(proxy.met)
@@ -110,19 +131,51 @@ def stress_by_faults(bench: Bench, runs: int) -> None:
 
 def stress_by_kills(bench: Bench, runs: int) -> None:
     folder, message, points = bench.repository(["one", "two", "three"]), Counter[str](), 0
-    for number in range(1, 1000):
-        for moment in ("before", "after"):
-            uri = f"{bench.uri}/kills{number}{moment}"
-            write_repository(folder, ["one"], seed=0)
-            publish_release(folder, open_store(uri))  # so that there is something to copy, and a pointer to move
-            write_repository(folder, ["one"], seed=1)
-            code = run_child(folder, uri, number, moment, check=False).returncode
-            if code == 0 or points >= runs:  # it took fewer requests
-                bench.report(f"kill -9 at {points} points", render(message))
-                return
-            assert code == -signal.SIGKILL, code
-            points += 1
-            message.update(check_store(folder, uri))
+    for point in islice(iterate_kill_points(), runs):
+        uri = f"{bench.uri}/kills{points}"
+        write_repository(folder, ["one"], seed=0)
+        publish_release(folder, open_store(uri))  # so that there is something to copy, and a pointer to move
+        write_repository(folder, ["one"], seed=1)
+        code = run_child(bench, folder, uri, point, check=False).returncode
+        if code == 0:
+            message.update(find_untrue(folder, uri))
+            if point not in AROUND_THE_SEAL:  # it took fewer requests
+                break
+            message[f"NO WRITE OF {point[0]}"] += 1
+        elif code != -signal.SIGKILL:
+            message["FAILED BY ITSELF"] += 1
+        points += 1
+        message.update(check_store(folder, uri))
+    bench.report(f"kill -9 at {points} points", render(message))
+
+
+def iterate_kill_points() -> Iterator[KillPoint]:
+    yield from AROUND_THE_SEAL
+    for number in count(1):
+        yield "", number, "before"
+        yield "", number, "after"
+
+
+def stress_by_meddling(bench: Bench, runs: int) -> None:
+    """Let somebody else change what a publisher has just written: it must refuse, and seal nothing."""
+    folder, message = bench.repository(["one", "two"]), Counter[str]()
+    for number, (meddling, is_copy) in enumerate(islice(cycle(product(MEDDLINGS, (False, True))), runs)):
+        uri = f"{bench.uri}/meddling{number}"
+        write_repository(folder, ["one"], seed=0)
+        publish_release(folder, open_store(uri))  # so that there is something to copy
+        write_repository(folder, ["one"], seed=1)
+        plan = plan_release(folder, open_store(uri))
+        names = sorted(plan.copies if is_copy else plan.uploads)
+        store = MeddledStore(uri, names[number % len(names)], meddling)
+        try:
+            carry_out(plan, store)
+            message.update(find_untrue(folder, uri))
+        except PrepError:
+            message["refused"] += 1
+        if not store.is_done:
+            message["NOTHING TO MEDDLE WITH"] += 1
+        message.update(check_store(folder, uri))
+    bench.report(f"{runs} times another changed an object meanwhile", render(message))
 
 
 def stress_by_races(bench: Bench, runs: int) -> None:
@@ -155,40 +208,17 @@ def race(bench: Bench, publishers: int, uri: str) -> Counter[str]:
     pointer = read_pointer(store).pointer
     winners = [answer for answer in answers if isinstance(answer, Published)]
     named = {answer.release_id for answer in answers if isinstance(answer, PointerMovedError)}
+    untrue = [
+        find_untrue(folder, uri)
+        for folder, answer in zip(folders, answers, strict=True)
+        if isinstance(answer, Published)
+    ]
     current = {pointer.release} if pointer else set()
     one_won = len(winners) == 1 and {winners[0].release.id} == current == (named or current)
     none_lost = len(list_ids(store)) == publishers
-    message = find_broken(store) or Counter({"whole": 1})
+    message = sum(untrue, find_broken(store)) or Counter({"whole": 1})
     message["one winner, named to the others" if one_won else "NOT ONE WINNER"] += 1
     message["none lost" if none_lost else "LOST"] += 1
-    return message
-
-
-def check_store(folder: Path, uri: str) -> Counter[str]:
-    """Look at everything in a store, complete what was left, and look again."""
-    store = open_store(uri)
-    message = find_broken(store)
-    if not publish_release(folder, open_store(uri)).is_current:
-        message["RERUN NOT CURRENT"] += 1
-    return message + find_broken(store) or Counter({"whole": 1})
-
-
-def find_broken(store: Store) -> Counter[str]:
-    """Count what no reader may ever see."""
-    message = Counter[str]()
-    for release_id in list_ids(store):
-        try:
-            release = read_release(store, release_id)
-        except ReleaseDamagedError:
-            message["DAMAGED release.json"] += 1
-            continue
-        if release and find_faults(store, release):
-            message["WRONG OBJECTS UNDER release.json"] += 1
-    sighting = read_pointer(store)
-    if sighting.damage:
-        message["DAMAGED current.json"] += 1
-    elif sighting.pointer and read_release(store, sighting.pointer.release) is None:
-        message["POINTER TO NOTHING"] += 1
     return message
 
 
@@ -199,9 +229,10 @@ def open_behind(proxy_url: str, uri: str, patience: Patience = IMPATIENT) -> Sto
 
 
 def run_child(
-    folder: Path, uri: str, number: int = 0, moment: str = "before", *, check: bool = True
+    bench: Bench, folder: Path, uri: str, point: KillPoint = ("", 0, "before"), *, check: bool = True
 ) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-c", CHILD, str(folder), uri, str(number), moment]
+    mark, number, moment = point
+    command = [sys.executable, "-c", bench.prelude + CHILD, str(folder), uri, mark, str(number), moment]
     return subprocess.run(command, check=check, capture_output=True, text=True)
 
 

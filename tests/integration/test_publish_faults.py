@@ -7,12 +7,13 @@ from prep_triton.publish.release import publish_release
 from prep_triton.publish.uri import open_store
 
 from scripts.benchmarks.fault_proxy import run_fault_proxy
+from scripts.benchmarks.release_checks import check_store, find_broken, find_untrue
 from scripts.benchmarks.stress_release import (
     Bench,
-    find_broken,
     open_behind,
     stress_by_faults,
     stress_by_kills,
+    stress_by_meddling,
     stress_by_races,
 )
 
@@ -38,9 +39,60 @@ def test_network_faults_leave_whole_releases_or_none(bench):
     assert bench.rows[0][1].startswith("10 whole")
 
 
-def test_kill_at_any_request_leaves_whole_releases_or_none(bench):
-    stress_by_kills(bench, 6)
-    assert bench.rows == [("kill -9 at 6 points", "6 whole")]
+def test_kill_around_the_seal_and_at_any_request_leaves_whole_releases_or_none(bench):
+    stress_by_kills(bench, 7)
+    assert bench.rows == [("kill -9 at 7 points", "7 whole")]
+
+
+def test_of_a_release_that_another_changes_nothing_is_sealed(bench):
+    stress_by_meddling(bench, 6)
+    assert [figure for _, figure in bench.rows] == ["6 refused, 6 whole"]
+
+
+# The mistakes that the scripts are there to find, made on purpose.
+SEAL_EARLY = """
+import prep_triton.publish.release as room
+def copy_files(store, folder, files, sources, progress, copy=room.copy_files):
+    room._seal(plan.release, store)
+    return copy(store, folder, files, sources, progress)
+def carry_out(carried, store, carry=room.carry_out, **options):
+    global plan
+    plan = carried
+    return carry(carried, store, **options)
+room.copy_files, room.carry_out = copy_files, carry_out
+"""
+POINT_EARLY = """
+import prep_triton.publish.pointer as pointer, prep_triton.publish.release as room
+pointer.resolve = pointer._check_still_there = lambda *arguments: None
+def make_release(plan, store, progress, make=room._make_release):
+    pointer.move_current(store, plan.release.id, plan.state)
+    return make(plan, store, progress)
+room._make_release = make_release
+room.promote_release = lambda published, store: published
+"""
+
+
+@pytest.mark.parametrize(
+    ("mistake", "symptom"), [(SEAL_EARLY, "WRONG OBJECTS UNDER release.json"), (POINT_EARLY, "POINTER TO NOTHING")]
+)
+def test_a_few_kills_see_what_is_written_too_early(bench, mistake, symptom):
+    bench.prelude = mistake
+    stress_by_kills(bench, 2)
+    assert symptom in bench.rows[0][1]
+
+
+def test_a_publish_without_its_check_is_seen(bench, monkeypatch):
+    monkeypatch.setattr("prep_triton.publish.release.check_release", lambda *arguments, **options: None)
+    stress_by_meddling(bench, 3)
+    assert "SUCCESS WITH OTHER OBJECTS THAN FILES" in bench.rows[0][1]
+    assert "refused" not in bench.rows[0][1]
+
+
+def test_a_success_that_left_nothing_is_seen(bench):
+    folder, uri = bench.repository(["one"]), f"{bench.uri}/nothing"
+    assert find_broken(open_store(uri)) == {}
+    assert find_untrue(folder, uri) == {"SUCCESS WITHOUT release.json": 1, "SUCCESS WITH OTHER OBJECTS THAN FILES": 1}
+    assert check_store(folder, uri) == {"whole": 1}
 
 
 def test_of_publishers_at_once_one_wins_and_none_is_lost(bench):
