@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -21,6 +22,7 @@ from prep_triton.errors import (
 from prep_triton.publish.check import find_missing_permissions, warn_of_missing_permissions
 from prep_triton.publish.gcs import GcsStore
 from prep_triton.publish.gcs.session import GcsSession, Patience
+from prep_triton.publish.store import StoredObject
 from prep_triton.publish.uri import open_store, parse_gcs_uri
 
 from tests.fakes.http_server import Answer, run_http_server
@@ -250,19 +252,82 @@ def test_file_that_changed_after_it_was_digested_is_refused_with_gcs_message(ans
     assert "while nothing writes" in caught.value.hint
 
 
-@pytest.mark.parametrize(
-    "content", [b"[]", b"5", b"null", b'"text"', b'{"items": 5}', b'{"items": [1]}', b"<html>", b"["]
-)
-def test_an_answer_that_is_none_of_gcs_is_a_sentence(monkeypatch, content: bytes):
-    """Of a proxy, a login page, or another emulator."""
-    with run_http_server(lambda _: Answer(200, content, {"Content-Type": "application/json"})) as url:
+OBJECT = {
+    "id": "bucket/models/a/7",
+    "name": "models/a",
+    "size": "1",
+    "crc32c": "qTxfkw==",
+    "generation": "7",
+    "updated": "2026-01-01T00:00:00Z",
+}
+OTHER_VALUES: tuple[object, ...] = (None, True, -1, 10**400, "x", "\ud800", [], [1], {"a": 1})
+
+
+FIELDS = ("items", "prefixes", "nextPageToken", "permissions", "error")
+
+
+def forms_of_answers() -> list[object]:
+    """Return answers with each field of GCS's in each form that it does not have."""
+    forms: list[object] = [*OTHER_VALUES, *({field: value} for field in FIELDS for value in OTHER_VALUES)]
+    return [*forms, *({field: [value]} for field in FIELDS for value in OTHER_VALUES)]
+
+
+def forms_of_objects() -> list[object]:
+    """Return descriptions of an object, each with one field in a form that it does not have, or without it."""
+    changed = [{**OBJECT, field: value} for field in OBJECT for value in OTHER_VALUES]
+    return [*changed, *({key: value for key, value in OBJECT.items() if key != field} for field in OBJECT)]
+
+
+NO_JSON = (b"", b"<html>", b"[", b'"', b"\xff\xfe", b"[" * 100_000, b'{"items": NaN}', b'{"size": 1%s}' % (b"0" * 5000))
+
+
+def test_an_answer_that_is_none_of_gcs_is_a_sentence(monkeypatch):
+    """Of a proxy, a login page, or another emulator: no traceback, no wrong types in what is returned, no end."""
+    answer = [b""]
+    with run_http_server(lambda _: Answer(200, answer[0])) as url:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
         store = open_impatiently("gs://bucket/models")
-        for request in (store.check_access, lambda: store.list_objects(""), lambda: store.list_folders("")):
-            with suppress(StoreError):
-                request()
-        with pytest.raises(StoreError):
-            store.stat("a")
+        of_object: list[Callable[[], object]] = [lambda: store.stat("a"), lambda: store.write_bytes("a", b"x")]
+        of_all = [store.check_access, store.find_permissions, lambda: store.list_folders("releases/"), *of_object]
+        of_list: list[Callable[[], object]] = [lambda: store.list_objects("")]
+        contents = [(content, [*of_all, *of_list]) for content in NO_JSON]
+        contents += [(json.dumps(form).encode(), [*of_all, *of_list]) for form in forms_of_answers()]
+        contents += [(json.dumps(form).encode(), of_object) for form in forms_of_objects()]
+        contents += [(json.dumps({"items": [form]}).encode(), of_list) for form in forms_of_objects()]
+        for content, requests in contents:
+            answer[0] = content
+            for request in requests:
+                with suppress(StoreError):
+                    check_types(request())
+
+
+def check_types(returned: object) -> None:
+    """Refuse what no store may return: each element of a listing, or the one object."""
+    for entry in returned if isinstance(returned, list | frozenset) else [returned]:
+        if isinstance(entry, StoredObject):
+            assert (type(entry.name), type(entry.crc32c)) == (str, str)
+            assert entry.size >= 0
+            assert entry.generation > 0
+        else:
+            assert isinstance(entry, str | None)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"[]", "'list' object has no attribute"),
+        (b'{"prefixes": [1]}', "1 is not a folder below models/releases/"),
+        (b'{"nextPageToken": "again"}', "its listing goes on at 'again', which is not another page"),
+        (b'{"nextPageToken": {}}', "its listing goes on at {}"),
+    ],
+)
+def test_what_is_wrong_with_an_answer_is_said(answer_with, content, reason):
+    store = answer_with(200, body=content)
+    store = GcsStore(parse_gcs_uri("gs://bucket/models"), store._session)
+    with pytest.raises(StoreError, match=r"gs://bucket/models does not answer as GCS does: ") as caught:
+        store.list_folders("releases/")
+    assert reason in caught.value.message
+    assert "a login page" in caught.value.hint
 
 
 def test_a_bug_of_ours_is_none_of_the_librarys(monkeypatch):

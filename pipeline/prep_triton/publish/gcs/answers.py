@@ -1,6 +1,7 @@
 """What GCS, its library and the network answer, as our errors."""
 
 import re
+from traceback import walk_tb
 from typing import Any
 
 from prep_triton.errors import BucketMissingError, PreconditionError, PrepError, StoreAccessError, StoreError
@@ -8,6 +9,7 @@ from prep_triton.publish.gcs.session import ENCRYPTION_KEY_VARIABLE, USER_PROJEC
 from prep_triton.publish.store import GcsUri, store_error_from_os
 
 _PERMISSION = re.compile(r"storage\.[a-z]+\.[a-zA-Z]+")
+_LIBRARY = ("google.", "requests.", "json.")
 _LOGIN = "run 'gcloud auth application-default login', set GOOGLE_APPLICATION_CREDENTIALS, or use workload identity"
 _NETWORK = "check the network and the proxy settings, then run again: what is in the store already is not sent twice"
 
@@ -43,14 +45,18 @@ def _error_from_malformed(err: Exception, place: str) -> StoreError | None:
 
     None for an error that was not raised inside the library: a bug of ours.
     """
-    innermost = err.__traceback__
-    while innermost is not None and innermost.tb_next is not None:
-        innermost = innermost.tb_next
-    module = innermost.tb_frame.f_globals.get("__name__", "") if innermost else ""
-    if not module.startswith(("google.", "requests.", "json.")):
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(err.__traceback__)]
+    if not any(module.startswith(_LIBRARY) for module in modules) or modules[-1].startswith("prep_triton."):
         return None
-    message = f"what answers for {place} does not answer as GCS does: {type(err).__name__}: {_message_of(err)}"
-    return StoreError(message, hint="see what it is: a proxy, a login page, or an emulator of another version")
+    return malformed_error(place, f"{type(err).__name__}: {_message_of(err)}")
+
+
+def malformed_error(place: str, reason: str) -> StoreError:
+    """Return the error of an answer that is not of GCS's form."""
+    return StoreError(
+        f"what answers for {place} does not answer as GCS does: {reason}",
+        hint="see what it is: a proxy, a login page, or an emulator of another version",
+    )
 
 
 def precondition_error(place: str) -> PreconditionError:

@@ -1,7 +1,6 @@
 """The store of a bucket's prefix."""
 
 import io
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -12,7 +11,8 @@ from typing_extensions import override
 
 from prep_triton.errors import StoreError
 from prep_triton.publish.checksum import crc32c_of_bytes, crc32c_of_file
-from prep_triton.publish.gcs.answers import error_from_vendor, precondition_error
+from prep_triton.publish.gcs.answers import error_from_vendor, malformed_error, precondition_error
+from prep_triton.publish.gcs.counted_file import CountedFile
 from prep_triton.publish.gcs.session import GcsSession
 from prep_triton.publish.store import (
     CREATE_ONLY,
@@ -55,7 +55,7 @@ class GcsStore(Store):
             listing = self._session.client.list_blobs(
                 bucket, prefix=self._full(""), max_results=1, **self._requests(is_first=True)
             )
-            list(listing)
+            list(self._read_pages(listing))
 
     @override
     def find_permissions(self) -> frozenset[str] | None:
@@ -64,16 +64,19 @@ class GcsStore(Store):
         permissions = sorted({*WRITER_PERMISSIONS, *READER_PERMISSIONS})
         with self._translated("storage.buckets.get"):
             try:
-                return frozenset(
-                    self._session.bucket.test_iam_permissions(permissions, **self._requests(is_first=True))
-                )
+                granted = self._session.bucket.test_iam_permissions(permissions, **self._requests(is_first=True))
             except ClientError:  # an emulator that does not know the request, or a proxy that blocks it
                 return None
+        is_list = isinstance(granted, list) and all(isinstance(permission, str) for permission in granted)
+        return frozenset(granted) if is_list else None
 
     @override
     def list_objects(self, prefix: str) -> list[StoredObject]:
         with self._translated("storage.objects.list"):
-            blobs = self._session.client.list_blobs(self._session.bucket, prefix=self._full(prefix), **self._requests())
+            listing = self._session.client.list_blobs(
+                self._session.bucket, prefix=self._full(prefix), **self._requests()
+            )
+            blobs = self._read_pages(listing)
             described = (self._describe(blob) if blob.crc32c else self._stat_keyed(blob) for blob in blobs)
             return [stored for stored in described if stored is not None]
 
@@ -84,8 +87,10 @@ class GcsStore(Store):
             listing = self._session.client.list_blobs(
                 self._session.bucket, prefix=full, delimiter="/", fields="prefixes,nextPageToken", **self._requests()
             )
-            list(listing)  # the prefixes are known once every page was read
-            return sorted(folder.removeprefix(full).removesuffix("/") for folder in listing.prefixes)
+            list(self._read_pages(listing))  # the prefixes are known once every page was read
+        if other := [folder for folder in listing.prefixes if not str(folder).startswith(full)]:
+            raise malformed_error(self.uri, f"{other[0]!r:.100} is not a folder below {full or 'it'}")
+        return sorted(str(folder).removeprefix(full).removesuffix("/") for folder in listing.prefixes)
 
     @override
     def stat(self, name: str) -> StoredObject | None:
@@ -126,7 +131,7 @@ class GcsStore(Store):
                 # not hold resumable uploads to a precondition.
                 self._check_generation(name, if_generation_match)
             with self._large if is_large else nullcontext():
-                return self._send(name, lambda: _CountedFile(path, on_bytes), size, crc32c, if_generation_match)
+                return self._send(name, lambda: CountedFile(path, on_bytes), size, crc32c, if_generation_match)
 
     @override
     def write_bytes(self, name: str, content: bytes, *, if_generation_match: int = CREATE_ONLY) -> StoredObject:
@@ -195,7 +200,7 @@ class GcsStore(Store):
                     return stored
                 expected = stored.generation
                 stream.seek(0)  # takes the bytes back
-            if isinstance(stream, _CountedFile) and crc32c_of_file(stream.path) != crc32c:
+            if isinstance(stream, CountedFile) and crc32c_of_file(stream.path) != crc32c:
                 how = "the file changed on its way"
                 break
         self._discard(stored)
@@ -241,6 +246,16 @@ class GcsStore(Store):
         check_object_name(name, where=self.uri)
         return self._full(name)
 
+    def _read_pages(self, listing: Any) -> Iterator[Any]:
+        """Yield the objects of a listing; the library would follow a page that names itself as the next for ever."""
+        tokens = set()
+        for page in listing.pages:
+            yield from page
+            token = listing.next_page_token
+            if token is not None and (not isinstance(token, str) or token in tokens):
+                raise malformed_error(self.uri, f"its listing goes on at {token!r:.100}, which is not another page")
+            tokens.add(token)
+
     def _stat_keyed(self, blob: Any) -> StoredObject | None:
         """Request an object whose checksum a listing does not show: one under a customer-supplied key."""
         return self.stat(blob.name.removeprefix(self._full("")))
@@ -248,8 +263,10 @@ class GcsStore(Store):
     def _describe(self, blob: Any) -> StoredObject:
         name = str(blob.name).removeprefix(self._full(""))
         try:
-            stored = StoredObject(name, int(blob.size), str(blob.crc32c), int(blob.generation), blob.updated)
+            crc32c = "" if blob.crc32c is None else blob.crc32c  # under another's key, GCS shows none
+            stored = StoredObject(name, int(blob.size), crc32c, int(blob.generation), blob.updated)
             is_it = str(blob.id).startswith(f"{self.location.bucket}/{blob.name}") and stored.updated_at is not None
+            is_it = is_it and isinstance(crc32c, str) and stored.size >= 0 and stored.generation > 0
         except (AttributeError, TypeError, ValueError):
             is_it = False
         if not is_it:  # another form, or a bit flipped on the way, there or back
@@ -280,22 +297,3 @@ def _naming(path: Path) -> Iterator[None]:
         if type(err) is OSError and err.filename is None:
             err.filename = str(path)
         raise
-
-
-class _CountedFile(io.FileIO):
-    """A file that reports how many bytes were read, and how many were taken back."""
-
-    def __init__(self, path: Path, on_bytes: OnBytes) -> None:
-        super().__init__(path, "rb")
-        self.path, self._on_bytes = path, on_bytes
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        block = super().read(-1 if size is None else size)
-        self._on_bytes(len(block))
-        return block
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        before = self.tell()
-        after = super().seek(offset, whence)
-        self._on_bytes(after - before)
-        return after

@@ -1,0 +1,30 @@
+"""A file that tells how much of it was read, for the progress of an upload."""
+
+import io
+import os
+from pathlib import Path
+
+from typing_extensions import override
+
+from prep_triton.publish.store import OnBytes
+
+
+class CountedFile(io.FileIO):
+    """A file that reports how many bytes were read, and how many were taken back."""
+
+    def __init__(self, path: Path, on_bytes: OnBytes) -> None:
+        super().__init__(path, "rb")
+        self.path, self._on_bytes = path, on_bytes
+
+    @override
+    def read(self, size: int | None = -1, /) -> bytes:
+        block = super().read(-1 if size is None else size)
+        self._on_bytes(len(block))
+        return block
+
+    @override
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        before = self.tell()
+        after = super().seek(offset, whence)
+        self._on_bytes(after - before)
+        return after
