@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from prep_triton.publish.release import publish_release
+from prep_triton.publish.reports import save_report
 from prep_triton.publish.uri import open_store
 
 from tests.fakes.exported import store_export
@@ -100,6 +101,31 @@ def test_releases_tell_which_is_current_and_what_changed(prep: Prep, store):
     assert [change["name"] for change in diff["changed"]] == ["bert"]
     uri = prep.run("releases", "releases", "--current").stdout.strip()
     assert uri == f"{store.uri}/releases/{ids(prep)[0]}"
+
+
+def test_a_difference_names_the_keys_of_config_pbtxt(prep: Prep):
+    prep.succeed("publish", "model_repository", "./releases")
+    prep.succeed("assemble", "tiny", "--max-batch-size", "8", "--priority-levels", "3", "--default-priority-level", "2")
+    prep.succeed("publish", "model_repository", "./releases")
+    (change,) = prep.succeed("releases", "releases", "--diff", "previous", "current")["changed"]
+    assert change["changed"] == ["size_bytes", "config"]
+    keys = {key["key"]: (key["before"], key["after"]) for key in change["config"]}
+    assert keys["max_batch_size"] == ("16", "8")
+    assert keys["dynamic_batching.priority_levels"] == (None, "3")
+    shown = prep.run("releases", "releases", "--diff", "previous", "current").stdout
+    assert "tiny-onnx-fp32: max_batch_size 16 -> 8" in shown
+
+
+def test_what_was_verified_of_a_release_is_listed(prep: Prep, store):
+    newest, oldest = ids(prep)
+    entry = {"name": "bert", "status": "loaded", "mean_cosine": 0.98765, "p50_ms": 4.2}
+    save_report(store, oldest, {"entries": [entry], "regressions": [{"message": "bert: cosine went down"}]})
+    listed = {release["id"]: release["verified"] for release in prep.succeed("releases", "releases")["releases"]}
+    assert listed[newest] is None
+    assert (listed[oldest]["passed"], listed[oldest]["cosine"], listed[oldest]["latency_ms"]) == (1, 0.98765, 4.2)
+    shown = prep.run("releases", "releases").stdout
+    assert f"{oldest}: bert: cosine went down" in shown
+    assert "0.987650" in prep.run("releases", "releases", "--show", oldest).stdout
 
 
 def test_rollback_moves_the_pointer_and_nothing_else(prep: Prep, store):

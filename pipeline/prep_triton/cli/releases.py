@@ -43,16 +43,18 @@ def releases(
             raise SpecError("--show, --diff and --current exclude each other", hint="name one of them")
         from prep_triton.cli.documents import releases as documents
         from prep_triton.publish.catalog import resolve
-        from prep_triton.publish.diff import diff_releases
+        from prep_triton.publish.reports import load_report
         from prep_triton.publish.uri import open_store
+        from prep_triton.run.release_diff import compare_releases
 
         store = open_store(uri)
         if show is not None:
             release = resolve(store, show)
-            out.show(documents.ShowDocument(**dict(release)), documents.render_show)
+            document = documents.ShowDocument(**dict(release), report=load_report(store, release.id))
+            out.show(document, documents.render_show)
         elif diff is not None:
             before, after = (resolve(store, reference) for reference in diff)
-            out.show(documents.diff_document(diff_releases(before, after)), documents.render_diff)
+            out.show(documents.diff_document(compare_releases(store, before, after)), documents.render_diff)
         elif current:
             release = resolve(store)
             out.show(documents.CurrentDocument(release=release.id, uri=release.uri), documents.render_current)
@@ -64,11 +66,12 @@ def _list_releases(store: "Store") -> "ReleasesDocument":
     from prep_triton.cli.documents.release import listed_release
     from prep_triton.cli.documents.releases import ReleasesDocument
     from prep_triton.publish.catalog import list_releases, load_pointer
-    from prep_triton.publish.reports import find_unfit
+    from prep_triton.publish.reports import is_unfit, load_reports
 
+    releases, reports = list_releases(store), load_reports(store)
     return ReleasesDocument(
         uri=store.uri,
         current=load_pointer(store),
-        regressed=tuple(sorted(find_unfit(store))),
-        releases=tuple(listed_release(release) for release in list_releases(store)),
+        regressed=tuple(sorted(release_id for release_id, report in reports.items() if is_unfit(report))),
+        releases=tuple(listed_release(release, reports.get(release.id, {})) for release in releases),
     )

@@ -13,8 +13,8 @@ class EntryFigures:
 
     `size_bytes` is of all files. `accuracy` is a task's metric in points (0..100) after conversion; `mean_cosine`
     and `min_cosine` are the converted graph's fidelity to FP32. `engines` maps a compute capability to the builder's
-    version. `served_cosine` (the mean, to PyTorch FP32) and `latency_ms` (the median of single requests) are what a
-    real Triton inferred.
+    version. `status` (`loaded`, `config-accepted-only` or `failed`), `served_cosine` (the mean, to PyTorch FP32) and
+    `latency_ms` (the median of single requests) are what a real Triton inferred.
     """
 
     key: str
@@ -27,6 +27,7 @@ class EntryFigures:
     mean_cosine: float | None = None
     min_cosine: float | None = None
     engines: Mapping[str, str] = field(default_factory=dict)
+    status: str | None = None
     served_cosine: float | None = None
     latency_ms: float | None = None
 
@@ -59,6 +60,7 @@ def figures_from_entry(entry: ReleaseEntry, release: Release, report: Mapping[st
         mean_cosine=fidelity.get("mean_cosine"),
         min_cosine=fidelity.get("min_cosine"),
         engines={engine["compute_capability"]: engine["builder_version"] for engine in engines},
+        status=status if isinstance(status := report.get("status"), str) else None,
         served_cosine=_number(report.get("mean_cosine")),
         latency_ms=_number(report.get("p50_ms")),
     )

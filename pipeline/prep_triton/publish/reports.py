@@ -61,13 +61,26 @@ def is_unfit(report: Mapping[str, Any]) -> bool:
     return bool(report.get("regressions") or report.get("failed"))
 
 
-def find_unfit(store: Store) -> set[str]:
-    """Return the ids of the releases that did not become current because they were worse, or failed."""
+def why_unfit(report: Mapping[str, Any]) -> str:
+    """Return why a report's release should not be served; empty where nothing is said against it."""
+    if report.get("failed"):
+        return str(report["failed"])
+    regressions = report.get("regressions")
+    messages = [item.get("message") for item in regressions or () if isinstance(item, Mapping)]
+    return "; ".join(map(str, messages)) or ("it is worse" if regressions else "")
+
+
+def load_reports(store: Store) -> dict[str, dict[str, Any]]:
+    """Return the report of every release that has one, by the release's id."""
     names = [stored.name for stored in store.list_objects(f"{REPORTS_DIR}/") if stored.name.endswith(".json")]
     ids = [name.removeprefix(f"{REPORTS_DIR}/").removesuffix(".json") for name in names]
     with ThreadPoolExecutor(READ_THREADS) as pool:
-        reports = pool.map(lambda release_id: load_report(store, release_id), ids)
-        return {release_id for release_id, report in zip(ids, reports, strict=True) if is_unfit(report)}
+        return dict(zip(ids, pool.map(lambda release_id: load_report(store, release_id), ids), strict=True))
+
+
+def find_unfit(store: Store) -> set[str]:
+    """Return the ids of the releases that did not become current because they were worse, or failed."""
+    return {release_id for release_id, report in load_reports(store).items() if is_unfit(report)}
 
 
 def delete_report(store: Store, release_id: str) -> None:

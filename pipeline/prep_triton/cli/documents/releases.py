@@ -1,15 +1,20 @@
 """What `prep releases` answers."""
 
 from collections.abc import Iterator
+from typing import Any
+
+from pydantic import Field
 
 from prep_triton.artifact import Record
-from prep_triton.cli.documents.release import ListedRelease
+from prep_triton.cli.documents.release import ListedRelease, VerifiedSummary
 from prep_triton.cli.output import Output, format_size
 from prep_triton.publish.diff import EntryChange, ReleaseDiff
-from prep_triton.publish.figures import EntryFigures, figures_from_entry
+from prep_triton.publish.figures import EntryFigures, figures_from_release
 from prep_triton.publish.record import Pointer, Release
+from prep_triton.publish.reports import why_unfit
+from prep_triton.quoting import shorten
 
-_COLUMNS = ("model", "runtime", "precision", "accuracy", "cosine (min)", "engines", "#size")
+_COLUMNS = ("model", "runtime", "precision", "accuracy", "cosine (min)", "served cosine", "#p50 ms", "engines", "#size")
 
 
 class ReleasesDocument(Record):
@@ -29,7 +34,9 @@ class CurrentDocument(Record):
 
 
 class ShowDocument(Release):
-    """One release, with the manifests of its entries."""
+    """One release, with the manifests of its entries; `report` is what `prep verify` measured, empty where nothing."""
+
+    report: dict[str, Any] = Field(default_factory=dict)
 
 
 class DiffDocument(Record):
@@ -58,13 +65,16 @@ def render_releases(out: Output, document: ReleasesDocument) -> None:
         (
             release.id,
             _describe_standing(release.id, document),
-            f"{release.created_at:%Y-%m-%d %H:%M:%S} UTC",
+            *_cells_from_summary(release.verified),
             format_size(release.size),
-            ", ".join(entry.name for entry in release.entries),
+            _describe_entries(release),
         )
         for release in document.releases
     ]
-    out.table("", ("release", "", "created", "#size", "entries"), rows)
+    out.table("", ("release", "", "verified", "#accuracy", "#cosine", "#p50 ms", "#size", "entries"), rows)
+    for release in document.releases:
+        if release.verified and release.verified.problem:
+            out.line(f"{release.id}: {release.verified.problem}", style="yellow")
     pointer, newest = document.current, document.releases[0].id
     if pointer is None:
         out.line(f"no release is current yet: prep rollback {document.uri} {newest}")
@@ -89,18 +99,34 @@ def render_show(out: Output, release: ShowDocument) -> None:
         out.line(f"  for Triton {release.target.release.tag} ({release.target.release.image}) with {gpus}")
     if release.server_arguments:
         out.line(f"  tritonserver {' '.join(release.server_arguments)}")
+    if problem := why_unfit(release.report):
+        out.line(f"  not to be served: {problem}", style="yellow")
+    figures = figures_from_release(release, release.report)
     rows = [
-        (entry.name, entry.kind, *_cells_from_figures(figures_from_entry(entry, release))) for entry in release.entries
+        (
+            entry.name,
+            entry.kind,
+            *_cells_from_figures(figures[entry.name]),
+            figures[entry.name].status or "not verified",
+        )
+        for entry in release.entries
     ]
-    out.table("", ("entry", "kind", *_COLUMNS), rows)
+    out.table("", ("entry", "kind", *_COLUMNS, "on Triton"), rows)
 
 
 def render_diff(out: Output, diff: DiffDocument) -> None:
     """Print a line for each entry that is not in both as it is, and the sum."""
     out.table(f"{diff.before} -> {diff.after}", ("", "entry", *_COLUMNS, "changed"), list(_rows_from_diff(diff)))
+    for change in diff.changed:
+        for key in change.config:
+            out.line(f"  {change.name}: {key.key} {_value(key.before)} -> {_value(key.after)}")
     sign = "+" if diff.size >= 0 else "-"
     counts = f"{len(diff.added)} added, {len(diff.removed)} removed, {len(diff.changed)} changed"
     out.line(f"{counts}, {len(diff.unchanged)} unchanged; {sign}{format_size(abs(diff.size))}")
+
+
+def _value(value: str | None) -> str:
+    return "(not set)" if value is None else shorten(value, 60)
 
 
 def _describe_standing(release_id: str, document: ReleasesDocument) -> str:
@@ -132,4 +158,27 @@ def _cells_from_figures(figures: EntryFigures) -> tuple[str, ...]:
     cosine = f"{figures.mean_cosine:.4f} ({figures.min_cosine:.4f})" if figures.mean_cosine is not None else ""
     engines = ", ".join(f"{capability}: {version}" for capability, version in figures.engines.items())
     size = format_size(figures.size_bytes)
-    return (figures.model or "", figures.runtime, figures.precision, accuracy, cosine, engines, size)
+    served, latency = _number(figures.served_cosine, ".6f"), _number(figures.latency_ms, ".1f")
+    return (figures.model or "", figures.runtime, figures.precision, accuracy, cosine, served, latency, engines, size)
+
+
+def _cells_from_summary(verified: VerifiedSummary | None) -> tuple[str, ...]:
+    if verified is None:
+        return ("no", "", "", "")
+    passed = "failed" if verified.problem and not verified.passed else f"{verified.passed} of {verified.entries}"
+    return (
+        passed,
+        _number(verified.accuracy, ".2f"),
+        _number(verified.cosine, ".6f"),
+        _number(verified.latency_ms, ".1f"),
+    )
+
+
+def _describe_entries(release: ListedRelease) -> str:
+    names = [entry.name for entry in release.entries if entry.serves is None]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
