@@ -15,7 +15,7 @@
                                            reference.npz, tokenizer.json        triton/entries/write.py
                                            warmup/                              triton/config/warmup.py
     <repository>/<entry>/1/              model.onnx or model_sm75.plan          triton/entries/write.py
-                                           model.py and what it imports         triton/entries/server_side.py
+                                           model.py and what it imports         triton/vendored/server_side.py
                                            tokenizer.json, labels.json          triton/entries/text.py
 
     <store>/                             current.json                           publish/pointer.py

@@ -17,6 +17,7 @@ from prep_triton.manifest import (
     load_artifact,
     load_manifest,
 )
+from prep_triton.triton.vendored.compare import find_edited_code
 from prep_triton.workspace import Recipe
 
 # The key of a manifest's spec that names the files which were edited by hand and adopted.
@@ -104,6 +105,9 @@ def find_unchanged(final: Path, recipe: Recipe) -> RepositoryEntry | None:
         if change := describe_change(final / relative, expected, written_ns=written_ns):
             log.info("%s %s; %s is written again", final / relative, change, entry.name)
             return None
+    for relative, change in find_edited_code(entry):  # and the manifest with it
+        log.info("%s %s; %s is written again", final / relative, change, entry.name)
+        return None
     if EDITED in entry.spec:
         log.warning("%s keeps the config.pbtxt that was edited by hand; remove %s to undo it", entry.name, final)
     return entry

@@ -35,9 +35,9 @@ from prep_triton.tasks import TASKS, Task, tasks_with_option
 from prep_triton.triton.config import decode_config, parse_config, render_config
 from prep_triton.triton.entries.names import TextNames, check_entry_name
 from prep_triton.triton.entries.place import place_entry
-from prep_triton.triton.entries.server_side import SERVER_PARTS, copy_server_files, digest_server_files
 from prep_triton.triton.entries.text_config import TextConfigs, is_normalized
-from prep_triton.triton.entries.vendored import copy_tokenizers, describe_tokenizers
+from prep_triton.triton.vendored.packages import copy_tokenizers, describe_tokenizers
+from prep_triton.triton.vendored.server_side import SERVER_PARTS, SERVER_TOOL, copy_server_files, digest_server_files
 from prep_triton.workspace import Produced, Recipe
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def text_recipe(name: str, kind: EntryKind, entry: RepositoryEntry, spec: TextSp
     if kind == "tokenizer":
         tools["tokenizers"] = importlib.metadata.version("tokenizers")
     if kind in SERVER_PARTS:
-        tools["inside_server"] = digest_server_files(kind)
+        tools[SERVER_TOOL] = digest_server_files(kind)
     return Recipe(
         stage="entry",
         name=name,

@@ -101,6 +101,8 @@ _WARNINGS = {
     "manifest-missing": "no manifest.json, so nothing was checked against it",
     "manifest-batch-size": "max_batch_size is not the manifest's",
     "server-arguments": "an entry needs a server argument that server.args does not have",
+    "vendored-edited": "code in an entry that is not what this prep vendors",
+    "vendored-version": "an entry whose code another prep vendored",
     "target-unknown": "the target's TensorRT version is not known",
 }
 CODES: dict[str, tuple[Severity, str]] = {

@@ -1,15 +1,16 @@
-"""Vendored libraries, by what their files say of themselves: the ELF header and Python's tag in the name."""
+"""Vendored code: ours by its digests, libraries by what their files say of themselves (ELF, Python's tag)."""
 
 import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from prep_triton.layout import walk_entry
+from prep_triton.layout import MANIFEST_NAME, walk_entry
 from prep_triton.target import Target
 from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding
 from prep_triton.triton.lint.tree import is_readable_file
+from prep_triton.triton.vendored.compare import describe_other_version, find_edited_code
 
 _MACHINES = {62: "linux/amd64", 183: "linux/arm64"}  # e_machine: EM_X86_64, EM_AARCH64 (elf.h)
 _LIBRARY = re.compile(r"\.so(\.[0-9]+)*\Z")
@@ -21,6 +22,7 @@ def find_vendored_problems(entry: EntryFolder, target: Target | None) -> Iterato
     """Find what is wrong with the shared libraries inside a Python entry."""
     if entry.backend != "python":
         return
+    yield from _find_other_code(entry)
     record = entry.manifest.vendored if entry.manifest else None
     # Whether the record fits the target follows from the record: see `prep_triton.target.find_misfits`.
     platform = record.platform if record else target.platform if target else None
@@ -36,6 +38,23 @@ def find_vendored_problems(entry: EntryFolder, target: Target | None) -> Iterato
             yield entry.on("vendored-platform", relative, message, _INSTALL)
         yield from _find_tag_problems(entry, path, relative, target)
     yield from _find_missing_package(entry)
+
+
+def _find_other_code(entry: EntryFolder) -> Iterator[Finding]:
+    """Find code that is not what this prep copies into such an entry.
+
+    By the manifest's digests: that the files are those of the manifest is another rule.
+    """
+    if entry.manifest is None:
+        return
+    again = f"assemble {entry.manifest.serves or entry.name} again with --text"
+    if other := describe_other_version(entry.manifest):
+        message = f"{entry.name} was assembled by {other}: its code is not compared with what prep vendors"
+        yield entry.on("vendored-version", MANIFEST_NAME, message, again)
+        return
+    for relative, change in find_edited_code(entry.manifest):
+        message = f"{relative} {change}: it is not what prep vendors, and runs in the server"
+        yield entry.on("vendored-edited", relative, message, f"read it, or {again}")
 
 
 def _read_platform(path: Path) -> str | None:

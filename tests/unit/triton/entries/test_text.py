@@ -12,8 +12,8 @@ from prep_triton.triton.config import parse_config
 from prep_triton.triton.entries.load import load_repository
 from prep_triton.triton.entries.text import assemble_text_entries
 from prep_triton.triton.entries.text_config import TextConfigs
-from prep_triton.triton.entries.vendored import copy_tokenizers, describe_tokenizers
 from prep_triton.triton.entries.write import assemble_entry
+from prep_triton.triton.vendored.packages import copy_tokenizers, describe_tokenizers
 
 from scripts.benchmarks.small_artifacts import make_model
 

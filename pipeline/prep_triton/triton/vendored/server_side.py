@@ -14,6 +14,9 @@ SERVER_PARTS: dict[EntryKind, tuple[str, str]] = {
     "postprocessor": ("postprocessor_model.py", "answer"),
 }
 
+# What a manifest's `tools` call the digest of these files.
+SERVER_TOOL = "inside_server"
+
 
 def list_server_files(kind: EntryKind) -> dict[str, Path]:
     """Return the files of a kind of entry: where each goes within the version folder, and where it is."""

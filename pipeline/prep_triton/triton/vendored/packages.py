@@ -46,7 +46,7 @@ def copy_tokenizers(folder: Path) -> None:
     Raises:
         RepositoryError: A file of the installation is missing, or nothing says which are its files.
     """
-    files = dict(_list_files())
+    files = dict(list_package_files())
     missing = [str(source) for source in files.values() if not source.is_file()]
     if not any(relative.suffix == ".so" for relative in files):
         missing.append("its library")
@@ -61,7 +61,8 @@ def copy_tokenizers(folder: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _list_files() -> Iterator[tuple[PurePosixPath, Path]]:
+def list_package_files() -> Iterator[tuple[PurePosixPath, Path]]:
+    """Yield what is copied of the installed package: where each file goes, and where it is."""
     for file in importlib.metadata.distribution(PACKAGE).files or ():
         top, _, rest = file.as_posix().partition("/")
         is_module = top == PACKAGE and file.suffix in (".py", ".so") and not file.as_posix().startswith(_LEFT_OUT)
