@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from prep_triton.cli.codes import INTERRUPTED
 
+CTRL_C = signal.SIGINT
 EXIT_INTERRUPTED = 130
 MESSAGE = "interrupted: nothing half-written was kept"
 HINT = "run the same command again"
@@ -31,7 +32,11 @@ def raise_interrupt(signum: int, frame: FrameType | None) -> NoReturn:
 
 def was_interrupted(err: BaseException | None = None) -> bool:
     """Whether a command, which may end with `err`, was interrupted, and did not say so yet."""
-    return isinstance(err, KeyboardInterrupt) or bool(_seen)
+    while err is not None:
+        if isinstance(err, KeyboardInterrupt):
+            return True
+        err = err.__cause__  # Python 3.11 makes a RuntimeError of what meets a class that is being made
+    return bool(_seen)
 
 
 @contextmanager

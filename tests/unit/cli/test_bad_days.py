@@ -32,6 +32,25 @@ except BaseException as err:
 """
 
 
+# As the console script does it, with a signal at the import of a module: before any handler of ours too. Neither `os`
+# nor `signal`, whose imports are among those that are interrupted.
+CONSOLE_SCRIPT = """
+import posix, sys
+interrupted = sys.argv.pop(1)
+class Interrupter:
+    def find_spec(self, name, path=None, target=None):
+        if name == interrupted:
+            sys.meta_path.remove(self)
+            posix.kill(posix.getpid(), 2)
+            while True:
+                pass
+sys.meta_path.insert(0, Interrupter())
+import re
+from prep_triton.cli.main import main
+sys.exit(main())
+"""
+
+
 def run_prep(*arguments: str, folder: Path, stdout: int | None = subprocess.PIPE) -> "subprocess.CompletedProcess[str]":
     """Run `prep`, for which the modules of a folder stand in front of what is installed."""
     search_path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
@@ -56,6 +75,42 @@ def test_ctrl_c_during_an_import_is_an_interruption(module: str, library: str, t
     assert "Traceback" not in done.stderr
     assert done.stderr == f"{interrupts.MESSAGE}; {interrupts.HINT}\n"
     assert parse_document(done.stdout, "error")["error"]["code"] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "prep_triton.cli.interrupts",
+        "signal",
+        "json",
+        "json.decoder",
+        "contextlib",
+        "typing",
+        "prep_triton.cli.codes",
+        "prep_triton.cli.app",
+        "typer",
+        "prep_triton.cli.output",
+        "prep_triton.cli.export",
+        "prep_triton.errors",
+        "prep_triton.triton.lint",
+    ],
+)
+def test_ctrl_c_is_answered_from_the_first_import_on(module: str):
+    done = subprocess.run(
+        [sys.executable, "-c", CONSOLE_SCRIPT, module, "lint", "/nowhere"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", f"{interrupts.MESSAGE}; {interrupts.HINT}\n")
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), RuntimeError("__set_name__"), ValueError("a bug")])
+def test_what_python_makes_of_an_interruption_is_one(interruption: BaseException):
+    if isinstance(interruption, RuntimeError):
+        interruption.__cause__ = KeyboardInterrupt()
+    assert interrupts.was_interrupted(interruption) == (not isinstance(interruption, ValueError))
 
 
 def test_an_interruption_stays_one_whatever_a_library_makes_of_it(capsys: pytest.CaptureFixture[str]):
