@@ -4,6 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
+from onnx import TensorProto, helper
+
 from scripts.benchmarks.small_artifacts import save_graph
 
 PYTHON_MODEL = """
@@ -126,6 +129,39 @@ def _file_case(name: str, code: str, change: Callable[[Path], object], *, graph:
     return Case(name, code, lambda repository: change(make(repository, name)))
 
 
+def _operator_case(name: str, code: str, **graph) -> Case:
+    def write(repository: Path) -> None:
+        path = write_graph(repository, name) / "1" / "model.onnx"
+        onnx.save(add_operator(onnx.load(path), **graph), path)
+
+    return Case(name, code, write)
+
+
+def add_operator(
+    model: onnx.ModelProto,
+    *,
+    domain: str = "acme",
+    operator: str = "Fuse",
+    is_in_branch: bool = False,
+    is_defined: bool = False,
+) -> onnx.ModelProto:
+    """Give a graph one more node, of another domain; in a branch, or with the function that it stands for."""
+    node = helper.make_node(operator, ["wide_mask"], ["extra"], domain=domain)
+    model.opset_import.append(helper.make_opsetid(domain, 1))
+    if is_in_branch:
+        extra = helper.make_tensor_value_info("extra", TensorProto.FLOAT, None)
+        branch = helper.make_graph([node], "branch", [], [extra])
+        yes = helper.make_node("Constant", [], ["yes"], value=helper.make_tensor("v", TensorProto.BOOL, [], [True]))
+        model.graph.node.append(yes)
+        node = helper.make_node("If", ["yes"], ["chosen"], then_branch=branch, else_branch=branch)
+    if is_defined:
+        body = [helper.make_node("Neg", ["x"], ["y"])]
+        function = helper.make_function(domain, operator, ["x"], ["y"], body, [helper.make_opsetid("", 17)])
+        model.functions.append(function)
+    model.graph.node.append(node)
+    return model
+
+
 def _write_texts(folder: Path, texts: dict[str, str]) -> None:
     for relative, text in texts.items():
         (folder / relative).parent.mkdir(parents=True, exist_ok=True)
@@ -171,6 +207,19 @@ REFUSED_CASES = [
     _reshape_case("reshape-scalar", "[1]", "", batch=0),
     _environment_case("environment", "file-missing", "env.tar.gz"),
     _environment_case("environment-folder", "file-missing", "1"),
+    _file_case(
+        "environment-no-archive",
+        "file-missing",
+        lambda at: _write_texts(
+            at,
+            {
+                "config.pbtxt": python_config("environment-no-archive", environment("env.tar.gz")),
+                "env.tar.gz": "not a tar",
+            },
+        ),
+    ),
+    _operator_case("operators", "model-operators"),
+    _operator_case("operators-in-a-branch", "model-operators", is_in_branch=True),
     _python_case("no-labels", "file-missing", "", tensors=labelled("labels.txt")),
     _python_case("cpu-gpus", "instance-devices", "instance_group [{ kind: KIND_CPU gpus: [0] }]"),
     _python_case("profile", "instance-devices", 'instance_group [{ kind: KIND_CPU profile: ["0"] }]'),
@@ -241,6 +290,15 @@ SERVED_CASES = [
             at, {"config.pbtxt": python_config("environment-there", environment("env")), "env/bin/activate": ""}
         ),
     ),
+    _file_case(
+        "labels-in-folder",
+        "",
+        lambda at: _write_texts(
+            at, {"config.pbtxt": python_config("labels-in-folder", tensors=labelled("l/a.txt")), "l/a.txt": "a\nb\nc"}
+        ),
+    ),
+    _operator_case("operators-of-its-own", "", is_defined=True),
+    _operator_case("operators-of-microsoft", "", domain="com.microsoft", operator="Gelu"),
     _file_case("latin-1", "", lambda at: _write_before(at / "config.pbtxt", b"# caf\xe9\n")),
     Case("Upper-Case", "", lambda at: write_python(at, "Upper-Case")),
     _python_case("no-merging", "batching-useless", "dynamic_batching {}", batch=0),

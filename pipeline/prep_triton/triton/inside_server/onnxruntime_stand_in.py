@@ -5,7 +5,8 @@ Triton (>= 23.10) takes a folder ``<backend directory>/<backend>/model.py`` for 
 runs inside the server's stub: it may import numpy, onnxruntime and what the stub brings, and nothing of prep.
 
 The configuration is the one of the real ONNX Runtime backend, of which it reads `input` and `output`,
-`default_model_filename`, ``optimization.graph.level`` and the parameters of `_session_options`. What it cannot
+`default_model_filename`, ``optimization.graph.level``, ``model_operations.op_library_filename`` and the parameters of
+`_session_options`. What it cannot
 do (a GPU, an execution accelerator of the CPU) it refuses. The rest (the batcher, warm-up, the response cache,
 the rate limiter) is the server's own.
 """
@@ -135,6 +136,8 @@ def _session_options(config: Mapping[str, Any]) -> onnxruntime.SessionOptions:
     options.enable_cpu_mem_arena = _as_bool(parameters.get("enable_mem_arena", "1"))
     options.enable_mem_pattern = _as_bool(parameters.get("enable_mem_pattern", "1"))
     level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
+    for library in config.get("model_operations", {}).get("op_library_filename", []):
+        options.register_custom_ops_library(library)
     options.graph_optimization_level = GRAPH_LEVELS.get(level, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL)
     return options
 

@@ -1,5 +1,6 @@
 """One entry as lint reads it: its files, its configuration as the server completes it, and its manifest."""
 
+import os
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,6 +32,8 @@ SERVER_FOLDERS = (WARMUP_DIR, "initial_state", "configs")
 FOREIGN_PLATFORMS = {"pytorch_libtorch": "pytorch", "torch_aoti": "pytorch"}
 # core, AutoCompleteBackendFields: what each backend calls its model file.
 MODEL_FILES = {"tensorrt": PLAN_NAME, "onnxruntime": GRAPH_NAME, "python": PYTHON_MODEL_NAME, "pytorch": "model.pt"}
+# python_backend, python_be.cc: the parameter, and what of it stands for the entry's folder
+ENVIRONMENT, MODEL_DIRECTORY = "EXECUTION_ENV_PATH", "$$TRITON_MODEL_DIRECTORY"
 CONFIG_SIZE_LIMIT = 16 << 20
 _NUMBER = re.compile(r"\s*[+-]?[0-9]+")
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
@@ -83,6 +86,23 @@ class EntryFolder:
         by_content = next((backend for name, backend in by_file.items() if name in present), "")
         # core: a model called model.<backend> is that backend's.
         return by_content or self.name.partition(".")[2]
+
+    @cached_property
+    def environment(self) -> str:
+        """What EXECUTION_ENV_PATH names for the Python backend; empty where it names nothing."""
+        if self.config is None or self.backend != "python":
+            return ""
+        return str(self.config.parameters[ENVIRONMENT].string_value) if ENVIRONMENT in self.config.parameters else ""
+
+    @cached_property
+    def named_files(self) -> frozenset[str]:
+        """Files and folders that the configuration names in the entry's folder: labels, and a Python environment."""
+        if self.config is None:
+            return frozenset()
+        names = {tensor.label_filename for tensor in self.config.output}
+        if self.environment.startswith(f"{MODEL_DIRECTORY}/"):
+            names.add(self.environment.removeprefix(f"{MODEL_DIRECTORY}/"))
+        return frozenset(os.path.normpath(name) for name in names if name)
 
     @cached_property
     def subfolders(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """What an ONNX graph takes and gives, read without its weights."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ _TYPES = {
     10: "FP16", 11: "FP64", 12: "UINT32", 13: "UINT64", 16: "BF16",
 }  # fmt: skip
 
+# onnxruntime, core/session/environment.cc (the domains that it registers) and core/graph/constants.h (their names)
+SERVED_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
+
 
 class DamagedGraphError(Exception):
     """A file is not a complete ONNX model; the text says why, after the file's name."""
@@ -23,13 +27,15 @@ class DamagedGraphError(Exception):
 class Signature:
     """Inputs and outputs of a model; an input that an initializer stands in for is optional.
 
-    `is_partial` means that some tensor's rank is not written down.
+    `is_partial` means that some tensor's rank is not written down. `custom_operators` are those of domains that ONNX
+    Runtime does not bring, ``domain:Operator``, without the functions that the file itself defines.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     optional_inputs: frozenset[str] = field(default=frozenset())
     is_partial: bool = False
+    custom_operators: tuple[str, ...] = ()
 
 
 def read_signature(path: Path) -> Signature:
@@ -57,9 +63,28 @@ def read_signature(path: Path) -> Signature:
             outputs=tuple(map(_tensor_from_value, model.graph.output)),
             optional_inputs=frozenset(initial),
             is_partial=any(not value.type.tensor_type.HasField("shape") for value in values),
+            custom_operators=_find_custom_operators(model),
         )
     except ValidationError as err:  # onnx.proto is proto2, whose strings may be no UTF-8
         raise DamagedGraphError("has a name that is not text") from err
+
+
+def _find_custom_operators(model: Any) -> tuple[str, ...]:
+    own = {(function.domain, function.name) for function in model.functions}
+    bodies = (model.graph.node, *(function.node for function in model.functions))
+    used = {(node.domain, node.op_type) for body in bodies for node in _walk_nodes(body)}
+    return tuple(sorted(f"{domain}:{name}" for domain, name in used - own if domain not in SERVED_DOMAINS))
+
+
+def _walk_nodes(nodes: Iterable[Any]) -> Iterator[Any]:
+    """Yield nodes, and those of the graphs inside them (branches and loops)."""
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for attribute in node.attribute:
+            waiting += attribute.g.node
+            waiting += [inner for graph in attribute.graphs for inner in graph.node]
 
 
 def _brief(err: Exception) -> str:

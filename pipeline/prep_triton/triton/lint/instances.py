@@ -108,6 +108,9 @@ def find_backend_problems(entry: EntryFolder) -> Iterator[Finding]:
             yield entry.at(
                 "backend-ignores-field", where, f"the {backend} backend never reads {where}", f"remove {where}"
             )
+    if config.model_operations.op_library_filename and backend != "onnxruntime":
+        where = "model_operations.op_library_filename"
+        yield entry.at("backend-ignores-field", where, f"the {backend} backend never reads {where}", f"remove {where}")
     if config.cc_model_filenames and config.instance_group and not _may_use_gpu(config):
         message = "cc_model_filenames chooses by GPU, and no instance is on a GPU"
         yield entry.at("backend-ignores-field", "cc_model_filenames", message, "remove it, or set kind: KIND_GPU")

@@ -68,6 +68,7 @@ def _find_onnx_problems(entry: EntryFolder, version: int) -> Iterator[Finding]:
 
 
 def _find_graph_problems(entry: EntryFolder, version: int, name: str) -> Iterator[Finding]:
+    config: Any = entry.config
     path, relative = entry.folder / str(version) / name, f"{version}/{name}"
     if not is_readable_file(path):
         yield _missing(entry, version, name)
@@ -77,6 +78,11 @@ def _find_graph_problems(entry: EntryFolder, version: int, name: str) -> Iterato
     except DamagedGraphError as err:
         yield entry.on("model-damaged", relative, f"{relative} {err}", "export or assemble it again")
         return
+    if signature.custom_operators and not config.model_operations.op_library_filename:
+        operators = ", ".join(signature.custom_operators[:3])
+        message = f"{relative} has operators that ONNX Runtime does not bring ({operators}): the server refuses it"
+        hint = 'name their library in model_operations { op_library_filename: ["/PATH/ON/THE/SERVER.so"] }'
+        yield entry.on("model-operators", relative, message, hint)
     yield from _compare(entry, signature, of=relative, must_give_all=True)
 
 

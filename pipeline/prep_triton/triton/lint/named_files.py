@@ -1,19 +1,22 @@
 """Files beside the model that a configuration names: labels, a Python environment, operators of ONNX Runtime."""
 
+import gzip
 import math
 import os
+import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from prep_triton.triton.lint.entry import EntryFolder
+from prep_triton.triton.lint.entry import ENVIRONMENT, MODEL_DIRECTORY, EntryFolder
 from prep_triton.triton.lint.finding import Finding
 from prep_triton.triton.lint.tensors import WILDCARD, describe_dims
 from prep_triton.triton.lint.tree import is_readable_file
 
-_ENVIRONMENT = "EXECUTION_ENV_PATH"
-_MODEL_DIRECTORY = "$$TRITON_MODEL_DIRECTORY"
 _ACTIVATE = "bin/activate"
+_GZIP_MAGIC = b"\x1f\x8b"
+_PLUGINS = "trt_extra_plugin_lib_paths"
 
 
 def find_named_file_problems(entry: EntryFolder) -> Iterator[Finding]:
@@ -22,8 +25,9 @@ def find_named_file_problems(entry: EntryFolder) -> Iterator[Finding]:
     for index, tensor in enumerate(config.output):
         if tensor.label_filename:
             yield from _find_label_problems(entry, tensor, f"output[{index}]")
-    if entry.backend == "python" and _ENVIRONMENT in config.parameters:
-        yield from _find_environment_problems(entry, config.parameters[_ENVIRONMENT].string_value)
+    if entry.environment.startswith(MODEL_DIRECTORY):
+        yield from _find_environment_problems(entry, entry.environment)
+    yield from _find_relative_paths(entry)
 
 
 def _find_label_problems(entry: EntryFolder, tensor: Any, output: str) -> Iterator[Finding]:
@@ -48,23 +52,59 @@ def _find_label_problems(entry: EntryFolder, tensor: Any, output: str) -> Iterat
 def _find_environment_problems(entry: EntryFolder, value: str) -> Iterator[Finding]:
     """An environment is an archive, or a folder with ``bin/activate`` (python_backend, stub_launcher.cc, pb_env.cc).
 
-    The server looks for other relative paths from where it was started, and only there does an absolute one mean
-    anything: neither is looked for here.
+    An archive is a tar, plain or under gzip (pb_env.cc, ExtractTarFile). An absolute path is the server's machine's,
+    and not looked for here.
     """
-    if not value.startswith(_MODEL_DIRECTORY):
-        return
-    where = f"parameters.{_ENVIRONMENT}"
-    path = Path(os.path.normpath(f"{entry.folder}{value.removeprefix(_MODEL_DIRECTORY)}"))
-    hint = f"put it there (conda-pack makes one), or remove {_ENVIRONMENT}"
+    where = f"parameters.{ENVIRONMENT}"
+    path = Path(os.path.normpath(f"{entry.folder}{value.removeprefix(MODEL_DIRECTORY)}"))
+    hint = f"put it there (conda-pack makes one), or remove {ENVIRONMENT}"
     if path.is_dir():
         if not (path / _ACTIVATE).is_file():
-            message = f"{_ENVIRONMENT} names the folder {value}, which has no {_ACTIVATE}: the server refuses it"
+            message = f"{ENVIRONMENT} names the folder {value}, which has no {_ACTIVATE}: the server refuses it"
             yield entry.at("file-missing", where, message, hint)
     elif not is_readable_file(path):
         message = (
-            f"{_ENVIRONMENT} names {value}, and {path.name} {_describe_absence(path)}: the server refuses the entry"
+            f"{ENVIRONMENT} names {value}, and {path.name} {_describe_absence(path)}: the server refuses the entry"
         )
         yield entry.at("file-missing", where, message, hint)
+    elif not _is_archive(path):
+        message = f"{ENVIRONMENT} names {value}, and {path.name} is not a tar archive: the server refuses the entry"
+        yield entry.at("file-missing", where, message, "pack it with conda-pack, as .tar.gz")
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether a file begins as a tar does, plain or under gzip; no more than one header is read."""
+    with path.open("rb") as stream:
+        begin = stream.read(tarfile.BLOCKSIZE)
+    try:
+        if begin.startswith(_GZIP_MAGIC):
+            with gzip.open(path) as unpacked:
+                begin = unpacked.read(tarfile.BLOCKSIZE)
+        tarfile.TarInfo.frombuf(begin, "utf-8", "surrogateescape")
+    except (tarfile.TarError, OSError, EOFError, zlib.error):
+        return False
+    return True
+
+
+def _find_relative_paths(entry: EntryFolder) -> Iterator[Finding]:
+    """Find paths that mean a file below the folder in which the server was started, which nobody knows here.
+
+    The backends hand them on as they are: onnxruntime.cc (LoadModel: RegisterCustomOpsLibrary, and the options of the
+    TensorRT provider, which separates its libraries by ';'), python_be.cc.
+    """
+    config: Any = entry.config
+    libraries = list(config.model_operations.op_library_filename) if entry.backend == "onnxruntime" else []
+    paths = [("model_operations.op_library_filename", library) for library in libraries]
+    for accelerator in config.optimization.execution_accelerators.gpu_execution_accelerator:
+        plugins = accelerator.parameters[_PLUGINS].split(";") if _PLUGINS in accelerator.parameters else ()
+        paths += [("optimization.execution_accelerators.gpu_execution_accelerator", plugin) for plugin in plugins]
+    if not entry.environment.startswith(MODEL_DIRECTORY):
+        paths.append((f"parameters.{ENVIRONMENT}", entry.environment))
+    for where, path in paths:
+        if path and not path.startswith("/"):
+            message = f"'{path}' is looked for from the folder in which the server was started, not from the entry's"
+            hint = f"begin it with {MODEL_DIRECTORY}/" if where.endswith(ENVIRONMENT) else "write the whole path"
+            yield entry.at("path-relative", where, message, hint)
 
 
 def _describe_absence(path: Path) -> str:

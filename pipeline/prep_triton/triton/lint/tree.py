@@ -70,7 +70,7 @@ def find_version_problems(entry: EntryFolder) -> Iterator[Finding]:
         if name in misread:
             message = f"the version folder '{name}' is not a version number, and the server reads a number in it"
             yield entry.on("version-name", name, message, "name version folders 1, 2, 3, …")
-        elif not (_is_server_folder(name) or _is_version(entry, name) or _is_vouched_for(entry, name)):
+        elif not (_is_server_folder(name) or _is_version(entry, name) or _is_used(entry, name)):
             message = f"the folder '{name}' is not a version: the server ignores it"
             yield entry.on("version-ignored", name, message, "name version folders 1, 2, 3, …, or move it elsewhere")
     yield from _find_policy_problems(entry)
@@ -88,8 +88,10 @@ def _is_version(entry: EntryFolder, name: str) -> bool:
     return name.isascii() and name.isdigit() and name[0] != "0" and int(name) in entry.versions
 
 
-def _is_vouched_for(entry: EntryFolder, name: str) -> bool:
-    return entry.manifest is not None and any(relative.startswith(f"{name}/") for relative in entry.manifest.files)
+def _is_used(entry: EntryFolder, name: str) -> bool:
+    """Whether the configuration names a folder, or something in it, or the manifest does."""
+    files = (*entry.named_files, *(entry.manifest.files if entry.manifest else ()))
+    return any(relative.partition("/")[0] == name for relative in files)
 
 
 def _find_policy_problems(entry: EntryFolder) -> Iterator[Finding]:
