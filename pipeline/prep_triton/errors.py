@@ -21,6 +21,7 @@
     |   |-- ReleaseMissingError  there is no such release
     |   |-- ReleaseDamagedError  a release's files, or its release.json, are not what they were
     |   `-- ReleaseExistsError   a release is immutable, and this one is already there
+    |-- MissingPackageError      a library of an extra is not installed
     `-- WorkspaceError           the workspace cannot be used
         |-- WorkspaceBusyError   another run holds it and did not finish in time
         `-- DiskFullError        no space left; nothing half-written was kept
@@ -145,6 +146,10 @@ class ReleaseDamagedError(StoreError):
 
 class ReleaseExistsError(StoreError):
     """A release is immutable, and one with this id is already there."""
+
+
+class MissingPackageError(PrepError):
+    """A library that only some machines need, an extra of prep, is not installed."""
 
 
 class WorkspaceError(PrepError):

@@ -43,14 +43,15 @@ finally:
 
 @dataclass(frozen=True)
 class Prep:
-    """Runs `prep` in a folder, with an environment."""
+    """Runs `prep` in a folder, with an environment; `script` is that of another Python."""
 
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    script: Path = SCRIPT
 
     def start(self, *arguments: object, code: str | None = None, **more: str) -> "subprocess.Popen[str]":
         """Start a command, in a session of its own."""
-        command = [sys.executable, "-c", code] if code else [str(SCRIPT), *map(str, arguments)]
+        command = [sys.executable, "-c", code] if code else [str(self.script), *map(str, arguments)]
         environment = {**os.environ, "NO_COLOR": "1", **self.environment, **more}
         return subprocess.Popen(
             command,

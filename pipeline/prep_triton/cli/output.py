@@ -19,6 +19,7 @@ from prep_triton.cli import interrupts
 from prep_triton.cli.codes import USAGE_ERROR
 from prep_triton.cli.options import OutputOptions
 from prep_triton.errors import PrepError, SpecError
+from prep_triton.extras import error_from_import
 from prep_triton.os_errors import error_from_os
 from prep_triton.progress import Progress
 from prep_triton.quoting import clean_message, escape_controls
@@ -203,9 +204,16 @@ def _end(output: Output, err: BaseException) -> None:
     if interrupts.was_interrupted(err):
         interrupts.print_interruption(as_json=output.as_json)
         raise typer.Exit(interrupts.EXIT_INTERRUPTED) from None
-    known = error_from_os(err) if isinstance(err, OSError) else err
+    known = _error_from(err)
     if isinstance(known, PrepError):
         _fail(output, known)
+
+
+def _error_from(err: BaseException) -> BaseException | None:
+    """Return what the system, or a missing library, is for a person; any other error as it is."""
+    if isinstance(err, OSError):
+        return error_from_os(err)
+    return error_from_import(err) if isinstance(err, ImportError) else err
 
 
 def _fail(output: Output, err: PrepError) -> NoReturn:

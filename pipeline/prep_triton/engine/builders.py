@@ -1,7 +1,6 @@
 """Which builder this machine can use, looked up without importing either."""
 
 import functools
-import importlib.util
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,13 +9,13 @@ from pathlib import Path
 from typing import Literal, assert_never
 
 from prep_triton.errors import EngineError
+from prep_triton.extras import hint_to_install, is_installed, module_of
 from prep_triton.spec import Builder
 
 log = logging.getLogger(__name__)
 
 BuilderName = Literal["tensorrt", "tensorrt-rtx"]
 
-_MODULES: dict[BuilderName, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 # One builder, several wheels: the plain name is a stub that depends on one of the others.
 _DISTRIBUTIONS: dict[BuilderName, tuple[str, ...]] = {
     "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
@@ -37,7 +36,7 @@ class ResolvedBuilder:
     @property
     def module(self) -> str:
         """The Python module that holds it."""
-        return _MODULES[self.name]
+        return module_of(self.name)
 
 
 def resolve_builder(requested: Builder, problems: Mapping[BuilderName, str | None]) -> ResolvedBuilder:
@@ -63,12 +62,15 @@ def resolve_builder(requested: Builder, problems: Mapping[BuilderName, str | Non
 
 def find_builder_problems() -> dict[BuilderName, str | None]:
     """Say of each builder why it cannot be used on this machine, None where it can."""
-    return {name: find_builder_problem(name) for name in _MODULES}
+    return {name: find_builder_problem(name) for name in _DISTRIBUTIONS}
 
 
 def find_builder_problem(name: BuilderName) -> str | None:
     """Say why a builder cannot be used on this machine, or None where it can."""
-    if importlib.util.find_spec(_MODULES[name]) is None or _find_version(name) is None:
+    for package in (name, "polygraphy"):
+        if not is_installed(package):
+            return f"the Python package {package} is not installed"
+    if _find_version(name) is None:
         return f"the Python package {name} is not installed"
     if name == "tensorrt" and not has_nvidia_driver():
         return "there is no NVIDIA driver, and the standard TensorRT builds only for a GPU that is present"
@@ -84,9 +86,9 @@ def _resolve_named(name: BuilderName, problem: str | None) -> ResolvedBuilder:
     if problem is None:
         return _resolved(name, "requested")
     if name == "tensorrt":
-        hint = "on a machine with the GPU: pip install 'prep-triton[tensorrt]'; or use --builder tensorrt-rtx"
+        hint = f"on a machine with the GPU: {hint_to_install('tensorrt')}; or use --builder tensorrt-rtx"
     else:
-        hint = "pip install tensorrt-rtx (Linux, x86-64)"
+        hint = f"{hint_to_install('engine')} (Linux, x86-64)"
     raise EngineError(f"builder {name} cannot be used here: {problem}", hint=hint)
 
 
@@ -98,7 +100,7 @@ def _resolve_auto(problems: Mapping[BuilderName, str | None]) -> ResolvedBuilder
     if rtx_problem is not None:
         raise EngineError(
             f"no builder can be used here: for tensorrt, {problem}; for tensorrt-rtx, {rtx_problem}",
-            hint="pip install tensorrt-rtx (Linux, x86-64), which needs no GPU",
+            hint=f"{hint_to_install('engine')} (Linux, x86-64), which needs no GPU",
         )
     return _resolved("tensorrt-rtx", problem)
 

@@ -6,15 +6,15 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from prep_triton.artifact import OnnxModel
-from prep_triton.errors import ExportError
 from prep_triton.export import heads, hub
 from prep_triton.export.source import Source, resolve_source
+from prep_triton.extras import check_extra
 from prep_triton.layout import GRAPH_NAME, REFERENCE_NAME
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.reference import save_reference
@@ -44,12 +44,14 @@ def export_model(spec: ModelSpec, workspace: Workspace, *, progress: Progress = 
         progress: Called with the phase.
 
     Raises:
+        MissingPackageError: A library that exports is not installed.
         SourceError: The model is unknown, unsupported, unreachable or damaged.
         SpecError: The spec asks for what cannot be.
         ExportError: torch cannot export it, or onnxruntime cannot load it.
         ParityError: The graph does not answer as PyTorch does.
         WorkspaceError: The workspace cannot be used.
     """
+    check_extra("export")
     source = resolve_source(spec)
     return workspace.produce(
         export_recipe(source, spec), OnnxModel, lambda folder: _make_model(source, spec.seed, folder, progress)
@@ -73,15 +75,8 @@ def export_recipe(source: Source, spec: ModelSpec) -> Recipe:
             "declared_version": DECLARED_VERSION,
             "sentences": hashlib.sha256(sentences).hexdigest()[:16],
         },
-        tools={name: _find_version(name) for name in _TOOLS},
+        tools={name: version(name) for name in _TOOLS},
     )
-
-
-def _find_version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError as err:
-        raise ExportError(f"the package {package} is not installed", hint=f"pip install {package}") from err
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from prep_triton.engine.machine import Machine
 from prep_triton.errors import RepositoryError, SpecError
+from prep_triton.extras import check_extra
 from prep_triton.run.resolve import ResolvedRun
 from prep_triton.spec import ModelSpec, PipelineModelSpec, Precision, RunSpec, VariantSpec
 
@@ -36,11 +37,13 @@ def check_machine(run: ResolvedRun) -> None:
     """Refuse what this machine cannot do; starts nothing and imports nothing heavy.
 
     Raises:
+        MissingPackageError: A library that exports is not installed.
         UnsupportedGpuError: A builder does not build for a GPU.
         EngineError: A builder cannot be used here.
         RepositoryError: Nothing would come of it that Triton can serve.
         ServerError: There is no Triton to verify with.
     """
+    check_extra("export")
     variants = [variant for model in run.spec.models for variant in model.variants]
     builders = {builder for variant in variants for builder in _check_engines(variant, run.machine)}
     if builders == {"tensorrt-rtx"} and all(variant.runtime == "tensorrt" for variant in variants):

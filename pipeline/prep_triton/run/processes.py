@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from prep_triton.child_process import end_with_parent
 from prep_triton.errors import PrepError
+from prep_triton.extras import error_from_import
 from prep_triton.os_errors import error_from_os
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.run.report import RowCollector, StageRow
@@ -146,10 +147,16 @@ def _run_job(job: Callable[[RowCollector], Any], connection: Connection, parent_
     logger.setLevel(logging.INFO)
     try:
         result = job(RowCollector(_Sender(connection)))
-    except (PrepError, OSError) as err:
-        error = err if isinstance(err, PrepError) else error_from_os(err)
+    except (PrepError, OSError, ImportError) as err:
+        error = _error_from(err)
         if error is None or os.environ.get("PREP_DEBUG"):
             raise
         connection.send(("failed", (type(error), error.message, error.hint, error.place)))
     else:
         connection.send(("returned", result))
+
+
+def _error_from(err: PrepError | OSError | ImportError) -> PrepError | None:
+    if isinstance(err, OSError):
+        return error_from_os(err)
+    return error_from_import(err) if isinstance(err, ImportError) else err

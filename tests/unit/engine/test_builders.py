@@ -13,7 +13,8 @@ def machine(monkeypatch):
 
     def pretend(*installed, driver=False):
         log_choice.cache_clear()
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in installed else None)
+        there = {*installed, "polygraphy"}
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in there else None)
         monkeypatch.setattr(builders, "has_nvidia_driver", lambda: driver)
         monkeypatch.setattr(builders, "_find_version", lambda _: "1.2.3")
 
@@ -41,7 +42,7 @@ def test_auto_with_nothing_installed_is_refused(machine):
     machine()
     with pytest.raises(EngineError, match=r"no builder can be used here: for tensorrt, .*; for tensorrt-rtx") as caught:
         resolve_builder("auto", find_builder_problems())
-    assert "pip install tensorrt-rtx" in caught.value.hint
+    assert "pip install 'prep-triton[engine]'" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_rtx_is_refused_where_it_is_not_installed(machine):
     machine("tensorrt", driver=True)
     with pytest.raises(EngineError, match="builder tensorrt-rtx cannot be used here") as caught:
         resolve_builder("tensorrt-rtx", find_builder_problems())
-    assert "pip install tensorrt-rtx" in caught.value.hint
+    assert "pip install 'prep-triton[engine]'" in caught.value.hint
 
 
 def test_rtx_is_taken_where_it_was_asked_for(machine):

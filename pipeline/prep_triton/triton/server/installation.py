@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prep_triton.errors import ServerError
+from prep_triton.extras import hint_to_install
 from prep_triton.layout import PYTHON_MODEL_NAME
 
 SERVER_VARIABLE = "PREP_TRITONSERVER"
 WHEEL = "nvidia-pytriton"
+_PYTHON_WITHOUT_WHEEL = (3, 13)  # its numpy has no wheel for it; pyproject.toml says so too
 STUB_NAME = "triton_python_backend_stub"
 STAND_IN_PATH = Path(__file__).parents[1] / "inside_server" / "onnxruntime_stand_in.py"
 STAND_IN_RULES_PATH = Path(__file__).parents[1] / "config" / "onnxruntime_rules.py"
@@ -104,7 +106,7 @@ def _find_wheel() -> Path:
     if spec is None or spec.origin is None:
         raise ServerError(
             f"no Triton server was found: no tritonserver on PATH, and the wheel {WHEEL} is not installed",
-            hint=f"pip install {WHEEL}, or set {SERVER_VARIABLE}, or name a running server with --server",
+            hint=f"{_how_to_get_the_wheel()}, or set {SERVER_VARIABLE}, or name a running server with --server",
         )
     wheel = Path(spec.origin).parent / "tritonserver"
     if not _stub_path(wheel).is_file():
@@ -113,6 +115,12 @@ def _find_wheel() -> Path:
             hint=f"use a Python of {', '.join(sorted(p.name for p in wheel.glob('python_backend_stubs/*')))}",
         )
     return wheel
+
+
+def _how_to_get_the_wheel() -> str:
+    if sys.version_info >= _PYTHON_WITHOUT_WHEEL:
+        return f"install prep with a Python below {'.'.join(map(str, _PYTHON_WITHOUT_WHEEL))}, for which the wheel is"
+    return hint_to_install("local")
 
 
 def _python_version() -> str:
@@ -155,7 +163,7 @@ def _package_root(name: str) -> str:
     if spec is None or spec.origin is None:
         raise ServerError(
             f"the package {name}, which the server's stand-in for ONNX Runtime needs, is not installed",
-            hint=f"pip install {name}",
+            hint=hint_to_install("local"),
         )
     return str(Path(spec.origin).parent.parent)
 

@@ -110,7 +110,11 @@ def test_no_server_at_all_says_how_to_get_one(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ServerError, match="no Triton server was found") as caught:
         prepare_installation(tmp_path, shm_prefix="x")
-    assert "nvidia-pytriton" in caught.value.hint
+    assert "pip install 'prep-triton[local]'" in caught.value.hint
+    monkeypatch.setattr(sys, "version_info", (3, 13, 0))
+    with pytest.raises(ServerError) as caught:
+        prepare_installation(tmp_path, shm_prefix="x")
+    assert "a Python below 3.13" in caught.value.hint
     with pytest.raises(ServerError, match="numpy"):
         installation._package_root("numpy")
 
