@@ -68,7 +68,7 @@ class Stages:
                 "precision": spec.precision,
                 "gpu": spec.gpu,
                 "compute_capability": "7.5",
-                "profiles": spec.profiles,
+                "profiles": spec.engine_profiles(model.usual_length),
                 "model_inputs": model.model_inputs,
                 "model_outputs": model.model_outputs,
                 "proof": proof,

@@ -101,7 +101,7 @@ def make_plan(model: OnnxModel, variant: VariantSpec, gpu: str) -> Engine:
         precision=variant.precision,
         gpu=gpu,
         compute_capability=resolve_gpu(gpu).compute_capability,
-        profiles=variant.engine_profiles(),
+        profiles=variant.engine_profiles(model.usual_length),
         model_inputs=model.model_inputs,
         model_outputs=model.model_outputs,
         proof=PrecisionProof(method="none", gemm_flops_share={}, layers={}),

@@ -52,7 +52,7 @@ class EngineOptions:
         typer.Option(
             "--profile",
             metavar="MIN,OPT,MAX",
-            help="Optimization profile of three BATCHxSEQUENCE shapes (repeatable). [1x16,8x128,16x384]",
+            help="Optimization profile of three BATCHxSEQUENCE shapes (repeatable). [1x16,8x128,16xLENGTH]",
         ),
     ] = None
     seq_lens: Annotated[

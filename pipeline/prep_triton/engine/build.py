@@ -59,7 +59,7 @@ def build_engine(
     recipe = Recipe(
         stage="engine",
         name=name_engine(model, spec, gpu, builder.name),
-        spec=describe_request(spec, gpu, builder.name),
+        spec=describe_request(model, spec, gpu, builder.name),
         inputs={"onnx": model.key},
         tools={builder.name: builder.version},
     )
@@ -89,7 +89,7 @@ def _describe_built(model: OnnxModel, spec: EngineSpec, built: Mapping[str, Any]
     """Check what the worker built against the graph and the request; return what the record says of it."""
     return {
         "precision": spec.precision,
-        "profiles": spec.engine_profiles(),
+        "profiles": spec.engine_profiles(model.usual_length),
         "model_inputs": match_tensors(built["inputs"], model.model_inputs, "input"),
         "model_outputs": match_tensors(built["outputs"], model.model_outputs, "output"),
         "proof": check_proof(PrecisionProof(**built["proof"]), model, spec.precision),

@@ -35,7 +35,7 @@ def find_built_elsewhere(model: OnnxModel, spec: EngineSpec, workspace: Workspac
     """
     gpu = resolve_gpu(spec.gpu, machine.gpus)
     name = name_engine(model, spec, gpu, "tensorrt")
-    request = json.loads(json.dumps(describe_request(spec, gpu, "tensorrt")))  # as a manifest holds it
+    request = json.loads(json.dumps(describe_request(model, spec, gpu, "tensorrt")))  # as a manifest holds it
 
     def is_meant(plan: Engine) -> bool:
         return plan.inputs.get("onnx") == model.key and plan.spec == request

@@ -28,13 +28,13 @@ def name_variant(model_name: str, precision: str) -> str:
     return f"{model_name.removesuffix(f'-{precision}')}-{precision}"
 
 
-def describe_request(spec: EngineSpec, gpu: Gpu, builder_name: BuilderName) -> dict[str, Any]:
+def describe_request(model: OnnxModel, spec: EngineSpec, gpu: Gpu, builder_name: BuilderName) -> dict[str, Any]:
     """Return the fields of a request that decide an engine's bytes, as JSON values."""
     return {
         "precision": spec.precision,
         "compute_capability": gpu.compute_capability,
         "builder": builder_name,
-        "profiles": [str(profile) for profile in spec.engine_profiles()],
+        "profiles": [str(profile) for profile in spec.engine_profiles(model.usual_length)],
         **plan_options(spec),
         "build": BUILD_VERSION,
     }
@@ -53,7 +53,7 @@ def resolve_engine_request(model: OnnxModel, spec: EngineSpec, machine: Machine)
         UnsupportedGpuError: The GPU is unknown, or this builder does not build for it.
         EngineError: No builder is usable.
     """
-    check_profiles(model, spec.engine_profiles())
+    check_profiles(model, spec.engine_profiles(model.usual_length))
     gpu = resolve_gpu(spec.gpu, machine.gpus)
     builder = resolve_builder(spec.builder, machine.problems)
     if builder.name == "tensorrt-rtx":
@@ -85,7 +85,7 @@ def check_precision(model: OnnxModel, spec: EngineSpec) -> None:
 
 def render_request(model: OnnxModel, spec: EngineSpec, gpu: Gpu, builder: ResolvedBuilder) -> dict[str, Any]:
     """Render what the worker must know, as JSON values (`prep_triton.engine.worker.Request`)."""
-    profiles = spec.engine_profiles()
+    profiles = spec.engine_profiles(model.usual_length)
     return {
         "task": "build",
         "builder": builder.name,

@@ -67,7 +67,7 @@ def _choose(
     machine: Machine,
 ) -> Produced[PrecisionChoice]:
     """Choose between FP16 and INT8, unless these very engines were measured before."""
-    shapes = [profile.opt for profile in variant.engine_profiles()]
+    shapes = [profile.opt for profile in variant.engine_profiles(model.usual_length)]
     engines = [engine for pair in pairs for engine in pair]
     recipe = Recipe(
         stage="choice",

@@ -16,12 +16,12 @@ from prep_triton.spec.base import (
     with_flags,
 )
 from prep_triton.spec.build import (
-    DEFAULT_PROFILE,
     Builder,
     BuildOptions,
     EngineSpec,
     HardwareCompatibility,
     OptimizationProfile,
+    default_profile,
     parse_profile,
     profiles_from_seq_lens,
 )
@@ -72,7 +72,6 @@ from prep_triton.spec.target import (
 
 __all__ = [
     "DEFAULT_LENGTH_BUCKETS",
-    "DEFAULT_PROFILE",
     "NAME_PATTERN",
     "PRECISIONS",
     "AcceleratorSpec",
@@ -113,6 +112,7 @@ __all__ = [
     "VersionPolicySpec",
     "Weights",
     "build_spec",
+    "default_profile",
     "load_mapping",
     "load_run_spec",
     "parse_profile",

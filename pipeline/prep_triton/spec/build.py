@@ -64,8 +64,16 @@ class OptimizationProfile(Spec):
         return ",".join(f"{batch}x{sequence}" for batch, sequence in (self.min, self.opt, self.max))
 
 
-DEFAULT_PROFILE = OptimizationProfile(min=(1, 16), opt=(8, 128), max=(16, 384))
 DEFAULT_BATCH = (1, 8, 16)
+# The shortest sequence of a default profile, and the one that it is tuned for; it ends where the checkpoint does.
+_DEFAULT_SHORTEST, _DEFAULT_USUAL = 16, 128
+
+
+def default_profile(usual_length: int) -> OptimizationProfile:
+    """Return the profile of an engine of which no shapes were asked for: up to where the checkpoint cuts a text."""
+    shortest, usual = min(_DEFAULT_SHORTEST, usual_length), min(_DEFAULT_USUAL, usual_length)
+    low, middle, high = DEFAULT_BATCH
+    return OptimizationProfile(min=(low, shortest), opt=(middle, usual), max=(high, usual_length))
 
 
 def profiles_from_seq_lens(
@@ -101,7 +109,8 @@ def _join_sizes(sizes: Sequence[int]) -> str:
 class BuildOptions(Spec):
     """How to build an engine, whatever it is built for.
 
-    `seq_lens` with `batch` is a short way to write `profiles`: see `profiles_from_seq_lens`. The rest but
+    `seq_lens` with `batch` is a short way to write `profiles`: see `profiles_from_seq_lens`; without either, an
+    engine has one profile, which ends at the length that the checkpoint declares (`default_profile`). The rest but
     `workspace_limit_mib` means something to the standard TensorRT builder alone (IBuilderConfig in
     NvInfer.h). `hardware_compatible: ampere_plus` makes one plan for several GPU architectures: see
     `prep_triton.gpus.is_runnable`. A `refit` engine takes new weights later; `strip_weights` leaves them out of
@@ -109,7 +118,7 @@ class BuildOptions(Spec):
     """
 
     builder: Builder = "auto"
-    profiles: tuple[OptimizationProfile, ...] = Field(default=(DEFAULT_PROFILE,), min_length=1)
+    profiles: tuple[OptimizationProfile, ...] = ()
     seq_lens: Sizes = ()
     batch: Sizes = ()
     optimization_level: Annotated[int, Field(ge=0, le=5)] | None = None
@@ -123,16 +132,18 @@ class BuildOptions(Spec):
     def check_profiles(self) -> Self:
         """Refuse two ways of saying the shapes, and a batch that belongs to no bucket."""
         if self.seq_lens:
-            if self.profiles != (DEFAULT_PROFILE,):
+            if self.profiles:
                 raise ValueError("profiles and seq_lens exclude each other")
-            self.engine_profiles()
+            profiles_from_seq_lens(self.seq_lens, self.batch or DEFAULT_BATCH)
         elif self.batch:
             raise ValueError("batch belongs to seq_lens; a profile has its own batch sizes")
         return self
 
-    def engine_profiles(self) -> tuple[OptimizationProfile, ...]:
-        """Return the profiles that were asked for, in either way."""
-        return profiles_from_seq_lens(self.seq_lens, self.batch or DEFAULT_BATCH) if self.seq_lens else self.profiles
+    def engine_profiles(self, usual_length: int) -> tuple[OptimizationProfile, ...]:
+        """Return the profiles that were asked for, in either way, or `default_profile` of a checkpoint's length."""
+        if self.seq_lens:
+            return profiles_from_seq_lens(self.seq_lens, self.batch or DEFAULT_BATCH)
+        return self.profiles or (default_profile(usual_length),)
 
 
 class EngineSpec(BuildOptions):

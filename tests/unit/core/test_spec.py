@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prep_triton.errors import SpecError
 from prep_triton.spec import (
-    DEFAULT_PROFILE,
     ConversionSpec,
     EngineSpec,
     GateSpec,
@@ -195,9 +194,19 @@ def test_wrong_build_options_are_refused_with_the_values_seen(fields, message):
 
 def test_seq_lens_are_a_short_way_to_write_profiles():
     spec = EngineSpec.model_validate({"precision": "fp16", "gpu": "t4", "seq_lens": "32,64", "batch": "1,4,8"})
-    assert [str(profile) for profile in spec.engine_profiles()] == ["1x1,4x32,8x32", "1x33,4x64,8x64"]
+    assert [str(profile) for profile in spec.engine_profiles(512)] == ["1x1,4x32,8x32", "1x33,4x64,8x64"]
     assert EngineSpec.model_validate(spec.model_dump()) == spec
-    assert EngineSpec(precision="fp16", gpu="t4").engine_profiles() == (DEFAULT_PROFILE,)
+
+
+@pytest.mark.parametrize(
+    ("usual_length", "profile"),
+    [(512, "1x16,8x128,16x512"), (256, "1x16,8x128,16x256"), (64, "1x16,8x64,16x64"), (8, "1x8,8x8,16x8")],
+)
+def test_an_engine_ends_where_the_checkpoint_declares(usual_length, profile):
+    spec = EngineSpec(precision="fp16", gpu="t4")
+    assert [str(shapes) for shapes in spec.engine_profiles(usual_length)] == [profile]
+    asked = spec.model_copy(update={"profiles": (OptimizationProfile.model_validate("1x1,2x32,4x64"),)})
+    assert [str(shapes) for shapes in asked.engine_profiles(usual_length)] == ["1x1,2x32,4x64"]
 
 
 def test_a_variant_hands_its_build_options_to_every_engine():

@@ -64,7 +64,7 @@ def test_int8_is_kept_only_where_it_is_faster(
     monkeypatch.setattr("prep_triton.engine.execute.measure_latencies_ms", lambda *_: [[2.0], [int8_ms]])
     engines, rows = choose(tmp_path)
     assert engines[0].precision == kept
-    assert rows.rows[-1].note == f"8x128: fp16 2.00 ms, int8 {int8_ms:.2f} ms"
+    assert rows.rows[-1].note == f"8x32: fp16 2.00 ms, int8 {int8_ms:.2f} ms"
 
 
 def test_a_second_run_remembers_the_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

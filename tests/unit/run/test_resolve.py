@@ -68,7 +68,7 @@ def gather_plans(stages: Stages, spec: RunSpec, workspace: Workspace) -> None:
         recipe = Recipe(
             "engine",
             name_engine(graph, request, gpu, "tensorrt"),
-            describe_request(request, gpu, "tensorrt"),
+            describe_request(graph, request, gpu, "tensorrt"),
             {"onnx": graph.key},
             {"tensorrt": "10.13.2"},
         )

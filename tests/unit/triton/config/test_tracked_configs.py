@@ -3,8 +3,9 @@
 import subprocess
 
 import pytest
+from prep_triton.spec import load_run_spec
 
-from tests.fakes.shipped_configs import REPOSITORY, ROOT, render_shipped_configs
+from tests.fakes.shipped_configs import REPOSITORY, ROOT, make_record, render_shipped_configs
 
 AGAIN = "write them again: python -m tests.fakes.shipped_configs, and look at the diff"
 
@@ -29,3 +30,16 @@ def test_a_tracked_config_is_what_the_generator_writes(name: str):
 def test_the_five_deployments_of_the_benchmark_are_there():
     names = {"bert-base-onnx-cpu", "distilbert-onnx-cpu", "bert-base-onnx-gpu", "distilbert-onnx-gpu"}
     assert names | {"bert-base-trt-int8"} <= set(render_shipped_configs())
+
+
+# sentence_bert_config.json of all-MiniLM-L6-v2; model_max_length of bert-base-uncased and distilbert-base-uncased.
+DECLARED = {"minilm": 256, "bert-base": 512, "distilbert": 512}
+
+
+@pytest.mark.parametrize("name", sorted({path.stem for path in (ROOT / "configs").glob("*.yaml")} - {"gke-benchmark"}))
+def test_the_plans_of_a_shipped_config_end_where_its_checkpoint_declares(name: str):
+    """But for the benchmark's, whose 384 is that of the deployments that it repeats."""
+    for model in load_run_spec(ROOT / "configs" / f"{name}.yaml").models:
+        for variant in model.variants:
+            profiles = variant.engine_profiles(make_record(model).usual_length)
+            assert profiles[-1].max[1] == DECLARED[model.model]
