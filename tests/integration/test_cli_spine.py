@@ -189,6 +189,7 @@ def test_a_run_that_was_ended_in_the_middle_of_a_stage_is_taken_up_again(stage, 
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not find_marked(prep.environment[MARK])  # neither the builder nor Triton outlives it
     assert finished.items() <= snapshot(prep.folder).items()
+    left = find_scratch(prep)
     if stage == "publish":
         assert prep.succeed("releases", bucket)["releases"] == []
 
@@ -196,6 +197,9 @@ def test_a_run_that_was_ended_in_the_middle_of_a_stage_is_taken_up_again(stage, 
     document = prep.succeed(*command, *more)
     assert document["release"].startswith(bucket)
     assert not find_half_written(prep.folder)
+    if stage == "verify":
+        assert left  # of the killed one: its server's and its copy of the reference
+        assert not find_scratch(prep)
 
 
 def snapshot(folder: Path) -> dict[Path, int]:

@@ -1,8 +1,6 @@
 """A release, copied whole to this machine or checked where it is."""
 
 import json
-import os
-import time
 
 import pytest
 from prep_triton.errors import ReleaseDamagedError, SpecError, StoreError
@@ -13,6 +11,7 @@ from prep_triton.publish.pointer import rollback
 from prep_triton.publish.record import digest_content
 from prep_triton.publish.release import publish_release
 from prep_triton.publish.repository import scan_repository
+from prep_triton.scratch import locked_folder
 
 from tests.fakes.stores import damage_object, remove_object
 
@@ -98,14 +97,14 @@ def test_release_that_is_removed_meanwhile_is_not_fetched_in_part(store, make_re
     assert not (tmp_path / "copy").exists()
 
 
-def test_remains_of_a_killed_fetch_go_with_the_next_after_a_day(store, make_repository, tmp_path):
+def test_remains_of_a_killed_fetch_go_with_the_next(store, make_repository, tmp_path):
     publish_release(make_repository("bert"), store)
-    old, new = tmp_path / "into" / ".copy.fetching-old", tmp_path / "into" / ".copy.fetching-new"
-    for folder in (old, new):
-        folder.mkdir(parents=True)
-    os.utime(old, (time.time() - 90_000,) * 2)
-    fetch_release(store, CURRENT, tmp_path / "into" / "copy")
-    assert names_in(tmp_path / "into") == [".copy.fetching-new", "copy"]
+    into = tmp_path / "into"
+    (into / ".copy.fetching-dead").mkdir(parents=True)
+    with locked_folder(into, ".copy.fetching-") as living:  # as another fetch holds it
+        fetch_release(store, CURRENT, into / "copy")
+        assert names_in(into) == sorted([living.name, "copy"])
+    assert (into / "copy").stat().st_mode & 0o777 == into.stat().st_mode & 0o777
 
 
 def test_server_arguments_of_a_release_lie_beside_its_entries(store, make_repository, tmp_path):

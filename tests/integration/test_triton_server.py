@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -55,7 +56,7 @@ def add_entry(repository, name, config):
 
 
 def shared_memory():
-    return {path.name for path in Path("/dev/shm").glob("prep-triton-*")}
+    return {path.name for path in Path("/dev/shm").glob("prep-scratch-triton-*")}
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_server_ends_with_its_stubs_when_the_body_raises(repository):
     assert not any(name.startswith(folder.name) for name in shared_memory())
 
 
-def test_killing_the_parent_ends_the_server(repository, tmp_path):
+def test_killing_the_parent_ends_the_server_and_the_next_one_removes_what_it_left(repository, tmp_path, monkeypatch):
     script = (
         "import sys, time\n"
         "from prep_triton.triton.server.process import run_triton\n"
@@ -90,12 +91,22 @@ def test_killing_the_parent_ends_the_server(repository, tmp_path):
         "    time.sleep(60)\n"
     )
     command = [sys.executable, "-c", script, str(repository)]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # where the killed parent leaves its folder
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    environment = {**os.environ, "TMPDIR": str(scratch)}  # where the killed parent leaves its folder
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as parent:
         family = family_of(int(parent.stdout.readline()))
         assert len(family) == 2
         parent.send_signal(signal.SIGKILL)
     assert wait_for_end(family)
+    (left,) = scratch.glob("prep-*")
+    Path("/dev/shm", f"{left.name}-1").touch()  # as a stub leaves it that was killed too
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    with run_triton(str(repository), entries=[]) as living, run_triton(str(repository), entries=[]):
+        assert not left.exists()
+        assert not any(name.startswith(left.name) for name in shared_memory())
+        assert living.log_path.is_file()
+    assert not list(scratch.glob("prep-*"))
 
 
 def test_a_server_that_dies_on_start_shows_its_last_lines(tmp_path, monkeypatch):

@@ -1,12 +1,12 @@
 """Writing a base into a folder: whole or not at all, and never over a file that somebody changed."""
 
 import logging
-import tempfile
 from pathlib import Path
 
 from prep_triton.deploy.base import KUSTOMIZATION_NAME, MARK, Base, is_unchanged
 from prep_triton.errors import SpecError
 from prep_triton.files import translate_os_errors
+from prep_triton.scratch import locked_folder
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,7 @@ def save_base(base: Base, folder: Path, *, force: bool = False) -> list[Path]:
             _check_ours(base, folder)
         stale = [path for path in _list_written(folder) if path.name not in base.files]
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".prep-deploy-", dir=folder) as staging_name:
-            staging = Path(staging_name)
+        with locked_folder(folder, ".prep-deploy-") as staging:
             for name, text in base.files.items():
                 (staging / name).write_text(text, encoding="utf-8")
             for name in sorted(base.files, key=lambda name: name == KUSTOMIZATION_NAME):

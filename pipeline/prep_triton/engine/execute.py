@@ -1,8 +1,6 @@
 """Runs engines on the GPU of this machine, in a child process: outputs, and latencies."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import Engine
@@ -11,6 +9,7 @@ from prep_triton.engine.machine import Machine, detect_machine
 from prep_triton.engine.profile import choose_profile
 from prep_triton.errors import EngineError, SpecError
 from prep_triton.layout import ENGINE_NAME
+from prep_triton.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,9 +49,9 @@ def run_engine(engine: Engine, feeds: "Sequence[Arrays]") -> "list[dict[str, np.
 
     check_executable(engine, detect_machine())
     shapes = [_shape_of(feed) for feed in feeds]
-    with tempfile.TemporaryDirectory(prefix="prep-run-") as folder:
-        feed_paths = [Path(folder, f"feed{index}.npz") for index in range(len(feeds))]
-        output_paths = [Path(folder, f"output{index}.npz") for index in range(len(feeds))]
+    with scratch_folder("engine") as folder:
+        feed_paths = [folder / f"feed{index}.npz" for index in range(len(feeds))]
+        output_paths = [folder / f"output{index}.npz" for index in range(len(feeds))]
         for path, feed in zip(feed_paths, feeds, strict=True):
             np.savez(path, **dict(feed))
         _run_task(

@@ -1,11 +1,6 @@
 """Copying a release, or what a verifier needs of it, to this machine, with every file checked."""
 
 import logging
-import shutil
-import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from prep_triton.errors import ReleaseDamagedError, SpecError
@@ -15,11 +10,10 @@ from prep_triton.publish.catalog import resolve
 from prep_triton.publish.record import Release, find_record_faults, render_release
 from prep_triton.publish.store import Store, store_error_from_os
 from prep_triton.publish.transfer import digest_files, download_files
+from prep_triton.scratch import locked_folder
 from prep_triton.server_arguments import render_server_arguments
 
 log = logging.getLogger(__name__)
-
-_STALE_AFTER_S = 24 * 3600.0
 
 
 def fetch_release(store: Store, reference: str, target_dir: Path, *, progress: Progress = ignore_progress) -> Release:
@@ -46,7 +40,9 @@ def fetch_release(store: Store, reference: str, target_dir: Path, *, progress: P
         if target_dir.exists() and not (target_dir.is_dir() and not any(target_dir.iterdir())):
             _check_fetched(release, target_dir, progress)
             return release
-        with _staged(target_dir) as staging:
+        target_dir = target_dir.absolute()
+        target_dir.parent.mkdir(parents=True, exist_ok=True)
+        with locked_folder(target_dir.parent, f".{target_dir.name}.fetching-") as staging:
             download_files(store, folder_of_release(release.id), release.files, staging, progress)
             if release.server_arguments:
                 text = render_server_arguments(release.server_arguments)
@@ -91,21 +87,3 @@ def _check_fetched(release: Release, folder: Path, progress: Progress) -> None:
             hint="name a new folder, or an empty one",
         )
     log.info("%s holds %s already: every file was checked", folder, release.id)
-
-
-@contextmanager
-def _staged(target_dir: Path) -> Iterator[Path]:
-    """Yield a folder beside the target, and remove it unless it was renamed."""
-    target_dir = target_dir.absolute()
-    target_dir.parent.mkdir(parents=True, exist_ok=True)
-    marked = f".{target_dir.name}.fetching-"
-    for remains in target_dir.parent.glob(f"{marked}*"):  # of runs that were killed
-        with suppress(OSError):
-            if time.time() - remains.stat().st_mtime > _STALE_AFTER_S:
-                shutil.rmtree(remains)
-    staging = target_dir.parent / f"{marked}{uuid.uuid4().hex}"
-    staging.mkdir()
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

@@ -15,6 +15,7 @@ from prep_triton.layout import CONFIG_NAME, RELEASE_NAME, RELEASES_DIR
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.run.report import RowCollector, StageRow
 from prep_triton.run.resolve import ResolvedRun
+from prep_triton.scratch import scratch_folder
 from prep_triton.spec import VerifySpec
 from prep_triton.workspace import Produced, Recipe
 
@@ -166,9 +167,9 @@ def verify_release(
         return verify_repository(Path(release.uri), spec, names=names, progress=progress)
     with (
         _translate_scratch_errors(),
-        tempfile.TemporaryDirectory(prefix="prep-verify-") as scratch,
+        scratch_folder("verify") as scratch,
     ):
-        entries = load_repository(fetch_reference_files(store, release, Path(scratch)), reference_only=True)
+        entries = load_repository(fetch_reference_files(store, release, scratch), reference_only=True)
         return _verify(entries, release.uri, spec, names, progress)
 
 

@@ -5,7 +5,6 @@ written is the FP16 form of that very graph: its scales and multipliers are the 
 """
 
 import logging
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,6 +27,7 @@ from prep_triton.precision.measure.fidelity import compare_graphs, compare_with_
 from prep_triton.precision.measure.runner import GraphRunner
 from prep_triton.precision.rewrite.weights import ConvertedWeight
 from prep_triton.progress import Progress, ignore_progress
+from prep_triton.scratch import scratch_folder
 from prep_triton.spec import GateSpec, QuantizationSpec
 
 log = logging.getLogger(__name__)
@@ -213,8 +213,8 @@ class Quantizer:
         return (*kept_out, *rest[:count]), records[count]
 
     def _measure_accuracy(self, kept_out: Collection[str], eval_path: Path, max_drop: float) -> AccuracyRecord:
-        with tempfile.TemporaryDirectory(prefix="prep-int8-") as folder:
-            path = Path(folder) / GRAPH_NAME
+        with scratch_folder("int8") as folder:
+            path = folder / GRAPH_NAME
             save_with_weights(self.build_with_fp32_scales(kept_out), (), path)
             source = self.model.path(GRAPH_NAME)
             record = measure_accuracy(source, path, self.model, eval_path, progress=self.progress)

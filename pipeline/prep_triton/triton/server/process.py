@@ -12,7 +12,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from prep_triton.errors import RepositoryError, ServerError
 from prep_triton.progress import Progress, ignore_progress
+from prep_triton.scratch import scratch_folder
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.server.environment import server_environment
 from prep_triton.triton.server.installation import Installation, prepare_installation
@@ -90,7 +90,8 @@ def run_triton(
     A folder is served through links and, of entries with Python code, a copy: Python writes its bytecode beside a
     module, and model.py may write what it likes.
 
-    The server also ends when the thread that entered the block dies, by ``kill -9`` too.
+    The server also ends when the thread that entered the block dies, by ``kill -9`` too; what lies in TMPDIR and in
+    shared memory goes then with the next server.
 
     Raises:
         ServerError: No server here, a port is taken, or it died; carries its last error lines.
@@ -98,11 +99,9 @@ def run_triton(
     """
     repository = _check_repository(repository_uri)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="prep-triton-")))
+        folder = stack.enter_context(scratch_folder("triton", also_remove=_remove_shared_memory))
         served = repository if "://" in repository else lay_out_repository(Path(repository), folder / "repository")
-        shm_prefix = f"{folder.name}-"
-        stack.callback(_remove_shared_memory, shm_prefix)
-        installation = prepare_installation(folder, shm_prefix=shm_prefix)
+        installation = prepare_installation(folder, shm_prefix=_shared_memory_prefix(folder))
         installation = replace(installation, arguments=(*installation.arguments, *arguments))
         progress("starting Triton")
         server = _start_on_free_ports(installation, served, folder, ports, timeout_s)
@@ -260,7 +259,11 @@ def _stop_server(started: subprocess.Popen[bytes]) -> None:
         started.wait()
 
 
-def _remove_shared_memory(prefix: str) -> None:
-    """Remove what a killed Python backend leaves in shared memory."""
-    for leftover in Path("/dev/shm").glob(f"{prefix}*"):  # noqa: S108 - where POSIX shared memory lies on Linux
+def _shared_memory_prefix(folder: Path) -> str:
+    return f"{folder.name}-"
+
+
+def _remove_shared_memory(folder: Path) -> None:
+    """Remove what the killed Python backend of a server, by the server's folder, leaves in shared memory."""
+    for leftover in Path("/dev/shm").glob(f"{_shared_memory_prefix(folder)}*"):  # noqa: S108 - where POSIX shared memory lies on Linux
         leftover.unlink(missing_ok=True)
