@@ -31,7 +31,8 @@ Anything that is not a `PrepError` is a bug of ours and keeps its traceback.
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from prep_triton.quoting import clean_message
@@ -71,8 +72,22 @@ class PrepError(Exception):
         cls.code = "_".join(word.lower() for word in (words if len(words) > 1 else [*words, "error"]))
 
 
+@dataclass(frozen=True)
+class Fault:
+    """One of the things that are wrong with a request: where, what, and what to do about it."""
+
+    place: str
+    message: str
+    hint: str
+
+
 class SpecError(PrepError):
-    """The request is wrong: a flag, a config key, or a combination of them."""
+    """The request is wrong: a flag, a config key, or a combination of them. `faults` has each of several."""
+
+    def __init__(self, message: str, *, hint: str, place: str | None = None, faults: Sequence[Fault] = ()) -> None:
+        super().__init__(message, hint=hint, place=place)
+        cleaned = ((clean_message(text) for text in (fault.place, fault.message, fault.hint)) for fault in faults)
+        self.faults = tuple(Fault(*texts) for texts in cleaned)
 
 
 class SourceError(PrepError):

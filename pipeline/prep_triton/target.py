@@ -6,18 +6,17 @@ What is inside a Triton container is in ``triton_releases.yaml``, with its sourc
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
 
 from prep_triton.artifact import Engine, Record, RepositoryEntry
 from prep_triton.errors import SpecError
 from prep_triton.gpus import order_of_capability, resolve_gpu
 from prep_triton.spec import TargetSpec
-from prep_triton.spec.yaml_text import load_yaml, parse_yaml
+from prep_triton.spec.faults import Problem, error_from_problems, find_problems
+from prep_triton.spec.yaml_text import load_document, parse_document
 
 TABLE_VARIABLE = "PREP_TRITON_RELEASES"
 
@@ -74,39 +73,42 @@ def load_triton_releases(override_path: Path | None = None) -> Mapping[str, Trit
     Raises:
         SpecError: The file cannot be read, or is not such a table.
     """
-    rows = dict(_load_own_table())
     path = override_path or (Path(os.environ[TABLE_VARIABLE]) if os.environ.get(TABLE_VARIABLE) else None)
     if path is None:
-        return _releases_from_rows(rows, where="triton_releases.yaml")
+        return _load_own_releases()
     try:
-        table = load_yaml(path, hint=_FORM)
+        document = load_document(path, hint=_FORM)
     except FileNotFoundError as err:
         raise SpecError(f"the table of Triton releases {path} cannot be read: there is none", hint=_FORM) from err
+    table, problems = document.value, []
     if not isinstance(table, Mapping) or not all(isinstance(row, Mapping) for row in table.values()):
         raise SpecError(f"{path} is not a table of Triton releases", hint=_FORM)
+    releases = dict(_load_own_releases())
     for tag, row in table.items():
         if not isinstance(tag, str):  # YAML reads 25.10 as the number 25.1
-            raise SpecError(f'{path} has the release {tag!r} without quotes, expected "25.10"', hint=_FORM)
-        rows[tag] = {**rows.get(tag, {}), "source": str(path), **row}
-    return _releases_from_rows(rows, where=str(path))
+            message = f'the release {tag!r} is without quotes, expected one such as "25.10"'
+            problems.append(Problem((str(tag),), message, "put it in quotes", at_key=True))
+            continue
+        if "tag" in row:
+            problems.append(Problem((tag, "tag"), "unknown key 'tag'", "the tag is the row's own key", at_key=True))
+        known = releases[tag].model_dump() if tag in releases else {}
+        release, faults = find_problems(TritonRelease, {**known, "source": str(path), **row, "tag": tag})
+        if isinstance(release, TritonRelease):
+            releases[tag] = release
+        problems += [replace(fault, path=(tag, *fault.path)) for fault in faults]
+    if problems:
+        raise error_from_problems(problems, where=str(path), document=document)
+    return dict(sorted(releases.items()))
 
 
 _FORM = "it is YAML: \"25.08\": {triton: 2.60.0, tensorrt: 10.13.2, python: '3.12', min_compute_capability: '7.5'}"
 
 
 @lru_cache(maxsize=1)
-def _load_own_table() -> Mapping[str, Mapping[str, Any]]:
+def _load_own_releases() -> Mapping[str, TritonRelease]:
     text = (resources.files("prep_triton") / "triton_releases.yaml").read_text(encoding="utf-8")
-    table: Mapping[str, Mapping[str, Any]] = parse_yaml(text, where="triton_releases.yaml")
-    return table
-
-
-def _releases_from_rows(rows: Mapping[str, Mapping[str, Any]], *, where: str) -> dict[str, TritonRelease]:
-    try:
-        return {tag: TritonRelease(tag=tag, **row) for tag, row in sorted(rows.items())}
-    except (ValidationError, TypeError) as err:
-        message = " ".join(str(err).split())[:200]
-        raise SpecError(f"{where} is not a table of Triton releases: {message}", hint=_FORM) from err
+    table = parse_document(text, where="triton_releases.yaml").value
+    return {tag: TritonRelease(tag=tag, **row) for tag, row in sorted(table.items())}
 
 
 def resolve_target(spec: TargetSpec) -> Target:

@@ -51,7 +51,7 @@ def list_files(folder: Path) -> set[str]:
         (("export", "bert-bse"), 1, "unknown model 'bert-bse'", "did you mean 'bert-base'?"),
         (("export", "./nowhere"), 1, "there is no folder", "check the path"),
         (("export", "org/model"), 1, "hub cannot be reached for org/model", "--weights random"),
-        (("export", "bert", "--task", "guess"), 2, "task: 'guess' is not a known value", "'fill-mask'"),
+        (("export", "bert", "--task", "guess"), 2, "task: 'guess' is not a known value", "fill-mask"),
         (("export", "bert", "--name", "A b"), 2, "name: 'A b' is not a name", "at most 63 letters"),
         (("build-engine", "other"), 2, "no model 'other' was exported in build; it holds tiny", "prep export other"),
         (
@@ -82,7 +82,7 @@ def list_files(folder: Path) -> set[str]:
         (("build-engine", "tiny", "--fp16", "--fp32"), 2, "exclude each other", "name one precision"),
         (("assemble", "tiny", "--runtime", "tensorrt"), 1, "no fp16 engine of tiny", "prep build-engine tiny --fp16"),
         (("assemble", "tiny", "-o", "bert/config.json"), 1, "cannot be written", "--output"),
-        (("run", "nowhere.yaml"), 2, "no config file nowhere.yaml", "configs/"),
+        (("run", "nowhere.yaml"), 2, "no config file nowhere.yaml", "prep init"),
         (("verify", "bert"), 1, "holds no entry", "prep assemble"),
         (("verify", "model_repository", "--server", "127.0.0.1:9"), 1, "no Triton answers at 127.0.0.1:9", "8001"),
         (("publish", "bert", "./releases"), 1, "no entry to publish", "prep assemble"),
@@ -135,10 +135,10 @@ RTX = "{runtime: tensorrt, builder: tensorrt-rtx, precision: fp16, gpus: [GPU]}"
         ("[{runtime: onnxruntime, precison: fp16}]", 2, "unknown key 'precison'", "did you mean 'precision'?"),
         (f"[{ONNXRUNTIME}, {ONNXRUNTIME}]", 2, "models[0].variants[1] is there twice", "remove one"),
         (f"[{ONNXRUNTIME}, {{runtime: onnxruntime, name: bert-onnx-fp32}}]", 2, "'bert-onnx-fp32'", "another name"),
-        ("[{runtime: tensorrt, precision: int8, gpus: [t4]}]", 2, "needs calibration text", "run again"),
+        ("[{runtime: tensorrt, precision: int8, gpus: [t4]}]", 2, "needs calibration text", "quantization"),
         (f"[{ONNXRUNTIME}, {RTX.replace('GPU', 'h100')}]", 1, "h100 (9.0)", "--builder tensorrt"),
         (f"[{RTX.replace('GPU', 't4')}]", 1, "nothing that Triton can serve", "runtime: onnxruntime"),
-        ("[]", 2, "models[0].variants: at least one is needed", "configs/"),
+        ("[]", 2, "models[0].variants: at least one is needed", "dash"),
     ],
 )
 def test_a_bad_config_is_refused_before_anything_is_made(prep: Prep, variants: str, code: int, message: str, hint: str):

@@ -178,12 +178,13 @@ def merge_serving(path: Path | None, flags: Mapping[str, Any], queue: Mapping[st
         SpecError: The file is missing or no serving choices, or queue flags meet --no-dynamic-batching.
     """
     from prep_triton.errors import SpecError
-    from prep_triton.spec import ServingSpec, build_spec, load_mapping
+    from prep_triton.spec import ServingSpec, load_settings
 
     merged: dict[str, Any] = {}
     if path is not None:
-        merged = dict(load_mapping(path, hint=_FORM))
-        build_spec(ServingSpec, merged, where=str(path))  # so that a fault of the file names the file alone
+        settings = load_settings(path, hint=_FORM)
+        settings.build(ServingSpec)  # so that a fault of the file names the file alone
+        merged = dict(settings.values)
     in_file = merged.get("dynamic_batching", {})
     merged |= flags
     if flags.get("dynamic_batching") is False:

@@ -13,17 +13,27 @@ def list_codes() -> list[JsonValue]:
     return [*sorted({error.code for error in tree} - {errors.PrepError.code}), USAGE_ERROR, INTERRUPTED]
 
 
+class FaultDetail(Record):
+    """One of several things that are wrong with a request: a file's line and key, what, and what to do about it."""
+
+    place: str
+    message: str
+    hint: str
+
+
 class ErrorDetail(Record):
     """What failed, for a machine and in a sentence, and what to do about it.
 
     `code` is the error's class (`prep_triton.errors`), ``usage_error`` for a wrong command line or ``interrupted``.
-    `place` is the file or the command line, and the key in it, where the fault is in one of them.
+    `place` is the file or the command line, and the key in it, where the fault is in one of them. `faults` has each of
+    them where a request has several.
     """
 
     code: str = Field(json_schema_extra={"enum": list_codes()})
     message: str
     hint: str
     place: str | None = None
+    faults: tuple[FaultDetail, ...] = ()
 
 
 class ErrorDocument(Record):

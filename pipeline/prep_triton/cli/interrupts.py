@@ -56,7 +56,7 @@ def translate_signals(*numbers: signal.Signals) -> Iterator[None]:
 def print_interruption(*, as_json: bool) -> None:
     """Say that a command was interrupted; imports nothing, since an import may be what was interrupted."""
     if as_json:
-        error = {"code": INTERRUPTED, "message": MESSAGE, "hint": HINT, "place": None}
+        error: dict[str, object] = {"code": INTERRUPTED, "message": MESSAGE, "hint": HINT, "place": None, "faults": []}
         sys.stdout.write(json.dumps({"error": error}, indent=2) + "\n")
     sys.stderr.write(f"{MESSAGE}; {HINT}\n")
     _seen.clear()

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import typer
@@ -60,11 +61,11 @@ class Output:
                 sys.stdout.write(json.dumps(document.model_dump(mode="json"), indent=2) + "\n")
                 sys.stdout.flush()
 
-    def error(self, code: str, message: str, hint: str, *, place: str | None = None) -> None:
-        """Print the JSON document of a failure; nothing without ``--json``."""
+    def error(self, code: str, message: str, hint: str, **more: Any) -> None:
+        """Print the JSON document of a failure; nothing without ``--json``. `more` are keys of `ErrorDetail`."""
         from prep_triton.cli.error_document import ErrorDetail, ErrorDocument
 
-        self.document(ErrorDocument(error=ErrorDetail(code=code, message=message, hint=hint, place=place)))
+        self.document(ErrorDocument(error=ErrorDetail(code=code, message=message, hint=hint, **more)))
 
     def line(self, text: str = "", *, style: str | None = None) -> None:
         """Print a line of the human form; nothing with ``--json``."""
@@ -217,7 +218,8 @@ def _error_from(err: BaseException) -> BaseException | None:
 
 
 def _fail(output: Output, err: PrepError) -> NoReturn:
-    output.error(err.code, err.message, err.hint, place=err.place)
+    faults = tuple(asdict(fault) for fault in err.faults) if isinstance(err, SpecError) else ()
+    output.error(err.code, err.message, err.hint, place=err.place, faults=faults)
     output.message(f"error: {err.message}", style="red")
     output.message(f"hint: {err.hint}")
     output.annotate("error", f"{err.message}\nhint: {err.hint}")

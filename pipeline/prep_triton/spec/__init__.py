@@ -6,13 +6,11 @@ network.
 """
 
 from prep_triton.spec.base import (
-    NAME_PATTERN,
     GpuName,
     Sizes,
     Spec,
     build_spec,
     parse_sizes,
-    spec_error_from_validation,
     with_flags,
 )
 from prep_triton.spec.build import (
@@ -46,9 +44,6 @@ from prep_triton.spec.run import (
     RunSpec,
     VariantSpec,
     VerifySpec,
-    load_mapping,
-    load_run_spec,
-    parse_run_spec,
 )
 from prep_triton.spec.serving import (
     DEFAULT_LENGTH_BUCKETS,
@@ -66,8 +61,17 @@ from prep_triton.spec.serving import (
     Tier,
     VersionPolicySpec,
 )
+from prep_triton.spec.settings_file import (
+    SettingsFile,
+    load_run_spec,
+    load_settings,
+    parse_run_spec,
+)
 from prep_triton.spec.target import (
     TargetSpec,
+)
+from prep_triton.spec.wording import (
+    NAME_PATTERN,
 )
 
 __all__ = [
@@ -101,6 +105,7 @@ __all__ = [
     "RunSpec",
     "Runtime",
     "ServingSpec",
+    "SettingsFile",
     "Sizes",
     "Spec",
     "StreamPriority",
@@ -113,12 +118,11 @@ __all__ = [
     "Weights",
     "build_spec",
     "default_profile",
-    "load_mapping",
     "load_run_spec",
+    "load_settings",
     "parse_profile",
     "parse_run_spec",
     "parse_sizes",
     "profiles_from_seq_lens",
-    "spec_error_from_validation",
     "with_flags",
 ]

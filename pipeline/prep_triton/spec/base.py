@@ -1,26 +1,15 @@
-"""What every request shares: strictness, names, and one sentence for what is wrong."""
+"""What every request shares: strictness, names, and a sentence for each thing that is wrong."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from prep_triton.errors import SpecError, suggest
-from prep_triton.quoting import shorten, show_value
-
-# A name becomes a Triton model directory, a GCS object prefix and a Kubernetes label.
-NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
-TRITON_PATTERN = r"^[0-9]{2}\.[0-9]{2}$"
-# What each pattern is of, and how to write one.
-_PATTERNS = {
-    NAME_PATTERN: (
-        "a name",
-        "at most 63 letters, digits, '.', '_' and '-', beginning and ending with a letter or digit",
-    ),
-    TRITON_PATTERN: ("a Triton release such as 25.08", "the tag of NVIDIA's container: two digits, a dot, two digits"),
-}
+from prep_triton.quoting import show_value
+from prep_triton.spec.faults import Problem, error_from_problems, find_problems
+from prep_triton.spec.yaml_text import YamlDocument
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # Of a file's name, which is what a file system allows.
@@ -34,21 +23,31 @@ class Spec(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def refuse_unknown_keys(cls, values: Any) -> Any:
-        """Name the nearest known key, which pydantic's own message does not."""
-        if not isinstance(values, Mapping):
-            return values
-        for key in values:
-            if key not in cls.model_fields:
-                known = sorted(cls.model_fields)
-                hint = suggest(str(key), known, otherwise=f"known keys: {', '.join(known)}")
-                raise PydanticCustomError("unknown_key", "unknown key '{key}'", {"key": str(key), "hint": hint})
-            _check_text(key, values[key])
+    def refuse_strange_text(cls, values: Any) -> Any:
+        """Refuse strings that nobody meant to write: no file can have such a name."""
+        if isinstance(values, Mapping):
+            refuse_all(fault for key, value in values.items() if (fault := _find_strange_text(key, value)))
         return values
 
 
-def _check_text(key: str, value: Any) -> None:
-    """Refuse a string, or one of a list, that is nothing that anybody meant to write: no file can have such a name."""
+def describe_rule(message: str, hint: str, *, loc: tuple[str, ...] = (), value: Any = None) -> InitErrorDetails:
+    """Return one thing that a validator refuses, with its hint; see `refuse_all`."""
+    error = PydanticCustomError("text", "{message}", {"message": message, "hint": hint})
+    return InitErrorDetails(type=error, loc=loc, input=value)
+
+
+def refuse_all(faults: Iterable[InitErrorDetails]) -> None:
+    """Refuse all of several things at once, where there are any; called within a validator.
+
+    Raises:
+        ValidationError: There is one; pydantic takes its errors over.
+    """
+    if listed := list(faults):
+        raise ValidationError.from_exception_data("a request", listed)
+
+
+def _find_strange_text(key: Any, value: Any) -> InitErrorDetails | None:
+    """Return what is wrong with a string, or one of a list."""
     for text in value if isinstance(value, list | tuple) else (value,):
         if not isinstance(text, str):
             continue
@@ -58,7 +57,8 @@ def _check_text(key: str, value: Any) -> None:
             message, hint = f"{key} {show_value(text)} is too long", f"at most {_LONGEST_PART} bytes between slashes"
         else:
             continue
-        raise PydanticCustomError("text", "{message}", {"message": message, "hint": hint})
+        return describe_rule(message, hint, loc=(key,), value=value)
+    return None
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:
@@ -77,7 +77,7 @@ def _parse_sizes(value: Any) -> Any:
     return parse_sizes(value) if isinstance(value, str) else value
 
 
-Sizes = Annotated[tuple[int, ...], BeforeValidator(_parse_sizes)]
+Sizes = Annotated[tuple[int, ...], BeforeValidator(_parse_sizes, json_schema_input_type=tuple[int, ...] | str)]
 
 
 def _lower(value: Any) -> Any:
@@ -90,21 +90,30 @@ GpuName = Annotated[str, BeforeValidator(_lower), Field(min_length=1)]
 S = TypeVar("S", bound=Spec)
 
 
-def build_spec(spec_type: type[S], values: Mapping[str, Any], *, where: str) -> S:
+def build_spec(
+    spec_type: type[S],
+    values: Mapping[str, Any],
+    *,
+    where: str,
+    document: YamlDocument | None = None,
+    problems: Sequence[Problem] = (),
+) -> S:
     """Build a spec from raw values.
 
     Args:
         spec_type: The spec to build.
         values: Raw values, keyed by field name.
         where: What the user wrote it in ("configs/nightly.yaml", "the command line"), for the message.
+        document: The file that the values are of, whose lines are named.
+        problems: Faults of the values that were found before.
 
     Raises:
-        SpecError: The values are not a valid request.
+        SpecError: The values are not a valid request; it has every fault.
     """
-    try:
-        return spec_type.model_validate(values)
-    except ValidationError as err:
-        raise spec_error_from_validation(err, where=where) from err
+    spec, found = find_problems(spec_type, values, problems)
+    if not isinstance(spec, spec_type):
+        raise error_from_problems(found, where=where, document=document)
+    return spec
 
 
 def with_flags(spec: S, values: Mapping[str, Any]) -> S:
@@ -115,35 +124,3 @@ def with_flags(spec: S, values: Mapping[str, Any]) -> S:
     """
     kept = {key: getattr(spec, key) for key in spec.model_fields_set}
     return build_spec(type(spec), {**kept, **values}, where="the command line")
-
-
-def spec_error_from_validation(err: ValidationError, *, where: str) -> SpecError:
-    """Turn pydantic's first problem into one sentence and a hint."""
-    problems = err.errors(include_url=False)
-    first = problems[0]
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-    kind, context = first["type"], first.get("ctx", {})
-    value = show_value(first["input"])
-    if kind == "unknown_key":
-        message, hint = f"unknown key '{shorten(context['key'])}'", str(context["hint"])
-    elif kind == "text":
-        message, hint = str(context["message"]), str(context["hint"])
-    elif kind == "literal_error":
-        message, hint = f"{value} is not a known value", f"expected one of {context['expected']}"
-    elif kind == "value_error":
-        message, hint = str(context["error"]), "correct the value and run again"
-    elif kind == "missing":
-        message, hint = "a required key is missing", f"add '{first['loc'][-1]}'"
-    elif kind == "string_pattern_mismatch":
-        pattern = context["pattern"]
-        meaning, hint = _PATTERNS.get(pattern, (f"of the form {pattern}", "correct the value and run again"))
-        message = f"{value} is not {meaning}"
-    elif kind == "too_short":
-        message, hint = "at least one is needed", "see configs/ for examples"
-    else:
-        message, hint = f"{first['msg'].lower()} (got {value})", "correct the value and run again"
-    # A tuple whose items are wrong is reported as too short as well.
-    others = sum(other["type"] != "too_short" for other in problems[1:])
-    more = f" (and {others} more)" if others else ""
-    spot = f"{where}, {place}" if place else where
-    return SpecError(f"{spot}: {message}{more}", hint=hint, place=spot)

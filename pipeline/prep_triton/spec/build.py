@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from prep_triton.spec.base import GpuName, Sizes, Spec
 from prep_triton.spec.precision import Precision
@@ -41,9 +41,9 @@ class OptimizationProfile(Spec):
     Source of the rule min <= opt <= max: `IOptimizationProfile::setDimensions` in NvInfer.h.
     """
 
-    min: tuple[int, int]
-    opt: tuple[int, int]
-    max: tuple[int, int]
+    min: tuple[int, int] = Field(description="Smallest batch and sequence length.")
+    opt: tuple[int, int] = Field(description="Batch and sequence length that it is tuned for.")
+    max: tuple[int, int] = Field(description="Largest batch and sequence length.")
 
     @model_validator(mode="before")
     @classmethod
@@ -74,6 +74,12 @@ def default_profile(usual_length: int) -> OptimizationProfile:
     shortest, usual = min(_DEFAULT_SHORTEST, usual_length), min(_DEFAULT_USUAL, usual_length)
     low, middle, high = DEFAULT_BATCH
     return OptimizationProfile(min=(low, shortest), opt=(middle, usual), max=(high, usual_length))
+
+
+# An OptimizationProfile reads the text itself; this is for the schema.
+_ProfileOrText = Annotated[
+    OptimizationProfile, BeforeValidator(lambda value: value, json_schema_input_type=OptimizationProfile | str)
+]
 
 
 def profiles_from_seq_lens(
@@ -109,24 +115,38 @@ def _join_sizes(sizes: Sequence[int]) -> str:
 class BuildOptions(Spec):
     """How to build an engine, whatever it is built for.
 
-    `seq_lens` with `batch` is a short way to write `profiles`: see `profiles_from_seq_lens`; without either, an
-    engine has one profile, which ends at the length that the checkpoint declares (`default_profile`). The rest but
-    `workspace_limit_mib` means something to the standard TensorRT builder alone (IBuilderConfig in
-    NvInfer.h). `hardware_compatible: ampere_plus` makes one plan for several GPU architectures: see
-    `prep_triton.gpus.is_runnable`. A `refit` engine takes new weights later; `strip_weights` leaves them out of
-    the plan, which must then be refitted before use.
+    All but the shapes and `workspace_limit_mib` mean something to the standard TensorRT builder alone (IBuilderConfig
+    in NvInfer.h).
     """
 
-    builder: Builder = "auto"
-    profiles: tuple[OptimizationProfile, ...] = ()
-    seq_lens: Sizes = ()
-    batch: Sizes = ()
-    optimization_level: Annotated[int, Field(ge=0, le=5)] | None = None
-    workspace_limit_mib: Annotated[int, Field(gt=0)] | None = None
-    version_compatible: bool = False
-    hardware_compatible: HardwareCompatibility = "none"
-    refit: bool = False
-    strip_weights: bool = False
+    builder: Builder = Field(
+        default="auto",
+        description="tensorrt builds plans, which Triton serves, on the GPU itself; tensorrt-rtx builds ahead of time "
+        "without a GPU; auto takes the first where it can.",
+    )
+    profiles: tuple[_ProfileOrText, ...] = Field(
+        default=(),
+        description="The shapes that it accepts, as min,opt,max of BATCHxSEQUENCE: 1x16,8x128,16x384; empty: one that "
+        "ends at the length that the checkpoint declares.",
+    )
+    seq_lens: Sizes = Field(
+        default=(), description="Ends of length buckets, each a profile of its own: the short way to write profiles."
+    )
+    batch: Sizes = Field(default=(), description="Smallest, usual and largest batch size of seq_lens; [1, 8, 16].")
+    optimization_level: Annotated[
+        int | None, Field(ge=0, le=5, description="How long the builder searches; null is TensorRT's own choice.")
+    ] = None
+    workspace_limit_mib: Annotated[
+        int | None, Field(gt=0, description="Memory that a layer may use while it computes, MiB; null: no limit.")
+    ] = None
+    version_compatible: bool = Field(default=False, description="Let newer TensorRT versions load the plan.")
+    hardware_compatible: HardwareCompatibility = Field(
+        default="none", description="ampere_plus makes one plan for GPUs of several architectures, Ampere and newer."
+    )
+    refit: bool = Field(default=False, description="Let the plan take new weights later.")
+    strip_weights: bool = Field(
+        default=False, description="Leave the weights out of the plan, which must then be refitted before use."
+    )
 
     @model_validator(mode="after")
     def check_profiles(self) -> Self:

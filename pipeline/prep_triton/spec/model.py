@@ -1,35 +1,50 @@
 """Which model, and how to export it."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from prep_triton.spec.base import NAME_PATTERN, Spec
+from prep_triton.spec.base import Spec
+from prep_triton.spec.wording import NAME_PATTERN
 from prep_triton.tasks import TaskChoice
 
 Weights = Literal["hub", "random"]
 
 
 class ModelSpec(Spec):
-    """Which model to export, and how.
+    """Which model to export, and how."""
 
-    `weights="random"` builds the architecture with weights drawn from `seed`: for benchmarks and for
-    machines that cannot reach a hub. It is never chosen for the user. Such a model has no vocabulary of its own:
-    `tokenizer` names a folder that has one (``tokenizer.json`` or ``vocab.txt``), or ``minilm``, whose vocabulary is
-    that of bert-base-uncased.
-    """
+    model: str = Field(
+        min_length=1,
+        description="An alias (bert-base, bert-large, distilbert, minilm), a hub id (organization/name), or a folder.",
+    )
+    name: Annotated[
+        str | None,
+        Field(pattern=NAME_PATTERN, description="What it is called here; null takes the last part of `model`."),
+    ] = None
+    task: TaskChoice = Field(
+        default="auto", description="The task to export; auto is the one that the checkpoint was saved with."
+    )
+    weights: Weights = Field(
+        default="hub",
+        description="hub: the checkpoint's own, from a hub or a folder. random: drawn from `seed`, for benchmarks and "
+        "machines that cannot reach a hub; never chosen for you.",
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of random weights.")
+    revision: str | None = Field(default=None, description="Branch, tag or commit of a hub model.")
+    tokenizer: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="Vocabulary for random weights, which have none: a folder with tokenizer.json or vocab.txt, or "
+            "minilm, whose vocabulary is that of bert-base-uncased.",
+        ),
+    ] = None
 
-    model: str = Field(min_length=1)
-    name: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
-    task: TaskChoice = "auto"
-    weights: Weights = "hub"
-    seed: int = Field(default=0, ge=0)
-    revision: str | None = None
-    tokenizer: Annotated[str, Field(min_length=1)] | None = None
-
-    @model_validator(mode="after")
-    def check_tokenizer(self) -> Self:
+    @field_validator("tokenizer")
+    @classmethod
+    def check_tokenizer(cls, value: str | None, info: ValidationInfo) -> str | None:
         """Trained weights come with their own vocabulary, and no other fits them."""
-        if self.tokenizer is not None and self.weights != "random":
+        if value is not None and info.data.get("weights", "random") != "random":
             raise ValueError("tokenizer belongs to weights: random; a checkpoint brings its own")
-        return self
+        return value

@@ -1,10 +1,9 @@
 """In which numbers a graph computes, and how good it must be."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from prep_triton.spec.base import Spec
 
@@ -16,30 +15,29 @@ PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
 class CalibrationSpec(Spec):
-    """The text that INT8 activation ranges are measured on. There is no default: random ids tell nothing.
+    """The text that INT8 activation ranges are measured on. There is no default: random ids tell nothing."""
 
-    `path` is a .txt (one text a line), .jsonl (`field` holds the text) or .npz (arrays named as the
-    graph's inputs, ids within the vocabulary). `percentile` is used by method percentile alone.
-    """
-
-    path: str = Field(min_length=1)
-    field: str = "text"
-    samples: int = Field(default=128, ge=1)
-    seed: int = Field(default=0, ge=0)
-    method: CalibrationMethod = "max"
-    percentile: float = Field(default=99.999, gt=50.0, le=100.0)
+    path: str = Field(
+        min_length=1,
+        description="A .txt (one text a line), .jsonl (`field` holds the text) or .npz (arrays named as the graph's "
+        "inputs, ids within the vocabulary).",
+    )
+    field: str = Field(default="text", description="Field of a .jsonl that holds the text.")
+    samples: int = Field(default=128, ge=1, description="Texts to calibrate on.")
+    seed: int = Field(default=0, ge=0, description="Seed that draws the texts.")
+    method: CalibrationMethod = Field(default="max", description="How a range is taken from what was seen.")
+    percentile: float = Field(default=99.999, gt=50.0, le=100.0, description="Used by method percentile alone.")
 
 
 class GateSpec(Spec):
-    """What a variant must reach to be written at all.
+    """What a variant must reach to be written at all."""
 
-    `min_cosine` is the smallest mean cosine to FP32. `eval_data` is a .jsonl with labels;
-    `max_accuracy_drop` is in points (0.5: from 90.0 to no less than 89.5).
-    """
-
-    min_cosine: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
-    eval_data: str | None = None
-    max_accuracy_drop: Annotated[float, Field(ge=0.0, le=100.0)] | None = None
+    min_cosine: Annotated[float | None, Field(ge=0.0, le=1.0, description="Smallest mean cosine to FP32.")] = None
+    eval_data: str | None = Field(default=None, description="A .jsonl with labels, to measure the accuracy on.")
+    max_accuracy_drop: Annotated[
+        float | None,
+        Field(ge=0.0, le=100.0, description="Largest drop in points (0.5: from 90.0 to no less than 89.5)."),
+    ] = None
 
     @model_validator(mode="after")
     def check_eval_data(self) -> Self:
@@ -50,26 +48,21 @@ class GateSpec(Spec):
 
 
 class QuantizationSpec(Spec):
-    """Static symmetric INT8 for TensorRT: explicit Q/DQ, weights per channel, activations per tensor.
+    """Static symmetric INT8 for TensorRT: explicit Q/DQ, weights per channel, activations per tensor."""
 
-    `smoothing_alpha` moves the scale of activations into weights (SmoothQuant, arXiv:2211.10438); None
-    turns it off. `keep_out` names layers that stay FP16 whatever is measured; `search` lets the
-    sensitivity search keep out more until the variant's gate is met.
-    """
-
-    calibration: CalibrationSpec
-    smoothing_alpha: Annotated[float, Field(ge=0.0, le=1.0)] | None = 0.8
-    keep_out: tuple[str, ...] = ()
-    search: bool = True
-
-    @model_validator(mode="before")
-    @classmethod
-    def refuse_gate(cls, values: Any) -> Any:
-        """A gate is the variant's, for every precision: say where it moved, as older files have it here."""
-        if isinstance(values, Mapping) and "gate" in values:
-            hint = "write gate beside quantization, as a key of the variant"
-            raise PydanticCustomError("unknown_key", "unknown key '{key}'", {"key": "gate", "hint": hint})
-        return values
+    calibration: CalibrationSpec = Field(description="The text that activation ranges are measured on.")
+    smoothing_alpha: Annotated[
+        float | None,
+        Field(
+            ge=0.0,
+            le=1.0,
+            description="How much of activations' scale moves into weights (SmoothQuant, arXiv:2211.10438); null: 0.",
+        ),
+    ] = 0.8
+    keep_out: tuple[str, ...] = Field(default=(), description="Layers that stay FP16, whatever is measured.")
+    search: bool = Field(
+        default=True, description="Whether the sensitivity search keeps out more layers until the gate is met."
+    )
 
 
 # What a converted graph must reach where the request does not say. FP16 rounds to 11 bits: on a BERT that costs less
@@ -83,16 +76,17 @@ _DEFAULT_GATES: Mapping[tuple[Runtime, Precision], GateSpec] = {
 
 
 class ConversionSpec(Spec):
-    """Which graph to make of an exported one: for which runtime, in which precision, how good.
+    """Which graph to make of an exported one: for which runtime, in which precision, how good."""
 
-    `quantization` belongs to INT8 for TensorRT alone: ONNX Runtime's INT8 needs no calibration.
-    `gate` is what the converted graph must reach; None takes the precision's own (`required_gate`).
-    """
-
-    runtime: Runtime
-    precision: Precision = "fp32"
-    quantization: QuantizationSpec | None = None
-    gate: GateSpec | None = None
+    runtime: Runtime = Field(description="What serves it: Triton's TensorRT backend, or its ONNX Runtime backend.")
+    precision: Precision = Field(default="fp32", description="The numbers that it computes in.")
+    quantization: QuantizationSpec | None = Field(
+        default=None, description="How INT8 is made; tensorrt int8 alone has it: ONNX Runtime's needs no calibration."
+    )
+    gate: GateSpec | None = Field(
+        default=None,
+        description="What the converted graph must reach; null: a mean cosine of 0.999 for fp16, 0.99 for int8.",
+    )
 
     @model_validator(mode="after")
     def check_quantization(self) -> Self:

@@ -8,7 +8,7 @@ configuration is made, in `prep_triton.triton.config`.
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from prep_triton.spec import server_rules
 from prep_triton.spec.base import Sizes, Spec
@@ -27,28 +27,38 @@ def _refuse_first(problems: Sequence[str | None]) -> None:
             raise ValueError(problem)
 
 
+def _number_from_text(value: Any) -> Any:
+    """Read a choice of numbers that came as text, as that of a variable does."""
+    return int(value) if isinstance(value, str) and value.lstrip("-").isdecimal() else value
+
+
 class QueuePolicySpec(Spec):
-    """What a queue does with requests that wait too long, or are too many (`ModelQueuePolicy`).
+    """What a queue does with requests that wait too long, or are too many (`ModelQueuePolicy`)."""
 
-    0 means no timeout, and no limit.
-    """
-
-    timeout_action: Literal["reject", "delay"] = "reject"
-    default_timeout_us: int = Field(default=0, ge=0)
-    allow_timeout_override: bool = False
-    max_queue_size: int = Field(default=0, ge=0)
+    timeout_action: Literal["reject", "delay"] = Field(
+        default="reject", description="What becomes of a request that waited too long."
+    )
+    default_timeout_us: int = Field(default=0, ge=0, description="How long a request may wait, µs; 0: no limit.")
+    allow_timeout_override: bool = Field(default=False, description="Let a request bring a shorter timeout.")
+    max_queue_size: int = Field(default=0, ge=0, description="Requests that may wait; 0: no limit.")
 
 
 class QueueSpec(Spec):
     """Triton's dynamic batcher (`ModelDynamicBatching`)."""
 
-    max_queue_delay_us: int = Field(default=500, ge=0)
-    preferred_batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    preserve_ordering: bool = False
-    priority_levels: int = Field(default=0, ge=0)
-    default_priority_level: int = Field(default=0, ge=0)
-    default_queue_policy: QueuePolicySpec | None = None
-    priority_queue_policies: dict[int, QueuePolicySpec] = Field(default_factory=dict)
+    max_queue_delay_us: int = Field(default=500, ge=0, description="How long a request waits for others, µs.")
+    preferred_batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(), description="Batch sizes that are sent on without waiting."
+    )
+    preserve_ordering: bool = Field(default=False, description="Answer in the order of the requests.")
+    priority_levels: int = Field(default=0, ge=0, description="Priority levels of requests; 0: none.")
+    default_priority_level: int = Field(
+        default=0, ge=0, description="Level of a request that names none, 1 being the highest."
+    )
+    default_queue_policy: QueuePolicySpec | None = Field(default=None, description="Policy of every queue.")
+    priority_queue_policies: dict[int, QueuePolicySpec] = Field(
+        default_factory=dict, description="Policies of the queues of some levels, by level."
+    )
 
     @model_validator(mode="after")
     def check_priority(self) -> Self:
@@ -72,33 +82,32 @@ class QueueSpec(Spec):
 class ResourceSpec(Spec):
     """What an execution takes of a resource that the rate limiter hands out (`ModelRateLimiter.Resource`)."""
 
-    name: str = Field(min_length=1)
-    count: int = Field(default=1, ge=1)
-    scope: Literal["device", "global"] = "device"
+    name: str = Field(min_length=1, description="The resource's name, any.")
+    count: int = Field(default=1, ge=1, description="How much of it an execution takes.")
+    scope: Literal["device", "global"] = Field(
+        default="device", description="Whether each device has its own, or the server has one."
+    )
 
 
 class RateLimiterSpec(Spec):
-    """An instance's share under ``--rate-limit=execution_count`` (`ModelRateLimiter`).
+    """An instance's share under ``--rate-limit=execution_count`` (`ModelRateLimiter`)."""
 
-    `priority` is a weight: an instance of priority 2 gets half the turns of one of priority 1.
-    """
-
-    resources: tuple[ResourceSpec, ...] = ()
-    priority: int = Field(default=0, ge=0)
+    resources: tuple[ResourceSpec, ...] = Field(default=(), description="What an execution takes.")
+    priority: int = Field(
+        default=0, ge=0, description="A weight: an instance of priority 2 gets half the turns of one of priority 1."
+    )
 
 
 class InstanceGroupSpec(Spec):
-    """Copies of the model that run at once (`ModelInstanceGroup`).
+    """Copies of the model that run at once (`ModelInstanceGroup`)."""
 
-    `gpus` are device indices, all where empty; `profiles` are indices of a plan's optimization profiles, all
-    where empty.
-    """
-
-    count: int = Field(default=1, ge=1)
-    kind: InstanceKind | None = None
-    gpus: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    profiles: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    rate_limiter: RateLimiterSpec | None = None
+    count: int = Field(default=1, ge=1, description="How many copies, on each device.")
+    kind: InstanceKind | None = Field(default=None, description="Where they run; null: where the artifact does.")
+    gpus: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(), description="Device indices; all where empty.")
+    profiles: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        default=(), description="Indices of a plan's optimization profiles; all where empty."
+    )
+    rate_limiter: RateLimiterSpec | None = Field(default=None, description="Their share of the server's turns.")
 
     @model_validator(mode="after")
     def check_devices(self) -> Self:
@@ -110,16 +119,16 @@ class InstanceGroupSpec(Spec):
 class AcceleratorSpec(Spec):
     """An execution provider that ONNX Runtime is to try (`ModelOptimizationPolicy.ExecutionAccelerators`)."""
 
-    name: Literal["tensorrt", "cuda", "openvino"]
-    parameters: dict[str, str] = Field(default_factory=dict)
+    name: Literal["tensorrt", "cuda", "openvino"] = Field(description="The execution provider.")
+    parameters: dict[str, str] = Field(default_factory=dict, description="Its parameters, each a text.")
 
 
 class VersionPolicySpec(Spec):
     """Which versions of the entry are served (`ModelVersionPolicy`): the latest n, all, or these."""
 
-    latest: Annotated[int, Field(ge=1)] | None = None
-    all: Literal[True] | None = None
-    specific: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    latest: Annotated[int | None, Field(ge=1, description="Serve so many versions, the newest.")] = None
+    all: Literal[True] | None = Field(default=None, description="true serves every version.")
+    specific: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(), description="Serve these versions.")
 
     @model_validator(mode="after")
     def check_one(self) -> Self:
@@ -130,58 +139,83 @@ class VersionPolicySpec(Spec):
 
 
 class TextSpec(Spec):
-    """Text in, answer out: a tokenizer before the model and a post-processor after it, as an ensemble.
+    """Text in, answer out: a tokenizer before the model and a post-processor after it, as an ensemble."""
 
-    `long_input` says what becomes of text beyond the longest length bucket: cut off, answered in windows that
-    overlap by `stride` tokens, or refused; at most `max_characters` of a text are read for it. `normalize` belongs to
-    embeddings (None: as the checkpoint declares), `top_k` to fill-mask and text-classification, `max_answer_tokens`
-    to question-answering, as does
-    `handle_impossible_answer`: a question whose [CLS] scores higher than every span has the empty answer (SQuAD 2.0).
-    """
-
-    long_input: LongInput = "truncate"
-    stride: int = Field(default=64, ge=1)
-    max_characters: int = Field(default=1_000_000, ge=1)
-    normalize: bool | None = None
-    top_k: int = Field(default=5, ge=1)
-    max_answer_tokens: int = Field(default=30, ge=1)
-    handle_impossible_answer: bool = False
-    instance_count: int = Field(default=1, ge=1)
+    long_input: LongInput = Field(
+        default="truncate",
+        description="What becomes of text beyond the longest length bucket: cut off, answered in windows, or refused.",
+    )
+    stride: int = Field(default=64, ge=1, description="Tokens by which windows overlap.")
+    max_characters: int = Field(default=1_000_000, ge=1, description="Characters of a text that are read at most.")
+    normalize: bool | None = Field(
+        default=None, description="Scale embeddings to length 1; null: as the checkpoint declares."
+    )
+    top_k: int = Field(default=5, ge=1, description="Answers given, of fill-mask and text-classification.")
+    max_answer_tokens: int = Field(default=30, ge=1, description="Longest answer of question-answering, in tokens.")
+    handle_impossible_answer: bool = Field(
+        default=False,
+        description="Answer a question with nothing where its [CLS] scores higher than every span (SQuAD 2.0).",
+    )
+    instance_count: int = Field(default=1, ge=1, description="Copies of the tokenizer and of the post-processor.")
 
 
 class ServingSpec(Spec):
     """How Triton serves an entry: the part of config.pbtxt that is a choice, not a fact of the artifact.
 
-    `max_batch_size` and `instance_kind` are taken from the artifact where they are None. `instance_count` with
-    `instance_kind` and `rate_limiter` is the short way to write one of `instance_groups`. `length_buckets` are the
-    sequence lengths that clients and the tokenizer pad to; empty takes those of the profiles, or 32, 64, 128, 256,
-    384 up to the length that the checkpoint declares, which is the last.
-    `warmup` runs each of them, with real token ids, before the entry is ready.
-    `tier` is the user's word for priority among the models of one server: see `prep_triton.triton.config.tiers`.
+    `instance_count` with `instance_kind` and `rate_limiter` is the short way to write one of `instance_groups`.
     """
 
-    tier: Tier | None = None
-    max_batch_size: Annotated[int, Field(ge=1)] | None = None
-    length_buckets: Sizes = ()
-    dynamic_batching: QueueSpec | None = QueueSpec()
-    instance_count: int = Field(default=1, ge=1)
-    instance_kind: InstanceKind | None = None
-    instance_groups: tuple[InstanceGroupSpec, ...] = ()
-    rate_limiter: RateLimiterSpec | None = None
-    version_policy: VersionPolicySpec | None = None
-    warmup: bool = False
-    response_cache: bool = False
-    parameters: dict[str, str] = Field(default_factory=dict)
+    tier: Annotated[Tier | None, BeforeValidator(_number_from_text, json_schema_input_type=Tier | None)] = Field(
+        default=None,
+        description="Priority among the models of one server: 1 keeps its latency when a neighbour of 2 bursts.",
+    )
+    max_batch_size: Annotated[
+        int | None, Field(ge=1, description="Largest batch; null: as large as the artifact takes.")
+    ] = None
+    length_buckets: Sizes = Field(
+        default=(),
+        description="Sequence lengths that clients and the tokenizer pad to; empty: those of the profiles, or 32, 64, "
+        "128, 256, 384 up to the length that the checkpoint declares.",
+    )
+    dynamic_batching: QueueSpec | None = Field(
+        default=QueueSpec(), description="How requests are joined into batches; null: they are not."
+    )
+    instance_count: int = Field(default=1, ge=1, description="Copies of the model that run at once, on each device.")
+    instance_kind: InstanceKind | None = Field(
+        default=None, description="Where they run; null: on a GPU for tensorrt, on the CPU for onnxruntime."
+    )
+    instance_groups: tuple[InstanceGroupSpec, ...] = Field(
+        default=(), description="Groups of copies, each with its own devices."
+    )
+    rate_limiter: RateLimiterSpec | None = Field(default=None, description="Their share of the server's turns.")
+    version_policy: VersionPolicySpec | None = Field(
+        default=None, description="Which versions are served; null: the latest."
+    )
+    warmup: bool = Field(
+        default=False, description="Run each length bucket, with real token ids, before the entry is ready."
+    )
+    response_cache: bool = Field(default=False, description="Answer repeated requests from Triton's cache.")
+    parameters: dict[str, str] = Field(default_factory=dict, description="Parameters of the backend, each a text.")
     # TensorRT alone
-    stream_priority: StreamPriority = "default"
-    cuda_graphs: bool = False
-    output_copy_stream: bool = False
-    eager_batching: bool = False
+    stream_priority: StreamPriority = Field(
+        default="default", description="TensorRT: priority of the CUDA stream; a tier sets it."
+    )
+    cuda_graphs: bool = Field(default=False, description="TensorRT: capture CUDA graphs of the shapes.")
+    output_copy_stream: bool = Field(default=False, description="TensorRT: copy outputs in a stream of their own.")
+    eager_batching: bool = Field(default=False, description="TensorRT: prepare the next batch while one runs.")
     # ONNX Runtime alone
-    threads: Annotated[int, Field(ge=1)] | None = None
-    inter_op_threads: Annotated[int, Field(ge=1)] | None = None
-    graph_level: Literal[-1, 1, 2] | None = None
-    execution_accelerators: tuple[AcceleratorSpec, ...] = ()
+    threads: Annotated[
+        int | None, Field(ge=1, description="ONNX Runtime: threads within an operator; null: its own choice.")
+    ] = None
+    inter_op_threads: Annotated[
+        int | None, Field(ge=1, description="ONNX Runtime: operators run at once; null: its own choice.")
+    ] = None
+    graph_level: Annotated[
+        Literal[-1, 1, 2] | None, BeforeValidator(_number_from_text, json_schema_input_type=Literal[-1, 1, 2] | None)
+    ] = Field(default=None, description="ONNX Runtime: graph optimizer: -1 basic, 1 extended, 2 none; null: all.")
+    execution_accelerators: tuple[AcceleratorSpec, ...] = Field(
+        default=(), description="ONNX Runtime: execution providers to try, in this order."
+    )
 
     @model_validator(mode="after")
     def check_preferred_sizes(self) -> Self:

@@ -4,18 +4,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from prep_triton.spec.base import TRITON_PATTERN, GpuName, Spec
+from prep_triton.spec.base import GpuName, Spec
+from prep_triton.spec.wording import TRITON_PATTERN
 
 
 class TargetSpec(Spec):
-    """A Triton release, and the GPUs it runs on.
+    """A Triton release, and the GPUs it runs on."""
 
-    `triton` is the tag of NVIDIA's container, ``25.08``; `gpus` empty means a server without a GPU.
-    `triton_releases` names a YAML file that adds to the table of releases, or corrects it: see
-    `prep_triton.target`.
-    """
-
-    triton: Annotated[str, Field(pattern=TRITON_PATTERN)]
-    gpus: tuple[GpuName, ...] = ()
-    platform: Literal["linux/amd64", "linux/arm64"] = "linux/amd64"
-    triton_releases: str | None = None
+    triton: Annotated[
+        str,
+        Field(pattern=TRITON_PATTERN, description='Triton release: the tag of its container, in quotes: "25.08".'),
+    ]
+    gpus: tuple[GpuName, ...] = Field(default=(), description="The server's GPUs, such as [t4]; none where empty.")
+    platform: Literal["linux/amd64", "linux/arm64"] = Field(default="linux/amd64", description="The server's platform.")
+    triton_releases: str | None = Field(
+        default=None, description="YAML file that adds to the table of Triton releases, or corrects it."
+    )

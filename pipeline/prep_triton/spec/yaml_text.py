@@ -1,10 +1,11 @@
-"""YAML that somebody wrote, as plain values: bounded, strict, and every fault a sentence with its line.
+"""YAML that somebody wrote, as plain values with their places: bounded, strict, every fault a sentence with a line.
 
 PyYAML alone keeps the last of two equal keys, lets a few hundred bytes of aliases stand for gigabytes, makes dates of
 what looks like one, and answers nesting, impossible dates and long numbers with exceptions of Python's.
 """
 
-from collections.abc import Hashable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,63 @@ _HINT = "check the indentation and the quotes there"
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
-def load_yaml(path: Path, *, hint: str = _HINT) -> Any:
-    """Load a YAML file; see `parse_yaml`.
+@dataclass(frozen=True)
+class YamlDocument:
+    """The value of a YAML document, and where each part of it stands.
+
+    `where` is what its faults are named by: the file's path, or what the text is.
+    """
+
+    value: Any
+    where: str
+    root: yaml.Node | None = None
+
+    def position_of(self, path: Sequence[str | int], *, at_key: bool = False) -> tuple[int, int]:
+        """Return the line and the column, both from 1, of a value, or of the deepest part of its path that is there.
+
+        Args:
+            path: Keys and indices that lead to the value.
+            at_key: Whether the value's key is meant, as it is where a block of lines is the value.
+        """
+        node, mark = self.root, None
+        for part in path:
+            key_node, value_node = _find_child(node, part)
+            if value_node is None:
+                break
+            is_block = isinstance(value_node, yaml.CollectionNode) and not value_node.flow_style
+            node, mark = value_node, (key_node if key_node and (at_key or is_block) else value_node).start_mark
+        if mark is None and self.root is not None:
+            mark = self.root.start_mark
+        return (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
+
+    def place_of(self, path: Sequence[str | int], *, at_key: bool = False) -> str:
+        """Return ``file:line:column`` of a value; see `position_of`."""
+        line, column = self.position_of(path, at_key=at_key)
+        return f"{self.where}:{line}:{column}"
+
+
+def _find_child(node: yaml.Node | None, part: str | int) -> tuple[yaml.Node | None, yaml.Node | None]:
+    """Return the key's node and the value's of a part of a mapping or a sequence; None where there is none."""
+    if isinstance(node, yaml.MappingNode):
+        pairs = [pair for pair in node.value if isinstance(pair[0], yaml.ScalarNode) and _is_key(pair[0].value, part)]
+        return pairs[-1] if pairs else (None, None)  # the last: what a merge key brings stands before the mapping's own
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        return None, node.value[part]
+    return None, None
+
+
+def _is_key(text: str, part: str | int) -> bool:
+    """Whether a key, as it is written, is a part of a path: 25.10 without quotes is the number 25.1."""
+    if text == str(part):
+        return True
+    try:
+        return float(text) == float(part)
+    except ValueError:
+        return False
+
+
+def load_document(path: Path, *, hint: str = _HINT) -> YamlDocument:
+    """Load a YAML file; see `parse_document`.
 
     Raises:
         FileNotFoundError: There is none.
@@ -40,31 +96,35 @@ def load_yaml(path: Path, *, hint: str = _HINT) -> Any:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as err:
-        place = f"{path}, line {content.count(bytes([10]), 0, err.start) + 1}"
+        place = f"{path}:{content.count(bytes([10]), 0, err.start) + 1}"
         message = f"{place}: it cannot be read, byte 0x{content[err.start]:02x} is not UTF-8"
         raise SpecError(message, hint="save the file as UTF-8", place=place) from err
-    return parse_yaml(text, where=str(path), hint=hint)
+    return parse_document(text, where=str(path), hint=hint)
 
 
-def parse_yaml(text: str, *, where: str, hint: str = _HINT) -> Any:
-    """Return the value of one YAML document; dates are strings.
+def parse_document(text: str, *, where: str, hint: str = _HINT) -> YamlDocument:
+    """Return the value of one YAML document with its places; dates are strings.
 
     Raises:
         SpecError: It is not YAML, has a key twice, is nested more than 50 deep, or stands for more than 100,000 values.
     """
     try:
         # A subclass of SafeLoader: it builds plain values only.
-        return yaml.load(text, Loader=_Loader)  # noqa: S506
+        loader = _Loader(text)
+        root = loader.get_single_node()
+        value = None if root is None else loader.construct_document(root)
     except yaml.YAMLError as err:
-        place = f"{where}, line {_line_of(err, text)}"
+        place = f"{where}:{_position_of(err, text)}"
         problem = getattr(err, "problem", None) or getattr(err, "reason", None) or "not valid YAML"
         raise SpecError(f"{place}: {problem}", hint=hint, place=place) from err
+    return YamlDocument(value, where, root)
 
 
-def _line_of(err: yaml.YAMLError, text: str) -> int:
+def _position_of(err: yaml.YAMLError, text: str) -> str:
     if mark := getattr(err, "problem_mark", None) or getattr(err, "context_mark", None):
-        return int(mark.line) + 1
-    return text.count("\n", 0, getattr(err, "position", 0)) + 1
+        return f"{mark.line + 1}:{mark.column + 1}"
+    before = text[: getattr(err, "position", 0)]
+    return f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
 
 
 class _Loader(yaml.SafeLoader):
@@ -109,8 +169,9 @@ class _Loader(yaml.SafeLoader):
             tag = node.tag.rpartition(":")[2]
             raise _error_at(node.start_mark, f"this is no {tag} that can be read") from err
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
-        """Build a mapping of different keys."""
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Compose a mapping of different keys, as it is written: a merge key may bring one that it has as well."""
+        node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
@@ -118,7 +179,7 @@ class _Loader(yaml.SafeLoader):
             if key_node.value in seen:
                 raise _error_at(key_node.start_mark, f"key '{key_node.value}' is given twice")
             seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 def _error_at(mark: Any, problem: str) -> yaml.MarkedYAMLError:

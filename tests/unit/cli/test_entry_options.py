@@ -92,11 +92,11 @@ def test_a_queue_that_the_file_turns_off_is_turned_on_by_a_flag(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message", "hint"),
     [
-        ("max_batch_sizes: 8", "serving.yaml: unknown key 'max_batch_sizes'", "did you mean 'max_batch_size'"),
+        ("max_batch_sizes: 8", "serving.yaml:1:1: unknown key 'max_batch_sizes'", "did you mean 'max_batch_size'"),
         ("- 8", "serving.yaml is not a mapping", "keys of 'serving:'"),
         ("a: 1\na: 2", "key 'a' is given twice", "indentation"),
-        ("instance_groups: [{count: 0}]", "serving.yaml, instance_groups[0].count: ", "correct the value"),
-        ("dynamic_batching: true", "serving.yaml, dynamic_batching: ", "correct the value"),
+        ("instance_groups: [{count: 0}]", "serving.yaml:1:27: instance_groups[0].count: 0 is out", "1 or more"),
+        ("dynamic_batching: true", "serving.yaml:1:19: dynamic_batching: true is not a mapping", "its keys"),
     ],
 )
 def test_a_wrong_file_is_told_by_its_name_and_place(tmp_path, content, message, hint):
@@ -123,7 +123,7 @@ def test_a_file_and_a_flag_that_exclude_each_other_are_told_as_both(tmp_path):
         ({"parameters": ["a"]}, "--parameter 'a' is not KEY=VALUE", "execution_mode=1"),
         ({"parameters": ["=a"]}, "--parameter '=a' is not KEY=VALUE", "execution_mode=1"),
         ({"parameters": ["a=1", "a=2"]}, "--parameter a is given twice", "once"),
-        ({"tier": 3}, "the command line, serving.tier: 3 is not a known value", "1 or 2"),
+        ({"tier": 3}, "the command line, serving.tier: 3 is not a known value", "one of 1, 2"),
         ({"length_buckets": "32,x"}, "'32,x' is not a list of sizes", "correct"),
     ],
 )

@@ -54,7 +54,14 @@ def test_an_error_is_a_sentence_a_hint_and_an_exit_code(error, code: int, capsys
 def test_an_error_is_the_one_document_with_json(capsys: pytest.CaptureFixture[str]):
     assert run_session(failing(SourceError("no such model", hint="look")), as_json=True) == 1
     document = parse_document(capsys.readouterr().out, "error")
-    assert document == {"error": {"code": "source_error", "message": "no such model", "hint": "look", "place": None}}
+    error: dict[str, object] = {
+        "code": "source_error",
+        "message": "no such model",
+        "hint": "look",
+        "place": None,
+        "faults": [],
+    }
+    assert document == {"error": error}
 
 
 def test_an_error_of_a_file_has_its_place(capsys: pytest.CaptureFixture[str]):

@@ -79,7 +79,7 @@ def test_a_wrong_profile_is_refused_with_the_values_seen(profile: str, message: 
             "models[0].variants[0]: unknown key 'precison'",
             "did you mean 'precision'?",
         ),
-        ("models: [{model: minilm, variants: []}]", "models[0].variants: at least one is needed", "see configs/"),
+        ("models: [{model: minilm, variants: []}]", "models[0].variants: at least one is needed", "begins with a dash"),
         (
             "models: [{model: a, name: A b, variants: [{runtime: onnxruntime}]}]",
             "'A b' is not a name",
@@ -88,12 +88,12 @@ def test_a_wrong_profile_is_refused_with_the_values_seen(profile: str, message: 
         (
             "models: [{model: a, variants: [{runtime: onnxruntim}]}]",  # one fault, and not also an empty list
             "variants[0].runtime: 'onnxruntim' is not a known value",
-            "'onnxruntime'",
+            "did you mean onnxruntime? expected one of tensorrt, onnxruntime",
         ),
         ("models: [{model: minilm, task: translate, variants: [{runtime: onnxruntime}]}]", "'translate'", "fill-mask"),
         ("models: [{variants: [{runtime: onnxruntime}]}]", "a required key is missing", "add 'model'"),
-        ("models: [{model: a, variants: [{runtime: tensorrt}]}]", "needs gpus", "run again"),
-        ("models: [{model: a, variants: [{runtime: onnxruntime, gpus: [t4]}]}]", "gpus means nothing", "run again"),
+        ("models: [{model: a, variants: [{runtime: tensorrt}]}]", "needs gpus", "add gpus: [t4, l4]"),
+        ("models: [{model: a, variants: [{runtime: onnxruntime, gpus: [t4]}]}]", "gpus means nothing", "remove gpus"),
         ("{models: [], models: []}", "key 'models' is given twice", "check the indentation"),
         ("models: [", "the config", "check the indentation"),
         ("just text", "is not a mapping", "begins with 'models:'"),
@@ -230,7 +230,11 @@ def test_a_gate_within_quantization_is_refused_with_its_place():
     variant = {"runtime": "tensorrt", "precision": "int8", "gpus": ["t4"], "quantization": quantization}
     with pytest.raises(SpecError, match="quantization: unknown key 'gate'") as caught:
         build_spec(VariantSpec, variant, where="it")
-    assert caught.value.hint == "write gate beside quantization, as a key of the variant"
+    assert caught.value.hint == "'gate' belongs to the top of the file"
+    text = "models: [{model: a, variants: [{runtime: tensorrt, gpus: [t4], precision: int8, quantization: "
+    with pytest.raises(SpecError) as caught:
+        parse_run_spec(f"{text}{{calibration: {{path: x}}, gate: {{}}}}}}]}}]", where="it")
+    assert caught.value.hint == "'gate' belongs to models[0].variants[0]"
 
 
 def test_a_precision_has_a_gate_of_its_own_until_another_is_asked_for():

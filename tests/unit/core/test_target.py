@@ -66,18 +66,33 @@ def test_the_environment_names_a_users_file_and_it_may_add_a_release(tmp_path, m
     [
         ("- a list", "is not a table"),
         ("25.08: no", "is not a table"),
-        ('"25.08": {tensorrt: 10.13}', "is not a table of Triton releases"),
-        ('"25.08": {wrong: 1}', "is not a table of Triton releases"),
-        ('"25.08": {tag: "x"}', "is not a table of Triton releases"),
-        ("25.10: {tensorrt: '10.13.3'}", "25.1 without quotes"),
-        ("a: [", "line 1: "),
-        ("a: 1\n\x00", "line 2: special characters are not allowed"),
+        ("a: [", ":1:5: "),
+        ("a: 1\n\x00", ":2:1: special characters are not allowed"),
     ],
 )
 def test_a_damaged_users_file_is_refused_with_the_form_it_should_have(tmp_path, text, match):
     with pytest.raises(SpecError, match=match) as caught:
         load_triton_releases(write(tmp_path, text))
     assert "it is YAML" in caught.value.hint
+
+
+def test_every_fault_of_a_users_file_has_its_line(tmp_path):
+    path = write(
+        tmp_path,
+        '"25.08":\n  tensorrt: 10.13\n  wrong: 1\n  tag: "x"\n'
+        '25.10: {tensorrt: "10.13.3"}\n"27.01": {triton: "2.99.0"}\n',
+    )
+    with pytest.raises(SpecError, match="has 6 faults") as caught:
+        load_triton_releases(path)
+    assert [(fault.place, fault.message) for fault in caught.value.faults] == [
+        (f"{path}:2:13: 25.08.tensorrt", "10.13 is not text"),
+        (f"{path}:3:3: 25.08", "unknown key 'wrong'"),
+        (f"{path}:4:3: 25.08", "unknown key 'tag'"),
+        (f"{path}:5:1", 'the release 25.1 is without quotes, expected one such as "25.10"'),
+        (f"{path}:6:10: 27.01", "a required key is missing"),
+        (f"{path}:6:10: 27.01", "a required key is missing"),
+    ]
+    assert caught.value.faults[0].hint == "put it in quotes: without them YAML reads it as a number"
 
 
 def test_a_missing_users_file_and_an_unknown_release_are_refused(tmp_path):
