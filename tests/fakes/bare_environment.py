@@ -39,8 +39,8 @@ def make_environment(folder: Path, requirements: Iterable[Requirement]) -> Path:
     """
     venv.create(folder, symlinks=True)
     (site,) = folder.glob("lib/python*/site-packages")
-    by_name = {canonicalize_name(entry.metadata["Name"]): entry for entry in distributions(path=[str(SITE)])}
-    chosen = _close({name: entry for name, entry in by_name.items() if name != "prep-triton"}, requirements)
+    by_name = list_installed()
+    chosen = close_requirements({name: entry for name, entry in by_name.items() if name != "prep-triton"}, requirements)
     foreign = {parent for name in by_name.keys() - chosen for path in _files(by_name[name]) for parent in path.parents}
     for path in {_topmost(path, foreign) for name in chosen for path in _files(by_name[name])}:
         (site / path).parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,14 @@ def make_environment(folder: Path, requirements: Iterable[Requirement]) -> Path:
     return prep
 
 
-def _close(by_name: dict[NormalizedName, Distribution], requirements: Iterable[Requirement]) -> set[NormalizedName]:
+def list_installed() -> dict[NormalizedName, Distribution]:
+    """The distributions of this environment."""
+    return {canonicalize_name(entry.metadata["Name"]): entry for entry in distributions(path=[str(SITE)])}
+
+
+def close_requirements(
+    by_name: dict[NormalizedName, Distribution], requirements: Iterable[Requirement]
+) -> set[NormalizedName]:
     """The installed distributions that the requirements come to."""
     queue, seen = list(requirements), set[tuple[NormalizedName, str]]()
     while queue:
