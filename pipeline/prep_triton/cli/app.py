@@ -21,6 +21,7 @@ from prep_triton.cli.publish import publish
 from prep_triton.cli.releases import releases
 from prep_triton.cli.rollback import rollback
 from prep_triton.cli.run import run
+from prep_triton.cli.schema import schema
 from prep_triton.cli.verify import verify
 from prep_triton.os_errors import NO_SPACE
 
@@ -68,6 +69,7 @@ COMMANDS = (
     deploy,
     run,
     doctor,
+    schema,
 )
 for command in COMMANDS:
     app.command(cls=Command)(command)

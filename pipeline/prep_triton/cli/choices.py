@@ -39,6 +39,12 @@ def _platforms() -> Words:
     return get_args(TargetSpec.model_fields["platform"].annotation)
 
 
+def _schema_files() -> Words:
+    from prep_triton.spec.schema import FILES
+
+    return tuple(FILES)
+
+
 CHOICES: Mapping[str, Callable[[], Words]] = {
     "aliases": _aliases,
     "builders": _of_spec("Builder"),
@@ -50,6 +56,7 @@ CHOICES: Mapping[str, Callable[[], Words]] = {
     "platforms": _platforms,
     "precisions": _of_spec("Precision"),
     "runtimes": _of_spec("Runtime"),
+    "schema_files": _schema_files,
     "stream_priorities": _of_spec("StreamPriority"),
     "tasks": lambda: TASK_CHOICES,
     "tasks_with_max_answer_tokens": lambda: tasks_with_option("max_answer_tokens"),

@@ -57,7 +57,9 @@ class QueueSpec(Spec):
     )
     default_queue_policy: QueuePolicySpec | None = Field(default=None, description="Policy of every queue.")
     priority_queue_policies: dict[int, QueuePolicySpec] = Field(
-        default_factory=dict, description="Policies of the queues of some levels, by level."
+        default_factory=dict,
+        description="Policies of the queues of some levels, by level.",
+        json_schema_extra={"default": {}},
     )
 
     @model_validator(mode="after")
@@ -120,7 +122,9 @@ class AcceleratorSpec(Spec):
     """An execution provider that ONNX Runtime is to try (`ModelOptimizationPolicy.ExecutionAccelerators`)."""
 
     name: Literal["tensorrt", "cuda", "openvino"] = Field(description="The execution provider.")
-    parameters: dict[str, str] = Field(default_factory=dict, description="Its parameters, each a text.")
+    parameters: dict[str, str] = Field(
+        default_factory=dict, description="Its parameters, each a text.", json_schema_extra={"default": {}}
+    )
 
 
 class VersionPolicySpec(Spec):
@@ -195,7 +199,11 @@ class ServingSpec(Spec):
         default=False, description="Run each length bucket, with real token ids, before the entry is ready."
     )
     response_cache: bool = Field(default=False, description="Answer repeated requests from Triton's cache.")
-    parameters: dict[str, str] = Field(default_factory=dict, description="Parameters of the backend, each a text.")
+    parameters: dict[str, str] = Field(
+        default_factory=dict,
+        description="Parameters of the backend, each a text.",
+        json_schema_extra={"default": {}},
+    )
     # TensorRT alone
     stream_priority: StreamPriority = Field(
         default="default", description="TensorRT: priority of the CUDA stream; a tier sets it."

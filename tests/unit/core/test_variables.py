@@ -1,5 +1,8 @@
 """Variables in the values of a file, and the keys of a file's own that hold what its anchors share."""
 
+import textwrap
+from pathlib import Path
+
 import pytest
 from prep_triton.errors import SpecError
 from prep_triton.spec import parse_run_spec
@@ -95,3 +98,17 @@ models:
 def test_own_keys_are_at_the_top_alone():
     with pytest.raises(SpecError, match=r"models\[0\]: unknown key 'x-note'"):
         parse_run_spec("models: [{model: a, x-note: 1, variants: [{runtime: onnxruntime}]}]", where="c.yaml")
+
+
+def test_the_example_of_the_guide_is_a_pipeline():
+    guide = (Path(__file__).parents[3] / "configs" / "README.md").read_text(encoding="utf-8")
+    text = "\n".join(line for line in guide.splitlines() if line.startswith("    "))
+    spec = parse_run_spec(textwrap.dedent(text), where="configs/README.md")
+    served = [
+        (model.model, variant.precision, variant.text is None) for model in spec.models for variant in model.variants
+    ]
+    assert served == [
+        ("./sentiment", "fp32", False),
+        ("./sentiment", "int8", False),
+        ("./topics", "fp32", False),
+    ]

@@ -1,4 +1,7 @@
-"""The JSON schemas of every command's document: ``python -m prep_triton.cli.documents.schemas [FOLDER]``."""
+"""The JSON schemas of every command's document, and of the files that users write.
+
+``python -m prep_triton.cli.documents.schemas [FOLDER]`` writes them.
+"""
 
 import json
 import sys
@@ -20,8 +23,10 @@ from prep_triton.cli.documents.lint import CodesDocument, LintDocument
 from prep_triton.cli.documents.prune import PruneDocument
 from prep_triton.cli.documents.rollback import RollbackDocument
 from prep_triton.cli.documents.run import GpusDocument, RunDocument
+from prep_triton.cli.documents.schema import SchemaDocument
 from prep_triton.cli.documents.verify import VerifyDocument
 from prep_triton.cli.error_document import ErrorDocument
+from prep_triton.spec.schema import FILES, render_schema
 
 DEFAULT_FOLDER = Path("docs/schemas")
 
@@ -42,13 +47,16 @@ DOCUMENTS: Mapping[str, Any] = {
     "deploy": DeployDocument,
     "run": RunDocument | GpusDocument,
     "doctor": DoctorDocument,
+    "schema": SchemaDocument,
     "error": ErrorDocument,
 }
 
 
 def render_schemas() -> dict[str, str]:
     """Return the text of each schema by its file's name."""
-    return {f"{name}.schema.json": _render_schema(name, document) for name, document in DOCUMENTS.items()}
+    documents = {name: _render_schema(name, document) for name, document in DOCUMENTS.items()}
+    files = {name: render_schema(name) for name in FILES}
+    return {f"{name}.schema.json": text for name, text in (documents | files).items()}
 
 
 def _render_schema(name: str, document: Any) -> str:
