@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from prep_triton.gpus import AMPERE_PLUS, is_runnable
 from prep_triton.server_arguments import ServerArgument
-from prep_triton.spec import OptimizationProfile, Precision, Tier
+from prep_triton.spec import GateSpec, OptimizationProfile, Precision, Tier
 from prep_triton.tasks import MASK_TOKEN, Task
 
 MANIFEST_SCHEMA = 1
@@ -89,12 +89,15 @@ class ParityRecord(Record):
 class FidelityRecord(Record):
     """How far a converted graph lies from FP32 on real text: the cosine of each row's answer.
 
-    An answer is the mean over the row's tokens for feature-extraction, else its unpadded output values.
+    An answer is the mean over the row's tokens for feature-extraction, else its unpadded output values. Of a classifier
+    `changed_labels` counts the reference rows' labels that are others than PyTorch's although its choice is clear; None
+    where nothing is chosen, or was compared.
     """
 
     rows: int
     mean_cosine: Cosine
     min_cosine: Cosine
+    changed_labels: int | None = None
     runtime: str
 
 
@@ -156,7 +159,7 @@ class OnnxModel(Artifact):
     the checkpoint's configuration. `takes_pairs`: a cross-encoder, which scores two texts together. `mask_token` is
     the tokenizer's own, for fill-mask. `declared_length` is where the checkpoint's tokenizer cuts a text, special
     tokens included: at most `max_sequence_length`, which is what the graph takes. `embedding` belongs to
-    feature-extraction.
+    feature-extraction. `gate` is what a converted graph had to reach.
     """
 
     noun = "model"
@@ -181,6 +184,7 @@ class OnnxModel(Artifact):
     parity: ParityRecord | None = None
     fidelity: FidelityRecord | None = None
     accuracy: AccuracyRecord | None = None
+    gate: GateSpec | None = None
     quantization: QuantizationRecord | None = None
 
     @property
@@ -258,10 +262,10 @@ class RepositoryEntry(Artifact):
 
     Its files: ``config.pbtxt``, ``<version>/model.onnx``, plans or ``model.py``, ``reference.npz`` and perhaps
     ``tokenizer.json``. `tolerance` is the smallest cosine to PyTorch FP32, of any one answer, that
-    `prep verify` lets pass. `composes` names the entries that an ensemble calls, in order; `serves` the model
-    entry that a tokenizer, a post-processor or an ensemble was made for. `onnx` and `engines` are the manifests
-    of what it serves. `server_arguments` are what the server must be started with for the entry to be served
-    as it was asked for.
+    `prep verify` lets pass: the `min_row_cosine` of the gate of what it serves. `composes` names the entries that an
+    ensemble calls, in order; `serves` the model entry that a tokenizer, a post-processor or an ensemble was made for.
+    `onnx` and `engines` are the manifests of what it serves. `server_arguments` are what the server must be started
+    with for the entry to be served as it was asked for.
     """
 
     noun = "repository entry"

@@ -134,6 +134,10 @@ class GateOptions:
     min_cosine: Annotated[
         float | None, typer.Option(help="Smallest mean cosine to FP32. [fp16: 0.999; int8: 0.99]")
     ] = None
+    min_row_cosine: Annotated[
+        float | None,
+        typer.Option(help="Smallest cosine to FP32 of any one row. [fp16: 0.999; int8: 0.97; less with --min-cosine]"),
+    ] = None
     eval_data: Annotated[str | None, typer.Option(metavar="FILE", help="Labelled .jsonl for --max-accuracy-drop.")] = (
         None
     )

@@ -14,18 +14,24 @@ from prep_triton.spec import ConversionSpec, GateSpec
 from prep_triton.workspace import Produced, Recipe, Workspace
 
 # Part of the key: raise it when a gate decides otherwise about the same graph.
-GATE_VERSION = 2
+GATE_VERSION = 3
 
 
 class GatePassed(Artifact):
     """That a converted graph passed a gate: the key names both. A graph that fails leaves none."""
 
+    gate: GateSpec | None = None
     fidelity: FidelityRecord | None = None
     accuracy: AccuracyRecord | None = None
 
 
 def put_in_precision(
-    model: OnnxModel, spec: ConversionSpec, workspace: Workspace, *, progress: Progress = ignore_progress
+    model: OnnxModel,
+    spec: ConversionSpec,
+    workspace: Workspace,
+    *,
+    reuse_gate: bool = False,
+    progress: Progress = ignore_progress,
 ) -> Produced[OnnxModel]:
     """Return the graph that a runtime wants in a precision; FP32 is the exported graph itself.
 
@@ -33,6 +39,8 @@ def put_in_precision(
         model: An exported FP32 graph.
         spec: Runtime, precision, calibration and gate.
         workspace: Where the graphs are kept.
+        reuse_gate: Where the request names no gate, take the one that the graph passed when it was last made, in place
+            of the precision's own: for a caller that serves what was built.
         progress: Hears about each step.
 
     Raises:
@@ -56,10 +64,12 @@ def put_in_precision(
         produced = quantize_for_cpu(model, workspace, progress=progress)
     else:
         return Produced(find_quantized(model, workspace), reused=True)
+    if reuse_gate and spec.gate is None:
+        gate = find_passed_gate(produced.artifact, workspace) or gate
     if gate is None:
         return produced
     passed = _pass_gate(model, produced.artifact, gate, workspace, progress)
-    measured = {key: value for key in ("fidelity", "accuracy") if (value := getattr(passed, key)) is not None}
+    measured = {key: value for key in ("fidelity", "accuracy", "gate") if (value := getattr(passed, key)) is not None}
     return Produced(produced.artifact.model_copy(update=measured), reused=produced.reused)
 
 
@@ -76,6 +86,12 @@ def find_quantized(model: OnnxModel, workspace: Workspace) -> OnnxModel:
             hint=f"prep build-engine {model.name} --int8 --calibration-data texts.jsonl",
         )
     return graph
+
+
+def find_passed_gate(converted: OnnxModel, workspace: Workspace) -> GateSpec | None:
+    """Return the gate that a converted graph passed last; None where it passed none."""
+    passed = workspace.current("gate", converted.name, GatePassed)
+    return passed.gate if passed and passed.inputs.get("converted") == converted.key else None
 
 
 def _pass_gate(
@@ -99,8 +115,9 @@ def _pass_gate(
         if converted.precision == "fp16":
             _check_ranges(model, progress)
         return {
-            "fidelity": _check_fidelity(converted, gate.min_cosine, progress),
+            "fidelity": _check_fidelity(converted, gate, progress),
             "accuracy": _check_accuracy(model, converted, gate, progress),
+            "gate": gate,
         }
 
     return workspace.produce(recipe, GatePassed, measure).artifact
@@ -114,20 +131,19 @@ def _check_ranges(model: OnnxModel, progress: Progress) -> None:
     check_fp16_ranges(load_model(model.path(GRAPH_NAME)), model.path(REFERENCE_NAME), model)
 
 
-def _check_fidelity(converted: OnnxModel, min_cosine: float | None, progress: Progress) -> FidelityRecord | None:
-    if min_cosine is None:
+def _check_fidelity(converted: OnnxModel, gate: GateSpec, progress: Progress) -> FidelityRecord | None:
+    if gate.min_cosine is None and gate.min_row_cosine is None:
         return None
-    from prep_triton.precision.measure.fidelity import measure_fidelity
+    from prep_triton.precision.measure.fidelity import check_fidelity, measure_fidelity
 
     progress("comparing with fp32")
     fidelity = converted.fidelity or measure_fidelity(
         converted.path(GRAPH_NAME), converted.path(REFERENCE_NAME), converted
     )
-    if fidelity.mean_cosine < min_cosine:
+    if miss := check_fidelity(fidelity, gate):
         raise PrecisionError(
-            f"{converted.name} misses its gate by {min_cosine - fidelity.mean_cosine:.2g}: mean cosine "
-            f"{fidelity.mean_cosine:.8f} to fp32 over {fidelity.rows} rows, expected {min_cosine} or more",
-            hint="use a higher precision, or a lower --min-cosine",
+            f"{converted.name} misses its gate: it has {miss}",
+            hint="use a higher precision, or a lower --min-cosine or --min-row-cosine",
         )
     return fidelity
 

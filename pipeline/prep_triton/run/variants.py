@@ -73,7 +73,7 @@ def find_variant(model: OnnxModel, spec: EntrySpec, workspace: Workspace) -> Bui
     if spec.runtime == "tensorrt":
         return _find_engines(model, spec, workspace)
     try:
-        return BuiltVariant(spec, put_in_precision(model, spec, workspace).artifact)
+        return BuiltVariant(spec, put_in_precision(model, spec, workspace, reuse_gate=True).artifact)
     except NotMadeError as err:
         raise RepositoryError(
             f"the {spec.precision} graph of {model.name} is not made yet, and a dry run makes nothing",
@@ -128,7 +128,8 @@ def _find_engines(model: OnnxModel, spec: EntrySpec, workspace: Workspace) -> Bu
     """Find the engines of a model's current graph: the plans, or the others where there are no plans."""
     # A graph that was never converted has no engines: do not convert it for nothing.
     with suppress(NotMadeError, PrecisionError):
-        graph = put_in_precision(model, spec, Workspace(workspace.root, read_only=True)).artifact
+        read_only = Workspace(workspace.root, read_only=True)
+        graph = put_in_precision(model, spec, read_only, reuse_gate=True).artifact
         engines = [
             engine for engine in workspace.list_current("engine", Engine) if engine.inputs.get("onnx") == graph.key
         ]

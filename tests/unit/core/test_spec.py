@@ -252,8 +252,21 @@ def test_a_precision_has_a_gate_of_its_own_until_another_is_asked_for():
         ("onnxruntime", "fp16"): 0.999,
         ("onnxruntime", "int8"): 0.99,
     }
-    asked = GateSpec(min_cosine=0.5)
-    assert ConversionSpec(runtime="tensorrt", precision="int8", gate=asked).required_gate() == asked
+
+
+@pytest.mark.parametrize(
+    ("asked", "row"),
+    [
+        ({"min_cosine": 0.95}, 0.85),  # three times as far as the mean
+        ({"min_cosine": 0.5}, 0.0),
+        ({"min_cosine": 0.999}, 0.97),  # a stricter mean says nothing of single rows
+        ({"min_cosine": 0.95, "min_row_cosine": 0.9}, 0.9),
+        ({"eval_data": "a.jsonl", "max_accuracy_drop": 1.0}, 0.97),
+    ],
+)
+def test_a_gate_implies_a_bound_on_single_rows_until_one_is_asked_for(asked: dict, row: float):
+    gate = ConversionSpec(runtime="onnxruntime", precision="int8", gate=GateSpec(**asked)).required_gate()
+    assert gate == GateSpec(**{**asked, "min_row_cosine": row})
 
 
 @pytest.mark.parametrize(

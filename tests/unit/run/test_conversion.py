@@ -35,9 +35,30 @@ def test_int8_for_tensorrt_without_calibration_is_the_graph_made_before_or_an_er
 def test_a_graph_that_misses_its_gate_is_refused_with_the_distance(workspace: Workspace, precision: str):
     model = store_with_reference(workspace, make_bert())
     unreachable = ConversionSpec(runtime="onnxruntime", precision=precision, gate=GateSpec(min_cosine=1.0))
-    with pytest.raises(PrecisionError, match=r"misses its gate by .* expected 1.0 or more"):
+    with pytest.raises(
+        PrecisionError, match=r"misses its gate: it has .* expected 1 or more \(min_cosine\): it misses by"
+    ):
         put_in_precision(model, unreachable, workspace)
     assert not list(workspace.root.glob("gate/*/*/manifest.json"))
+
+
+def test_a_row_that_is_too_far_off_misses_the_gate_although_the_mean_does_not(workspace: Workspace):
+    model = store_with_reference(workspace, make_bert())
+    gate = GateSpec(min_cosine=0.5, min_row_cosine=1.0)
+    with pytest.raises(PrecisionError, match=r"the worst of \d+ rows, expected 1 or more \(min_row_cosine\)"):
+        put_in_precision(model, ConversionSpec(runtime="onnxruntime", precision="int8", gate=gate), workspace)
+
+
+def test_what_is_served_has_the_gate_that_it_was_built_with(workspace: Workspace):
+    model = store_with_reference(workspace, make_bert())
+    asked = ConversionSpec(runtime="onnxruntime", precision="int8", gate=GateSpec(min_cosine=0.9))
+    put_in_precision(model, asked, workspace)
+    plain = ConversionSpec(runtime="onnxruntime", precision="int8")
+    served = put_in_precision(model, plain, workspace, reuse_gate=True)
+    assert served.reused
+    assert served.artifact.gate == GateSpec(min_cosine=0.9, min_row_cosine=0.7)
+    built = put_in_precision(model, plain, workspace).artifact
+    assert built.gate == GateSpec(min_cosine=0.99, min_row_cosine=0.97)
 
 
 def test_a_gate_that_was_passed_is_not_measured_again(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):

@@ -23,7 +23,12 @@ from prep_triton.precision.int8.calibration import CalibrationRows
 from prep_triton.precision.int8.qdq import InputScale, Linear, insert_qdq, insert_switches, smooth_weight
 from prep_triton.precision.int8.sensitivity import SwitchedGraph, count_kept_out, describe_worst
 from prep_triton.precision.measure.accuracy import check_accuracy, measure_accuracy
-from prep_triton.precision.measure.fidelity import compare_graphs, compare_with_reference, record_fidelity
+from prep_triton.precision.measure.fidelity import (
+    check_fidelity,
+    compare_graphs,
+    compare_with_reference,
+    record_fidelity,
+)
 from prep_triton.precision.measure.runner import GraphRunner
 from prep_triton.precision.rewrite.weights import ConvertedWeight
 from prep_triton.progress import Progress, ignore_progress
@@ -67,10 +72,10 @@ class Quantizer:
         """
         gate, kept_out = self.gate, tuple(self.spec.keep_out)
         fidelity = self.evaluate(kept_out)
-        if gate.min_cosine is not None and fidelity.mean_cosine < gate.min_cosine:
+        if check_fidelity(fidelity, gate):
             if not self.spec.search:
-                raise self._miss(fidelity, gate.min_cosine, "allow the search, ")
-            kept_out, fidelity = self._search_by_cosine(fidelity, gate.min_cosine)
+                raise self._miss(fidelity, "allow the search, ")
+            kept_out, fidelity = self._search_by_cosine(fidelity)
         accuracy = None
         if gate.eval_data is not None and gate.max_accuracy_drop is not None:
             chosen, accuracy = self._search_by_accuracy(kept_out, Path(gate.eval_data), gate.max_accuracy_drop)
@@ -84,9 +89,11 @@ class Quantizer:
         candidate = GraphRunner(self.build_with_fp32_scales(kept_out).SerializeToString())
         held = compare_graphs(self._reference, candidate, self.model, self.rows.evaluation)
         own = compare_with_reference(candidate, self.model.path(REFERENCE_NAME), self.model)
+        rows = f"{len(held)} rows not calibrated on and {len(own.cosines)} of PyTorch's reference"
         return record_fidelity(
-            np.concatenate([held, own]),
-            measured_on=f"fp32 scales, {len(held)} rows not calibrated on and {len(own)} of PyTorch's reference",
+            np.concatenate([held, own.cosines]),
+            measured_on=f"fp32 scales, {rows}",
+            changed_labels=own.changed_labels,
         )
 
     def build_with_fp32_scales(self, kept_out: Collection[str]) -> ModelProto:
@@ -147,20 +154,20 @@ class Quantizer:
             self.damage = self._switched.measure_damage(progress=self.progress)
         return self.damage
 
-    def _search_by_cosine(self, fidelity: FidelityRecord, min_cosine: float) -> tuple[tuple[str, ...], FidelityRecord]:
-        graph = self._switched
+    def _search_by_cosine(self, fidelity: FidelityRecord) -> tuple[tuple[str, ...], FidelityRecord]:
+        graph, bound = self._switched, self.gate.min_cosine or 0.0
         order = list(self._measure_damage())
-        count = max(1, count_kept_out(order, lambda on: graph.mean_cosine(on) >= min_cosine))
+        count = max(1, count_kept_out(order, lambda on: graph.mean_cosine(on) >= bound))
         chosen = (*self.spec.keep_out, *order[:count])
         if count < len(order):  # to keep out all of them leaves no int8
             fidelity = self.evaluate(chosen)
-        if fidelity.mean_cosine < min_cosine:
-            chosen, fidelity = self._keep_out_more(order, count + 1, min_cosine, fidelity)
-        log.info("kept out of int8 to reach a mean cosine of %g: %s", min_cosine, ", ".join(chosen))
+        if check_fidelity(fidelity, self.gate):
+            chosen, fidelity = self._keep_out_more(order, count + 1, fidelity)
+        log.info("kept out of int8 to reach the gate: %s", ", ".join(chosen))
         return chosen, fidelity
 
     def _keep_out_more(
-        self, order: Sequence[str], fewest: int, min_cosine: float, fidelity: FidelityRecord
+        self, order: Sequence[str], fewest: int, fidelity: FidelityRecord
     ) -> tuple[tuple[str, ...], FidelityRecord]:
         """Bisect for the fewest layers where all evaluation rows see more damage than those of the sensitivity runs."""
         best: tuple[tuple[str, ...], FidelityRecord] | None = None
@@ -169,20 +176,19 @@ class Quantizer:
             middle = (low + high) // 2
             chosen = (*self.spec.keep_out, *order[:middle])
             fidelity = self.evaluate(chosen)
-            if fidelity.mean_cosine >= min_cosine:
+            if not check_fidelity(fidelity, self.gate):
                 best, high = (chosen, fidelity), middle
             else:
                 low = middle + 1
         if best is None:
-            raise self._miss(fidelity, min_cosine, "")
+            raise self._miss(fidelity, "")
         return best
 
-    def _miss(self, fidelity: FidelityRecord, min_cosine: float, hint: str) -> PrecisionError:
-        worst = describe_worst(self._measure_damage())
+    def _miss(self, fidelity: FidelityRecord, hint: str) -> PrecisionError:
+        worst, miss = describe_worst(self._measure_damage()), check_fidelity(fidelity, self.gate)
         return PrecisionError(
-            f"{self.model.name} in int8 has a mean cosine of {fidelity.mean_cosine:.5f} to fp32, expected "
-            f"{min_cosine:g} or more: it misses by {min_cosine - fidelity.mean_cosine:.2g}, and is worst in {worst}",
-            hint=f"{hint}calibrate on more text, lower --min-cosine, or use --fp16",
+            f"{self.model.name} in int8 has {miss}, and is worst in {worst}",
+            hint=f"{hint}calibrate on more text, lower --min-cosine or --min-row-cosine, or use --fp16",
         )
 
     def _search_by_accuracy(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from prep_triton.precision.int8.qdq import Linear
 
 # Part of the key: raise it when quantisation gives other bytes for the same request.
-QUANTIZATION_VERSION = 1
+QUANTIZATION_VERSION = 2
 
 NO_GATE = GateSpec()
 
@@ -117,6 +117,7 @@ def _quantize(
         "precision": "int8",
         "fidelity": fidelity,
         "accuracy": accuracy,
+        "gate": gate,
         "quantization": QuantizationRecord(
             scheme="static symmetric W8A8",
             calibration={**spec.calibration.model_dump(), "content": calibrator.content, "tokens": tokens},

@@ -5,6 +5,7 @@ else every value of its unpadded outputs (logits).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from prep_triton.agreement import answer_vector, chooses_labels, count_label_changes
 from prep_triton.artifact import FidelityRecord, OnnxModel
 from prep_triton.errors import PrecisionError
 from prep_triton.precision.measure.runner import GraphRunner
 from prep_triton.precision.measure.token_rows import TokenRow
 from prep_triton.reference import Reference, load_reference
-from prep_triton.tasks import TASKS
+from prep_triton.spec import GateSpec
 
 Vector = NDArray[np.float32]
 
@@ -38,23 +40,36 @@ def measure_fidelity(graph_path: Path, reference_path: Path, model: OnnxModel) -
     Raises:
         PrecisionError: The reference is damaged or of another model, or the graph does not run or answers NaN.
     """
-    cosines = compare_with_reference(GraphRunner(graph_path), reference_path, model)
-    return record_fidelity(cosines, measured_on="against PyTorch's answers to the reference rows")
+    measured = compare_with_reference(GraphRunner(graph_path), reference_path, model)
+    on = "against PyTorch's answers to the reference rows"
+    return record_fidelity(measured.cosines, measured_on=on, changed_labels=measured.changed_labels)
 
 
-def compare_with_reference(runner: GraphRunner, reference_path: Path, model: OnnxModel) -> NDArray[np.float64]:
-    """Return the cosine of each reference row's answer to PyTorch's; see `measure_fidelity`."""
+@dataclass(frozen=True)
+class ReferenceComparison:
+    """How a graph's answers compare with PyTorch's: the cosine of each row, and see `FidelityRecord`."""
+
+    cosines: NDArray[np.float64]
+    changed_labels: int | None
+
+
+def compare_with_reference(runner: GraphRunner, reference_path: Path, model: OnnxModel) -> ReferenceComparison:
+    """Compare the answer to each reference row with PyTorch's; see `measure_fidelity`."""
     names = [spec.name for spec in model.model_outputs]
     reference = load_reference(reference_path, ["input_ids"], names, error=PrecisionError)
-    cosines = []
+    cosines, changed = [], 0
+    has_choice = chooses_labels(model.task, model.labels, model.activation)
     for index, row in enumerate(rows_from_reference(reference)):
         expected = {
             spec.name: reference.outputs[spec.name][index, : len(row.ids) if "sequence" in spec.shape else None]
             for spec in model.model_outputs
         }
-        (answer,) = answer_rows(runner, model, [row])
-        cosines.append(cosine(vector_from_outputs(expected, model), answer))
-    return np.array(cosines)
+        (answers,) = (answers for batch in runner.answer_batches(model, [row]) for _, answers in batch)
+        vectors = (answer_vector(outputs, names, model.task) for outputs in (expected, answers))
+        cosines.append(cosine(*vectors))
+        if has_choice:
+            changed += count_label_changes(expected[names[0]], answers[names[0]])[0]
+    return ReferenceComparison(np.array(cosines), changed if has_choice else None)
 
 
 def rows_from_reference(reference: Reference) -> list[TokenRow]:
@@ -90,17 +105,10 @@ def answer_rows(
         rows: Token ids without padding.
         extra_inputs: Inputs that are the same for every batch.
     """
+    names = [spec.name for spec in model.model_outputs]
     for batch in runner.answer_batches(model, rows, extra_inputs=extra_inputs):
         for _, answers in batch:
-            yield vector_from_outputs(answers, model)
-
-
-def vector_from_outputs(outputs: Mapping[str, NDArray[Any]], model: OnnxModel) -> Vector:
-    """Make one vector of a row's unpadded outputs: what its user reads."""
-    arrays = [outputs[spec.name] for spec in model.model_outputs]
-    if TASKS[model.task].answers_embedding:
-        arrays = [array.reshape(-1, array.shape[-1]).mean(axis=0) for array in arrays]
-    return np.concatenate([np.ravel(array) for array in arrays])
+            yield answer_vector(answers, names, model.task)
 
 
 def cosine(left: Vector, right: Vector) -> float:
@@ -119,16 +127,37 @@ def cosine(left: Vector, right: Vector) -> float:
     return value
 
 
-def record_fidelity(cosines: NDArray[np.float64], *, measured_on: str) -> FidelityRecord:
+def check_fidelity(fidelity: FidelityRecord, gate: GateSpec) -> str:
+    """Say how a graph misses its gate; empty where it does not, or the gate asks for no cosine."""
+    if gate.min_cosine is not None and fidelity.mean_cosine < gate.min_cosine:
+        return (
+            f"a mean cosine of {fidelity.mean_cosine:.5f} to fp32 over {fidelity.rows} rows, expected "
+            f"{gate.min_cosine:g} or more (min_cosine): it misses by {gate.min_cosine - fidelity.mean_cosine:.2g}"
+        )
+    if fidelity.changed_labels:
+        return f"{fidelity.changed_labels} labels of the reference rows that are others than PyTorch's"
+    if fidelity.changed_labels is None and gate.min_row_cosine and fidelity.min_cosine < gate.min_row_cosine:
+        return (
+            f"a cosine of {fidelity.min_cosine:.5f} to fp32 in the worst of {fidelity.rows} rows, expected "
+            f"{gate.min_row_cosine:g} or more (min_row_cosine)"
+        )
+    return ""
+
+
+def record_fidelity(
+    cosines: NDArray[np.float64], *, measured_on: str, changed_labels: int | None = None
+) -> FidelityRecord:
     """Describe what was measured.
 
     Args:
         cosines: One for each row.
         measured_on: Which graph and rows, for a reader of the record.
+        changed_labels: See `FidelityRecord`.
     """
     return FidelityRecord(
         rows=len(cosines),
         mean_cosine=float(cosines.mean()),
         min_cosine=float(cosines.min()),
+        changed_labels=changed_labels,
         runtime=f"onnxruntime {onnxruntime.__version__}, {measured_on}",
     )

@@ -7,15 +7,15 @@ from typing import Any
 
 from prep_triton.artifact import Engine, OnnxModel
 from prep_triton.errors import RepositoryError
-from prep_triton.spec import Precision
+from prep_triton.spec import ConversionSpec, Precision
 from prep_triton.triton.config import ResolvedServing
 from prep_triton.triton.config.server_arguments import arguments_from_serving
 from prep_triton.triton.entries.names import check_entry_name, default_entry_name
 from prep_triton.workspace import Recipe
 
-# The smallest cosine of any answer to PyTorch FP32: FP32 rounds in another order, FP16 keeps 11 bits, and 0.97 is
-# what careful INT8 holds with room to spare.
-TOLERANCES: dict[Precision, float] = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.97}
+# The smallest cosine of any answer to PyTorch FP32, of what was converted without a gate: FP32 rounds in another
+# order.
+UNCONVERTED_TOLERANCE = 0.9999
 
 
 def entry_recipe(
@@ -39,6 +39,8 @@ def entry_recipe(
             # What `prep verify` may send: the range that every plan accepts.
             "min_sequence": resolved.shortest,
             "max_sequence": resolved.longest,
+            # What `prep verify` judges by; the labelled rows are named by their content elsewhere.
+            "gate": model.gate and model.gate.model_dump(mode="json", exclude={"eval_data"}),
         },
         inputs={"model": model.key, **{f"engine {engine.compute_capability}": engine.key for engine in engines}},
         tools={tool: importlib.metadata.version(tool) for tool in ("prep-triton", "tritonclient")},
@@ -57,13 +59,19 @@ def entry_fields(model: OnnxModel, engines: Sequence[Engine], resolved: Resolved
         "weights": model.weights,
         "max_batch_size": resolved.max_batch_size,
         "compute_capabilities": tuple(engine.compute_capability for engine in engines),
-        "tolerance": TOLERANCES[precision],
+        "tolerance": tolerance_of(model, precision),
         "tier": resolved.choices.tier,
         "length_buckets": resolved.length_buckets,
         "onnx": model.model_copy(update=nowhere),
         "engines": tuple(engine.model_copy(update=nowhere) for engine in engines),
         "server_arguments": arguments_from_serving(resolved.choices),
     }
+
+
+def tolerance_of(model: OnnxModel, precision: Precision) -> float:
+    """Return the smallest cosine to PyTorch FP32, of any one answer of what serves a graph, that verify lets pass."""
+    gate = model.gate or ConversionSpec(runtime="tensorrt", precision=precision).required_gate()
+    return UNCONVERTED_TOLERANCE if gate is None else gate.min_row_cosine or 0.0
 
 
 def precision_of(model: OnnxModel, engines: Sequence[Engine]) -> Precision:

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prep_triton.agreement import count_label_changes
 from prep_triton.errors import RepositoryError
 from prep_triton.reference import Reference, load_tokenizer, translate_tokenizer_errors
 
@@ -43,6 +44,8 @@ class Comparison:
         self.cosines: list[float] = []
         self.max_abs_error = 0.0
         self.rows: set[int] = set()
+        self.changed_labels = 0
+        self.clear_labels = 0
 
     def add(self, row: int, answer: "Array", expected: "Array") -> None:
         """Compare one output of one row.
@@ -64,3 +67,9 @@ class Comparison:
         self.rows.add(row)
         self.cosines.append(cosine if math.isnan(cosine) else min(cosine, 1.0))
         self.max_abs_error = error if math.isnan(error) else max(self.max_abs_error, error)
+
+    def add_choice(self, answer: "Array", expected: "Array") -> None:
+        """Compare the labels that one row's logits choose, [labels] or [tokens, labels]."""
+        changed, clear = count_label_changes(expected, answer)
+        self.changed_labels += changed
+        self.clear_labels += clear

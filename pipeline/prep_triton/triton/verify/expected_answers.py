@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, assert_never
 
+from prep_triton.agreement import allowed_error
 from prep_triton.artifact import Activation, Pooling
 from prep_triton.tasks import Task
 from prep_triton.triton.verify.tolerance import (
     ROUNDING,
-    allowed_error,
     probability_range,
     score_range,
     scores_from_logits,

@@ -6,6 +6,7 @@ from itertools import cycle, islice
 from statistics import fmean, median
 from typing import Any
 
+from prep_triton.agreement import answer_vector, chooses_labels
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import VerifyError
 from prep_triton.layout import REFERENCE_NAME, TOKENIZER_NAME
@@ -36,6 +37,11 @@ class ModelCheck:
             entry.path(REFERENCE_NAME), [tensor.name for tensor in self.config.input], self.outputs
         )
         self.is_sequence = sequence_outputs(self.config)
+        # What was converted is judged as its gate judged it; FP32, value by value.
+        self.gate = entry.onnx.gate if entry.onnx else None
+        self.has_choice = bool(
+            self.gate and entry.onnx and chooses_labels(entry.task, entry.onnx.labels, entry.onnx.activation)
+        )
         self.lengths = SequenceLengths.from_entry(entry)
         self.rows = [row for row, length in enumerate(self.reference.lengths) if 0 < length <= self.lengths.longest]
         self.comparison = Comparison()
@@ -99,14 +105,22 @@ class ModelCheck:
 
     def _describe_mismatch(self) -> str:
         """Say how the answers miss the entry's tolerance; empty where they do not."""
-        expected = f"expected {self.entry.tolerance} or more in every answer"
+        expected = f"expected {self.entry.tolerance:g} or more in every answer"
         # Not min(): it drops a NaN that is not its first value.
         if any(math.isnan(cosine) for cosine in self.comparison.cosines):
             return f"the answers hold NaN or have another shape; {expected}"
-        worst = min(self.comparison.cosines)
+        worst, mean = min(self.comparison.cosines), fmean(self.comparison.cosines)
+        if self.gate and self.gate.min_cosine is not None and mean < self.gate.min_cosine:
+            return (
+                f"the mean cosine to PyTorch FP32 is {mean:.6f}, expected {self.gate.min_cosine:g} or more, which is "
+                "the min_cosine of its gate"
+            )
+        if self.has_choice:
+            changed, clear = self.comparison.changed_labels, self.comparison.clear_labels
+            return f"{changed} of {clear} labels that are clear to PyTorch are others" if changed else ""
         if worst < self.entry.tolerance:
-            mean = fmean(self.comparison.cosines)
-            return f"the smallest cosine to PyTorch FP32 is {worst:.6f} (mean {mean:.6f}), {expected}"
+            setting = ", which is the min_row_cosine of its gate" if self.gate else ""
+            return f"the smallest cosine to PyTorch FP32 is {worst:.6f} (mean {mean:.6f}), {expected}{setting}"
         return ""
 
     def _infer_single_rows(self) -> None:
@@ -185,10 +199,18 @@ class ModelCheck:
 
     def _compare(self, rows: Sequence[int], answer: dict[str, Any]) -> None:
         self.requests += 1
-        for name in self.outputs:
-            for index, row in enumerate(rows):
-                actual, expected = answer[name][index], self.reference.outputs[name][row]
-                if self.is_sequence[name]:
-                    length = self.reference.lengths[row]
-                    actual, expected = actual[:length], expected[:length]
-                self.comparison.add(row, actual, expected)
+        for index, row in enumerate(rows):
+            actual = {name: self._unpadded(name, answer[name][index], row) for name in self.outputs}
+            expected = {name: self._unpadded(name, self.reference.outputs[name][row], row) for name in self.outputs}
+            if self.gate and all(actual[name].shape == expected[name].shape for name in self.outputs):
+                vectors = (answer_vector(outputs, self.outputs, self.entry.task) for outputs in (actual, expected))
+                self.comparison.add(row, *vectors)
+                if self.has_choice:
+                    self.comparison.add_choice(actual[self.outputs[0]], expected[self.outputs[0]])
+            else:
+                for name in self.outputs:
+                    self.comparison.add(row, actual[name], expected[name])
+
+    def _unpadded(self, name: str, values: Any, row: int) -> Any:
+        """Return a row's values of an output at its own tokens."""
+        return values[: self.reference.lengths[row]] if self.is_sequence[name] else values

@@ -104,6 +104,7 @@ def check_report(report: VerifyReport) -> None:
         names = ", ".join(entry.name for entry in failed)
         raise EntriesFailedError(
             f"{len(failed)} of {len(report.entries)} entries failed on Triton {report.server_version}: {message}",
-            hint=f"export and assemble {names} again; where only the precision is to blame, use a higher one",
+            hint=f"export and assemble {names} again; where only the precision is to blame, use a higher one, or lower "
+            "the key of its gate that the message names (--min-cosine, --min-row-cosine), build and assemble it again",
             report=report,
         )

@@ -1,8 +1,8 @@
 """How far an answer may lie from the expected one, by the entry's tolerance.
 
-The tolerance is the smallest cosine c of the model's outputs to PyTorch's. Two vectors of one length whose cosine is
-c lie ``sqrt(2 * (1 - c))`` of that length apart: that is the error that the logits may have. A probability has to lie
-between those of the logits moved apart and together by it.
+The tolerance is the smallest cosine of the model's outputs to PyTorch's, which says what error the logits may have
+(`prep_triton.agreement.allowed_error`). A probability has to lie between those of the logits moved apart and together
+by it.
 """
 
 import math
@@ -15,19 +15,8 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-# An error that is spread like noise has few values beyond four times its root mean square.
-NOISE_PEAK = 4.0
 # What FP32 arithmetic in another order adds to a probability.
 ROUNDING = 1e-5
-
-
-def allowed_error(logits: "Array", tolerance: float) -> float:
-    """Return how far any one of these logits may lie from PyTorch's."""
-    import numpy as np
-
-    values = np.asarray(logits, dtype=np.float64).ravel()
-    rms = math.sqrt(float(np.mean(values**2)))
-    return math.sqrt(2 * (1 - tolerance)) * rms * min(math.sqrt(values.size), NOISE_PEAK)
 
 
 def probability_range(probability: float, error: float) -> tuple[float, float]:

@@ -3,7 +3,8 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from prep_triton.triton.verify.tolerance import allowed_error, probability_range, softmax
+from prep_triton.agreement import allowed_error
+from prep_triton.triton.verify.tolerance import probability_range, softmax
 
 
 @given(st.lists(st.floats(-20, 20), min_size=2, max_size=6), st.floats(0, 3), st.integers(0, 2**32 - 1))
