@@ -35,7 +35,7 @@ _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 # Smaller constants (shapes, scalars) stay in the graph, where a rewrite can read them.
 _INLINE_BYTES = 1024
 
-_EXPORT_AGAIN = "export the model again: prep export"
+_EXPORT_AGAIN = "export the model again: prep export MODEL"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from prep_triton.artifact import Engine, Record, RepositoryEntry
 from prep_triton.errors import SpecError
 from prep_triton.gpus import order_of_capability, resolve_gpu
-from prep_triton.spec import TargetSpec
+from prep_triton.spec import TargetSpec, flags_from_precision
 from prep_triton.spec.faults import Problem, error_from_problems, find_problems
 from prep_triton.spec.yaml_text import load_document, parse_document
 
@@ -176,7 +176,7 @@ def _find_gpu_misfits(entry: RepositoryEntry, target: Target) -> list[tuple[str,
                 (
                     f"its plans are for compute capability {built}, the target's {gpu} has {capability}",
                     f"on a machine with the GPU {gpu}: "
-                    f"prep build-engine --{entry.precision} --gpu {gpu} --builder tensorrt",
+                    f"prep build-engine {flags_from_precision(entry.precision)} --gpu {gpu} --builder tensorrt",
                 )
             )
     return misfits
@@ -206,7 +206,7 @@ def _find_version_misfits(engine: Engine, target: Target) -> list[tuple[str, str
             f"its {engine.gpu} plan was built by TensorRT {engine.builder_version}, Triton {target.release.tag} has "
             f"TensorRT {served_by}",
             f"pip install 'tensorrt=={served_by}.*' on a machine with the GPU {engine.gpu}, then "
-            f"prep build-engine --{engine.precision} --gpu {engine.gpu} --builder tensorrt",
+            f"prep build-engine {flags_from_precision(engine.precision)} --gpu {engine.gpu} --builder tensorrt",
         )
     ]
 

@@ -115,7 +115,7 @@ def match_tensors(
     if [tensor["name"] for tensor in built] != list(known) and {tensor["name"] for tensor in built} != set(known):
         raise EngineError(
             f"the engine's {role}s are {[tensor['name'] for tensor in built]}, the graph's record says {list(known)}",
-            hint="export the model again: prep export",
+            hint="export the model again: prep export MODEL",
         )
     matched = []
     for tensor in built:
@@ -128,7 +128,7 @@ def match_tensors(
             raise EngineError(
                 f"{role} '{spec.name}' of the engine is {tensor['dtype']} {tensor['shape']}, "
                 f"the graph's record says {spec.dtype} {list(spec.shape)}",
-                hint="export the model again: prep export",
+                hint="export the model again: prep export MODEL",
             )
         matched.append(spec)
     return tuple(matched)

@@ -48,8 +48,8 @@ def find_built_elsewhere(model: OnnxModel, spec: EngineSpec, workspace: Workspac
         problem = "is of another graph or of other options" if kept else "is missing"
         raise EngineError(
             f"{name} cannot be built here, and the one that was built elsewhere {problem} in {workspace.root}",
-            hint=f"where there is a {gpu.name}: prep build-engine --{spec.precision} --gpu {gpu.name} --builder "
-            "tensorrt, with the same config and the same versions; then copy its workspace here",
+            hint=f"on a machine with a {gpu.name}, with the same file and the same versions: prep run FILE --only-gpu "
+            f"{gpu.name}; then copy its workspace here",
         )
     log.info("%s was built by TensorRT %s on another machine", name, plan.builder_version)
     return plan

@@ -74,5 +74,5 @@ def _size_of_axis(tensor: TensorSpec, axis: int | str, batch: int, sequence: int
         return batch if axis == BATCH else sequence
     raise EngineError(
         f"input '{tensor.name}' has a dynamic axis '{axis}', a profile gives only {BATCH} and {SEQUENCE}",
-        hint="export the model again: prep export",
+        hint="export the model again: prep export MODEL",
     )

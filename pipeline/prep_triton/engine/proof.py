@@ -4,6 +4,7 @@ import logging
 
 from prep_triton.artifact import OnnxModel, PrecisionProof
 from prep_triton.errors import EngineError
+from prep_triton.spec import Precision, flags_from_precision
 
 log = logging.getLogger(__name__)
 
@@ -12,7 +13,7 @@ _TOLERANCE = 0.01
 _EXACT = 1e-9
 
 
-def check_proof(proof: PrecisionProof, model: OnnxModel, precision: str) -> PrecisionProof:
+def check_proof(proof: PrecisionProof, model: OnnxModel, precision: Precision) -> PrecisionProof:
     """Refuse an engine that does not hold its precision.
 
     In an FP32 or FP16 engine, every GEMM has it. In an INT8 engine no GEMM is FP32, some are INT8, and the
@@ -23,7 +24,7 @@ def check_proof(proof: PrecisionProof, model: OnnxModel, precision: str) -> Prec
     """
     share = proof.gemm_flops_share
     parts = ", ".join(f"{part:.1%} {word}" for word, part in share.items()) or "no GEMM at all"
-    hint = "convert the exported fp32 graph again with this version of prep: prep build-engine --" + precision
+    hint = f"convert the exported fp32 graph again with this prep: prep build-engine {flags_from_precision(precision)}"
     message = f"the engine does not hold its precision: its GEMM FLOPs are {parts} ({proof.method})"
     if precision != "int8":
         if share.get(precision, 0.0) < 1.0 - _EXACT:

@@ -10,7 +10,7 @@ from prep_triton.engine.profile import check_profiles, largest_opt, shapes_from_
 from prep_triton.errors import SpecError
 from prep_triton.gpus import Gpu, check_rtx_builds, resolve_gpu
 from prep_triton.layout import GRAPH_NAME
-from prep_triton.spec import EngineSpec
+from prep_triton.spec import EngineSpec, flags_from_precision
 
 # Part of the key: raise it when this stage gives another engine for the same request.
 BUILD_VERSION = 2
@@ -72,14 +72,14 @@ def check_precision(model: OnnxModel, spec: EngineSpec) -> None:
         raise SpecError(
             f"the graph of {model.name} is {model.precision}, and an engine takes its precision from the graph; "
             f"expected {spec.precision}",
-            hint=f"convert the graph first (`prep build-engine --{spec.precision}` does), or build --"
-            + model.precision,
+            hint=f"convert the graph first (`prep build-engine {flags_from_precision(spec.precision)}` does), or build "
+            f"--{model.precision}",
         )
     if model.quantization is not None and model.quantization.scheme == "dynamic W8A8":
         raise SpecError(
             f"the graph of {model.name} is quantised for ONNX Runtime on the CPU ({model.quantization.scheme}), "
             "expected explicit Q/DQ for an engine",
-            hint="quantise the exported fp32 graph for TensorRT: prep build-engine --int8",
+            hint=f"quantise the exported fp32 graph for TensorRT: prep build-engine {flags_from_precision('int8')}",
         )
 
 

@@ -10,7 +10,7 @@ from prep_triton.errors import PrecisionError
 from prep_triton.files import digest_file
 from prep_triton.layout import GRAPH_NAME, REFERENCE_NAME
 from prep_triton.progress import Progress, ignore_progress
-from prep_triton.spec import ConversionSpec, GateSpec
+from prep_triton.spec import ConversionSpec, GateSpec, flags_from_precision
 from prep_triton.workspace import Produced, Recipe, Workspace
 
 # Part of the key: raise it when a gate decides otherwise about the same graph.
@@ -83,7 +83,7 @@ def find_quantized(model: OnnxModel, workspace: Workspace) -> OnnxModel:
     if graph is None or graph.inputs.get("onnx") != model.key:
         raise PrecisionError(
             f"{model.name} was not quantised for TensorRT in {workspace.root}",
-            hint=f"prep build-engine {model.name} --int8 --calibration-data texts.jsonl",
+            hint=f"prep build-engine {model.name} {flags_from_precision('int8')}",
         )
     return graph
 

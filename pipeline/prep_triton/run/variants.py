@@ -13,7 +13,7 @@ from prep_triton.run.build import build_engines, convert_graph
 from prep_triton.run.conversion import put_in_precision
 from prep_triton.run.int8_if_faster import choose_faster
 from prep_triton.run.report import RowCollector
-from prep_triton.spec import EntrySpec, VariantSpec
+from prep_triton.spec import EntrySpec, VariantSpec, flags_from_precision
 from prep_triton.workspace import NotMadeError, Produced, Workspace
 
 
@@ -137,5 +137,6 @@ def _find_engines(model: OnnxModel, spec: EntrySpec, workspace: Workspace) -> Bu
             return BuiltVariant(spec, graph, [engine for engine in engines if engine.builder == "tensorrt"] or engines)
     raise RepositoryError(
         f"no {spec.precision} engine of {model.name} was built in {workspace.root}",
-        hint=f"on the target GPU: prep build-engine {model.name} --{spec.precision} --builder tensorrt",
+        hint=f"on the target GPU: prep build-engine {model.name} {flags_from_precision(spec.precision)} "
+        "--builder tensorrt",
     )

@@ -20,6 +20,7 @@ from prep_triton.spec.build import (
     HardwareCompatibility,
     OptimizationProfile,
     default_profile,
+    flags_from_precision,
     parse_profile,
     profiles_from_seq_lens,
 )
@@ -118,6 +119,7 @@ __all__ = [
     "Weights",
     "build_spec",
     "default_profile",
+    "flags_from_precision",
     "load_run_spec",
     "load_settings",
     "parse_profile",

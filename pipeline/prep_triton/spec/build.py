@@ -166,6 +166,11 @@ class BuildOptions(Spec):
         return self.profiles or (default_profile(usual_length),)
 
 
+def flags_from_precision(precision: Precision) -> str:
+    """Return how `prep build-engine` is asked for an engine of a precision: INT8 is calibrated on text."""
+    return f"--{precision}" + (" --calibration-data texts.txt" if precision == "int8" else "")
+
+
 class EngineSpec(BuildOptions):
     """One engine for one GPU architecture."""
 

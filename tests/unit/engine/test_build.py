@@ -166,7 +166,7 @@ def test_a_plan_of_another_graph_or_of_other_options_is_not_shipped(model, works
     ):
         with pytest.raises(EngineError, match=r"sm86 cannot be built here, .* of another graph") as caught:
             build_engine(other_model, other, workspace, gathered(workspace))
-        assert "where there is a a10: prep build-engine --fp32 --gpu a10" in caught.value.hint
+        assert "prep run FILE --only-gpu a10" in caught.value.hint
     with pytest.raises(EngineError, match="built elsewhere is missing"):
         build_engine(model.model_copy(update={"name": "other"}), request, workspace, gathered(workspace))
 

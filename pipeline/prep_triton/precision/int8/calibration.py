@@ -13,6 +13,7 @@ Rows are longer than `MAX_TOKENS` only in an .npz; text is cut there. Nothing is
 import json
 import logging
 import random
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +123,7 @@ def _read_lines(path: Path) -> list[str]:
         line = path.read_bytes()[: err.start].count(b"\n") + 1
         raise SpecError(
             f"calibration file {path} is not UTF-8 (line {line}, {err.reason})",
-            hint=f"convert it: iconv -f latin1 -t utf-8 {path.name}",
+            hint=f"convert it: iconv -f LATIN1 -t UTF-8 {shlex.quote(str(path))} > utf8{path.suffix}",
         ) from err
     except OSError as err:
         raise SpecError(
@@ -208,7 +209,7 @@ def _load_token_rows(path: Path, model: OnnxModel) -> list[TokenRow]:
     if _IDS not in arrays:
         raise SpecError(
             f"calibration file {path} holds {', '.join(names) or 'no array'}, expected '{_IDS}'",
-            hint=f"numpy.savez({path.name!r}, {_IDS}=..., {_MASK}=...)",
+            hint=f"numpy.savez({str(path)!r}, {_IDS}=..., {_MASK}=...)",
         )
     ids = arrays[_IDS]
     ones = np.ones(ids.shape, np.int64)

@@ -77,7 +77,7 @@ def find_linears(proto: ModelProto) -> tuple[Linear, ...]:
     if opset < _SMALLEST_OPSET:
         raise PrecisionError(
             f"the graph has opset {opset}; INT8 with FP16 scales needs {_SMALLEST_OPSET} or more",
-            hint="export the model again: prep export",
+            hint="export the model again: prep export MODEL",
         )
     shapes = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
     attentions = sum(node.op_type == "Softmax" for node in proto.graph.node)

@@ -11,6 +11,7 @@ Other fields (``id``) are ignored. Every error names the line.
 """
 
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ def load_examples(path: Path, task: Task, labels: Sequence[str]) -> list[Example
     except UnicodeDecodeError as err:
         raise SpecError(
             f"{path} is not UTF-8: byte {err.object[err.start]:#04x} at offset {err.start}",
-            hint=f"convert it: iconv -t UTF-8 -f LATIN1 {path.name} > utf8.jsonl",
+            hint=f"convert it: iconv -f LATIN1 -t UTF-8 {shlex.quote(str(path))} > utf8.jsonl",
         ) from err
     except OSError as err:
         raise SpecError(f"{path} cannot be read: {err.strerror}", hint="--eval-data is a .jsonl file") from err

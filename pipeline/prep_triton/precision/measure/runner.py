@@ -15,7 +15,7 @@ from prep_triton.precision.measure.token_rows import TokenRow, split_batches
 Array = NDArray[Any]
 
 _DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
-_EXPORT_AGAIN = "export the model again: prep export"
+_EXPORT_AGAIN = "export the model again: prep export MODEL"
 
 
 class GraphRunner:

@@ -105,7 +105,7 @@ class ConvertedWeight:
         if self.span.length != expected:
             raise PrecisionError(
                 f"initializer '{self.source.name}' has {self.span.length} bytes, its shape needs {expected}",
-                hint="export the model again: prep export",
+                hint="export the model again: prep export MODEL",
             )
         with self.span.path.open("rb") as stream:
             stream.seek(self.span.offset)
@@ -115,7 +115,7 @@ class ConvertedWeight:
                 if not raw:
                     raise PrecisionError(
                         f"{self.span.path} ends inside initializer '{self.source.name}'",
-                        hint="export the model again: prep export",
+                        hint="export the model again: prep export MODEL",
                     )
                 yield np.frombuffer(raw, _DTYPES[TensorProto.FLOAT])
                 left -= len(raw)

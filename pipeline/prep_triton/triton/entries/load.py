@@ -72,7 +72,7 @@ def _load_entry(folder: Path, *, reference_only: bool) -> RepositoryEntry:
     if entry.name != folder.name:
         raise RepositoryError(
             f"{folder} holds the entry {entry.name}; Triton needs both names to be the same",
-            hint="name the folder as the entry, or write it again with `prep assemble --name`",
+            hint=f"name the folder as the entry, or write it again with `prep assemble --name {folder.name}`",
         )
     return entry
 

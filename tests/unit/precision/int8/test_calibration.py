@@ -1,4 +1,5 @@
 import json
+import subprocess
 from itertools import product
 
 import numpy as np
@@ -101,6 +102,14 @@ def test_padding_of_an_npz_is_cut_off(tmp_path, model):
     )
     (row,) = load(path, model, samples=1).calibration
     assert (row.ids, row.type_ids) == ((5, 6), (0, 1))
+
+
+def test_a_latin1_file_is_converted_by_the_command_of_the_hint(tmp_path, model):
+    error = refuse(write(tmp_path, "my texts.txt", "der Löwe\n".encode("latin-1")), model, samples=2)
+    (tmp_path / "elsewhere").mkdir()
+    _, _, command = error.hint.partition(": ")
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path / "elsewhere")
+    assert (tmp_path / "elsewhere" / "utf8.txt").read_text(encoding="utf-8") == "der Löwe\n"
 
 
 @pytest.mark.parametrize(

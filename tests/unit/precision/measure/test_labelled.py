@@ -1,6 +1,7 @@
 """Reading labelled rows, and every way in which a file of them can be wrong."""
 
 import json
+import subprocess
 
 import pytest
 from hypothesis import given
@@ -85,11 +86,14 @@ def test_folder_is_refused(tmp_path):
 
 
 def test_file_that_is_not_utf8_is_refused_with_the_byte(tmp_path):
-    path = tmp_path / "eval.jsonl"
-    path.write_bytes('{"text": "café"}'.encode("latin-1"))
+    path = tmp_path / "my eval.jsonl"
+    path.write_bytes('{"text": "café [MASK]", "labels": ["au"]}'.encode("latin-1"))
     with pytest.raises(SpecError, match="is not UTF-8: byte 0xe9 at offset 13") as caught:
         load_examples(path, "fill-mask", ())
-    assert "iconv" in caught.value.hint
+    (tmp_path / "elsewhere").mkdir()
+    _, _, command = caught.value.hint.partition(": ")
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path / "elsewhere")
+    assert "café" in (tmp_path / "elsewhere" / "utf8.jsonl").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("text", ["", "\n \n"])
