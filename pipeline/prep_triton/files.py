@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,11 +129,33 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder, or a file or link in its place, that may not be there; what a link leads to stays."""
-    if folder.is_symlink() or folder.is_file():
-        folder.unlink(missing_ok=True)
-        return
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove a folder, or a file or link in its place, that may not be there; what a link leads to stays.
+
+    A signal that would interrupt it is heard after it: what is removed after an error is removed whole.
+    """
+    with _signals_deferred():
+        if folder.is_symlink() or folder.is_file():
+            folder.unlink(missing_ok=True)
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _signals_deferred() -> Iterator[None]:
+    pending: list[int] = []
+    replaced = {}
+    if threading.current_thread() is threading.main_thread():  # no other one hears signals
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        replaced = {number: handler for number, handler in handlers.items() if callable(handler)}
+    try:
+        for number in replaced:
+            signal.signal(number, lambda signum, _frame: pending.append(signum))
+        yield
+    finally:
+        for number, handler in replaced.items():
+            signal.signal(number, handler)
+        for signum in pending:
+            signal.raise_signal(signum)
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """A release, copied whole to this machine or checked where it is."""
 
 import json
+import signal
+import time
 
 import pytest
 from prep_triton.errors import ReleaseDamagedError, SpecError, StoreError
@@ -11,8 +13,11 @@ from prep_triton.publish.pointer import rollback
 from prep_triton.publish.record import digest_content
 from prep_triton.publish.release import publish_release
 from prep_triton.publish.repository import scan_repository
+from prep_triton.publish.uri import open_store
 from prep_triton.scratch import locked_folder
 
+from scripts.benchmarks.records import save_entry
+from tests.fakes.prep_command import Prep
 from tests.fakes.stores import damage_object, remove_object
 
 pytestmark = pytest.mark.integration
@@ -177,3 +182,55 @@ def test_object_that_was_written_again_is_found_by_its_generation(store, make_re
     check_release(store, release)
     with pytest.raises(ReleaseDamagedError, match=r"config.pbtxt was written again, as generation"):
         check_release(store, release, generations={"bert/config.pbtxt": stored.generation})
+
+
+@pytest.fixture(scope="module")
+def many_files(tmp_path_factory):
+    """A folder of releases, of which the current one has files enough to be interrupted in them."""
+    folder = tmp_path_factory.mktemp("many")
+    entry_dir = folder / "repository" / "bert"
+    for index in range(800):
+        path = entry_dir / "1" / f"d{index % 10}" / f"f{index}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(index))
+    (entry_dir / "config.pbtxt").write_text('name: "bert"\n')
+    save_entry(entry_dir, key="0" * 16)
+    publish_release(folder / "repository", open_store(str(folder / "store")))
+    return folder / "store"
+
+
+def fetch_and_signal(releases, folder, numbers, pause_s):
+    """Start a fetch, and send it signals in the middle of its files."""
+    into = folder / "into"
+    with Prep(folder).start("fetch", releases, into / "copy") as fetch:
+        deadline = time.monotonic() + 60
+        while len(list(into.rglob("f*"))) < 100 and time.monotonic() < deadline and fetch.poll() is None:
+            time.sleep(0.01)
+        for number in numbers:
+            fetch.send_signal(number)
+            time.sleep(pause_s)
+        errors = fetch.communicate(timeout=60)[1]
+    return fetch.returncode, errors, names_in(into)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "pause_s"),
+    [([signal.SIGINT, signal.SIGTERM], 0.0), ([signal.SIGINT] * 2, 0.01), ([signal.SIGTERM] * 2, 0.04)],
+)
+def test_a_fetch_that_is_signalled_twice_keeps_nothing_as_it_says(many_files, tmp_path, numbers, pause_s):
+    code, errors, left = fetch_and_signal(many_files, tmp_path, numbers, pause_s)
+    assert (code, left) == (130, [])
+    assert "interrupted: nothing half-written was kept; run the same command again" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_third_signal_ends_a_fetch_that_says_so_and_the_next_cleans_up(many_files, tmp_path):
+    # Three of one kind at once may count as one.
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    code, errors, left = fetch_and_signal(many_files, tmp_path, numbers, 0.0)
+    assert code == 130
+    assert "cleaning up after the first signal; a third one ends it at once" in errors
+    assert "interrupted in the clean-up: something half-written may be left" in errors
+    assert left
+    Prep(tmp_path).succeed("fetch", many_files, tmp_path / "into" / "copy")
+    assert names_in(tmp_path / "into") == ["copy"]

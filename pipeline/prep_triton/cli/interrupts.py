@@ -1,5 +1,8 @@
 """Ctrl-C, SIGTERM and a closed terminal: answered from the first moment of a command to its last.
 
+The first one ends a command, which then removes what it half wrote. A second one, as of somebody who sees nothing
+happen or of a shell that passes on what the terminal sent already, does not interrupt that; a third ends it at once.
+
 Libraries turn a KeyboardInterrupt that meets them in an import into errors of their own. It is remembered here, so
 that whatever a command ends with after it is an interruption.
 """
@@ -9,25 +12,36 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import NoReturn
 
 from prep_triton.cli.codes import INTERRUPTED
 
 CTRL_C = signal.SIGINT
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EXIT_INTERRUPTED = 130
 MESSAGE = "interrupted: nothing half-written was kept"
 HINT = "run the same command again"
+CLEANING = "cleaning up after the first signal; a third one ends it at once"
+CUT_SHORT = "interrupted in the clean-up: something half-written may be left"
+CUT_SHORT_HINT = "run the same command again: it removes that"
 
 _seen: list[int] = []
 
 
-def raise_interrupt(signum: int, frame: FrameType | None) -> NoReturn:
-    """Handle a signal: end the command as Ctrl-C does."""
+def raise_interrupt(signum: int, frame: FrameType | None) -> None:
+    """Handle a signal: end the command as Ctrl-C does, and let it clean up."""
     del frame
     _seen.append(signum)
-    raise KeyboardInterrupt
+    if len(_seen) == 1:
+        raise KeyboardInterrupt
+    if len(_seen) == 2:
+        _write(2, f"{CLEANING}\n")
+        return
+    if "--json" in sys.argv:
+        _write(1, _render_error(CUT_SHORT, CUT_SHORT_HINT))
+    _write(2, f"{CUT_SHORT}; {CUT_SHORT_HINT}\n")
+    os._exit(EXIT_INTERRUPTED)
 
 
 def was_interrupted(err: BaseException | None = None) -> bool:
@@ -54,12 +68,34 @@ def translate_signals(*numbers: signal.Signals) -> Iterator[None]:
 
 
 def print_interruption(*, as_json: bool) -> None:
-    """Say that a command was interrupted; imports nothing, since an import may be what was interrupted."""
+    """Say that a command was interrupted; imports nothing, since an import may be what was interrupted.
+
+    It is the command's last word: what is signalled from here on is ignored.
+    """
+    for number in SIGNALS:
+        if signal.getsignal(number) is raise_interrupt:
+            signal.signal(number, signal.SIG_IGN)
     if as_json:
-        error: dict[str, object] = {"code": INTERRUPTED, "message": MESSAGE, "hint": HINT, "place": None, "faults": []}
-        sys.stdout.write(json.dumps({"error": error}, indent=2) + "\n")
+        sys.stdout.write(_render_error(MESSAGE, HINT))
     sys.stderr.write(f"{MESSAGE}; {HINT}\n")
     _seen.clear()
+
+
+def ignore_signals() -> None:
+    """Let nothing change the exit code any more: Python's own end takes a moment."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _render_error(message: str, hint: str) -> str:
+    error: dict[str, object] = {"code": INTERRUPTED, "message": message, "hint": hint, "place": None, "faults": []}
+    return json.dumps({"error": error}, indent=2) + "\n"
+
+
+def _write(descriptor: int, text: str) -> None:
+    """Write past Python's streams, which a signal may have met in the middle of a write."""
+    with suppress(OSError):
+        os.write(descriptor, text.encode())
 
 
 def is_debugged() -> bool:

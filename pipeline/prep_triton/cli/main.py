@@ -13,6 +13,7 @@ def main() -> None:
         if interrupts.is_debugged() or not interrupts.was_interrupted(err):
             raise
         interrupts.print_interruption(as_json="--json" in sys.argv)
+        interrupts.ignore_signals()
         code = interrupts.EXIT_INTERRUPTED
     sys.exit(code)
 
@@ -27,4 +28,6 @@ def _run_command_line() -> int:
         # Typer gives the exit code too, without a word, where it was still reading the command line.
         if code == interrupts.EXIT_INTERRUPTED and interrupts.was_interrupted():
             raise KeyboardInterrupt
-        return code
+    if code == interrupts.EXIT_INTERRUPTED:
+        interrupts.ignore_signals()
+    return code

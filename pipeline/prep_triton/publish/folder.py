@@ -90,10 +90,10 @@ class FolderStore(Store):
             return path.read_bytes()
 
     @override
-    def download_file(self, name: str, path: Path) -> None:
+    def download_file(self, name: str, path: Path, *, on_bytes: OnBytes = ignore_bytes) -> None:
         source = self._path(name)
         with _translated(source), source.open("rb") as reader, path.open("wb") as writer:
-            _copy_blocks(reader, writer, ignore_bytes)
+            _copy_blocks(reader, writer, on_bytes)
 
     @override
     def upload_file(

@@ -81,8 +81,11 @@ class Store(Protocol):
             StoreError: There is no such object.
         """
 
-    def download_file(self, name: str, path: Path) -> None:
-        """Copy an object to a local file (not atomically); the parent folder exists."""
+    def download_file(self, name: str, path: Path, *, on_bytes: OnBytes = ignore_bytes) -> None:
+        """Copy an object to a local file (not atomically); the parent folder exists.
+
+        `on_bytes` receives how many bytes came in, negative where a retry repeats some; what it raises ends the copy.
+        """
 
     def upload_file(
         self,

@@ -149,7 +149,7 @@ def download_files(
         path.parent.mkdir(parents=True, exist_ok=True)
         staging = path.with_name(f".{path.name}.part")
         try:
-            store.download_file(f"{folder}{name}", staging)
+            store.download_file(f"{folder}{name}", staging, on_bytes=count.add)
             crc32c, sha256 = digests_of_file(staging)
             size = staging.stat().st_size
             if (size, crc32c, sha256) != (file.size, file.crc32c, file.sha256):
@@ -161,7 +161,6 @@ def download_files(
             staging.replace(path)
         finally:
             staging.unlink(missing_ok=True)
-        count.add(file.size)
 
     _run_in_threads(download, files, count)
 

@@ -12,7 +12,7 @@ from typing_extensions import override
 from prep_triton.errors import StoreError
 from prep_triton.publish.checksum import crc32c_of_bytes, crc32c_of_file
 from prep_triton.publish.gcs.answers import error_from_vendor, malformed_error, precondition_error
-from prep_triton.publish.gcs.counted_file import CountedFile
+from prep_triton.publish.gcs.counted_file import CountedFile, CountedWriter
 from prep_triton.publish.gcs.session import GcsSession
 from prep_triton.publish.store import (
     CREATE_ONLY,
@@ -108,8 +108,8 @@ class GcsStore(Store):
         return content
 
     @override
-    def download_file(self, name: str, path: Path) -> None:
-        with self._translated("storage.objects.get", name), _naming(path), path.open("wb") as stream:
+    def download_file(self, name: str, path: Path, *, on_bytes: OnBytes = ignore_bytes) -> None:
+        with self._translated("storage.objects.get", name), _naming(path), CountedWriter(path, on_bytes) as stream:
             blob = self._session.blob(self._object(name))
             blob.download_to_file(stream, checksum="crc32c", **self._requests())
 
