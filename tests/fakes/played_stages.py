@@ -80,7 +80,7 @@ class Stages:
     def _fails(self, name: str) -> bool:
         return bool(self.failure) and self.failing in (None, name)
 
-    def verify_entries(self, entries, repository_uri, spec, *, progress):
+    def verify_entries(self, entries, repository_uri, spec, *, check_more, progress):
         self.verified.append((repository_uri, [entry.name for entry in entries]))
         reports = [
             EntryReport(

@@ -176,12 +176,13 @@ def verify_release(
 def _verify(
     entries: Sequence[RepositoryEntry], uri: str, spec: VerifySpec, names: Sequence[str] | None, progress: Progress
 ) -> "VerifyReport":
+    from prep_triton.run.served_accuracy import check_served_accuracy
     from prep_triton.triton.verify.report import check_report
     from prep_triton.triton.verify.repository import verify_entries
 
     chosen = [entry for entry in entries if names is None or entry.name in names]
     with _translate_scratch_errors():
-        report = verify_entries(chosen, uri, spec, progress=progress)
+        report = verify_entries(chosen, uri, spec, check_more=check_served_accuracy, progress=progress)
     check_report(report)
     return report
 

@@ -42,6 +42,8 @@ def describe_entry(entry: EntryReport) -> str:
         parts = [f"{entry.rows} answers as {reference}'s, scores within {entry.max_abs_error:.1e}"]
     else:
         parts = [entry.detail]
+    if entry.accuracy:
+        parts.append(f"{entry.accuracy.metric} {entry.accuracy.reference:.2f} -> {entry.accuracy.converted:.2f}")
     if entry.p50_ms is not None:
         parts.append(f"p50 {entry.p50_ms:.1f} ms")
     if entry.mean_batch_size:

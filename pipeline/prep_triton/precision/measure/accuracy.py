@@ -49,7 +49,7 @@ def measure_accuracy(
         PrecisionError: ONNX Runtime cannot run a graph, or a graph answers NaN or infinity.
     """
     progress("tokenizing the evaluation rows", 0.0)
-    scoring = _load_scoring(model, eval_path)
+    scoring = load_scoring(model, eval_path)
     before = _score_graph(reference, model, scoring, lambda done: progress("scoring fp32", 0.5 * done))
     after = _score_graph(candidate, model, scoring, lambda done: progress("scoring the conversion", 0.5 + 0.5 * done))
     return AccuracyRecord(
@@ -68,7 +68,7 @@ def check_eval_data(model: OnnxModel, eval_path: Path) -> None:
         SpecError: The model's task has no labels, the model has no tokenizer, or the file cannot be used.
         PrecisionError: The model's tokenizer is damaged.
     """
-    _load_scoring(model, eval_path)
+    load_scoring(model, eval_path)
 
 
 def check_accuracy(record: AccuracyRecord, max_drop: float) -> None:
@@ -115,7 +115,18 @@ def check_task(model: OnnxModel) -> None:
         )
 
 
-def _load_scoring(model: OnnxModel, eval_path: Path) -> "Scoring":
+def load_scoring(model: OnnxModel, eval_path: Path, *, max_tokens: int | None = None) -> "Scoring":
+    """Load labelled rows and say how they are scored; see `measure_accuracy`.
+
+    Args:
+        model: The artifact: its task, its labels and the tokenizer.json beside it.
+        eval_path: A .jsonl.
+        max_tokens: Where longer rows are cut; what the model takes where None.
+
+    Raises:
+        SpecError: The model's task has no labels, the model has no tokenizer, or the file cannot be used.
+        PrecisionError: The tokenizer is damaged.
+    """
     check_task(model)
     examples = load_examples(eval_path, model.task, model.labels)
     tokenizer = _load_tokenizer(model)
@@ -123,7 +134,7 @@ def _load_scoring(model: OnnxModel, eval_path: Path) -> "Scoring":
     from prep_triton.precision.measure.scoring import plan_scoring
 
     with translate_tokenizer_errors(model.path(TOKENIZER_NAME), error=PrecisionError):
-        return plan_scoring(model.task, examples, tokenizer, model.max_sequence_length)
+        return plan_scoring(model.task, examples, tokenizer, max_tokens or model.max_sequence_length)
 
 
 def _load_tokenizer(model: OnnxModel) -> Any:

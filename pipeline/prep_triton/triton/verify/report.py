@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from prep_triton.artifact import Backend, EntryKind, Record, RepositoryEntry
+from prep_triton.artifact import AccuracyRecord, Backend, EntryKind, Record, RepositoryEntry
 from prep_triton.errors import VerifyError
 from prep_triton.spec import Precision
 
@@ -41,7 +41,8 @@ class EntryReport(Record):
     values, or of a score. `requests` were sent with `rows` different rows or texts; `widths` are the sequence
     lengths at which they were sent, `full_batch` is the size of the largest batch. `batching` describes the
     requests that were in flight together, and `mean_batch_size` is its rows per execution. `p50_ms` is the
-    median of the single requests, seen from the client. None where it was not measured, or is not a number.
+    median of the single requests, seen from the client. `accuracy` is what the labelled rows of the entry's gate
+    scored on the server, beside FP32's. None where it was not measured, or is not a number.
     `example` shows one sentence with its answer. `notes` are what a person should know of an entry that passed.
     """
 
@@ -61,6 +62,7 @@ class EntryReport(Record):
     min_cosine: float | None = None
     max_abs_error: float | None = None
     text_checked: bool = False
+    accuracy: AccuracyRecord | None = None
     mean_batch_size: float | None = None
     batching: BatchingReport | None = None
     p50_ms: float | None = None

@@ -1,7 +1,7 @@
 """Verifies the entries of a repository, one after another, on a Triton of our own or a running one."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from prep_triton.artifact import EntryKind, RepositoryEntry
@@ -27,6 +27,9 @@ from prep_triton.triton.verify.unloaded import report_unloaded
 
 log = logging.getLogger(__name__)
 
+# Takes a model entry that passed, the server that serves it, and its report.
+CheckMore = Callable[[RepositoryEntry, TritonClient, EntryReport], EntryReport]
+
 DEFAULT_SPEC = VerifySpec()
 # The models, then the ensembles that call them, then the parts that are checked through an ensemble.
 ORDER: tuple[EntryKind, ...] = ("model", "ensemble", "tokenizer", "postprocessor")
@@ -37,6 +40,7 @@ def verify_entries(
     repository_uri: str,
     spec: VerifySpec = DEFAULT_SPEC,
     *,
+    check_more: CheckMore | None = None,
     progress: Progress = ignore_progress,
 ) -> VerifyReport:
     """Load every entry into a real Triton and compare its answers with the reference.
@@ -48,6 +52,7 @@ def verify_entries(
             arguments that the folder's ``server.args`` or else the entries' manifests ask for.
         spec: A running server that has the entries loaded, or the port for one of our own; and how long
             the server may take to start, to load an entry, and to answer.
+        check_more: Checks a model that passed further, on the same server, and returns its report.
         progress: Called with the entry that is on.
 
     Returns:
@@ -59,12 +64,16 @@ def verify_entries(
         RepositoryError: The repository is not there, or its ``server.args`` cannot be read.
     """
     if spec.server_url:
-        return _verify_on_running(entries, repository_uri, spec, progress)
-    return _verify_on_own(entries, repository_uri, spec, progress)
+        return _verify_on_running(entries, repository_uri, spec, check_more, progress)
+    return _verify_on_own(entries, repository_uri, spec, check_more, progress)
 
 
 def _verify_on_own(
-    entries: Sequence[RepositoryEntry], repository_uri: str, spec: VerifySpec, progress: Progress
+    entries: Sequence[RepositoryEntry],
+    repository_uri: str,
+    spec: VerifySpec,
+    check_more: CheckMore | None,
+    progress: Progress,
 ) -> VerifyReport:
     arguments = find_server_arguments(entries, repository_uri)
     with run_triton(
@@ -76,7 +85,7 @@ def _verify_on_own(
         progress=progress,
     ) as server:
         with TritonClient(server.grpc_url, timeout_s=spec.timeout_s) as client:
-            reports = _verify_each(entries, client, server.failures, progress)
+            reports = _verify_each(entries, client, server.failures, check_more, progress)
         return VerifyReport(
             repository_uri=repository_uri,
             server_version=server.version,
@@ -105,7 +114,11 @@ def find_server_arguments(entries: Sequence[RepositoryEntry], repository_uri: st
 
 
 def _verify_on_running(
-    entries: Sequence[RepositoryEntry], repository_uri: str, spec: VerifySpec, progress: Progress
+    entries: Sequence[RepositoryEntry],
+    repository_uri: str,
+    spec: VerifySpec,
+    check_more: CheckMore | None,
+    progress: Progress,
 ) -> VerifyReport:
     assert spec.server_url
     with TritonClient(grpc_address_from_url(spec.server_url), timeout_s=spec.timeout_s) as client:
@@ -122,7 +135,7 @@ def _verify_on_running(
             repository_uri=repository_uri,
             server_version=version,
             server_flavour=f"the running server at {client.address}",
-            entries=_verify_each(entries, client, {}, progress),
+            entries=_verify_each(entries, client, {}, check_more, progress),
         )
 
 
@@ -140,7 +153,11 @@ def _check_served(entry: RepositoryEntry, client: TritonClient, repository_uri: 
 
 
 def _verify_each(
-    entries: Sequence[RepositoryEntry], client: TritonClient, failures: Mapping[str, str], progress: Progress
+    entries: Sequence[RepositoryEntry],
+    client: TritonClient,
+    failures: Mapping[str, str],
+    check_more: CheckMore | None,
+    progress: Progress,
 ) -> tuple[EntryReport, ...]:
     by_name = {entry.name: entry for entry in entries}
     reports: dict[int, EntryReport] = {}
@@ -156,6 +173,8 @@ def _verify_each(
             report = _report_part(entry, entries, earlier)
         else:
             report = _check_loaded(entry, by_name, client)
+            if check_more and entry.kind == "model" and report.status == "loaded":
+                report = check_more(entry, client, report)
         for note in report.notes:
             log.warning("%s: %s", entry.name, note)
         reports[index] = report
