@@ -129,6 +129,21 @@ class QuantizationRecord(Record):
     damage: dict[str, float] = {}
 
 
+class OverflowRecord(Record):
+    """What of a graph stays in FP32, since FP16 holds no more than 65504.
+
+    `kept_out` names the layers, in the order of the graph; `largest` maps each to the largest magnitude that was seen
+    in it. Their matrix products are scaled by a power of two and stay in FP16.
+    """
+
+    kept_out: tuple[str, ...]
+    largest: dict[str, float]
+
+    def in_graph_order(self) -> dict[str, float]:
+        """Return `largest` in the order of `kept_out`, which JSON does not keep."""
+        return {name: self.largest[name] for name in self.kept_out}
+
+
 # What makes a score of a classifier's logit: over all labels, of each label by itself, or nothing.
 Activation = Literal["softmax", "sigmoid", "none"]
 
@@ -186,6 +201,7 @@ class OnnxModel(Artifact):
     accuracy: AccuracyRecord | None = None
     gate: GateSpec | None = None
     quantization: QuantizationRecord | None = None
+    overflow: OverflowRecord | None = None
 
     @property
     def usual_length(self) -> int:
@@ -230,6 +246,7 @@ class Engine(Artifact):
     model_inputs: tuple[TensorSpec, ...]
     model_outputs: tuple[TensorSpec, ...]
     proof: PrecisionProof
+    overflow: OverflowRecord | None = None
     build_seconds: Annotated[float, Field(ge=0.0)]
 
     def runs_on(self, compute_capability: str) -> bool:

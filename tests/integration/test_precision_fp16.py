@@ -6,13 +6,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
-from prep_triton.errors import PrecisionError
+from onnx.reference import ReferenceEvaluator
 from prep_triton.precision.fp16.stage import convert_to_fp16
-from prep_triton.run.conversion import put_in_precision
-from prep_triton.spec import ConversionSpec
 from prep_triton.workspace import Workspace
 
-from tests.fakes.onnx_bert import change_weight, make_bert, make_feed, run_onnx, smallest_cosine, store_model
+from tests.fakes.onnx_bert import VOCAB, make_bert, make_feed, run_onnx, smallest_cosine, store_model
 from tests.fakes.torch_bodies import export_body
 
 pytestmark = pytest.mark.integration
@@ -67,26 +65,24 @@ def test_linear_layers_multiply_in_fp16(tmp_path):
     assert {types[node.output[0]] for node in norms} == {TensorProto.FLOAT}
 
 
-def test_a_value_beyond_fp16_is_refused_with_its_node_though_the_cpu_computes_it(tmp_path):
-    """3000 * 40 is 120,000: infinite in FP16, and right in ONNX Runtime, whose CPU kernels compute in FP32."""
-    proto = make_bert()
-    change_weight(proto, "layer0.up.bias", lambda bias: bias.__setitem__(0, 3000.0))
-    change_weight(proto, "layer0.down.weight", lambda weight: weight.__setitem__(0, weight[0] * 0 + 40.0))
-    workspace = Workspace(tmp_path)
-    model = store_model(workspace, proto)
-    spec = ConversionSpec(runtime="tensorrt", precision="fp16")
-    with pytest.raises(
-        PrecisionError, match=r"overflows fp16: MatMul '.*' gives 1[0-9]{5}, and fp16 holds 65504"
-    ) as caught:
-        put_in_precision(model, spec, workspace)
-    assert "--fp32" in caught.value.hint
+def test_a_bert_that_pytorch_cannot_run_in_fp16_answers_as_in_fp32(workspace, tmp_path):
+    import torch
+    from transformers import BertConfig, BertModel
 
-
-def test_a_value_that_comes_near_the_range_is_warned_of(tmp_path, caplog):
-    proto = make_bert()
-    change_weight(proto, "layer0.up.bias", lambda bias: bias.__setitem__(0, 1000.0))
-    change_weight(proto, "layer0.down.weight", lambda weight: weight.__setitem__(0, weight[0] * 0 + 40.0))
-    workspace = Workspace(tmp_path)
-    model = store_model(workspace, proto)
-    put_in_precision(model, ConversionSpec(runtime="tensorrt", precision="fp16"), workspace)
-    assert "comes close to the range of fp16: " in caplog.text
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    module = BertModel(BertConfig(**sizes, vocab_size=VOCAB, max_position_embeddings=64), add_pooling_layer=False)
+    ffn = module.eval().encoder.layer[0]
+    with torch.no_grad():
+        ffn.intermediate.dense.bias[0] = 3000.0
+        ffn.output.dense.weight[:, 0] = torch.where(torch.arange(32) % 3 == 0, -40.0, 40.0)
+    path = export_body(module, tmp_path / "bert.onnx", inputs=3)
+    feed = make_feed(rows=2, length=12)
+    feed = {name: array[:1] for name, array in feed.items()}
+    inputs = {name: torch.from_numpy(array) for name, array in feed.items() if name != "attention_mask"}
+    with torch.no_grad():
+        expected = module(**inputs).last_hidden_state.numpy()
+        assert not torch.isfinite(module.half()(**inputs).last_hidden_state).all()
+    converted = convert_to_fp16(store_model(workspace, path), workspace).artifact
+    (answer,) = ReferenceEvaluator(str(converted.path("model.onnx"))).run(None, feed)  # computes FP16 in FP16
+    assert smallest_cosine(expected, answer) > 0.9999

@@ -92,6 +92,7 @@ def _describe_built(model: OnnxModel, spec: EngineSpec, built: Mapping[str, Any]
         "profiles": spec.engine_profiles(model.usual_length),
         "model_inputs": match_tensors(built["inputs"], model.model_inputs, "input"),
         "model_outputs": match_tensors(built["outputs"], model.model_outputs, "output"),
+        "overflow": model.overflow,
         "proof": check_proof(PrecisionProof(**built["proof"]), model, spec.precision),
     }
 

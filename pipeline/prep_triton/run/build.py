@@ -65,6 +65,8 @@ def _graph_figures(model: OnnxModel) -> dict[str, Any]:
     if model.quantization:
         figures["linear_flops_share"] = model.quantization.linear_flops_share
         figures["kept_out"] = model.quantization.kept_out
+    if model.overflow:
+        figures["kept_out_of_fp16"] = model.overflow.in_graph_order()
     return figures
 
 

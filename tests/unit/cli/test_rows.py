@@ -38,6 +38,10 @@ def row(**more) -> StageRow:
 @pytest.mark.parametrize(
     ("figures", "text"),
     [
+        (
+            {"kept_out_of_fp16": {"a": 120086.3, "b": 7e4, "c": 4e4, "d": 4e4}},
+            "kept out of fp16: a (120086), b (70000), c (40000) and 1 more; their GEMMs are scaled",
+        ),
         ({}, ""),
         ({"size_bytes": 2048, "max_batch_size": 16}, "2.0 KiB; max batch 16"),
         ({"size_bytes": 2048, "max_abs_error": 1.2e-6}, "2.0 KiB; parity: largest difference 1.2e-06"),

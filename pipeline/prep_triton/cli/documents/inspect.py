@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
-from prep_triton.artifact import Engine, Record, TensorSpec
+from prep_triton.artifact import Engine, OverflowRecord, Record, TensorSpec
+from prep_triton.cli.documents.rows import describe_overflow
 from prep_triton.cli.output import Output, format_seconds, format_size
 from prep_triton.layout import ENGINE_NAME
 
@@ -58,6 +59,7 @@ def describe_record(engine: Engine) -> list[tuple[str, str]]:
         ("GEMM FLOPs", f"{_describe_share(proof.gemm_flops_share)}{weighed}"),
         ("encoder's linear layers", _describe_share(proof.linear_flops_share)),
         ("layers", _describe_counts(proof.layers)),
+        ("kept out of fp16", _describe_overflow(engine.overflow)),
         ("fused attention", _describe_fusion(proof.fused_attention)),
         ("proof", proof.method),
         *((f"profile {index}", str(profile)) for index, profile in enumerate(engine.profiles)),
@@ -89,6 +91,13 @@ def describe_loaded(engine: LoadedEngine) -> list[tuple[str, str]]:
 
 def _describe_share(share: Mapping[str, float]) -> str:
     return ", ".join(f"{part:.1%} {word.upper()}" for word, part in share.items())
+
+
+def _describe_overflow(overflow: OverflowRecord | None) -> str:
+    if overflow is None:
+        return ""
+    names = describe_overflow(overflow.in_graph_order(), most=len(overflow.kept_out))
+    return f"{names}: computed in FP32, their GEMMs scaled"
 
 
 def _describe_counts(counts: Mapping[str, int]) -> str:

@@ -1,8 +1,8 @@
 """The steps of a run, as they end and as a table: shared by the commands that run stages."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import assert_never
+from typing import Any, assert_never
 
 from prep_triton.cli.documents.verify import describe_entry
 from prep_triton.cli.output import Output, format_seconds, format_size
@@ -71,6 +71,13 @@ def _entry_state(entry: EntryReport, state: str) -> str:
             assert_never(entry.status)
 
 
+def describe_overflow(largest: Mapping[str, float], most: int = 3) -> str:
+    """Name the layers that stay in FP32, and the largest magnitude in each."""
+    names = [f"{name} ({value:.6g})" for name, value in largest.items()]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def describe_row(row: StageRow) -> str:
     """Say a row's numbers in a few words."""
     figures, parts = row.figures, []
@@ -82,9 +89,7 @@ def describe_row(row: StageRow) -> str:
         parts.append(f"cosine to fp32 {figures['mean_cosine']:.6f} (min {figures['min_cosine']:.6f})")
     if "accuracy" in figures:
         parts.append("{metric} {reference:.2f} -> {converted:.2f}".format(**figures["accuracy"]))
-    if "linear_flops_share" in figures:
-        kept = f", {len(figures['kept_out'])} layers kept out" if figures["kept_out"] else ""
-        parts.append(f"{figures['linear_flops_share']:.0%} of linear FLOPs int8{kept}")
+    parts += _describe_kept_out(figures)
     if "gemm_flops_share" in figures:
         share = ", ".join(f"{value:.0%} {name}" for name, value in figures["gemm_flops_share"].items() if value)
         parts.append(f"{figures['builder']} {figures['compute_capability']}, GEMM FLOPs {share} ({figures['proof']})")
@@ -93,3 +98,12 @@ def describe_row(row: StageRow) -> str:
     if "uploaded_bytes" in figures:
         parts.append(f"{figures['files']} files, {format_size(figures['uploaded_bytes'])} uploaded")
     return "; ".join([*parts, row.note] if row.note else parts)
+
+
+def _describe_kept_out(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Say how much of a graph is INT8, and which layers stay in a wider precision."""
+    if "linear_flops_share" in figures:
+        kept = f", {len(figures['kept_out'])} layers kept out" if figures["kept_out"] else ""
+        yield f"{figures['linear_flops_share']:.0%} of linear FLOPs int8{kept}"
+    if "kept_out_of_fp16" in figures:
+        yield f"kept out of fp16: {describe_overflow(figures['kept_out_of_fp16'])}; their GEMMs are scaled"

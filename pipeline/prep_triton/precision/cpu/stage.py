@@ -53,6 +53,7 @@ def quantize_for_cpu(
     def make(folder: Path) -> Mapping[str, Any]:
         from prep_triton.precision.cpu.convert import quantize_file_for_cpu
         from prep_triton.precision.measure.fidelity import measure_fidelity
+        from prep_triton.precision.measure.runner import GraphRunner
 
         share = quantize_file_for_cpu(model.path(GRAPH_NAME), folder / GRAPH_NAME, progress=progress)
         link_kept_files(model, folder)
@@ -60,7 +61,7 @@ def quantize_for_cpu(
         return {
             **kept_fields(model),
             "precision": "int8",
-            "fidelity": measure_fidelity(folder / GRAPH_NAME, folder / REFERENCE_NAME, model),
+            "fidelity": measure_fidelity(GraphRunner(folder / GRAPH_NAME), folder / REFERENCE_NAME, model),
             "quantization": QuantizationRecord(scheme="dynamic W8A8", linear_flops_share=share),
         }
 

@@ -7,6 +7,8 @@ Every float tensor becomes FP16 but for these:
   ``compute_precision`` of a normalization layer is gone, so ``stash_type`` alone promises nothing.
 - **Graph outputs** stay FP32, so that a client sees the same types whatever the precision. BERT ends
   in a LayerNormalization (no Cast at all) or a small head (one Cast of a few numbers).
+- **What FP16 cannot hold** on measured rows runs in FP32, and its matrix products are scaled
+  (`prep_triton.precision.fp16.remedy`).
 - **Mask constants** beyond FP16 (-3.4e38, -inf) become -1e4: as -inf they turn a fully masked row
   into NaN, and -1e4 already gives a softmax weight of exactly 0.
 
@@ -30,7 +32,7 @@ without a word, where this rewrite names them and stops. ModelOpt's AutoCast was
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,31 +41,35 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 from onnx.helper import make_tensor_value_info
 
 from prep_triton.errors import PrecisionError
+from prep_triton.precision.fp16.remedy import FP32_OPS, NOTHING, Remedy, apply_remedy
 from prep_triton.precision.rewrite.checks import MASK_VALUE, check_rewritable
 from prep_triton.precision.rewrite.weights import FP16_MAX, half_from_array
 
 log = logging.getLogger(__name__)
 
 _FP32, _FP16 = TensorProto.FLOAT, TensorProto.FLOAT16
-_FP32_OPS = frozenset({"LayerNormalization"})
 _MASK_OPS = frozenset({"Add", "Mul", "Where"})
 
 
 @dataclass(frozen=True)
 class PlannedWeight:
-    """An initializer of the rewritten graph: its name, its type, and the FP32 initializer it is made from."""
+    """An initializer of the rewritten graph: its name, its type, and the FP32 one that `factor` makes it from."""
 
     name: str
     data_type: int
     source: TensorProto
+    factor: float = 1.0
 
 
-def rewrite_to_fp16(proto: ModelProto, *, allow_quantized: bool = False) -> list[PlannedWeight]:
+def rewrite_to_fp16(
+    proto: ModelProto, *, remedy: Remedy = NOTHING, allow_quantized: bool = False
+) -> list[PlannedWeight]:
     """Rewrite a graph to FP16, in place, without reading its weights.
 
     Args:
         proto: A graph of standard operators whose float tensors are all FP32. Large initializers need
             not hold their bytes.
+        remedy: What stays out of FP16, planned for this graph.
         allow_quantized: Accept explicit Q/DQ, whose scales become FP16 like everything else.
 
     Returns:
@@ -77,13 +83,14 @@ def rewrite_to_fp16(proto: ModelProto, *, allow_quantized: bool = False) -> list
     graph = proto.graph
     _lift_constants(graph)
     _forget_initializer_inputs(graph)
+    fp32, factors = apply_remedy(graph, remedy)
     float_names = _find_float_tensors(proto)
     _clamp_masks(graph)
-    _retype_attributes(graph)
-    read_weights = _Rewiring(graph, float_names).run()
-    planned = _plan_weights(graph, read_weights)
+    _retype_attributes(graph, fp32)
+    read_weights = _Rewiring(graph, float_names, fp32).run()
+    planned = _plan_weights(graph, read_weights, factors)
     del graph.value_info[:]  # it names the old types; shape inference gives the new ones
-    _infer_types(proto, planned)
+    infer_types(proto, planned)
     return planned
 
 
@@ -129,10 +136,10 @@ def _forget_initializer_inputs(graph: GraphProto) -> None:
             del graph.input[index]
 
 
-def _infer_types(proto: ModelProto, planned: Sequence[PlannedWeight] = ()) -> ModelProto:
+def infer_types(proto: ModelProto, planned: Sequence[PlannedWeight] = ()) -> ModelProto:
     """Check the graph and infer every tensor's type, without copying or reading the weights.
 
-    The weights of a float initializer decide no type, so the checked graph declares them as inputs.
+    The values of a float initializer decide no type, so the checked graph declares it as an input.
 
     Raises:
         PrecisionError: The graph is not valid ONNX.
@@ -145,7 +152,7 @@ def _infer_types(proto: ModelProto, planned: Sequence[PlannedWeight] = ()) -> Mo
     for weight in planned:
         bare.graph.input.append(make_tensor_value_info(weight.name, weight.data_type, weight.source.dims))
     for tensor in proto.graph.initializer:
-        if tensor.data_type == _FP32:
+        if tensor.data_type in (_FP32, _FP16):
             bare.graph.input.append(make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
         else:
             bare.graph.initializer.append(tensor)
@@ -161,7 +168,7 @@ def _infer_types(proto: ModelProto, planned: Sequence[PlannedWeight] = ()) -> Mo
 
 def _find_float_tensors(proto: ModelProto) -> set[str]:
     """Return the names of every FP32 tensor of the graph."""
-    inferred = _infer_types(proto).graph
+    inferred = infer_types(proto).graph
     declared = (*inferred.input, *inferred.value_info, *inferred.output)
     return {info.name for info in declared if info.type.tensor_type.elem_type == _FP32}
 
@@ -181,9 +188,11 @@ def _clamp_masks(graph: GraphProto) -> None:
             tensor.CopyFrom(numpy_helper.from_array(np.full_like(array, MASK_VALUE), tensor.name))
 
 
-def _retype_attributes(graph: GraphProto) -> None:
-    """Make the nodes whose output type is an attribute (Cast, ConstantOfShape, ...) give FP16."""
+def _retype_attributes(graph: GraphProto, fp32: Collection[str]) -> None:
+    """Make the nodes whose output type is an attribute (Cast, ConstantOfShape, ...) give FP16, but for `fp32`."""
     for node in graph.node:
+        if node.output[0] in fp32:
+            continue
         for attribute in node.attribute:
             if attribute.name in ("to", "dtype") and attribute.i == _FP32:
                 attribute.i = _FP16
@@ -202,9 +211,10 @@ class _Rewiring:
     a reader wants a type that is not there yet, and later readers share it.
     """
 
-    def __init__(self, graph: GraphProto, float_names: set[str]) -> None:
+    def __init__(self, graph: GraphProto, float_names: set[str], fp32: Collection[str]) -> None:
         self.graph = graph
         self.floats = float_names
+        self.fp32 = fp32
         self.weights = {tensor.name for tensor in graph.initializer}
         self.read_weights: dict[str, dict[int, str]] = defaultdict(dict)
         self.taken = float_names | {name for node in graph.node for name in (*node.input, *node.output)}
@@ -217,7 +227,7 @@ class _Rewiring:
     def run(self) -> dict[str, dict[int, str]]:
         """Rewire the graph; return, for each float initializer, the names it is read by in each type."""
         for node in self.graph.node:
-            data_type = _FP32 if node.op_type in _FP32_OPS else _FP16
+            data_type = _FP32 if node.op_type in FP32_OPS or node.output[0] in self.fp32 else _FP16
             for index, name in enumerate(node.input):
                 if name in self.floats:
                     node.input[index] = self._name_in(name, data_type)
@@ -268,7 +278,9 @@ class _Rewiring:
         return fresh
 
 
-def _plan_weights(graph: GraphProto, read_weights: dict[str, dict[int, str]]) -> list[PlannedWeight]:
+def _plan_weights(
+    graph: GraphProto, read_weights: dict[str, dict[int, str]], factors: Mapping[str, float]
+) -> list[PlannedWeight]:
     """Take every float initializer out of the graph; those that nobody reads are dropped."""
     planned: list[PlannedWeight] = []
     kept = []
@@ -276,7 +288,7 @@ def _plan_weights(graph: GraphProto, read_weights: dict[str, dict[int, str]]) ->
         if tensor.data_type != _FP32:
             kept.append(tensor)
         for data_type, name in read_weights.get(tensor.name, {}).items():
-            planned.append(PlannedWeight(name, data_type, tensor))
+            planned.append(PlannedWeight(name, data_type, tensor, factors.get(tensor.name, 1.0)))
     del graph.initializer[:]
     graph.initializer.extend(kept)
     return planned

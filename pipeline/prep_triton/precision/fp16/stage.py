@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from prep_triton.artifact import OnnxModel
-from prep_triton.layout import GRAPH_NAME
+from prep_triton.layout import GRAPH_NAME, REFERENCE_NAME
 from prep_triton.precision.rewrite.source import check_is_fp32, kept_fields, link_kept_files
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.workspace import Produced, Recipe, Workspace
 
 # Part of the key: raise it when the rewrite gives other bytes for the same graph.
-REWRITE_VERSION = 1
+REWRITE_VERSION = 2
 
 
 def convert_to_fp16(
@@ -24,8 +24,9 @@ def convert_to_fp16(
 ) -> Produced[OnnxModel]:
     """Rewrite an FP32 graph so that every GEMM, weight and activation is FP16.
 
-    LayerNormalization stays FP32, inputs keep their types, and outputs stay FP32. `parity` of the new
-    artifact is None: the FP32 graph was measured against PyTorch, this one was not.
+    LayerNormalization stays FP32, inputs keep their types, and outputs stay FP32. So does what FP16 cannot hold on the
+    reference rows: `overflow` of the new artifact names its layers, and their GEMMs are scaled. `parity` is None: the
+    FP32 graph was measured against PyTorch, this one was not.
 
     Args:
         model: An FP32 artifact of the export stage.
@@ -41,14 +42,19 @@ def convert_to_fp16(
         name=f"{model.name}-fp16",
         spec={"precision": "fp16", "rewrite": REWRITE_VERSION},
         inputs={"onnx": model.key},
-        tools={tool: version(tool) for tool in ("numpy", "onnx")},
+        tools={tool: version(tool) for tool in ("numpy", "onnx", "onnxruntime")},
     )
 
     def make(folder: Path) -> Mapping[str, Any]:
+        from prep_triton.onnx_file import load_model
         from prep_triton.precision.fp16.convert import convert_file_to_fp16
+        from prep_triton.precision.fp16.ranges import find_remedy
 
-        convert_file_to_fp16(model.path(GRAPH_NAME), folder / GRAPH_NAME, progress=progress)
+        progress("measuring the range of every value")
+        graph_path = model.path(GRAPH_NAME)
+        remedy = find_remedy(load_model(graph_path), model.path(REFERENCE_NAME), model)
+        convert_file_to_fp16(graph_path, folder / GRAPH_NAME, remedy=remedy, progress=progress)
         link_kept_files(model, folder)
-        return {**kept_fields(model), "precision": "fp16"}
+        return {**kept_fields(model), "precision": "fp16", "overflow": remedy.record()}
 
     return workspace.produce(recipe, OnnxModel, make)

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto, numpy_helper
 
-from prep_triton.artifact import AccuracyRecord, FidelityRecord, OnnxModel
+from prep_triton.artifact import AccuracyRecord, FidelityRecord, OnnxModel, OverflowRecord
 from prep_triton.errors import PrecisionError
 from prep_triton.layout import GRAPH_NAME, REFERENCE_NAME
 from prep_triton.onnx_file import load_model, save_with_weights
+from prep_triton.precision.fp16.arithmetic import open_in_half_arithmetic
 from prep_triton.precision.fp16.graph import rewrite_to_fp16
-from prep_triton.precision.fp16.ranges import check_fp16_ranges
+from prep_triton.precision.fp16.ranges import find_remedy
 from prep_triton.precision.int8.calibration import CalibrationRows
 from prep_triton.precision.int8.qdq import InputScale, Linear, insert_qdq, insert_switches, smooth_weight
 from prep_triton.precision.int8.sensitivity import SwitchedGraph, count_kept_out, describe_worst
@@ -36,6 +37,9 @@ from prep_triton.scratch import scratch_folder
 from prep_triton.spec import GateSpec, QuantizationSpec
 
 log = logging.getLogger(__name__)
+
+# What the FP16 around INT8 may cost on the reference rows: as much as an FP16 graph (its default gate).
+_MOST_LOST_TO_FP16 = 1e-3
 
 
 @dataclass
@@ -102,24 +106,38 @@ class Quantizer:
         insert_qdq(proto, self._without(kept_out), self.scales)
         return proto
 
-    def write(self, kept_out: Collection[str], path: Path) -> None:
-        """Write the INT8 + FP16 graph."""
+    def write(self, kept_out: Collection[str], path: Path) -> OverflowRecord | None:
+        """Write the INT8 + FP16 graph; return what of it stays in FP32."""
+        self.progress("measuring the range of every value")
+        reference_path, proto = self.model.path(REFERENCE_NAME), self.build_with_fp32_scales(kept_out)
+        remedy = find_remedy(proto, reference_path, self.model, self.rows.calibration)
         self.progress("writing int8 and fp16")
-        check_fp16_ranges(self.build_with_fp32_scales(kept_out), self.model.path(REFERENCE_NAME), self.model)
         proto = self.build_with_fp32_scales(kept_out)
-        planned = rewrite_to_fp16(proto, allow_quantized=True)
-        weights = [ConvertedWeight(weight.name, weight.data_type, weight.source, None) for weight in planned]
+        planned = rewrite_to_fp16(proto, remedy=remedy, allow_quantized=True)
+        weights = [ConvertedWeight(plan.name, plan.data_type, plan.source, None, plan.factor) for plan in planned]
         save_with_weights(proto, weights, path)
-        self._check_written(path)
+        self._check_written(path, kept_out)
+        return remedy.record()
 
-    def _check_written(self, path: Path) -> None:
-        """Run the very graph that is written: FP16 may overflow where the FP32 form that was evaluated did not.
+    def _check_written(self, path: Path, kept_out: Collection[str]) -> None:
+        """Run the very graph that is written in FP16 arithmetic: it may lose what its FP32 form did not.
 
         Raises:
-            PrecisionError: It does not run, or answers NaN or infinity.
+            PrecisionError: It does not run, answers NaN or infinity, or misses the gate through FP16 alone.
         """
         self.progress("running what was written")
-        compare_with_reference(GraphRunner(path), self.model.path(REFERENCE_NAME), self.model)
+        reference_path, min_cosine = self.model.path(REFERENCE_NAME), self.gate.min_cosine
+        own = compare_with_reference(open_in_half_arithmetic(path), reference_path, self.model).cosines.mean()
+        if min_cosine is None or own >= min_cosine:
+            return
+        evaluated = GraphRunner(self.build_with_fp32_scales(kept_out).SerializeToString())
+        loss = compare_with_reference(evaluated, reference_path, self.model).cosines.mean() - own
+        if loss > _MOST_LOST_TO_FP16:
+            raise PrecisionError(
+                f"{self.model.name} in int8 loses {loss:.2g} of its cosine to the fp16 around it, expected "
+                f"{_MOST_LOST_TO_FP16:g} at most: its mean is {own:.5f}, and the gate {min_cosine:g}",
+                hint="lower --min-cosine, or use --fp32 (not for a T4: TensorRT-RTX has no fp32 products for it)",
+            )
 
     def _without(self, kept_out: Collection[str]) -> list[Linear]:
         return [linear for linear in self.linears if linear.name not in kept_out]

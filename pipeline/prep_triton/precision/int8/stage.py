@@ -109,7 +109,7 @@ def _quantize(
     scales = calibrator.find_scales(linears, rows.calibration)
     quantizer = Quantizer(model, linears, scales, rows, spec, gate, progress)
     kept_out, fidelity, accuracy = quantizer.choose_layers()
-    quantizer.write(kept_out, folder / GRAPH_NAME)
+    overflow = quantizer.write(kept_out, folder / GRAPH_NAME)
     total = sum(linear.flops for linear in linears)
     tokens = sum(len(row.ids) for row in rows.calibration)
     return {
@@ -118,6 +118,7 @@ def _quantize(
         "fidelity": fidelity,
         "accuracy": accuracy,
         "gate": gate,
+        "overflow": overflow,
         "quantization": QuantizationRecord(
             scheme="static symmetric W8A8",
             calibration={**spec.calibration.model_dump(), "content": calibrator.content, "tokens": tokens},

@@ -26,22 +26,25 @@ Vector = NDArray[np.float32]
 _TINY = float(np.finfo(np.float64).tiny)
 
 
-def measure_fidelity(graph_path: Path, reference_path: Path, model: OnnxModel) -> FidelityRecord:
+def measure_fidelity(
+    runner: GraphRunner, reference_path: Path, model: OnnxModel, *, arithmetic: str = ""
+) -> FidelityRecord:
     """Compare a graph's answers with PyTorch's, on an artifact's own reference rows.
 
     Rows are answered one at a time and without padding, as the reference was: a scale that is found as the
     activations come depends on what else is in the batch.
 
     Args:
-        graph_path: The converted graph.
+        runner: The converted graph.
         reference_path: See `OnnxModel`.
         model: Names the graph's inputs and outputs.
+        arithmetic: Which one the graph runs in, for a reader of the record.
 
     Raises:
         PrecisionError: The reference is damaged or of another model, or the graph does not run or answers NaN.
     """
-    measured = compare_with_reference(GraphRunner(graph_path), reference_path, model)
-    on = "against PyTorch's answers to the reference rows"
+    measured = compare_with_reference(runner, reference_path, model)
+    on = ", ".join(filter(None, ("against PyTorch's answers to the reference rows", arithmetic)))
     return record_fidelity(measured.cosines, measured_on=on, changed_labels=measured.changed_labels)
 
 

@@ -11,7 +11,7 @@ from prep_triton.errors import PrecisionError
 from prep_triton.layout import is_graph_file
 
 # What was measured on the FP32 graph says nothing about another one.
-_OWN_FIELDS = frozenset({"precision", "parity", "fidelity", "accuracy", "quantization"})
+_OWN_FIELDS = frozenset({"precision", "parity", "fidelity", "accuracy", "quantization", "overflow"})
 KEPT_FIELDS = tuple(sorted(OnnxModel.model_fields.keys() - Artifact.model_fields.keys() - _OWN_FIELDS))
 
 

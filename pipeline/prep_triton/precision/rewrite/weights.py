@@ -68,12 +68,14 @@ class ConvertedWeight:
         data_type: FLOAT16, or FLOAT where the graph reads it so (LayerNormalization).
         source: The FP32 initializer it is made from.
         span: Where the source's bytes lie, or None where `source` holds them itself.
+        factor: What the source's values are multiplied by.
     """
 
     name: str
     data_type: int
     source: TensorProto
     span: RawSpan | None
+    factor: float = 1.0
 
     def header(self) -> TensorProto:
         """Return the tensor without its bytes."""
@@ -89,7 +91,8 @@ class ConvertedWeight:
         Raises:
             PrecisionError: FP16 cannot hold them, or the file ends before they do.
         """
-        for values in self._read():
+        for stored in self._read():
+            values = stored if self.factor == 1.0 else stored * np.float32(self.factor)
             if self.data_type == TensorProto.FLOAT16:
                 converted: NDArray[Any] = half_from_array(values, self.source.name)
             else:

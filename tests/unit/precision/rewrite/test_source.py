@@ -9,7 +9,7 @@ from prep_triton.precision.rewrite.source import KEPT_FIELDS, link_or_copy
 
 
 def test_what_was_measured_is_not_kept_and_all_else_is():
-    measured = {"precision", "parity", "fidelity", "accuracy", "quantization"}
+    measured = {"precision", "parity", "fidelity", "accuracy", "quantization", "overflow"}
     assert set(KEPT_FIELDS) | measured | set(Artifact.model_fields) == set(OnnxModel.model_fields)
     assert not set(KEPT_FIELDS) & (measured | set(Artifact.model_fields))
 
