@@ -123,15 +123,26 @@ def _load_pickle(path: Path, *, where: str) -> dict[str, Any]:
         raise SourceError(
             f"{path.name} of {where} cannot be read without running code from it, or is damaged: {_first_line(err)}",
             hint="copy the file again; where it holds more than tensors and you trust it, write its tensors anew: "
-            f"python -c \"import torch; d=torch.load('{path}', weights_only=False); "
-            f"d=d.get('state_dict', d); torch.save({{k: v for k, v in d.items() if torch.is_tensor(v)}}, '{path}')\"",
+            + _command_to_extract(path),
         ) from err
     if not isinstance(content, dict) or not all(torch.is_tensor(value) for value in content.values()):
+        is_wrapped = isinstance(content, dict) and "state_dict" in content  # as training libraries write it
         raise SourceError(
             f"{path.name} of {where} is no mapping of names to tensors",
-            hint="save the model's state_dict() alone: torch.save(model.state_dict(), ...)",
+            hint=f"write its tensors anew: {_command_to_extract(path)}"
+            if is_wrapped
+            else "save the model's state_dict() alone: torch.save(model.state_dict(), ...)",
         )
     return {str(name): tensor for name, tensor in content.items()}
+
+
+def _command_to_extract(path: Path) -> str:
+    """Return the command that writes a pickle's tensors in its place; what it was stays beside it (optimizers, too)."""
+    return (
+        f"python -c \"import os, torch; p='{path}'; d=torch.load(p, map_location='cpu', weights_only=False); "
+        "d=d.state_dict() if hasattr(d, 'state_dict') else d.get('state_dict', d); os.rename(p, p + '.old'); "
+        'torch.save({k: v for k, v in d.items() if torch.is_tensor(v)}, p)"'
+    )
 
 
 def _first_line(err: Exception) -> str:

@@ -47,18 +47,38 @@ class Payload:
         return (open, (str(self.path), "w"))
 
 
+def follow_hint(hint):
+    command = re.search(r'python (-c) "(.+)"$', hint)
+    assert command
+    subprocess.run([sys.executable, command[1], command[2]], check=True, capture_output=True)
+
+
 def test_pickle_runs_no_code_and_the_hint_converts_one_that_is_trusted(tmp_path):
     path, trace = tmp_path / "pytorch_model.bin", tmp_path / "ran"
     torch.save({"state_dict": {"a": torch.ones(2)}, "step": Payload(trace)}, path)
     error = refused(load_state_dict, (path,))
     assert "without running code" in error.message
     assert not trace.exists()
-    command = re.search(r'python (-c) "(.+)"$', error.hint)
-    assert command
-    subprocess.run([sys.executable, command[1], command[2]], check=True, capture_output=True)
+    before = path.read_bytes()
+    follow_hint(error.hint)
     weights = load_state_dict((path,), where="it")
     assert weights is not None
     assert weights["a"].tolist() == [1, 1]
+    assert path.with_name("pytorch_model.bin.old").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [torch.nn.Linear(1, 2), {"state_dict": {"weight": torch.ones(2, 1)}, "epoch": 3}],
+    ids=["model", "wrapped"],
+)
+def test_the_hint_for_another_form_of_a_pickle_leads_to_its_tensors(tmp_path, content):
+    path = tmp_path / "pytorch_model.bin"
+    torch.save(content, path)
+    follow_hint(refused(load_state_dict, (path,)).hint)
+    weights = load_state_dict((path,), where="it")
+    assert weights is not None
+    assert weights["weight"].shape == (2, 1)
 
 
 @pytest.mark.parametrize("content", [b"", b"pickle", b"PK\x03\x04"])
