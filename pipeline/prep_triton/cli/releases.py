@@ -1,5 +1,6 @@
 """`prep releases`: what was published, what is in it, and what changed."""
 
+import logging
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,8 @@ from prep_triton.errors import SpecError
 if TYPE_CHECKING:
     from prep_triton.cli.documents.releases import ReleasesDocument
     from prep_triton.publish.store import Store
+
+log = logging.getLogger(__name__)
 
 
 @expand_groups
@@ -65,13 +68,16 @@ def releases(
 def _list_releases(store: "Store") -> "ReleasesDocument":
     from prep_triton.cli.documents.release import listed_release
     from prep_triton.cli.documents.releases import ReleasesDocument
-    from prep_triton.publish.catalog import list_releases, load_pointer
+    from prep_triton.publish.catalog import list_releases, read_pointer
     from prep_triton.publish.reports import is_unfit, load_reports
 
     releases, reports = list_releases(store), load_reports(store)
+    state = read_pointer(store)
+    if state.damage:  # the list is what names a release to go back to
+        log.warning("%s: no release counts as current; %s", state.damage.message, state.damage.hint)
     return ReleasesDocument(
         uri=store.uri,
-        current=load_pointer(store),
+        current=state.pointer,
         regressed=tuple(sorted(release_id for release_id, report in reports.items() if is_unfit(report))),
         releases=tuple(listed_release(release, reports.get(release.id, {})) for release in releases),
     )

@@ -285,7 +285,9 @@ def parse_record(text: bytes, build: Callable[[dict[str, Any]], R], newest_schem
     """
     try:
         content: Any = json.loads(text)
-        schema = content.pop("schema")
+        if not isinstance(content, dict):
+            raise TypeError("it is not a JSON object")
+        schema = content.pop("schema", None)
         if not isinstance(schema, int) or schema < 1:
             raise ValueError(f"its schema is {schema!r}")
         if schema > newest_schema:

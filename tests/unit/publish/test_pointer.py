@@ -1,10 +1,11 @@
 import getpass
 import json
+from functools import partial
 
 import pytest
 from prep_triton.errors import ReleaseDamagedError, StoreError
 from prep_triton.publish.pointer import find_own_name, pointer_from_move
-from prep_triton.publish.record import parse_pointer, render_pointer
+from prep_triton.publish.record import parse_pointer, parse_release, render_pointer
 
 ONE, TWO, THREE = (f"20260131T23595{number}Z-0123456789ab" for number in (1, 2, 3))
 
@@ -44,6 +45,28 @@ def test_damaged_pointer_is_refused_with_the_command_that_mends_it(change):
     with pytest.raises(ReleaseDamagedError, match=r"gs://models/current.json is damaged") as caught:
         parse_pointer(json.dumps(content).encode(), 0, uri="gs://models")
     assert "prep rollback gs://models ID" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "Expecting value"),
+        (b"[]", "it is not a JSON object"),
+        (b"null", "it is not a JSON object"),
+        (b"\xff\xfe", ""),
+        (b"[" * 100_000, ""),
+        (b'{"schema": 1%s}' % (b"0" * 5000), ""),
+        (b"{}", "its schema is None"),
+        (b'{"schema": 1}', "release"),
+    ],
+    ids=lambda value: str(value)[:12],
+)
+def test_what_is_no_record_is_damaged_whatever_it_is(content, reason):
+    for parse in (partial(parse_pointer, generation=0), parse_release):
+        with pytest.raises(ReleaseDamagedError, match=r"\.json is damaged: ") as caught:
+            parse(content, uri=f"gs://models/releases/{ONE}")
+        assert reason in caught.value.message or parse is parse_release
+        assert len(caught.value.message) < 400
 
 
 def test_user_that_is_nowhere_written_down_has_a_name(monkeypatch):

@@ -34,6 +34,9 @@ MAX_TOKENS = 128
 # The result is evaluated on rows that were not calibrated on, up to so many; fewer than FEWEST_HELD are warned of.
 FEWEST_HELD, MOST_HELD = 64, 128
 
+# More than any calibration reads: 32,768 rows of 512 tokens.
+MOST_IDS = 1 << 24
+
 _IDS, _MASK, _TYPES = "input_ids", "attention_mask", "token_type_ids"
 
 
@@ -212,6 +215,11 @@ def _load_token_rows(path: Path, model: OnnxModel) -> list[TokenRow]:
             hint=f"numpy.savez({str(path)!r}, {_IDS}=..., {_MASK}=...)",
         )
     ids = arrays[_IDS]
+    if ids.size > MOST_IDS:  # of one byte each, they would become eight times as large below
+        raise SpecError(
+            f"{path}: '{_IDS}' has {ids.size} token ids, expected at most {MOST_IDS}",
+            hint="save some hundred rows: calibration takes no more",
+        )
     ones = np.ones(ids.shape, np.int64)
     mask, types = arrays.get(_MASK, ones), arrays.get(_TYPES, ones * 0)
     _check_arrays(path, {_IDS: ids, _MASK: mask, _TYPES: types}, model)

@@ -1,13 +1,14 @@
 import json
 import subprocess
 from itertools import product
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prep_triton.errors import PrecisionError, PrepError, SpecError
-from prep_triton.precision.int8.calibration import MOST_HELD, load_calibration_rows
+from prep_triton.precision.int8.calibration import MOST_HELD, MOST_IDS, load_calibration_rows
 from prep_triton.spec import CalibrationSpec
 from prep_triton.workspace import Workspace
 
@@ -175,6 +176,22 @@ def test_arrays_that_are_not_rows_of_ids_are_refused(tmp_path, model, arrays, me
 def test_an_npz_with_objects_is_not_unpickled(tmp_path, model):
     np.savez(tmp_path / "c.npz", input_ids=np.array([{"a": 1}], dtype=object))
     assert "is not an .npz" in refuse(tmp_path / "c.npz", model, samples=1).message
+
+
+def test_an_npz_that_claims_eight_terabytes_is_refused_at_once(tmp_path, model):
+    header = b"{'descr': '<i8', 'fortran_order': False, 'shape': (1000000, 1000000), }\n"
+    with ZipFile(tmp_path / "c.npz", "w") as archive:
+        archive.writestr("input_ids.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    error = refuse(tmp_path / "c.npz", model, samples=1)
+    assert "is not an .npz" in error.message
+    assert len(error.message) < 400
+
+
+def test_ids_of_one_byte_do_not_grow_beyond_the_memory(tmp_path, model):
+    ids = np.zeros((MOST_IDS // 512 + 1, 512), np.uint8)
+    np.savez_compressed(tmp_path / "c.npz", input_ids=ids)
+    assert (tmp_path / "c.npz").stat().st_size < 100_000
+    assert f"has {ids.size} token ids, expected at most {MOST_IDS}" in refuse(tmp_path / "c.npz", model).message
 
 
 def test_a_lone_array_is_no_npz(tmp_path, model):
