@@ -1,47 +1,93 @@
 """A config.pbtxt that was edited by hand, taken over into its entry's manifest."""
 
+import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prep_triton.artifact import FileRecord, RepositoryEntry
 from prep_triton.errors import RepositoryError
 from prep_triton.files import digest_file, translate_os_errors
-from prep_triton.layout import CONFIG_NAME
+from prep_triton.layout import CONFIG_NAME, SERVER_ARGUMENTS_NAME
 from prep_triton.manifest import load_manifest, save_manifest
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+log = logging.getLogger(__name__)
+
+# What lint finds between entries: a resource that is each device's here and the whole server's there.
+_SHARED_CODES = ("rate-limiter-resource",)
 
 
 def adopt_config(repository_dir: Path, name: str) -> RepositoryEntry:
     """Record the config.pbtxt of an entry as it is now, and that it was edited by hand.
 
-    The entry keeps its key: it stays as it is until it is assembled with other choices.
+    What it needs of the server, and what was written into ``server.args`` by hand, becomes the entry's own and is in
+    ``server.args`` afterwards. The entry keeps its key: it stays as it is until it is assembled with other choices.
 
     Raises:
         RepositoryError: There is no such entry, or lint finds an error in it.
     """
-    from prep_triton.triton.config.parse import parse_config
+    from prep_triton.triton.config import decode_config, parse_config
     from prep_triton.triton.entries.load import EDITED, lock_repository
-    from prep_triton.triton.lint import check_lint, lint_repository
+    from prep_triton.triton.entries.server_arguments import write_server_arguments
 
     folder = repository_dir / name
-    if not (folder / CONFIG_NAME).is_file():
+    path = folder / CONFIG_NAME
+    if not path.is_file():
         raise RepositoryError(f"{folder} has no {CONFIG_NAME}", hint=f"prep lint {repository_dir} lists the entries")
     with translate_os_errors(repository_dir, setting="--output"), lock_repository(repository_dir):
-        report = lint_repository(repository_dir, None, [name])
-        others = tuple(finding for finding in report.findings if finding.code != "config-edited")
-        check_lint(report.model_copy(update={"findings": others}))
+        _check(repository_dir, name)
         try:
             entry = load_manifest(folder, RepositoryEntry)
         except (OSError, ValueError) as err:
             raise RepositoryError(f"{folder}: {err}", hint="write the entry again with prep assemble") from err
-        path = folder / CONFIG_NAME
+        config = parse_config(decode_config(path.read_bytes()), where=str(path))
+        arguments = _list_arguments(repository_dir, entry, config)
         record = FileRecord(size=path.stat().st_size, sha256=digest_file(path))
-        if entry.files.get(CONFIG_NAME) == record:
+        if entry.files.get(CONFIG_NAME) == record and entry.server_arguments == arguments:
             return entry
         adopted = entry.model_copy(
             update={
                 "files": {**entry.files, CONFIG_NAME: record},
-                "max_batch_size": parse_config(path.read_text(encoding="utf-8")).max_batch_size,
+                "max_batch_size": config.max_batch_size,
+                "server_arguments": arguments,
                 "spec": {**entry.spec, EDITED: [CONFIG_NAME]},
             }
         )
         save_manifest(adopted, folder)
+        merged = write_server_arguments(repository_dir)
+    if arguments != entry.server_arguments:
+        log.info("%s now holds: %s", SERVER_ARGUMENTS_NAME, " ".join(merged) or "nothing")
     return adopted
+
+
+def _check(repository_dir: Path, name: str) -> None:
+    """Refuse an edit in which lint finds an error, also one beside other entries; that it is an edit is none."""
+    from prep_triton.triton.lint import check_lint, lint_repository
+
+    report = lint_repository(repository_dir, None, [name])
+    shared = [finding for finding in lint_repository(repository_dir).findings if finding.code in _SHARED_CODES]
+    findings = dict.fromkeys([*report.findings, *shared])
+    others = tuple(finding for finding in findings if finding.code != "config-edited")
+    check_lint(report.model_copy(update={"findings": others}))
+
+
+def _list_arguments(repository_dir: Path, entry: RepositoryEntry, config: "ModelConfig") -> tuple[str, ...]:
+    """Return what the edited entry needs of the server: its configuration's, and what no entry asked for so far."""
+    from prep_triton.server_arguments import find_refused, merge_server_arguments
+    from prep_triton.triton.config.server_arguments import CACHE, RATE_LIMIT, list_needed_arguments
+    from prep_triton.triton.entries.load import list_entries
+    from prep_triton.triton.lint.manifests import read_server_arguments
+
+    needed = list_needed_arguments(config)
+    others = {
+        argument
+        for other in list_entries(repository_dir)
+        if other.name != entry.name
+        for argument in other.server_arguments
+    }
+    written = read_server_arguments(repository_dir)
+    refused = find_refused(written)
+    by_hand = [text for text in written if text not in {*others, *refused, CACHE, RATE_LIMIT}]
+    return merge_server_arguments([*by_hand, *(argument.text for argument in needed if not argument.is_among(by_hand))])

@@ -8,7 +8,8 @@ from prep_triton.cli.app import app
 from prep_triton.errors import RepositoryError
 from prep_triton.publish.repository import scan_repository
 from prep_triton.run.adoption import adopt_config
-from prep_triton.spec import ServingSpec
+from prep_triton.spec import RateLimiterSpec, ServingSpec
+from prep_triton.triton.config.server_arguments import CACHE, RATE_LIMIT
 from prep_triton.triton.entries.load import load_repository
 from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.lint import lint_repository
@@ -76,3 +77,58 @@ def test_an_edit_that_no_server_takes_is_not_adopted(config, tmp_path):
         adopt_config(tmp_path / "repo", "bert")
     with pytest.raises(RepositoryError, match=r"no config\.pbtxt"):
         adopt_config(tmp_path / "repo", "absent")
+
+
+LIMITER = 'rate_limiter { resources { name: "R" count: 2 } }'
+
+
+def edit_group(config, inserted):
+    config.write_text(config.read_text().replace("kind: KIND_CPU", f"kind: KIND_CPU\n  {inserted}", 1))
+
+
+def test_what_an_edit_needs_of_the_server_is_in_server_args_afterwards(config, model, tmp_path, caplog):
+    repository = tmp_path / "repo"
+    assemble_entry(model, [], ServingSpec(), repository, name="other")
+    edit_group(config, LIMITER)
+    config.write_text(config.read_text() + "response_cache { enable: true }\n")
+    assert {finding.code for finding in lint_repository(repository).findings} == {"config-edited", "server-arguments"}
+    with caplog.at_level(logging.INFO):
+        adopted = adopt_config(repository, "bert")
+    arguments = (repository / "server.args").read_text().split()
+    assert arguments == [CACHE, RATE_LIMIT]
+    assert adopted.server_arguments == (CACHE, RATE_LIMIT)
+    assert f"server.args now holds: {CACHE} {RATE_LIMIT}" in caplog.messages
+    assert lint_repository(repository).findings == ()
+    # It stays when another entry is assembled, and goes with the edit.
+    assemble_entry(model, [], ServingSpec(max_batch_size=2), repository, name="other")
+    assert (repository / "server.args").read_text().split() == arguments
+    config.write_text(config.read_text().replace(LIMITER, "").replace("response_cache { enable: true }", ""))
+    assert adopt_config(repository, "bert").server_arguments == ()
+    assert not (repository / "server.args").exists()
+    assert lint_repository(repository).findings == ()
+
+
+def test_lines_of_server_args_that_were_written_by_hand_are_adopted_too(config, tmp_path):
+    repository = tmp_path / "repo"
+    edit_group(config, LIMITER)
+    config.write_text(config.read_text() + "response_cache { enable: true }\n")
+    by_hand = ["--cache-config=local,size=1048576", "--rate-limit-resource=R:4"]
+    (repository / "server.args").write_text("\n".join(by_hand))
+    for _ in range(2):  # also where it was adopted before
+        adopt_config(repository, "bert")
+        assert (repository / "server.args").read_text().split() == sorted([*by_hand, RATE_LIMIT])
+        assert lint_repository(repository).findings == ()
+
+
+def test_a_resource_of_another_scope_than_elsewhere_is_refused(config, model, tmp_path):
+    shared = RateLimiterSpec(resources=({"name": "R", "count": 1, "scope": "global"},))
+    assemble_entry(model, [], ServingSpec(rate_limiter=shared), tmp_path / "repo", name="another")
+    edit_group(config, LIMITER)
+    with pytest.raises(RepositoryError, match=r"rate-limiter-resource"):
+        adopt_config(tmp_path / "repo", "bert")
+
+
+def test_a_comment_in_another_encoding_is_adopted(config, tmp_path):
+    config.write_bytes(b"# caf\xe9\n" + config.read_bytes())
+    adopt_config(tmp_path / "repo", "bert")
+    assert lint_repository(tmp_path / "repo").findings == ()

@@ -9,9 +9,9 @@ from prep_triton.layout import CONFIG_NAME, MANIFEST_NAME, SERVER_ARGUMENTS_NAME
 from prep_triton.manifest import describe_change, find_adopt_hint
 from prep_triton.server_arguments import RESOURCE_ARGUMENT, describe_refused, find_refused, parse_server_arguments
 from prep_triton.triton.config.server_arguments import (
-    CACHE,
-    CACHE_PREFIXES,
     RATE_LIMIT,
+    NeededArgument,
+    list_needed_arguments,
     resource_limits,
 )
 from prep_triton.triton.lint.entry import EntryFolder
@@ -82,33 +82,17 @@ def find_server_argument_problems(entries: Sequence[EntryFolder], arguments: Seq
             "server-argument-refused", SERVER_ARGUMENTS_NAME, describe_refused(argument), "remove that line"
         )
     for entry in entries:
-        needed = _needed_by_config(entry)
+        needed = [] if entry.config is None else list_needed_arguments(entry.config)
         if entry.manifest is not None:
-            needed += [("", (argument,), argument) for argument in entry.manifest.server_arguments]
+            needed += [NeededArgument("", (text,), text) for text in entry.manifest.server_arguments]
         reported: set[str] = set()
-        for where, prefixes, example in needed:
-            name = example.partition("=")[0]
-            if name in reported or any(argument.startswith(prefixes) for argument in arguments):
+        for need in needed:
+            if need.flag in reported or need.is_among(arguments):
                 continue
-            reported.add(name)
-            message = f"{entry.name} needs a server started with {example}, which {SERVER_ARGUMENTS_NAME} does not have"
-            yield entry.at("server-arguments", where, message, f"add the line {example} to {SERVER_ARGUMENTS_NAME}")
-
-
-def _needed_by_config(entry: EntryFolder) -> list[tuple[str, tuple[str, ...], str]]:
-    """Return (field, prefixes that satisfy it, the argument to suggest) of what a configuration asks of the server."""
-    config: Any = entry.config
-    if config is None:
-        return []
-    needed: list[tuple[str, tuple[str, ...], str]] = []
-    for index, group in enumerate(config.instance_group):
-        if group.HasField("rate_limiter"):
-            where = f"instance_group[{index}].rate_limiter"
-            needed.append((where, (RATE_LIMIT,), RATE_LIMIT))
-            break
-    if config.response_cache.enable:
-        needed.append(("response_cache", CACHE_PREFIXES, CACHE))
-    return needed
+            reported.add(need.flag)
+            lacking = f"a server started with {need.text}, which {SERVER_ARGUMENTS_NAME} does not have"
+            hint = f"add the line {need.text} to {SERVER_ARGUMENTS_NAME}"
+            yield entry.at("server-arguments", need.field, f"{entry.name} needs {lacking}", hint)
 
 
 def find_resource_count_problems(entries: Sequence[EntryFolder], arguments: Sequence[str]) -> Iterator[Finding]:
