@@ -133,7 +133,7 @@ RTX = "{runtime: tensorrt, builder: tensorrt-rtx, precision: fp16, gpus: [GPU]}"
     ("variants", "code", "message", "hint"),
     [
         ("[{runtime: onnxruntime, precison: fp16}]", 2, "unknown key 'precison'", "did you mean 'precision'?"),
-        (f"[{ONNXRUNTIME}, {ONNXRUNTIME}]", 2, "models[0].variants[1] is there twice", "remove one"),
+        (f"[{ONNXRUNTIME}, {ONNXRUNTIME}]", 2, "models[0].variants[1]: it is there twice", "remove one"),
         (f"[{ONNXRUNTIME}, {{runtime: onnxruntime, name: bert-onnx-fp32}}]", 2, "'bert-onnx-fp32'", "another name"),
         ("[{runtime: tensorrt, precision: int8, gpus: [t4]}]", 2, "needs calibration text", "quantization"),
         (f"[{ONNXRUNTIME}, {RTX.replace('GPU', 'h100')}]", 1, "h100 (9.0)", "--builder tensorrt"),

@@ -54,7 +54,16 @@ class RunOptions:
     summary: Annotated[
         Path | None, typer.Option(help="File to append a Markdown summary to, such as $GITHUB_STEP_SUMMARY.")
     ] = None
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")] = False
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Check the file and the files that it names, on any machine, and do nothing."),
+    ] = False
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Check this machine and the store too, show what would be done, and do nothing."
+        ),
+    ] = False
 
 
 @expand_groups
@@ -80,24 +89,49 @@ def run(
     Examples:
       prep run configs/quickstart.yaml
       prep run configs/nightly.yaml --publish gs://bucket/models --jobs 2 --summary summary.md
+      prep run configs/nightly.yaml --check
       prep run configs/nightly.yaml --dry-run
       prep run configs/nightly.yaml --only-gpu t4
     """
     with session(output) as out:
-        from prep_triton.cli.documents.run import GpusDocument, render_gpus
+        from prep_triton.cli.documents.run import GpusDocument, check_document, render_check, render_gpus
+        from prep_triton.run.file_checks import check_file, check_run_spec
         from prep_triton.run.plan_gpus import list_plan_gpus, select_plans
-        from prep_triton.spec import load_run_spec, with_flags
+        from prep_triton.spec import RUN_HINT, RunSpec, load_settings, with_flags
 
-        spec = load_run_spec(config)
+        _check_exclusive(options)
+        settings = load_settings(config, hint=RUN_HINT)
+        spec = with_flags(settings.build(RunSpec), given_options(options.budget))
         if options.list_gpus:
             out.show(GpusDocument(gpus=tuple(list_plan_gpus(spec))), render_gpus)
             return
+        if options.check:
+            check_file(with_flags(spec, {"publish": options.publish or spec.publish}), settings.document)
+            out.show(check_document(spec, str(config)), render_check)
+            return
+        check_run_spec(spec, settings.document)
         if options.only_gpu:
-            spec = select_plans(spec, options.only_gpu)
-        spec = with_flags(spec, given_options(options.budget))
+            spec = with_flags(select_plans(spec, options.only_gpu), given_options(options.budget))
         outcome = _run_and_report(out, spec, options, workspace, str(config))
     if outcome in EXIT_CODES:
         raise typer.Exit(EXIT_CODES[outcome])
+
+
+def _check_exclusive(options: RunOptions) -> None:
+    """Refuse --check beside what does something else.
+
+    Raises:
+        SpecError: It is.
+    """
+    from prep_triton.errors import SpecError
+
+    for flag, is_given in (
+        ("--dry-run", options.dry_run),
+        ("--list-gpus", options.list_gpus),
+        ("--only-gpu", options.only_gpu is not None),
+    ):
+        if options.check and is_given:
+            raise SpecError(f"--check and {flag} exclude each other", hint="--dry-run does all that --check does")
 
 
 def _run_and_report(out: "Output", spec: "RunSpec", options: RunOptions, workspace: Path, config: str) -> "Outcome":

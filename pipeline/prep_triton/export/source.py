@@ -6,6 +6,7 @@ hub model only the commit and the configuration are asked for.
 
 import importlib.util
 import logging
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from prep_triton.export.folder import (
     load_config,
 )
 from prep_triton.export.heads import Architecture, resolve_task
+from prep_triton.export.weights import find_weights
 from prep_triton.spec import ModelSpec, Weights
 from prep_triton.tasks import Task
 
@@ -144,6 +146,55 @@ def resolve_source(spec: ModelSpec) -> Source:
     raise _unknown_model(name)
 
 
+def check_source(spec: ModelSpec) -> None:
+    """Refuse a model for what can be seen of it here: no hub is asked, and no weights are read.
+
+    Raises:
+        SourceError: The model is unknown, or its folder is not there, incomplete, unreadable or unsupported.
+        SpecError: A revision was asked for where there are none.
+    """
+    folder = _find_local_folder(spec)
+    if folder is None:
+        return
+    where = str(folder)
+    config = load_config(folder, where=where)
+    architecture_from_config(config, where=where)
+    resolve_task(spec.task, config, where=where)
+    if spec.weights == "random":
+        return
+    files = [find_vocabulary(folder, where=where), *find_weights(folder, where=where)]
+    for path in files:
+        if not os.access(path, os.R_OK):
+            raise SourceError(f"{path} cannot be read", hint="check its permissions, or copy the checkpoint again")
+
+
+def check_tokenizer_source(place: str) -> None:
+    """Refuse a place that random weights cannot borrow a vocabulary from.
+
+    Raises:
+        SourceError: There is no such folder, or it has no vocabulary.
+    """
+    _find_borrowed_vocabulary(place)
+
+
+def _find_local_folder(spec: ModelSpec) -> Path | None:
+    """Return the folder that a checkpoint is in, in the order of `resolve_source`; None where a hub has it."""
+    name = spec.model.strip()
+    alias = name.lower()
+    if alias in ALIASES:
+        package = _find_minilm_package() if alias == "minilm" and spec.weights == "hub" else None
+        return package[0] if package and spec.revision is None else None
+    if Path(name).is_file():
+        raise SourceError(f"{name} is a file, expected a folder", hint="name the folder that holds config.json")
+    if name.startswith((".", "/", "~", "\\")) or Path(name).is_dir():
+        folder = Path(name).expanduser()
+        _check_folder(folder, spec)
+        return folder
+    if alias not in _BARE_NAMES and not _HUB_ID.fullmatch(name):
+        raise _unknown_model(name)
+    return None
+
+
 def name_from_text(text: str) -> str:
     """Turn the name of a folder or repository into one that `NAME_PATTERN` accepts."""
     cleaned = re.sub(r"[^a-z0-9._-]+", "-", text.lower())[:80].strip("._-")
@@ -175,14 +226,19 @@ def _source_from_alias(alias: str, spec: ModelSpec) -> Source:
 
 def _source_from_folder(folder: Path, spec: ModelSpec) -> Source:
     where = str(folder)
-    if not folder.is_dir():
-        raise SourceError(f"there is no folder {where}", hint="check the path")
-    if spec.revision is not None:
-        raise SpecError(f"revision '{spec.revision}' means nothing for the folder {where}", hint="leave out --revision")
+    _check_folder(folder, spec)
     name = folder.resolve().name
     if spec.weights == "random":
         return _random_source(name, load_config(folder, where=where), spec, where=where)
     return _checkpoint_source(folder, spec, default_name=name, label=f"folder:{name}", where=where)
+
+
+def _check_folder(folder: Path, spec: ModelSpec) -> None:
+    if not folder.is_dir():
+        raise SourceError(f"there is no folder {folder}", hint="check the path")
+    if spec.revision is not None:
+        message = f"revision '{spec.revision}' means nothing for the folder {folder}"
+        raise SpecError(message, hint="leave out --revision")
 
 
 def _checkpoint_source(folder: Path, spec: ModelSpec, *, default_name: str, label: str, where: str) -> Source:

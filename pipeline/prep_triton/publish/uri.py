@@ -27,6 +27,18 @@ def open_store(uri: str) -> Store:
     return FolderStore(parse_folder_uri(uri))
 
 
+def check_store_uri(uri: str) -> None:
+    """Refuse a URI that `open_store` would not open; touches nothing.
+
+    Raises:
+        SpecError: See `open_store`.
+    """
+    if uri.startswith("gs://"):
+        parse_gcs_uri(uri)
+    else:
+        parse_folder_uri(uri)
+
+
 def parse_gcs_uri(uri: str) -> GcsUri:
     """Parse ``gs://bucket/prefix``.
 

@@ -1,36 +1,38 @@
 """What a run can be refused for before its first minute of work."""
 
+import os
 from pathlib import Path
 
 from prep_triton.engine.machine import Machine
-from prep_triton.errors import RepositoryError, SpecError
+from prep_triton.errors import RepositoryError, WorkspaceError
 from prep_triton.extras import check_extra
 from prep_triton.run.resolve import ResolvedRun
-from prep_triton.spec import ModelSpec, PipelineModelSpec, Precision, RunSpec, VariantSpec
+from prep_triton.spec import ModelSpec, PipelineModelSpec, Precision, VariantSpec
 
 
-def check_run_spec(spec: RunSpec) -> None:
-    """Refuse a pipeline file that no machine could run.
+def check_places(run: ResolvedRun) -> None:
+    """Refuse folders that cannot be written, and a store that cannot be reached.
 
     Raises:
-        SpecError: Two models or two entries have one name.
+        WorkspaceError: A folder cannot be written.
+        StoreError: The store refused or failed.
     """
-    models: set[str] = set()
-    entries: dict[str, str] = {}
-    for number, model in enumerate(spec.models):
-        name = name_of_model(model)
-        if name in models:
-            raise SpecError(
-                f"two models of this config have the name '{name}'",
-                hint="give one of them another name, or put all variants under one model",
-            )
-        models.add(name)
-        for index, variant in enumerate(model.variants):
-            if variant in model.variants[:index]:
-                raise SpecError(
-                    f"models[{number}].variants[{index}] is there twice", hint="remove one of the two variants"
-                )
-            _check_entry_name(variant, name, f"models[{number}].variants[{index}]", entries)
+    _check_writable(run.workspace.root, "the workspace", "name another with --workspace")
+    if not run.only_engines:
+        _check_writable(run.repository_dir, "the model repository", "name another with repository:")
+    if run.store:
+        run.store.check_access()
+
+
+def _check_writable(folder: Path, what: str, hint: str) -> None:
+    """Look at the nearest folder that is there, as the others would be made in it."""
+    place = folder.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise WorkspaceError(f"{what} {folder} cannot be written: {place} is a file", hint=hint)
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise WorkspaceError(f"{what} {folder} cannot be written: {place} is not yours to write to", hint=hint)
 
 
 def check_machine(run: ResolvedRun) -> None:
@@ -96,10 +98,11 @@ def _check_engines(variant: VariantSpec, machine: Machine) -> set[str]:
 def names_of_entries(model: PipelineModelSpec) -> set[str]:
     """Return the names that a model's entries may have, without those of text."""
     name = name_of_model(model)
-    return {entry for variant in model.variants for entry in _names_of_variant(variant, name)}
+    return {entry for variant in model.variants for entry in names_of_variant(variant, name)}
 
 
-def _names_of_variant(variant: VariantSpec, model_name: str) -> set[str]:
+def names_of_variant(variant: VariantSpec, model_name: str) -> set[str]:
+    """Return the names that a variant's entry may have; none where its engines become no entry."""
     if variant.builder == "tensorrt-rtx":
         return set()  # its engines become no entry
     from prep_triton.triton.entries.names import default_entry_name
@@ -108,13 +111,3 @@ def _names_of_variant(variant: VariantSpec, model_name: str) -> set[str]:
     # INT8 that turns out slower ships as FP16, under FP16's name.
     precisions: tuple[Precision, ...] = ("int8", "fp16") if variant.int8_if_faster else (variant.precision,)
     return {variant.name or default_entry_name(model_name, precision, is_plan=is_plan) for precision in precisions}
-
-
-def _check_entry_name(variant: VariantSpec, model_name: str, place: str, entries: dict[str, str]) -> None:
-    for name in _names_of_variant(variant, model_name):
-        if name in entries:
-            raise SpecError(
-                f"{entries[name]} and {place} would both be the entry '{name}'",
-                hint=f"give one of them another name, say name: {name}-2",
-            )
-        entries[name] = place

@@ -1,7 +1,7 @@
 """The models of a pipeline file: each exported, built and assembled; one that fails does not stop the others."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +13,7 @@ from prep_triton.engine.machine import Machine
 from prep_triton.errors import PrepError, VerifyError
 from prep_triton.layout import GRAPH_NAME
 from prep_triton.run.checks import names_of_entries
+from prep_triton.run.inputs import check_inputs
 from prep_triton.run.memory import MemoryBudget, estimate_memory_gib
 from prep_triton.run.processes import ChildProcesses
 from prep_triton.run.report import RowCollector, Silent, StageRow
@@ -49,11 +50,13 @@ def make_models(rows: RowCollector, spec: RunSpec, workspace: Workspace, machine
     Returns:
         One result for each model, in the file's order.
     """
+    results = {id(result.spec): result for result in _fail_without_inputs(rows, spec.models)}
+    whole = [model for model in spec.models if id(model) not in results]
     pending: list[PipelineModelSpec] = []
-    if not workspace.read_only and spec.jobs > 1 and len(spec.models) > 1:
-        pending = [model for model in spec.models if not _is_made(model, workspace, machine)]
+    if not workspace.read_only and spec.jobs > 1 and len(whole) > 1:
+        pending = [model for model in whole if not _is_made(model, workspace, machine)]
     parallel = _make_at_once(rows, spec, pending, workspace, machine) if len(pending) > 1 else []
-    results = {id(result.spec): result for result in parallel}
+    results |= {id(result.spec): result for result in parallel}
     return [
         results[id(model)] if id(model) in results else _make_here(rows, model, workspace, machine)
         for model in spec.models
@@ -182,6 +185,15 @@ def describe_variant(variant: VariantSpec) -> str:
     """Name a variant for a person: ``tensorrt fp16 for t4, l4``."""
     gpus = f" for {', '.join(variant.gpus)}" if variant.gpus else ""
     return f"{variant.runtime} {variant.precision}{gpus}"
+
+
+def _fail_without_inputs(rows: RowCollector, models: Sequence[PipelineModelSpec]) -> Iterator[ModelResult]:
+    """Yield a failed result for each model whose files are not there, before the minutes that the others take."""
+    for model in models:
+        try:
+            check_inputs(model)
+        except PrepError as err:
+            yield fail_model(rows, model, err)
 
 
 def _make_here(rows: RowCollector, model: PipelineModelSpec, workspace: Workspace, machine: Machine) -> ModelResult:

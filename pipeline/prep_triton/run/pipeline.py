@@ -11,7 +11,8 @@ from typing import Any
 
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import VerifyError
-from prep_triton.run.checks import check_machine, check_run_spec, names_of_entries, nothing_servable
+from prep_triton.run.checks import check_machine, check_places, names_of_entries, nothing_servable
+from prep_triton.run.file_checks import check_run_spec
 from prep_triton.run.models import ModelResult, assemble_models, leave_out_failed, make_models, raise_if_all_failed
 from prep_triton.run.promotion import Candidate, promote_candidate, publish_candidate, report_failure
 from prep_triton.run.publication import Publication
@@ -75,12 +76,9 @@ def run_pipeline(
 
 
 def _check_before(run: ResolvedRun) -> None:
-    """Refuse what is known to fail before the minutes of work that it would waste."""
-    if run.is_dry:  # it may plan for another machine
-        return
+    """Refuse what is known to fail before the minutes of work that it would waste; a dry run promises no more."""
     check_machine(run)
-    if run.store:
-        run.store.check_access()
+    check_places(run)
 
 
 def _assemble_and_ship(

@@ -63,6 +63,7 @@ from prep_triton.spec.serving import (
     VersionPolicySpec,
 )
 from prep_triton.spec.settings_file import (
+    RUN_HINT,
     SettingsFile,
     load_run_spec,
     load_settings,
@@ -79,6 +80,7 @@ __all__ = [
     "DEFAULT_LENGTH_BUCKETS",
     "NAME_PATTERN",
     "PRECISIONS",
+    "RUN_HINT",
     "AcceleratorSpec",
     "BuildOptions",
     "Builder",

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 from prep_triton.engine.machine import Machine
-from prep_triton.errors import EngineError, RepositoryError, ServerError, SpecError, UnsupportedGpuError
-from prep_triton.run.checks import check_machine, check_run_spec, name_of_model
+from prep_triton.errors import EngineError, RepositoryError, ServerError, SpecError, UnsupportedGpuError, WorkspaceError
+from prep_triton.run.checks import check_machine, check_places, name_of_model
+from prep_triton.run.file_checks import check_run_spec
 from prep_triton.run.resolve import ResolvedRun
 from prep_triton.spec import ModelSpec, RunSpec, parse_run_spec
 from prep_triton.workspace import Workspace
@@ -25,22 +26,26 @@ def run_spec(*models: tuple[str, str], more: str = "") -> RunSpec:
 @pytest.mark.parametrize(
     ("spec", "message", "hint"),
     [
-        (run_spec(("./bert", ONNX), ("./other/bert", RTX)), "two models of this config have the name 'bert'", "name"),
-        (run_spec(("./a, name: x", ONNX), ("./b, name: x", ONNX)), "have the name 'x'", "name"),
-        (run_spec(("bert-base", f"{ONNX}, {ONNX}")), "models[0].variants[1] is there twice", "remove"),
+        (
+            run_spec(("./bert", ONNX), ("./other/bert", RTX)),
+            "models[1]: it has the name 'bert', as models[0] has",
+            "name",
+        ),
+        (run_spec(("./a, name: x", ONNX), ("./b, name: x", ONNX)), "it has the name 'x'", "name"),
+        (run_spec(("bert-base", f"{ONNX}, {ONNX}")), "models[0].variants[1]: it is there twice", "remove"),
         (
             run_spec(("bert-base", f"{ONNX}, {{runtime: onnxruntime, serving: {{instance_count: 2}}}}")),
-            "models[0].variants[0] and models[0].variants[1] would both be the entry 'bert-base-onnx-fp32'",
+            "models[0].variants[1]: it would be the entry 'bert-base-onnx-fp32', as models[0].variants[0] is",
             "name: bert-base-onnx-fp32-2",
         ),
         (
             run_spec(("./a", "{runtime: onnxruntime, name: x}"), ("./b", "{runtime: onnxruntime, name: x}")),
-            "models[0].variants[0] and models[1].variants[0] would both be the entry 'x'",
+            "models[1].variants[0]: it would be the entry 'x', as models[0].variants[0] is",
             "another name",
         ),
         (
             run_spec(("./a", ONNX), ("./a-fp32", ONNX)),  # an entry's name does not say a precision twice
-            "would both be the entry 'a-onnx-fp32'",
+            "it would be the entry 'a-onnx-fp32'",
             "another name",
         ),
     ],
@@ -118,3 +123,20 @@ def test_a_missing_server_is_refused_only_where_one_is_needed(monkeypatch: pytes
         check_machine(resolved(spec, verify=True))
     check_machine(resolved(spec))
     check_machine(resolved(run_spec(("./a", ONNX), more="verify: {server_url: host:8001}"), verify=True))
+
+
+def test_a_workspace_or_repository_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    run = resolved(run_spec(("./a", ONNX), more="repository: taken/repository"))
+    check_places(run)
+    (tmp_path / "taken").touch()
+    with pytest.raises(
+        WorkspaceError, match=r"the model repository taken/repository cannot be written: .*taken is a file"
+    ):
+        check_places(run)
+    assert list(tmp_path.iterdir()) == [tmp_path / "taken"]
+    # The tests may run as root, who may write everywhere.
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(WorkspaceError, match=r"the workspace .*build cannot be written") as refused:
+        check_places(run)
+    assert "--workspace" in refused.value.hint

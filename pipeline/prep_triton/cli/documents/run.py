@@ -5,7 +5,9 @@ from prep_triton.cli.documents.rows import render_rows
 from prep_triton.cli.documents.verify import render_server
 from prep_triton.cli.output import Output, format_seconds
 from prep_triton.layout import RELEASES_DIR
+from prep_triton.run.checks import name_of_model, names_of_entries
 from prep_triton.run.report import Outcome, RunReport, StageRow
+from prep_triton.spec import RunSpec
 from prep_triton.triton.verify.report import VerifyReport
 
 FAILED_OUTCOMES = frozenset({"partial", "regressed"})
@@ -35,6 +37,34 @@ class GpusDocument(Record):
     """The GPUs that a pipeline file builds plans for, each on a machine that has it: ``prep run --only-gpu``."""
 
     gpus: tuple[str, ...]
+
+
+class CheckedModel(Record):
+    """A model of a pipeline file, and the entries that it becomes, without those of text."""
+
+    name: str
+    entries: tuple[str, ...]
+
+
+class CheckedDocument(Record):
+    """A pipeline file with which nothing is wrong: ``prep run --check``."""
+
+    config: str
+    models: tuple[CheckedModel, ...]
+
+
+def check_document(spec: RunSpec, config: str) -> CheckedDocument:
+    """Return the document of a file that was checked."""
+    models = (CheckedModel(name=name_of_model(m), entries=tuple(sorted(names_of_entries(m)))) for m in spec.models)
+    return CheckedDocument(config=config, models=tuple(models))
+
+
+def render_check(out: Output, document: CheckedDocument) -> None:
+    """Print what the file makes, and the command that makes it."""
+    for model in document.models:
+        out.line(f"{model.name}: {', '.join(model.entries) or 'engines alone, and no entry'}")
+    out.line(f"nothing is wrong with {document.config}", style="bold green")
+    out.note(f"next: prep run {document.config} --dry-run")
 
 
 def render_gpus(out: Output, document: GpusDocument) -> None:

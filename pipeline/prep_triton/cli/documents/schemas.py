@@ -22,7 +22,7 @@ from prep_triton.cli.documents.inspect import InspectDocument
 from prep_triton.cli.documents.lint import CodesDocument, LintDocument
 from prep_triton.cli.documents.prune import PruneDocument
 from prep_triton.cli.documents.rollback import RollbackDocument
-from prep_triton.cli.documents.run import GpusDocument, RunDocument
+from prep_triton.cli.documents.run import CheckedDocument, GpusDocument, RunDocument
 from prep_triton.cli.documents.schema import SchemaDocument
 from prep_triton.cli.documents.verify import VerifyDocument
 from prep_triton.cli.error_document import ErrorDocument
@@ -45,7 +45,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "prune": PruneDocument,
     "fetch": FetchDocument,
     "deploy": DeployDocument,
-    "run": RunDocument | GpusDocument,
+    "run": RunDocument | GpusDocument | CheckedDocument,
     "doctor": DoctorDocument,
     "schema": SchemaDocument,
     "error": ErrorDocument,

@@ -61,16 +61,26 @@ def resolve_serving(
     if not isinstance(artifact, OnnxModel):
         check_plans(artifact)
     backend = backend_of(artifact)
-    choices = apply_tier(serving, backend)
-    check_backend_fields(choices, backend)
-    check_resources(choices)
-    for group in choices.groups():
-        kind_of(group, backend)
+    choices = check_choices(serving, backend)
     largest = largest_batch_size(artifact, choices)
     buckets = length_buckets_from_artifact(artifact, choices, longest=longest, usual=usual)
     check_smallest_batch(artifact, choices, buckets)
     accepted = accepted_sequences(artifact, choices, longest)
     return ResolvedServing(backend, choices.model_copy(update={"length_buckets": buckets}), largest, *accepted)
+
+
+def check_choices(serving: ServingSpec, backend: Runtime) -> ServingSpec:
+    """Hold choices against their backend, as far as that needs no artifact; return them with the tier's own.
+
+    Raises:
+        SpecError: One means nothing to the backend.
+    """
+    choices = apply_tier(serving, backend)
+    check_backend_fields(choices, backend)
+    check_resources(choices)
+    for group in choices.groups():
+        kind_of(group, backend)
+    return choices
 
 
 def backend_of(artifact: OnnxModel | Sequence[Engine]) -> Runtime:
