@@ -15,7 +15,7 @@ from prep_triton.spec.serving import ServingSpec
 # By the word for the file: what it holds, and its title.
 FILES: Mapping[str, tuple[type[Spec], str]] = {
     "pipeline": (RunSpec, "A pipeline file of prep run"),
-    "serving": (ServingSpec, "A file of prep assemble --serving"),
+    "serving": (ServingSpec, "The FILE of prep assemble --serving FILE"),
 }
 
 _VARIABLE = {"type": "string", "pattern": r"\$\{", "description": "A variable of the environment: ${NAME}."}

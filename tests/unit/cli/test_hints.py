@@ -100,7 +100,7 @@ def find_examples() -> Iterator[Hint]:
     """Yield the commands of every help."""
     for name, command in COMMANDS.items():
         for line in re.findall(r"^ *prep (.*)$", command.help or "", re.MULTILINE):
-            words = shlex.split(line)
+            words = shlex.split(line.partition(" > ")[0])  # without what the shell does
             yield Hint(f"prep {name} --help", words[0], words[1:], is_complete=True)
 
 
