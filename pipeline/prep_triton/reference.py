@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from zipfile import BadZipFile, ZipFile
 
 from prep_triton.errors import PrepError, RepositoryError
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     Array = np.ndarray[Any, Any]
+
+T = TypeVar("T")
 
 # Of all arrays together: export writes at most 16 MB of answers, and a file that claims more is not one of ours.
 LARGEST_ARCHIVE_BYTES = 1 << 30
@@ -145,8 +147,7 @@ def load_tokenizer(path: Path, *, error: type[PrepError] = RepositoryError) -> "
         tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    with translate_tokenizer_errors(path, error=error), silence_panics():
-        tokenizer.encode_batch(list(TOKENIZER_PROBES))
+    encode_all(path, lambda: tokenizer.encode_batch(list(TOKENIZER_PROBES)), error=error)
     return tokenizer
 
 
@@ -167,9 +168,22 @@ def translate_tokenizer_errors(
         raise error(f"{path} {reason}: {' '.join(str(err).split()):.300}", hint=_AGAIN) from err
 
 
+def encode_all(path: Path, encode: Callable[[], T], *, error: type[PrepError] = RepositoryError) -> T:
+    """Call a tokenizer of a file: what the library raises is a sentence, and its panics write nothing.
+
+    Raises:
+        RepositoryError: The library raised; or `error`.
+    """
+    with translate_tokenizer_errors(path, error=error), silence_panics():
+        return encode()
+
+
 @contextmanager
 def silence_panics() -> Iterator[None]:
     """Keep what a panic of Rust writes, past Python's own stream, from the terminal."""
+    if sys.stderr is None:  # it was closed: nothing is written anywhere
+        yield
+        return
     sys.stderr.flush()
     kept = os.dup(2)
     try:

@@ -10,7 +10,7 @@ from prep_triton.export.folder import CONFIG_NAME, find_vocabulary
 from prep_triton.export.sentence_transformers import load_transformer_settings
 from prep_triton.files import load_json
 from prep_triton.layout import TOKENIZER_NAME
-from prep_triton.reference import TOKENIZER_PROBES, is_tokenizer_error, load_tokenizer, silence_panics
+from prep_triton.reference import TOKENIZER_PROBES, encode_all, is_tokenizer_error, load_tokenizer, silence_panics
 
 _AGAIN = "copy the checkpoint again"
 
@@ -42,7 +42,7 @@ def save_tokenizer(folder: Path, target: Path, vocab_size: int, *, where: str) -
             (target / TOKENIZER_NAME).write_text(origin.backend_tokenizer.to_str(), encoding="utf-8")
             with silence_panics():
                 expected = [list(origin(text)["input_ids"]) for text in TOKENIZER_PROBES]
-        tokenizer = load_tokenizer(target / TOKENIZER_NAME, error=SourceError)
+        tokenizer = _load_written(target / TOKENIZER_NAME)
     except SourceError as err:  # of a copy: the user knows the checkpoint's own file
         if err.__cause__ is None:
             raise
@@ -57,6 +57,15 @@ def save_tokenizer(folder: Path, target: Path, vocab_size: int, *, where: str) -
         raise _unreadable(vocabulary, folder, where, err) from err
     _check_ids(tokenizer, origin, expected, where)
     _check_size(tokenizer, vocab_size, where)
+    return tokenizer
+
+
+def _load_written(path: Path) -> Any:
+    """Load what was written, and try it on the reference's sentences too: they are what it meets next."""
+    from prep_triton.export.reference import load_sentences
+
+    tokenizer = load_tokenizer(path, error=SourceError)
+    encode_all(path, lambda: tokenizer.encode_batch(list(load_sentences())), error=SourceError)
     return tokenizer
 
 

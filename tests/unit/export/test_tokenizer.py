@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from prep_triton.errors import SourceError
 from prep_triton.export.folder import digest_folder, digest_tokenizer
+from prep_triton.export.reference import load_sentences
 from prep_triton.export.tokenizer import save_tokenizer
 from prep_triton.reference import TOKENIZER_PROBES
 
@@ -111,6 +112,15 @@ def test_a_regular_expression_that_backtracks_without_end_is_refused(checkpoint,
     break_tokenizer(
         checkpoint, pre_tokenizer={"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}
     )
+    assert "tokenizer.json of it cannot be read" in refusal(checkpoint)
+    assert "panicked" not in capfd.readouterr().err
+
+
+def test_a_sentence_of_the_reference_that_cannot_be_tokenized_is_an_error_of_the_checkpoint(checkpoint, capfd):
+    words = load_sentences()[0].split()[:2]
+    pattern = {"Regex": f"(?={' '.join(words)})(([A-Za-z ])+.)+[0-9]#"}
+    split = {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}
+    break_tokenizer(checkpoint, normalizer=None, pre_tokenizer=split)
     assert "tokenizer.json of it cannot be read" in refusal(checkpoint)
     assert "panicked" not in capfd.readouterr().err
 

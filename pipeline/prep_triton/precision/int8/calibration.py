@@ -23,7 +23,7 @@ from prep_triton.artifact import OnnxModel
 from prep_triton.errors import PrecisionError, SpecError, find_nearest
 from prep_triton.layout import TOKENIZER_NAME
 from prep_triton.precision.measure.token_rows import TokenRow
-from prep_triton.reference import load_arrays, load_tokenizer, translate_tokenizer_errors
+from prep_triton.reference import encode_all, load_arrays, load_tokenizer
 from prep_triton.spec import CalibrationSpec
 
 log = logging.getLogger(__name__)
@@ -183,8 +183,7 @@ def tokenize_texts(texts: Sequence[str], model: OnnxModel) -> list[TokenRow]:
     tokenizer = load_tokenizer(path, error=PrecisionError)
     longest = min(MAX_TOKENS, model.max_sequence_length)
     tokenizer.enable_truncation(longest)
-    with translate_tokenizer_errors(path, error=PrecisionError):
-        encoded = tokenizer.encode_batch(list(texts))
+    encoded = encode_all(path, lambda: tokenizer.encode_batch(list(texts)), error=PrecisionError)
     if cut := sum(bool(row.overflowing) for row in encoded):
         log.info("%d of %d calibration texts are cut at %d tokens", cut, len(texts), longest)
     rows = [TokenRow(tuple(row.ids), tuple(row.type_ids)) for row in encoded]

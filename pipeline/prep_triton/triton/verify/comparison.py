@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from prep_triton.agreement import count_label_changes
 from prep_triton.errors import RepositoryError
-from prep_triton.reference import Reference, load_tokenizer, translate_tokenizer_errors
+from prep_triton.reference import Reference, encode_all, load_tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,8 +24,7 @@ def check_tokenizer(path: Path, reference: Reference) -> str | None:
         tokenizer = load_tokenizer(path)
         # The reference is as wide as its longest row: a row of that length may have been truncated there.
         tokenizer.enable_truncation(max_length=max(reference.lengths))
-        with translate_tokenizer_errors(path):
-            encodings = tokenizer.encode_batch(list(reference.text))
+        encodings = encode_all(path, lambda: tokenizer.encode_batch(list(reference.text)))
     except RepositoryError as err:
         return err.message
     for row, encoding in enumerate(encodings):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from prep_triton.artifact import EmbeddingRecord, RepositoryEntry
 from prep_triton.errors import VerifyError
 from prep_triton.layout import REFERENCE_NAME, TOKENIZER_NAME
-from prep_triton.reference import load_reference, load_tokenizer
+from prep_triton.reference import encode_all, load_reference, load_tokenizer
 from prep_triton.spec import TextSpec
 from prep_triton.tasks import MASK_TOKEN, TASKS, TextForm
 from prep_triton.triton.server.client import TritonClient
@@ -112,7 +112,7 @@ class TextRows:
     def _from_reference(self) -> Iterator[TextRow]:
         for index, text in enumerate(self.reference.text):
             length = self.reference.lengths[index]
-            encoding = self.tokenizer.encode(text)
+            encoding = self._encode(text)
             if not text or len(encoding.ids) > self.longest:
                 continue
             # A row that was cut has other tokens.
@@ -132,11 +132,20 @@ class TextRows:
             (
                 question,
                 text,
-                self.tokenizer.encode(question, text) if question else self.tokenizer.encode(self.prompt + text),
+                self._encode(question, text) if question else self._encode(self.prompt + text),
             )
             for question, text in pairs
         )
         yield from islice((item for item in encoded if len(item[2].ids) <= self.longest), MAX_OWN_TEXTS)
+
+    def _encode(self, text: str, pair: str | None = None) -> "Encoding":
+        """Tokenize a text, or a pair.
+
+        Raises:
+            VerifyError: The tokenizer cannot: it took the probes and fails at this text.
+        """
+        path = self.served.path(TOKENIZER_NAME)
+        return encode_all(path, lambda: self.tokenizer.encode(text, pair), error=VerifyError)
 
     def _infer_model(self, client: TritonClient, encoding: "Encoding") -> dict[str, "Array"]:
         """Return the bare model's outputs, of which only the tokens' are kept."""
