@@ -20,7 +20,7 @@ def make_graph(name: str = "bert", **fields: Any) -> OnnxModel:
     defaults: dict[str, Any] = {
         "architecture": "bert",
         "task": "feature-extraction",
-        "weights": "random",
+        "weights": "hub",
         "source": "a test",
         "precision": "fp32",
         "opset": 17,
@@ -58,7 +58,7 @@ def make_entry(name: str = "bert", *plans: Engine, **fields: Any) -> RepositoryE
         "precision": "fp16" if plans else "fp32",
         "task": "fill-mask",
         "architecture": "bert",
-        "weights": "random",
+        "weights": "hub",
         "max_batch_size": 8,
         "tolerance": 0.999,
         "engines": plans,

@@ -123,7 +123,7 @@ def store_model(workspace: Workspace, source: ModelProto | Path, *, name: str = 
         return {
             "architecture": "bert",
             "task": "feature-extraction",
-            "weights": "random",
+            "weights": "hub",
             "source": "a test",
             "precision": "fp32",
             "opset": 20,

@@ -36,6 +36,9 @@ class ExportOptions:
     name: Annotated[str | None, typer.Option(help="Name in the workspace. [from MODEL]")] = None
 
 
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Take the name from another model that has it.")]
+
+
 @expand_groups
 def export(
     model: Annotated[
@@ -46,6 +49,7 @@ def export(
         ),
     ],
     options: ExportOptions = ExportOptions(),
+    replace: ReplaceOption = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     output: OutputOptions = OutputOptions(),
 ) -> None:
@@ -66,5 +70,5 @@ def export(
         spec = spec_from_flags(ModelSpec, options, model=model)
         began = time.monotonic()
         with out.progress(f"export {model}") as progress:
-            produced = export_model(spec, Workspace(workspace), progress=progress)
+            produced = export_model(spec, Workspace(workspace), replace=replace, progress=progress)
         out.show(export_document(produced, time.monotonic() - began), render_export)

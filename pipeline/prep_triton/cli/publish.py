@@ -23,6 +23,9 @@ class PublishOptions:
         bool, typer.Option("--check", help="Check a published release: every object, its size and checksum.")
     ] = False
     current: Annotated[bool, typer.Option(help="Make the release the current one.")] = True
+    allow_random: Annotated[
+        bool, typer.Option("--allow-random", help="Publish models with random weights too, for benchmarks.")
+    ] = False
 
 
 @expand_groups
@@ -68,7 +71,13 @@ def publish(
         from prep_triton.run.publication import Publication, plan_publication, publish_repository
 
         spec = target_from_flags(target)
-        publication = Publication(Path(repository), open_store(uri), target=spec, make_current=options.current)
+        publication = Publication(
+            Path(repository),
+            open_store(uri),
+            target=spec,
+            make_current=options.current,
+            allow_random=options.allow_random,
+        )
         with out.progress(f"publish {uri}") as progress:
             if options.dry_run:
                 plan = plan_publication(publication, progress=progress)

@@ -20,8 +20,8 @@ EXIT_CODES = {"partial": 3, "regressed": 4}
 
 
 @dataclass(frozen=True)
-class BudgetOptions:
-    """How much is made at once: keys of `RunSpec`."""
+class RunSpecOptions:
+    """Keys of `RunSpec`: how much is made at once, and what may be published."""
 
     jobs: Annotated[int | None, typer.Option(min=1, help="Number of models made at once; wins over the file. [1]")] = (
         None
@@ -29,6 +29,9 @@ class BudgetOptions:
     memory_gib: Annotated[
         float | None, typer.Option(help="Memory limit of the models made at once, GiB. [what is free]")
     ] = None
+    allow_random: Annotated[
+        bool, typer.Option("--allow-random", help="Publish models with random weights too, for benchmarks.")
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class RunOptions:
     list_gpus: Annotated[
         bool, typer.Option("--list-gpus", help="List the GPUs that the file builds plans for, and do nothing.")
     ] = False
-    budget: BudgetOptions = BudgetOptions()
+    spec: RunSpecOptions = RunSpecOptions()
     summary: Annotated[
         Path | None, typer.Option(help="File to append a Markdown summary to, such as $GITHUB_STEP_SUMMARY.")
     ] = None
@@ -101,7 +104,7 @@ def run(
 
         _check_exclusive(options)
         settings = load_settings(config, hint=RUN_HINT)
-        spec = with_flags(settings.build(RunSpec), given_options(options.budget))
+        spec = with_flags(settings.build(RunSpec), given_options(options.spec))
         if options.list_gpus:
             out.show(GpusDocument(gpus=tuple(list_plan_gpus(spec))), render_gpus)
             return
@@ -111,7 +114,7 @@ def run(
             return
         check_run_spec(spec, settings.document)
         if options.only_gpu:
-            spec = with_flags(select_plans(spec, options.only_gpu), given_options(options.budget))
+            spec = select_plans(spec, options.only_gpu)
         outcome = _run_and_report(out, spec, options, workspace, str(config))
     if outcome in EXIT_CODES:
         raise typer.Exit(EXIT_CODES[outcome])

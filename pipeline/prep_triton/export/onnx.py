@@ -13,6 +13,7 @@ from typing import Any
 
 from prep_triton.artifact import OnnxModel
 from prep_triton.export import heads, hub
+from prep_triton.export.replacement import check_replacement, describe_replacement
 from prep_triton.export.source import Source, resolve_source
 from prep_triton.extras import check_extra
 from prep_triton.layout import GRAPH_NAME, REFERENCE_NAME
@@ -32,7 +33,9 @@ DECLARED_VERSION = 1
 _TOOLS = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "tokenizers")
 
 
-def export_model(spec: ModelSpec, workspace: Workspace, *, progress: Progress = ignore_progress) -> Produced[OnnxModel]:
+def export_model(
+    spec: ModelSpec, workspace: Workspace, *, replace: bool = True, progress: Progress = ignore_progress
+) -> Produced[OnnxModel]:
     """Export a BERT or DistilBERT to ONNX and check it against PyTorch.
 
     The artifact holds ``model.onnx`` (weights inside), ``reference.npz`` and, where there is a vocabulary,
@@ -41,18 +44,23 @@ def export_model(spec: ModelSpec, workspace: Workspace, *, progress: Progress = 
     Args:
         spec: Which model, task and weights.
         workspace: Where the artifact goes.
+        replace: Whether its name may be that of another model until now; a note says so.
         progress: Called with the phase.
 
     Raises:
         MissingPackageError: A library that exports is not installed.
         SourceError: The model is unknown, unsupported, unreachable or damaged.
-        SpecError: The spec asks for what cannot be.
+        SpecError: The spec asks for what cannot be, or the name is another model's.
         ExportError: torch cannot export it, or onnxruntime cannot load it.
         ParityError: The graph does not answer as PyTorch does.
         WorkspaceError: The workspace cannot be used.
     """
     check_extra("export")
     source = resolve_source(spec)
+    if not replace:
+        check_replacement(source, STAGE, workspace)
+    elif message := describe_replacement(source, STAGE, workspace):
+        log.warning("%s", message)
     return workspace.produce(
         export_recipe(source, spec), OnnxModel, lambda folder: _make_model(source, spec.seed, folder, progress)
     )

@@ -56,6 +56,20 @@ def check_machine(run: ResolvedRun) -> None:
         describe_server()
 
 
+def check_weights(run: ResolvedRun) -> None:
+    """Refuse to publish random weights unless the request says so.
+
+    Raises:
+        SpecError: A model has random weights, and the run publishes.
+    """
+    names = [model.name or model.model for model in run.spec.models if model.weights == "random"]
+    if run.store and names and not run.spec.allow_random:
+        raise SpecError(
+            f"{', '.join(names)}: random weights are for benchmarks, and this run publishes",
+            hint="remove weights: random, or publish them: --allow-random (allow_random: true in the file)",
+        )
+
+
 def nothing_servable() -> RepositoryError:
     """Return the error of a config whose engines are all TensorRT-RTX ones."""
     return RepositoryError(

@@ -11,7 +11,7 @@ from typing import Any
 
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import VerifyError
-from prep_triton.run.checks import check_machine, check_places, names_of_entries, nothing_servable
+from prep_triton.run.checks import check_machine, check_places, check_weights, names_of_entries, nothing_servable
 from prep_triton.run.file_checks import check_run_spec
 from prep_triton.run.models import ModelResult, assemble_models, leave_out_failed, make_models, raise_if_all_failed
 from prep_triton.run.promotion import Candidate, promote_candidate, publish_candidate, report_failure
@@ -77,6 +77,7 @@ def run_pipeline(
 
 def _check_before(run: ResolvedRun) -> None:
     """Refuse what is known to fail before the minutes of work that it would waste; a dry run promises no more."""
+    check_weights(run)
     check_machine(run)
     check_places(run)
 
@@ -125,7 +126,15 @@ def _ship_entries(
             verify_once(rows, entries, None, run)
         return Shipped()
     kept = {name for result in results if result.error for name in names_of_entries(result.spec)}
-    publication = Publication(run.repository_dir, run.store, entries, kept, run.spec.target, make_current=False)
+    publication = Publication(
+        run.repository_dir,
+        run.store,
+        entries,
+        kept,
+        run.spec.target,
+        make_current=False,
+        allow_random=run.spec.allow_random,
+    )
     candidate = publish_candidate(rows, publication)
     report = _verify_candidate(rows, candidate, entries, run) if run.is_verified else {}
     regressions = promote_candidate(rows, candidate, report, run.spec.regression)

@@ -27,7 +27,8 @@ class Publication:
     """What to publish: some entries of a repository, or all, for a server.
 
     `entries` are the entries as they were assembled; publishing refuses a repository in which they are others now.
-    `kept` names entries that stay as the current release has them, where it has them.
+    `kept` names entries that stay as the current release has them, where it has them. Random weights are refused unless
+    `allow_random`: they are for benchmarks.
     """
 
     repository_dir: Path
@@ -36,6 +37,7 @@ class Publication:
     kept: Collection[str] = ()
     target: TargetSpec | None = None
     make_current: bool = True
+    allow_random: bool = False
 
     def names(self) -> list[str] | None:
         """Return the entries' names; None for all of the repository."""
@@ -64,6 +66,7 @@ def plan_publication(publication: Publication, *, progress: Progress = ignore_pr
         progress=progress,
     )
     _check_unchanged(publication, plan)
+    _check_weights(publication, plan)
     if not plan.is_published:
         progress("linting")
         _lint(publication, target)
@@ -110,6 +113,16 @@ def _check_unchanged(publication: Publication, plan: "ReleasePlan") -> None:
                 f"another run has changed {entry.name} in {publication.repository_dir} since it was assembled",
                 hint="run again, or give each config its own repository: key",
             )
+
+
+def _check_weights(publication: Publication, plan: "ReleasePlan") -> None:
+    """Refuse entries whose weights are random: served, they answer nonsense with confidence."""
+    names = sorted(entry.name for entry in plan.release.entries if entry.weights == "random")
+    if names and not publication.allow_random:
+        raise RepositoryError(
+            f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} random weights, which are for benchmarks",
+            hint="export trained weights, or publish them all the same: --allow-random (allow_random: true in a file)",
+        )
 
 
 def _lint(publication: Publication, target: "Target | None") -> None:

@@ -143,6 +143,9 @@ class RunSpec(Spec):
     publish: str | None = Field(
         default=None, description="gs://bucket/prefix or a folder to publish releases to; null publishes nothing."
     )
+    allow_random: bool = Field(
+        default=False, description="Publish models with random weights too: for benchmarks, their answers mean nothing."
+    )
     regression: RegressionSpec = Field(
         default=RegressionSpec(), description="How much worse than the current one a release may be to become current."
     )

@@ -26,7 +26,10 @@ def render_export(out: Output, document: ExportDocument) -> None:
     state = "unchanged" if document.reused else f"exported in {format_seconds(document.seconds)}"
     graph = f"{format_size(document.files[GRAPH_NAME].size)}, opset {document.opset}"
     out.line(f"{document.name}: {state}", style="bold")
-    out.line(f"  {document.folder / GRAPH_NAME} ({graph}, task {document.task}, {document.weights} weights)")
+    kind, _, origin = document.source.partition(":")
+    weights = f"weights of {'the folder ' if kind == 'folder' else ''}{origin}"
+    shown = f"random weights, seed {document.spec.get('seed')}" if document.weights == "random" else weights
+    out.line(f"  {document.folder / GRAPH_NAME} ({graph}, task {document.task}, {shown})")
     for label, tensors in (("inputs", document.model_inputs), ("outputs", document.model_outputs)):
         shown = ", ".join(f"{tensor.name} {tensor.dtype}[{', '.join(map(str, tensor.shape))}]" for tensor in tensors)
         out.line(f"  {label}: {shown}")

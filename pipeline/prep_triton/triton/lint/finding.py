@@ -105,6 +105,7 @@ _WARNINGS = {
     "server-arguments": "an entry needs a server argument that server.args does not have",
     "vendored-edited": "code in an entry that is not what this prep vendors",
     "vendored-version": "an entry whose code another prep vendored",
+    "weights-random": "a model with random weights",
     "target-unknown": "the target's TensorRT version is not known",
 }
 CODES: dict[str, tuple[Severity, str]] = {

@@ -29,6 +29,9 @@ def find_manifest_problems(entry: EntryFolder, *, digest_all: bool) -> Iterator[
     if manifest.name != entry.name:
         message = f"the manifest is of '{manifest.name}', the folder is '{entry.name}'"
         yield entry.on("manifest-entry", MANIFEST_NAME, message, f"rename the folder to {manifest.name}, or {_AGAIN}")
+    if manifest.kind == "model" and manifest.weights == "random":
+        message = "its weights are random: it answers, and its answers mean nothing"
+        yield entry.on("weights-random", MANIFEST_NAME, message, "export trained weights, but for a benchmark")
     yield from _find_file_problems(entry, manifest, digest_all=digest_all)
     if entry.config is None:
         return

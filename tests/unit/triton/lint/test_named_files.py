@@ -45,7 +45,7 @@ def test_an_environment_that_is_not_there_is_named(repository):
     assert lint_repository(repository).errors == ()
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x1f\x8b", gzip.compress(b"x" * 600), b"x" * 600])
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x1f\x8b", gzip.compress(b"x" * 600, mtime=0), b"x" * 600])
 def test_an_environment_that_is_no_tar_is_an_error(repository, content):
     folder = write_python(repository, "one", python_config("one", environment("env.tar.gz")))
     (folder / "env.tar.gz").write_bytes(content)
