@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from prep_triton.engine.machine import Machine
-from prep_triton.errors import RepositoryError, WorkspaceError
+from prep_triton.errors import RepositoryError, SpecError, WorkspaceError
 from prep_triton.extras import check_extra
 from prep_triton.run.resolve import ResolvedRun
 from prep_triton.spec import ModelSpec, PipelineModelSpec, Precision, VariantSpec

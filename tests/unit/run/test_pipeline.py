@@ -421,3 +421,16 @@ def test_where_every_model_fails_on_triton_the_run_fails(stages: Stages):
     stages.failure = "the smallest cosine is 0.5"
     with pytest.raises(VerifyError, match="2 of 2 entries failed"):
         run(two_models(), publish_uri="./releases")
+
+
+def test_random_weights_are_published_only_on_request(stages: Stages):
+    file = "models: [{model: ./tiny, weights: random, variants: [{runtime: onnxruntime}]}]"
+    spec = parse_run_spec(file, where="a test")
+    with pytest.raises(
+        SpecError, match=r"\./tiny: random weights are for benchmarks, and this run publishes"
+    ) as refused:
+        run(spec, publish_uri="./releases")
+    assert "allow_random: true" in refused.value.hint
+    assert not stages.made
+    assert run(spec).outcome == "done"
+    assert run(parse_run_spec(f"allow_random: true\n{file}", where="a test"), publish_uri="./releases").release
