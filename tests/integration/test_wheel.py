@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from tests.fakes.bert_checkpoint import write_checkpoint
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
 NOT_SHIPPED = shutil.ignore_patterns("__pycache__", "*.egg-info")
 
 
@@ -68,6 +69,14 @@ def test_the_wheel_holds_one_package_with_every_file_of_it(wheel: Path):
     package = ROOT / "pipeline" / "prep_triton"
     files = {f"prep_triton/{path.relative_to(package)}" for path in package.rglob("*") if path.is_file()}
     assert shipped == {name for name in files if "__pycache__" not in name}
+
+
+def test_a_registry_shows_no_link_that_leads_nowhere(wheel: Path):
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = archive.read(name).decode()
+    assert "Description-Content-Type: text/markdown" in metadata
+    assert re.findall(r"\]\((?!https?:)[^)]+\)", metadata) == []
 
 
 def test_a_users_own_pipeline_stays_theirs(installed: Path, user: Path):

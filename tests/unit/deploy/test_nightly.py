@@ -54,15 +54,6 @@ def test_actions_are_pinned_by_commit():
     assert [action for action in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action)] == []
 
 
-def test_image_holds_what_it_needs_alone():
-    lines = (JOBS_DIR / "Dockerfile").read_text().splitlines()
-    assert not [line for line in lines if line.startswith("COPY . ")]
-    ignored = (ROOT / ".dockerignore").read_text().splitlines()
-    assert "*" in ignored
-    sources = {name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]}
-    assert sources == {line.removeprefix("!") for line in ignored if line.startswith("!")}
-
-
 def test_no_expression_is_pasted_into_a_script():
     assert not [script for script in list_scripts() if "${{" in script]
 
