@@ -7,7 +7,8 @@ import pytest
 from prep_triton.artifact import Artifact, Engine, OnnxModel, PrecisionProof
 from prep_triton.errors import SourceError
 from prep_triton.run.pipeline import run_pipeline
-from prep_triton.run.report import RunReport
+from prep_triton.run.report import Listener, RunReport
+from prep_triton.run.resolve import RunChoices
 from prep_triton.spec import RunSpec, parse_run_spec
 from prep_triton.triton.verify import EntryReport, VerifyReport
 from prep_triton.workspace import Recipe, Workspace
@@ -104,5 +105,5 @@ def run_spec(*variants: str, more: str = "") -> RunSpec:
     return parse_run_spec(f"{more}\nmodels: [{{model: ./tiny, variants: [{', '.join(variants)}]}}]", where="a test")
 
 
-def run(spec: RunSpec, *, dry_run: bool = False, **more) -> RunReport:
-    return run_pipeline(spec, Workspace(Path("build"), read_only=dry_run), **more)
+def run(spec: RunSpec, *, dry_run: bool = False, listener: Listener | None = None, **more) -> RunReport:
+    return run_pipeline(spec, Workspace(Path("build"), read_only=dry_run), RunChoices(**more), listener=listener)

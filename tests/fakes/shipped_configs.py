@@ -13,7 +13,7 @@ from prep_triton.artifact import Engine, OnnxModel, PrecisionProof, RepositoryEn
 from prep_triton.export import heads
 from prep_triton.export.source import ALIASES
 from prep_triton.gpus import resolve_gpu
-from prep_triton.run.checks import name_of_model
+from prep_triton.run.names import name_of_model
 from prep_triton.spec import PipelineModelSpec, VariantSpec, load_run_spec
 from prep_triton.triton.config import parse_config, render_config, resolve_serving
 from prep_triton.triton.entries.text_config import TextConfigs

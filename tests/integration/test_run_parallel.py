@@ -14,6 +14,7 @@ from prep_triton.run.memory import MemoryBudget, estimate_memory_gib
 from prep_triton.run.models import make_models
 from prep_triton.run.pipeline import run_pipeline
 from prep_triton.run.report import RowCollector, Silent
+from prep_triton.run.resolve import RunChoices
 from prep_triton.spec import PipelineModelSpec, RunSpec, build_spec
 from prep_triton.workspace import Workspace
 
@@ -40,20 +41,20 @@ def test_models_are_made_at_once_and_a_failing_one_does_not_stop_the_others(
 ):
     monkeypatch.chdir(tmp_path)
     spec = run_spec(*checkpoints, str(tmp_path / "nowhere"), jobs=3)
-    report = run_pipeline(spec, Workspace(Path("build")), verify=False)
+    report = run_pipeline(spec, Workspace(Path("build")), RunChoices(verify=False))
     states = {(row.stage, row.artifact): row.state for row in report.rows}
     assert states["export", "one"] == states["export", "two"] == "made"
     assert states["assemble", "one-onnx-fp32"] == states["assemble", "two-onnx-fp32"] == "made"
     assert states["model", str(tmp_path / "nowhere")] == "failed"
     assert report.outcome == "partial"
-    again = run_pipeline(run_spec(*checkpoints, jobs=2), Workspace(Path("build")), verify=False)
+    again = run_pipeline(run_spec(*checkpoints, jobs=2), Workspace(Path("build")), RunChoices(verify=False))
     assert again.is_unchanged
 
 
 def test_all_models_failing_is_the_first_ones_error(tmp_path: Path):
     spec = run_spec(str(tmp_path / "a"), str(tmp_path / "b"), jobs=2)
     with pytest.raises(SourceError) as caught:
-        run_pipeline(spec, Workspace(tmp_path / "build"), verify=False)
+        run_pipeline(spec, Workspace(tmp_path / "build"), RunChoices(verify=False))
     assert str(tmp_path / "a") in caught.value.message
     assert caught.value.hint
 

@@ -50,6 +50,22 @@ class RunOptions:
             autocompletion=complete("gpus"),
         ),
     ] = None
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="Make this model of the file alone (repeatable); a release keeps what it has of the others.",
+        ),
+    ] = None
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Set a key of the file for this run, such as jobs=2 or models.minilm.serving.tier=1 (repeatable).",
+        ),
+    ] = None
     list_gpus: Annotated[
         bool, typer.Option("--list-gpus", help="List the GPUs that the file builds plans for, and do nothing.")
     ] = False
@@ -95,18 +111,22 @@ def run(
       prep run configs/nightly.yaml --check
       prep run configs/nightly.yaml --dry-run
       prep run configs/nightly.yaml --only-gpu t4
+      prep run configs/nightly.yaml --model distilbert --set models.distilbert.serving.tier=1
     """
     with session(output) as out:
         from prep_triton.cli.documents.run import GpusDocument, check_document, render_check, render_gpus
         from prep_triton.run.file_checks import check_file, check_run_spec
+        from prep_triton.run.overrides import override_settings
         from prep_triton.run.plan_gpus import list_plan_gpus, select_plans
+        from prep_triton.run.selection import select_models
         from prep_triton.spec import RUN_HINT, RunSpec, load_settings, with_flags
 
         _check_exclusive(options)
-        settings = load_settings(config, hint=RUN_HINT)
+        settings = override_settings(load_settings(config, hint=RUN_HINT), options.assignments or ())
         spec = with_flags(settings.build(RunSpec), given_options(options.spec))
         if options.list_gpus:
-            out.show(GpusDocument(gpus=tuple(list_plan_gpus(spec))), render_gpus)
+            chosen, _ = select_models(spec, options.model or ())
+            out.show(GpusDocument(gpus=tuple(list_plan_gpus(chosen))), render_gpus)
             return
         if options.check:
             check_file(with_flags(spec, {"publish": options.publish or spec.publish}), settings.document)
@@ -114,7 +134,8 @@ def run(
             return
         check_run_spec(spec, settings.document)
         if options.only_gpu:
-            spec = select_plans(spec, options.only_gpu)
+            chosen, _ = select_models(spec, options.model or ())
+            spec = select_plans(chosen, options.only_gpu)
         outcome = _run_and_report(out, spec, options, workspace, str(config))
     if outcome in EXIT_CODES:
         raise typer.Exit(EXIT_CODES[outcome])
@@ -132,9 +153,10 @@ def _check_exclusive(options: RunOptions) -> None:
         ("--dry-run", options.dry_run),
         ("--list-gpus", options.list_gpus),
         ("--only-gpu", options.only_gpu is not None),
+        ("--model", bool(options.model)),
     ):
         if options.check and is_given:
-            raise SpecError(f"--check and {flag} exclude each other", hint="--dry-run does all that --check does")
+            raise SpecError(f"--check and {flag} exclude each other", hint="remove one of them")
 
 
 def _run_and_report(out: "Output", spec: "RunSpec", options: RunOptions, workspace: Path, config: str) -> "Outcome":
@@ -144,16 +166,19 @@ def _run_and_report(out: "Output", spec: "RunSpec", options: RunOptions, workspa
     from prep_triton.cli.documents.summary import render_failure, render_summary
     from prep_triton.errors import PrepError
     from prep_triton.run.pipeline import run_pipeline
+    from prep_triton.run.resolve import RunChoices
     from prep_triton.workspace import Workspace
 
     printer, title = RowPrinter(out), f"prep run {config}"
+    is_part = options.only_gpu is not None  # of which the models were chosen before
+    choices = RunChoices(options.publish, options.verify, is_part, () if is_part else tuple(options.model or ()))
+    if options.summary and not options.dry_run:
+        append_text(options.summary, "")  # what cannot be written is told now
     try:
         report = run_pipeline(
             spec,
             Workspace(workspace, read_only=options.dry_run),
-            publish_uri=options.publish,
-            verify=options.verify,
-            only_engines=options.only_gpu is not None,
+            choices,
             listener=printer,
         )
     except PrepError as err:

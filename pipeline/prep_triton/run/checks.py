@@ -7,7 +7,7 @@ from prep_triton.engine.machine import Machine
 from prep_triton.errors import RepositoryError, SpecError, WorkspaceError
 from prep_triton.extras import check_extra
 from prep_triton.run.resolve import ResolvedRun
-from prep_triton.spec import ModelSpec, PipelineModelSpec, Precision, VariantSpec
+from prep_triton.spec import VariantSpec
 
 
 def check_places(run: ResolvedRun) -> None:
@@ -78,14 +78,6 @@ def nothing_servable() -> RepositoryError:
     )
 
 
-def name_of_model(spec: ModelSpec) -> str:
-    """Return the name that the export of a model will have; see `prep_triton.export.source.resolve_source`."""
-    from prep_triton.export.source import name_from_text
-
-    # The last part of a folder's path, of a hub id, and an alias itself.
-    return spec.name or name_from_text(Path(spec.model.strip()).expanduser().resolve().name)
-
-
 def _check_engines(variant: VariantSpec, machine: Machine) -> set[str]:
     """Check a variant's engines as far as that needs no graph; return the names of their builders."""
     if variant.runtime != "tensorrt":
@@ -107,21 +99,3 @@ def _check_engines(variant: VariantSpec, machine: Machine) -> set[str]:
             check_gpu_present(gpu, machine.gpus)
         names.add(builder.name)
     return names
-
-
-def names_of_entries(model: PipelineModelSpec) -> set[str]:
-    """Return the names that a model's entries may have, without those of text."""
-    name = name_of_model(model)
-    return {entry for variant in model.variants for entry in names_of_variant(variant, name)}
-
-
-def names_of_variant(variant: VariantSpec, model_name: str) -> set[str]:
-    """Return the names that a variant's entry may have; none where its engines become no entry."""
-    if variant.builder == "tensorrt-rtx":
-        return set()  # its engines become no entry
-    from prep_triton.triton.entries.names import default_entry_name
-
-    is_plan = variant.runtime == "tensorrt"
-    # INT8 that turns out slower ships as FP16, under FP16's name.
-    precisions: tuple[Precision, ...] = ("int8", "fp16") if variant.int8_if_faster else (variant.precision,)
-    return {variant.name or default_entry_name(model_name, precision, is_plan=is_plan) for precision in precisions}

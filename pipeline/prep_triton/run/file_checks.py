@@ -5,8 +5,9 @@ from functools import partial
 
 from prep_triton.errors import PrepError
 from prep_triton.gpus import NATIVE, check_rtx_builds, resolve_gpu
-from prep_triton.run.checks import name_of_model, names_of_variant, nothing_servable
+from prep_triton.run.checks import nothing_servable
 from prep_triton.run.inputs import find_input_errors
+from prep_triton.run.names import name_of_model, names_of_variant
 from prep_triton.spec import RunSpec, VariantSpec
 from prep_triton.spec.faults import Path, Problem, error_from_problems
 from prep_triton.spec.yaml_text import YamlDocument

@@ -12,9 +12,9 @@ from prep_triton.artifact import OnnxModel, RepositoryEntry
 from prep_triton.engine.machine import Machine
 from prep_triton.errors import PrepError, VerifyError
 from prep_triton.layout import GRAPH_NAME
-from prep_triton.run.checks import names_of_entries
 from prep_triton.run.inputs import check_inputs
 from prep_triton.run.memory import MemoryBudget, estimate_memory_gib
+from prep_triton.run.names import names_of_entries
 from prep_triton.run.processes import ChildProcesses
 from prep_triton.run.report import RowCollector, Silent, StageRow
 from prep_triton.run.variants import BuiltVariant, assemble_variant, build_variant

@@ -11,14 +11,15 @@ from typing import Any
 
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import VerifyError
-from prep_triton.run.checks import check_machine, check_places, check_weights, names_of_entries, nothing_servable
+from prep_triton.run.checks import check_machine, check_places, check_weights, nothing_servable
 from prep_triton.run.file_checks import check_run_spec
 from prep_triton.run.models import ModelResult, assemble_models, leave_out_failed, make_models, raise_if_all_failed
+from prep_triton.run.names import names_of_entries
 from prep_triton.run.promotion import Candidate, promote_candidate, publish_candidate, report_failure
 from prep_triton.run.publication import Publication
 from prep_triton.run.regression import Regression
 from prep_triton.run.report import Listener, RowCollector, RunReport, Silent, StageRow
-from prep_triton.run.resolve import ResolvedRun, resolve_run
+from prep_triton.run.resolve import DEFAULT_CHOICES, ResolvedRun, RunChoices, resolve_run
 from prep_triton.run.verification import verify_once
 from prep_triton.spec import RunSpec
 from prep_triton.workspace import Workspace
@@ -33,22 +34,14 @@ class Shipped:
 
 
 def run_pipeline(
-    spec: RunSpec,
-    workspace: Workspace,
-    *,
-    publish_uri: str | None = None,
-    verify: bool = True,
-    only_engines: bool = False,
-    listener: Listener | None = None,
+    spec: RunSpec, workspace: Workspace, choices: RunChoices = DEFAULT_CHOICES, *, listener: Listener | None = None
 ) -> RunReport:
     """Run a whole pipeline file.
 
     Args:
         spec: What to make.
         workspace: Where the artifacts are kept; a read-only one plans instead.
-        publish_uri: Where to publish; wins over the file's `publish`.
-        verify: Whether to check the result on a real Triton; wins over the file when False.
-        only_engines: Stop before assembling: the file is the part of one GPU.
+        choices: What flags decide.
         listener: Hears about each step.
 
     Raises:
@@ -58,7 +51,7 @@ def run_pipeline(
     """
     rows = RowCollector(listener or Silent())
     check_run_spec(spec)
-    run = resolve_run(spec, workspace, publish_uri=publish_uri, verify=verify, only_engines=only_engines)
+    run = resolve_run(spec, workspace, choices)
     _check_before(run)
     results: Sequence[ModelResult] = make_models(rows, run.spec, workspace, run.machine)
     shipped = Shipped()
@@ -125,7 +118,8 @@ def _ship_entries(
         if run.is_verified:
             verify_once(rows, entries, None, run)
         return Shipped()
-    kept = {name for result in results if result.error for name in names_of_entries(result.spec)}
+    not_made = [result.spec for result in results if result.error]
+    kept = {name for model in (*not_made, *run.others) for name in names_of_entries(model)}
     publication = Publication(
         run.repository_dir,
         run.store,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from prep_triton.engine.machine import Machine, detect_machine
 from prep_triton.errors import SpecError
-from prep_triton.spec import RunSpec
+from prep_triton.run.selection import select_models
+from prep_triton.spec import PipelineModelSpec, RunSpec
 from prep_triton.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -14,11 +15,30 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class RunChoices:
+    """What flags decide about a run, beside its file.
+
+    `publish_uri` is where to publish, and wins over the file's `publish`; `verify` is whether to check the result on a
+    real Triton, and wins over the file when False; `only_engines` stops before assembling: the file is the part of one
+    GPU; `only_models` are the names of the models to make, all where empty.
+    """
+
+    publish_uri: str | None = None
+    verify: bool = True
+    only_engines: bool = False
+    only_models: tuple[str, ...] = ()
+
+
+DEFAULT_CHOICES = RunChoices()
+
+
+@dataclass(frozen=True)
 class ResolvedRun:
     """A pipeline file with what its flags and this machine make of it.
 
     `machine` is an empty one where nothing is built for TensorRT, and `store` is None where nothing is published.
-    With `only_engines` nothing is assembled either: the spec is the part of one GPU, see `select_plans`.
+    With `only_engines` nothing is assembled either: the spec is the part of one GPU, see `select_plans`. `others` are
+    models of the file of which nothing is made: a release keeps what the current one has of them.
     """
 
     spec: RunSpec
@@ -27,6 +47,7 @@ class ResolvedRun:
     store: "Store | None"
     is_verified: bool
     only_engines: bool = False
+    others: tuple[PipelineModelSpec, ...] = ()
 
     @property
     def repository_dir(self) -> Path:
@@ -39,36 +60,30 @@ class ResolvedRun:
         return self.workspace.read_only
 
 
-def resolve_run(
-    spec: RunSpec,
-    workspace: Workspace,
-    *,
-    publish_uri: str | None = None,
-    verify: bool = True,
-    only_engines: bool = False,
-) -> ResolvedRun:
+def resolve_run(spec: RunSpec, workspace: Workspace, choices: RunChoices = DEFAULT_CHOICES) -> ResolvedRun:
     """Look up what a run needs beside its file; nothing is started but nvidia-smi, and nothing is written.
 
     Args:
         spec: What to make.
         workspace: Where the artifacts are kept.
-        publish_uri: Where to publish; wins over the file's `publish`.
-        verify: Whether to check the result on a real Triton; wins over the file when False.
-        only_engines: Stop before assembling.
+        choices: What flags decide.
 
     Raises:
-        SpecError: The URI is not one of a store, or there will be nothing to publish.
+        SpecError: The URI is not one of a store, there will be nothing to publish, or a model is unknown.
     """
+    only_engines, publish_uri = choices.only_engines, choices.publish_uri
     if only_engines and publish_uri:
         raise SpecError("--only-gpu builds engines and publishes nothing", hint="leave --publish or --only-gpu out")
+    spec, others = select_models(spec, choices.only_models)
     has_engines = any(variant.runtime == "tensorrt" for model in spec.models for variant in model.variants)
     return ResolvedRun(
         spec=spec,
         workspace=workspace,
         machine=detect_machine(workspace) if has_engines else Machine(),
         store=None if only_engines else _open_store(publish_uri or spec.publish),
-        is_verified=verify and spec.verify.enabled and not only_engines,
+        is_verified=choices.verify and spec.verify.enabled and not only_engines,
         only_engines=only_engines,
+        others=others,
     )
 
 

@@ -18,6 +18,8 @@ InstanceKind = Literal["cpu", "gpu"]
 Tier = Literal[1, 2]
 LongInput = Literal["truncate", "stride", "reject"]
 
+_WORDS = {"true": True, "false": False}
+
 DEFAULT_LENGTH_BUCKETS = (32, 64, 128, 256, 384)
 
 
@@ -131,7 +133,13 @@ class VersionPolicySpec(Spec):
     """Which versions of the entry are served (`ModelVersionPolicy`): the latest n, all, or these."""
 
     latest: Annotated[int | None, Field(ge=1, description="Serve so many versions, the newest.")] = None
-    all: Literal[True] | None = Field(default=None, description="true serves every version.")
+    all: Annotated[
+        Literal[True] | None,
+        BeforeValidator(
+            lambda value: _WORDS.get(value, value) if isinstance(value, str) else value,
+            json_schema_input_type=Literal[True] | None,
+        ),
+    ] = Field(default=None, description="true serves every version.")
     specific: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(), description="Serve these versions.")
 
     @model_validator(mode="after")
@@ -249,7 +257,8 @@ class ServingSpec(Spec):
 
 
 def text_spec_from_value(value: Any) -> Any:
-    """Accept ``text: true`` for the defaults, and false for none."""
+    """Accept ``text: true`` for the defaults, and false for none; also as text, as a variable's value is."""
+    value = _WORDS.get(value.lower(), value) if isinstance(value, str) else value
     if isinstance(value, bool):
         return TextSpec() if value else None
     return value

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from prep_triton.engine.machine import Machine
 from prep_triton.errors import EngineError, RepositoryError, ServerError, SpecError, UnsupportedGpuError, WorkspaceError
-from prep_triton.run.checks import check_machine, check_places, name_of_model
+from prep_triton.run.checks import check_machine, check_places
 from prep_triton.run.file_checks import check_run_spec
+from prep_triton.run.names import name_of_model
 from prep_triton.run.resolve import ResolvedRun
 from prep_triton.spec import ModelSpec, RunSpec, parse_run_spec
 from prep_triton.workspace import Workspace

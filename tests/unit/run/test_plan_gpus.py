@@ -8,7 +8,7 @@ from prep_triton.cli.app import app
 from prep_triton.errors import SpecError, UnsupportedGpuError
 from prep_triton.gpus import resolve_gpu
 from prep_triton.run.plan_gpus import list_plan_gpus, select_plans
-from prep_triton.run.resolve import resolve_run
+from prep_triton.run.resolve import RunChoices, resolve_run
 from prep_triton.spec import EngineSpec, RunSpec, load_run_spec, parse_run_spec
 from prep_triton.workspace import Workspace
 from typer.testing import CliRunner
@@ -63,10 +63,10 @@ def test_a_gpu_builds_for_its_architecture_alone_whatever_it_is_called(name: str
 def test_a_part_publishes_and_verifies_nothing(tmp_path: Path):
     part = select_plans(MIXED.model_copy(update={"jobs": 2}), "t4")
     assert (part.publish, part.jobs) == (None, 1)
-    run = resolve_run(part, Workspace(tmp_path), only_engines=True)
+    run = resolve_run(part, Workspace(tmp_path), RunChoices(only_engines=True))
     assert (run.store, run.is_verified) == (None, False)
     with pytest.raises(SpecError, match="publishes nothing"):
-        resolve_run(part, Workspace(tmp_path), publish_uri="./releases", only_engines=True)
+        resolve_run(part, Workspace(tmp_path), RunChoices("./releases", only_engines=True))
 
 
 def test_a_gpu_without_plans_is_refused_with_those_that_have_some():

@@ -122,5 +122,5 @@ def test_a_run_with_nothing_to_do_reads_each_manifest_of_its_workspace_once(spec
 
 def test_without_an_engine_no_gpu_is_looked_for(monkeypatch, tmp_path):
     counts = Counts(tmp_path, monkeypatch)
-    resolved = resolve_run(run_spec(ONNX), Workspace(tmp_path / "build"), publish_uri=None, verify=True)
+    resolved = resolve_run(run_spec(ONNX), Workspace(tmp_path / "build"))
     assert (counts.gpu_lookups, resolved.machine.gpus, resolved.store) == (0, (), None)
