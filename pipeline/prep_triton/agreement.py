@@ -49,8 +49,12 @@ def allowed_error(logits: "Array", tolerance: float) -> float:
     import numpy as np
 
     values = np.asarray(logits, dtype=np.float64).ravel()
-    rms = math.sqrt(float(np.mean(values**2)))
-    return math.sqrt(2 * (1 - tolerance)) * rms * min(math.sqrt(values.size), NOISE_PEAK)
+    return allowed_error_of(math.sqrt(float(np.mean(values**2))), values.size, tolerance)
+
+
+def allowed_error_of(rms: float, count: int, tolerance: float) -> float:
+    """Return how far any one of `count` logits of this root mean square may lie from PyTorch's."""
+    return math.sqrt(2 * (1 - tolerance)) * rms * min(math.sqrt(count), NOISE_PEAK)
 
 
 def chooses_labels(task: Task, labels: Sequence[str], activation: str) -> bool:

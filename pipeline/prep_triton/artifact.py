@@ -164,11 +164,12 @@ class EmbeddingRecord(Record):
 
 
 class OnnxModel(Artifact):
-    """An ONNX graph of a BERT or DistilBERT: ``model.onnx``, ``reference.npz`` and perhaps ``tokenizer.json``.
+    """An ONNX graph of a BERT or DistilBERT: ``model.onnx``, ``reference.npz``, perhaps ``tokenizer.json`` and more.
 
     ``reference.npz`` holds PyTorch FP32 answers to fixed inputs: one array for each graph input
     (``input/<name>``, shape [rows, sequence]), one for each output (``output/<name>``), and ``text``
-    (one string a row; empty strings where there is no tokenizer).
+    (one string a row; empty strings where there is no tokenizer). ``library.json`` holds the checkpoint's own library's
+    answers to texts; see `prep_triton.library_answers`.
 
     `labels` name the logits of a classifier, and `activation` makes scores of them as transformers' pipeline does with
     the checkpoint's configuration. `takes_pairs`: a cross-encoder, which scores two texts together. `mask_token` is

@@ -5,6 +5,7 @@
     <workspace>/<stage>/<name>/<key>/    manifest.json                          workspace.py
                                            model.onnx, model.onnx.data          export/graph.py, precision/
                                            reference.npz, tokenizer.json        reference.py, for export/
+                                           library.json                         library_answers.py, for export/
                                            model.engine                         engine/worker.py
     <workspace>/<stage>/<name>/current   the key that a name means now          workspace.py
 
@@ -12,7 +13,8 @@
                                            .lock, .staging-<entry>              triton/entries/load.py, place.py
     <repository>/<entry>/                manifest.json                          triton/entries/place.py
                                            config.pbtxt                         triton/entries/write.py, text.py
-                                           reference.npz, tokenizer.json        triton/entries/write.py
+                                           reference.npz, tokenizer.json,       triton/entries/write.py
+                                           library.json
                                            warmup/                              triton/config/warmup.py
     <repository>/<entry>/1/              model.onnx or model_sm75.plan          triton/entries/write.py
                                            model.py and what it imports         triton/vendored/server_side.py
@@ -38,6 +40,7 @@ LOCK_NAME = ".lock"
 GRAPH_NAME = "model.onnx"
 ENGINE_NAME = "model.engine"
 REFERENCE_NAME = "reference.npz"
+LIBRARY_NAME = "library.json"
 TOKENIZER_NAME = "tokenizer.json"
 
 # The workspace.

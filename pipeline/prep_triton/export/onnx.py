@@ -16,7 +16,8 @@ from prep_triton.export import heads, hub
 from prep_triton.export.replacement import check_replacement, describe_replacement
 from prep_triton.export.source import Source, resolve_source
 from prep_triton.extras import check_extra
-from prep_triton.layout import GRAPH_NAME, REFERENCE_NAME
+from prep_triton.layout import GRAPH_NAME, LIBRARY_NAME, REFERENCE_NAME
+from prep_triton.library_answers import save_library_answers
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.reference import save_reference
 from prep_triton.spec import ModelSpec
@@ -26,8 +27,8 @@ from prep_triton.workspace import Produced, Recipe, Workspace
 log = logging.getLogger(__name__)
 
 STAGE = "export"
-# Raise it with every change of what is read off a checkpoint's files into the record.
-DECLARED_VERSION = 1
+# Raise it with every change of what is read off a checkpoint's files into the record, or asked of its library.
+DECLARED_VERSION = 2
 
 # What decides the bytes: the graph, its weights where they are drawn, and the answers beside it.
 _TOOLS = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "tokenizers")
@@ -39,7 +40,7 @@ def export_model(
     """Export a BERT or DistilBERT to ONNX and check it against PyTorch.
 
     The artifact holds ``model.onnx`` (weights inside), ``reference.npz`` and, where there is a vocabulary,
-    ``tokenizer.json``.
+    ``tokenizer.json`` and ``library.json``.
 
     Args:
         spec: Which model, task and weights.
@@ -145,6 +146,7 @@ def _write_model(source: Source, seed: int, folder: Path, progress: Progress) ->
     chosen = reference.choose_rows(rows, int(width))
     answered = reference.answer_rows(model, source.architecture, source.task, chosen)
     cases = reference.answer_shapes(model, source.architecture, source.task, seed)
+    _save_library_answers(source, origin, folder, model)
 
     progress("exporting", 0.3)
     exported = graph.export_graph(model, source.architecture, source.task)
@@ -169,6 +171,16 @@ def _write_model(source: Source, seed: int, folder: Path, progress: Progress) ->
     }
     # A quarter of the reference is enough of real text, and a second less to wait for.
     return _Written(fields, (*cases, answered.thinned(4)), nodes)
+
+
+def _save_library_answers(source: Source, origin: Path | None, folder: Path, model: Any) -> None:
+    """Write what the library itself answers to texts, where there is a tokenizer and the task has a text entry."""
+    from prep_triton.export import declared, library
+
+    vocabulary = origin or source.vocabulary
+    if vocabulary is None or declared.is_cross_encoder(source.config):
+        return
+    save_library_answers(folder / LIBRARY_NAME, library.answer_texts(model, source, origin, vocabulary))
 
 
 def _declare(source: Source, origin: Path | None, model: Any) -> dict[str, Any]:

@@ -126,13 +126,13 @@ def pad_rows(ids: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, np
 
 
 def _answer(model: Any, inputs: Mapping[str, npt.NDArray[np.int64]], task: Task) -> dict[str, npt.NDArray[np.float32]]:
-    with _one_thread(), torch.inference_mode():
+    with one_thread(), torch.inference_mode():
         answer = model(**{name: torch.from_numpy(array) for name, array in inputs.items()})
     return {name: getattr(answer, name).numpy() for name in TASKS[task].outputs}
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Compute on one thread: the same sums whatever the machine's cores.
 
     It costs BERT-base one second on an idle machine of two cores, and saves twenty on a busy one, where OpenMP's

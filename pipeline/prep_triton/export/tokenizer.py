@@ -35,7 +35,7 @@ def save_tokenizer(folder: Path, target: Path, vocab_size: int, *, where: str) -
     lowers = load_transformer_settings(folder, where=where).get("do_lower_case")
     try:
         with silence_vendors():
-            origin = _load_origin(folder)
+            origin = load_origin(folder)
             _check_class(origin, where)
             if lowers:
                 _lower_case(origin.backend_tokenizer)
@@ -69,7 +69,8 @@ def _load_written(path: Path) -> Any:
     return tokenizer
 
 
-def _load_origin(folder: Path) -> Any:
+def load_origin(folder: Path) -> Any:
+    """Return the tokenizer that transformers' AutoTokenizer makes of a folder."""
     from transformers import AutoTokenizer, BertConfig, DistilBertConfig
 
     # Of config.json the kind of model and the tokenizer's class alone: its other keys say how transformers runs the

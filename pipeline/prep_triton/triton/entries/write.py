@@ -5,6 +5,7 @@
     <repository>/<entry>/config.pbtxt
     <repository>/<entry>/1/model.onnx | model_sm75.plan ...
     <repository>/<entry>/reference.npz, tokenizer.json     what `prep verify` sends, and the answers
+    <repository>/<entry>/library.json                      texts, and what the checkpoint's own library answers
     <repository>/<entry>/warmup/input_ids-32.bin ...       where warm-up was asked for
     <repository>/<entry>/manifest.json                     written last
     <repository>/server.args                               what the server must be started with, if anything
@@ -24,6 +25,7 @@ from prep_triton.layout import (
     CONFIG_NAME,
     ENGINE_NAME,
     GRAPH_NAME,
+    LIBRARY_NAME,
     REFERENCE_NAME,
     TOKENIZER_NAME,
     VERSION_DIR,
@@ -129,8 +131,9 @@ def _write_files(staging: Path, model: OnnxModel, engines: Sequence[Engine], con
         for relative in sorted({GRAPH_NAME, *filter(is_graph_file, model.files)}):
             _copy_file(model, relative, version_dir / relative)
     _copy_file(model, REFERENCE_NAME, staging / REFERENCE_NAME)
-    if TOKENIZER_NAME in model.files:
-        _copy_file(model, TOKENIZER_NAME, staging / TOKENIZER_NAME)
+    for relative in (TOKENIZER_NAME, LIBRARY_NAME):
+        if relative in model.files:
+            _copy_file(model, relative, staging / relative)
 
 
 def _copy_file(artifact: OnnxModel | Engine, relative: str, target: Path) -> None:

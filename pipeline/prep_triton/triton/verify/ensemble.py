@@ -10,6 +10,7 @@ from prep_triton.artifact import RepositoryEntry
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.verify.expected_answers import AnswerCheck, TextRow, compare_answer, text_from_bytes
 from prep_triton.triton.verify.in_flight import infer_until_batched, notes_of_batching
+from prep_triton.triton.verify.library import LibraryCheck
 from prep_triton.triton.verify.report import EntryReport, report_entry
 from prep_triton.triton.verify.requests import full_batches, load_config
 from prep_triton.triton.verify.text_rows import TextRows, tensors_from_rows
@@ -19,7 +20,8 @@ class EnsembleCheck:
     """Sends texts of unequal length to one ensemble: alone, at once, and in full batches.
 
     The expected answers follow from PyTorch's outputs in the reference of the model that the ensemble serves;
-    where the task's text is not in the reference, from what the bare model answers on the same server.
+    where the task's text is not in the reference, from what the bare model answers on the same server. Other texts
+    are compared with what the checkpoint's own library answered to them at export.
     """
 
     def __init__(self, entry: RepositoryEntry, served: RepositoryEntry, client: TritonClient) -> None:
@@ -28,6 +30,8 @@ class EnsembleCheck:
         self.inputs = [tensor.name for tensor in self.config.input]
         self.outputs = [tensor.name for tensor in self.config.output]
         self.texts = TextRows(entry, served)
+        self.library = LibraryCheck(entry, served, self.texts, client)
+        self.library_texts = 0
         self.rows: list[TextRow] = []
         self.answers: list[AnswerCheck] = []
         self.latencies_ms: list[float] = []
@@ -49,6 +53,7 @@ class EnsembleCheck:
         self.affordable = self.texts.affordable_rows(self.rows)
         batching = infer_until_batched(self.client, self.texts.config, self._infer_at_once, most=self.affordable)
         self._infer_full_batches()
+        self._infer_library_texts()
         mismatch = describe_mismatches(self.answers)
         return report_entry(
             self.entry,
@@ -60,11 +65,12 @@ class EnsembleCheck:
             widths=tuple(sorted({self.texts.width(row) for row in self.rows})),
             full_batch=self.full_batch or None,
             text_checked=True,
+            library_texts=self.library_texts,
             batching=batching,
             mean_batch_size=batching.mean_batch_size,
             p50_ms=median(self.latencies_ms),
             example=self.example,
-            notes=tuple(notes_of_batching(self.texts.config, batching)),
+            notes=(*notes_of_batching(self.texts.config, batching), *self.library.notes),
             **numbers_from_answers(self.answers),
         )
 
@@ -89,6 +95,20 @@ class EnsembleCheck:
             self._infer([self.rows[index] for index in indices])
             self.full_batch = size
 
+    def _infer_library_texts(self) -> None:
+        for row in self.library.rows():
+            check = self.library.compare_ids(row)
+            if not check.mismatch:
+                request = tensors_from_rows(self.inputs, [row], has_batch=self.config.max_batch_size > 0)
+                answer, _ = self.client.infer(self.entry.name, request, self.outputs)
+                check = self.library.compare(row, self._outputs_of(answer, 0))
+                self.requests += 1
+            self.answers.append(check)
+            self.library_texts += 1
+
+    def _outputs_of(self, answer: dict[str, Any], index: int) -> dict[str, Any]:
+        return {name: array[index] if self.config.max_batch_size else array for name, array in answer.items()}
+
     def _tensors(self, rows: Sequence[TextRow]) -> dict[str, Any]:
         return tensors_from_rows(self.inputs, rows, has_batch=self.config.max_batch_size > 0)
 
@@ -100,7 +120,7 @@ class EnsembleCheck:
     def _compare(self, rows: Sequence[TextRow], answer: dict[str, Any]) -> None:
         self.requests += 1
         for index, row in enumerate(rows):
-            outputs = {name: array[index] if self.config.max_batch_size else array for name, array in answer.items()}
+            outputs = self._outputs_of(answer, index)
             self.answers.append(compare_answer(self.entry.task, row, outputs, self.texts.options))
 
 

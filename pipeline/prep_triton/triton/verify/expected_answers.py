@@ -111,15 +111,22 @@ def compare_embedding(row: TextRow, answer: "Mapping[str, Array]", options: Answ
 
     vectors = np.asarray(row.outputs["last_hidden_state"], dtype=np.float64)
     expected = np.concatenate([_pool(vectors, mode) for mode in options.pooling])
-    actual = np.asarray(answer["EMBEDDING"], dtype=np.float64).ravel()
+    length = 1.0 if options.is_normalized else float(np.linalg.norm(expected))
+    return compare_vectors(answer["EMBEDDING"], expected, length, options)
+
+
+def compare_vectors(answer: "Array", expected: "Array", length: float | None, options: AnswerOptions) -> AnswerCheck:
+    """Expect the direction of a vector, and a length (None: any) within what the tolerance leaves."""
+    import numpy as np
+
+    actual = np.asarray(answer, dtype=np.float64).ravel()
     if actual.shape != expected.shape:
         return AnswerCheck(math.nan, mismatch=f"the embedding has {actual.size} values, expected {expected.size}")
     norms = float(np.linalg.norm(actual) * np.linalg.norm(expected))
     cosine = float(actual @ expected) / norms if norms else math.nan
     cosine = cosine if math.isnan(cosine) else min(1.0, cosine)  # min() drops a NaN
-    length = float(np.linalg.norm(actual))
-    expected_length = 1.0 if options.is_normalized else float(np.linalg.norm(expected))
-    scale = np.linalg.norm(expected) / (length or 1.0)
+    actual_length = float(np.linalg.norm(actual))
+    scale = np.linalg.norm(expected) / (actual_length or 1.0)
     error = float(np.abs(actual * scale - expected).max())
     if not cosine >= options.tolerance:
         return AnswerCheck(
@@ -127,8 +134,8 @@ def compare_embedding(row: TextRow, answer: "Mapping[str, Array]", options: Answ
         )
     # See `tolerance`: outputs that may lie so far apart may differ in length as much.
     slack = NORM_SLACK if options.is_normalized else max(NORM_SLACK, math.sqrt(2 * (1 - options.tolerance)))
-    if abs(length - expected_length) > slack * expected_length:
-        return AnswerCheck(cosine, error, f"the embedding's length is {length:.6f}, expected {expected_length:.6g}")
+    if length is not None and abs(actual_length - length) > slack * length:
+        return AnswerCheck(cosine, error, f"the embedding's length is {actual_length:.6f}, expected {length:.6g}")
     return AnswerCheck(cosine, error)
 
 
@@ -152,12 +159,19 @@ def _pool(vectors: "Array", mode: Pooling) -> "Array":
 def compare_labels(row: TextRow, answer: "Mapping[str, Array]", options: AnswerOptions) -> AnswerCheck:
     """Expect the best labels, scored by the activation that the checkpoint declares (transformers' pipeline)."""
     logits = row.outputs["logits"].ravel()
+    return compare_scores(logits, scores_from_logits(logits, options.activation), answer, options)
+
+
+def compare_scores(
+    logits: "Array", expected: "Array", answer: "Mapping[str, Array]", options: AnswerOptions
+) -> AnswerCheck:
+    """Expect the labels with the best logits, and of each its expected score; both in the order of `options.labels`."""
     names = [text_from_bytes(label) for label in answer["LABEL"].ravel()]
     scores = [float(score) for score in answer["SCORE"].ravel()]
     if len(names) != min(options.top_k, len(options.labels)):
         return AnswerCheck(mismatch=f"{len(names)} labels, expected {min(options.top_k, len(options.labels))}")
-    chosen = _find_indices(names, options.labels, logits)
-    return _compare_ranking(logits, chosen, scores, names, options, options.activation)
+    ranking = _Ranking(_find_indices(names, options.labels, logits), scores, names)
+    return _compare_ranking(logits, expected, ranking, options)
 
 
 def _find_indices(names: Sequence[str], labels: Sequence[str], logits: "Array") -> list[int]:
@@ -178,25 +192,32 @@ def compare_tokens(row: TextRow, answer: "Mapping[str, Array]", options: AnswerO
         names = [choice["token"] for choice in ranking]
         chosen = [vocabulary[name] for name in names]
         scores = [float(choice["score"]) for choice in ranking]
-        checks.append(_compare_ranking(row.outputs["logits"][mask], chosen, scores, names, options))
+        logits = row.outputs["logits"][mask]
+        checks.append(_compare_ranking(logits, softmax(logits), _Ranking(chosen, scores, names), options))
     return worst_of(checks)
 
 
-def _compare_ranking(
-    logits: "Array",
-    chosen: Sequence[int],
-    scores: Sequence[float],
-    names: Sequence[str],
-    options: AnswerOptions,
-    activation: Activation = "softmax",
-) -> AnswerCheck:
-    """Compare a ranking with the logits: nothing chosen may be clearly worse than what follows, or was left out."""
+@dataclass(frozen=True)
+class _Ranking:
+    """What an answer chose, best first: of each choice the index of its logit, its score and its name."""
+
+    chosen: Sequence[int]
+    scores: Sequence[float]
+    names: Sequence[str]
+
+
+def _compare_ranking(logits: "Array", expected: "Array", ranking: _Ranking, options: AnswerOptions) -> AnswerCheck:
+    """Compare a ranking with the logits: nothing chosen may be clearly worse than what follows, or was left out.
+
+    `expected` are the scores of all logits. A score that is its logit moves as that does, any other as a probability.
+    """
     import numpy as np
 
+    chosen, scores, names = ranking.chosen, ranking.scores, ranking.names
     if not chosen or len(chosen) != len(scores) or len(set(chosen)) != len(chosen):
         return AnswerCheck(mismatch=f"{len(scores)} scores for the choices {list(names)}")
     values = np.asarray(logits, dtype=np.float64)
-    expected = scores_from_logits(values, activation)
+    activation: Activation = "none" if np.allclose(values, expected, rtol=1e-5, atol=0) else "softmax"
     allowed = allowed_error(values, options.tolerance)
     error = max(abs(expected[index] - score) for index, score in zip(chosen, scores, strict=True))
     for rank, index in enumerate(chosen):
@@ -267,27 +288,49 @@ def compare_entities(row: TextRow, answer: "Mapping[str, Array]", options: Answe
     have no B- or I- stand on each token by itself.
     """
     entities = json.loads(text_from_bytes(answer["ENTITIES"].ravel()[0]))
+    return compare_pieces(row, entities, options, lambda first: _label_of(row.outputs["logits"][first], options))
+
+
+@dataclass(frozen=True)
+class ExpectedLabel:
+    """A piece's label without its tag, whether it is clearly the best, its score, and the range that this may have."""
+
+    name: str
+    is_sure: bool
+    score: float
+    low: float
+    high: float
+
+
+def compare_pieces(
+    row: TextRow,
+    entities: Sequence[Mapping[str, Any]],
+    options: AnswerOptions,
+    label_of: Callable[[int], ExpectedLabel],
+) -> AnswerCheck:
+    """Expect of every word (its first token decides) the label that `label_of` gives for that token."""
     for entity in entities:
         if row.text[entity["start"] : entity["end"]] != entity["text"]:
             message = f"{entity['text']!r} is not the text from {entity['start']} to {entity['end']}"
             return AnswerCheck(mismatch=message)
     error = 0.0
-    for first, span in _pieces(row, options.labels):
-        expected, is_sure, scores = _label_of(row.outputs["logits"][first], options)
+    for first, span in pieces_of(row, options.labels):
+        expected = label_of(first)
         covering = next((item for item in entities if item["start"] <= span[0] and span[1] <= item["end"]), None)
         label = covering["label"] if covering else "O"
-        if is_sure and label != expected:
-            return AnswerCheck(error=error, mismatch=f"{row.text[slice(*span)]!r} is {label}, expected {expected}")
-        if covering and (covering["start"], covering["end"]) == span and label == expected:
+        if expected.is_sure and label != expected.name:
+            message = f"{row.text[slice(*span)]!r} is {label}, expected {expected.name}"
+            return AnswerCheck(error=error, mismatch=message)
+        if covering and (covering["start"], covering["end"]) == span and label == expected.name:
             score = float(covering["score"])
-            error = max(error, abs(score - scores[1]))
-            if not scores[0] <= score <= scores[2]:
-                message = f"the score of {covering['text']!r} is {score:.6f}, expected {scores[1]:.6f}"
+            error = max(error, abs(score - expected.score))
+            if not expected.low <= score <= expected.high:
+                message = f"the score of {covering['text']!r} is {score:.6f}, expected {expected.score:.6f}"
                 return AnswerCheck(error=error, mismatch=message)
     return AnswerCheck(error=error)
 
 
-def _pieces(row: TextRow, labels: Sequence[str]) -> Iterable[tuple[int, tuple[int, int]]]:
+def pieces_of(row: TextRow, labels: Sequence[str]) -> Iterable[tuple[int, tuple[int, int]]]:
     """Yield the first token and the characters of every word; of every token where no label has a B- or I-."""
     by_word = bool(_tagged_names(labels))
     tokens = [index for index, sequence in enumerate(row.sequences) if sequence is not None]
@@ -296,19 +339,23 @@ def _pieces(row: TextRow, labels: Sequence[str]) -> Iterable[tuple[int, tuple[in
         yield members[0], (row.offsets[members[0]][0], row.offsets[members[-1]][1])
 
 
-def _label_of(logits: "Array", options: AnswerOptions) -> tuple[str, bool, tuple[float, float, float]]:
-    """Return the best label without its tag, whether it is clearly the best, and its score with its range."""
+def _label_of(logits: "Array", options: AnswerOptions) -> ExpectedLabel:
+    values = softmax(logits)
+    best = int(values.argmax())
+    return expect_label(options.labels[best], float(values[best]), logits, options)
+
+
+def expect_label(label: str, score: float, logits: "Array", options: AnswerOptions) -> ExpectedLabel:
+    """Return what a label and its score, of these logits, may become within the tolerance."""
     import numpy as np
 
     values = np.asarray(logits, dtype=np.float64)
-    best, allowed = int(values.argmax()), allowed_error(values, options.tolerance)
-    tagged = _tagged_names(options.labels)
-    names = [_name_of(label, tagged) for label in options.labels]
-    others = np.array([value for value, name in zip(values, names, strict=True) if name != names[best]])
-    probability = float(softmax(values)[best])
-    low, high = probability_range(probability, allowed)
-    is_sure = not others.size or values[best] - others.max() > 2 * allowed
-    return names[best], is_sure, (low, probability, high)
+    allowed, tagged = allowed_error(values, options.tolerance), _tagged_names(options.labels)
+    name = _name_of(label, tagged)
+    others = [value for value, other in zip(values, options.labels, strict=True) if _name_of(other, tagged) != name]
+    low, high = probability_range(score, allowed)
+    is_sure = not others or float(values.max()) - max(others) > 2 * allowed
+    return ExpectedLabel(name, is_sure, score, low, high)
 
 
 def _tagged_names(labels: Sequence[str]) -> set[str]:

@@ -43,6 +43,7 @@ class EntryReport(Record):
     requests that were in flight together, and `mean_batch_size` is its rows per execution. `p50_ms` is the
     median of the single requests, seen from the client. `accuracy` is what the labelled rows of the entry's gate
     scored on the server, beside FP32's. None where it was not measured, or is not a number.
+    `library_texts` counts the texts that were compared with what the checkpoint's own library answered at export.
     `example` shows one sentence with its answer. `notes` are what a person should know of an entry that passed.
     """
 
@@ -63,6 +64,7 @@ class EntryReport(Record):
     max_abs_error: float | None = None
     text_checked: bool = False
     accuracy: AccuracyRecord | None = None
+    library_texts: int = 0
     mean_batch_size: float | None = None
     batching: BatchingReport | None = None
     p50_ms: float | None = None

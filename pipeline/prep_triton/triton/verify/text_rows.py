@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from prep_triton.artifact import EmbeddingRecord, RepositoryEntry
 from prep_triton.errors import VerifyError
 from prep_triton.layout import REFERENCE_NAME, TOKENIZER_NAME
+from prep_triton.library_answers import LibraryRow
 from prep_triton.reference import encode_all, load_reference, load_tokenizer
 from prep_triton.spec import TextSpec
 from prep_triton.tasks import MASK_TOKEN, TASKS, TextForm
@@ -221,7 +222,9 @@ def question_pairs(texts: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield question, text
 
 
-def tensors_from_rows(names: Sequence[str], rows: Sequence[TextRow], *, has_batch: bool) -> dict[str, "Array"]:
+def tensors_from_rows(
+    names: Sequence[str], rows: Sequence[TextRow | LibraryRow], *, has_batch: bool
+) -> dict[str, "Array"]:
     """Lay texts into the inputs of a text entry: shape [rows, 1], or [1] where it takes no batch."""
     import numpy as np
 

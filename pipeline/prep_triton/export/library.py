@@ -1,0 +1,258 @@
+"""The library's own answers to fixed texts, for `prep verify`: see `prep_triton.library_answers`.
+
+transformers tokenizes, the torch model computes, and transformers' own pipelines make answers of it; embeddings are
+sentence-transformers' own where it is installed. Nothing here reads what `declared.py` wrote into the record: a
+mistake there has to show.
+"""
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import transformers
+
+from prep_triton.export.checkpoint import silence_vendors
+from prep_triton.export.heads import count_token_types, input_names
+from prep_triton.export.library_embeddings import Embedder, find_embedder
+from prep_triton.export.reference import one_thread
+from prep_triton.export.source import Source
+from prep_triton.export.tokenizer import load_origin
+from prep_triton.library_answers import (
+    LibraryAnswers,
+    LibraryChoice,
+    LibraryEntity,
+    LibraryMask,
+    LibraryRow,
+    rounded,
+)
+from prep_triton.reference import TOKENIZER_PROBES, silence_panics
+from prep_triton.tasks import TASKS
+
+log = logging.getLogger(__name__)
+
+ORDINARY_TEXTS = (
+    "Ada Lovelace wrote the first program in London.",
+    "No.",
+    "The film was slow at first, but its last hour is the best that Kyoto's studios have shown since 1954.",
+    "A ferry of the Hellenic Lines left Piraeus at noon; it reached Crete, 320 km away, in nine hours. "
+    "Maria and John stayed on deck, and nobody asked them why.",
+)
+QUESTIONS = ("Who wrote it?", "Where is the caf\u00e9, [SEP] Z\u00fcrich or \u6771\u4eac?")
+# How many tokens are kept for each mask: as many as anybody reads.
+_CHOICES = 16
+
+
+def answer_texts(model: Any, source: Source, origin: Path | None, vocabulary: Path) -> LibraryAnswers:
+    """Have the library answer the texts of a task.
+
+    Args:
+        model: The torch model of the task, in evaluation mode.
+        source: What is exported.
+        origin: The checkpoint's folder; None for random weights.
+        vocabulary: The folder that has the tokenizer.
+    """
+    with silence_vendors(), silence_panics(), one_thread(), torch.inference_mode():
+        library = _Library(model, source, origin, vocabulary)
+        rows = [row for text, question in library.texts() if (row := library.answer(text, question))]
+        return LibraryAnswers(library=library.name, labels=library.labels, rows=tuple(rows))
+
+
+class _Library:
+    """One checkpoint as the library sees it."""
+
+    def __init__(self, model: Any, source: Source, origin: Path | None, vocabulary: Path) -> None:
+        self.model, self.task = model, source.task
+        self.tokenizer = load_origin(vocabulary)
+        self.inputs = input_names(source.architecture, token_types=count_token_types(model.config))
+        self.length = int(min(self.tokenizer.model_max_length, model.config.max_position_embeddings))
+        self.name = f"transformers {transformers.__version__}"
+        self.labels: tuple[str, ...] = ()
+        self.embedder: Embedder | None = None
+        config = _load_config(origin) or model.config
+        if TASKS[self.task].has_labels:
+            count = int(model.config.num_labels)
+            # An index without a name is a KeyError in the pipeline.
+            names = {int(index): str(name) for index, name in config.id2label.items()}
+            config.id2label = {index: names.get(index, f"LABEL_{index}") for index in range(count)}
+            self.labels = tuple(config.id2label.values())
+        if TASKS[self.task].answers_embedding:
+            self.embedder = find_embedder(model, self.tokenizer, origin, self.length)
+            self.name, self.length = self.embedder.name, self.embedder.length
+        self.pipeline = _find_pipeline(self.task, config, self.tokenizer)
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Yield texts, most telling first, each with a question where the task has one."""
+        longer = " ".join([ORDINARY_TEXTS[3]] * (self.length // 20 + 1))
+        plain = (*ORDINARY_TEXTS, longer, *TOKENIZER_PROBES)
+        mask = self.tokenizer.mask_token
+        match TASKS[self.task].text_form:
+            case "masked" if mask is None:
+                return
+            case "masked":
+                yield from ((text.replace(" first", f" {mask}", 1), "") for text in ORDINARY_TEXTS[::2])
+                yield from ((f"{mask} {text}", "") for text in plain)
+            case "question":
+                yield from ((text, QUESTIONS[0]) for text in plain)
+                yield from ((text, QUESTIONS[1]) for text in ORDINARY_TEXTS)
+            case "plain":
+                yield from ((text, "") for text in plain)
+
+    def answer(self, text: str, question: str) -> LibraryRow | None:
+        """Return what the library makes of a text; None where it cannot, or the model's answer is no number."""
+        if self.embedder:
+            return _row_of_embedding(text, self.embedder)
+        if question and not self._has_room(text, question):
+            return None
+        batch = self.tokenizer(
+            *([question] if question else []),
+            text,
+            truncation="only_second" if question else True,
+            max_length=self.length,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+        )
+        outputs = self._compute(batch)
+        if not all(values.isfinite().all() for values in outputs.values()):
+            return None
+        shared = {"text": text, "question": question, "ids": batch["input_ids"], "is_cut": _is_cut(batch)}
+        return LibraryRow.model_validate({**shared, **self._read(text, batch, outputs)})
+
+    def _has_room(self, text: str, question: str) -> bool:
+        """Whether a question leaves its context half of the tokens, as the server asks for, and there is a context."""
+        sizes = [len(self.tokenizer(part, add_special_tokens=False)["input_ids"]) for part in (question, text)]
+        return sizes[0] <= (self.length - TASKS[self.task].special_tokens) // 2 and sizes[1] > 0
+
+    def _compute(self, batch: Any) -> dict[str, torch.Tensor]:
+        answer = self.model(**{name: torch.tensor([batch[name]]) for name in self.inputs if name in batch})
+        return {name: getattr(answer, name).float() for name in TASKS[self.task].outputs}
+
+    def _read(self, text: str, batch: Any, outputs: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """Return the fields of a row that the task has."""
+        match self.task:
+            case "text-classification":
+                return _scores(self.pipeline, outputs["logits"])
+            case "token-classification":
+                return {**_places(batch), **_entities(self.pipeline, text, batch, outputs["logits"])}
+            case "fill-mask":
+                return {"masks": _masks(self.pipeline, batch, outputs["logits"])}
+            case _:
+                # transformers 5 has no pipeline for it: verify applies SQuAD's rule to these numbers.
+                numbers = {name: rounded(values[0].tolist()) for name, values in outputs.items()}
+                return {**_places(batch), "outputs": numbers}
+
+
+def _load_config(origin: Path | None) -> Any:
+    """Return config.json as transformers reads it, all of it; None where it refuses to."""
+    if origin is None:
+        return None
+    try:
+        return transformers.AutoConfig.from_pretrained(str(origin), local_files_only=True, trust_remote_code=False)
+    except Exception as err:  # a model_type that is not there, keys that do not go together: each raises its own
+        log.debug("transformers does not read %s: %s", origin, err)
+        return None
+
+
+def _find_pipeline(task: str, config: Any, tokenizer: Any) -> Any:
+    """Return transformers' pipeline of a task for its post-processing; None where there is none."""
+    kinds = {
+        "text-classification": transformers.TextClassificationPipeline,
+        "token-classification": transformers.TokenClassificationPipeline,
+        "fill-mask": transformers.FillMaskPipeline,
+    }
+    if task not in kinds:
+        return None
+    # Without its constructor, which wants a model of its own: post-processing needs these two alone.
+    pipeline = object.__new__(kinds[task])
+    pipeline.model, pipeline.tokenizer = SimpleNamespace(config=config), tokenizer
+    return pipeline
+
+
+def _is_cut(batch: Any) -> bool:
+    return bool(batch.encodings[0].overflowing)
+
+
+def _places(batch: Any) -> dict[str, Any]:
+    return {
+        "offsets": [tuple(pair) for pair in batch["offset_mapping"]],
+        "sequences": batch.sequence_ids(0),
+        "words": batch.word_ids(0),
+    }
+
+
+def _row_of_embedding(text: str, embedder: Embedder) -> LibraryRow | None:
+    ids, is_cut, vector = embedder.embed(text)
+    if not all(math.isfinite(value) for value in vector):
+        return None
+    return LibraryRow(text=text, ids=tuple(ids), is_cut=is_cut, embedding=tuple(rounded(vector)))
+
+
+def _scores(pipeline: Any, logits: torch.Tensor) -> dict[str, Any]:
+    # As a list in the order of the labels, which `_legacy` leaves as it is.
+    answers = pipeline.postprocess({"logits": logits}, top_k=None, _legacy=True)
+    return {
+        "scores": rounded([answer["score"] for answer in answers]),
+        "outputs": {"logits": rounded(logits[0].tolist())},
+    }
+
+
+def _entities(pipeline: Any, text: str, batch: Any, logits: torch.Tensor) -> dict[str, Any]:
+    names = ("input_ids", "offset_mapping", "special_tokens_mask")
+    output = {**{name: torch.tensor([batch[name]]) for name in names}, "logits": logits, "sentence": text}
+    tokens = pipeline.postprocess([output], ignore_labels=[])
+    tagged = any(label[:2] in ("B-", "I-") for label in pipeline.model.config.id2label.values())
+    strategy = "FIRST" if tagged else "NONE"
+    strategies = transformers.pipelines.token_classification.AggregationStrategy
+    entities = pipeline.postprocess([output], aggregation_strategy=strategies[strategy])
+    return {
+        "tokens": [_entity(token) for token in tokens],
+        "entities": [_entity(entity) for entity in entities] if _agrees_on_words(pipeline, output, batch) else None,
+        "outputs": {"logits": rounded(logits[0].tolist())},
+    }
+
+
+def _entity(answer: Mapping[str, Any]) -> LibraryEntity:
+    label = answer["entity_group"] if "entity_group" in answer else answer["entity"]
+    return LibraryEntity(
+        label=label, score=rounded(float(answer["score"])), start=int(answer["start"]), end=int(answer["end"])
+    )
+
+
+def _agrees_on_words(pipeline: Any, output: Mapping[str, Any], batch: Any) -> bool:
+    """Whether the pipeline, which guesses by the lengths of tokens, takes the same tokens for a word as the tokenizer.
+
+    It does not where the vocabulary is without accents or the text has other spaces.
+    """
+    strategy = transformers.pipelines.token_classification.AggregationStrategy.FIRST
+    scores, offsets, special = output["logits"][0].numpy(), output["offset_mapping"][0], output["special_tokens_mask"]
+    pieces = pipeline.gather_pre_entities(
+        output["sentence"], output["input_ids"][0], scores, offsets, special[0].numpy(), strategy
+    )
+    words = batch.word_ids(0)
+    return all(
+        piece["is_subword"] == (words[piece["index"]] == words[before["index"]]) for before, piece in pairwise(pieces)
+    )
+
+
+def _masks(pipeline: Any, batch: Any, logits: torch.Tensor) -> list[LibraryMask]:
+    ids = torch.tensor([batch["input_ids"]])
+    answers = pipeline.postprocess({"input_ids": ids, "logits": logits}, top_k=min(_CHOICES, logits.shape[2]))
+    rankings: Sequence[Any] = [answers] if answers and isinstance(answers[0], dict) else answers
+    places = (ids[0] == pipeline.tokenizer.mask_token_id).nonzero().flatten().tolist()
+    masks = []
+    for place, ranking in zip(places, rankings, strict=True):
+        values = logits[0, place]
+        choices = [
+            LibraryChoice(
+                token=pipeline.tokenizer.convert_ids_to_tokens(answer["token"]) or "",
+                logit=rounded(float(values[answer["token"]])),
+                score=rounded(float(answer["score"])),
+            )
+            for answer in ranking
+        ]
+        masks.append(LibraryMask(rms=rounded(float(values.square().mean().sqrt())), choices=tuple(choices)))
+    return masks

@@ -1,0 +1,137 @@
+"""A text's embedding by sentence-transformers itself or, where it is not installed, by torch in the declared order."""
+
+import importlib.metadata
+import importlib.util
+import json
+import logging
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from prep_triton.export.sentence_transformers import MODULES_NAME, PROMPTS_NAME, TRANSFORMER_PATTERN
+from prep_triton.files import load_json
+
+log = logging.getLogger(__name__)
+
+_LIBRARY = "sentence_transformers"
+
+
+class Embedder(Protocol):
+    """Who answers, where it cuts a text (in tokens), and its answer: ids, whether they were cut, the vector."""
+
+    name: str
+    length: int
+
+    def embed(self, text: str) -> tuple[list[int], bool, list[float]]:
+        """Return the ids of a text with special tokens, whether it was cut, and its vector."""
+
+
+def find_embedder(model: Any, tokenizer: Any, folder: Path | None, longest: int) -> Embedder:
+    """Return what answers for a checkpoint.
+
+    Args:
+        model: The torch model of the body.
+        tokenizer: transformers' own.
+        folder: The checkpoint; None where there is none.
+        longest: Where transformers cuts a text, in tokens.
+    """
+    if folder is None or not (folder / MODULES_NAME).is_file():
+        return _TorchEmbedder(model, tokenizer, None, longest)
+    if importlib.util.find_spec(_LIBRARY) and _has_only_known_classes(folder):
+        try:
+            return _LibraryEmbedder(model, folder, longest)
+        except Exception as err:  # of any of its modules, and of what they import
+            log.info("sentence-transformers does not load %s (%s): torch pools as its files declare", folder, err)
+    return _TorchEmbedder(model, tokenizer, folder, longest)
+
+
+def _has_only_known_classes(folder: Path) -> bool:
+    """Whether every module is sentence-transformers' own: of others it would import, and run, whatever is named."""
+    return all(str(module["type"]).startswith(f"{_LIBRARY}.") for module in load_json(folder / MODULES_NAME))
+
+
+class _LibraryEmbedder:
+    """sentence-transformers with the torch model that is exported in the place of its own."""
+
+    def __init__(self, model: Any, folder: Path, longest: int) -> None:
+        from sentence_transformers import SentenceTransformer
+
+        self.name = f"sentence-transformers {importlib.metadata.version('sentence-transformers')}"
+        # Without layers: its own model is not needed, and its weights would be in memory twice.
+        self._library = SentenceTransformer(
+            str(folder), device="cpu", local_files_only=True, config_kwargs={"num_hidden_layers": 0, "n_layers": 0}
+        )
+        transformer = self._library[0]
+        setattr(transformer, "model" if "model" in dict(transformer.named_children()) else "auto_model", model)
+        self.length = int(min(self._library.max_seq_length or longest, model.config.max_position_embeddings))
+        self._seen: list[dict[str, Any]] = []
+        transformer.register_forward_pre_hook(lambda _, arguments: self._seen.append(dict(arguments[0])))
+
+    def embed(self, text: str) -> tuple[list[int], bool, list[float]]:
+        self._seen.clear()
+        vector = self._library.encode([text], batch_size=1, convert_to_numpy=True, show_progress_bar=False)[0]
+        (features,) = self._seen
+        ids = features["input_ids"][0][features["attention_mask"][0] != 0].tolist()
+        # The library does not say whether it cut: a text that fills it to the brim may have been.
+        return ids, len(ids) >= self.length, vector.tolist()
+
+
+class _TorchEmbedder:
+    """The modules of modules.json, one after another, in torch; without them the normalized mean, which is prep's."""
+
+    def __init__(self, model: Any, tokenizer: Any, folder: Path | None, longest: int) -> None:
+        self.name = f"torch {torch.__version__}"
+        self._model, self._tokenizer, self._folder = model, tokenizer, folder
+        settings = _load_first(folder, TRANSFORMER_PATTERN)
+        self._is_lower = bool(settings.get("do_lower_case"))
+        self.length = int(min(settings.get("max_seq_length") or longest, longest))
+        prompts = _load_first(folder, PROMPTS_NAME)
+        self._prompt = str((prompts.get("prompts") or {}).get(prompts.get("default_prompt_name")) or "")
+        self._modules: list[dict[str, Any]] = [{"type": "Transformer"}, {"type": "Pooling"}, {"type": "Normalize"}]
+        if folder is not None:
+            self._modules = load_json(folder / MODULES_NAME)
+
+    def embed(self, text: str) -> tuple[list[int], bool, list[float]]:
+        whole = self._prompt + text
+        batch = self._tokenizer(
+            whole.lower() if self._is_lower else whole, truncation=True, max_length=self.length, return_tensors="pt"
+        )
+        accepted = {"input_ids", "attention_mask"}
+        if getattr(self._model.config, "type_vocab_size", 1) > 1:
+            accepted.add("token_type_ids")
+        hidden = self._model(**{name: tensor for name, tensor in batch.items() if name in accepted}).last_hidden_state
+        vector = hidden[0].float()
+        for module in self._modules:
+            kind = str(module["type"]).rsplit(".", 1)[-1]
+            if kind == "Pooling":
+                vector = _pool(vector, _load_first(self._folder, f"{module.get('path', '')}/config.json"))
+            elif kind == "Normalize":
+                vector = torch.nn.functional.normalize(vector, dim=0)
+        return batch["input_ids"][0].tolist(), bool(batch.encodings[0].overflowing), vector.tolist()
+
+
+def _pool(tokens: torch.Tensor, config: dict[str, Any]) -> torch.Tensor:
+    """Join what a Pooling module's configuration asks for, of token vectors [S, H]."""
+    by_name = {
+        "cls": tokens[0],
+        "max": tokens.amax(0),
+        "mean": tokens.mean(0),
+        "mean_sqrt_len_tokens": tokens.sum(0) / len(tokens) ** 0.5,
+    }
+    declared = config.get("pooling_mode")  # since version 6; a switch for each, in a fixed order, before
+    switched = [
+        name
+        for name in by_name
+        if config.get(f"pooling_mode_{name}")
+        or config.get(f"pooling_mode_{name}_token")
+        or config.get(f"pooling_mode_{name}_tokens")
+    ]
+    modes = [declared] if isinstance(declared, str) else declared or switched or ["mean"]
+    return torch.cat([by_name[mode] for mode in modes])
+
+
+def _load_first(folder: Path | None, pattern: str) -> dict[str, Any]:
+    path = next(iter(sorted(folder.glob(pattern))), None) if folder else None
+    content = json.loads(path.read_text(encoding="utf-8")) if path else {}
+    return content if isinstance(content, dict) else {}
