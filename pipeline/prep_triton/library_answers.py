@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue
 from prep_triton.artifact import Record
 from prep_triton.errors import PrepError, RepositoryError
 
-# Of the whole file. Texts that it has no room for are left out, the last ones first.
+# Of the whole file. A text that it has no room for beside those before it is left out.
 LARGEST_BYTES = 200_000
 _AGAIN = "export the model again with prep export, then assemble its entry"
 
@@ -47,6 +47,7 @@ class LibraryMask(Record):
 class LibraryRow(Record):
     """One text, perhaps a `question` before it, and what the library makes of it; what the task does not have is empty.
 
+    `is_ordinary`: a sentence as the gates of a quantised model have seen them; other texts move its answers further.
     `ids` are transformers' own, cut where the library cuts (`is_cut`), with special tokens. For each of them,
     where an answer has a place in the text: the characters `offsets`, in `sequences` which text it is of (None: a
     special token), in `words` the index of its word. `outputs` are the torch model's, by name, without batch axis.
@@ -58,6 +59,7 @@ class LibraryRow(Record):
 
     text: str
     question: str = ""
+    is_ordinary: bool = False
     ids: tuple[int, ...]
     is_cut: bool = False
     offsets: Offsets = ()
@@ -85,10 +87,10 @@ def save_library_answers(path: Path, answers: LibraryAnswers) -> None:
     head = answers.model_copy(update={"rows": ()}).model_dump_json().removesuffix("[]}")
     kept, room = [], LARGEST_BYTES - len(head.encode()) - 8
     for row in rows:
-        room -= len(row.encode()) + 2
-        if room < 0:
-            break
-        kept.append(row)
+        size = len(row.encode()) + 2
+        if size <= room:
+            room -= size
+            kept.append(row)
     path.write_text(head + "[\n" + ",\n".join(kept) + "\n]}\n", encoding="utf-8")
 
 

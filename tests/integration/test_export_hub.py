@@ -125,7 +125,7 @@ def test_hub_model_is_exported_at_its_commit_without_pickles(server, cache, tmp_
     produced = export_model(ModelSpec(model="org/Tiny"), Workspace(tmp_path / "build"))
     assert produced.artifact.name == "tiny"
     assert produced.artifact.source == f"hub:org/Tiny@{COMMIT}"
-    assert set(produced.artifact.files) == {"model.onnx", "reference.npz", "tokenizer.json"}
+    assert set(produced.artifact.files) == {"model.onnx", "reference.npz", "tokenizer.json", "library.json"}
     assert not list(cache.rglob("pytorch_model.bin"))
     assert capfd.readouterr() == ("", "")
 

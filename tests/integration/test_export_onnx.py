@@ -267,7 +267,7 @@ def test_checkpoint_stored_in_fp16_exports_in_fp32_with_its_tokenizer(exported_t
     artifact = exported_trained
     assert (artifact.name, artifact.task, artifact.weights) == ("tiny-qa", "question-answering", "hub")
     assert artifact.source == "folder:Tiny QA"
-    assert set(artifact.files) == {"model.onnx", "reference.npz", "tokenizer.json"}
+    assert set(artifact.files) == {"model.onnx", "reference.npz", "tokenizer.json", "library.json"}
     model = onnx.load(artifact.path("model.onnx"))
     assert {tensor.data_type for tensor in model.graph.initializer} <= {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}
 

@@ -79,6 +79,8 @@ def test_ensembles_of_every_task_answer_as_the_models_outputs_say(models, ensemb
         is_own_text = task in {"fill-mask", "question-answering"}
         assert checked.compared_with == ("bare model" if is_own_text else "pytorch")
         assert checked.max_abs_error == pytest.approx(0.0, abs=1e-5)
+        assert checked.library_texts == 0
+        assert any("holds no answers of the checkpoint's own library" in note for note in checked.notes)
     assert reports["tiny-feature-extraction-onnx-fp32-text"].min_cosine == pytest.approx(1.0)
 
 

@@ -22,7 +22,7 @@ _OTHER_HEADS = (
     *("vocab_transform.", "vocab_layer_norm.", "vocab_projector."),
 )
 _LAYER_KEYS = ("num_hidden_layers", "n_layers")
-_NOISY_LOGGERS = ("torch", "onnxscript", "onnx_ir")
+_NOISY_LOGGERS = ("torch", "onnxscript", "onnx_ir", "sentence_transformers")
 
 
 def load_model(source: Source, folder: Path | None, seed: int) -> Any:

@@ -8,17 +8,19 @@ mistake there has to show.
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 import transformers
 
 from prep_triton.export.checkpoint import silence_vendors
 from prep_triton.export.heads import count_token_types, input_names
-from prep_triton.export.library_embeddings import Embedder, find_embedder
+from prep_triton.export.library_embeddings import Embedder, find_embedder, shortest_length
 from prep_triton.export.reference import one_thread
 from prep_triton.export.source import Source
 from prep_triton.export.tokenizer import load_origin
@@ -31,17 +33,18 @@ from prep_triton.library_answers import (
     rounded,
 )
 from prep_triton.reference import TOKENIZER_PROBES, silence_panics
-from prep_triton.tasks import TASKS
+from prep_triton.tasks import TASKS, Task
 
 log = logging.getLogger(__name__)
 
+# Running text, as people send it and as the reference has it.
 ORDINARY_TEXTS = (
     "Ada Lovelace wrote the first program in London.",
-    "No.",
     "The film was slow at first, but its last hour is the best that Kyoto's studios have shown since 1954.",
     "A ferry of the Hellenic Lines left Piraeus at noon; it reached Crete, 320 km away, in nine hours. "
     "Maria and John stayed on deck, and nobody asked them why.",
 )
+SHORT_TEXT = "No."
 QUESTIONS = ("Who wrote it?", "Where is the caf\u00e9, [SEP] Z\u00fcrich or \u6771\u4eac?")
 # How many tokens are kept for each mask: as many as anybody reads.
 _CHOICES = 16
@@ -58,22 +61,30 @@ def answer_texts(model: Any, source: Source, origin: Path | None, vocabulary: Pa
     """
     with silence_vendors(), silence_panics(), one_thread(), torch.inference_mode():
         library = _Library(model, source, origin, vocabulary)
-        rows = [row for text, question in library.texts() if (row := library.answer(text, question))]
+        rows = [row for text in library.texts() if (row := library.answer(text))]
         return LibraryAnswers(library=library.name, labels=library.labels, rows=tuple(rows))
+
+
+@dataclass(frozen=True)
+class _Text:
+    text: str
+    question: str = ""
+    is_ordinary: bool = False
 
 
 class _Library:
     """One checkpoint as the library sees it."""
 
     def __init__(self, model: Any, source: Source, origin: Path | None, vocabulary: Path) -> None:
-        self.model, self.task = model, source.task
+        self.model = model
+        self.task: Task = source.task
         self.tokenizer = load_origin(vocabulary)
         self.inputs = input_names(source.architecture, token_types=count_token_types(model.config))
-        self.length = int(min(self.tokenizer.model_max_length, model.config.max_position_embeddings))
+        self.length = shortest_length(self.tokenizer.model_max_length, int(model.config.max_position_embeddings))
         self.name = f"transformers {transformers.__version__}"
         self.labels: tuple[str, ...] = ()
         self.embedder: Embedder | None = None
-        config = _load_config(origin) or model.config
+        config = _load_config(origin) or copy(model.config)
         if TASKS[self.task].has_labels:
             count = int(model.config.num_labels)
             # An index without a name is a KeyError in the pipeline.
@@ -85,27 +96,35 @@ class _Library:
             self.name, self.length = self.embedder.name, self.embedder.length
         self.pipeline = _find_pipeline(self.task, config, self.tokenizer)
 
-    def texts(self) -> Iterator[tuple[str, str]]:
+    def texts(self) -> Iterator[_Text]:
         """Yield texts, most telling first, each with a question where the task has one."""
-        longer = " ".join([ORDINARY_TEXTS[3]] * (self.length // 20 + 1))
-        plain = (*ORDINARY_TEXTS, longer, *TOKENIZER_PROBES)
+        if self.length <= TASKS[self.task].special_tokens:
+            return  # no text has room
+        longer = " ".join([ORDINARY_TEXTS[-1]] * (self.length // 20 + 1))
+        others = (longer, SHORT_TEXT, *TOKENIZER_PROBES)
         mask = self.tokenizer.mask_token
         match TASKS[self.task].text_form:
-            case "masked" if mask is None:
-                return
             case "masked":
-                yield from ((text.replace(" first", f" {mask}", 1), "") for text in ORDINARY_TEXTS[::2])
-                yield from ((f"{mask} {text}", "") for text in plain)
+                if mask is not None:
+                    yield from (_Text(text.replace(" ", f" {mask} ", 1), is_ordinary=True) for text in ORDINARY_TEXTS)
+                    yield from (_Text(f"{mask} {text}") for text in others)
             case "question":
-                yield from ((text, QUESTIONS[0]) for text in plain)
-                yield from ((text, QUESTIONS[1]) for text in ORDINARY_TEXTS)
+                yield from (_Text(text, QUESTIONS[0], is_ordinary=True) for text in ORDINARY_TEXTS)
+                yield from (_Text(text, QUESTIONS[0]) for text in others)
+                yield from (_Text(text, QUESTIONS[1]) for text in ORDINARY_TEXTS)
             case "plain":
-                yield from ((text, "") for text in plain)
+                yield from (_Text(text, is_ordinary=True) for text in ORDINARY_TEXTS)
+                yield from (_Text(text) for text in others)
 
-    def answer(self, text: str, question: str) -> LibraryRow | None:
+    def answer(self, source: _Text) -> LibraryRow | None:
         """Return what the library makes of a text; None where it cannot, or the model's answer is no number."""
+        text, question = source.text, source.question
         if self.embedder:
-            return _row_of_embedding(text, self.embedder)
+            ids, is_cut, vector = self.embedder.embed(text)
+            if not all(math.isfinite(value) for value in vector):
+                return None
+            fields = {"ids": ids, "is_cut": is_cut, "embedding": rounded(vector)}
+            return LibraryRow.model_validate({**asdict(source), **fields})
         if question and not self._has_room(text, question):
             return None
         batch = self.tokenizer(
@@ -119,7 +138,7 @@ class _Library:
         outputs = self._compute(batch)
         if not all(values.isfinite().all() for values in outputs.values()):
             return None
-        shared = {"text": text, "question": question, "ids": batch["input_ids"], "is_cut": _is_cut(batch)}
+        shared = {**asdict(source), "ids": batch["input_ids"], "is_cut": bool(batch.encodings[0].overflowing)}
         return LibraryRow.model_validate({**shared, **self._read(text, batch, outputs)})
 
     def _has_room(self, text: str, question: str) -> bool:
@@ -140,10 +159,14 @@ class _Library:
                 return {**_places(batch), **_entities(self.pipeline, text, batch, outputs["logits"])}
             case "fill-mask":
                 return {"masks": _masks(self.pipeline, batch, outputs["logits"])}
-            case _:
+            case "question-answering":
                 # transformers 5 has no pipeline for it: verify applies SQuAD's rule to these numbers.
                 numbers = {name: rounded(values[0].tolist()) for name, values in outputs.items()}
                 return {**_places(batch), "outputs": numbers}
+            case "feature-extraction":
+                return {}  # the embedder answers
+            case _:
+                assert_never(self.task)
 
 
 def _load_config(origin: Path | None) -> Any:
@@ -157,23 +180,23 @@ def _load_config(origin: Path | None) -> Any:
         return None
 
 
-def _find_pipeline(task: str, config: Any, tokenizer: Any) -> Any:
+def _find_pipeline(task: Task, config: Any, tokenizer: Any) -> Any:
     """Return transformers' pipeline of a task for its post-processing; None where there is none."""
-    kinds = {
-        "text-classification": transformers.TextClassificationPipeline,
-        "token-classification": transformers.TokenClassificationPipeline,
-        "fill-mask": transformers.FillMaskPipeline,
-    }
-    if task not in kinds:
-        return None
+    match task:
+        case "text-classification":
+            kind = transformers.TextClassificationPipeline
+        case "token-classification":
+            kind = transformers.TokenClassificationPipeline
+        case "fill-mask":
+            kind = transformers.FillMaskPipeline
+        case "question-answering" | "feature-extraction":
+            return None
+        case _:
+            assert_never(task)
     # Without its constructor, which wants a model of its own: post-processing needs these two alone.
-    pipeline = object.__new__(kinds[task])
+    pipeline = object.__new__(kind)
     pipeline.model, pipeline.tokenizer = SimpleNamespace(config=config), tokenizer
     return pipeline
-
-
-def _is_cut(batch: Any) -> bool:
-    return bool(batch.encodings[0].overflowing)
 
 
 def _places(batch: Any) -> dict[str, Any]:
@@ -182,13 +205,6 @@ def _places(batch: Any) -> dict[str, Any]:
         "sequences": batch.sequence_ids(0),
         "words": batch.word_ids(0),
     }
-
-
-def _row_of_embedding(text: str, embedder: Embedder) -> LibraryRow | None:
-    ids, is_cut, vector = embedder.embed(text)
-    if not all(math.isfinite(value) for value in vector):
-        return None
-    return LibraryRow(text=text, ids=tuple(ids), is_cut=is_cut, embedding=tuple(rounded(vector)))
 
 
 def _scores(pipeline: Any, logits: torch.Tensor) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from tokenizers import normalizers
 
 from prep_triton.export.sentence_transformers import MODULES_NAME, PROMPTS_NAME, TRANSFORMER_PATTERN
 from prep_triton.files import load_json
@@ -40,7 +41,7 @@ def find_embedder(model: Any, tokenizer: Any, folder: Path | None, longest: int)
         return _TorchEmbedder(model, tokenizer, None, longest)
     if importlib.util.find_spec(_LIBRARY) and _has_only_known_classes(folder):
         try:
-            return _LibraryEmbedder(model, folder, longest)
+            return _LibraryEmbedder(model, folder)
         except Exception as err:  # of any of its modules, and of what they import
             log.info("sentence-transformers does not load %s (%s): torch pools as its files declare", folder, err)
     return _TorchEmbedder(model, tokenizer, folder, longest)
@@ -51,10 +52,15 @@ def _has_only_known_classes(folder: Path) -> bool:
     return all(str(module["type"]).startswith(f"{_LIBRARY}.") for module in load_json(folder / MODULES_NAME))
 
 
+def shortest_length(declared: Any, longest: int) -> int:
+    """Return a declared length in tokens, or the longest where nothing shorter is declared."""
+    return int(min(declared, longest)) if isinstance(declared, int | float) and declared >= 1 else longest
+
+
 class _LibraryEmbedder:
     """sentence-transformers with the torch model that is exported in the place of its own."""
 
-    def __init__(self, model: Any, folder: Path, longest: int) -> None:
+    def __init__(self, model: Any, folder: Path) -> None:
         from sentence_transformers import SentenceTransformer
 
         self.name = f"sentence-transformers {importlib.metadata.version('sentence-transformers')}"
@@ -64,7 +70,7 @@ class _LibraryEmbedder:
         )
         transformer = self._library[0]
         setattr(transformer, "model" if "model" in dict(transformer.named_children()) else "auto_model", model)
-        self.length = int(min(self._library.max_seq_length or longest, model.config.max_position_embeddings))
+        self.length = shortest_length(self._library.max_seq_length, int(model.config.max_position_embeddings))
         self._seen: list[dict[str, Any]] = []
         transformer.register_forward_pre_hook(lambda _, arguments: self._seen.append(dict(arguments[0])))
 
@@ -84,8 +90,11 @@ class _TorchEmbedder:
         self.name = f"torch {torch.__version__}"
         self._model, self._tokenizer, self._folder = model, tokenizer, folder
         settings = _load_first(folder, TRANSFORMER_PATTERN)
-        self._is_lower = bool(settings.get("do_lower_case"))
-        self.length = int(min(settings.get("max_seq_length") or longest, longest))
+        if settings.get("do_lower_case"):
+            backend = tokenizer.backend_tokenizer
+            own = [backend.normalizer] if backend.normalizer else []
+            backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
+        self.length = shortest_length(settings.get("max_seq_length"), longest)
         prompts = _load_first(folder, PROMPTS_NAME)
         self._prompt = str((prompts.get("prompts") or {}).get(prompts.get("default_prompt_name")) or "")
         self._modules: list[dict[str, Any]] = [{"type": "Transformer"}, {"type": "Pooling"}, {"type": "Normalize"}]
@@ -93,10 +102,7 @@ class _TorchEmbedder:
             self._modules = load_json(folder / MODULES_NAME)
 
     def embed(self, text: str) -> tuple[list[int], bool, list[float]]:
-        whole = self._prompt + text
-        batch = self._tokenizer(
-            whole.lower() if self._is_lower else whole, truncation=True, max_length=self.length, return_tensors="pt"
-        )
+        batch = self._tokenizer(self._prompt + text, truncation=True, max_length=self.length, return_tensors="pt")
         accepted = {"input_ids", "attention_mask"}
         if getattr(self._model.config, "type_vocab_size", 1) > 1:
             accepted.add("token_type_ids")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.verify.expected_answers import AnswerCheck, TextRow, compare_answer
+from prep_triton.triton.verify.library import LibraryCheck
 from prep_triton.triton.verify.requests import load_config
 from prep_triton.triton.verify.text_rows import TextRows, tensors_from_rows
 
@@ -29,7 +30,7 @@ def check_parts(entry: RepositoryEntry, served: RepositoryEntry, client: TritonC
     """Send texts through an ensemble's steps one by one, as its wiring says, but for the model that it serves.
 
     The model's place is taken by PyTorch's outputs in its reference or, where the task's text is not in it, by
-    seeded noise; the tokenizer's ids are compared on the way.
+    seeded noise; the tokenizer's ids are compared on the way, and with those of the checkpoint's own library.
 
     Raises:
         RepositoryError: The reference or a configuration cannot be used.
@@ -37,7 +38,8 @@ def check_parts(entry: RepositoryEntry, served: RepositoryEntry, client: TritonC
     """
     texts = TextRows(entry, served)
     config = load_config(entry)
-    answers = []
+    library = LibraryCheck(entry, served, texts, client)
+    answers = [library.compare_ids(row) for row in library.rows()]
     for row in texts.drawn():
         tensors, mismatch = _infer_steps(row, texts, config, client)
         if mismatch:

@@ -6,9 +6,9 @@ in the range that this error leaves it: see `prep_triton.triton.verify.tolerance
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any, assert_never
 
 from prep_triton.agreement import allowed_error
@@ -247,10 +247,12 @@ def compare_span(row: TextRow, answer: "Mapping[str, Array]", options: AnswerOpt
         return AnswerCheck(
             mismatch=f"the answer is {message!r}, and the context from {start} to {end} {row.text[start:end]!r}"
         )
-    tokens = {
-        (row.offsets[first][0], row.offsets[last][1]): (first, last)
-        for first, last in _spans(row.sequences, options.max_answer_tokens)
-    }
+    tokens: dict[tuple[int, int], tuple[int, int]] = {}
+    # Several tokens may be of one character: of equal places the best counts.
+    for first, last in sorted(
+        _spans(row.sequences, options.max_answer_tokens), key=lambda span: logits[0][span[0]] + logits[1][span[1]]
+    ):
+        tokens[row.offsets[first][0], row.offsets[last][1]] = (first, last)
     if options.handle_impossible_answer:
         tokens[0, 0] = (0, 0)  # [CLS]: no answer
     if (start, end) not in tokens:
@@ -314,7 +316,7 @@ def compare_pieces(
             message = f"{entity['text']!r} is not the text from {entity['start']} to {entity['end']}"
             return AnswerCheck(mismatch=message)
     error = 0.0
-    for first, span in pieces_of(row, options.labels):
+    for first, span in _apart(_pieces(row, options.labels)):
         expected = label_of(first)
         covering = next((item for item in entities if item["start"] <= span[0] and span[1] <= item["end"]), None)
         label = covering["label"] if covering else "O"
@@ -330,7 +332,16 @@ def compare_pieces(
     return AnswerCheck(error=error)
 
 
-def pieces_of(row: TextRow, labels: Sequence[str]) -> Iterable[tuple[int, tuple[int, int]]]:
+def _apart(pieces: Iterable[tuple[int, tuple[int, int]]]) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Yield the pieces that share no character with another: of which of them an entity there is, is open."""
+    known = list(pieces)
+    shared = [left[1][1] > right[1][0] for left, right in pairwise(known)]
+    for piece, before, behind in zip(known, [False, *shared], [*shared, False], strict=False):
+        if not (before or behind):
+            yield piece
+
+
+def _pieces(row: TextRow, labels: Sequence[str]) -> Iterable[tuple[int, tuple[int, int]]]:
     """Yield the first token and the characters of every word; of every token where no label has a B- or I-."""
     by_word = bool(_tagged_names(labels))
     tokens = [index for index, sequence in enumerate(row.sequences) if sequence is not None]

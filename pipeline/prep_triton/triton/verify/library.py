@@ -84,6 +84,13 @@ class LibraryCheck:
             if cuts_alike if row.is_cut else fits:
                 yield row
 
+    def compares_answer(self, row: LibraryRow) -> bool:
+        """Whether the answer to a text is compared, and not its ids alone.
+
+        The tolerance of INT8 is that of sentences: the answers to two words, or to none, lie further apart.
+        """
+        return row.is_ordinary or self.entry.precision != "int8"
+
     def compare_ids(self, row: LibraryRow) -> AnswerCheck:
         """Send a text to the ensemble's tokenizer, and compare its ids one by one."""
         tensors = tensors_from_rows(TASKS[self.entry.task].text_inputs, [row], has_batch=True)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -247,3 +248,27 @@ def test_labels_without_b_and_i_stand_on_each_token():
     each = [entity("NAME", 0, 3), entity("NAME", 8, 10), entity("PLACE", 14, 16)]
     assert not compare_entities(each, labels=labels).mismatch
     assert "'me' is PLACE, expected O" in compare_entities([*each, entity("PLACE", 16, 18)], labels=labels).mismatch
+
+
+def test_tokens_of_one_character_are_no_mistake_of_the_answer():
+    """A Hangul syllable becomes several tokens, each of them of its one character."""
+    shared: dict[str, Any] = {
+        "text": "\ud55c",
+        "ids": (2, 7, 8, 3),
+        "sequences": (None, 1, 1, None),
+        "words": (None, 0, 0, None),
+    }
+    offsets = ((0, 0), (0, 1), (0, 1), (0, 0))
+    logits = np.array([[0.0, 0, 0], [0, 9, 0], [0, 0, 9], [0, 0, 0]])
+    labelled = TextRow(**shared, offsets=offsets, outputs={"logits": logits})
+    item = {"label": "NOUN", "start": 0, "end": 1, "text": "\ud55c", "score": 0.9997}
+    both = [item, {**item, "label": "VERB"}]
+    options = AnswerOptions(EXACT, labels=("O", "NOUN", "VERB"))
+    assert not compare_answer("token-classification", labelled, {"ENTITIES": as_bytes(both)}, options).mismatch
+
+    starts, ends = np.array([0.0, 6, 0, 0]), np.array([0.0, 6, 0, 0])
+    outputs = {"start_logits": starts, "end_logits": ends}
+    asked = TextRow(**shared, offsets=offsets, outputs=outputs, question="?")
+    probability = float(np.exp(6) / (np.exp(6) + 2)) ** 2
+    answer = span_answer(0, 1, probability, "\ud55c")
+    assert not compare_answer("question-answering", asked, answer, AnswerOptions(EXACT)).mismatch
