@@ -61,7 +61,7 @@ def answer_texts(model: Any, source: Source, origin: Path | None, vocabulary: Pa
     """
     with silence_vendors(), silence_panics(), one_thread(), torch.inference_mode():
         library = _Library(model, source, origin, vocabulary)
-        rows = [row for text in library.texts() if (row := library.answer(text))]
+        rows = [row for text in library.texts() if (row := library.find_answer(text))]
         return LibraryAnswers(library=library.name, labels=library.labels, rows=tuple(rows))
 
 
@@ -116,7 +116,16 @@ class _Library:
                 yield from (_Text(text, is_ordinary=True) for text in ORDINARY_TEXTS)
                 yield from (_Text(text) for text in others)
 
-    def answer(self, source: _Text) -> LibraryRow | None:
+    def find_answer(self, source: _Text) -> LibraryRow | None:
+        """Return what the library makes of a text; None also where its tokenizer panics: so does the served one."""
+        try:
+            return self._answer(source)
+        except BaseException as err:  # a panic of Rust is no Exception
+            if isinstance(err, Exception) or type(err).__name__ != "PanicException":
+                raise
+            return None
+
+    def _answer(self, source: _Text) -> LibraryRow | None:
         """Return what the library makes of a text; None where it cannot, or the model's answer is no number."""
         text, question = source.text, source.question
         if self.embedder:
