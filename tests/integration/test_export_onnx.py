@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -129,9 +130,10 @@ def test_every_head_exports_to_a_clean_graph_that_answers_as_pytorch(exported, c
 
     model = onnx.load(artifact.path("model.onnx"))
     onnx.checker.check_model(model, full_check=True)
-    operators = {node.op_type for node in model.graph.node}
-    assert {"LayerNormalization", "Gelu", "Softmax"} <= operators
-    assert not operators & {"If", "Loop", "Where", "IsNaN", "Identity", "Dropout", "Expand"}
+    operators = Counter(node.op_type for node in model.graph.node)
+    assert {"LayerNormalization", "Gelu", "Softmax"} <= operators.keys()
+    assert not operators.keys() & {"If", "Loop", "IsNaN", "Identity", "Dropout", "Expand"}
+    assert operators["Where"] == len(artifact.model_inputs) - 1  # of ids and token types, none of the mask
     read = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
     assert all(set(node.output) & read for node in model.graph.node)
     assert {tensor.name for tensor in model.graph.initializer} <= read
@@ -213,6 +215,42 @@ def test_padding_changes_no_answer_and_a_fully_masked_row_is_finite(exported):
     (answers,) = run(artifact, {**more, "attention_mask": np.concatenate([mask, np.zeros_like(mask)])})
     np.testing.assert_allclose(answers[0, :4], whole[0], atol=1e-5)
     assert np.isfinite(answers).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "ids"), [("input_ids", (-1, -120, -(2**40), 120, 2**40)), ("token_type_ids", (-1, -2, 2, 2**40))]
+)
+def test_an_id_that_pytorch_refuses_is_refused_and_not_counted_from_the_end(exported_trained, trained, name, ids):
+    import torch
+    from transformers import AutoModelForQuestionAnswering
+
+    model = AutoModelForQuestionAnswering.from_pretrained(trained, dtype="float32")
+    right = {"input_ids": np.array([[2, 5, 6, 3]]), "token_type_ids": np.zeros((1, 4), np.int64)}
+    for wrong in ids:
+        inputs = {**right, "attention_mask": np.ones((1, 4), np.int64)}
+        inputs[name] = inputs[name].copy()
+        inputs[name][0, 2] = wrong
+        with pytest.raises(IndexError):
+            model(**{key: torch.from_numpy(array) for key, array in inputs.items()})
+        with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument, match="out of data bounds"):
+            run(exported_trained, inputs)
+
+
+def test_every_value_of_the_mask_but_zero_attends_as_in_transformers(exported_trained, trained):
+    import torch
+    from transformers import AutoModelForQuestionAnswering
+
+    model = AutoModelForQuestionAnswering.from_pretrained(trained, dtype="float32").eval()
+    inputs = {
+        "input_ids": np.array([[2, 5, 6, 7, 3]] * 2),
+        "attention_mask": np.array([[1, 2, -1, 0, 2**33], [1, 1, 1, 0, 0]]),
+        "token_type_ids": np.zeros((2, 5), np.int64),
+    }
+    with torch.no_grad():
+        expected = model(**{key: torch.from_numpy(array) for key, array in inputs.items()})
+    start, end = run(exported_trained, inputs)
+    np.testing.assert_allclose(start, expected.start_logits, atol=1e-5)
+    np.testing.assert_allclose(end, expected.end_logits, atol=1e-5)
 
 
 def test_longest_sequence_and_batch_of_one_run(exported):

@@ -14,6 +14,7 @@ TorchScript (deprecated), own mask       912        124.4        304.0       7.9
 
 What had made TorchScript's graph faster is what it lacks: without the intermediate shapes onnxruntime does not fuse
 Add and LayerNormalization into its slower SkipLayerNormalization. So the dynamo graph is written without them.
+Since then, four nodes more refuse negative ids: 3 us of the 50 of a BERT of 2 layers of 32 at 16 tokens, on one thread.
 Some 40 % of the bare export's seconds, and two thirds of its peak memory, go into copying the weights into one
 protobuf message; `prep_triton.onnx_file` does not. Nor does torch see the weights: it traces a stand-in on its
 meta device, so they can neither cost anything nor change the graph; and one of two layers, which
@@ -57,7 +58,7 @@ class ExportedModule(torch.nn.Module):  # type: ignore[misc]  # torch is not fol
     """A transformers model with the graph's inputs and outputs.
 
     It makes the additive mask [batch, 1, 1, sequence] itself, which transformers 5 takes as it is
-    (`masking_utils._preprocess_mask_arguments`), so no mask subgraph is exported.
+    (`masking_utils._preprocess_mask_arguments`), so no mask subgraph is exported. As there, every value but 0 attends.
     """
 
     def __init__(self, model: Any, outputs: tuple[str, ...]) -> None:
@@ -67,10 +68,22 @@ class ExportedModule(torch.nn.Module):  # type: ignore[misc]  # torch is not fol
 
     def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None) -> Any:
         """Answer a batch; see `prep_triton.export.heads` for the shapes."""
-        bias = (1.0 - attention_mask[:, None, None, :].to(torch.float32)) * MASK_BIAS
-        more = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        answer = self.model(input_ids=input_ids, attention_mask=bias, **more)
+        bias = (attention_mask[:, None, None, :] == 0).to(torch.float32) * MASK_BIAS
+        more = {}
+        if token_type_ids is not None:
+            more["token_type_ids"] = _refuse_negatives(token_type_ids, count_token_types(self.model.config))
+        ids = _refuse_negatives(input_ids, int(self.model.config.vocab_size))
+        answer = self.model(input_ids=ids, attention_mask=bias, **more)
         return tuple(getattr(answer, name) for name in self.outputs)
+
+
+def _refuse_negatives(ids: Any, count: int) -> Any:
+    """Make every negative id `count`, the first that an embedding does not have.
+
+    ONNX's Gather counts a negative index from the end, so that -1 would be the last token of the vocabulary. An index
+    beyond the end is an error of ONNX Runtime on the CPU, as it is in PyTorch.
+    """
+    return torch.where(ids < 0, count, ids)
 
 
 @dataclass(frozen=True)
