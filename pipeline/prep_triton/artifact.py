@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from prep_triton.gpus import AMPERE_PLUS, is_runnable
+from prep_triton.layout import is_graph_file
 from prep_triton.server_arguments import ServerArgument
 from prep_triton.spec import GateSpec, OptimizationProfile, Precision, Tier
 from prep_triton.tasks import MASK_TOKEN, Task
@@ -166,6 +167,8 @@ class EmbeddingRecord(Record):
 class OnnxModel(Artifact):
     """An ONNX graph of a BERT or DistilBERT: ``model.onnx``, ``reference.npz``, perhaps ``tokenizer.json`` and more.
 
+    Weights that ``model.onnx`` cannot hold (2 GiB) lie in ``model.onnx.data`` beside it.
+
     ``reference.npz`` holds PyTorch FP32 answers to fixed inputs: one array for each graph input
     (``input/<name>``, shape [rows, sequence]), one for each output (``output/<name>``), and ``text``
     (one string a row; empty strings where there is no tokenizer). ``library.json`` holds the checkpoint's own library's
@@ -203,6 +206,11 @@ class OnnxModel(Artifact):
     gate: GateSpec | None = None
     quantization: QuantizationRecord | None = None
     overflow: OverflowRecord | None = None
+
+    @property
+    def graph_bytes(self) -> int:
+        """The size of the graph with its weights, in one file or two."""
+        return sum(file.size for name, file in self.files.items() if is_graph_file(name))
 
     @property
     def usual_length(self) -> int:
@@ -278,12 +286,12 @@ class VendoredRecord(Record):
 class RepositoryEntry(Artifact):
     """One model directory of a Triton repository.
 
-    Its files: ``config.pbtxt``, ``<version>/model.onnx``, plans or ``model.py``, ``reference.npz`` and perhaps
-    ``tokenizer.json``. `tolerance` is the smallest cosine to PyTorch FP32, of any one answer, that
-    `prep verify` lets pass: the `min_row_cosine` of the gate of what it serves. `composes` names the entries that an
-    ensemble calls, in order; `serves` the model entry that a tokenizer, a post-processor or an ensemble was made for.
-    `onnx` and `engines` are the manifests of what it serves. `server_arguments` are what the server must be started
-    with for the entry to be served as it was asked for.
+    Its files: ``config.pbtxt``, ``<version>/model.onnx`` (and ``model.onnx.data``), plans or ``model.py``,
+    ``reference.npz`` and perhaps ``tokenizer.json``. `tolerance` is the smallest cosine to PyTorch FP32, of any one
+    answer, that `prep verify` lets pass: the `min_row_cosine` of the gate of what it serves. `composes` names the
+    entries that an ensemble calls, in order; `serves` the model entry that a tokenizer, a post-processor or an ensemble
+    was made for. `onnx` and `engines` are the manifests of what it serves. `server_arguments` are what the server must
+    be started with for the entry to be served as it was asked for.
     """
 
     noun = "repository entry"

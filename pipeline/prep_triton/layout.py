@@ -3,7 +3,7 @@
 ::
 
     <workspace>/<stage>/<name>/<key>/    manifest.json                          workspace.py
-                                           model.onnx, model.onnx.data          export/graph.py, precision/
+                                           model.onnx, model.onnx.data          onnx_file.py, for export/, precision/
                                            reference.npz, tokenizer.json        reference.py, for export/
                                            library.json                         library_answers.py, for export/
                                            model.engine                         engine/worker.py
@@ -17,6 +17,7 @@
                                            library.json
                                            warmup/                              triton/config/warmup.py
     <repository>/<entry>/1/              model.onnx or model_sm75.plan          triton/entries/write.py
+                                           model.onnx.data                      triton/entries/write.py
                                            model.py and what it imports         triton/vendored/server_side.py
                                            tokenizer.json, labels.json          triton/entries/text.py
 
@@ -38,6 +39,9 @@ LOCK_NAME = ".lock"
 
 # A graph and its engine.
 GRAPH_NAME = "model.onnx"
+WEIGHTS_NAME = f"{GRAPH_NAME}.data"  # beside a graph of which one file would be too long
+# The longest message that protobuf, and so ONNX Runtime and TensorRT's parser, reads.
+ONE_FILE_BYTES = 2**31 - 1
 ENGINE_NAME = "model.engine"
 REFERENCE_NAME = "reference.npz"
 LIBRARY_NAME = "library.json"
@@ -71,8 +75,8 @@ REPORTS_DIR = "reports"
 
 
 def is_graph_file(name: str) -> bool:
-    """Whether a file of an artifact is its graph, or the weights that a graph beyond 2 GB keeps beside it."""
-    return name == GRAPH_NAME or name.startswith(f"{GRAPH_NAME}.")
+    """Whether a file of an artifact is its graph, or the weights that a large graph keeps beside it."""
+    return name in (GRAPH_NAME, WEIGHTS_NAME)
 
 
 def plan_name(compute_capability: str) -> str:

@@ -4,6 +4,7 @@ A BERT's graph is a few hundred kilobytes and its weights are hundreds of megaby
 the graph need not hold them: memory stays flat whatever the model. The layout is that of protocol
 buffers (https://protobuf.dev/programming-guides/encoding) and of onnx.proto: a weight is an initializer of
 the model's graph, and its values are the raw bytes of that tensor. `onnx` itself reads a whole file or nothing.
+Where one file cannot hold the weights, they lie in another beside it (`prep_triton.external_data`).
 """
 
 import mmap
@@ -18,12 +19,19 @@ import onnx
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, TensorProto
-from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_tensor, uses_external_data
+from onnx.external_data_helper import uses_external_data
 
-from prep_triton.errors import PrecisionError, PrepError
-
-# The longest message that protobuf, and so ONNX Runtime and TensorRT's parser, reads.
-MAX_FILE_BYTES = 2**31 - 1
+from prep_triton.errors import PrecisionError
+from prep_triton.external_data import (
+    PAGE_BYTES,
+    RawSpan,
+    find_span,
+    forget_place,
+    iterate_external,
+    point_beside,
+    take_in,
+)
+from prep_triton.layout import ONE_FILE_BYTES, WEIGHTS_NAME
 
 _GRAPH = ModelProto.DESCRIPTOR.fields_by_name["graph"].number
 _INITIALIZER = GraphProto.DESCRIPTOR.fields_by_name["initializer"].number
@@ -36,15 +44,6 @@ _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _INLINE_BYTES = 1024
 
 _EXPORT_AGAIN = "export the model again: prep export MODEL"
-
-
-@dataclass(frozen=True)
-class RawSpan:
-    """Where a weight's little-endian bytes lie: `length` bytes of a file from `offset`."""
-
-    path: Path
-    offset: int
-    length: int
 
 
 class Weight(Protocol):
@@ -88,17 +87,42 @@ class ArrayWeight:
         yield little.reshape(-1).view(np.uint8).data
 
 
+@dataclass(frozen=True)
+class TensorWeight:
+    """A weight that lies in a tensor.
+
+    Args:
+        tensor: The tensor, whose values are raw bytes.
+    """
+
+    tensor: TensorProto
+
+    def header(self) -> TensorProto:
+        """Return the tensor without its bytes."""
+        return _copy_without(self.tensor, "raw_data")
+
+    def size_bytes(self) -> int:
+        """Return the size of its bytes."""
+        return len(self.tensor.raw_data)
+
+    def chunks(self) -> Iterator[memoryview | bytes]:
+        """Yield them at once."""
+        yield self.tensor.raw_data
+
+
 def load_model(path: Path) -> ModelProto:
-    """Read an ONNX file, weights and all.
+    """Read an ONNX file, weights and all, also those in a file beside it.
 
     Raises:
-        PrecisionError: The file is missing, empty, cut short, or no ONNX model.
+        PrecisionError: The file is missing, empty, cut short, or no ONNX model; or its weights beside it are.
     """
     try:
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
         if not model.graph.node:
             raise ValueError("it holds no graph")
-    except (OSError, ValueError, DecodeError, onnx.checker.ValidationError) as err:
+        for tensor in iterate_external(model.graph):
+            take_in(tensor, find_span(tensor, path.parent))
+    except (OSError, ValueError, DecodeError) as err:
         raise PrecisionError(f"{path} is not a whole ONNX file: {err}", hint=_EXPORT_AGAIN) from err
     return model
 
@@ -116,9 +140,12 @@ def load_without_weights(path: Path) -> tuple[ModelProto, dict[str, RawSpan]]:
         with _map_file(path) as mapped:
             model, spans = _parse_model(mapped, path)
         for tensor in model.graph.initializer:
-            if uses_external_data(tensor):
-                _take_external(tensor, path.parent, spans)
-    except (OSError, ValueError, onnx.checker.ValidationError) as err:
+            if uses_external_data(tensor) and tensor.data_type == TensorProto.FLOAT:
+                spans[tensor.name] = find_span(tensor, path.parent)
+                forget_place(tensor)
+        for tensor in iterate_external(model.graph):
+            take_in(tensor, find_span(tensor, path.parent))
+    except (OSError, ValueError) as err:
         raise PrecisionError(f"{path} is not a whole ONNX file: {err}", hint=_EXPORT_AGAIN) from err
     return model, spans
 
@@ -139,37 +166,84 @@ def load_skeleton(path: Path) -> ModelProto:
 
 
 def save_with_weights(
-    model: ModelProto, weights: Iterable[Weight], path: Path, *, error: type[PrepError] = PrecisionError
+    model: ModelProto, weights: Iterable[Weight], path: Path, *, one_file_bytes: int = ONE_FILE_BYTES
 ) -> None:
     """Write an ONNX file: the model's own graph, and more initializers streamed into it.
+
+    Where the file would be too long, large initializers go into `WEIGHTS_NAME` beside it, each from a page's begin on.
 
     Args:
         model: The model, with the initializers that are not among `weights`.
         weights: What is written behind them, in this order.
         path: The file.
-        error: What to raise.
-
-    Raises:
-        PrecisionError: The file would pass the 2 GiB that one ONNX file can hold; or `error`.
+        one_file_bytes: The longest file that holds its weights itself.
     """
-    shell = ModelProto()
-    shell.CopyFrom(model)
-    shell.ClearField("graph")
-    head, graph = shell.SerializeToString(), model.graph.SerializeToString()
+    weights = list(weights)
+    if not is_one_file(model, weights, one_file_bytes=one_file_bytes):
+        _save_weights_beside(model, weights, path)
+        return
+    head, graph = _copy_without(model, "graph").SerializeToString(), model.graph.SerializeToString()
     records = [(_render_record_head(weight), weight) for weight in weights]
     size = len(graph) + sum(len(start) + weight.size_bytes() for start, weight in records)
-    head += _render_tag(_GRAPH, size)
-    if (total := len(head) + size) > MAX_FILE_BYTES:
-        raise error(
-            f"the graph would have {total} bytes, and one ONNX file holds {MAX_FILE_BYTES} at most",
-            hint="use a smaller model",
-        )
     with path.open("wb") as stream:
-        stream.write(head + graph)
+        stream.write(head + _render_tag(_GRAPH, size) + graph)
         for start, weight in records:
             stream.write(start)
             for chunk in weight.chunks():
                 stream.write(chunk)
+
+
+def is_one_file(model: ModelProto, weights: Iterable[Weight] = (), *, one_file_bytes: int = ONE_FILE_BYTES) -> bool:
+    """Whether an ONNX file can hold a model with its own initializers and `weights`."""
+    shell, large = _take_apart(model)
+    records = [len(_render_record_head(weight)) + weight.size_bytes() for weight in (*large, *weights)]
+    size = len(shell.graph.SerializeToString()) + sum(records)
+    shell.ClearField("graph")
+    return len(shell.SerializeToString()) + len(_render_tag(_GRAPH, size)) + size <= one_file_bytes
+
+
+def _save_weights_beside(model: ModelProto, weights: Iterable[Weight], path: Path) -> None:
+    shell, large = _take_apart(model)
+    with path.with_name(WEIGHTS_NAME).open("wb") as stream:
+        for weight in (*large, *weights):
+            tensor = weight.header()
+            if weight.size_bytes() < _INLINE_BYTES:
+                tensor.raw_data = b"".join(weight.chunks())
+            else:
+                stream.write(bytes(-stream.tell() % PAGE_BYTES))
+                point_beside(tensor, stream.tell(), weight.size_bytes())
+                for chunk in weight.chunks():
+                    stream.write(chunk)
+            shell.graph.initializer.append(tensor)
+    path.write_bytes(shell.SerializeToString())
+
+
+def _take_apart(model: ModelProto) -> tuple[ModelProto, list[TensorWeight]]:
+    """Return a copy of a model without its large initializers, and these."""
+    shell = _copy_without(model, "graph")
+    shell.graph.CopyFrom(_copy_without(model.graph, "initializer"))
+    large = []
+    for tensor in model.graph.initializer:
+        if len(tensor.raw_data) >= _INLINE_BYTES:
+            large.append(TensorWeight(tensor))
+        else:
+            shell.graph.initializer.append(tensor)
+    return shell, large
+
+
+def _copy_without(message: Any, name: str) -> Any:
+    """Return a copy of a message without one of its fields, which is never copied: it may be larger than the rest."""
+    copy = type(message)()
+    for field, value in message.ListFields():
+        if field.name == name:
+            continue
+        if hasattr(value, "extend"):  # repeated
+            getattr(copy, field.name).extend(value)
+        elif hasattr(value, "CopyFrom"):
+            getattr(copy, field.name).CopyFrom(value)
+        else:
+            setattr(copy, field.name, value)
+    return copy
 
 
 class _Field(NamedTuple):
@@ -239,18 +313,6 @@ def _parse_tensor(
         else:
             small += mapped[field.start : field.end]
     return TensorProto.FromString(bytes(small)), left_out
-
-
-def _take_external(tensor: TensorProto, folder: Path, spans: dict[str, RawSpan]) -> None:
-    """Treat a weight that lies in a file beside the graph as one that lies in it."""
-    info = ExternalDataInfo(tensor)
-    path, offset = folder / info.location, info.offset or 0
-    spans[tensor.name] = RawSpan(path, offset, info.length or path.stat().st_size - offset)
-    if tensor.data_type != TensorProto.FLOAT:
-        load_external_data_for_tensor(tensor, str(folder))
-        del spans[tensor.name]
-    tensor.ClearField("external_data")
-    tensor.ClearField("data_location")
 
 
 def _iterate_fields(mapped: mmap.mmap, begin: int, stop: int) -> Iterator[_Field]:

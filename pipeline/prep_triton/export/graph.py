@@ -37,6 +37,7 @@ from prep_triton.errors import ExportError
 from prep_triton.export.checkpoint import silence_vendors
 from prep_triton.export.heads import OPSET, Architecture, count_token_types, input_names
 from prep_triton.export.layers import LayersDifferError, Weight, repeat_layer
+from prep_triton.layout import ONE_FILE_BYTES
 from prep_triton.onnx_file import ArrayWeight, save_with_weights
 from prep_triton.tasks import TASKS, Task
 
@@ -126,19 +127,17 @@ def export_graph(model: Any, architecture: Architecture, task: Task) -> Exported
     return _trace_graph(model, architecture, task, count)
 
 
-def save_graph(graph: ExportedGraph, model: Any, path: Path) -> int:
-    """Write an exported graph as one ONNX file, the model's weights inside.
+def save_graph(graph: ExportedGraph, model: Any, path: Path, *, one_file_bytes: int = ONE_FILE_BYTES) -> int:
+    """Write an exported graph as one ONNX file, the model's weights inside; as two where they are too large for it.
 
     Args:
         graph: What `export_graph` returned.
         model: The model that it was exported from.
         path: The file to write.
+        one_file_bytes: The longest file that holds its weights itself.
 
     Returns:
         The number of nodes.
-
-    Raises:
-        ExportError: The file would be longer than protobuf allows.
     """
     nodes = len(graph.skeleton.graph.node)
     tensors = _name_tensors(model)
@@ -147,7 +146,7 @@ def save_graph(graph: ExportedGraph, model: Any, path: Path) -> int:
         array = tensors[weight.source].detach().numpy()
         arrays[name] = array.T if weight.is_transposed else array
     weights = [ArrayWeight(name, arrays[name]) for name in _list_initializers(graph.skeleton.graph)]
-    save_with_weights(graph.skeleton, weights, path, error=ExportError)
+    save_with_weights(graph.skeleton, weights, path, one_file_bytes=one_file_bytes)
     return nodes
 
 

@@ -16,7 +16,7 @@ from prep_triton.export import heads, hub
 from prep_triton.export.replacement import check_replacement, describe_replacement
 from prep_triton.export.source import Source, resolve_source
 from prep_triton.extras import check_extra
-from prep_triton.layout import GRAPH_NAME, LIBRARY_NAME, REFERENCE_NAME
+from prep_triton.layout import GRAPH_NAME, LIBRARY_NAME, ONE_FILE_BYTES, REFERENCE_NAME
 from prep_triton.library_answers import save_library_answers
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.reference import save_reference
@@ -35,18 +35,24 @@ _TOOLS = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "tokeniz
 
 
 def export_model(
-    spec: ModelSpec, workspace: Workspace, *, replace: bool = True, progress: Progress = ignore_progress
+    spec: ModelSpec,
+    workspace: Workspace,
+    *,
+    replace: bool = True,
+    progress: Progress = ignore_progress,
+    one_file_bytes: int = ONE_FILE_BYTES,
 ) -> Produced[OnnxModel]:
     """Export a BERT or DistilBERT to ONNX and check it against PyTorch.
 
-    The artifact holds ``model.onnx`` (weights inside), ``reference.npz`` and, where there is a vocabulary,
-    ``tokenizer.json`` and ``library.json``.
+    The artifact holds ``model.onnx`` (weights inside, or in ``model.onnx.data`` beside it where one file cannot hold
+    them), ``reference.npz`` and, where there is a vocabulary, ``tokenizer.json`` and ``library.json``.
 
     Args:
         spec: Which model, task and weights.
         workspace: Where the artifact goes.
         replace: Whether its name may be that of another model until now; a note says so.
         progress: Called with the phase.
+        one_file_bytes: The longest file that holds its weights itself.
 
     Raises:
         MissingPackageError: A library that exports is not installed.
@@ -63,7 +69,9 @@ def export_model(
     elif message := describe_replacement(source, STAGE, workspace):
         log.warning("%s", message)
     return workspace.produce(
-        export_recipe(source, spec), OnnxModel, lambda folder: _make_model(source, spec.seed, folder, progress)
+        export_recipe(source, spec),
+        OnnxModel,
+        lambda folder: _make_model(source, spec.seed, folder, progress, one_file_bytes),
     )
 
 
@@ -97,12 +105,12 @@ class _Written:
     nodes: int
 
 
-def _make_model(source: Source, seed: int, folder: Path, progress: Progress) -> dict[str, Any]:
+def _make_model(source: Source, seed: int, folder: Path, progress: Progress, one_file_bytes: int) -> dict[str, Any]:
     """Write the artifact's files and return the record's fields."""
     from prep_triton.export.parity import check_parity
 
     with _paused_collector():
-        written = _write_model(source, seed, folder, progress)
+        written = _write_model(source, seed, folder, progress, one_file_bytes)
     progress("checking parity", 0.8)
     fields = written.fields
     parity = check_parity(folder / GRAPH_NAME, written.cases, fields["model_inputs"], fields["model_outputs"])
@@ -128,7 +136,7 @@ def _paused_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _write_model(source: Source, seed: int, folder: Path, progress: Progress) -> _Written:
+def _write_model(source: Source, seed: int, folder: Path, progress: Progress, one_file_bytes: int) -> _Written:
     """Load, answer with PyTorch, export, write."""
     from prep_triton.export import graph, reference
     from prep_triton.export.checkpoint import load_model
@@ -152,7 +160,7 @@ def _write_model(source: Source, seed: int, folder: Path, progress: Progress) ->
     exported = graph.export_graph(model, source.architecture, source.task)
 
     progress("writing", 0.7)
-    nodes = graph.save_graph(exported, model, folder / GRAPH_NAME)
+    nodes = graph.save_graph(exported, model, folder / GRAPH_NAME, one_file_bytes=one_file_bytes)
     save_reference(folder / REFERENCE_NAME, answered.inputs, answered.answers, chosen.texts)
     fields = {
         "architecture": source.architecture,

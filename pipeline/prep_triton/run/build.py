@@ -4,7 +4,7 @@ from typing import Any
 
 from prep_triton.artifact import Engine, OnnxModel
 from prep_triton.engine.machine import Machine
-from prep_triton.layout import ENGINE_NAME, GRAPH_NAME
+from prep_triton.layout import ENGINE_NAME
 from prep_triton.run.conversion import put_in_precision
 from prep_triton.run.report import RowCollector
 from prep_triton.spec import ConversionSpec, EngineSpec, VariantSpec
@@ -57,7 +57,7 @@ def build_engines(
 
 
 def _graph_figures(model: OnnxModel) -> dict[str, Any]:
-    figures: dict[str, Any] = {"size_bytes": model.files[GRAPH_NAME].size, "precision": model.precision}
+    figures: dict[str, Any] = {"size_bytes": model.graph_bytes, "precision": model.precision}
     if model.fidelity:
         figures |= {"mean_cosine": model.fidelity.mean_cosine, "min_cosine": model.fidelity.min_cosine}
     if model.accuracy:

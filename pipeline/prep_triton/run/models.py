@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from prep_triton.artifact import OnnxModel, RepositoryEntry
 from prep_triton.engine.machine import Machine
 from prep_triton.errors import PrepError, VerifyError
-from prep_triton.layout import GRAPH_NAME
 from prep_triton.run.inputs import check_inputs
 from prep_triton.run.memory import MemoryBudget, estimate_memory_gib
 from prep_triton.run.names import names_of_entries
@@ -261,7 +260,7 @@ def _assemble(
 
 
 def _export_figures(model: OnnxModel) -> dict[str, Any]:
-    figures: dict[str, Any] = {"size_bytes": model.files[GRAPH_NAME].size, "opset": model.opset}
+    figures: dict[str, Any] = {"size_bytes": model.graph_bytes, "opset": model.opset}
     if model.parity:
         figures |= {"max_abs_error": model.parity.max_abs_error, "mean_cosine": model.parity.mean_cosine}
     return figures

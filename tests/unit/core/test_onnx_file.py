@@ -7,8 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from onnx import TensorProto, helper, numpy_helper
-from prep_triton import onnx_file
-from prep_triton.errors import ExportError, PrecisionError
+from prep_triton.errors import PrecisionError
 from prep_triton.onnx_file import ArrayWeight, load_skeleton, load_without_weights, save_with_weights
 from prep_triton.precision.rewrite.weights import ConvertedWeight
 
@@ -69,14 +68,6 @@ def test_refuses_a_file_that_is_not_there(tmp_path):
         load_without_weights(tmp_path / "a.onnx")
 
 
-def test_refuses_to_write_more_than_one_file_holds(tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_file, "MAX_FILE_BYTES", 1000)
-    with pytest.raises(PrecisionError, match="one ONNX file holds 1000 at most") as caught:
-        save_with_weights(make_bert(layers=1), [], tmp_path / "a.onnx")
-    assert "smaller model" in caught.value.hint
-    assert not (tmp_path / "a.onnx").exists()
-
-
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=150)
 @given(st.data())
 def test_arbitrary_bytes_are_read_or_refused(tmp_path, data):
@@ -119,15 +110,6 @@ def test_a_transposed_array_is_written_in_its_own_order(tmp_path):
     save_with_weights(make_skeleton(), [ArrayWeight("w", array)], tmp_path / "a.onnx")
     (tensor,) = onnx.load(tmp_path / "a.onnx").graph.initializer
     np.testing.assert_array_equal(numpy_helper.to_array(tensor), array)
-
-
-def test_a_file_longer_than_protobuf_allows_is_refused_before_a_byte_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_file, "MAX_FILE_BYTES", 1000)
-    weights = [ArrayWeight("w", np.zeros(1000, np.float32))]
-    with pytest.raises(ExportError, match="one ONNX file holds 1000 at most") as caught:
-        save_with_weights(make_skeleton(), weights, tmp_path / "a.onnx", error=ExportError)
-    assert "smaller" in caught.value.hint
-    assert not (tmp_path / "a.onnx").exists()
 
 
 @pytest.mark.parametrize("is_raw", [True, False])

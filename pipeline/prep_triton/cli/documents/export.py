@@ -24,7 +24,7 @@ def export_document(produced: Produced[OnnxModel], seconds: float) -> ExportDocu
 def render_export(out: Output, document: ExportDocument) -> None:
     """Print what was exported, its tensors and its parity."""
     state = "unchanged" if document.reused else f"exported in {format_seconds(document.seconds)}"
-    graph = f"{format_size(document.files[GRAPH_NAME].size)}, opset {document.opset}"
+    graph = f"{format_size(document.graph_bytes)}, opset {document.opset}"
     out.line(f"{document.name}: {state}", style="bold")
     kind, _, origin = document.source.partition(":")
     weights = f"weights of {'the folder ' if kind == 'folder' else ''}{origin}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from onnx.helper import make_node
 
 from prep_triton.errors import PrecisionError
+from prep_triton.layout import ONE_FILE_BYTES
 from prep_triton.onnx_file import load_without_weights, save_with_weights
 from prep_triton.precision.cpu.attention import find_attentions, fuse_attention
 from prep_triton.precision.cpu.graph import Graph
@@ -16,7 +17,13 @@ from prep_triton.progress import Progress, ignore_progress
 log = logging.getLogger(__name__)
 
 
-def quantize_file_for_cpu(source_path: Path, target_path: Path, *, progress: Progress = ignore_progress) -> float:
+def quantize_file_for_cpu(
+    source_path: Path,
+    target_path: Path,
+    *,
+    progress: Progress = ignore_progress,
+    one_file_bytes: int = ONE_FILE_BYTES,
+) -> float:
     """Write the CPU INT8 form of an FP32 ONNX file.
 
     FP32 weights that stay (embeddings) are streamed, so memory grows by the INT8 weights alone.
@@ -48,7 +55,7 @@ def quantize_file_for_cpu(source_path: Path, target_path: Path, *, progress: Pro
     share = quantize_linears(graph, linears, progress=progress)
     weights = graph.finish()
     progress("writing the int8 graph", 0.7)
-    save_with_weights(proto, weights, target_path)
+    save_with_weights(proto, weights, target_path, one_file_bytes=one_file_bytes)
     return share
 
 

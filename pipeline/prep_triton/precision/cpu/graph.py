@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 from onnx.helper import make_opsetid
 
-from prep_triton.onnx_file import ArrayWeight, RawSpan
+from prep_triton.external_data import RawSpan
+from prep_triton.onnx_file import ArrayWeight
 from prep_triton.precision.rewrite.weights import ConvertedWeight, check_finite
 
 MICROSOFT_DOMAIN = "com.microsoft"

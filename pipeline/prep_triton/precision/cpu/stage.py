@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prep_triton.artifact import OnnxModel, QuantizationRecord
-from prep_triton.layout import GRAPH_NAME, REFERENCE_NAME
+from prep_triton.layout import GRAPH_NAME, ONE_FILE_BYTES, REFERENCE_NAME
 from prep_triton.precision.rewrite.source import check_is_fp32, kept_fields, link_kept_files
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.workspace import Produced, Recipe, Workspace
@@ -25,7 +25,11 @@ REWRITE_VERSION = 2
 
 
 def quantize_for_cpu(
-    model: OnnxModel, workspace: Workspace, *, progress: Progress = ignore_progress
+    model: OnnxModel,
+    workspace: Workspace,
+    *,
+    progress: Progress = ignore_progress,
+    one_file_bytes: int = ONE_FILE_BYTES,
 ) -> Produced[OnnxModel]:
     """Rewrite an FP32 graph into the INT8 graph that ONNX Runtime runs fastest on a CPU.
 
@@ -36,6 +40,7 @@ def quantize_for_cpu(
         model: An FP32 artifact of the export stage.
         workspace: Where the INT8 artifact is kept, as ``precision/<name>-int8-cpu``.
         progress: Called at each step.
+        one_file_bytes: The longest file that holds its weights itself.
 
     Raises:
         PrecisionError: The graph is not FP32, holds no linear layer, holds weights that are not finite, or its
@@ -55,7 +60,9 @@ def quantize_for_cpu(
         from prep_triton.precision.measure.fidelity import measure_fidelity
         from prep_triton.precision.measure.runner import GraphRunner
 
-        share = quantize_file_for_cpu(model.path(GRAPH_NAME), folder / GRAPH_NAME, progress=progress)
+        share = quantize_file_for_cpu(
+            model.path(GRAPH_NAME), folder / GRAPH_NAME, progress=progress, one_file_bytes=one_file_bytes
+        )
         link_kept_files(model, folder)
         progress("comparing with fp32", 0.8)
         return {

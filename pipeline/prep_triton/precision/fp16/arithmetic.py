@@ -24,7 +24,7 @@ def open_in_half_arithmetic(path: Path) -> GraphRunner:
     """
     proto = load_model(path)
     round_every_node(proto)
-    return GraphRunner(proto.SerializeToString())
+    return GraphRunner.from_proto(proto)
 
 
 def round_every_node(proto: ModelProto) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from prep_triton.layout import ONE_FILE_BYTES
 from prep_triton.onnx_file import load_without_weights, save_with_weights
 from prep_triton.precision.fp16.graph import rewrite_to_fp16
 from prep_triton.precision.fp16.remedy import NOTHING, Remedy
@@ -10,7 +11,12 @@ from prep_triton.progress import Progress, ignore_progress
 
 
 def convert_file_to_fp16(
-    source_path: Path, target_path: Path, *, remedy: Remedy = NOTHING, progress: Progress = ignore_progress
+    source_path: Path,
+    target_path: Path,
+    *,
+    remedy: Remedy = NOTHING,
+    progress: Progress = ignore_progress,
+    one_file_bytes: int = ONE_FILE_BYTES,
 ) -> None:
     """Write the FP16 form of an FP32 ONNX file.
 
@@ -33,5 +39,5 @@ def convert_file_to_fp16(
         for weight in planned
     ]
     progress("converting the weights to fp16", 0.2)
-    save_with_weights(proto, weights, target_path)
+    save_with_weights(proto, weights, target_path, one_file_bytes=one_file_bytes)
     progress("converted to fp16", 1.0)

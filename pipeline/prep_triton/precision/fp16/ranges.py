@@ -66,7 +66,7 @@ def _add_magnitudes(proto: ModelProto, names: Sequence[str]) -> None:
 
 def _measure_magnitudes(proto: ModelProto, names: Sequence[str], rows: Sequence[TokenRow]) -> dict[str, float]:
     """Return the largest value that each added output has on any row."""
-    runner = GraphRunner(proto.SerializeToString())
+    runner = GraphRunner.from_proto(proto)
     largest = np.zeros(len(names))
     for _, values in runner.run_batches(rows, [f"{name}{_SUFFIX}" for name in names]):
         largest = np.maximum(largest, [float(value) for value in values])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prep_triton.artifact import OnnxModel
-from prep_triton.layout import GRAPH_NAME, REFERENCE_NAME
+from prep_triton.layout import GRAPH_NAME, ONE_FILE_BYTES, REFERENCE_NAME
 from prep_triton.precision.rewrite.source import check_is_fp32, kept_fields, link_kept_files
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.workspace import Produced, Recipe, Workspace
@@ -20,7 +20,11 @@ REWRITE_VERSION = 2
 
 
 def convert_to_fp16(
-    model: OnnxModel, workspace: Workspace, *, progress: Progress = ignore_progress
+    model: OnnxModel,
+    workspace: Workspace,
+    *,
+    progress: Progress = ignore_progress,
+    one_file_bytes: int = ONE_FILE_BYTES,
 ) -> Produced[OnnxModel]:
     """Rewrite an FP32 graph so that every GEMM, weight and activation is FP16.
 
@@ -32,6 +36,7 @@ def convert_to_fp16(
         model: An FP32 artifact of the export stage.
         workspace: Where the FP16 artifact is kept, as ``precision/<name>-fp16``.
         progress: Called at each step.
+        one_file_bytes: The longest file that holds its weights itself.
 
     Raises:
         PrecisionError: The graph is not FP32, or a value of it does not survive in FP16.
@@ -51,9 +56,11 @@ def convert_to_fp16(
         from prep_triton.precision.fp16.ranges import find_remedy
 
         progress("measuring the range of every value")
-        graph_path = model.path(GRAPH_NAME)
+        graph_path, target_path = model.path(GRAPH_NAME), folder / GRAPH_NAME
         remedy = find_remedy(load_model(graph_path), model.path(REFERENCE_NAME), model)
-        convert_file_to_fp16(graph_path, folder / GRAPH_NAME, remedy=remedy, progress=progress)
+        convert_file_to_fp16(
+            graph_path, target_path, remedy=remedy, progress=progress, one_file_bytes=one_file_bytes
+        )
         link_kept_files(model, folder)
         return {**kept_fields(model), "precision": "fp16", "overflow": remedy.record()}
 

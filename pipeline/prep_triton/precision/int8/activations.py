@@ -89,4 +89,4 @@ def _open_with_outputs(path: Path, names: Sequence[str]) -> GraphRunner:
     proto = load_model(path)
     del proto.graph.output[:]
     proto.graph.output.extend(ValueInfoProto(name=name) for name in names)
-    return GraphRunner(proto.SerializeToString())
+    return GraphRunner.from_proto(proto)

@@ -15,7 +15,7 @@ from onnx import ModelProto, numpy_helper
 
 from prep_triton.artifact import AccuracyRecord, FidelityRecord, OnnxModel, OverflowRecord
 from prep_triton.errors import PrecisionError
-from prep_triton.layout import GRAPH_NAME, REFERENCE_NAME
+from prep_triton.layout import GRAPH_NAME, ONE_FILE_BYTES, REFERENCE_NAME
 from prep_triton.onnx_file import load_model, save_with_weights
 from prep_triton.precision.fp16.arithmetic import open_in_half_arithmetic
 from prep_triton.precision.fp16.graph import rewrite_to_fp16
@@ -54,6 +54,7 @@ class Quantizer:
         spec: The layers kept out, and whether to search for more.
         gate: What the INT8 graph must reach.
         progress: Called at each step.
+        one_file_bytes: The longest file that holds its weights itself.
     """
 
     model: OnnxModel
@@ -63,6 +64,7 @@ class Quantizer:
     spec: QuantizationSpec
     gate: GateSpec
     progress: Progress = ignore_progress
+    one_file_bytes: int = ONE_FILE_BYTES
     damage: dict[str, float] = field(default_factory=dict)
 
     def choose_layers(self) -> tuple[tuple[str, ...], FidelityRecord, AccuracyRecord | None]:
@@ -90,7 +92,7 @@ class Quantizer:
     def evaluate(self, kept_out: Collection[str]) -> FidelityRecord:
         """Measure a graph against FP32 on every evaluation row."""
         self.progress(f"evaluating int8 with {len(kept_out)} layers kept out")
-        candidate = GraphRunner(self.build_with_fp32_scales(kept_out).SerializeToString())
+        candidate = GraphRunner.from_proto(self.build_with_fp32_scales(kept_out), one_file_bytes=self.one_file_bytes)
         held = compare_graphs(self._reference, candidate, self.model, self.rows.evaluation)
         own = compare_with_reference(candidate, self.model.path(REFERENCE_NAME), self.model)
         rows = f"{len(held)} rows not calibrated on and {len(own.cosines)} of PyTorch's reference"
@@ -115,7 +117,7 @@ class Quantizer:
         proto = self.build_with_fp32_scales(kept_out)
         planned = rewrite_to_fp16(proto, remedy=remedy, allow_quantized=True)
         weights = [ConvertedWeight(plan.name, plan.data_type, plan.source, None, plan.factor) for plan in planned]
-        save_with_weights(proto, weights, path)
+        save_with_weights(proto, weights, path, one_file_bytes=self.one_file_bytes)
         self._check_written(path, kept_out)
         return remedy.record()
 
@@ -130,7 +132,7 @@ class Quantizer:
         own = compare_with_reference(open_in_half_arithmetic(path), reference_path, self.model).cosines.mean()
         if min_cosine is None or own >= min_cosine:
             return
-        evaluated = GraphRunner(self.build_with_fp32_scales(kept_out).SerializeToString())
+        evaluated = GraphRunner.from_proto(self.build_with_fp32_scales(kept_out), one_file_bytes=self.one_file_bytes)
         loss = compare_with_reference(evaluated, reference_path, self.model).cosines.mean() - own
         if loss > _MOST_LOST_TO_FP16:
             raise PrecisionError(
@@ -149,10 +151,10 @@ class Quantizer:
     @cached_property
     def _switched(self) -> SwitchedGraph:
         linears = self._without(self.spec.keep_out)
-        switched = GraphRunner(self._render_switched(linears))
+        switched = GraphRunner.from_proto(self._build_switched(linears), one_file_bytes=self.one_file_bytes)
         return SwitchedGraph(switched, self._reference, self.model, linears, self.rows.calibration)
 
-    def _render_switched(self, linears: Sequence[Linear]) -> bytes:
+    def _build_switched(self, linears: Sequence[Linear]) -> ModelProto:
         """Return the graph with switches; what it was made from is out of memory by then."""
         stored = {tensor.name: tensor for tensor in load_model(self.model.path(GRAPH_NAME)).graph.initializer}
         weights = {
@@ -164,8 +166,7 @@ class Quantizer:
         del stored
         proto = self.build_with_fp32_scales(self.spec.keep_out)
         insert_switches(proto, linears, weights)
-        rendered: bytes = proto.SerializeToString()
-        return rendered
+        return proto
 
     def _measure_damage(self) -> dict[str, float]:
         if not self.damage:
@@ -239,7 +240,9 @@ class Quantizer:
     def _measure_accuracy(self, kept_out: Collection[str], eval_path: Path, max_drop: float) -> AccuracyRecord:
         with scratch_folder("int8") as folder:
             path = folder / GRAPH_NAME
-            save_with_weights(self.build_with_fp32_scales(kept_out), (), path)
+            proto = self.build_with_fp32_scales(kept_out)
+            save_with_weights(proto, (), path, one_file_bytes=self.one_file_bytes)
+            del proto
             source = self.model.path(GRAPH_NAME)
             record = measure_accuracy(source, path, self.model, eval_path, progress=self.progress)
         check_accuracy(record, max_drop)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from prep_triton.artifact import OnnxModel, QuantizationRecord
 from prep_triton.errors import SpecError, suggest
 from prep_triton.files import digest_file
-from prep_triton.layout import GRAPH_NAME
+from prep_triton.layout import GRAPH_NAME, ONE_FILE_BYTES
 from prep_triton.precision.fp16.stage import REWRITE_VERSION
 from prep_triton.precision.int8.calibration import load_calibration_rows, locate_calibration_data
 from prep_triton.precision.int8.scales import CALIBRATION_VERSION, TOOLS, Calibrator, describe_rows
@@ -38,6 +38,7 @@ def quantize_to_int8(
     *,
     gate: GateSpec = NO_GATE,
     progress: Progress = ignore_progress,
+    one_file_bytes: int = ONE_FILE_BYTES,
 ) -> Produced[OnnxModel]:
     """Quantise the encoder's linear layers to INT8, for TensorRT; everything else becomes FP16.
 
@@ -47,6 +48,7 @@ def quantize_to_int8(
         workspace: Where the artifact is kept, as ``precision/<name>-int8``, and what was calibrated.
         gate: What the INT8 graph must reach.
         progress: Called at each step.
+        one_file_bytes: The longest file that holds its weights itself.
 
     Raises:
         SpecError: The calibration or evaluation file cannot be used, or a layer to keep out does not exist.
@@ -58,7 +60,7 @@ def quantize_to_int8(
 
     def make(folder: Path) -> Mapping[str, Any]:
         calibrator = Calibrator(model, spec, content, workspace, progress)
-        fields = _quantize(model, gate, calibrator, folder, progress)
+        fields = _quantize(gate, calibrator, folder, one_file_bytes)
         link_kept_files(model, folder)
         return fields
 
@@ -88,18 +90,16 @@ def _make_recipe(model: OnnxModel, spec: QuantizationSpec, gate: GateSpec, conte
     )
 
 
-def _quantize(
-    model: OnnxModel, gate: GateSpec, calibrator: Calibrator, folder: Path, progress: Progress
-) -> Mapping[str, Any]:
+def _quantize(gate: GateSpec, calibrator: Calibrator, folder: Path, one_file_bytes: int) -> Mapping[str, Any]:
     """Write the graph and return the fields of its record."""
     from prep_triton.onnx_file import load_model
     from prep_triton.precision.int8.qdq import find_linears
     from prep_triton.precision.int8.quantize import Quantizer
     from prep_triton.precision.rewrite.checks import check_rewritable
 
+    model, spec = calibrator.model, calibrator.spec
     if gate.eval_data is not None:
         check_eval_data(model, Path(gate.eval_data))
-    spec = calibrator.spec
     proto = load_model(model.path(GRAPH_NAME))
     check_rewritable(proto)
     linears = find_linears(proto)
@@ -107,7 +107,7 @@ def _quantize(
     check_keep_out(spec.keep_out, linears)
     rows = load_calibration_rows(spec.calibration, model)
     scales = calibrator.find_scales(linears, rows.calibration)
-    quantizer = Quantizer(model, linears, scales, rows, spec, gate, progress)
+    quantizer = Quantizer(model, linears, scales, rows, spec, gate, calibrator.progress, one_file_bytes)
     kept_out, fidelity, accuracy = quantizer.choose_layers()
     overflow = quantizer.write(kept_out, folder / GRAPH_NAME)
     total = sum(linear.flops for linear in linears)

@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from onnx import ModelProto
 
 from prep_triton.artifact import OnnxModel
 from prep_triton.errors import PrecisionError
+from prep_triton.layout import GRAPH_NAME, ONE_FILE_BYTES
+from prep_triton.onnx_file import is_one_file, save_with_weights
 from prep_triton.precision.measure.token_rows import TokenRow, split_batches
+from prep_triton.scratch import scratch_folder
 
 Array = NDArray[Any]
 
@@ -42,6 +46,27 @@ class GraphRunner:
             raise PrecisionError(
                 f"onnxruntime {onnxruntime.__version__} refuses {self.label}: {err}", hint=_EXPORT_AGAIN
             ) from err
+
+    @classmethod
+    def from_proto(cls, proto: ModelProto, *, one_file_bytes: int = ONE_FILE_BYTES) -> "GraphRunner":
+        """Open a graph that lies in memory; one that no message holds goes through files that are gone afterwards.
+
+        Args:
+            proto: The graph with its weights. It is let go before ONNX Runtime loads them.
+            one_file_bytes: The longest message.
+
+        Raises:
+            PrecisionError: ONNX Runtime refuses the graph.
+        """
+        if is_one_file(proto, one_file_bytes=one_file_bytes):
+            rendered: bytes = proto.SerializeToString()
+            del proto
+            return cls(rendered)
+        with scratch_folder("graph") as folder:
+            path = folder / GRAPH_NAME
+            save_with_weights(proto, (), path, one_file_bytes=one_file_bytes)
+            del proto
+            return cls(path)
 
     def run_batches(
         self,

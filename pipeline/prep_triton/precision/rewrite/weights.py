@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from prep_triton.errors import PrecisionError
-from prep_triton.onnx_file import RawSpan
+from prep_triton.external_data import RawSpan
 
 # IEEE 754 binary16: the largest finite value.
 FP16_MAX = 65504.0

@@ -3,7 +3,7 @@
 ::
 
     <repository>/<entry>/config.pbtxt
-    <repository>/<entry>/1/model.onnx | model_sm75.plan ...
+    <repository>/<entry>/1/model.onnx, model.onnx.data | model_sm75.plan ...
     <repository>/<entry>/reference.npz, tokenizer.json     what `prep verify` sends, and the answers
     <repository>/<entry>/library.json                      texts, and what the checkpoint's own library answers
     <repository>/<entry>/warmup/input_ids-32.bin ...       where warm-up was asked for

@@ -44,6 +44,7 @@ def read_signature(path: Path) -> Signature:
     Raises:
         DamagedGraphError: It is empty, truncated, no ONNX model, or its weights beside it are not whole.
     """
+    from prep_triton.external_data import find_span, iterate_external
     from prep_triton.onnx_file import load_skeleton
 
     try:
@@ -53,7 +54,11 @@ def read_signature(path: Path) -> Signature:
         raise DamagedGraphError(f"is not an ONNX model, or is truncated ({size} bytes: {_brief(err)})") from err
     if not model.graph.output or not model.opset_import:
         raise DamagedGraphError(f"does not hold a complete graph ({path.stat().st_size} bytes)")
-    _check_external_weights(model, path.parent)
+    try:
+        for tensor in iterate_external(model.graph):
+            find_span(tensor, path.parent)
+    except ValueError as err:
+        raise DamagedGraphError(f"is not whole: {err}") from err
     initial = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in initial]
     values = [*inputs, *model.graph.output]
@@ -95,25 +100,3 @@ def _tensor_from_value(value: Any) -> TensorSpec:
     tensor = value.type.tensor_type
     shape = tuple(size.dim_value if size.HasField("dim_value") else size.dim_param or "?" for size in tensor.shape.dim)
     return TensorSpec(name=value.name, dtype=_TYPES.get(tensor.elem_type, "INVALID"), shape=shape)
-
-
-def _check_external_weights(model: Any, folder: Path) -> None:
-    """Refuse weights beside the graph that are missing or too short (onnx, docs/ExternalData.md)."""
-    sizes: dict[str, int] = {}
-    for tensor in model.graph.initializer:
-        if tensor.data_location != tensor.EXTERNAL:
-            continue
-        message = {pair.key: pair.value for pair in tensor.external_data}
-        location = message.get("location", "")
-        path = folder / location
-        if location not in sizes:
-            sizes[location] = path.stat().st_size if location and path.is_file() else -1
-        if sizes[location] < 0:
-            raise DamagedGraphError(f"keeps weights in '{location}', which is not beside it")
-        needed = _whole(message.get("offset", "0")) + _whole(message.get("length", "0"))
-        if sizes[location] < needed:
-            raise DamagedGraphError(f"needs {needed} bytes of weights in '{location}', which has {sizes[location]}")
-
-
-def _whole(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() else 0

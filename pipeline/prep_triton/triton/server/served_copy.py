@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from prep_triton.layout import CACHE_DIRS
+from prep_triton.layout import CACHE_DIRS, is_graph_file
 
 # Larger files, which are weights and not code, are linked instead of copied.
 COPY_LIMIT_BYTES = 64 << 20
@@ -38,7 +38,10 @@ def _has_linked_folder(entry: Path) -> bool:
 
 
 def _copy_tree(source: Path, target: Path, *, above: tuple[Path, ...]) -> None:
-    """Copy a folder; what is large or no readable file, and a folder that lies within itself, is linked."""
+    """Copy a folder; what is large or no readable file, and a folder that lies within itself, is linked.
+
+    So is a graph of any size: ONNX Runtime looks for weights beside it where the graph really lies, or refuses them.
+    """
     real = source.resolve()
     target.mkdir()
     for path in sorted(source.iterdir()):
@@ -46,8 +49,13 @@ def _copy_tree(source: Path, target: Path, *, above: tuple[Path, ...]) -> None:
             continue
         if path.is_dir() and path.resolve() not in (real, *above):
             _copy_tree(path, target / path.name, above=(real, *above))
-        elif path.is_file() and path.stat().st_size <= COPY_LIMIT_BYTES and os.access(path, os.R_OK):
+        elif _is_copied(path):
             shutil.copyfile(path, target / path.name)
             shutil.copymode(path, target / path.name)
         else:
             (target / path.name).symlink_to(path)
+
+
+def _is_copied(path: Path) -> bool:
+    is_small = path.is_file() and path.stat().st_size <= COPY_LIMIT_BYTES
+    return is_small and os.access(path, os.R_OK) and not is_graph_file(path.name)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from onnx import TensorProto, numpy_helper
 from prep_triton.errors import PrecisionError
-from prep_triton.onnx_file import RawSpan
+from prep_triton.external_data import RawSpan
 from prep_triton.precision.rewrite.weights import FP16_MAX, ConvertedWeight, half_from_array
 
 
