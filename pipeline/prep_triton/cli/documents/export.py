@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prep_triton.artifact import OnnxModel
 from prep_triton.cli.output import Output, format_seconds, format_size
-from prep_triton.layout import GRAPH_NAME
+from prep_triton.layout import is_graph_file
 from prep_triton.workspace import Produced
 
 
@@ -29,7 +29,8 @@ def render_export(out: Output, document: ExportDocument) -> None:
     kind, _, origin = document.source.partition(":")
     weights = f"weights of {'the folder ' if kind == 'folder' else ''}{origin}"
     shown = f"random weights, seed {document.spec.get('seed')}" if document.weights == "random" else weights
-    out.line(f"  {document.folder / GRAPH_NAME} ({graph}, task {document.task}, {shown})")
+    names = " and ".join(sorted(filter(is_graph_file, document.files)))
+    out.line(f"  {document.folder}/{names} ({graph}, task {document.task}, {shown})")
     for label, tensors in (("inputs", document.model_inputs), ("outputs", document.model_outputs)):
         shown = ", ".join(f"{tensor.name} {tensor.dtype}[{', '.join(map(str, tensor.shape))}]" for tensor in tensors)
         out.line(f"  {label}: {shown}")

@@ -6,9 +6,11 @@ import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
+import numpy as np
 import pytest
 from prep_triton.errors import RepositoryError, ServerError
-from prep_triton.triton.server import installation
+from prep_triton.onnx_file import save_with_weights
+from prep_triton.triton.server import installation, served_copy
 from prep_triton.triton.server.client import TritonClient, grpc_address_from_url
 from prep_triton.triton.server.environment import server_environment
 from prep_triton.triton.server.installation import (
@@ -22,6 +24,8 @@ from prep_triton.triton.server.log import parse_errors, parse_refusals
 from prep_triton.triton.server.ports import Ports, choose_ports
 from prep_triton.triton.server.process import RunningTriton, run_triton
 from prep_triton.triton.server.served_copy import lay_out_repository
+
+from tests.fakes.onnx_bert import make_bert, make_feed, run_onnx
 
 LOG = """\
 I1123 16:22:43.673799 4642 cache_manager.cc:480] "Create CacheManager"
@@ -188,3 +192,18 @@ def test_what_a_server_writes_beside_python_code_stays_out_of_the_repository(tmp
     (served / "tokenizer" / "1" / "left-behind").touch()
     assert [path.name for path in (repository / "tokenizer" / "1").iterdir() if path.is_file()] == ["model.py"]
     assert not (served / "tokenizer" / "1" / "__pycache__").exists()
+
+
+def test_a_graph_beside_python_code_is_served_with_the_weights_beside_it(tmp_path, monkeypatch):
+    """ONNX Runtime refuses weights that a link leads to, unless the graph is a link to the same folder."""
+    monkeypatch.setattr(served_copy, "COPY_LIMIT_BYTES", 10_000)
+    version = tmp_path / "repository" / "bert" / "1"
+    version.mkdir(parents=True)
+    (version / "helper.py").touch()
+    save_with_weights(make_bert(layers=1), (), version / "model.onnx", one_file_bytes=4096)
+    assert (version / "model.onnx.data").stat().st_size > 10_000
+    served = Path(lay_out_repository(tmp_path / "repository", tmp_path / "served")) / "bert" / "1"
+    assert not (served / "helper.py").is_symlink()
+    np.testing.assert_array_equal(
+        run_onnx(served / "model.onnx", make_feed()), run_onnx(version / "model.onnx", make_feed())
+    )
