@@ -184,9 +184,10 @@ def _add_node(nodes: list[NodeProto], kind: str, inputs: list[str], output: str,
 
 def _drop_unread(graph: GraphProto) -> None:
     read = {name for node in graph.node for name in node.input} | {info.name for info in graph.output}
-    kept = [tensor for tensor in graph.initializer if tensor.name in read]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
+    # One by one: to extend a list is to copy its messages, and protobuf copies none beyond 2 GiB.
+    for index in reversed(range(len(graph.initializer))):
+        if graph.initializer[index].name not in read:
+            del graph.initializer[index]
 
 
 def insert_switches(proto: ModelProto, linears: Sequence[Linear], weights: Mapping[str, Array]) -> None:
