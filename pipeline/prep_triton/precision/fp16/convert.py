@@ -26,6 +26,7 @@ def convert_file_to_fp16(
         source_path: The FP32 file.
         target_path: The FP16 file.
         remedy: What stays out of FP16, planned for this graph.
+        one_file_bytes: The longest file that holds its weights itself.
         progress: Called at each step.
 
     Raises:

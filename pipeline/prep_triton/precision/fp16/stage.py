@@ -58,9 +58,7 @@ def convert_to_fp16(
         progress("measuring the range of every value")
         graph_path, target_path = model.path(GRAPH_NAME), folder / GRAPH_NAME
         remedy = find_remedy(load_model(graph_path), model.path(REFERENCE_NAME), model)
-        convert_file_to_fp16(
-            graph_path, target_path, remedy=remedy, progress=progress, one_file_bytes=one_file_bytes
-        )
+        convert_file_to_fp16(graph_path, target_path, remedy=remedy, progress=progress, one_file_bytes=one_file_bytes)
         link_kept_files(model, folder)
         return {**kept_fields(model), "precision": "fp16", "overflow": remedy.record()}
 
