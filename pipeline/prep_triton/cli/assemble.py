@@ -57,13 +57,12 @@ def assemble(
         if adopt:
             out.show(_adopt(repository, adopt), render_assemble)
             return
-        spec = entry_from_flags(entry)
         store = Workspace(workspace)
-        models = _choose_models(store, model, spec, workspace)
+        requests = _choose_entries(entry, find_exported(store, model, workspace), store)
         if dry_run:
-            out.show(_plan(models, spec, store), render_assemble_plan)
+            out.show(_plan(requests, store), render_assemble_plan)
         else:
-            out.show(_write(models, spec, store, repository), render_assemble)
+            out.show(_write(requests, store, repository), render_assemble)
 
 
 def _adopt(repository: Path, names: "Sequence[str]") -> "AssembleDocument":
@@ -76,36 +75,44 @@ def _adopt(repository: Path, names: "Sequence[str]") -> "AssembleDocument":
     return AssembleDocument(repository=repository, entries=entries)
 
 
-def _choose_models(store: "Workspace", model: str | None, spec: "EntrySpec", shown: Path) -> "list[OnnxModel]":
+def _choose_entries(
+    options: EntryOptions, models: "Sequence[OnnxModel]", store: "Workspace"
+) -> "list[tuple[OnnxModel, EntrySpec]]":
+    """Return the request for each model's entry: what was built of it, where the flags do not say."""
     from prep_triton.errors import SpecError
+    from prep_triton.run.built import choose_built
 
-    models = find_exported(store, model, shown)
-    if spec.name and len(models) > 1:
-        raise SpecError(f"--name {spec.name} cannot be the name of {len(models)} entries", hint="name the MODEL")
-    return models
+    if options.name and len(models) > 1:
+        raise SpecError(f"--name {options.name} cannot be the name of {len(models)} entries", hint="name the MODEL")
+    requests = []
+    for exported in models:
+        requests.append((exported, entry_from_flags(options, *choose_built(exported, store, options.precision))))
+    return requests
 
 
-def _plan(models: "Sequence[OnnxModel]", spec: "EntrySpec", store: "Workspace") -> "AssemblePlan":
+def _plan(requests: "Sequence[tuple[OnnxModel, EntrySpec]]", store: "Workspace") -> "AssemblePlan":
     """Say what would be written."""
     from prep_triton.cli.documents.assemble import AssemblePlan, EntryPreview
     from prep_triton.run.variants import find_variant, preview_variant
     from prep_triton.workspace import Workspace
 
     reader = Workspace(store.root, read_only=True)
-    previews = [preview_variant(find_variant(exported, spec, reader)) for exported in models]
+    previews = [preview_variant(find_variant(exported, spec, reader)) for exported, spec in requests]
     return AssemblePlan(entries=tuple(EntryPreview(name=name, config=config) for name, config in previews))
 
 
 def _write(
-    models: "Sequence[OnnxModel]", spec: "EntrySpec", store: "Workspace", repository: Path
+    requests: "Sequence[tuple[OnnxModel, EntrySpec]]", store: "Workspace", repository: Path
 ) -> "AssembleDocument":
     """Write the entries."""
     from prep_triton.cli.documents.assemble import AssembledEntry, AssembleDocument
+    from prep_triton.run.built import find_left_out
     from prep_triton.run.variants import assemble_variant, find_variant
 
     entries = tuple(
         AssembledEntry(**dict(produced.artifact), reused=produced.reused)
-        for exported in models
+        for exported, spec in requests
         for produced in assemble_variant(find_variant(exported, spec, store), repository)
     )
-    return AssembleDocument(repository=repository, entries=entries)
+    left_out = [left for exported, spec in requests for left in find_left_out(exported, spec, store)]
+    return AssembleDocument(repository=repository, entries=entries, left_out=tuple(left_out))

@@ -129,13 +129,18 @@ class BackendOptions:
 class EntryOptions:
     """One entry of a repository: the keys of `EntrySpec`."""
 
-    runtime: Annotated[str, typer.Option(help="Backend: {runtimes}.", autocompletion=complete("runtimes"))] = (
-        "onnxruntime"
-    )
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            help="Backend: {runtimes}. [tensorrt where plans were built, else onnxruntime]",
+            autocompletion=complete("runtimes"),
+        ),
+    ] = None
     precision: Annotated[
         str | None,
         typer.Option(
-            help="Precision: {precisions}. [onnxruntime: fp32, tensorrt: fp16]", autocompletion=complete("precisions")
+            help="Precision: {precisions}. [that of the plans; onnxruntime: fp32]",
+            autocompletion=complete("precisions"),
         ),
     ] = None
     name: Annotated[str | None, typer.Option(help="Name of the entry. [from model and precision]")] = None
@@ -148,14 +153,20 @@ class EntryOptions:
     backend: BackendOptions = BackendOptions()
 
 
-def entry_from_flags(options: EntryOptions) -> "EntrySpec":
+def entry_from_flags(options: EntryOptions, runtime: str, precision: str) -> "EntrySpec":
     """Build the request for an entry.
+
+    Args:
+        options: The flags.
+        runtime: The backend of what was built, where no flag says.
+        precision: Its precision, where no flag says; of another backend its own.
 
     Raises:
         SpecError: The flags, or the file that `serving_file` names, are not a request.
     """
     from prep_triton.spec import EntrySpec
 
+    own = {"tensorrt": "fp16", "onnxruntime": "fp32"}
     path = options.serving_file
     serving = given_options(options.serving) | given_options(options.backend)
     if options.backend.parameters:
@@ -163,8 +174,8 @@ def entry_from_flags(options: EntryOptions) -> "EntrySpec":
     return spec_from_flags(
         EntrySpec,
         where=f"{path} and {COMMAND_LINE}" if path else COMMAND_LINE,
-        runtime=options.runtime,
-        precision=options.precision or ("fp16" if options.runtime == "tensorrt" else "fp32"),
+        runtime=options.runtime or runtime,
+        precision=options.precision or (precision if options.runtime in (None, runtime) else own.get(options.runtime)),
         name=options.name,
         serving=merge_serving(path, serving, given_options(options.serving.queue)),
         text=text_from_flags(options.text),

@@ -15,7 +15,7 @@ NESTED_OF_QUEUE = {"default_queue_policy", "priority_queue_policies"}
 
 
 def build(**flags):
-    return entry_from_flags(group_from_flags(EntryOptions, {**NO_FLAGS, **flags}))
+    return entry_from_flags(group_from_flags(EntryOptions, {**NO_FLAGS, **flags}), "onnxruntime", "fp32")
 
 
 def refuse(**flags):

@@ -6,6 +6,7 @@ from typing import Literal
 from prep_triton.artifact import Record, RepositoryEntry
 from prep_triton.cli.output import Output
 from prep_triton.layout import CONFIG_NAME, SERVER_ARGUMENTS_NAME
+from prep_triton.run.built import LeftOut
 
 
 class AssembledEntry(RepositoryEntry):
@@ -15,10 +16,11 @@ class AssembledEntry(RepositoryEntry):
 
 
 class AssembleDocument(Record):
-    """The entries of the models that were assembled, and the repository they lie in."""
+    """The entries of the models that were assembled, the repository they lie in, and what else was built of them."""
 
     repository: Path
     entries: tuple[AssembledEntry, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class EntryPreview(Record):
@@ -43,6 +45,9 @@ def render_assemble(out: Output, document: AssembleDocument) -> None:
         what = f"{entry.runtime} {entry.precision}" if entry.kind == "model" else entry.kind
         out.line(f"{entry.name}: {state} ({what}, max batch {entry.max_batch_size})", style="bold")
         out.line(f"  {repository / entry.name / CONFIG_NAME}")
+    for left in document.left_out:
+        command = f": {left.command}" if left.command else ""
+        out.line(f"left out: {left.artifact}, {left.reason}{command}")
     if any(entry.server_arguments for entry in document.entries):
         arguments = repository / SERVER_ARGUMENTS_NAME
         out.line(f"serve it with: tritonserver --model-repository={repository} $(cat {arguments})")
