@@ -14,6 +14,7 @@ from prep_triton.cli.deploy import deploy
 from prep_triton.cli.doctor import doctor
 from prep_triton.cli.export import export
 from prep_triton.cli.fetch import fetch
+from prep_triton.cli.init import init
 from prep_triton.cli.inspect import inspect
 from prep_triton.cli.lint import lint
 from prep_triton.cli.prune import prune
@@ -67,6 +68,7 @@ COMMANDS = (
     prune,
     fetch,
     deploy,
+    init,
     run,
     doctor,
     schema,

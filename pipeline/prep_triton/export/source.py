@@ -153,10 +153,10 @@ def check_source(spec: ModelSpec) -> None:
         SourceError: The model is unknown, or its folder is not there, incomplete, unreadable or unsupported.
         SpecError: A revision was asked for where there are none.
     """
-    folder = _find_local_folder(spec)
-    if folder is None:
+    found = _find_local_folder(spec)
+    if found is None:
         return
-    where = str(folder)
+    folder, where = found
     config = load_config(folder, where=where)
     architecture_from_config(config, where=where)
     resolve_task(spec.task, config, where=where)
@@ -177,19 +177,22 @@ def check_tokenizer_source(place: str) -> None:
     _find_borrowed_vocabulary(place)
 
 
-def _find_local_folder(spec: ModelSpec) -> Path | None:
-    """Return the folder that a checkpoint is in, in the order of `resolve_source`; None where a hub has it."""
+def _find_local_folder(spec: ModelSpec) -> tuple[Path, str] | None:
+    """Return the folder that a checkpoint is in and what messages call it, or None where a hub has it.
+
+    The order is that of `resolve_source`.
+    """
     name = spec.model.strip()
     alias = name.lower()
     if alias in ALIASES:
         package = _find_minilm_package() if alias == "minilm" and spec.weights == "hub" else None
-        return package[0] if package and spec.revision is None else None
+        return package if spec.revision is None else None
     if Path(name).is_file():
         raise SourceError(f"{name} is a file, expected a folder", hint="name the folder that holds config.json")
     if name.startswith((".", "/", "~", "\\")) or Path(name).is_dir():
         folder = Path(name).expanduser()
         _check_folder(folder, spec)
-        return folder
+        return folder, str(folder)
     if alias not in _BARE_NAMES and not _HUB_ID.fullmatch(name):
         raise _unknown_model(name)
     return None

@@ -23,22 +23,27 @@ def check_run_spec(spec: RunSpec, document: YamlDocument | None = None) -> None:
     _refuse([*_find_name_problems(spec), *_find_choice_problems(spec)], document)
 
 
-def check_file(spec: RunSpec, document: YamlDocument | None = None) -> None:
+def check_file(spec: RunSpec, document: YamlDocument | None = None, *, where: str = "the config") -> None:
     """Refuse a pipeline file for all that is wrong with it, whatever the machine: its inputs and GPUs as well.
+
+    Args:
+        spec: What the file asks for.
+        document: The file, whose lines are named.
+        where: What it is called where there is none.
 
     Raises:
         SpecError: It has every fault.
     """
     problems = [*_find_name_problems(spec), *_find_choice_problems(spec), *_find_gpu_problems(spec)]
+    problems += _find_random_weights(spec)
     for number, model in enumerate(spec.models):
         problems += [_problem(("models", number, *path), err) for path, err in find_input_errors(model)]
-    _refuse(problems, document)
+    _refuse(problems, document, where)
 
 
-def _refuse(problems: list[Problem], document: YamlDocument | None) -> None:
+def _refuse(problems: list[Problem], document: YamlDocument | None, where: str = "the config") -> None:
     if problems:
-        where = document.where if document else "the config"
-        raise error_from_problems(problems, where=where, document=document)
+        raise error_from_problems(problems, where=document.where if document else where, document=document)
 
 
 def _problem(path: Path, err: PrepError) -> Problem:
@@ -100,6 +105,15 @@ def _find_gpu_problems(spec: RunSpec) -> Iterator[Problem]:
     variants = [variant for _, variant in _list_variants(spec)]
     if all(variant.runtime == "tensorrt" and variant.builder == "tensorrt-rtx" for variant in variants):
         yield _problem(("models",), nothing_servable())
+
+
+def _find_random_weights(spec: RunSpec) -> Iterator[Problem]:
+    """Yield each model of random weights that would be published without a word: see `check_weights`."""
+    for number, model in enumerate(spec.models):
+        if model.weights == "random" and spec.publish and not spec.allow_random:
+            message = "random weights are for benchmarks, and this file publishes"
+            hint = "remove weights: random, or add allow_random: true at the top of the file"
+            yield Problem(("models", number, "weights"), message, hint)
 
 
 def _check_gpu(name: str, variant: VariantSpec) -> None:

@@ -30,6 +30,7 @@ from prep_triton.spec.model import (
 )
 from prep_triton.spec.precision import (
     PRECISIONS,
+    RUNTIMES,
     CalibrationMethod,
     CalibrationSpec,
     ConversionSpec,
@@ -80,6 +81,7 @@ __all__ = [
     "DEFAULT_LENGTH_BUCKETS",
     "NAME_PATTERN",
     "PRECISIONS",
+    "RUNTIMES",
     "RUN_HINT",
     "AcceleratorSpec",
     "BuildOptions",

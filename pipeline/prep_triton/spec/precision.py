@@ -12,6 +12,7 @@ Runtime = Literal["tensorrt", "onnxruntime"]
 CalibrationMethod = Literal["max", "percentile", "entropy", "mse"]
 
 PRECISIONS: tuple[str, ...] = get_args(Precision)
+RUNTIMES: tuple[str, ...] = get_args(Runtime)
 
 
 class CalibrationSpec(Spec):

@@ -26,6 +26,7 @@ models:
   - {model: bert-base, name: random, weights: random, tokenizer: ./bert, variants: [{runtime: onnxruntime}]}
 target: {triton: "25.08", gpus: [t4]}
 publish: ./releases
+allow_random: true
 """
 BAD = """\
 models:
@@ -57,6 +58,7 @@ FAULTS = [
     ("12:12: models[2].model", "gpt is a 'gpt2' model"),
     ("13:16: models[2].variants[0]", "it would be the entry 'same', as models[1].variants[0] is"),
     ("14:13: models[3].model", "weightless has no weights"),
+    ("15:33: models[4].weights", "random weights are for benchmarks, and this file publishes"),
     ("15:52: models[4].tokenizer", "there is no folder ./no to take a tokenizer from"),
     ("15:93: models[4].variants[1]", "it is there twice: see variants[0]"),
     ("16:9: target", "Triton 19.01 is not in the table of releases"),

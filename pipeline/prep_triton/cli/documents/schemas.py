@@ -18,6 +18,7 @@ from prep_triton.cli.documents.deploy import DeployDocument
 from prep_triton.cli.documents.doctor import DoctorDocument
 from prep_triton.cli.documents.export import ExportDocument
 from prep_triton.cli.documents.fetch import FetchDocument
+from prep_triton.cli.documents.init import InitDocument
 from prep_triton.cli.documents.inspect import InspectDocument
 from prep_triton.cli.documents.lint import CodesDocument, LintDocument
 from prep_triton.cli.documents.prune import PruneDocument
@@ -47,6 +48,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "deploy": DeployDocument,
     "run": RunDocument | GpusDocument | CheckedDocument,
     "doctor": DoctorDocument,
+    "init": InitDocument,
     "schema": SchemaDocument,
     "error": ErrorDocument,
 }
