@@ -11,6 +11,7 @@
 
     <repository>/                        server.args                            triton/entries/server_arguments.py
                                            .lock, .staging-<entry>              triton/entries/load.py, place.py
+                                           .prep-run.json                       run/leftovers.py
     <repository>/<entry>/                manifest.json                          triton/entries/place.py
                                            config.pbtxt                         triton/entries/write.py, text.py
                                            reference.npz, tokenizer.json,       triton/entries/write.py
@@ -65,6 +66,7 @@ CACHE_DIRS = ("__pycache__",)  # what Python leaves in an entry that was loaded 
 
 # A repository.
 SERVER_ARGUMENTS_NAME = "server.args"
+RUN_ENTRIES_NAME = ".prep-run.json"  # the entries that the repository's pipeline file makes
 
 # A store.
 STAGING_DIR = ".staging"

@@ -13,6 +13,7 @@ from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import VerifyError
 from prep_triton.run.checks import check_machine, check_places, check_weights, nothing_servable
 from prep_triton.run.file_checks import check_run_spec
+from prep_triton.run.leftovers import record_made_entries
 from prep_triton.run.models import ModelResult, assemble_models, leave_out_failed, make_models, raise_if_all_failed
 from prep_triton.run.names import names_of_entries
 from prep_triton.run.promotion import Candidate, promote_candidate, publish_candidate, report_failure
@@ -86,6 +87,7 @@ def _assemble_and_ship(
         return Shipped(), results
     if not entries:
         raise nothing_servable()
+    record_made_entries(run)
     return _ship(rows, run, entries, results)
 
 

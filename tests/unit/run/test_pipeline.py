@@ -17,6 +17,7 @@ from prep_triton.run.report import RunReport, StageRow
 from prep_triton.run.verification import verify_repository, verify_target
 from prep_triton.spec import VariantSpec, parse_run_spec
 from prep_triton.triton.entries.load import load_repository
+from prep_triton.triton.lint import lint_repository
 
 from tests.fakes.machines import make_machine
 from tests.fakes.played_stages import ONNX, RTX, Stages, run, run_spec
@@ -421,6 +422,23 @@ def test_where_every_model_fails_on_triton_the_run_fails(stages: Stages):
     stages.failure = "the smallest cosine is 0.5"
     with pytest.raises(VerifyError, match="2 of 2 entries failed"):
         run(two_models(), publish_uri="./releases")
+
+
+def test_an_entry_that_left_the_file_is_named_and_lint_warns_of_it(stages: Stages, caplog: pytest.LogCaptureFixture):
+    run(run_spec(ONNX, "{runtime: onnxruntime, name: other}"))
+    assert not caplog.records
+    assert lint_codes() == set()
+    run(run_spec(ONNX))
+    assert "also holds other, which this file does not make" in caplog.text
+    assert "rm -r model_repository/other" in caplog.text
+    assert lint_codes() == {"entry-unmade"}
+    run(run_spec(ONNX, "{runtime: onnxruntime, name: other}"))
+    assert lint_codes() == set()
+
+
+def lint_codes() -> set[str]:
+    findings = lint_repository(Path("model_repository")).findings
+    return {finding.code for finding in findings if finding.code.startswith("entry-")}
 
 
 def test_random_weights_are_published_only_on_request(stages: Stages):

@@ -80,6 +80,7 @@ _ERRORS = {
 _WARNINGS = {
     "config-edited": "config.pbtxt was edited by hand: a server takes it, verify and publish once it is adopted",
     "entry-unassembled": "folders with config.pbtxt alone, as git tracks them: not assembled here",
+    "entry-unmade": "an entry that the repository's pipeline file does not make, or no longer",
     "entry-case": "the names of two entries differ in upper and lower case alone",
     "entry-leftover": "what a killed run left; the next `prep assemble` removes it",
     "file-stray": "a file or folder that does not belong here",

@@ -30,6 +30,7 @@ from prep_triton.triton.lint.tree import (
     find_case_problems,
     find_file_problems,
     find_top_problems,
+    find_unmade_problems,
     find_version_problems,
     is_entry,
 )
@@ -144,6 +145,7 @@ def _find_common_problems(
     if names is None:
         yield from find_top_problems(repository.folder)
         yield from find_case_problems(repository.entries)
+        yield from find_unmade_problems(repository.folder, repository.entries)
         if not chosen and not repository.unreadable:
             yield make_finding("repository-empty", "", "the repository has no entry", _MAKE_HINT)
         if repository.tracked:

@@ -2,13 +2,15 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from prep_triton.files import load_json
 from prep_triton.layout import (
     CACHE_DIRS,
     MANIFEST_NAME,
     RELEASE_NAME,
+    RUN_ENTRIES_NAME,
     SERVER_ARGUMENTS_NAME,
     STAGING_PREFIX,
     list_names,
@@ -35,6 +37,21 @@ def find_top_problems(repository_dir: Path) -> Iterator[Finding]:
         elif not path.is_symlink():
             message = f"{name} is not an entry: the server looks at folders alone"
             yield make_finding("file-stray", name, message, "move it out of the repository")
+
+
+def find_unmade_problems(repository_dir: Path, entries: Mapping[str, EntryFolder]) -> Iterator[Finding]:
+    """Find assembled entries that the pipeline file of the last run does not make; nothing where none ran."""
+    path = repository_dir / RUN_ENTRIES_NAME
+    try:
+        made = load_json(path)["entries"] if path.is_file() else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return
+    if not isinstance(made, list):
+        return
+    for name, entry in entries.items():
+        if entry.manifest is not None and name not in made and entry.manifest.serves not in made:
+            message = f"{name} is not of the pipeline file that was run last, and would be published with the others"
+            yield make_finding("entry-unmade", name, message, f"rm -r {repository_dir / name}, if nobody serves it")
 
 
 def find_case_problems(names: Iterable[str]) -> Iterator[Finding]:
