@@ -42,9 +42,7 @@ class Output:
 
         self.as_json = as_json
         self.verbose = verbose
-        # A pipe or a file has no width: give tables room instead of rich's 80 columns.
-        width = None if sys.stdout.isatty() else 200
-        self.out = Console(highlight=False, soft_wrap=True, width=width)
+        self.out = Console(highlight=False, soft_wrap=True)
         self.err = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def show(self, document: "D", render: "Callable[[Output, D], None]") -> None:
@@ -74,26 +72,21 @@ class Output:
                 self.out.print(escape_controls(text), style=style, markup=False)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print a table of the human form; nothing with ``--json``. A column named ``#…`` is a number."""
-        from rich import box
-        from rich.table import Table
-
-        if self.as_json:
+        """Print a table of the human form, as `prep_triton.cli.table` says; nothing with ``--json``."""
+        if self.as_json or not rows:
             return
-        table = Table(
-            title=escape_controls(title) or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD
-        )
-        table.show_edge = table.pad_edge = False
-        for column in columns:
-            table.add_column(
-                escape_controls(column.lstrip("#")),
-                justify="right" if column.startswith("#") else "left",
-                overflow="fold",
-            )
-        for row in rows:
-            table.add_row(*map(escape_controls, row))
-        with _stdout():
-            self.out.print(table, markup=False)
+        from prep_triton.cli.table import join_with_tabs, lay_out
+
+        cells = [[escape_controls(cell) for cell in row] for row in rows]
+        if title:
+            self.line(title, style="bold")
+        if not self.out.is_terminal:
+            with _stdout():  # past rich, which makes spaces of tabs
+                self.out.file.writelines(f"{line}\n" for line in join_with_tabs(columns, cells))
+                self.out.file.flush()
+            return
+        for line in lay_out(columns, cells, self.out.width):
+            self.line(line)
 
     def note(self, text: str) -> None:
         """Print a line of progress on stderr."""

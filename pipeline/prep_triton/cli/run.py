@@ -185,10 +185,10 @@ def _run_and_report(out: "Output", spec: "RunSpec", options: RunOptions, workspa
         if printer.rows:
             render_rows(out, printer.rows, title=title)
         if options.summary:
-            append_text(options.summary, render_failure(err, printer.rows, title=title))
+            append_text(options.summary, render_failure(err, printer.rows, title=title, fold=not out.verbose))
         raise
     if options.summary and not options.dry_run:
-        append_text(options.summary, render_summary(report, title=title))
+        append_text(options.summary, render_summary(report, title=title, fold=not out.verbose))
     document = run_document(report, config)
     warn_of_failures(out, document)
     out.show(document, render_run)

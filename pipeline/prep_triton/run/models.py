@@ -267,4 +267,5 @@ def _export_figures(model: OnnxModel) -> dict[str, Any]:
 
 
 def _entry_figures(entry: RepositoryEntry) -> dict[str, Any]:
-    return {"size_bytes": sum(file.size for file in entry.files.values()), "max_batch_size": entry.max_batch_size}
+    figures = {"size_bytes": sum(file.size for file in entry.files.values()), "max_batch_size": entry.max_batch_size}
+    return figures if entry.serves is None else {**figures, "serves": entry.serves}

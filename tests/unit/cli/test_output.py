@@ -1,6 +1,5 @@
 """What a command says, where, and with which exit code."""
 
-import io
 import json
 import logging
 import os
@@ -159,18 +158,6 @@ def test_a_document_is_shown_in_one_form_of_two(capsys: pytest.CaptureFixture[st
         out = output.Output(as_json=as_json, verbose=0)
         out.show(Answer(answer=42), lambda out, document: out.line(f"it is {document.answer}"))
     assert capsys.readouterr().out == '{\n  "answer": 42\n}\nit is 42\n'
-
-
-def test_a_table_keeps_every_word_however_narrow_the_terminal_is():
-    from rich.console import Console
-
-    out = output.Output(as_json=False, verbose=0)
-    stream = io.StringIO()
-    out.out = Console(file=stream, width=40)
-    out.table("", ("stage", "#time", "numbers"), [("export", "1.0 s", "many words that have to be folded [a] b")])
-    message = stream.getvalue()
-    assert max(map(len, message.splitlines())) <= 40
-    assert [word for word in ("many", "folded", "[a]") if word not in message] == []
 
 
 @pytest.mark.parametrize(("size", "message"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (3 << 30, "3.00 GiB")])

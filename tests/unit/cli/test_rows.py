@@ -1,7 +1,7 @@
 """The human form of a run."""
 
 import pytest
-from prep_triton.cli.documents.rows import RowPrinter, cells_from_row, describe_row, describe_state
+from prep_triton.cli.documents.rows import RowPrinter, cells_from_row, cells_from_rows, describe_row, describe_state
 from prep_triton.cli.documents.verify import VerifyDocument, describe_entry, list_details, render_server, render_verify
 from prep_triton.cli.output import Output
 from prep_triton.run.report import StageRow
@@ -87,6 +87,51 @@ def test_every_verified_entry_has_a_line_and_the_first_has_the_time():
     assert lines[0][4] == "16 answers, cosine to PyTorch 1.000000; p50 2.0 ms; mean batch 5.3"
 
 
+def text_entries(name: str, **changes) -> list[EntryReport]:
+    helpers = [
+        entry(name=f"{name}-{suffix}", kind=kind, serves=name, mean_cosine=None, p50_ms=None, detail="ok", **changes)
+        for suffix, kind in (("tokenizer", "tokenizer"), ("postprocessor", "postprocessor"))
+    ]
+    return [entry(name=name), *helpers, entry(name=f"{name}-text", kind="ensemble", serves=name, p50_ms=9.0)]
+
+
+def test_the_helpers_of_text_are_part_of_their_models_line():
+    figures = {"entries": [report.model_dump(mode="json") for report in [*text_entries("a"), *text_entries("b")]]}
+    verified = row(stage="verify", figures=figures)
+    lines = cells_from_rows([verified])
+    assert [line[1] for line in lines] == ["a", "b"]
+    assert lines[0][4].count("; text: 16 answers, cosine to PyTorch 1.000000; p50 9.0 ms") == 1
+    assert len(cells_from_rows([verified], fold=False)) == 8
+
+
+def test_a_helper_that_failed_has_its_own_line():
+    failed = entry(name="a-text", kind="ensemble", serves="a", status="failed", detail="cosine 0.5")
+    figures = {"entries": [report.model_dump(mode="json") for report in (entry(name="a"), failed)]}
+    lines = cells_from_rows([row(stage="verify", state="failed", figures=figures)])
+    assert [line[1:3] for line in lines] == [("a", "passed"), ("a-text", "failed")]
+
+
+def test_written_helpers_are_part_of_their_models_line():
+    helper = {"serves": "a", "size_bytes": 1024, "max_batch_size": 8}
+    written = [
+        row(stage="assemble", artifact="a", figures={"size_bytes": 2048, "max_batch_size": 8}),
+        row(stage="assemble", artifact="a-tokenizer", figures=helper, seconds=0.0),
+        row(stage="assemble", artifact="a-text", figures=helper, seconds=0.0, state="unchanged"),
+    ]
+    assert cells_from_rows(written) == [
+        ("assemble", "a", "written", "1.2 s", "3.0 KiB; max batch 8; with its text entries"),
+        ("assemble", "a-text", "unchanged", "", "1.0 KiB; max batch 8"),
+    ]
+
+
+def test_verify_shows_the_helpers_with_v_alone(capsys: pytest.CaptureFixture[str]):
+    document = REPORT.model_copy(update={"entries": tuple(text_entries("a"))})
+    for verbose, names in ((0, ["a"]), (1, ["a", "a-tokenizer", "a-postprocessor", "a-text"])):
+        render_verify(Output(as_json=False, verbose=verbose), document)
+        lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+        assert [line[0] for line in lines if len(line) > 1] == ["entry", *names]
+
+
 def test_an_entry_whose_configuration_alone_was_taken_has_not_passed():
     accepted = entry(status="config-accepted-only", mean_cosine=None, detail="no GPU").model_dump(mode="json")
     (line,) = cells_from_row(row(stage="verify", figures={"entries": [accepted]}))
@@ -152,7 +197,8 @@ def test_verification_names_the_server_and_shows_a_sentence(capsys: pytest.Captu
     assert capsys.readouterr().out.splitlines() == [
         "Triton 2.51.0 (a wheel) loaded gs://bucket/models/releases/1",
         f"  {ENTRY.example}",
-        f"  tiny-onnx-fp32: {describe_entry(ENTRY)}",
+        "entry\tstate\tnumbers",
+        f"tiny-onnx-fp32\tpassed\t{describe_entry(ENTRY)}",
         "Triton 2.51.0 (a wheel) loaded gs://bucket/models/releases/1, in an earlier run",
     ]
 

@@ -27,7 +27,7 @@ def render_answer(out: Output, answer: TextAnswer) -> None:
     others = max(step.requests for step in answer.steps) > 1
     shared = "; others sent requests meanwhile, so the steps are means over all" if others else ""
     out.line(f"  {answer.total_ms:.2f} ms from {answer.model}{shared}")
-    columns = ("step", "#queue", "#compute input", "#compute", "#compute output")
+    columns = ("=step", "#queue", "#compute input", "#compute", "#compute output")
     parts = ("queue_us", "compute_input_us", "compute_infer_us", "compute_output_us")
     rows = []
     for step in answer.steps:

@@ -30,7 +30,7 @@ def render_deploy(out: Output, document: DeployDocument) -> None:
         (deployment, pool.gpu or "no GPU", pool.accelerator or "")
         for deployment, pool in zip(document.deployments, document.fleet.pools, strict=True)
     ]
-    out.table("", ("deployment", "GPU", "node label"), rows)
+    out.table("", ("=deployment", "=GPU", "=node label"), rows)
     out.line(f"{len(document.files)} files in {document.output}")
     if document.service_account is None:
         out.line("no --service-account: the servers read the bucket as the cluster's own identity", style="dim")

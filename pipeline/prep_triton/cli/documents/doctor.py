@@ -17,4 +17,4 @@ def render_doctor(out: Output, document: DoctorDocument) -> None:
         (finding.stage, finding.capability, "yes" if finding.available else "no", finding.detail, finding.hint)
         for finding in document.findings
     ]
-    out.table("", ("stage", "capability", "", "detail", "hint"), rows)
+    out.table("", ("=stage", "capability", "=here", "detail", "hint"), rows)

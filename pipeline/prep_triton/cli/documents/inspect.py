@@ -41,13 +41,13 @@ class InspectDocument(Engine):
 
 def render_inspect(out: Output, document: InspectDocument) -> None:
     """Print tables of what is known."""
-    out.table(document.name, ("what", "is"), describe_record(document))
+    out.table(document.name, ("=what", "is"), describe_record(document))
     tensors = [*_rows_of_tensors("input", document.model_inputs), *_rows_of_tensors("output", document.model_outputs)]
-    out.table("", ("tensor", "name", "type", "shape"), tensors)
+    out.table("", ("=tensor", "=name", "=type", "shape"), tensors)
     if document.loaded is None:
         out.line(f"The engine was not loaded: {document.problem}.", style="dim")
     else:
-        out.table("the engine itself, loaded on this GPU", ("what", "is"), describe_loaded(document.loaded))
+        out.table("the engine itself, loaded on this GPU", ("=what", "is"), describe_loaded(document.loaded))
 
 
 def describe_record(engine: Engine) -> list[tuple[str, str]]:

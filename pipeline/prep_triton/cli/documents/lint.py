@@ -61,7 +61,7 @@ def render_lint(out: Output, document: LintDocument) -> None:
 def render_codes(out: Output, document: CodesDocument) -> None:
     """Print the table of the codes."""
     rows = [(code, row.severity, row.meaning) for code, row in document.root.items()]
-    out.table("", ("code", "severity", "meaning"), rows)
+    out.table("", ("=code", "=severity", "meaning"), rows)
 
 
 def _count(number: int, singular: str, plural: str = "") -> str:

@@ -18,7 +18,7 @@ def render_prune(out: Output, document: PruneDocument) -> None:
     """Print what goes, and how much it is."""
     if document.removed:
         rows = [(item.id, item.kind, str(item.files), format_size(item.size)) for item in document.removed]
-        out.table("", ("to remove" if document.dry_run else "removed", "what", "#files", "#size"), rows)
+        out.table("", ("=to remove" if document.dry_run else "=removed", "=what", "#files", "#size"), rows)
     verb = "would be removed" if document.dry_run else "removed"
     kept = f"{len(document.kept)} releases stay"
     out.line(f"{len(document.removed)} {verb}, {format_size(document.size)}; {kept}", style="bold")

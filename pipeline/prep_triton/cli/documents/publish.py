@@ -124,7 +124,7 @@ def render_publish_plan(out: Output, plan: PublishPlan) -> None:
         out.line(f"dry run: release {plan.release.id} holds the same content; nothing would be uploaded")
         return
     rows = [(_WORDS[item.action], item.name, format_size(item.size)) for item in plan.plan]
-    out.table("", ("action", "file", "#size"), rows)
+    out.table("", ("action", "=file", "#size"), rows)
     counts = [
         f"{count.files} files, {format_size(count.bytes)} {_WORDS[action]}"
         for action, count in plan.totals.items()

@@ -14,7 +14,17 @@ from prep_triton.publish.record import Pointer, Release
 from prep_triton.publish.reports import why_unfit
 from prep_triton.quoting import shorten
 
-_COLUMNS = ("model", "runtime", "precision", "accuracy", "cosine (min)", "served cosine", "#p50 ms", "engines", "#size")
+_COLUMNS = (
+    "=model",
+    "=runtime",
+    "=precision",
+    "accuracy",
+    "cosine (min)",
+    "served cosine",
+    "#p50 ms",
+    "engines",
+    "#size",
+)
 
 
 class ReleasesDocument(Record):
@@ -71,7 +81,7 @@ def render_releases(out: Output, document: ReleasesDocument) -> None:
         )
         for release in document.releases
     ]
-    out.table("", ("release", "", "verified", "#accuracy", "#cosine", "#p50 ms", "#size", "entries"), rows)
+    out.table("", ("=release", "=standing", "=verified", "#accuracy", "#cosine", "#p50 ms", "#size", "entries"), rows)
     for release in document.releases:
         if release.verified and release.verified.problem:
             out.line(f"{release.id}: {release.verified.problem}", style="yellow")
@@ -111,12 +121,12 @@ def render_show(out: Output, release: ShowDocument) -> None:
         )
         for entry in release.entries
     ]
-    out.table("", ("entry", "kind", *_COLUMNS, "on Triton"), rows)
+    out.table("", ("=entry", "=kind", *_COLUMNS, "on Triton"), rows)
 
 
 def render_diff(out: Output, diff: DiffDocument) -> None:
     """Print a line for each entry that is not in both as it is, and the sum."""
-    out.table(f"{diff.before} -> {diff.after}", ("", "entry", *_COLUMNS, "changed"), list(_rows_from_diff(diff)))
+    out.table(f"{diff.before} -> {diff.after}", ("=", "=entry", *_COLUMNS, "changed"), list(_rows_from_diff(diff)))
     for change in diff.changed:
         for key in change.config:
             out.line(f"  {change.name}: {key.key} {_value(key.before)} -> {_value(key.after)}")

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, assert_never
+from typing import Any
 
-from prep_triton.cli.documents.verify import describe_entry
+from prep_triton.cli.documents.verify import describe_status, describe_with_helpers, fold_helpers
 from prep_triton.cli.output import Output, format_seconds, format_size
 from prep_triton.progress import Progress
 from prep_triton.run.report import StageRow
@@ -30,17 +30,58 @@ class RowPrinter:
     def finished(self, row: StageRow) -> None:
         """Print the end of one step."""
         self.rows.append(row)
+        if row.figures.get("serves") and row.state != "failed" and not self.out.verbose:
+            return  # told with its model
         took = f" in {format_seconds(row.seconds)}" if row.state == "made" else ""
-        self.out.note(f"{row.stage:<9} {row.artifact}: {describe_state(row)}{took}")
+        self.out.note(f"{row.stage:<9} {_describe_artifact(row)}: {describe_state(row)}{took}")
 
 
 def render_rows(out: Output, rows: Iterable[StageRow], title: str = "") -> None:
-    """Print the table of a run's steps."""
-    cells = [line for row in rows for line in cells_from_row(row)]
-    out.table(title, ("stage", "artifact", "state", "#time", "numbers"), cells)
+    """Print the table of a run's steps, with -v also those of the helpers of text."""
+    out.table(title, ("=stage", "=artifact", "=state", "#time", "numbers"), cells_from_rows(rows, fold=not out.verbose))
 
 
-def cells_from_row(row: StageRow) -> list[tuple[str, ...]]:
+def cells_from_rows(rows: Iterable[StageRow], *, fold: bool = True) -> list[tuple[str, ...]]:
+    """Return the lines of the table; `fold` puts a tokenizer, post-processor and ensemble into their model's line."""
+    folded = _fold_rows(rows) if fold else rows
+    return [line for row in folded for line in cells_from_row(row, fold=fold)]
+
+
+def _fold_rows(rows: Iterable[StageRow]) -> list[StageRow]:
+    """Return the steps, where those of helpers that fared as the model they serve are part of the model's."""
+    kept: list[StageRow] = []
+    for row in rows:
+        model = row.figures.get("serves")
+        index = next((i for i, other in enumerate(kept) if _is_entry(other, model) and other.state == row.state), None)
+        if model is None or index is None:
+            kept.append(row)
+        else:
+            kept[index] = _with_helper(kept[index], row)
+    return kept
+
+
+def _is_entry(row: StageRow, name: str | None) -> bool:
+    return row.stage == "assemble" and row.artifact == name
+
+
+def _with_helper(model: StageRow, helper: StageRow) -> StageRow:
+    size = model.figures["size_bytes"] + helper.figures["size_bytes"]
+    return model.model_copy(
+        update={
+            "figures": {**model.figures, "size_bytes": size},
+            "seconds": model.seconds + helper.seconds,
+            "note": "with its text entries",
+        }
+    )
+
+
+def _describe_artifact(row: StageRow) -> str:
+    """Name what a step was about; of a verification the models."""
+    entries = [EntryReport.model_validate(entry) for entry in row.figures.get("entries", ())]
+    return ", ".join(entry.name for entry, _ in fold_helpers(entries)) or row.artifact
+
+
+def cells_from_row(row: StageRow, *, fold: bool = True) -> list[tuple[str, ...]]:
     """Return the lines of the table for one step: a single one, or one for each entry that was verified."""
     state = describe_state(row)
     took = format_seconds(row.seconds) if row.state == "made" else ""
@@ -48,8 +89,14 @@ def cells_from_row(row: StageRow) -> list[tuple[str, ...]]:
     if not entries:
         return [(row.stage, row.artifact, state, took, describe_row(row))]
     return [
-        (row.stage, entry.name, _entry_state(entry, state), took if number == 0 else "", describe_entry(entry))
-        for number, entry in enumerate(entries)
+        (
+            row.stage,
+            entry.name,
+            _entry_state(entry, state),
+            took if number == 0 else "",
+            describe_with_helpers(entry, helpers),
+        )
+        for number, (entry, helpers) in enumerate(fold_helpers(entries, fold=fold))
     ]
 
 
@@ -60,15 +107,7 @@ def describe_state(row: StageRow) -> str:
 
 def _entry_state(entry: EntryReport, state: str) -> str:
     """Say of one entry what became of it: in a verification that failed, most have passed."""
-    match entry.status:
-        case "config-accepted-only":
-            return "config only"
-        case "failed":
-            return "failed"
-        case "loaded":
-            return "passed" if state == "failed" else state
-        case _:
-            assert_never(entry.status)
+    return state if entry.status == "loaded" and state != "failed" else describe_status(entry)
 
 
 def describe_overflow(largest: Mapping[str, float], most: int = 3) -> str:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from prep_triton.cli.documents.rows import cells_from_row
+from prep_triton.cli.documents.rows import cells_from_rows
 from prep_triton.errors import PrepError
 from prep_triton.quoting import clean_message
 from prep_triton.run.report import RunReport, StageRow
@@ -12,8 +12,8 @@ from prep_triton.run.report import RunReport, StageRow
 _MARKUP = re.compile(r"[\\`*\[\]<>|~&]")
 
 
-def render_summary(report: RunReport, *, title: str) -> str:
-    """Render a run's outcome, its failures and regressions, and a table of its steps."""
+def render_summary(report: RunReport, *, title: str, fold: bool = True) -> str:
+    """Render a run's outcome, failures and regressions, and a table of its steps; `fold` as in `cells_from_rows`."""
     lines = [f"## {_escape(title)}", "", _escape(report.outcome_sentence()), ""]
     lines += [
         f"- **failed** {_escape(row.artifact)}: {_escape(row.note)}" for row in report.rows if row.state == "failed"
@@ -21,18 +21,18 @@ def render_summary(report: RunReport, *, title: str) -> str:
     lines += [f"- **regressed** {_escape(message)}" for message in report.regressions]
     if report.release:
         lines += ["", f"Release: `{report.release}`"]
-    return "\n".join([*lines, *_render_table(report.rows)]) + "\n"
+    return "\n".join([*lines, *_render_table(report.rows, fold=fold)]) + "\n"
 
 
-def render_failure(err: PrepError, rows: Iterable[StageRow], *, title: str) -> str:
+def render_failure(err: PrepError, rows: Iterable[StageRow], *, title: str, fold: bool = True) -> str:
     """Render a run that ended with an error: the error, and the steps that ended before it."""
     lines = [f"## {_escape(title)}", "", f"**Failed**: {_escape(err.message)}", "", f"Hint: {_escape(err.hint)}"]
-    return "\n".join([*lines, *_render_table(rows)]) + "\n"
+    return "\n".join([*lines, *_render_table(rows, fold=fold)]) + "\n"
 
 
-def _render_table(rows: Iterable[StageRow]) -> Iterator[str]:
+def _render_table(rows: Iterable[StageRow], *, fold: bool) -> Iterator[str]:
     """Yield the lines of the table that the terminal shows; nothing where there is no step."""
-    lines = [_render_line(*cells) for row in rows for cells in cells_from_row(row)]
+    lines = [_render_line(*cells) for cells in cells_from_rows(rows, fold=fold)]
     if lines:
         yield from ("", "| stage | artifact | state | time | numbers |", "|---|---|---|---:|---|", *lines)
 

@@ -1,7 +1,11 @@
 """What `prep verify` answers."""
 
+from collections.abc import Iterable, Mapping, Sequence
+
 from prep_triton.cli.output import Output
-from prep_triton.triton.verify.report import BatchingReport, EntryReport, VerifyReport
+from prep_triton.triton.verify.report import BatchingReport, EntryReport, Status, VerifyReport
+
+_STATUS_WORDS: Mapping[Status, str] = {"config-accepted-only": "config only", "failed": "failed", "loaded": "passed"}
 
 
 class VerifyDocument(VerifyReport):
@@ -9,12 +13,16 @@ class VerifyDocument(VerifyReport):
 
 
 def render_verify(out: Output, document: VerifyDocument) -> None:
-    """Print the server, a line for each entry, and with -v how it was checked."""
+    """Print the server, a row for each entry, and with -v a row for each helper too, and how they were checked."""
     render_server(out, document)
-    for entry in document.entries:
-        out.line(f"  {entry.name}: {describe_entry(entry)}")
-        for line in list_details(entry) if out.verbose else ():
-            out.line(f"    {line}")
+    rows = [
+        (entry.name, describe_status(entry), describe_with_helpers(entry, helpers))
+        for entry, helpers in fold_helpers(document.entries, fold=not out.verbose)
+    ]
+    out.table("", ("=entry", "=state", "numbers"), rows)
+    for entry in document.entries if out.verbose else ():
+        for line in list_details(entry):
+            out.line(f"{entry.name}: {line}")
 
 
 def render_server(out: Output, report: VerifyReport, *, is_remembered: bool = False) -> None:
@@ -27,6 +35,36 @@ def render_server(out: Output, report: VerifyReport, *, is_remembered: bool = Fa
     example = next((entry.example for entry in report.entries if entry.example), "")
     if example:
         out.line(f"  {example}")
+
+
+def fold_helpers(
+    entries: Iterable[EntryReport], *, fold: bool = True
+) -> list[tuple[EntryReport, Sequence[EntryReport]]]:
+    """Return the entries, each with the tokenizer, post-processor and ensemble that fared as the model they serve.
+
+    Such a helper is not in the list itself; one that failed, or whose model is elsewhere, is. With `fold` False all
+    are in the list.
+    """
+    entries = list(entries)
+    models = {entry.name: entry for entry in entries if entry.serves is None}
+    folded: dict[str, list[EntryReport]] = {}
+    for entry in entries if fold else ():
+        model = models.get(entry.serves or "")
+        if model is not None and entry.status == model.status != "failed":
+            folded.setdefault(model.name, []).append(entry)
+    names = {helper.name for helpers in folded.values() for helper in helpers}
+    return [(entry, folded.get(entry.name, ())) for entry in entries if entry.name not in names]
+
+
+def describe_status(entry: EntryReport) -> str:
+    """Say in a word or two what became of an entry."""
+    return _STATUS_WORDS[entry.status]
+
+
+def describe_with_helpers(entry: EntryReport, helpers: Sequence[EntryReport]) -> str:
+    """Say in one line what verifying an entry, and the ensemble that takes text for it, found."""
+    texts = [helper for helper in helpers if helper.kind == "ensemble" and helper.status == "loaded"]
+    return "; ".join([describe_entry(entry), *(f"text: {describe_entry(helper)}" for helper in texts)])
 
 
 def describe_entry(entry: EntryReport) -> str:

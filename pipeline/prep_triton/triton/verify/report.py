@@ -44,11 +44,13 @@ class EntryReport(Record):
     median of the single requests, seen from the client. `accuracy` is what the labelled rows of the entry's gate
     scored on the server, beside FP32's. None where it was not measured, or is not a number.
     `library_texts` counts the texts that were compared with what the checkpoint's own library answered at export.
+    `serves` names the model entry that a tokenizer, a post-processor or an ensemble was made for.
     `example` shows one sentence with its answer. `notes` are what a person should know of an entry that passed.
     """
 
     name: str
     kind: EntryKind = "model"
+    serves: str | None = None
     runtime: Backend
     precision: Precision
     status: Status
@@ -84,7 +86,7 @@ class VerifyReport(Record):
 
 def report_entry(entry: RepositoryEntry, status: Status, **measured: Any) -> EntryReport:
     """Return the report of an entry, with what was measured in the fields of `EntryReport`."""
-    facts = {key: getattr(entry, key) for key in ("name", "kind", "runtime", "precision", "tolerance")}
+    facts = {key: getattr(entry, key) for key in ("name", "kind", "serves", "runtime", "precision", "tolerance")}
     return EntryReport(**facts, status=status, **measured)
 
 
