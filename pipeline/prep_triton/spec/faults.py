@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from prep_triton.errors import Fault, SpecError
-from prep_triton.spec.known_keys import suggest_key
+from prep_triton.spec.known_keys import suggest_key, suggest_mapping
 from prep_triton.spec.wording import AGAIN, RULES, describe_error, is_unknown_key
 from prep_triton.spec.yaml_text import YamlDocument
 
@@ -145,9 +145,17 @@ def _problems_from_error(err: ValidationError, model: type[BaseModel], values: M
             problems.append(Problem(path[: len(error["loc"]) - 1], message, hint, is_rule=True))
         # A list whose items are wrong is reported as too short as well.
         elif kind != "too_short" or not any(is_within(other, path) for other in places):
-            is_rule = kind in RULES and isinstance(_value_at(path, values), Mapping)
+            value = _value_at(path, values)
+            if kind in ("model_type", "tuple_type") and isinstance(value, str | int | float):
+                mapping = suggest_mapping(model, path, value)
+                hint = _hint_to_write(mapping, is_list=kind == "tuple_type") if mapping else hint
+            is_rule = kind in RULES and isinstance(value, Mapping)
             problems.append(Problem(path, message, hint, is_rule=is_rule))
     return problems
+
+
+def _hint_to_write(mapping: str, *, is_list: bool) -> str:
+    return f"write [{mapping}]" if is_list else f"write {mapping}"
 
 
 def is_within(path: Path, outer: Path) -> bool:

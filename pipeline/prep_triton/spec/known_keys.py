@@ -1,14 +1,30 @@
 """Where a key that is unknown here belongs: one level up or down, or under a name like it."""
 
 import difflib
+import json
 from collections.abc import Iterator
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from prep_triton.errors import find_nearest, suggest
 
 Path = tuple[str | int, ...]
+# What other tools, and our own flags, call a key.
+_OTHER_NAMES = {
+    **dict.fromkeys(("path", "source", "checkpoint", "model_id", "folder"), "model"),
+    **dict.fromkeys(("backend", "platform"), "runtime"),
+    **dict.fromkeys(("instances", "replicas"), "instance_count"),
+    **dict.fromkeys(("batching", "queue"), "dynamic_batching"),
+    **dict.fromkeys(("batch_size", "max_batch"), "max_batch_size"),
+    **dict.fromkeys(("delay_us", "max_delay_us", "max_queue_delay_microseconds"), "max_queue_delay_us"),
+    **dict.fromkeys(("bucket", "release", "store"), "publish"),
+    "dtype": "precision",
+    "head": "task",
+    "calibration_data": "calibration",
+    "server": "server_url",
+    "port": "grpc_port",
+}
 # Of difflib's ratio: a key elsewhere has to be nearly the one that was written.
 _NEAR_ELSEWHERE = 0.8
 
@@ -24,15 +40,46 @@ def suggest_key(root: type[BaseModel], path: Path) -> tuple[str, str]:
     key, place = str(last), tuple(parents)
     levels = list(_list_levels(root, place))
     own = sorted(levels[-1][1].model_fields) if levels else []
+    other_name = _OTHER_NAMES.get(key, "")
+    if other_name in own:
+        return other_name, f"did you mean '{other_name}'?"
     if homes := _find_homes(levels, key):
         return "", f"'{key}' belongs to {' or '.join(homes)}"
     nearest = find_nearest(key, own)
     elsewhere = {name for _, model in levels for name in _list_names(model)} - set(own)
     other = difflib.get_close_matches(key, sorted(elsewhere), 1, _NEAR_ELSEWHERE)
+    if other_name in elsewhere:
+        other, nearest = [other_name], []
     if other and (not nearest or _likeness(key, other[0]) > _likeness(key, nearest[0])):
         homes = _find_homes(levels, other[0])
         return "", f"did you mean '{other[0]}'? It belongs to {' or '.join(homes)}"
     return (nearest[0] if nearest else ""), suggest(key, own, otherwise=f"known keys: {', '.join(own)}")
+
+
+def suggest_mapping(root: type[BaseModel], path: Path, value: Any) -> str | None:
+    """Return the mapping that a single value may have been meant for: ``{triton: "25.08"}``; None where there is none.
+
+    Args:
+        root: What the whole of the values is to be.
+        path: The value that is there instead of a mapping.
+        value: It.
+    """
+    place, model = list(_list_levels(root, path))[-1]
+    if place != path:
+        return None
+    fields = sorted(model.model_fields.items(), key=lambda item: not item[1].is_required())
+    name, field = fields[0]
+    for candidate in (value, str(value)):
+        try:
+            TypeAdapter[Any](field.annotation or Any).validate_python(candidate)
+        except ValidationError:
+            continue
+        return f"{{{name}: {json.dumps(candidate) if candidate is not value else _plain(value)}}}"
+    return None
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _last_name(home: tuple[str, ...]) -> str:

@@ -19,6 +19,23 @@ _PATTERNS = {
     ),
     TRITON_PATTERN: ("a Triton release such as 25.08", "the tag of NVIDIA's container: two digits, a dot, two digits"),
 }
+# What other tools call a value.
+_OTHER_VALUES = {
+    "sequence-classification": "text-classification",
+    "sentiment-analysis": "text-classification",
+    "ner": "token-classification",
+    "masked-lm": "fill-mask",
+    "qa": "question-answering",
+    "embedding": "feature-extraction",
+    "embeddings": "feature-extraction",
+    "sentence-similarity": "feature-extraction",
+    "onnx": "onnxruntime",
+    "trt": "tensorrt",
+    "float32": "fp32",
+    "float16": "fp16",
+    "half": "fp16",
+    "i8": "int8",
+}
 # Kinds of errors of our own: of a rule among several keys where they are a mapping's.
 RULES = frozenset({"value_error", "text"})
 AGAIN = "correct the value and run again"
@@ -71,6 +88,8 @@ def _describe_choice(error: Mapping[str, Any]) -> tuple[str, str]:
     words = re.findall(r"'([^']*)'|([^\s,']+)", error["ctx"]["expected"].replace(" or ", ", "))
     known = [quoted or plain for quoted, plain in words]
     nearest = find_nearest(error["input"], known) if isinstance(error["input"], str) else []
+    other = _OTHER_VALUES.get(str(error["input"]).lower(), "")
+    nearest = [other] if other in known else nearest
     meant = f"did you mean {nearest[0]}? " if nearest else ""
     return f"{_name_value(error['input'])} is not a known value", f"{meant}expected one of {', '.join(known)}"
 

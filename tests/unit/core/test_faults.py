@@ -137,7 +137,7 @@ def test_a_fault_made_often_is_not_a_page():
 @pytest.mark.parametrize(
     ("values", "message", "hint"),
     [
-        ({"models": "minilm"}, "'minilm' is not a list", "such as [minilm]"),
+        ({"models": "minilm"}, "'minilm' is not a list", "write [{model: minilm}]"),
         ({"models": {"model": "a"}}, "a mapping of keys is not a list", "begin each item with a dash"),
         ({"models": None}, "it is empty, and not a list", "after a dash"),
         ({"jobs": 1.5}, "jobs: 1.5 is not a whole number", "such as 8"),
@@ -159,6 +159,53 @@ def test_a_value_is_refused_in_the_words_of_yaml(values, message, hint):
     (fault,) = caught.value.faults
     assert message in f"{fault.place}: {fault.message}"
     assert hint in fault.hint
+
+
+@pytest.mark.parametrize(
+    ("model", "hints"),
+    [
+        ("bert-base", ["write {model: bert-base}"]),
+        ({"path": "./x", "variants": []}, ["add one", "did you mean 'model'?"]),
+        ({"model": "x", "variants": ["onnxruntime"]}, ["write {runtime: onnxruntime}"]),
+        ({"model": "x", "variants": "onnxruntime"}, ["write [{runtime: onnxruntime}]"]),
+        ({"model": "x", "variants": [{"runtime": "onnx"}]}, ["did you mean onnxruntime? expected one of"]),
+        ({"model": "x", "variants": [{"backend": "tensorrt"}]}, ["did you mean 'runtime'?"]),
+        (
+            {"model": "x", "variants": [{"runtime": "onnxruntime", "precision": "fp16", "gate": 0.99}]},
+            ["write {min_cosine: 0.99}"],
+        ),
+        (
+            {"model": "x", "variants": [{"runtime": "onnxruntime", "batch_size": 8}]},
+            ["did you mean 'max_batch_size'? It belongs to 'serving': models[0].variants[0].serving.max_batch_size"],
+        ),
+        (
+            {"model": "x", "variants": [{"runtime": "onnxruntime", "serving": {"batching": {}, "instances": 2}}]},
+            ["did you mean 'dynamic_batching'?", "did you mean 'instance_count'?"],
+        ),
+        (
+            {"model": "x", "task": "sequence-classification", "variants": [{"runtime": "onnxruntime"}]},
+            ["did you mean text-classification?"],
+        ),
+    ],
+    ids=str,
+)
+def test_what_others_call_it_and_what_stands_for_a_mapping_is_understood(model, hints):
+    with pytest.raises(SpecError) as caught:
+        build_spec(RunSpec, {"models": [model]}, where="c.yaml")
+    assert len(caught.value.faults) == len(hints)
+    for fault, hint in zip(caught.value.faults, hints, strict=True):
+        assert fault.hint.startswith(hint)
+
+
+def test_a_single_value_is_put_where_it_belongs():
+    models = {"models": [{"model": "a", "variants": [{"runtime": "onnxruntime"}]}]}
+    with pytest.raises(SpecError) as caught:
+        build_spec(RunSpec, {**models, "target": 25.08, "verify": False, "regression": "much"}, where="c.yaml")
+    assert [fault.hint for fault in caught.value.faults] == [
+        'write {triton: "25.08"}',
+        "write {enabled: false}",
+        "write its keys below it, each on a line of its own",
+    ]
 
 
 def test_a_key_that_two_places_know_names_both():

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from prep_triton.errors import RepositoryError, SpecError, StoreError, VerifyError
+from prep_triton.errors import RepositoryError, ServerError, SpecError, StoreError, VerifyError, WorkspaceError
 from prep_triton.publish.catalog import list_releases, load_pointer, resolve
 from prep_triton.publish.check import check_release
 from prep_triton.publish.release import publish_release
@@ -137,6 +137,38 @@ def test_a_dry_run_tells_what_is_there_already(stages: Stages):
         ("verify", "the repository", "planned"),
     ]
     assert report.rows[1].note == "and what follows from it for tensorrt fp16 for t4"
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_model_whose_files_are_not_there_fails_at_once_and_alone(stages: Stages, dry_run: bool):
+    gate = "gate: {eval_data: nowhere.jsonl, max_accuracy_drop: 1}"
+    spec = parse_run_spec(
+        f"models: [{{model: ./tiny, variants: [{ONNX}]}}, "
+        f"{{model: ./tiny, name: other, variants: [{{runtime: onnxruntime, precision: int8, {gate}}}]}}]",
+        where="a test",
+    )
+    report = run(spec, dry_run=dry_run)
+    assert (report.rows[0].artifact, report.rows[0].state) == ("other", "failed")
+    assert report.rows[0].note == "there is no evaluation file nowhere.jsonl"
+    assert report.outcome == "partial"
+    assert [row.state for row in report.rows[1:] if row.artifact == "other"] == []
+    stages.made.clear()
+    with pytest.raises(SpecError, match=r"there is no evaluation file nowhere\.jsonl"):
+        run(spec.model_copy(update={"models": spec.models[1:]}), dry_run=dry_run)
+    assert not stages.made
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_what_the_machine_and_the_store_refuse_is_refused_of_a_dry_run_too(
+    stages: Stages, dry_run: bool, monkeypatch: pytest.MonkeyPatch
+):
+    Path("taken").touch()
+    with pytest.raises(WorkspaceError, match="taken is a file"):
+        run(run_spec(ONNX, more="repository: taken/models"), dry_run=dry_run)
+    monkeypatch.setenv("PREP_TRITONSERVER", "/nowhere/tritonserver")
+    with pytest.raises(ServerError, match="which is not a program"):
+        run(run_spec(ONNX), dry_run=dry_run)
+    assert not stages.made
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
