@@ -74,6 +74,45 @@ def hold_lock(
         lock.release()
 
 
+@contextmanager
+def try_lock(path: Path) -> Iterator[bool]:
+    """Hold a lock file without waiting; yield False where another run holds it.
+
+    Where the file system has no locks there is nothing to hold, and True is yielded, as `hold_lock` goes on.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if (refusal := _find_refusal(path)) is not None and refusal.errno in _NO_LOCKS:
+        yield True
+        return
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another run holds a lock file, or may hold it; writes nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as err:
+        return err.errno not in _NO_LOCKS
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _find_refusal(path: Path) -> OSError | None:
     """Return why the file system does not lock a file, which it makes; None where it does."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)

@@ -51,7 +51,9 @@ TOKENIZER_NAME = "tokenizer.json"
 # The workspace.
 CURRENT_KEY_NAME = "current"
 LOCKS_DIR = "locks"
+INPUTS_SUFFIX = ".inputs"  # beside a lock: the keys of what its holder reads
 VERIFIED_DIR = "verified"
+TIMING_CACHES_DIR = "timing-caches"  # what TensorRT measured, by its version and the GPU's architecture
 STAGING_PREFIX = ".staging-"
 
 # An entry: one model directory of a Triton repository.
@@ -84,6 +86,11 @@ def is_graph_file(name: str) -> bool:
 def plan_name(compute_capability: str) -> str:
     """Return the file name of the plan for a compute capability ("7.5") within a version folder."""
     return f"model_sm{compute_capability.replace('.', '')}.plan"
+
+
+def timing_cache_name(tensorrt_version: str, compute_capability: str) -> str:
+    """Return the file name of the timing cache of a TensorRT for a compute capability ("7.5")."""
+    return f"tensorrt-{tensorrt_version}-sm{compute_capability.replace('.', '')}.cache"
 
 
 def folder_of_release(release_id: str) -> str:

@@ -4,11 +4,12 @@
 
     <root>/<stage>/<name>/<key>/manifest.json   a finished artifact, and its files beside the manifest
     <root>/<stage>/<name>/current               the key that a name means now
-    <root>/locks/                               one lock file for each artifact
+    <root>/locks/                               one lock file for each artifact, and what is being made from which keys
     <root>/verified/<stage>/<name>/<key>.json   which files were digested, and need not be again
 
 An artifact is made in a staging folder, its manifest is written last, and the folder is renamed into
-place: a killed stage leaves nothing that a later run takes for finished. What was damaged since (a pointer, a manifest,
+place: a killed stage leaves nothing that a later run takes for finished. The time of an artifact's folder is when it
+was made or found last. What was damaged since (a pointer, a manifest,
 a byte of a file) counts as absent, with a warning that names it: whoever makes the artifact makes it anew.
 """
 
@@ -18,17 +19,18 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from prep_triton.artifact import MANIFEST_SCHEMA, Artifact
 from prep_triton.errors import WorkspaceError
-from prep_triton.files import LOCK_TIMEOUT_S, hold_lock, remove_tree, translate_os_errors, write_atomically
+from prep_triton.files import LOCK_TIMEOUT_S, hold_lock, remove_tree, translate_os_errors, try_lock, write_atomically
 from prep_triton.integrity import find_damage, mark_files, save_marks
 from prep_triton.layout import (
     CURRENT_KEY_NAME,
+    INPUTS_SUFFIX,
     LOCK_NAME,
     LOCKS_DIR,
     MANIFEST_NAME,
@@ -155,6 +157,8 @@ class Workspace:
                     self._damage.pop((recipe.stage, recipe.name), None)
                     return Produced(artifact, reused=False)
         self._point(recipe)
+        with suppress(OSError):  # another user's workspace
+            os.utime(kept.folder)
         return Produced(kept, reused=True)
 
     def current(self, stage: str, name: str, artifact_type: type[A]) -> A | None:
@@ -182,6 +186,44 @@ class Workspace:
         kept = [artifact for artifact in artifacts if artifact is not None]
         return sorted(kept, key=lambda artifact: artifact.created_at, reverse=True)
 
+    def current_key(self, stage: str, name: str) -> str | None:
+        """Return the key that a name means now in a stage, whether its artifact is whole or not; or None."""
+        return self._read_pointer(stage, name)
+
+    def remove(self, stage: str, name: str, key: str, *, used_until: float, and_current: bool = False) -> bool:
+        """Remove a kept artifact, at once for every reader.
+
+        Args:
+            stage: Its stage.
+            name: Its name.
+            key: Its key.
+            used_until: The folder's time when it was chosen, seconds; it stays if a run found it since.
+            and_current: Remove it, and the pointer, if it is what the name means now.
+
+        Returns:
+            False where it stays: another run holds it, or has used it or made it current meanwhile.
+
+        Raises:
+            WorkspaceError: It cannot be removed.
+        """
+        final = self.root / stage / name / key
+        with translate_os_errors(self.root), try_lock(self.lock_path(stage, name, key)) as is_ours:
+            is_current = self._read_pointer(stage, name) == key
+            if not is_ours or not final.is_dir() or final.stat().st_mtime > used_until:
+                return False
+            if is_current and not and_current:
+                return False
+            leftover = final.with_name(f"{STAGING_PREFIX}{key}")  # what the next run under this lock removes as well
+            remove_tree(leftover)
+            final.replace(leftover)
+            if is_current:
+                (final.parent / CURRENT_KEY_NAME).unlink(missing_ok=True)
+            remove_tree(leftover)
+            self.marks_path(stage, name, key).unlink(missing_ok=True)
+            with suppress(OSError):  # another artifact of the name is there
+                final.parent.rmdir()
+        return True
+
     def find_damaged(self, stage: str, name: str | None = None) -> Damage | None:
         """Return what was damaged of a name, or of any, in a stage, as this workspace came upon it; or None."""
         return next((said for (at, of), said in self._damage.items() if at == stage and name in (of, None)), None)
@@ -200,7 +242,7 @@ class Workspace:
         except WorkspaceError as err:
             self._report(stage, name, err.message)
             return None
-        if damage := find_damage(artifact, self._marks_path(artifact), remember=not self.read_only):
+        if damage := find_damage(artifact, self.marks_path(stage, name, key), remember=not self.read_only):
             self._report(stage, name, damage, artifact)
             return None
         return artifact
@@ -225,8 +267,9 @@ class Workspace:
         self._report(stage, name, f"{pointer} is damaged: it does not hold the key of an artifact")
         return None
 
-    def _marks_path(self, artifact: Artifact) -> Path:
-        return self.root / VERIFIED_DIR / artifact.folder.relative_to(self.root).with_suffix(".json")
+    def marks_path(self, stage: str, name: str, key: str) -> Path:
+        """Return the file that remembers which files of an artifact were digested."""
+        return self.root / VERIFIED_DIR / stage / name / f"{key}.json"
 
     def _folder(self, recipe: Recipe) -> Path:
         return self.root / recipe.stage / recipe.name / recipe.key
@@ -252,7 +295,7 @@ class Workspace:
             )
             save_manifest(artifact, staging)
             staging.replace(final)
-            save_marks(mark_files(artifact), self._marks_path(artifact))
+            save_marks(mark_files(artifact), self.marks_path(recipe.stage, recipe.name, recipe.key))
         except BaseException:  # Ctrl-C too: nothing half-written stays
             remove_tree(staging)
             raise
@@ -267,9 +310,19 @@ class Workspace:
                 remove_tree(pointer)
             write_atomically(pointer, recipe.key.encode())
 
+    def lock_path(self, stage: str, name: str, key: str) -> Path:
+        """Return the lock file that whoever makes an artifact holds."""
+        return self.root / LOCKS_DIR / f"{stage}-{name}-{key}{LOCK_NAME}"
+
     @contextmanager
     def _locked(self, recipe: Recipe) -> Iterator[None]:
-        path = self.root / LOCKS_DIR / f"{recipe.stage}-{recipe.name}-{recipe.key}{LOCK_NAME}"
+        path = self.lock_path(recipe.stage, recipe.name, recipe.key)
         what, hint = f"{recipe.stage} {recipe.name}", "wait for it, end it, or use another --workspace"
         with hold_lock(path, what, timeout_s=self.lock_timeout_s, hint=hint):
-            yield
+            # What is read meanwhile has no lock of its own; `prep gc` leaves it where it is.
+            inputs_path = path.with_suffix(INPUTS_SUFFIX)
+            write_atomically(inputs_path, json.dumps(sorted(recipe.inputs.values())).encode())
+            try:
+                yield
+            finally:
+                inputs_path.unlink(missing_ok=True)

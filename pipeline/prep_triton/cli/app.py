@@ -14,9 +14,11 @@ from prep_triton.cli.deploy import deploy
 from prep_triton.cli.doctor import doctor
 from prep_triton.cli.export import export
 from prep_triton.cli.fetch import fetch
+from prep_triton.cli.gc import gc
 from prep_triton.cli.init import init
 from prep_triton.cli.inspect import inspect
 from prep_triton.cli.lint import lint
+from prep_triton.cli.list import list as list_artifacts
 from prep_triton.cli.prune import prune
 from prep_triton.cli.publish import publish
 from prep_triton.cli.releases import releases
@@ -70,6 +72,8 @@ COMMANDS = (
     deploy,
     init,
     run,
+    list_artifacts,
+    gc,
     doctor,
     schema,
 )

@@ -33,6 +33,12 @@ def _aliases() -> Words:
     return tuple(ALIASES)
 
 
+def _kinds() -> Words:
+    from prep_triton.run.inventory import KIND_BY_STAGE
+
+    return tuple(KIND_BY_STAGE.values())
+
+
 def _platforms() -> Words:
     from prep_triton.spec import TargetSpec
 
@@ -52,6 +58,7 @@ CHOICES: Mapping[str, Callable[[], Words]] = {
     "gpus": lambda: tuple(CAPABILITY_BY_GPU),
     "hardware": _of_spec("HardwareCompatibility"),
     "instance_kinds": _of_spec("InstanceKind"),
+    "kinds": _kinds,
     "long_inputs": _of_spec("LongInput"),
     "platforms": _platforms,
     "precisions": _of_spec("Precision"),

@@ -20,6 +20,10 @@ WorkspaceOption = Annotated[
     Path,
     typer.Option("--workspace", help="Folder of the artifacts, kept between runs.", envvar="PREP_WORKSPACE"),
 ]
+RepositoriesOption = Annotated[
+    list[Path] | None,
+    typer.Option("--repository", help="Repository that was assembled from it (repeatable). [model_repository]"),
+]
 ExportedModelArgument = Annotated[str | None, typer.Argument(help="The exported model. [all of them]")]
 StoreArgument = Annotated[str, typer.Argument(help="gs://bucket/prefix or a folder.")]
 
@@ -75,3 +79,17 @@ def target_from_flags(options: TargetOptions) -> "TargetSpec | None":
             raise SpecError(f"{flag} describes a target, but --target is missing", hint="add --target, such as 25.08")
         return None
     return spec_from_flags(TargetSpec, options)
+
+
+def choose_repositories(folders: list[Path] | None) -> tuple[Path, ...]:
+    """Return the repositories that were named, or the default one where it is there.
+
+    Raises:
+        SpecError: One that was named is not there.
+    """
+    from prep_triton.errors import SpecError
+
+    for folder in folders or ():
+        if not folder.is_dir():
+            raise SpecError(f"--repository {folder} is not a folder", hint="name one that prep assemble wrote")
+    return tuple(folders or ([DEFAULT_REPOSITORY] if DEFAULT_REPOSITORY.is_dir() else []))

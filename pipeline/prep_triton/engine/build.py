@@ -20,7 +20,7 @@ from prep_triton.engine.request import (
 )
 from prep_triton.errors import EngineError
 from prep_triton.gpus import Gpu, check_gpu_present
-from prep_triton.layout import ENGINE_NAME
+from prep_triton.layout import ENGINE_NAME, TIMING_CACHES_DIR, timing_cache_name
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import EngineSpec
 from prep_triton.workspace import Produced, Recipe, Workspace
@@ -99,7 +99,7 @@ def _describe_built(model: OnnxModel, spec: EngineSpec, built: Mapping[str, Any]
 
 def _prepare_timing_cache(workspace: Workspace, gpu: Gpu, builder: ResolvedBuilder) -> Path:
     """Return the path of a timing cache whose folder is there: it holds for one TensorRT and one architecture."""
-    path = workspace.root / "timing-caches" / f"tensorrt-{builder.version}-{gpu.sm}.cache"
+    path = workspace.root / TIMING_CACHES_DIR / timing_cache_name(builder.version, gpu.compute_capability)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 

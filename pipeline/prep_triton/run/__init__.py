@@ -13,5 +13,6 @@
 `report`, `summary`   what became of each step; the same as Markdown
 ====================  =======================================================================================
 
-Beside it: `plan_gpus` (the part of one GPU), `deployment` (a release on GKE), `doctor` (what this machine can do).
+Beside it: `plan_gpus` (the part of one GPU), `deployment` (a release on GKE), `doctor` (what this machine can do),
+`inventory` and `garbage` (what the workspace holds, and what of it may go).
 """

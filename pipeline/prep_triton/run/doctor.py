@@ -31,6 +31,7 @@ def examine_machine(workspace_dir: Path) -> list[Finding]:
     """
     checks: list[Callable[[], Finding]] = [
         lambda: _examine_disk(workspace_dir),
+        lambda: _examine_sizes(workspace_dir),
         lambda: _examine_extra("export", "export to ONNX", "export"),
         _examine_minilm,
         _examine_hub,
@@ -88,6 +89,23 @@ def _examine_disk(workspace_dir: Path) -> Finding:
         detail=f"{place}: {free_gib:.1f} GiB free" + ("" if writable else ", not writable"),
         hint="" if ok else "free some space, or name another folder with --workspace",
     )
+
+
+def _examine_sizes(workspace_dir: Path) -> Finding:
+    from prep_triton.run.disk_use import measure_size
+    from prep_triton.run.garbage import GarbageSpec, collect_garbage
+    from prep_triton.spec import RunSpec
+    from prep_triton.workspace import Workspace
+
+    default = Path(RunSpec.model_fields["repository"].default)
+    repositories = [default] if default.is_dir() else []
+    report = collect_garbage(Workspace(workspace_dir, read_only=True), repositories, GarbageSpec())
+    sizes = [(workspace_dir, report.size_before), *((folder, measure_size(folder)) for folder in repositories)]
+    detail = ", ".join(f"{place}: {size / 2**20:.1f} MiB" for place, size in sizes)
+    freed_mib = (report.size_before - report.size_after) / 2**20
+    if report.removed:
+        detail += f"; nothing needs {freed_mib:.1f} MiB of it: prep gc removes that, prep list shows all"
+    return Finding(stage="workspace", capability="know what takes how much", available=True, detail=detail)
 
 
 def _examine_minilm() -> Finding:

@@ -18,9 +18,11 @@ from prep_triton.cli.documents.deploy import DeployDocument
 from prep_triton.cli.documents.doctor import DoctorDocument
 from prep_triton.cli.documents.export import ExportDocument
 from prep_triton.cli.documents.fetch import FetchDocument
+from prep_triton.cli.documents.gc import GcDocument
 from prep_triton.cli.documents.init import InitDocument
 from prep_triton.cli.documents.inspect import InspectDocument
 from prep_triton.cli.documents.lint import CodesDocument, LintDocument
+from prep_triton.cli.documents.list import ListDocument
 from prep_triton.cli.documents.prune import PruneDocument
 from prep_triton.cli.documents.rollback import RollbackDocument
 from prep_triton.cli.documents.run import CheckedDocument, GpusDocument, RunDocument
@@ -47,6 +49,8 @@ DOCUMENTS: Mapping[str, Any] = {
     "fetch": FetchDocument,
     "deploy": DeployDocument,
     "run": RunDocument | GpusDocument | CheckedDocument,
+    "list": ListDocument,
+    "gc": GcDocument,
     "doctor": DoctorDocument,
     "init": InitDocument,
     "schema": SchemaDocument,
