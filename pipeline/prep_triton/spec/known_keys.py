@@ -71,7 +71,7 @@ def suggest_mapping(root: type[BaseModel], path: Path, value: Any) -> str | None
     name, field = fields[0]
     for candidate in (value, str(value)):
         try:
-            TypeAdapter[Any](field.annotation or Any).validate_python(candidate)
+            TypeAdapter[Any](field.annotation or Any).validate_python(candidate, strict=True)
         except ValidationError:
             continue
         return f"{{{name}: {json.dumps(candidate) if candidate is not value else _plain(value)}}}"
