@@ -12,6 +12,7 @@
     <repository>/                        server.args                            triton/entries/server_arguments.py
                                            .lock, .staging-<entry>              triton/entries/load.py, place.py
                                            .prep-run.json                       run/leftovers.py
+                                           .edited-<entry>.pbtxt                triton/entries/edits.py
     <repository>/<entry>/                manifest.json                          triton/entries/place.py
                                            config.pbtxt                         triton/entries/write.py, text.py
                                            reference.npz, tokenizer.json,       triton/entries/write.py
@@ -76,6 +77,11 @@ POINTER_NAME = "current.json"
 RELEASES_DIR = "releases"
 RELEASE_NAME = "release.json"
 REPORTS_DIR = "reports"
+
+
+def name_of_backup(entry_name: str) -> str:
+    """Return the name, beside the entries, of an entry's config.pbtxt that was edited by hand and replaced."""
+    return f".edited-{entry_name}.pbtxt"
 
 
 def is_graph_file(name: str) -> bool:

@@ -35,6 +35,9 @@ def assemble(
         list[str] | None,
         typer.Option(metavar="ENTRY", help="Keep the config.pbtxt of an entry as it was edited by hand (repeatable)."),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write a config.pbtxt that was edited by hand again; a copy is kept.")
+    ] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     output: OutputOptions = OutputOptions(),
 ) -> None:
@@ -62,6 +65,8 @@ def assemble(
         if dry_run:
             out.show(_plan(requests, store), render_assemble_plan)
         else:
+            if force:
+                _discard_edits(requests, store, repository)
             out.show(_write(requests, store, repository), render_assemble)
 
 
@@ -99,6 +104,16 @@ def _plan(requests: "Sequence[tuple[OnnxModel, EntrySpec]]", store: "Workspace")
     reader = Workspace(store.root, read_only=True)
     previews = [preview_variant(find_variant(exported, spec, reader)) for exported, spec in requests]
     return AssemblePlan(entries=tuple(EntryPreview(name=name, config=config) for name, config in previews))
+
+
+def _discard_edits(requests: "Sequence[tuple[OnnxModel, EntrySpec]]", store: "Workspace", repository: Path) -> None:
+    """Give up what was edited by hand in the entries that are about to be written."""
+    from prep_triton.run.adoption import discard_edits
+    from prep_triton.run.variants import find_variant, preview_variant
+
+    for exported, spec in requests:
+        name, _ = preview_variant(find_variant(exported, spec, store))
+        discard_edits(repository, name)
 
 
 def _write(

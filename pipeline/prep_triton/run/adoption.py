@@ -29,7 +29,8 @@ def adopt_config(repository_dir: Path, name: str) -> RepositoryEntry:
         RepositoryError: There is no such entry, or lint finds an error in it.
     """
     from prep_triton.triton.config import decode_config, parse_config
-    from prep_triton.triton.entries.load import EDITED, lock_repository
+    from prep_triton.triton.entries.edits import EDITED
+    from prep_triton.triton.entries.load import lock_repository
     from prep_triton.triton.entries.server_arguments import write_server_arguments
 
     folder = repository_dir / name
@@ -60,6 +61,19 @@ def adopt_config(repository_dir: Path, name: str) -> RepositoryEntry:
     if arguments != entry.server_arguments:
         log.info("%s now holds: %s", SERVER_ARGUMENTS_NAME, " ".join(merged) or "nothing")
     return adopted
+
+
+def discard_edits(repository_dir: Path, name: str) -> None:
+    """Give up what was edited by hand in an entry and in those that serve its text; a copy stays beside the entries."""
+    from prep_triton.triton.entries.edits import discard_edit
+    from prep_triton.triton.entries.load import list_entries, lock_repository
+
+    if not repository_dir.is_dir():
+        return
+    names = {name, *(entry.name for entry in list_entries(repository_dir) if entry.serves == name)}
+    with translate_os_errors(repository_dir, setting="--output"), lock_repository(repository_dir):
+        for edited in sorted(names):
+            discard_edit(repository_dir / edited)
 
 
 def _check(repository_dir: Path, name: str) -> None:

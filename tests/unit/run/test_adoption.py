@@ -67,8 +67,9 @@ def test_an_adopted_edit_stays_until_other_choices_are_assembled(config, model, 
     assert "keeps the config.pbtxt that was edited by hand" in caplog.text
     with caplog.at_level(logging.WARNING):
         assemble_entry(model, [], ServingSpec(max_batch_size=4), repository, name="bert")
-    assert "was edited by hand; it is written again from the spec" in caplog.text
+    assert "was edited by hand and is written again; the edit is kept as" in caplog.text
     assert "tuned by hand" not in config.read_text()
+    assert "tuned by hand" in (repository / ".edited-bert.pbtxt").read_text()
 
 
 def test_an_edit_that_no_server_takes_is_not_adopted(config, tmp_path):

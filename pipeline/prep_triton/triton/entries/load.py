@@ -17,11 +17,9 @@ from prep_triton.manifest import (
     load_artifact,
     load_manifest,
 )
+from prep_triton.triton.entries.edits import EDITED
 from prep_triton.triton.vendored.compare import find_edited_code
 from prep_triton.workspace import Recipe
-
-# The key of a manifest's spec that names the files which were edited by hand and adopted.
-EDITED = "edited_by_hand"
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from prep_triton.layout import STAGING_PREFIX
 from prep_triton.manifest import record_files, save_manifest
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.triton.config.traps import find_ensemble_traps
+from prep_triton.triton.entries.edits import check_edit
 from prep_triton.triton.entries.exchange import swap_folders
 from prep_triton.triton.entries.load import find_unchanged, list_entries, lock_repository
 from prep_triton.triton.entries.server_arguments import write_server_arguments
@@ -35,6 +36,7 @@ def place_entry(
         progress: Is called with what is being written.
 
     Raises:
+        RepositoryError: Its config.pbtxt was edited by hand, and would be lost.
         WorkspaceBusyError: Another run writes this repository and does not finish.
         DiskFullError, WorkspaceError: The repository cannot be written; the old entry is still whole.
     """
@@ -56,6 +58,7 @@ def _place(recipe: Recipe, staging: Path, final: Path, make: Callable[[Path], Ma
         remove_tree(staging)
         staging.mkdir(parents=True)
         fields = make(staging)
+        check_edit(final, staging)
         entry = RepositoryEntry(
             name=recipe.name,
             key=recipe.key,

@@ -32,13 +32,12 @@ from prep_triton.layout import (
     is_graph_file,
     plan_name,
 )
-from prep_triton.manifest import find_artifact
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import ServingSpec
 from prep_triton.triton.config import model_config_from_artifact, render_config, resolve_serving
 from prep_triton.triton.config.traps import find_traps
 from prep_triton.triton.config.warmup import write_warmup_files
-from prep_triton.triton.entries.load import EDITED, list_entries
+from prep_triton.triton.entries.load import list_entries
 from prep_triton.triton.entries.place import place_entry
 from prep_triton.triton.entries.recipe import entry_fields, entry_recipe
 from prep_triton.triton.entries.server_arguments import (
@@ -71,7 +70,8 @@ def assemble_entry(
 
     Raises:
         SpecError: The choices do not fit the artifacts, or the name is not one.
-        RepositoryError: An engine is not a plan, engines disagree, or an artifact is damaged.
+        RepositoryError: An engine is not a plan, engines disagree, an artifact is damaged, or the entry's config.pbtxt
+            was edited by hand and would be lost.
         WorkspaceBusyError: Another run writes this repository and does not finish.
         DiskFullError, WorkspaceError: The repository cannot be written; the old entry is still whole.
     """
@@ -81,7 +81,6 @@ def assemble_entry(
     def make(staging: Path) -> dict[str, Any]:
         check_shared_resources(repository_dir, recipe.name, resolved.choices)
         text = render_config(model_config_from_artifact(recipe.name, engines or model, resolved))
-        _warn_of_edits(repository_dir / recipe.name, text)
         is_composed = any(recipe.name in entry.composes for entry in list_entries(repository_dir))
         for trap in find_traps(resolved.choices, is_composed=is_composed):
             log.warning("%s: %s", recipe.name, trap.sentence)
@@ -105,20 +104,6 @@ def preview_entry(
     resolved = resolve_serving(engines or model, serving, longest=model.max_sequence_length, usual=model.usual_length)
     recipe = entry_recipe(model, engines, resolved, name=name)
     return recipe.name, render_config(model_config_from_artifact(recipe.name, engines or model, resolved))
-
-
-def _warn_of_edits(final: Path, text: str) -> None:
-    """Warn where a config.pbtxt that is about to be replaced was neither written by us nor is the same."""
-    path = final / CONFIG_NAME
-    if not path.is_file():
-        return
-    entry = find_artifact(final, RepositoryEntry)
-    recorded = entry.files.get(CONFIG_NAME) if entry else None
-    current = path.read_text(encoding="utf-8", errors="replace")
-    if current != text and (
-        entry is None or recorded is None or EDITED in entry.spec or digest_file(path) != recorded.sha256
-    ):
-        log.warning("%s was edited by hand; it is written again from the spec", path)
 
 
 def _write_files(staging: Path, model: OnnxModel, engines: Sequence[Engine], config_text: str) -> None:

@@ -1,6 +1,5 @@
 import errno
 import json
-import logging
 import os
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from prep_triton.errors import DiskFullError, RepositoryError, SpecError, Worksp
 from prep_triton.spec import OptimizationProfile, ServingSpec
 from prep_triton.triton.entries import exchange
 from prep_triton.triton.entries import load as repository_loading
+from prep_triton.triton.entries.edits import discard_edit
 from prep_triton.triton.entries.load import load_repository
 from prep_triton.triton.entries.write import assemble_entry
 
@@ -92,16 +92,30 @@ def test_another_spec_rewrites_the_entry_without_a_warning(model, tmp_path, capl
     assert not caplog.records
 
 
-def test_a_hand_edited_config_is_rewritten_with_a_warning(model, tmp_path, caplog):
+def test_a_hand_edited_config_is_not_lost(model, tmp_path, caplog):
     entry = assemble_entry(model, [], ServingSpec(), tmp_path / "repo").artifact
     config_path = entry.folder / "config.pbtxt"
     written = config_path.read_text()
-    config_path.write_text(written.replace("max_batch_size: 16", "max_batch_size: 99"))
+    edited = written.replace("max_batch_size: 16", "max_batch_size: 99")
+    config_path.write_text(edited)
+    for choices in (ServingSpec(), ServingSpec(max_batch_size=2)):
+        with pytest.raises(RepositoryError, match="was edited by hand, and would be written again") as refused:
+            assemble_entry(model, [], choices, tmp_path / "repo")
+        assert "--adopt" in refused.value.hint
+        assert "--force" in refused.value.hint
+        assert config_path.read_text() == edited
+    discard_edit(entry.folder)
     assert not assemble_entry(model, [], ServingSpec(), tmp_path / "repo").reused
     assert config_path.read_text() == written
-    assert [record.message for record in caplog.records if record.levelno == logging.WARNING] == [
-        f"{config_path} was edited by hand; it is written again from the spec"
-    ]
+    assert (tmp_path / "repo" / f".edited-{entry.name}.pbtxt").read_text() == edited
+    assert "the edit is kept as" in caplog.text
+
+
+def test_an_edit_to_what_is_written_anyway_is_none(model, tmp_path):
+    entry = assemble_entry(model, [], ServingSpec(), tmp_path / "repo").artifact
+    other = assemble_entry(model, [], ServingSpec(max_batch_size=2), tmp_path / "other").artifact
+    (entry.folder / "config.pbtxt").write_bytes((other.folder / "config.pbtxt").read_bytes())
+    assert assemble_entry(model, [], ServingSpec(max_batch_size=2), tmp_path / "repo").artifact.max_batch_size == 2
 
 
 @pytest.mark.parametrize("relative", ["1/model.onnx", "reference.npz", "tokenizer.json", "manifest.json"])
