@@ -41,6 +41,11 @@ def hint_to_install(extra: Extra) -> str:
     return f"pip install 'prep-triton[{extra}]'"
 
 
+def hint_to_compare_versions(extra: Extra) -> str:
+    """Return the hint for libraries that are there, and behave otherwise than those that prep is tested with."""
+    return f"bring them into the range that prep is tested with: {hint_to_install(extra)}; PREP_DEBUG=1 shows all"
+
+
 def check_extra(extra: Extra) -> None:
     """Check that an extra's libraries are there, without importing one.
 

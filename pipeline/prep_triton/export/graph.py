@@ -37,6 +37,7 @@ from prep_triton.errors import ExportError
 from prep_triton.export.checkpoint import silence_vendors
 from prep_triton.export.heads import OPSET, Architecture, count_token_types, input_names
 from prep_triton.export.layers import LayersDifferError, Weight, repeat_layer
+from prep_triton.extras import hint_to_compare_versions
 from prep_triton.layout import ONE_FILE_BYTES
 from prep_triton.onnx_file import ArrayWeight, save_with_weights
 from prep_triton.tasks import TASKS, Task
@@ -175,7 +176,7 @@ def _trace_graph(model: Any, architecture: Architecture, task: Task, layers: int
         reason = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
         raise ExportError(
             f"torch {torch.__version__} cannot export this model: {reason}",
-            hint="compare your torch with the tested version in constraints.txt; PREP_DEBUG=1 shows everything",
+            hint=hint_to_compare_versions("export"),
         ) from err
     _check_weights(graph, model)
     return graph
@@ -217,7 +218,7 @@ def _check_weights(graph: ExportedGraph, model: Any) -> None:
         if weight.source not in tensors:
             raise ExportError(
                 f"torch {torch.__version__} exports {name}, which is none of the model's weights",
-                hint="compare your torch with the tested version in constraints.txt",
+                hint=hint_to_compare_versions("export"),
             )
 
 

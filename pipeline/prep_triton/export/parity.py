@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from prep_triton.artifact import ParityRecord, TensorSpec
 from prep_triton.errors import ExportError, ParityError
+from prep_triton.extras import hint_to_compare_versions
 
 # FP32 sums in another order: over the 24 layers of BERT-large that moves an answer by some 1e-5 of the largest one,
 # while a wrong mask, a lost bias or an approximated GELU move it by 1e-2 and more. The limits lie between.
@@ -25,7 +26,7 @@ SMALLEST_SCALE = 0.1
 _SMALLEST_VECTOR = 8
 
 _RUNTIME_TYPES = {"FP32": "tensor(float)", "INT64": "tensor(int64)"}
-_HINT = "compare torch, onnxscript and onnxruntime with the tested versions in constraints.txt"
+_HINT = hint_to_compare_versions("export")
 
 
 @dataclass(frozen=True)

@@ -185,5 +185,5 @@ def _examine_credentials() -> Finding:
         detail, ok = "gcloud's application default credentials", True
     else:
         detail, ok = "no credentials file (on GKE and GCE the metadata server gives them)", False
-    hint = "" if ok else "gcloud auth application-default login, or scripts/with_local_gcs.py for a local server"
+    hint = "" if ok else "gcloud auth application-default login, or a folder instead of gs://…"
     return Finding(stage="publish", capability="reach GCS", available=ok, detail=detail, hint=hint)

@@ -10,4 +10,4 @@ def test_initializer_that_is_no_weight_of_the_model_is_refused():
     _check_weights(ExportedGraph(None, {}, {"w": Weight("weight", is_transposed=True), "b": Weight("bias")}), model)
     with pytest.raises(ExportError, match="exports lifted_0, which is none of the model's weights") as caught:
         _check_weights(ExportedGraph(None, {}, {"lifted_0": Weight("lifted_0")}), model)
-    assert "constraints.txt" in caught.value.hint
+    assert "pip install 'prep-triton[export]'" in caught.value.hint
