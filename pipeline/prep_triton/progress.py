@@ -4,7 +4,19 @@ A stage calls ``report("building sm75", 0.4)``; the command line draws a bar, a 
 pass nothing at all.
 """
 
-from typing import Protocol
+from typing import Protocol, Self
+
+
+class SizedPhase(str):
+    """A phase that moves bytes: `size` is how many there are, so that a fraction of them is an amount."""
+
+    size: int
+
+    def __new__(cls, phase: str, size: int) -> Self:
+        """Name a phase, and say how many bytes it moves."""
+        named = super().__new__(cls, phase)
+        named.size = size
+        return named
 
 
 class Progress(Protocol):

@@ -4,6 +4,7 @@ A model's name, a value of a file or the answer of a server may hold megabytes, 
 characters that colour the terminal, rename its window or write over what stands there.
 """
 
+import os
 import re
 from typing import Any
 
@@ -14,6 +15,14 @@ LINES_LIMIT = 40
 
 # user:password@ and token@ of an address. A port is no password; bounded, since a text may hold millions of "://".
 _CREDENTIALS = re.compile(r"://(?:[^/\s]{0,1000}|[^/\s:]{0,1000}:(?![0-9]+/)\S{0,1000})@")
+# What these look like wherever they stand: tokens of the hub, of Google and of GitHub, and what signs an address.
+_TOKENS = re.compile(
+    r"\b(?:hf_[A-Za-z0-9]{16,}|ya29\.[\w.-]{16,}|gh[pousr]_[A-Za-z0-9]{20,})"
+    r"|(?<=[Bb]earer )[\w.~+/-]{16,}=*|(?<=X-Goog-Signature=)[0-9a-fA-F]+"
+)
+# Environment variables whose values are secrets.
+_SECRET_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "PREP_GCS_ENCRYPTION_KEY")
+_LEAST_SECRET = 8
 # Control characters but for the line feed and the tab; what turns the direction of writing; lone surrogates, which
 # cannot be encoded.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -38,7 +47,11 @@ def show_value(value: Any) -> str:
 
 
 def remove_credentials(text: str) -> str:
-    """Replace what stands before the ``@`` of an address: a user and a password, or a token."""
+    """Replace what stands before the ``@`` of an address, tokens, and the values of variables that hold secrets."""
+    for value in filter(None, map(os.environ.get, _SECRET_VARIABLES)):
+        if len(value) >= _LEAST_SECRET:
+            text = text.replace(value, "***")
+    text = _TOKENS.sub("***", text)
     return _CREDENTIALS.sub("://***@", text) if "://" in text else text
 
 

@@ -144,6 +144,7 @@ class Workspace:
             NotMadeError: The workspace is read-only and does not hold it.
         """
         kept = self.find(recipe, artifact_type)
+        log.debug("%s %s: %s is %s", recipe.stage, recipe.name, recipe.key, "not there" if kept is None else "there")
         if self.read_only:
             if kept is None:
                 raise NotMadeError(recipe)

@@ -36,6 +36,13 @@ class OutputOptions:
     verbose: Annotated[
         int, typer.Option("--verbose", "-v", count=True, show_default=False, help="Print more on stderr.")
     ] = 0
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result, warnings and errors alone.")] = False
+    log_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="File to append everything to that -v shows, as JSON lines.", envvar="PREP_LOG_FILE"
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

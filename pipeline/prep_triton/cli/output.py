@@ -7,8 +7,12 @@ errors go to stderr. Colour and bars appear on a terminal only (rich looks, and 
 import json
 import logging
 import os
+import resource
+import shlex
 import signal
 import sys
+import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -17,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import typer
 
+from prep_triton import __version__
 from prep_triton.cli import interrupts
 from prep_triton.cli.codes import USAGE_ERROR
 from prep_triton.cli.options import OutputOptions
@@ -29,7 +34,11 @@ from prep_triton.quoting import clean_message, escape_controls
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from prep_triton.cli.log_file import LogFile
+
     D = TypeVar("D", bound=BaseModel)
+
+log = logging.getLogger(__name__)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -38,11 +47,13 @@ EXIT_USAGE = 2
 class Output:
     """What a command says, in the form that was asked for."""
 
-    def __init__(self, *, as_json: bool, verbose: int) -> None:
+    def __init__(self, *, as_json: bool, verbose: int, quiet: bool = False, log_file: "LogFile | None" = None) -> None:
         from rich.console import Console
 
         self.as_json = as_json
         self.verbose = verbose
+        self.quiet = quiet
+        self.log_file = log_file
         self.out = Console(highlight=False, soft_wrap=True)
         self.err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -78,6 +89,7 @@ class Output:
             return
         from prep_triton.cli.table import join_with_tabs, lay_out
 
+        columns = list(map(escape_controls, columns))
         cells = [[escape_controls(cell) for cell in row] for row in rows]
         if title:
             self.line(title, style="bold")
@@ -90,15 +102,28 @@ class Output:
             self.line(line)
 
     def note(self, text: str) -> None:
-        """Print a line of progress on stderr."""
-        self.message(text, style="dim")
+        """Print a line of progress on stderr; nothing with ``--quiet``."""
+        self.log(logging.INFO, text.strip())
+        if not self.quiet:
+            self.print_message(text, style="dim")
 
-    def message(self, text: str, *, style: str = "") -> None:
-        """Print a line on stderr."""
+    def message(self, text: str, *, style: str = "", level: int = logging.INFO) -> None:
+        """Print a line on stderr, also with ``--quiet``."""
+        self.log(level, text)
+        self.print_message(text, style=style)
+
+    def print_message(self, text: str, *, style: str = "") -> None:
+        """Print a line on stderr that is logged elsewhere."""
         from rich.text import Text
 
         # A Text of its own: a style given to print() would colour the bar below it as well.
         self.err.print(Text(clean_message(text), style=style))
+
+    def log(self, level: int, text: str) -> None:
+        """Write a line to the log file alone, where there is one."""
+        if self.log_file:
+            fields = {"name": "prep_triton.cli", "levelno": level, "levelname": logging.getLevelName(level)}
+            self.log_file.handle(logging.makeLogRecord({**fields, "msg": text}))
 
     def annotate(self, level: Literal["error", "warning"], text: str) -> None:
         """Print what GitHub shows beside a workflow's run; nothing elsewhere.
@@ -113,60 +138,36 @@ class Output:
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Progress]:
-        """Draw a bar on a terminal; elsewhere write one line a phase to stderr."""
-        if not self.err.is_terminal:
-            yield _PhaseLines(self, label)
-            return
-        from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as Bars
+        """Draw a bar on a terminal; elsewhere write a few lines to stderr."""
+        from prep_triton.cli.bars import PhaseLines, draw_bar
 
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TimeElapsedColumn(),
-        )
-        with Bars(*columns, console=self.err, transient=True) as bars:
-            task = bars.add_task(clean_message(label), total=None)
+        before = self.log_file.stage if self.log_file else ""
+        self._set_stage(label)
+        try:
+            if not self.err.is_terminal or self.quiet:
+                yield PhaseLines(self.note, label)
+            else:
+                with draw_bar(self.err, label) as report:
+                    lines = PhaseLines(lambda text: self.log(logging.INFO, text.strip()), label)
 
-            def report(phase: str, fraction: float | None = None) -> None:
-                total = None if fraction is None else 1.0
-                bars.update(
-                    task, description=clean_message(f"{label}: {phase}"), total=total, completed=fraction or 0.0
-                )
+                    def report_both(phase: str, fraction: float | None = None) -> None:
+                        report(phase, fraction)
+                        lines(phase, fraction)
 
-            yield report
+                    yield report_both
+        finally:
+            self._set_stage(before)
 
+    def _set_stage(self, label: str) -> None:
+        if self.log_file:
+            self.log_file.stage = label
 
-class _PhaseLines:
-    """Progress for a log file: one line when the phase changes."""
-
-    def __init__(self, output: Output, label: str) -> None:
-        self.output, self.label, self.last = output, label, ""
-
-    def __call__(self, phase: str, fraction: float | None = None) -> None:  # noqa: ARG002 a line shows no fraction
-        if phase != self.last:
-            self.output.note(f"  {self.label}: {phase}")
-        self.last = phase
-
-
-class _NoticeHandler(logging.Handler):
-    """Renders what the stages log, each notice once: a warning stands out, a note does not."""
-
-    def __init__(self, output: Output) -> None:
-        super().__init__()
-        self.output = output
-        self.shown: set[str] = set()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one record."""
-        warns = record.levelno >= logging.WARNING
-        text = f"{'warning' if warns else 'note'}: {record.getMessage()}"
-        if text not in self.shown:
-            self.shown.add(text)
-            self.output.message(text, style="yellow" if warns else "dim")
-            if warns:
-                self.output.annotate("warning", record.getMessage())
+    def show_notice(self, text: str, level: int) -> None:
+        """Print what a stage logged: a warning stands out, a note does not."""
+        warns = level >= logging.WARNING
+        self.print_message(text, style="yellow" if warns else "dim")
+        if warns:
+            self.annotate("warning", text.removeprefix("warning: "))
 
 
 @contextmanager
@@ -175,33 +176,69 @@ def session(options: OutputOptions) -> Iterator[Output]:
 
     Exit codes: 0; 1 for a failure; 2 for a wrong request; 130 when interrupted.
     """
-    output = Output(as_json=options.json, verbose=options.verbose)
-    logger = logging.getLogger("prep_triton")
-    handler = _NoticeHandler(output)
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG if options.verbose else logging.INFO)
+    output = Output(as_json=options.json, verbose=options.verbose, quiet=options.quiet)
     try:
         # A terminal that closes, and an orchestrator that ends us, clean up as Ctrl-C does.
         with interrupts.translate_signals(signal.SIGTERM, signal.SIGHUP):
             try:
-                yield output
+                with _listening(output, options):
+                    yield output
             except BaseException as err:
                 if interrupts.is_debugged():
                     raise
                 _end(output, err)
                 raise
     finally:
-        logger.removeHandler(handler)
+        if output.log_file:
+            output.log_file.close()
+
+
+@contextmanager
+def _listening(output: Output, options: OutputOptions) -> Iterator[None]:
+    """Show and keep what the stages log meanwhile.
+
+    Raises:
+        SpecError: Both more and less is asked for.
+        WorkspaceError: The log file cannot be written.
+    """
+    if options.quiet and options.verbose:
+        raise SpecError("--quiet and --verbose exclude each other", hint="leave one of them out")
+    from prep_triton.cli.notices import NoticeHandler
+
+    level = logging.WARNING if options.quiet else logging.DEBUG if options.verbose else logging.INFO
+    handlers: list[logging.Handler] = [NoticeHandler(output.show_notice, level=level, is_verbose=bool(options.verbose))]
+    if options.log_file:
+        from prep_triton.cli.log_file import LogFile
+
+        output.log_file = LogFile(options.log_file)
+        handlers.append(output.log_file)
+    logger = logging.getLogger("prep_triton")
+    for handler in handlers:
+        logger.addHandler(handler)
+    logger.setLevel(min(handler.level for handler in handlers))
+    began = time.monotonic()
+    log.debug("prep %s: %s", __version__, shlex.join(["prep", *sys.argv[1:]]))
+    try:
+        yield
+    finally:
+        handlers[0].flush()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        log.debug("it took %s and at most %s", format_seconds(time.monotonic() - began), format_size(peak))
+        for handler in handlers:
+            logger.removeHandler(handler)
 
 
 def _end(output: Output, err: BaseException) -> None:
     """Print what a command ended with, and exit; return where it is a bug, which keeps its traceback."""
     if interrupts.was_interrupted(err):
+        output.log(logging.ERROR, interrupts.MESSAGE)
         interrupts.print_interruption(as_json=output.as_json)
         raise typer.Exit(interrupts.EXIT_INTERRUPTED) from None
     known = _error_from(err)
     if isinstance(known, PrepError):
         _fail(output, known)
+    if not isinstance(err, typer.Exit):
+        output.log(logging.ERROR, "".join(traceback.format_exception(err)))
 
 
 def _error_from(err: BaseException) -> BaseException | None:
@@ -214,8 +251,8 @@ def _error_from(err: BaseException) -> BaseException | None:
 def _fail(output: Output, err: PrepError) -> NoReturn:
     faults = tuple(asdict(fault) for fault in err.faults) if isinstance(err, SpecError) else ()
     output.error(err.code, err.message, err.hint, place=err.place, faults=faults)
-    output.message(f"error: {err.message}", style="red")
-    output.message(f"hint: {err.hint}")
+    output.message(f"error: {err.message}", style="red", level=logging.ERROR)
+    output.message(f"hint: {err.hint}", level=logging.ERROR)
     output.annotate("error", f"{err.message}\nhint: {err.hint}")
     raise typer.Exit(EXIT_USAGE if isinstance(err, SpecError) else EXIT_FAILED)
 

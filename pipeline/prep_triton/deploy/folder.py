@@ -40,6 +40,7 @@ def save_base(base: Base, folder: Path, *, force: bool = False) -> list[Path]:
                 (staging / name).write_text(text, encoding="utf-8")
             for name in sorted(base.files, key=lambda name: name == KUSTOMIZATION_NAME):
                 (staging / name).replace(folder / name)
+                log.debug("wrote %s", folder / name)
         for path in stale:
             path.unlink(missing_ok=True)
             log.info("%s belonged to the earlier base and was removed", path)

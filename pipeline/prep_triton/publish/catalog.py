@@ -149,6 +149,7 @@ def read_release(store: Store, release_id: str) -> Release | None:
         if store.stat(f"{folder}{RELEASE_NAME}") is None:  # removed between the two requests
             return None
         raise
+    log.debug("read %s/%s%s", store.uri, folder, RELEASE_NAME)
     return None if content == TOMBSTONE else parse_release(content, uri=f"{store.uri}/{folder}".rstrip("/"))
 
 
@@ -176,6 +177,7 @@ def read_pointer(store: Store) -> PointerState:
         content = store.read_bytes(POINTER_NAME)
         again = store.stat(POINTER_NAME)
         if again and again.generation == stored.generation:  # not moved between the two requests
+            log.debug("read %s/%s", store.uri, POINTER_NAME)
             try:
                 return PointerState(parse_pointer(content, stored.generation, uri=store.uri), stored.generation)
             except ReleaseDamagedError as err:

@@ -41,6 +41,7 @@ def move_current(store: Store, release_id: str, state: PointerState, *, reason: 
         generation = store.write_bytes(POINTER_NAME, content, if_generation_match=state.generation).generation
     except PreconditionError as err:
         generation = _find_own_write(store, content, release_id, err)
+    log.debug("wrote %s/%s: %s instead of %s", store.uri, POINTER_NAME, release_id, pointer.previous or "none")
     _check_still_there(store, release_id, state, generation)
     return pointer.model_copy(update={"generation": generation})
 

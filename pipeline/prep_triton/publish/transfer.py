@@ -1,5 +1,6 @@
 """Many files at once, in bounded memory, with progress by the byte; the first failure stops the rest."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from prep_triton.errors import PreconditionError, ReleaseExistsError, StoreError
-from prep_triton.progress import Progress
+from prep_triton.progress import Progress, SizedPhase
 from prep_triton.publish.check import is_same
 from prep_triton.publish.checksum import digests_of_file
 from prep_triton.publish.record import ReleaseFile
@@ -18,6 +19,8 @@ TRANSFER_THREADS = 6
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 
 class _StoppedError(Exception):
     """Ends a thread between two blocks after another transfer failed, or Ctrl-C; never leaves this file."""
@@ -27,7 +30,7 @@ class _ByteCount:
     """Adds up what all threads move, reports it, and is where they are stopped."""
 
     def __init__(self, total: int, phase: str, progress: Progress) -> None:
-        self._total, self._phase, self._progress = max(total, 1), phase, progress
+        self._total, self._phase, self._progress = max(total, 1), SizedPhase(phase, total), progress
         self._moved, self._lock, self._stopped = 0, threading.Lock(), False
 
     def add(self, count: int) -> None:
@@ -82,9 +85,11 @@ def upload_files(
     def upload(name: str) -> int:
         target, file = f"{folder}{name}", files[name]
         try:
-            return store.upload_file(target, paths[name], crc32c=file.crc32c, on_bytes=count.add).generation
+            uploaded = store.upload_file(target, paths[name], crc32c=file.crc32c, on_bytes=count.add)
         except PreconditionError as err:
             return _find_same(store, target, file, err).generation
+        log.debug("uploaded %s (%d bytes)", target, file.size)
+        return uploaded.generation
 
     names = sorted(files, key=lambda name: -files[name].size)
     return dict(zip(names, _run_in_threads(upload, names, count), strict=True))
@@ -118,6 +123,7 @@ def copy_files(
         except PreconditionError as err:
             copied = _find_same(store, target, file, err)
         count.add(file.size)
+        log.debug("copied %s to %s (%d bytes)", sources[name].name, target, file.size)
         return copied.generation if copied else None
 
     generations = dict(zip(sources, _run_in_threads(copy, sources, count), strict=True))
@@ -159,6 +165,7 @@ def download_files(
                     hint="the release is damaged: publish again, and remove it",
                 )
             staging.replace(path)
+            log.debug("fetched %s (%d bytes)", name, size)
         finally:
             staging.unlink(missing_ok=True)
 

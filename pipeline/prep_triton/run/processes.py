@@ -63,7 +63,8 @@ class ChildProcesses:
         """
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
-        child = context.Process(target=_run_job, args=(job, theirs, os.getpid()), daemon=True)
+        arguments = (job, theirs, os.getpid(), log.getEffectiveLevel())
+        child = context.Process(target=_run_job, args=arguments, daemon=True)
         with self.lock:  # so that `end` misses none that is being started
             if self.is_ended:
                 raise EndedError
@@ -97,7 +98,7 @@ class ChildProcesses:
             elif kind == "phase":
                 self.progress(f"{label}: {content}")
             elif kind == "notice":
-                log.log(*content)
+                _log_notice(label, *content)
             else:
                 return kind, content
 
@@ -131,20 +132,26 @@ class _Sender:
 
 class _NoticeSender(logging.Handler):
     def __init__(self, connection: Connection) -> None:
-        super().__init__(logging.INFO)
+        super().__init__()
         self.connection = connection
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.connection.send(("notice", (record.levelno, "%s", record.getMessage())))
+        self.connection.send(("notice", (record.name, record.levelno, str(record.msg), record.getMessage())))
 
 
-def _run_job(job: Callable[[RowCollector], Any], connection: Connection, parent_pid: int) -> None:
+def _log_notice(stage: str, name: str, level: int, template: str, message: str) -> None:
+    """Log what a child logged: `template` is the message without its values, which says what kind of notice it is."""
+    fields = {"name": name, "levelno": level, "levelname": logging.getLevelName(level), "msg": message}
+    logging.getLogger(name).handle(logging.makeLogRecord({**fields, "template": template, "stage": stage}))
+
+
+def _run_job(job: Callable[[RowCollector], Any], connection: Connection, parent_pid: int, log_level: int) -> None:
     end_with_parent(parent_pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the parent, which ends us:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # and nothing half-written stays
     logger = logging.getLogger("prep_triton")
     logger.addHandler(_NoticeSender(connection))
-    logger.setLevel(logging.INFO)
+    logger.setLevel(log_level)
     try:
         result = job(RowCollector(_Sender(connection)))
     except (PrepError, OSError, ImportError) as err:

@@ -51,7 +51,7 @@ def render_assemble(out: Output, document: AssembleDocument) -> None:
     if any(entry.server_arguments for entry in document.entries):
         arguments = repository / SERVER_ARGUMENTS_NAME
         out.line(f"serve it with: tritonserver --model-repository={repository} $(cat {arguments})")
-    out.line(
+    out.note(
         f"next: prep lint {repository}, prep verify {repository}, then prep publish {repository} gs://bucket/prefix"
     )
 

@@ -19,8 +19,8 @@ def render_build(out: Output, document: BuildDocument) -> None:
     if builders == {"tensorrt-rtx"}:
         names = ", ".join(row.artifact for row in document.rows if row.stage == "engine")
         out.line("no Triton backend loads TensorRT-RTX engines: plans are built with --builder tensorrt, on their GPU")
-        out.line(
+        out.note(
             f"next: prep inspect {names.partition(',')[0]}, or prep assemble for an entry that ONNX Runtime serves"
         )
     else:
-        out.line("next: prep assemble")
+        out.note("next: prep assemble")

@@ -38,4 +38,4 @@ def render_deploy(out: Output, document: DeployDocument) -> None:
         way = "call dns:///NAME-grpc:8001 with round_robin; the plain Service keeps a client on one server"
         out.line(f"gRPC without a mesh: {way}", style="dim")
     namespace = document.namespace
-    out.line(f"next: kubectl create namespace {namespace}, then kubectl apply -k {document.output}")
+    out.note(f"next: kubectl create namespace {namespace}, then kubectl apply -k {document.output}")

@@ -37,4 +37,4 @@ def render_export(out: Output, document: ExportDocument) -> None:
     if document.parity:
         shapes = ", ".join(f"{batch}x{sequence}" for batch, sequence in document.parity.shapes)
         out.line(f"  parity with PyTorch at {shapes}: largest difference {document.parity.max_abs_error:.1e}")
-    out.line(f"next: prep build-engine {document.name} --fp16, or prep assemble {document.name}")
+    out.note(f"next: prep build-engine {document.name} --fp16, or prep assemble {document.name}")

@@ -115,7 +115,7 @@ def render_publish(out: Output, document: PublishDocument) -> None:
     else:
         instead = f" ({document.current} is)" if document.current else ""
         out.line(f"  not current{instead}; to make it so: prep rollback {document.store} {release_id}", style="yellow")
-    out.line(f"next: prep verify {document.uri}, or tritonserver --model-repository {document.uri}")
+    out.note(f"next: prep verify {document.uri}, or tritonserver --model-repository {document.uri}")
 
 
 def render_publish_plan(out: Output, plan: PublishPlan) -> None:

@@ -43,6 +43,7 @@ def place_entry(
     final = repository_dir / recipe.name
     with translate_os_errors(repository_dir, setting="--output"), lock_repository(repository_dir):
         unchanged = find_unchanged(final, recipe)
+        log.debug("%s is %s", final, "as it would be written" if unchanged else "to be written")
         if unchanged is None:
             progress(f"writing {recipe.name}")
             entry = _place(recipe, repository_dir / f"{STAGING_PREFIX}{recipe.name}", final, make)

@@ -1,5 +1,6 @@
 """Runs every rule over a repository."""
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ from prep_triton.triton.lint.tree import (
 )
 from prep_triton.triton.lint.vendored import find_vendored_problems
 from prep_triton.triton.lint.warmups import find_warmup_problems
+
+log = logging.getLogger(__name__)
 
 _MAKE_HINT = "make one with prep assemble or prep run"
 
@@ -130,6 +133,7 @@ def _choose_entries(entries: Mapping[str, EntryFolder], names: Sequence[str] | N
 
 def _find_problems_of_each(chosen: Iterable[EntryFolder], repository: _Repository) -> Iterator[Finding]:
     for entry in chosen:
+        log.debug("linting %s", entry.folder)
         try:
             yield from _find_entry_problems(entry, repository)
         except OSError as err:
