@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from prep_triton.cli.units import format_seconds, format_size
 from prep_triton.progress import Progress, SizedPhase
 from prep_triton.quoting import clean_message
 
@@ -81,8 +82,6 @@ def describe_amount(fraction: float | None, size: int | None, elapsed_s: float, 
         elapsed_s: For how long it has been running.
         began_at: The fraction at its beginning.
     """
-    from prep_triton.cli.output import format_seconds, format_size
-
     if fraction is None:
         return ""
     parts = [f"{fraction:.0%}" + ("" if size is None else f" of {format_size(size)}")]
