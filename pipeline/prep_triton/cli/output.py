@@ -16,7 +16,6 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import typer
@@ -25,8 +24,7 @@ from prep_triton import __version__
 from prep_triton.cli import interrupts
 from prep_triton.cli.codes import USAGE_ERROR
 from prep_triton.cli.options import OutputOptions
-from prep_triton.cli.units import format_seconds as format_seconds
-from prep_triton.cli.units import format_size as format_size
+from prep_triton.cli.units import format_seconds, format_size
 from prep_triton.errors import PrepError, SpecError
 from prep_triton.extras import error_from_import
 from prep_triton.os_errors import error_from_os

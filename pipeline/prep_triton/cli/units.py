@@ -1,5 +1,7 @@
 """Amounts, rendered for a person."""
 
+from datetime import timedelta
+
 
 def format_size(size: float) -> str:
     """Render bytes for a person: ``86.7 MiB``."""

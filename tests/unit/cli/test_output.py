@@ -9,7 +9,7 @@ import pytest
 import typer
 from prep_triton.artifact import Record
 from prep_triton.cli import main as cli
-from prep_triton.cli import output
+from prep_triton.cli import output, units
 from prep_triton.cli.options import OutputOptions
 from prep_triton.errors import SourceError, SpecError
 
@@ -162,12 +162,12 @@ def test_a_document_is_shown_in_one_form_of_two(capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize(("size", "message"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (3 << 30, "3.00 GiB")])
 def test_sizes_are_in_binary_units(size: int, message: str):
-    assert output.format_size(size) == message
+    assert units.format_size(size) == message
 
 
 @pytest.mark.parametrize(("seconds", "message"), [(0.04, "0.0 s"), (59.94, "59.9 s"), (125, "2 min 05 s")])
 def test_durations_are_for_people(seconds: float, message: str):
-    assert output.format_seconds(seconds) == message
+    assert units.format_seconds(seconds) == message
 
 
 def test_a_wrong_command_line_exits_2_with_a_document(monkeypatch, capsys: pytest.CaptureFixture[str]):

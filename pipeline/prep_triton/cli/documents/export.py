@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from prep_triton.artifact import OnnxModel
-from prep_triton.cli.output import Output, format_seconds, format_size
+from prep_triton.cli.output import Output
+from prep_triton.cli.units import format_seconds, format_size
 from prep_triton.layout import is_graph_file
 from prep_triton.workspace import Produced
 

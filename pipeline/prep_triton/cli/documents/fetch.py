@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from prep_triton.artifact import Record
-from prep_triton.cli.output import Output, format_size
+from prep_triton.cli.output import Output
+from prep_triton.cli.units import format_size
 
 
 class FetchDocument(Record):

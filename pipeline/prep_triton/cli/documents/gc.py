@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from prep_triton.artifact import Record
-from prep_triton.cli.output import Output, format_age, format_size
+from prep_triton.cli.output import Output
+from prep_triton.cli.units import format_age, format_size
 from prep_triton.run.garbage import Garbage, GarbageReport, GarbageSpec
 
 

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from prep_triton.artifact import Engine, OverflowRecord, Record, TensorSpec
 from prep_triton.cli.documents.rows import describe_overflow
-from prep_triton.cli.output import Output, format_seconds, format_size
+from prep_triton.cli.output import Output
+from prep_triton.cli.units import format_seconds, format_size
 from prep_triton.layout import ENGINE_NAME
 
 _UNKNOWN = "unknown: the builder does not tell ahead of time"

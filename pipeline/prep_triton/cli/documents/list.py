@@ -6,7 +6,8 @@ from pathlib import Path, PurePath
 from typing import get_args
 
 from prep_triton.artifact import Record
-from prep_triton.cli.output import Output, format_age, format_size
+from prep_triton.cli.output import Output
+from prep_triton.cli.units import format_age, format_size
 from prep_triton.errors import SpecError, suggest
 from prep_triton.run.disk_use import measure_size
 from prep_triton.run.inventory import BUILT, KIND_BY_STAGE, Inventory, Item, Kind

@@ -1,7 +1,8 @@
 """What `prep prune` answers."""
 
 from prep_triton.artifact import Record
-from prep_triton.cli.output import Output, format_size
+from prep_triton.cli.output import Output
+from prep_triton.cli.units import format_size
 from prep_triton.publish.prune import Pruned
 
 

@@ -4,7 +4,8 @@ from typing import Literal
 
 from prep_triton.artifact import Record
 from prep_triton.cli.documents.release import ListedRelease, listed_release
-from prep_triton.cli.output import Output, format_size
+from prep_triton.cli.output import Output
+from prep_triton.cli.units import format_size
 from prep_triton.publish.check import READER_ROLES, WRITER_ROLE, Permissions
 from prep_triton.publish.plan import ReleasePlan
 from prep_triton.publish.release import Published

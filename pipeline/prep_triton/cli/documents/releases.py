@@ -7,7 +7,8 @@ from pydantic import Field
 
 from prep_triton.artifact import Record
 from prep_triton.cli.documents.release import ListedRelease, VerifiedSummary
-from prep_triton.cli.output import Output, format_size
+from prep_triton.cli.output import Output
+from prep_triton.cli.units import format_size
 from prep_triton.publish.diff import EntryChange, ReleaseDiff
 from prep_triton.publish.figures import EntryFigures, figures_from_release
 from prep_triton.publish.record import Pointer, Release

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from prep_triton.cli.documents.verify import describe_status, describe_with_helpers, fold_helpers
-from prep_triton.cli.output import Output, format_seconds, format_size
+from prep_triton.cli.output import Output
+from prep_triton.cli.units import format_seconds, format_size
 from prep_triton.progress import Progress
 from prep_triton.run.report import StageRow
 from prep_triton.triton.verify.report import EntryReport

@@ -3,7 +3,8 @@
 from prep_triton.artifact import Record
 from prep_triton.cli.documents.rows import render_rows
 from prep_triton.cli.documents.verify import render_server
-from prep_triton.cli.output import Output, format_seconds
+from prep_triton.cli.output import Output
+from prep_triton.cli.units import format_seconds
 from prep_triton.layout import RELEASES_DIR
 from prep_triton.run.names import name_of_model, names_of_entries
 from prep_triton.run.report import Outcome, RunReport, StageRow
