@@ -128,5 +128,5 @@ def _ask(options: StarterOptions) -> dict[str, Any]:
             question = "Publish to (gs://bucket/prefix or a folder; Enter for nowhere)"
             answers["publish"] = typer.prompt(question, default="", show_default=False, err=True)
     except typer.Abort as err:
-        raise SpecError("the questions were not answered", hint="prep init --no-input asks none") from err
+        raise SpecError("the questions were not answered", hint="ask nothing: prep init --no-input") from err
     return answers

@@ -87,9 +87,9 @@ def _render_head(name: str) -> list[str]:
     return [
         f"# yaml-language-server: $schema={SCHEMA_NAME}",
         "# A pipeline file of prep. Every key has a description: prep schema prints them, an editor shows them.",
-        f"#   prep run {name} --check      what is wrong with it",
-        f"#   prep run {name} --dry-run    what would be done on this machine",
-        f"#   prep run {name}",
+        f"#   what is wrong with it:               prep run {name} --check",
+        f"#   what would be done on this machine:  prep run {name} --dry-run",
+        f"#   all of it:                           prep run {name}",
         "",
     ]
 
