@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy.typing as npt
 import torch
+from onnx import helper
 
 from prep_triton.errors import ExportError
 from prep_triton.export.checkpoint import silence_vendors
@@ -179,6 +180,7 @@ def _trace_graph(model: Any, architecture: Architecture, task: Task, layers: int
             hint=hint_to_compare_versions("export"),
         ) from err
     _check_weights(graph, model)
+    _share_tied_weights(graph, model)
     return graph
 
 
@@ -220,6 +222,24 @@ def _check_weights(graph: ExportedGraph, model: Any) -> None:
                 f"torch {torch.__version__} exports {name}, which is none of the model's weights",
                 hint=hint_to_compare_versions("export"),
             )
+
+
+def _share_tied_weights(graph: ExportedGraph, model: Any) -> None:
+    """Let the graph transpose a weight that it reads as it is too: the embedding, tied to what predicts tokens.
+
+    A file that held both would be longer by the vocabulary: 507 MiB of BERT-base where 418 do. Runtimes fold the
+    transpose when they load the graph.
+    """
+    tensors = _name_tensors(model)
+    plain = {id(tensors[weight.source]): name for name, weight in graph.weights.items() if not weight.is_transposed}
+    for name, weight in list(graph.weights.items()):
+        tied = plain.get(id(tensors[weight.source])) if weight.is_transposed else None
+        if tied:
+            del graph.weights[name]
+            node = helper.make_node("Transpose", [tied], [name], name=f"{name}/Transpose", perm=[1, 0])
+            nodes = [node, *graph.skeleton.graph.node]
+            del graph.skeleton.graph.node[:]
+            graph.skeleton.graph.node.extend(nodes)
 
 
 def _clean_graph(skeleton: Any, constants: Mapping[str, npt.NDArray[Any]], weights: set[str]) -> ExportedGraph:

@@ -35,6 +35,7 @@ class Graph:
             self.producers.update(dict.fromkeys(node.output, node))
             for name in node.input:
                 self.readers[name].append(node)
+        self._transposed = self._find_transposed()
         self._replacements: dict[str, list[NodeProto]] = {}
         self._added: dict[str, ArrayWeight] = {}
 
@@ -44,6 +45,8 @@ class Graph:
         Raises:
             PrecisionError: A value is not finite, or the file ends before they do.
         """
+        if name in self._transposed:
+            return self.read_constant(self._transposed[name]).T
         tensor = self.constants[name]
         if (span := self.spans.get(name)) is None:
             small: NDArray[np.float32] = numpy_helper.to_array(tensor)
@@ -51,6 +54,17 @@ class Graph:
             return small
         weight = ConvertedWeight(name, TensorProto.FLOAT, tensor, span)
         return np.frombuffer(b"".join(weight.chunks()), np.float32).reshape(tuple(tensor.dims))
+
+    def _find_transposed(self) -> dict[str, str]:
+        """Take the transposes of weights for constants too: of an embedding that is tied to what predicts tokens."""
+        transposed = {}
+        for node in self.proto.graph.node:
+            source = self.constants.get(node.input[0]) if node.op_type == "Transpose" else None
+            if source is not None and len(source.dims) == 2:
+                name = node.output[0]
+                transposed[name] = source.name
+                self.constants[name] = TensorProto(name=name, data_type=source.data_type, dims=[*reversed(source.dims)])
+        return transposed
 
     def add_constant(self, name: str, array: NDArray[Any]) -> str:
         """Add an initializer; return its name."""
@@ -82,7 +96,8 @@ class Graph:
         return self._take_weights(graph, {name for node in kept for name in node.input})
 
     def _take_weights(self, graph: GraphProto, read: set[str]) -> list["ConvertedWeight | ArrayWeight"]:
-        small = [tensor for name, tensor in self.constants.items() if name in read and name not in self.spans]
+        own = {name: tensor for name, tensor in self.constants.items() if name not in self._transposed}
+        small = [tensor for name, tensor in own.items() if name in read and name not in self.spans]
         large = [
             ConvertedWeight(name, TensorProto.FLOAT, self.constants[name], span)
             for name, span in self.spans.items()
