@@ -177,7 +177,8 @@ class OnnxModel(Artifact):
     `labels` name the logits of a classifier, and `activation` makes scores of them as transformers' pipeline does with
     the checkpoint's configuration. `takes_pairs`: a cross-encoder, which scores two texts together. `mask_token` is
     the tokenizer's own, for fill-mask. `declared_length` is where the checkpoint's tokenizer cuts a text, special
-    tokens included: at most `max_sequence_length`, which is what the graph takes. `embedding` belongs to
+    tokens included: at most `max_sequence_length`, which is what the graph takes; `cuts_beginning`: it drops the
+    beginning of a long text, and not its end. `embedding` belongs to
     feature-extraction. `gate` is what a converted graph had to reach.
     """
 
@@ -199,6 +200,7 @@ class OnnxModel(Artifact):
     takes_pairs: bool = False
     mask_token: str = MASK_TOKEN
     declared_length: int | None = None
+    cuts_beginning: bool = False
     embedding: EmbeddingRecord = EmbeddingRecord()
     parity: ParityRecord | None = None
     fidelity: FidelityRecord | None = None

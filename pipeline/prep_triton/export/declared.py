@@ -7,7 +7,9 @@ from typing import Any
 
 from prep_triton.artifact import Activation
 from prep_triton.errors import ExportError
+from prep_triton.export.checkpoint import silence_vendors
 from prep_triton.export.sentence_transformers import load_transformer_settings
+from prep_triton.export.tokenizer import load_origin
 from prep_triton.files import load_json
 from prep_triton.tasks import MASK_TOKEN, TASKS, Task
 
@@ -70,7 +72,7 @@ def find_labels(task: Task, config: Any, *, where: str) -> tuple[str, ...]:
     """
     if not TASKS[task].has_labels:
         return ()
-    by_index = {int(index): str(label) for index, label in config.id2label.items()}
+    by_index = {int(index): str(label) for index, label in config.id2label.items() if label is not None}
     count = int(config.num_labels)
     unnamed = [index for index in range(count) if index not in by_index]
     if unnamed:
@@ -99,6 +101,12 @@ def find_length(folder: Path | None, *, limit: int, where: str) -> int:
         lengths.append(_load_tokenizer_config(folder).get("model_max_length"))
     declared = (length for length in lengths if isinstance(length, int | float) and length >= 1)
     return int(min(next(declared, limit), limit))  # "no limit" is written as 1e30
+
+
+def cuts_beginning(folder: Path) -> bool:
+    """Whether a folder's own tokenizer drops the beginning of a text that is too long, and not its end."""
+    with silence_vendors():
+        return bool(load_origin(folder).truncation_side == "left")
 
 
 def _load_tokenizer_config(folder: Path) -> Mapping[str, Any]:

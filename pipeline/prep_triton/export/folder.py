@@ -12,7 +12,11 @@ from typing import Any
 
 from prep_triton.errors import SourceError
 from prep_triton.export.heads import ARCHITECTURES, Architecture
-from prep_triton.export.sentence_transformers import list_declaring_files
+from prep_triton.export.sentence_transformers import (
+    find_nested_transformer,
+    list_declaring_files,
+    nested_transformer,
+)
 from prep_triton.export.weights import find_weights
 from prep_triton.files import digest_file, load_json
 from prep_triton.layout import TOKENIZER_NAME
@@ -48,6 +52,8 @@ def load_config(folder: Path, *, where: str) -> dict[str, Any]:
     try:
         content = load_json(path)
     except FileNotFoundError as err:
+        if nested := find_nested_transformer(folder, where=where):
+            raise nested_transformer(folder, nested, where) from err
         raise SourceError(f"{where} has no {CONFIG_NAME}", hint="name the folder that save_pretrained() wrote") from err
     except OSError as err:
         raise SourceError(

@@ -88,7 +88,7 @@ class _Library:
         if TASKS[self.task].has_labels:
             count = int(model.config.num_labels)
             # An index without a name is a KeyError in the pipeline.
-            names = {int(index): str(name) for index, name in config.id2label.items()}
+            names = {int(index): str(name) for index, name in config.id2label.items() if name is not None}
             config.id2label = {index: names.get(index, f"LABEL_{index}") for index in range(count)}
             self.labels = tuple(config.id2label.values())
         if TASKS[self.task].answers_embedding:

@@ -71,6 +71,8 @@ class _LibraryEmbedder:
         transformer = self._library[0]
         setattr(transformer, "model" if "model" in dict(transformer.named_children()) else "auto_model", model)
         self.length = shortest_length(self._library.max_seq_length, int(model.config.max_position_embeddings))
+        # It takes a declared length beyond the model's positions at its word, and fails at the first long text.
+        self._library.max_seq_length = self.length
         self._seen: list[dict[str, Any]] = []
         transformer.register_forward_pre_hook(lambda _, arguments: self._seen.append(dict(arguments[0])))
 

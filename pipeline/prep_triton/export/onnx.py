@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 STAGE = "export"
 # Raise it with every change of what is read off a checkpoint's files into the record, or asked of its library.
-DECLARED_VERSION = 2
+DECLARED_VERSION = 3
 
 # What decides the bytes: the graph, its weights where they are drawn, and the answers beside it.
 _TOOLS = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "tokenizers")
@@ -195,17 +195,19 @@ def _declare(source: Source, origin: Path | None, model: Any) -> dict[str, Any]:
     """Return the record's fields of what the checkpoint says of its answers."""
     from prep_triton.export import declared
 
+    vocabulary = origin or source.vocabulary
     fields: dict[str, Any] = {
         "labels": declared.find_labels(source.task, model.config, where=source.label),
         "declared_length": declared.find_length(
             origin, limit=int(model.config.max_position_embeddings), where=source.label
         ),
+        "cuts_beginning": bool(vocabulary and declared.cuts_beginning(vocabulary)),
     }
     if TASKS[source.task].scores_texts:
         fields["activation"] = declared.find_activation(model)
         fields["takes_pairs"] = declared.is_cross_encoder(source.config)
     if TASKS[source.task].answers_tokens:
-        fields["mask_token"] = declared.find_mask_token(origin or source.vocabulary)
+        fields["mask_token"] = declared.find_mask_token(vocabulary)
     return fields
 
 

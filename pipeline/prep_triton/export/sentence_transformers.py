@@ -15,6 +15,23 @@ MODULES_NAME = "modules.json"
 PROMPTS_NAME = "config_sentence_transformers.json"
 TRANSFORMER_PATTERN = "sentence_*_config.json"  # sentence_bert_config.json, and what other architectures called it
 _HINT = "choose a model whose modules.json has a Transformer, a Pooling and perhaps a Normalize"
+_PACKAGE = "sentence_transformers."
+
+# What the Transformer module hands to AutoTokenizer and AutoConfig, by its names since version 5.2 and before.
+_TOKENIZER_ARGUMENTS = ("processor_kwargs", "tokenizer_args")
+_CONFIG_ARGUMENTS = ("config_kwargs", "config_args")
+# What of it says where files come from, or how the same answers are computed.
+_HARMLESS_ARGUMENTS = frozenset(
+    {"use_fast", "trust_remote_code", "revision", "token", "cache_dir", "local_files_only", "subfolder"}
+    | {"dtype", "torch_dtype", "attn_implementation", "use_cache", "return_dict", "output_attentions"}
+)
+# Other settings of the module that decide the vectors, and what prep serves.
+_SERVED_SETTINGS: Mapping[str, Any] = {
+    "transformer_task": "feature-extraction",
+    "module_output_name": "token_embeddings",
+    "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+    "processing_kwargs": {},
+}
 
 # The switches of a Pooling module's configuration before version 6, in the order in which it joins several.
 _POOLING_BY_SWITCH = {
@@ -60,7 +77,11 @@ def find_embedding(folder: Path | None, *, where: str) -> EmbeddingRecord:
             "Pooling, then perhaps a Normalize",
             hint=_HINT,
         )
-    pooling_config = _load_object(folder / dict(modules)["Pooling"] / "config.json", where)
+    paths = dict(modules)
+    _check_place(folder, paths["Transformer"], where)
+    _check_settings(load_transformer_settings(folder, where=where), where)
+    pooling_config = _load_object(folder / paths["Pooling"] / "config.json", where)
+    _check_dimension(folder, where)
     prompt = _find_prompt(folder, where)
     if prompt and pooling_config.get("include_prompt") is False:
         raise SourceError(
@@ -83,6 +104,57 @@ def load_transformer_settings(folder: Path | None, *, where: str) -> Mapping[str
     return _load_object(path, where) if path else {}
 
 
+def find_nested_transformer(folder: Path, *, where: str) -> str | None:
+    """Return the sub-folder that modules.json puts the transformer in; None where it is the folder itself.
+
+    Raises:
+        SourceError: modules.json is damaged.
+    """
+    if not (folder / MODULES_NAME).is_file():
+        return None
+    return next((path for kind, path in _list_modules(folder, where) if kind == "Transformer" and path), None)
+
+
+def _check_place(folder: Path, path: str, where: str) -> None:
+    """Refuse a transformer in a sub-folder: config.json and weights beside modules.json would be another model's."""
+    if path.strip("./"):
+        raise nested_transformer(folder, path, where)
+
+
+def nested_transformer(folder: Path, path: str, where: str) -> SourceError:
+    """Return why a folder whose transformer lies in a sub-folder of it is not read, and what helps."""
+    return SourceError(
+        f"{MODULES_NAME} of {where} has its Transformer in {path}, and prep reads one that lies beside it",
+        hint=f'copy the files of {folder / path} into {folder}, and write "path": "" for the Transformer in its '
+        f"{MODULES_NAME}",
+    )
+
+
+def _check_settings(settings: Mapping[str, Any], where: str) -> None:
+    """Refuse settings of the Transformer module that change its answers and that prep does not read."""
+    for keys, reader, file in (
+        (_TOKENIZER_ARGUMENTS, "tokenizer", "tokenizer_config.json"),
+        (_CONFIG_ARGUMENTS, "configuration", "config.json"),
+    ):
+        for key in keys:
+            arguments = settings.get(key)
+            if names := sorted({*(arguments if isinstance(arguments, dict) else {})} - _HARMLESS_ARGUMENTS):
+                raise SourceError(
+                    f"the Transformer module of {where} hands {', '.join(names):.80} to its {reader} ({key}), which "
+                    "prep does not read there",
+                    hint=f"write them into {file} instead, and remove {key}",
+                )
+    for key, served in _SERVED_SETTINGS.items():
+        declared = settings.get(key) or served
+        if key == "modality_config" and isinstance(declared, dict):
+            declared = {name: declared.get(name) for name in served}  # other modalities are not texts
+        if declared != served:
+            raise SourceError(
+                f"the Transformer module of {where} has the {key} {declared!r:.120}, and prep serves {served!r}",
+                hint="choose a model whose Transformer module gives the last hidden state of each token",
+            )
+
+
 def _list_modules(folder: Path, where: str) -> Iterator[tuple[str, str]]:
     """Yield the class and the sub-folder of each module, in order."""
     modules = _load(folder / MODULES_NAME, where)
@@ -91,7 +163,14 @@ def _list_modules(folder: Path, where: str) -> Iterator[tuple[str, str]]:
             raise SourceError(
                 f"{MODULES_NAME} of {where} is not a list of modules with a type", hint="copy the checkpoint again"
             )
-        yield module["type"].rsplit(".", 1)[-1], str(module.get("path", ""))
+        kind = module["type"].rsplit(".", 1)[-1]
+        if not module["type"].startswith(_PACKAGE):
+            raise SourceError(
+                f"{MODULES_NAME} of {where} declares the class {module['type']:.80}, which is not one of "
+                "sentence-transformers, so that prep cannot know what it does",
+                hint=_HINT,
+            )
+        yield kind, str(module.get("path", ""))
 
 
 def _find_pooling(config: Mapping[str, Any], where: str) -> tuple[Pooling, ...]:
@@ -106,6 +185,17 @@ def _find_pooling(config: Mapping[str, Any], where: str) -> tuple[Pooling, ...]:
             hint="choose a model with a supported pooling",
         )
     return tuple(modes)
+
+
+def _check_dimension(folder: Path, where: str) -> None:
+    """Refuse vectors that the library cuts to their first values (Matryoshka)."""
+    path = folder / PROMPTS_NAME
+    if path.is_file() and (dimension := _load_object(path, where).get("truncate_dim")) is not None:
+        raise SourceError(
+            f"{PROMPTS_NAME} of {where} cuts its vectors to their first {dimension!r:.20} values (truncate_dim), which "
+            "prep does not serve",
+            hint=f"remove truncate_dim from {PROMPTS_NAME}, and have clients cut the vectors",
+        )
 
 
 def _find_prompt(folder: Path, where: str) -> str:

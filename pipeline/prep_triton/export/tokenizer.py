@@ -1,5 +1,6 @@
 """The tokenizer of a checkpoint: what transformers' AutoTokenizer makes of its folder, as ``tokenizer.json``."""
 
+import codecs
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from prep_triton.layout import TOKENIZER_NAME
 from prep_triton.reference import TOKENIZER_PROBES, encode_all, is_tokenizer_error, load_tokenizer, silence_panics
 
 _AGAIN = "copy the checkpoint again"
+_SETTINGS_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
 def save_tokenizer(folder: Path, target: Path, vocab_size: int, *, where: str) -> Any:
@@ -32,6 +34,7 @@ def save_tokenizer(folder: Path, target: Path, vocab_size: int, *, where: str) -
             tokenizer.json that gives the same ids.
     """
     vocabulary = find_vocabulary(folder, where=where).name
+    _check_settings(folder, where)
     lowers = load_transformer_settings(folder, where=where).get("do_lower_case")
     try:
         with silence_vendors():
@@ -58,6 +61,24 @@ def save_tokenizer(folder: Path, target: Path, vocab_size: int, *, where: str) -
     _check_ids(tokenizer, origin, expected, where)
     _check_size(tokenizer, vocab_size, where)
     return tokenizer
+
+
+def _check_settings(folder: Path, where: str) -> None:
+    """Refuse a settings file that is no JSON object: transformers' error does not say which file it was."""
+    for name in _SETTINGS_FILES:
+        path = folder / name
+        try:
+            if not path.is_file():
+                continue
+            problem = "" if isinstance(load_json(path), dict) else "is not a JSON object"
+            with path.open("rb") as stream:  # which Python's own reader of bytes passes over, and transformers does not
+                problem = problem or ("begins with a byte order mark" if stream.read(3) == codecs.BOM_UTF8 else "")
+        except OSError as err:
+            problem = f"cannot be read: {err.strerror or err}"
+        except ValueError as err:
+            problem = f"is not JSON: {err}"
+        if problem:
+            raise SourceError(f"{name} of {where} {problem}", hint=_AGAIN)
 
 
 def _load_written(path: Path) -> Any:
@@ -120,11 +141,15 @@ def _check_ids(tokenizer: Any, origin: Any, expected: list[list[int]], where: st
 
 
 def _check_size(tokenizer: Any, vocab_size: int, where: str) -> None:
-    largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+    ids = tokenizer.get_vocab(with_added_tokens=True)
+    largest = max(ids.values(), default=-1)
     if not 0 <= largest < vocab_size:
+        beyond = sorted((token for token, index in ids.items() if index >= vocab_size), key=ids.__getitem__)[:3]
         raise SourceError(
-            f"the vocabulary of {where} has {largest + 1} ids, and its model has {vocab_size}",
-            hint="copy the tokenizer that belongs to this checkpoint",
+            f"the vocabulary of {where} has {largest + 1} ids, and its model has {vocab_size}: it has no row for "
+            f"{', '.join(repr(token[:30]) for token in beyond)}",
+            hint="copy the tokenizer that belongs to this checkpoint, with the tokenizer_class and the special tokens "
+            "that it was saved with",
         )
 
 

@@ -4,8 +4,16 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from prep_triton.export.declared import find_activation, find_labels, find_mask_token, is_cross_encoder
+from prep_triton.export.declared import (
+    cuts_beginning,
+    find_activation,
+    find_labels,
+    find_mask_token,
+    is_cross_encoder,
+)
 from transformers import BertConfig
+
+from tests.fakes.wordpiece import make_tokenizer
 
 
 @pytest.mark.parametrize(
@@ -36,6 +44,25 @@ def test_an_output_without_a_label_keeps_its_number_and_that_is_said(caplog):
     config = BertConfig(id2label={"0": "low", "5": "high"})
     assert find_labels("text-classification", config, where="it") == ("low", "LABEL_1")
     assert "id2label of it names [0, 5], and not [1] of its 2 outputs" in caplog.text
+
+
+def test_a_label_that_is_null_is_no_label(caplog):
+    config = BertConfig(id2label={"0": None, "1": "high"})
+    assert find_labels("text-classification", config, where="it") == ("LABEL_0", "high")
+    assert "not [0] of its 2 outputs" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "direction", "expected"),
+    [({}, None, False), ({"truncation_side": "left"}, None, True), ({}, "Left", True), ({}, "Right", False)],
+)
+def test_which_end_of_a_long_text_is_cut_is_asked_of_the_tokenizer(tmp_path, settings, direction, expected):
+    content = json.loads(make_tokenizer().to_str())
+    if direction:
+        content["truncation"] = {"direction": direction, "max_length": 8, "strategy": "LongestFirst", "stride": 0}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer", **settings}))
+    assert cuts_beginning(tmp_path) is expected
 
 
 def test_cross_encoder_is_known_by_what_its_library_writes():

@@ -4,10 +4,11 @@ import pytest
 from prep_triton.artifact import EmbeddingRecord
 from prep_triton.errors import SourceError
 from prep_triton.export.declared import find_length
+from prep_triton.export.folder import load_config
 from prep_triton.export.sentence_transformers import find_embedding
 
 
-def declare(folder, *kinds, pooling=None, prompts=None):
+def declare(folder, *kinds, pooling=None, prompts=None, settings=None):
     modules = [
         {"path": "" if index == 0 else f"{index}_{kind}", "type": f"sentence_transformers.models.{kind}"}
         for index, kind in enumerate(kinds)
@@ -16,6 +17,7 @@ def declare(folder, *kinds, pooling=None, prompts=None):
     (folder / "1_Pooling").mkdir()
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling or {}))
     (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts or {}))
+    (folder / "sentence_bert_config.json").write_text(json.dumps(settings or {}))
     return folder
 
 
@@ -48,11 +50,66 @@ def test_dropout_does_nothing_and_a_pooling_without_switches_is_the_mean(tmp_pat
             "leaves the prompt 'q: ' out",
         ),
         (("Transformer", "Pooling"), {"prompts": {"default_prompt_name": "query"}}, "no prompt of its default_prompt"),
+        (("Transformer", "Pooling"), {"prompts": {"truncate_dim": 16}}, "cuts its vectors to their first 16 values"),
+        (
+            ("Transformer", "Pooling"),
+            {"settings": {"tokenizer_args": {"use_fast": True, "do_lower_case": False}}},
+            r"hands do_lower_case to its tokenizer \(tokenizer_args\)",
+        ),
+        (
+            ("Transformer", "Pooling"),
+            {"settings": {"config_kwargs": {"num_hidden_layers": 1}}},
+            r"hands num_hidden_layers to its configuration \(config_kwargs\)",
+        ),
+        (
+            ("Transformer", "Pooling"),
+            {"settings": {"modality_config": {"text": {"method": "forward", "method_output_name": "pooler_output"}}}},
+            "has the modality_config .*pooler_output",
+        ),
+        (("Transformer", "Pooling"), {"settings": {"transformer_task": "fill-mask"}}, "transformer_task 'fill-mask'"),
+        (("Transformer", "Pooling"), {"settings": {"processing_kwargs": {"text": {"max_length": 8}}}}, "processing_kw"),
     ],
 )
 def test_what_is_not_served_is_named(tmp_path, kinds, changes, message):
     with pytest.raises(SourceError, match=message):
         find_embedding(declare(tmp_path, *kinds, **changes), where="it")
+
+
+def test_settings_that_the_library_writes_itself_are_served(tmp_path):
+    settings = {
+        "transformer_task": "feature-extraction",
+        "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+        "module_output_name": "token_embeddings",
+        "model_args": {"torch_dtype": "float16"},
+        "tokenizer_args": {},
+        "config_args": {"use_cache": False},
+    }
+    folder = declare(tmp_path, "Transformer", "Pooling", settings=settings, prompts={"truncate_dim": None})
+    assert find_embedding(folder, where="it") == EmbeddingRecord(is_normalized=False)
+
+
+def test_a_class_of_somebody_else_is_refused_by_its_name(tmp_path):
+    folder = declare(tmp_path, "Transformer", "Pooling")
+    content = (folder / "modules.json").read_text()
+    (folder / "modules.json").write_text(content.replace("sentence_transformers.models.Pooling", "mine.Pooling"))
+    with pytest.raises(SourceError, match=r"declares the class mine\.Pooling"):
+        find_embedding(folder, where="it")
+
+
+def test_a_transformer_in_a_folder_of_its_own_is_named_and_the_hint_leads_out(tmp_path):
+    folder = declare(tmp_path, "Transformer", "Pooling")
+    content = (folder / "modules.json").read_text()
+    (folder / "modules.json").write_text(content.replace('"path": ""', '"path": "0_Transformer"'))
+    (folder / "0_Transformer").mkdir()
+    (folder / "0_Transformer" / "config.json").write_text("{}")
+    for call in (find_embedding, load_config):
+        with pytest.raises(SourceError, match="has its Transformer in 0_Transformer") as caught:
+            call(folder, where="it")
+        assert f"copy the files of {folder / '0_Transformer'} into {folder}" in caught.value.hint
+    (folder / "config.json").write_bytes((folder / "0_Transformer" / "config.json").read_bytes())
+    (folder / "modules.json").write_text(content)
+    assert load_config(folder, where="it") == {}
+    assert find_embedding(folder, where="it") == EmbeddingRecord(is_normalized=False)
 
 
 @pytest.mark.parametrize("content", ["[", "{}", '[{"path": ""}]', "[3]"])

@@ -63,6 +63,24 @@ def test_flags_of_the_configuration_are_heard_as_transformers_hears_them(checkpo
     assert [row.ids for row in save(checkpoint).encode_batch(list(TEXTS))] == expected_ids(checkpoint)
 
 
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"])
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [("{", "is not JSON"), ("[]", "is not a JSON object"), ("\ufeff{}", "begins with a byte order mark")],
+)
+def test_a_damaged_settings_file_is_the_one_that_is_named(checkpoint, name, content, problem):
+    (checkpoint / name).write_text(content, encoding="utf-8")
+    assert refusal(checkpoint).startswith(f"{name} of it {problem}")
+
+
+def test_a_class_that_adds_tokens_beyond_the_model_is_refused_by_their_names(checkpoint):
+    save(checkpoint)
+    (checkpoint / "tokenizer.json").write_bytes((checkpoint.parent / "artifact" / "tokenizer.json").read_bytes())
+    write(checkpoint, "tokenizer_config.json", {"tokenizer_class": "MPNetTokenizer"})
+    with pytest.raises(SourceError, match="it has no row for '<s>'"):
+        save(checkpoint, len(json.loads((checkpoint / "tokenizer.json").read_text())["model"]["vocab"]))
+
+
 def test_added_tokens_are_tokens_of_their_own(checkpoint):
     write(checkpoint, "added_tokens.json", {"newword": 99})
     tokenizer = save(checkpoint)

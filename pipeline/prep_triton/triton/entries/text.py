@@ -112,6 +112,16 @@ def _check_pairs(model: OnnxModel) -> None:
         )
 
 
+def _check_cut(model: OnnxModel, spec: TextSpec) -> None:
+    if model.cuts_beginning and spec.long_input == "truncate":
+        raise SpecError(
+            f"the tokenizer of {model.name} drops the beginning of a long text (truncation_side left), and a text "
+            "entry drops its end",
+            hint="choose long_input reject or stride (--long-input), or write truncation_side right into "
+            "tokenizer_config.json and export it again",
+        )
+
+
 def _check_entry(entry: RepositoryEntry) -> None:
     if TOKENIZER_NAME not in entry.files:
         raise _no_tokenizer(entry.name)
@@ -133,6 +143,7 @@ def check_text_request(model: OnnxModel, spec: TextSpec) -> None:
     if TOKENIZER_NAME not in model.files:
         raise _no_tokenizer(model.name)
     _check_pairs(model)
+    _check_cut(model, spec)
     _check_task(model.task, model.name, spec)
 
 
@@ -157,6 +168,8 @@ def _check_task(task: Task, name: str, spec: TextSpec) -> None:
 def _check_spec(entry: RepositoryEntry, spec: TextSpec) -> None:
     """Refuse choices that mean nothing, and windows that could not move on."""
     _check_task(entry.task, entry.name, spec)
+    if entry.onnx:
+        _check_cut(entry.onnx, spec)
     if spec.long_input != "stride":
         if spec.stride != TextSpec.model_fields["stride"].default:
             raise SpecError(
