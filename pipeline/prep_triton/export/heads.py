@@ -48,17 +48,32 @@ def resolve_task(requested: TaskChoice, config: Mapping[str, Any], *, where: str
     """
     if requested != "auto":
         return requested
+    if saved := _find_saved(config):
+        log.info("%s: --task auto is %s (%s)", where, *saved)
+        return saved[0]
+    raise SourceError(
+        f"--task auto cannot tell the task of {where}: its config names the architectures "
+        f"{config.get('architectures')!r}",
+        hint=f"say --task {'|'.join(TASK_NAMES)}",
+    )
+
+
+def warn_of_head(task: Task, config: Mapping[str, Any], *, where: str) -> None:
+    """Say where trained weights are exported for another task than the one that they were saved for."""
+    saved = _find_saved(config)
+    if saved and saved[0] != task:
+        log.warning("%s was saved for %s (%s) and is exported for %s: its own head is left out", where, *saved, task)
+
+
+def _find_saved(config: Mapping[str, Any]) -> tuple[Task, str] | None:
+    """Return the task that a checkpoint was saved for and its class; None where no class is known."""
     named = config.get("architectures")
     for architecture in named if isinstance(named, list) else []:
         for prefix in sorted(_PREFIXES.values(), key=len, reverse=True):
             task = _TASK_OF_SUFFIX.get(str(architecture).removeprefix(prefix))
             if task and str(architecture).startswith(prefix):
-                log.info("%s: --task auto is %s (%s)", where, task, architecture)
-                return task
-    raise SourceError(
-        f"--task auto cannot tell the task of {where}: its config names the architectures {named!r}",
-        hint=f"say --task {'|'.join(TASK_NAMES)}",
-    )
+                return task, str(architecture)
+    return None
 
 
 def class_name(architecture: Architecture, task: Task) -> str:

@@ -142,6 +142,8 @@ def _write_model(source: Source, seed: int, folder: Path, progress: Progress, on
     from prep_triton.export.checkpoint import load_model
 
     progress("loading weights", 0.0)
+    if source.weights != "random":
+        heads.warn_of_head(source.task, source.config, where=source.label)
     origin = hub.fetch_folder(*source.repo) if source.repo else source.folder
     declared = _declare_embedding(source, origin)
     model = load_model(source, origin, seed)

@@ -1,6 +1,6 @@
 import pytest
 from prep_triton.errors import SourceError
-from prep_triton.export.heads import class_name, input_specs, output_specs, resolve_task
+from prep_triton.export.heads import class_name, input_specs, output_specs, resolve_task, warn_of_head
 from prep_triton.tasks import TASKS
 
 
@@ -33,6 +33,15 @@ def test_auto_without_a_known_head_asks_for_a_task(named):
     with pytest.raises(SourceError, match="--task auto cannot tell") as caught:
         resolve_task("auto", {"architectures": named}, where="it")
     assert "--task fill-mask|question-answering" in caught.value.hint
+
+
+def test_trained_weights_exported_without_their_head_are_told(caplog: pytest.LogCaptureFixture):
+    config = {"architectures": ["BertForSequenceClassification"]}
+    warn_of_head("text-classification", config, where="it")
+    warn_of_head("fill-mask", {}, where="it")
+    assert not caplog.records
+    warn_of_head("feature-extraction", config, where="it")
+    assert "it was saved for text-classification (BertForSequenceClassification) and is exported for" in caplog.text
 
 
 def test_requested_task_is_kept():
