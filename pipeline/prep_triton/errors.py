@@ -4,13 +4,16 @@
 
     PrepError                    what failed, the value seen, the value expected, and a hint
     |-- SpecError                the request itself is wrong: a flag, a config key, a combination
-    |-- SourceError              the model cannot be read: unknown, unsupported, unreachable, damaged
+    |-- SourceError              the model cannot be read: unsupported, unreachable, damaged
+    |   `-- ModelMissingError    there is no such model
     |-- ExportError              the ONNX export failed
     |   `-- ParityError          the ONNX graph does not answer as PyTorch does
     |-- PrecisionError           a graph cannot be put into the precision that was asked for
     |-- EngineError              the builder failed; its log is in the message
     |   `-- UnsupportedGpuError  this builder cannot build for that GPU
-    |-- RepositoryError          a Triton repository is missing, damaged or would not load
+    |       `-- GpuMissingError  this machine has no such GPU
+    |-- RepositoryError          a Triton repository is damaged or would not load
+    |   `-- RepositoryMissingError there is no such repository, or no such entry in it
     |-- ServerError              Triton did not start, died, or cannot be reached
     |-- VerifyError              Triton answers, but not as the reference does
     |-- StoreError               the release store refused or failed
@@ -26,7 +29,8 @@
         |-- WorkspaceBusyError   another run holds it and did not finish in time
         `-- DiskFullError        no space left; nothing half-written was kept
 
-Anything that is not a `PrepError` is a bug of ours and keeps its traceback.
+A command ends with the `exit_code` of the class: 2 where what was asked for is wrong or not there, else 1. Anything
+that is not a `PrepError` is a bug of ours and keeps its traceback.
 """
 
 import difflib
@@ -40,6 +44,9 @@ from prep_triton.quoting import clean_message
 # Of difflib's ratio: below it, what is nearest is a guess that misleads.
 _NEAREST_CUTOFF = 0.5
 
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
 
 class PrepError(Exception):
     """A failure that the user can act on.
@@ -50,10 +57,11 @@ class PrepError(Exception):
         place: Where the fault is, where that is a file or the command line, and a key in it.
 
     What users, files and servers wrote is made fit to be shown, see `clean_message`. `code` is the error for a
-    machine: ``spec_error``, ``workspace_busy``.
+    machine: ``spec_error``, ``workspace_busy``; `exit_code` what a scheduler sees.
     """
 
     code: ClassVar[str] = "prep_error"
+    exit_code: ClassVar[int] = EXIT_FAILED
 
     def __init__(self, message: str, *, hint: str, place: str | None = None) -> None:
         self.message = clean_message(message)
@@ -84,6 +92,8 @@ class Fault:
 class SpecError(PrepError):
     """The request is wrong: a flag, a config key, or a combination of them. `faults` has each of several."""
 
+    exit_code = EXIT_USAGE
+
     def __init__(self, message: str, *, hint: str, place: str | None = None, faults: Sequence[Fault] = ()) -> None:
         super().__init__(message, hint=hint, place=place)
         cleaned = ((clean_message(text) for text in (fault.place, fault.message, fault.hint)) for fault in faults)
@@ -91,7 +101,13 @@ class SpecError(PrepError):
 
 
 class SourceError(PrepError):
-    """The model cannot be read: unknown, unsupported, unreachable or damaged."""
+    """The model cannot be read: unsupported, unreachable or damaged."""
+
+
+class ModelMissingError(SourceError):
+    """There is no such model: no alias, folder, hub repository or revision of that name."""
+
+    exit_code = EXIT_USAGE
 
 
 class ExportError(PrepError):
@@ -111,11 +127,25 @@ class EngineError(PrepError):
 
 
 class UnsupportedGpuError(EngineError):
-    """The builder cannot build for the GPU that was asked for."""
+    """The builder cannot build for the GPU that was asked for, or there is none of that name."""
+
+    exit_code = EXIT_USAGE
+
+
+class GpuMissingError(UnsupportedGpuError):
+    """This machine does not have the GPU that was asked for."""
+
+    exit_code = EXIT_FAILED
 
 
 class RepositoryError(PrepError):
-    """A Triton model repository is missing, damaged, or would not load."""
+    """A Triton model repository is damaged, or would not load."""
+
+
+class RepositoryMissingError(RepositoryError):
+    """There is no such model repository, or no such entry in it."""
+
+    exit_code = EXIT_USAGE
 
 
 class ServerError(PrepError):
@@ -137,6 +167,8 @@ class StoreAccessError(StoreError):
 class BucketMissingError(StoreError):
     """The bucket does not exist."""
 
+    exit_code = EXIT_USAGE
+
 
 class PreconditionError(StoreError):
     """An object is not the one (or not absent) that a conditional write expected to find."""
@@ -153,6 +185,8 @@ class PointerMovedError(PreconditionError):
 
 class ReleaseMissingError(StoreError):
     """There is no such release, or none at all."""
+
+    exit_code = EXIT_USAGE
 
 
 class ReleaseDamagedError(StoreError):

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prep_triton.errors import UnsupportedGpuError, find_nearest
+from prep_triton.errors import GpuMissingError, UnsupportedGpuError, find_nearest
 
 CAPABILITY_BY_GPU: dict[str, str] = {
     "t4": "7.5",
@@ -80,7 +80,8 @@ def resolve_gpu(name: str, present: Sequence[Gpu] | None = None) -> Gpu:
         present: The GPUs of this machine, for ``native``; looked up where None.
 
     Raises:
-        UnsupportedGpuError: The name means no GPU, or ``native`` and there is none.
+        UnsupportedGpuError: The name means no GPU.
+        GpuMissingError: It is ``native``, and there is none.
     """
     plain = re.sub(r"[\s_-]", "", name.lower()).removeprefix("nvidia").removeprefix("tesla")
     if plain == NATIVE:
@@ -146,11 +147,11 @@ def check_gpu_present(gpu: Gpu, present: Sequence[Gpu]) -> None:
     """Refuse a GPU that this machine does not have: the standard builder times kernels on it.
 
     Raises:
-        UnsupportedGpuError: There is no GPU here, or none of that compute capability.
+        GpuMissingError: There is no GPU here, or none of that compute capability.
     """
     if gpu.compute_capability not in {other.compute_capability for other in present}:
         here = ", ".join(_describe(other) for other in present) or "none"
-        raise UnsupportedGpuError(
+        raise GpuMissingError(
             f"the standard TensorRT builds only for a GPU that is present; asked for {_describe(gpu)}, here: {here}",
             hint="run on a machine with that GPU, or build ahead of time: --builder tensorrt-rtx",
         )
@@ -174,7 +175,7 @@ def parse_present_gpus(text: str) -> tuple[Gpu, ...]:
 
 def _resolve_native_gpu(present: Sequence[Gpu]) -> Gpu:
     if not present:
-        raise UnsupportedGpuError(
+        raise GpuMissingError(
             "'native' means the GPU of this machine, and nvidia-smi shows none",
             hint="name the GPU that will serve the engine, for example --gpu t4",
         )

@@ -48,8 +48,8 @@ def list_files(folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("arguments", "code", "message", "hint"),
     [
-        (("export", "bert-bse"), 1, "unknown model 'bert-bse'", "did you mean 'bert-base'?"),
-        (("export", "./nowhere"), 1, "there is no folder", "check the path"),
+        (("export", "bert-bse"), 2, "unknown model 'bert-bse'", "did you mean 'bert-base'?"),
+        (("export", "./nowhere"), 2, "there is no folder", "check the path"),
         (("export", "org/model"), 1, "hub cannot be reached for org/model", "--weights random"),
         (("export", "bert", "--task", "guess"), 2, "task: 'guess' is not a known value", "fill-mask"),
         (("export", "bert", "--name", "A b"), 2, "name: 'A b' is not a name", "at most 63 letters"),
@@ -68,14 +68,14 @@ def list_files(folder: Path) -> set[str]:
         ),
         (
             ("build-engine", "tiny", "--gpu", "h100", "--builder", "tensorrt-rtx", "--profile", "1x1,1x8,2x16"),
-            1,
+            2,
             "h100 (9.0)",
             "--builder tensorrt",
         ),
-        (("build-engine", "tiny", "--gpu", "t5", "--profile", "1x1,1x8,2x16"), 1, "unknown GPU 't5'", "t4"),
+        (("build-engine", "tiny", "--gpu", "t5", "--profile", "1x1,1x8,2x16"), 2, "unknown GPU 't5'", "t4"),
         (
             ("build-engine", "tiny", "--fp32", "--gpu", "t4", "--builder", "tensorrt-rtx", "--profile", "1x1,1x8,2x16"),
-            1,
+            2,
             "no FP32 GEMMs for t4",
             "--fp16",
         ),
@@ -83,9 +83,9 @@ def list_files(folder: Path) -> set[str]:
         (("assemble", "tiny", "--runtime", "tensorrt"), 1, "no fp16 engine of tiny", "prep build-engine tiny --fp16"),
         (("assemble", "tiny", "-o", "bert/config.json"), 1, "cannot be written", "--output"),
         (("run", "nowhere.yaml"), 2, "no config file nowhere.yaml", "prep init"),
-        (("verify", "bert"), 1, "holds no entry", "prep assemble"),
+        (("verify", "bert"), 2, "holds no entry", "prep assemble"),
         (("verify", "model_repository", "--server", "127.0.0.1:9"), 1, "no Triton answers at 127.0.0.1:9", "8001"),
-        (("publish", "bert", "./releases"), 1, "no entry to publish", "prep assemble"),
+        (("publish", "bert", "./releases"), 2, "no entry to publish", "prep assemble"),
         (("publish", "model_repository", "s3://bucket"), 2, "unknown scheme 's3'", "gs://BUCKET/PREFIX"),
         (("releases", "gs://x"), 2, "'x' in 'gs://x' is not a bucket name", "3 to 63"),
     ],
@@ -136,8 +136,8 @@ RTX = "{runtime: tensorrt, builder: tensorrt-rtx, precision: fp16, gpus: [GPU]}"
         (f"[{ONNXRUNTIME}, {ONNXRUNTIME}]", 2, "models[0].variants[1]: it is there twice", "remove one"),
         (f"[{ONNXRUNTIME}, {{runtime: onnxruntime, name: bert-onnx-fp32}}]", 2, "'bert-onnx-fp32'", "another name"),
         ("[{runtime: tensorrt, precision: int8, gpus: [t4]}]", 2, "needs calibration text", "quantization"),
-        (f"[{ONNXRUNTIME}, {RTX.replace('GPU', 'h100')}]", 1, "h100 (9.0)", "--builder tensorrt"),
-        (f"[{RTX.replace('GPU', 't4')}]", 1, "nothing that Triton can serve", "runtime: onnxruntime"),
+        (f"[{ONNXRUNTIME}, {RTX.replace('GPU', 'h100')}]", 2, "h100 (9.0)", "--builder tensorrt"),
+        (f"[{RTX.replace('GPU', 't4')}]", 2, "nothing that Triton can serve", "runtime: onnxruntime"),
         ("[]", 2, "models[0].variants: at least one is needed", "dash"),
     ],
 )
@@ -157,7 +157,7 @@ def test_a_run_that_cannot_publish_is_refused_before_anything_is_made(prep: Prep
 
 def test_a_missing_bucket_is_named(prep: Prep, gcs_server: str, local_gcs):
     environment = {**local_gcs.environment_for(gcs_server)}
-    error = prep.fail("publish", "model_repository", "gs://bucket-of-nobody/models", code=1, **environment)
+    error = prep.fail("publish", "model_repository", "gs://bucket-of-nobody/models", code=2, **environment)
     assert "there is no bucket gs://bucket-of-nobody" in error["message"]
     assert "buckets create" in error["hint"]
 

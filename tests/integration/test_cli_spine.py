@@ -145,7 +145,7 @@ def test_a_second_run_does_nothing_and_imports_neither_torch_nor_onnx(chain):
 def test_a_release_is_listed_and_verified_from_its_bucket(chain):
     prep, uri, first = chain
     listed = prep.succeed("releases", uri)["releases"]
-    assert prep.fail("verify", uri.removesuffix("/models"), code=1)["message"].startswith("there is no release under")
+    assert prep.fail("verify", uri.removesuffix("/models"), code=2)["message"].startswith("there is no release under")
     assert [release["uri"] for release in listed] == [first["release"]]
     done = prep.run("verify", uri)
     assert done.returncode == 0, done.stderr

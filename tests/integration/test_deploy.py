@@ -153,8 +153,8 @@ def test_second_release_changes_what_it_must_and_no_selector(publish, folder: Pa
     [
         (["./releases"], 2, "'./releases' is not on GCS", "prep publish"),
         (["gs://{bucket}/models/releases/nothing"], 2, "'nothing' is not the id of a release", "prep releases"),
-        (["gs://{bucket}/models/releases/20200101T000000Z-0123456789ab"], 1, "has no release 2020", "prep releases"),
-        (["gs://{bucket}/models"], 1, "there is no release under", "prep publish"),
+        (["gs://{bucket}/models/releases/20200101T000000Z-0123456789ab"], 2, "has no release 2020", "prep releases"),
+        (["gs://{bucket}/models"], 2, "there is no release under", "prep publish"),
         (["gs://{bucket}/models", "--replicas", "9"], 2, "replicas must be MIN,MAX", ""),
         (["gs://{bucket}/models", "--no-istio", "--host", "a.b"], 2, "host belongs to Istio's gateway", ""),
     ],

@@ -7,7 +7,8 @@ import typer
 
 from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import DEFAULT_REPOSITORY, OutputOptions, TargetOptions, target_from_flags
-from prep_triton.cli.output import EXIT_FAILED, session
+from prep_triton.cli.output import session
+from prep_triton.errors import EXIT_FAILED
 
 if TYPE_CHECKING:
     from prep_triton.target import Target

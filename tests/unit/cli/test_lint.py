@@ -69,9 +69,9 @@ def test_a_wrong_target_is_a_wrong_request(run, tmp_path, flags, message):
     assert message in done.stderr
 
 
-def test_a_missing_repository_is_a_failure_with_a_hint(run, tmp_path):
+def test_a_missing_repository_is_a_wrong_request_with_a_hint(run, tmp_path):
     done = run(tmp_path / "absent")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "there is no model repository" in done.stderr
     assert "prep assemble" in done.stderr
 
@@ -81,7 +81,10 @@ def test_an_entry_can_be_chosen(run, tmp_path):
     write_python(tmp_path, "two", "what")
     assert run(tmp_path, "--entry", "one").exit_code == 0
     assert run(tmp_path, "--entry", "two").exit_code == 1
-    assert "[entry-missing]" in run(tmp_path, "--entry", "three").stdout
+    refused = run(tmp_path, "--entry", "tow")
+    assert refused.exit_code == 2
+    assert "has no entry 'tow'" in refused.stderr
+    assert "did you mean 'two'?" in refused.stderr
 
 
 def test_codes_lists_every_code_without_a_repository(run):

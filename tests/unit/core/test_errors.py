@@ -16,7 +16,7 @@ CLASSES = [
 
 def test_the_docstring_draws_every_error_and_no_other():
     assert errors.__doc__
-    tree = errors.__doc__.split("::", 1)[1].split("Anything that", 1)[0]
+    tree = errors.__doc__.split("::", 1)[1].split("A command ends", 1)[0]
     drawn = set(re.findall(r"^[\s|`-]*(\w+Error)\b", tree, flags=re.MULTILINE))
     assert drawn == {item.__name__ for item in CLASSES}
 
@@ -26,6 +26,14 @@ def test_every_error_says_what_and_what_to_do(error: type[PrepError]):
     raised = error("the model has no vocabulary", hint="add vocab.txt")
     assert str(raised) == raised.message == "the model has no vocabulary"
     assert raised.hint == "add vocab.txt"
+
+
+def test_what_was_asked_for_wrongly_is_told_from_what_failed():
+    """README: 2 when the request is wrong, 1 when something failed."""
+    wrong = {"SpecError", "ModelMissingError", "UnsupportedGpuError", "RepositoryMissingError"}
+    wrong |= {"BucketMissingError", "ReleaseMissingError"}
+    assert {item.__name__ for item in CLASSES if item.exit_code == 2} == wrong
+    assert {item.exit_code for item in CLASSES} == {1, 2}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from prep_triton.artifact import RepositoryEntry
-from prep_triton.errors import RepositoryError, WorkspaceError
+from prep_triton.errors import RepositoryError, RepositoryMissingError, WorkspaceError
 from prep_triton.files import LOCK_TIMEOUT_S, check_readable, hold_lock, remove_tree
 from prep_triton.layout import CONFIG_NAME, LOCK_NAME, MANIFEST_NAME, STAGING_PREFIX
 from prep_triton.manifest import (
@@ -33,11 +33,11 @@ def load_repository(repository_dir: Path, *, reference_only: bool = False) -> li
             lies elsewhere, to verify it): do not ask for the models.
 
     Raises:
-        RepositoryError: The folder is missing or holds no entry, a folder cannot be read, or a manifest or a file is
-            damaged.
+        RepositoryMissingError: The folder is missing or holds no entry.
+        RepositoryError: A folder cannot be read, or a manifest or a file is damaged.
     """
     if not repository_dir.is_dir():
-        raise RepositoryError(f"{repository_dir} is not a folder", hint="make a repository with `prep assemble`")
+        raise RepositoryMissingError(f"{repository_dir} is not a folder", hint="make a repository with `prep assemble`")
     check_readable(repository_dir)
     entries = []
     for folder in sorted(repository_dir.iterdir()):
@@ -48,7 +48,7 @@ def load_repository(repository_dir: Path, *, reference_only: bool = False) -> li
             continue
         entries.append(_load_entry(folder, reference_only=reference_only))
     if not entries:
-        raise RepositoryError(
+        raise RepositoryMissingError(
             f"{repository_dir} holds no entry with a {MANIFEST_NAME}", hint="make one with `prep assemble`"
         )
     return entries

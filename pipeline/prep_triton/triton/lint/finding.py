@@ -21,7 +21,6 @@ MESSAGE_LIMIT = 500
 # misleads, is lost on the way, or could not be checked.
 _ERRORS = {
     "repository-empty": "the repository has no entry",
-    "entry-missing": "an entry that was asked for is not there",
     "entry-hidden": "a hidden folder, which the server takes for an entry",
     "file-missing": "a file that the configuration names, or that the backend needs, is not in its folder",
     "file-unreadable": "a file or a folder cannot be read",

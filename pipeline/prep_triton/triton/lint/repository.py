@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prep_triton.errors import RepositoryError
+from prep_triton.errors import RepositoryError, RepositoryMissingError, suggest
 from prep_triton.files import find_unreadable_folder
 from prep_triton.layout import CONFIG_NAME, list_names
 from prep_triton.manifest import has_only_config
@@ -74,10 +74,11 @@ def lint_repository(
         digest_all: Digest every file that a manifest vouches for, also large ones that were not touched since.
 
     Raises:
-        RepositoryError: There is no such folder, or it cannot be read.
+        RepositoryMissingError: There is no such folder, or a named entry is not in it.
+        RepositoryError: It cannot be read.
     """
     if not repository_dir.is_dir():
-        raise RepositoryError(f"there is no model repository {repository_dir}", hint=_MAKE_HINT)
+        raise RepositoryMissingError(f"there is no model repository {repository_dir}", hint=_MAKE_HINT)
     if not os.access(repository_dir, os.R_OK | os.X_OK):
         message = f"the folder {repository_dir} cannot be read: permission denied"
         raise RepositoryError(message, hint=f"chmod u+rx {repository_dir}")
@@ -86,13 +87,13 @@ def lint_repository(
     folders = [folder for folder in folders if folder.name not in unreadable]
     tracked = [folder.name for folder in folders if has_only_config(folder)]
     entries = {folder.name: read_entry(folder) for folder in folders if folder.name not in tracked}
+    _check_names(names or (), [*entries, *unreadable], repository_dir)
     repository = _Repository(repository_dir, entries, tracked, unreadable, target, digest_all)
     chosen = _choose_entries(entries, names)
     findings = [
         _unreadable_finding(name, folder) for name, folder in unreadable.items() if names is None or name in names
     ]
-    chosen_names = None if names is None else [name for name in names if name not in unreadable]
-    findings += [*_find_problems_of_each(chosen, repository), *_find_common_problems(chosen, chosen_names, repository)]
+    findings += [*_find_problems_of_each(chosen, repository), *_find_common_problems(chosen, names, repository)]
     findings.sort(
         key=lambda finding: (finding.severity, finding.path, finding.line or 0, finding.code, finding.message)
     )
@@ -102,6 +103,14 @@ def lint_repository(
         entries=tuple(entry.name for entry in chosen),
         findings=tuple(dict.fromkeys(findings)),
     )
+
+
+def _check_names(names: Iterable[str], known: Sequence[str], repository_dir: Path) -> None:
+    for name in names:
+        if name not in known:
+            otherwise = f"it has {', '.join(sorted(known))}" if known else _MAKE_HINT
+            message = f"{repository_dir} has no entry '{name}'"
+            raise RepositoryMissingError(message, hint=suggest(name, known, otherwise=otherwise))
 
 
 def _unreadable_finding(name: str, folder: Path) -> Finding:
@@ -156,8 +165,6 @@ def _find_common_problems(
             folders = f"{len(repository.tracked)} folders hold {CONFIG_NAME} alone, and no server loads them"
             message = f"{folders}: {', '.join(repository.tracked)}"
             yield make_finding("entry-unassembled", "", message, "assemble them, or point Triton at a release")
-    for name in sorted(set(names or ()) - {entry.name for entry in chosen}):
-        yield make_finding("entry-missing", name, f"there is no entry '{name}'", _MAKE_HINT)
     yield from find_resource_problems(chosen)
     arguments = read_server_arguments(repository.folder)
     yield from find_server_argument_problems(chosen, arguments)

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from prep_triton.errors import ServerError, VerifyError
+from prep_triton.errors import ServerError, SpecError, VerifyError
 from prep_triton.quoting import show_value
 from prep_triton.triton.server.statistics import ModelStatistics, statistics_from_versions
 
@@ -39,7 +39,7 @@ def grpc_address_from_url(url: str) -> str:
         url: ``host:port`` or ``host``, with or without ``http://`` or ``grpc://``.
 
     Raises:
-        ServerError: It is not the address of a server.
+        SpecError: It is not the address of a server.
     """
     try:
         parts = urlsplit(url if "://" in url else f"grpc://{url}")
@@ -47,7 +47,7 @@ def grpc_address_from_url(url: str) -> str:
     except ValueError:
         host, port = None, 0
     if not host:
-        raise ServerError(f"'{url}' is not the address of a server", hint="write --server HOST:PORT (gRPC, 8001)")
+        raise SpecError(f"'{url}' is not the address of a server", hint="write --server HOST:PORT (gRPC, 8001)")
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

@@ -70,7 +70,8 @@ def find_text_model(client: TritonClient, name: str | None = None) -> TextModel:
     """Return the ensemble of a name, or the only ``…-text`` that the server has loaded.
 
     Raises:
-        ServerError: The server cannot be reached, has none or several, has not loaded it, or it takes no text.
+        SpecError: The server has not loaded it.
+        ServerError: The server cannot be reached, has none or several, or it takes no text.
     """
     client.server_version()
     loaded = client.list_loaded()
@@ -85,7 +86,7 @@ def find_text_model(client: TritonClient, name: str | None = None) -> TextModel:
             )
         name = texts[0]
     if name not in loaded:
-        raise ServerError(
+        raise SpecError(
             f"the server at {client.address} has not loaded {name}; models there that take text: {listed or 'none'}",
             hint=f"say --model {texts[0]}" if texts else "load it, or see the server's log for why it was refused",
         )

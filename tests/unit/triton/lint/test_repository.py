@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from prep_triton.errors import RepositoryError
+from prep_triton.errors import RepositoryError, RepositoryMissingError
 from prep_triton.triton.lint import check_lint, lint_repository
 
 from tests.fakes.lint_cases import (
@@ -46,9 +46,11 @@ def test_linting_some_entries_lints_what_they_call_and_leaves_the_rest(repositor
     write_python(repository, "broken", "what")
     (repository / "text" / "1").mkdir(parents=True)
     (repository / "text" / "config.pbtxt").write_text(ensemble_config("text", step("ok")))
-    report = lint_repository(repository, names=["text", "absent"])
+    report = lint_repository(repository, names=["text"])
     assert report.entries == ("ok", "text")
-    assert codes(report, "error") == {"entry-missing"}
+    assert codes(report, "error") == set()
+    with pytest.raises(RepositoryMissingError, match="has no entry 'absent'"):
+        lint_repository(repository, names=["text", "absent"])
 
 
 def test_names_that_would_steer_a_terminal_are_escaped(repository):
