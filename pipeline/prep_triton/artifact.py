@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from prep_triton.gpus import AMPERE_PLUS, is_runnable
-from prep_triton.layout import is_graph_file
+from prep_triton.layout import CONFIG_NAME, ENGINE_NAME, GRAPH_NAME, REFERENCE_NAME, is_graph_file
 from prep_triton.server_arguments import ServerArgument
 from prep_triton.spec import GateSpec, OptimizationProfile, Precision, Tier
 from prep_triton.tasks import MASK_TOKEN, Task
@@ -24,6 +24,9 @@ Cosine = Annotated[float, Field(ge=-1 - 1e-6, le=1 + 1e-6)]
 Tolerance = Annotated[float, Field(gt=0.0, le=1.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Points = Annotated[float, Field(ge=0.0, le=100.0)]
+# What a server's configuration, or an array, can count.
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Length = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 class Record(BaseModel):
@@ -60,10 +63,11 @@ class Artifact(Record):
     """What every artifact has.
 
     `key` is the digest of the spec fields that matter, the input artifacts' keys and the versions of
-    the tools: same key, same artifact. `noun` is what a message calls it.
+    the tools: same key, same artifact. `noun` is what a message calls it; `always` are files that each one has.
     """
 
     noun: ClassVar[str] = "artifact"
+    always: ClassVar[tuple[str, ...]] = ()
 
     name: str
     key: str = ""
@@ -95,7 +99,7 @@ class FidelityRecord(Record):
     where nothing is chosen, or was compared.
     """
 
-    rows: int
+    rows: Count
     mean_cosine: Cosine
     min_cosine: Cosine
     changed_labels: int | None = None
@@ -109,7 +113,7 @@ class AccuracyRecord(Record):
     """
 
     metric: str
-    rows: int
+    rows: Count
     reference: Points
     converted: Points
     others: dict[str, tuple[float, float]] = {}
@@ -183,6 +187,7 @@ class OnnxModel(Artifact):
     """
 
     noun = "model"
+    always = (GRAPH_NAME, REFERENCE_NAME)
 
     architecture: Literal["bert", "distilbert"]
     task: Task
@@ -192,14 +197,14 @@ class OnnxModel(Artifact):
     opset: int
     model_inputs: tuple[TensorSpec, ...]
     model_outputs: tuple[TensorSpec, ...]
-    max_sequence_length: int
-    vocab_size: int
-    parameters: int
+    max_sequence_length: Length
+    vocab_size: Length
+    parameters: Annotated[int, Field(ge=0)]
     labels: tuple[str, ...] = ()
     activation: Activation = "softmax"
     takes_pairs: bool = False
     mask_token: str = MASK_TOKEN
-    declared_length: int | None = None
+    declared_length: Length | None = None
     cuts_beginning: bool = False
     embedding: EmbeddingRecord = EmbeddingRecord()
     parity: ParityRecord | None = None
@@ -248,6 +253,7 @@ class Engine(Artifact):
     """
 
     noun = "engine"
+    always = (ENGINE_NAME,)
     builder: Literal["tensorrt", "tensorrt-rtx"]
     builder_version: str
     precision: Precision
@@ -297,17 +303,18 @@ class RepositoryEntry(Artifact):
     """
 
     noun = "repository entry"
+    always = (CONFIG_NAME,)
     kind: EntryKind = "model"
     runtime: Backend
     precision: Precision
     task: Task
     architecture: str
     weights: str
-    max_batch_size: int
+    max_batch_size: Count
     compute_capabilities: tuple[str, ...] = ()
     tolerance: Tolerance
     tier: Tier | None = None
-    length_buckets: tuple[int, ...] = ()
+    length_buckets: tuple[Length, ...] = ()
     composes: tuple[str, ...] = ()
     serves: str | None = None
     onnx: OnnxModel | None = None

@@ -1,7 +1,9 @@
 """Manifests: the `manifest.json` of an artifact, written last, and how a folder's files are held against it."""
 
 import json
+import os
 import shlex
+import stat
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,12 +46,15 @@ def load_manifest(folder: Path, artifact_type: type[A]) -> A:
             message = f"its schema is {schema!r}, expected {MANIFEST_SCHEMA}: written by another version of prep"
             raise ValueError(f"{MANIFEST_NAME}: {message}")
         _check_depth(content)
-        return artifact_type.model_validate({**content, "folder": folder})
+        artifact = artifact_type.model_validate({**content, "folder": folder})
     except ValidationError as err:
         first = err.errors()[0]
         raise ValueError(f"{MANIFEST_NAME}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from err
     except RecursionError as err:
         raise ValueError(f"{MANIFEST_NAME} is nested too deeply") from err
+    if missing := [name for name in artifact_type.always if name not in artifact.files]:
+        raise ValueError(f"{MANIFEST_NAME} does not list {', '.join(missing)}")
+    return artifact
 
 
 def _check_depth(content: Any) -> None:
@@ -72,13 +77,22 @@ def load_artifact(folder: Path, artifact_type: type[A]) -> A:
     try:
         artifact = load_manifest(folder, artifact_type)
         for relative, expected in artifact.files.items():
-            if (size := (folder / relative).stat().st_size) != expected.size:
-                raise ValueError(f"{relative} has {size} bytes, the manifest says {expected.size}")
+            about = (folder / relative).stat()
+            if not stat.S_ISREG(about.st_mode):
+                raise ValueError(f"{relative} is not a file")
+            if about.st_size != expected.size:
+                raise ValueError(f"{relative} has {about.st_size} bytes, the manifest says {expected.size}")
     except (OSError, ValueError) as err:
+        reason = _describe_error(err, folder) if isinstance(err, OSError) else str(err)
         raise WorkspaceError(
-            f"{folder} does not hold a complete {artifact_type.noun}: {err}", hint="make it again with prep"
+            f"{folder} does not hold a complete {artifact_type.noun}: {reason}", hint="make it again with prep"
         ) from err
     return artifact
+
+
+def _describe_error(err: OSError, folder: Path) -> str:
+    name = os.path.relpath(os.fsdecode(err.filename), folder) if err.filename else MANIFEST_NAME
+    return f"{name} is missing" if isinstance(err, FileNotFoundError) else f"{name}: {err.strerror}"
 
 
 def find_artifact(folder: Path, artifact_type: type[A]) -> A | None:

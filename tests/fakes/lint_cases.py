@@ -108,6 +108,17 @@ def environment(name: str) -> str:
     return f'parameters {{ key: "EXECUTION_ENV_PATH" value {{ string_value: {value} }} }}'
 
 
+def batch_output(target: str, source: str) -> str:
+    """Return a batch_output, as a model whose output is as long as an input has it."""
+    kind = "BATCH_SCATTER_WITH_INPUT_SHAPE"
+    return f'batch_output [{{ target_name: "{target}" kind: {kind} source_input: "{source}" }}]'
+
+
+def _batch_input_case(name: str, source: str, *, data_type: str = "FP32", code: str = "tensor-batch") -> Case:
+    fields = f'kind: BATCH_ELEMENT_COUNT target_name: "c" data_type: TYPE_{data_type} {source}'
+    return _python_case(name, code, f"batch_input [{{ {fields} }}]")
+
+
 def _environment_case(name: str, code: str, path: str) -> Case:
     return _python_case(name, code, environment(path))
 
@@ -185,6 +196,17 @@ REFUSED_CASES = [
     Case("no-text", "config-syntax", lambda at: write_python(at, "no-text", "\x7fELF")),
     Case("other-name", "config-name", lambda at: write_python(at, "other-name", python_config("another"))),
     Case("platform", "config-platform", lambda at: write_python(at, "platform", 'platform: "magic"\n' + TENSORS)),
+    _python_case(
+        "decoupled-cache",
+        "cache-decoupled",
+        "model_transaction_policy { decoupled: true } response_cache { enable: true }",
+    ),
+    _batch_input_case("batch-type", 'source_input: "a"', data_type="INT64"),
+    _batch_input_case("batch-no-source", ""),
+    _batch_input_case("batch-two-sources", 'source_input: ["a", "a"]'),
+    _batch_input_case("batch-source", 'source_input: "z"'),
+    _python_case("batch-target", "tensor-batch", batch_output("z", "a")),
+    _python_case("batch-output-source", "tensor-batch", batch_output("b", "z")),
     _python_case("pair", "config-platform", 'platform: "ensemble"'),
     _python_case("negative-batch", "config-batch-size", "", batch=-1),
     _python_case("preferred", "batching-preferred-size", "dynamic_batching { preferred_batch_size: [4, 9] }"),
@@ -253,6 +275,8 @@ REFUSED_CASES = [
     ),
     _ensemble_case("e-absent", "ensemble-step", step("nope")),
     _ensemble_case("e-version", "ensemble-step", step("ok", version=9)),
+    _ensemble_case("e-version-less", "ensemble-step", step("ok", version=-2)),
+    _ensemble_case("e-itself", "ensemble-flow", step("e-itself", key="IN", out="OUT")),
     _ensemble_case("e-input", "ensemble-tensor", step("ok", key="z")),
     _ensemble_case("e-output", "ensemble-tensor", step("ok", out="z")),
     _ensemble_case("e-type", "ensemble-type", step("ok"), input_type="FP32"),
@@ -301,6 +325,8 @@ SERVED_CASES = [
     _operator_case("operators-of-microsoft", "", domain="com.microsoft", operator="Gelu"),
     _file_case("latin-1", "", lambda at: _write_before(at / "config.pbtxt", b"# caf\xe9\n")),
     Case("Upper-Case", "", lambda at: write_python(at, "Upper-Case")),
+    _python_case("batch-output", "", batch_output("b", "a")),
+    _batch_input_case("batch-input", 'source_input: "a"', code=""),
     _python_case("no-merging", "batching-useless", "dynamic_batching {}", batch=0),
     _python_case("stream", "backend-ignores-field", "optimization { priority: PRIORITY_MAX }"),
     _python_case("cached", "server-arguments", "response_cache { enable: true }"),

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -37,7 +37,7 @@ Reason = Literal["publish", "rollback"]
 class ReleaseFile(Record):
     """One object: size in bytes, CRC32C as GCS writes it, lower-case hex SHA-256."""
 
-    size: int
+    size: Annotated[int, Field(ge=0)]
     crc32c: str
     sha256: str
 
@@ -298,6 +298,10 @@ def parse_record(text: bytes, build: Callable[[dict[str, Any]], R], newest_schem
         return build(content)
     except StoreError:
         raise
+    except ValidationError as err:
+        first = err.errors()[0]
+        message = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"[:200]
+        raise ReleaseDamagedError(f"{where} is damaged: {message}", hint=hint) from err
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, PrepError) as err:
         message = " ".join(str(err).split())[:200]
         raise ReleaseDamagedError(f"{where} is damaged: {message}", hint=hint) from err

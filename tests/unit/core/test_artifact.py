@@ -54,3 +54,45 @@ def test_a_request_with_such_a_number_is_refused(value):
         GateSpec(min_cosine=value)
     with pytest.raises(ValidationError, match="smoothing_alpha"):
         QuantizationSpec.model_validate({"calibration": {"path": "a.txt"}, "smoothing_alpha": value})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("max_batch_size", -1), ("max_batch_size", 10**40), ("length_buckets", [0]), ("length_buckets", [16, -5])],
+)
+def test_a_count_that_no_server_has_is_refused(make_repository, key, value):
+    folder = make_repository("bert")
+    edit_manifest(folder / "bert", **{key: value})
+    with pytest.raises(RepositoryError, match=rf"manifest\.json: {key}"):
+        scan_repository(folder)
+    assert "manifest-damaged" in {finding.code for finding in lint_repository(folder).findings}
+
+
+def test_a_manifest_that_lists_no_files_is_not_complete(make_repository):
+    folder = make_repository("bert")
+    edit_manifest(folder / "bert", files={})
+    for read in (load_repository, scan_repository):
+        with pytest.raises(RepositoryError, match=r"manifest\.json does not list config\.pbtxt"):
+            read(folder)
+    assert "manifest-damaged" in {finding.code for finding in lint_repository(folder).findings}
+
+
+def test_what_is_missing_is_named_in_words(make_repository):
+    folder = make_repository("bert")
+    (folder / "bert" / "config.pbtxt").unlink()
+    (folder / "bert" / "reference.npz").unlink(missing_ok=True)
+    with pytest.raises(RepositoryError, match=r"does not hold a complete repository entry: \S+ is missing"):
+        load_repository(folder)
+
+
+def test_a_folder_in_the_place_of_a_file_is_not_one(make_repository):
+    folder = make_repository("bert")
+    (folder / "bert" / "config.pbtxt").unlink()
+    (folder / "bert" / "config.pbtxt").mkdir()
+    with pytest.raises(RepositoryError, match=r"config\.pbtxt is not a file"):
+        load_repository(folder)
+
+
+def edit_manifest(entry, **values):
+    path = entry / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))

@@ -96,7 +96,7 @@ def list_entries(repository_dir: Path) -> list[RepositoryEntry]:
 def find_unchanged(final: Path, recipe: Recipe) -> RepositoryEntry | None:
     """Return the entry of a folder where it is the one of a recipe, and every file is what was written."""
     entry = find_artifact(final, RepositoryEntry)
-    if entry is None or entry.key != recipe.key:
+    if entry is None or (entry.key, entry.name) != (recipe.key, final.name):
         return None
     written_ns = (final / MANIFEST_NAME).stat().st_mtime_ns
     for relative, expected in entry.files.items():

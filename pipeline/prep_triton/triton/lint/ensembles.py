@@ -11,6 +11,9 @@ from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding
 from prep_triton.triton.lint.tensors import WILDCARD, data_type_name, describe_dims
 
+# core, ensemble_utils.cc: the model_version that asks for whatever is served; any other is a version's number.
+_NEWEST = -1
+
 
 @dataclass(frozen=True)
 class _End:
@@ -57,6 +60,24 @@ def find_ensemble_problems(entry: EntryFolder, entries: Mapping[str, EntryFolder
             _note_edges(edges, step, other)
     yield from _find_type_problems(entry, edges)
     yield from _find_flow_problems(entry)
+    if circle := _find_circle(entry, entries):
+        message = f"the ensemble calls itself: {' -> '.join(circle)}"
+        yield entry.at("ensemble-flow", "ensemble_scheduling", message, "let no step call an ensemble that calls it")
+
+
+def _find_circle(entry: EntryFolder, entries: Mapping[str, EntryFolder]) -> list[str]:
+    """Return the names on a way from an ensemble over others back to it (core, ensemble_utils.cc); none: empty."""
+    ways, seen = [[entry.name]], {entry.name}
+    while ways:
+        way = ways.pop()
+        config: Any = entries[way[-1]].config
+        for step in config.ensemble_scheduling.step if config is not None else ():
+            if step.model_name == entry.name and not step.model_namespace:
+                return [*way, entry.name]
+            if step.model_name in entries and step.model_name not in seen:
+                seen.add(step.model_name)
+                ways.append([*way, step.model_name])
+    return []
 
 
 def _find_step_problems(
@@ -76,7 +97,7 @@ def _find_step_problems(
         hint = f"add the entry; {suggest(step.model_name, sorted(entries), otherwise=have)}"
         yield entry.at("ensemble-step", f"{where}.model_name", message, hint)
         return
-    if step.model_version >= 0 and step.model_version not in other.served_versions:
+    if step.model_version != _NEWEST and step.model_version not in other.served_versions:
         served = ", ".join(map(str, other.served_versions)) or "none"
         message = f"step {index} calls version {step.model_version} of {other.name}, which serves {served}"
         yield entry.at("ensemble-step", f"{where}.model_version", message, "write model_version: -1 for the newest")

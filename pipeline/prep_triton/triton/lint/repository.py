@@ -11,6 +11,7 @@ from prep_triton.files import find_unreadable_folder
 from prep_triton.layout import CONFIG_NAME, list_names
 from prep_triton.manifest import has_only_config
 from prep_triton.target import Target
+from prep_triton.triton.lint.batch_tensors import find_batch_tensor_problems
 from prep_triton.triton.lint.ensembles import find_ensemble_problems
 from prep_triton.triton.lint.entry import EntryFolder, read_entry
 from prep_triton.triton.lint.finding import Finding, LintReport, make_finding
@@ -182,6 +183,7 @@ def _find_entry_problems(entry: EntryFolder, repository: _Repository) -> Iterato
         return
     yield from find_scheduling_problems(entry)
     yield from find_tensor_problems(entry)
+    yield from find_batch_tensor_problems(entry)
     yield from find_text_problems(entry, repository.entries)
     yield from find_named_file_problems(entry)
     if entry.config.HasField("ensemble_scheduling"):

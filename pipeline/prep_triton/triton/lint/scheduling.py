@@ -21,6 +21,9 @@ def find_scheduling_problems(entry: EntryFolder) -> Iterator[Finding]:
         yield entry.at("config-batch-size", "max_batch_size", message, "set max_batch_size to 1 or more")
     if config.HasField("dynamic_batching"):
         yield from _find_batching_problems(entry)
+    if config.response_cache.enable and config.model_transaction_policy.decoupled:
+        message = "the server keeps no answers of a decoupled model in its response cache, and refuses both together"
+        yield entry.at("cache-decoupled", "response_cache", message, "remove response_cache, or decoupled")
 
 
 def _find_identity_problems(entry: EntryFolder) -> Iterator[Finding]:

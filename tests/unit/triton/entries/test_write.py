@@ -128,6 +128,16 @@ def test_a_missing_or_changed_file_is_made_good(model, tmp_path, relative):
     assert assemble_entry(model, [], ServingSpec(), tmp_path / "repo").reused
 
 
+@pytest.mark.parametrize("change", [{"name": "another"}, {"files": {}}, {"max_batch_size": -1}])
+def test_a_manifest_that_is_not_the_entry_s_is_made_good(model, tmp_path, change):
+    entry = assemble_entry(model, [], ServingSpec(), tmp_path / "repo").artifact
+    path = entry.folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    again = assemble_entry(model, [], ServingSpec(), tmp_path / "repo")
+    assert not again.reused
+    assert [other.name for other in load_repository(tmp_path / "repo")] == [entry.name]
+
+
 def test_a_large_file_is_digested_only_when_it_is_newer_than_the_manifest(model, tmp_path, monkeypatch):
     monkeypatch.setattr(manifest, "DIGEST_LIMIT_BYTES", 0)
     entry = assemble_entry(model, [], ServingSpec(), tmp_path / "repo").artifact
