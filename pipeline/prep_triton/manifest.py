@@ -39,8 +39,17 @@ def load_manifest(folder: Path, artifact_type: type[A]) -> A:
         OSError: The manifest cannot be read.
         ValueError: It is not such a manifest, or of another version of prep; the reason is one line.
     """
+    return parse_manifest((folder / MANIFEST_NAME).read_bytes(), folder, artifact_type)
+
+
+def parse_manifest(text: bytes, folder: Path, artifact_type: type[A]) -> A:
+    """Parse the text of a manifest; see `load_manifest`.
+
+    Raises:
+        ValueError: It is not such a manifest, or of another version of prep; the reason is one line.
+    """
     try:
-        content = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+        content = json.loads(text.decode("utf-8"))
         schema = content.pop("schema", None) if isinstance(content, dict) else None
         if schema != MANIFEST_SCHEMA:
             message = f"its schema is {schema!r}, expected {MANIFEST_SCHEMA}: written by another version of prep"

@@ -11,6 +11,8 @@ An artifact is made in a staging folder, its manifest is written last, and the f
 place: a killed stage leaves nothing that a later run takes for finished. The time of an artifact's folder is when it
 was made or found last. What was damaged since (a pointer, a manifest,
 a byte of a file) counts as absent, with a warning that names it: whoever makes the artifact makes it anew.
+
+With a remote cache, what is not here is fetched by its key before it is made, and what is made is saved there.
 """
 
 import hashlib
@@ -18,7 +20,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +40,7 @@ from prep_triton.layout import (
     VERIFIED_DIR,
 )
 from prep_triton.manifest import load_artifact, record_files, save_manifest
+from prep_triton.remote_cache import RemoteCache
 
 log = logging.getLogger(__name__)
 
@@ -85,10 +88,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Produced(Generic[A]):
-    """An artifact, and whether it was made now or found."""
+    """An artifact, and whether it was made now or found, and then fetched from the remote cache."""
 
     artifact: A
     reused: bool
+    fetched: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,21 +118,35 @@ class Workspace:
         root: The folder; made when the first artifact is.
         lock_timeout_s: How long to wait for another run that is making the same artifact.
         read_only: Make nothing: `produce` raises `NotMadeError` for what is not there (dry runs).
+        remote: The cache that it shares with other machines; None for none. A read-only one does not ask it.
     """
 
     def __init__(
-        self, root: Path = DEFAULT_ROOT, *, lock_timeout_s: float = LOCK_TIMEOUT_S, read_only: bool = False
+        self,
+        root: Path = DEFAULT_ROOT,
+        *,
+        lock_timeout_s: float = LOCK_TIMEOUT_S,
+        read_only: bool = False,
+        remote: RemoteCache | None = None,
     ) -> None:
         self.root = root.absolute()
         self.lock_timeout_s = lock_timeout_s
         self.read_only = read_only
+        self.remote = None if read_only else remote
         self._damage: dict[tuple[str, str], Damage] = {}
 
     def find(self, recipe: Recipe, artifact_type: type[A]) -> A | None:
         """Return the finished artifact of a recipe, its files digested, or None."""
         return self._load(recipe.stage, recipe.name, recipe.key, artifact_type)
 
-    def produce(self, recipe: Recipe, artifact_type: type[A], make: Callable[[Path], Mapping[str, Any]]) -> Produced[A]:
+    def produce(
+        self,
+        recipe: Recipe,
+        artifact_type: type[A],
+        make: Callable[[Path], Mapping[str, Any]],
+        *,
+        is_shared: bool = True,
+    ) -> Produced[A]:
         """Return the artifact of a recipe, making it if it is not there yet.
 
         Args:
@@ -136,6 +154,7 @@ class Workspace:
             artifact_type: The record to build.
             make: Writes the artifact's files into the folder it is given and returns the record's own
                 fields (all but name, key, folder, files, spec, inputs, tools and created_at).
+            is_shared: Whether it holds on other machines too, and so goes through the remote cache.
 
         Raises:
             WorkspaceBusyError: Another run is making the same artifact and does not finish.
@@ -149,18 +168,48 @@ class Workspace:
             if kept is None:
                 raise NotMadeError(recipe)
             return Produced(kept, reused=True)
-        if kept is None:
-            with translate_os_errors(self.root), self._locked(recipe):
-                kept = self.find(recipe, artifact_type)  # another run may have made it meanwhile
-                if kept is None:
-                    artifact = self._make(recipe, artifact_type, make)
-                    self._point(recipe)
-                    self._damage.pop((recipe.stage, recipe.name), None)
-                    return Produced(artifact, reused=False)
-        self._point(recipe)
+        produced = (
+            Produced(kept, reused=True) if kept else self._obtain(recipe, artifact_type, make, is_shared=is_shared)
+        )
+        self._point(recipe.stage, recipe.name, recipe.key)
         with suppress(OSError):  # another user's workspace
-            os.utime(kept.folder)
-        return Produced(kept, reused=True)
+            os.utime(produced.artifact.folder)
+        if self.remote and is_shared and not produced.fetched:
+            self.remote.save(recipe.stage, produced.artifact)
+        return produced
+
+    def _obtain(
+        self, recipe: Recipe, artifact_type: type[A], make: Callable[[Path], Mapping[str, Any]], *, is_shared: bool
+    ) -> Produced[A]:
+        """Fetch or make an artifact that is not here."""
+        stage, name, key = recipe.stage, recipe.name, recipe.key
+        with translate_os_errors(self.root), self._locked(stage, name, key, recipe.inputs.values()):
+            if kept := self.find(recipe, artifact_type):  # another run has made it meanwhile
+                return Produced(kept, reused=True)
+            if is_shared and (fetched := self._fetch(stage, name, key, artifact_type)):
+                return Produced(fetched, reused=True, fetched=True)
+            artifact = self._make(recipe, artifact_type, make)
+            self._damage.pop((stage, name), None)
+            return Produced(artifact, reused=False)
+
+    def find_kept(self, stage: str, name: str, artifact_type: type[A], is_meant: Callable[[A], bool]) -> A | None:
+        """Return the newest artifact that a name ever meant, here or in the remote cache, of which something holds."""
+        kept = next(filter(is_meant, self.list_kept(stage, name, artifact_type)), None)
+        if kept or not self.remote:
+            return kept
+        listed = next(filter(is_meant, self.remote.list_kept(stage, name, artifact_type)), None)
+        if listed is None:
+            return None
+        with translate_os_errors(self.root), self._locked(stage, name, listed.key, ()):
+            fetched = self._load(stage, name, listed.key, artifact_type)
+            fetched = fetched or self._fetch(stage, name, listed.key, artifact_type)
+        if fetched:
+            self._point(stage, name, listed.key)
+        return fetched
+
+    def list_remote_names(self, stage: str) -> list[str]:
+        """Return the names that the remote cache has in a stage; none where there is no cache."""
+        return self.remote.list_names(stage) if self.remote else []
 
     def current(self, stage: str, name: str, artifact_type: type[A]) -> A | None:
         """Return what a name means now in a stage, or None."""
@@ -272,17 +321,20 @@ class Workspace:
         """Return the file that remembers which files of an artifact were digested."""
         return self.root / VERIFIED_DIR / stage / name / f"{key}.json"
 
-    def _folder(self, recipe: Recipe) -> Path:
-        return self.root / recipe.stage / recipe.name / recipe.key
+    def _fetch(self, stage: str, name: str, key: str, artifact_type: type[A]) -> A | None:
+        """Fetch an artifact from the remote cache; its lock is held."""
+        if self.remote is None:
+            return None
+        with self._staged(stage, name, key) as (staging, final):
+            artifact = self.remote.fetch(stage, name, key, artifact_type, staging)
+            if artifact is None:
+                return None
+            staging.replace(final)
+        self._damage.pop((stage, name), None)
+        return self._mark(stage, artifact.model_copy(update={"folder": final}))
 
     def _make(self, recipe: Recipe, artifact_type: type[A], make: Callable[[Path], Mapping[str, Any]]) -> A:
-        final = self._folder(recipe)
-        staging = final.with_name(f"{STAGING_PREFIX}{recipe.key}")
-        # Under the lock, whatever lies in either place is the remains of a killed run.
-        remove_tree(staging)
-        remove_tree(final)
-        staging.mkdir(parents=True)
-        try:
+        with self._staged(recipe.stage, recipe.name, recipe.key) as (staging, final):
             fields = make(staging)
             artifact = artifact_type(
                 name=recipe.name,
@@ -296,33 +348,47 @@ class Workspace:
             )
             save_manifest(artifact, staging)
             staging.replace(final)
-            save_marks(mark_files(artifact), self.marks_path(recipe.stage, recipe.name, recipe.key))
-        except BaseException:  # Ctrl-C too: nothing half-written stays
-            remove_tree(staging)
-            raise
+        return self._mark(recipe.stage, artifact)
+
+    def _mark(self, stage: str, artifact: A) -> A:
+        save_marks(mark_files(artifact), self.marks_path(stage, artifact.name, artifact.key))
         return artifact
 
-    def _point(self, recipe: Recipe) -> None:
-        pointer = self.root / recipe.stage / recipe.name / CURRENT_KEY_NAME
-        if self._read_pointer(recipe.stage, recipe.name) == recipe.key:
+    @contextmanager
+    def _staged(self, stage: str, name: str, key: str) -> Iterator[tuple[Path, Path]]:
+        """Yield an empty folder and the one that it is to become; the first one is gone afterwards."""
+        final = self.root / stage / name / key
+        staging = final.with_name(f"{STAGING_PREFIX}{key}")
+        # Under the lock, whatever lies in either place is the remains of a killed run.
+        remove_tree(staging)
+        remove_tree(final)
+        staging.mkdir(parents=True)
+        try:
+            yield staging, final
+        finally:  # Ctrl-C too: nothing half-written stays
+            remove_tree(staging)
+
+    def _point(self, stage: str, name: str, key: str) -> None:
+        pointer = self.root / stage / name / CURRENT_KEY_NAME
+        if self._read_pointer(stage, name) == key:
             return
         with translate_os_errors(self.root):
             if pointer.is_dir() and not pointer.is_symlink():
                 remove_tree(pointer)
-            write_atomically(pointer, recipe.key.encode())
+            write_atomically(pointer, key.encode())
 
     def lock_path(self, stage: str, name: str, key: str) -> Path:
         """Return the lock file that whoever makes an artifact holds."""
         return self.root / LOCKS_DIR / f"{stage}-{name}-{key}{LOCK_NAME}"
 
     @contextmanager
-    def _locked(self, recipe: Recipe) -> Iterator[None]:
-        path = self.lock_path(recipe.stage, recipe.name, recipe.key)
-        what, hint = f"{recipe.stage} {recipe.name}", "wait for it, end it, or use another --workspace"
+    def _locked(self, stage: str, name: str, key: str, inputs: Iterable[str]) -> Iterator[None]:
+        path = self.lock_path(stage, name, key)
+        what, hint = f"{stage} {name}", "wait for it, end it, or use another --workspace"
         with hold_lock(path, what, timeout_s=self.lock_timeout_s, hint=hint):
             # What is read meanwhile has no lock of its own; `prep gc` leaves it where it is.
             inputs_path = path.with_suffix(INPUTS_SUFFIX)
-            write_atomically(inputs_path, json.dumps(sorted(recipe.inputs.values())).encode())
+            write_atomically(inputs_path, json.dumps(sorted(inputs)).encode())
             try:
                 yield
             finally:

@@ -11,7 +11,11 @@ BUILDERS: tuple[BuilderName, ...] = ("tensorrt", "tensorrt-rtx")
 
 
 def make_machine(
-    *gpus: str, builders: Sequence[BuilderName] = BUILDERS, driver: bool | None = None, plans: Sequence[Engine] = ()
+    *gpus: str,
+    builders: Sequence[BuilderName] = BUILDERS,
+    driver: bool | None = None,
+    plans: Sequence[Engine] = (),
+    remote_names: Sequence[str] = (),
 ) -> Machine:
     """A machine with these GPUs, and a driver where it has one or is said to have it."""
     return Machine(
@@ -19,4 +23,5 @@ def make_machine(
         has_driver=bool(gpus) if driver is None else driver,
         problems={name: None if name in builders else "it is not installed" for name in BUILDERS},
         plans=tuple(plans),
+        remote_names=tuple(remote_names),
     )

@@ -14,6 +14,7 @@ from prep_triton.cli.options import (
     DEFAULT_WORKSPACE,
     ExportedModelArgument,
     OutputOptions,
+    RemoteCacheOption,
     WorkspaceOption,
 )
 from prep_triton.cli.output import session
@@ -39,6 +40,7 @@ def assemble(
         bool, typer.Option("--force", help="Write a config.pbtxt that was edited by hand again; a copy is kept.")
     ] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    remote_cache: RemoteCacheOption = None,
     output: OutputOptions = OutputOptions(),
 ) -> None:
     """Write a Triton model repository.
@@ -55,12 +57,12 @@ def assemble(
     """
     with session(output) as out:
         from prep_triton.cli.documents.assemble import render_assemble, render_assemble_plan
-        from prep_triton.workspace import Workspace
+        from prep_triton.run.shared import open_workspace
 
         if adopt:
             out.show(_adopt(repository, adopt), render_assemble)
             return
-        store = Workspace(workspace)
+        store = open_workspace(workspace, remote_cache)
         requests = _choose_entries(entry, find_exported(store, model, workspace), store)
         if dry_run:
             out.show(_plan(requests, store), render_assemble_plan)

@@ -2,7 +2,13 @@
 
 from prep_triton.cli.exported import find_exported
 from prep_triton.cli.groups import expand_groups
-from prep_triton.cli.options import DEFAULT_WORKSPACE, ExportedModelArgument, OutputOptions, WorkspaceOption
+from prep_triton.cli.options import (
+    DEFAULT_WORKSPACE,
+    ExportedModelArgument,
+    OutputOptions,
+    RemoteCacheOption,
+    WorkspaceOption,
+)
 from prep_triton.cli.output import session
 from prep_triton.cli.variant_options import VariantOptions, variant_from_flags
 
@@ -12,6 +18,7 @@ def build_engine(
     model: ExportedModelArgument = None,
     variant: VariantOptions = VariantOptions(),
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    remote_cache: RemoteCacheOption = None,
     output: OutputOptions = OutputOptions(),
 ) -> None:
     """Build TensorRT engines and prove their precision.
@@ -30,10 +37,10 @@ def build_engine(
         from prep_triton.cli.documents.rows import RowPrinter
         from prep_triton.engine.machine import detect_machine
         from prep_triton.run.report import RowCollector
+        from prep_triton.run.shared import open_workspace
         from prep_triton.run.variants import build_variant
-        from prep_triton.workspace import Workspace
 
-        store = Workspace(workspace)
+        store = open_workspace(workspace, remote_cache)
         models = find_exported(store, model, workspace)
         machine = detect_machine(store)
         spec = variant_from_flags(variant, machine.gpus)

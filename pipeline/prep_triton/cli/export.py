@@ -11,6 +11,7 @@ from prep_triton.cli.groups import expand_groups, spec_from_flags
 from prep_triton.cli.options import (
     DEFAULT_WORKSPACE,
     OutputOptions,
+    RemoteCacheOption,
     WorkspaceOption,
 )
 from prep_triton.cli.output import session
@@ -51,6 +52,7 @@ def export(
     options: ExportOptions = ExportOptions(),
     replace: ReplaceOption = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    remote_cache: RemoteCacheOption = None,
     output: OutputOptions = OutputOptions(),
 ) -> None:
     """Export a model to ONNX and check it against PyTorch.
@@ -64,11 +66,11 @@ def export(
     with session(output) as out:
         from prep_triton.cli.documents.export import export_document, render_export
         from prep_triton.export.onnx import export_model
+        from prep_triton.run.shared import open_workspace
         from prep_triton.spec import ModelSpec
-        from prep_triton.workspace import Workspace
 
         spec = spec_from_flags(ModelSpec, options, model=model)
-        began = time.monotonic()
+        store, began = open_workspace(workspace, remote_cache), time.monotonic()
         with out.progress(f"export {model}") as progress:
-            produced = export_model(spec, Workspace(workspace), replace=replace, progress=progress)
+            produced = export_model(spec, store, replace=replace, progress=progress)
         out.show(export_document(produced, time.monotonic() - began), render_export)

@@ -20,6 +20,15 @@ WorkspaceOption = Annotated[
     Path,
     typer.Option("--workspace", help="Folder of the artifacts, kept between runs.", envvar="PREP_WORKSPACE"),
 ]
+RemoteCacheOption = Annotated[
+    str | None,
+    typer.Option(
+        "--remote-cache",
+        metavar="URI",
+        help="gs://bucket/prefix or folder that machines share artifacts in: fetched by key, saved when made.",
+        envvar="PREP_REMOTE_CACHE",
+    ),
+]
 RepositoriesOption = Annotated[
     list[Path] | None,
     typer.Option("--repository", help="Repository that was assembled from it (repeatable). [model_repository]"),

@@ -8,13 +8,14 @@ import typer
 
 from prep_triton.cli.choices import complete
 from prep_triton.cli.groups import expand_groups, given_options
-from prep_triton.cli.options import DEFAULT_WORKSPACE, OutputOptions, WorkspaceOption
+from prep_triton.cli.options import DEFAULT_WORKSPACE, OutputOptions, RemoteCacheOption, WorkspaceOption
 from prep_triton.cli.output import session
 
 if TYPE_CHECKING:
     from prep_triton.cli.output import Output
     from prep_triton.run.report import Outcome
     from prep_triton.spec import RunSpec
+    from prep_triton.workspace import Workspace
 
 EXIT_CODES = {"partial": 3, "regressed": 4}
 
@@ -90,6 +91,7 @@ def run(
     config: Annotated[Path, typer.Argument(help="Pipeline file, such as configs/quickstart.yaml.")],
     options: RunOptions = RunOptions(),
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    remote_cache: RemoteCacheOption = None,
     output: OutputOptions = OutputOptions(),
 ) -> None:
     """Run a pipeline file, from model to release.
@@ -119,6 +121,7 @@ def run(
         from prep_triton.run.overrides import override_settings
         from prep_triton.run.plan_gpus import list_plan_gpus, select_plans
         from prep_triton.run.selection import select_models
+        from prep_triton.run.shared import open_workspace
         from prep_triton.spec import RUN_HINT, RunSpec, load_settings, with_flags
 
         _check_exclusive(options)
@@ -136,7 +139,8 @@ def run(
         if options.only_gpu:
             chosen, _ = select_models(spec, options.model or ())
             spec = select_plans(chosen, options.only_gpu)
-        outcome = _run_and_report(out, spec, options, workspace, str(config))
+        store = open_workspace(workspace, remote_cache or spec.workspace.remote, read_only=options.dry_run)
+        outcome = _run_and_report(out, spec, options, store, str(config))
     if outcome in EXIT_CODES:
         raise typer.Exit(EXIT_CODES[outcome])
 
@@ -159,7 +163,7 @@ def _check_exclusive(options: RunOptions) -> None:
             raise SpecError(f"--check and {flag} exclude each other", hint="remove one of them")
 
 
-def _run_and_report(out: "Output", spec: "RunSpec", options: RunOptions, workspace: Path, config: str) -> "Outcome":
+def _run_and_report(out: "Output", spec: "RunSpec", options: RunOptions, store: "Workspace", config: str) -> "Outcome":
     """Run a pipeline; print and append to the summary what became of it, also where it ends with an error."""
     from prep_triton.cli.documents.rows import RowPrinter, render_rows
     from prep_triton.cli.documents.run import render_run, run_document, warn_of_failures
@@ -167,7 +171,6 @@ def _run_and_report(out: "Output", spec: "RunSpec", options: RunOptions, workspa
     from prep_triton.errors import PrepError
     from prep_triton.run.pipeline import run_pipeline
     from prep_triton.run.resolve import RunChoices
-    from prep_triton.workspace import Workspace
 
     printer, title = RowPrinter(out), f"prep run {config}"
     is_part = options.only_gpu is not None  # of which the models were chosen before
@@ -177,7 +180,7 @@ def _run_and_report(out: "Output", spec: "RunSpec", options: RunOptions, workspa
     try:
         report = run_pipeline(
             spec,
-            Workspace(workspace, read_only=options.dry_run),
+            store,
             choices,
             listener=printer,
         )

@@ -1,6 +1,7 @@
 """Plans that other machines built: a plan is built on its own GPU, so a fleet of several is built on several machines.
 
-One of them, or one without a GPU, gathers their workspaces (copied into one folder) and ships them.
+One of them, or one without a GPU, gathers their workspaces (copied into one folder, or shared in a remote cache) and
+ships them.
 """
 
 import json
@@ -8,7 +9,7 @@ import logging
 
 from prep_triton.artifact import Engine, OnnxModel
 from prep_triton.engine.machine import Machine
-from prep_triton.engine.request import describe_request, name_engine
+from prep_triton.engine.request import describe_request, is_plan_name, name_engine
 from prep_triton.errors import EngineError
 from prep_triton.gpus import resolve_gpu
 from prep_triton.spec import EngineSpec
@@ -18,13 +19,15 @@ log = logging.getLogger(__name__)
 
 
 def is_built_elsewhere(spec: EngineSpec, machine: Machine) -> bool:
-    """Whether a machine cannot build a plan, and its workspace holds plans for that GPU from one that can."""
+    """Whether a machine cannot build a plan, and its workspace or remote cache holds plans of one that can."""
     if spec.builder != "tensorrt":
         return False
-    capability = resolve_gpu(spec.gpu, machine.gpus).compute_capability
+    gpu = resolve_gpu(spec.gpu, machine.gpus)
+    capability = gpu.compute_capability
     if machine.has_capability(capability) and machine.problems["tensorrt"] is None:
         return False
-    return any(plan.compute_capability == capability for plan in machine.plans)
+    is_here = any(plan.compute_capability == capability for plan in machine.plans)
+    return is_here or any(is_plan_name(name, gpu) for name in machine.remote_names)
 
 
 def find_built_elsewhere(model: OnnxModel, spec: EngineSpec, workspace: Workspace, machine: Machine) -> Engine:
@@ -41,15 +44,16 @@ def find_built_elsewhere(model: OnnxModel, spec: EngineSpec, workspace: Workspac
         return plan.inputs.get("onnx") == model.key and plan.spec == request
 
     plan = next((plan for plan in machine.plans if plan.name == name and is_meant(plan)), None)
-    if plan is None:  # the name may have meant it before
-        kept = workspace.list_kept("engine", name, Engine)
-        plan = next(filter(is_meant, kept), None)
+    if plan is None:  # the name may have meant it before, or it is in the remote cache
+        plan = workspace.find_kept("engine", name, Engine, is_meant)
     if plan is None:
-        problem = "is of another graph or of other options" if kept else "is missing"
+        is_there = name in machine.remote_names or workspace.list_kept("engine", name, Engine)
+        problem = "is of another graph or of other options" if is_there else "is missing"
+        places = " and ".join([str(workspace.root), *([workspace.remote.uri] if workspace.remote else [])])
         raise EngineError(
-            f"{name} cannot be built here, and the one that was built elsewhere {problem} in {workspace.root}",
+            f"{name} cannot be built here, and the one that was built elsewhere {problem} in {places}",
             hint=f"on a machine with a {gpu.name}, with the same file and the same versions: prep run FILE --only-gpu "
-            f"{gpu.name}; then copy its workspace here",
+            f"{gpu.name}; then copy its workspace here, or share one: --remote-cache URI",
         )
     log.info("%s was built by TensorRT %s on another machine", name, plan.builder_version)
     return plan

@@ -15,12 +15,14 @@ class Machine:
 
     `gpus` are those that nvidia-smi shows, `problems` says of each builder why it cannot be used here (None where it
     can), and `plans` are the workspace's current plans for Triton's TensorRT backend, whichever machine built them.
+    `remote_names` are those of the engines in its remote cache.
     """
 
     gpus: tuple[Gpu, ...] = ()
     has_driver: bool = False
     problems: Mapping[BuilderName, str | None] = field(default_factory=dict)
     plans: tuple[Engine, ...] = ()
+    remote_names: tuple[str, ...] = ()
 
     def has_capability(self, compute_capability: str) -> bool:
         """Whether a GPU of a compute capability is here."""
@@ -35,4 +37,5 @@ def detect_machine(workspace: Workspace | None = None) -> Machine:
         has_driver=has_nvidia_driver(),
         problems=find_builder_problems(),
         plans=tuple(engine for engine in engines if engine.builder == "tensorrt"),
+        remote_names=tuple(workspace.list_remote_names("engine")) if workspace else (),
     )

@@ -20,7 +20,16 @@ _TAGS = {"tensorrt": "trt", "tensorrt-rtx": "rtx"}
 
 def name_engine(model: OnnxModel, spec: EngineSpec, gpu: Gpu, builder_name: BuilderName) -> str:
     """Return the artifact's name: ``minilm-fp16-trt-sm75``."""
-    return f"{name_variant(model.name, spec.precision)}-{_TAGS[builder_name]}-{gpu.sm}"
+    return f"{name_variant(model.name, spec.precision)}{_suffix(gpu, builder_name)}"
+
+
+def is_plan_name(name: str, gpu: Gpu) -> bool:
+    """Whether an engine's name is that of a plan for a GPU's architecture."""
+    return name.endswith(_suffix(gpu, "tensorrt"))
+
+
+def _suffix(gpu: Gpu, builder_name: BuilderName) -> str:
+    return f"-{_TAGS[builder_name]}-{gpu.sm}"
 
 
 def name_variant(model_name: str, precision: str) -> str:

@@ -1,6 +1,7 @@
 """An exported graph to the graph that a runtime wants, and the gate it must pass."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def put_in_precision(
         return produced
     passed = _pass_gate(model, produced.artifact, gate, workspace, progress)
     measured = {key: value for key in ("fidelity", "accuracy", "gate") if (value := getattr(passed, key)) is not None}
-    return Produced(produced.artifact.model_copy(update=measured), reused=produced.reused)
+    return replace(produced, artifact=produced.artifact.model_copy(update=measured))
 
 
 def find_quantized(model: OnnxModel, workspace: Workspace) -> OnnxModel:

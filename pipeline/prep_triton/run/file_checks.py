@@ -94,6 +94,8 @@ def _find_choice_problems(spec: RunSpec) -> Iterator[Problem]:
         yield from _try(("target",), partial(resolve_target, spec.target))
     if spec.publish:
         yield from _try(("publish",), partial(check_store_uri, spec.publish))
+    if spec.workspace.remote is not None:
+        yield from _try(("workspace", "remote"), partial(check_store_uri, spec.workspace.remote))
     for path, variant in _list_variants(spec):
         yield from _try((*path, "serving"), partial(check_choices, variant.serving, variant.runtime))
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from prep_triton.artifact import Artifact, Engine, OnnxModel
 from prep_triton.engine.machine import Machine
 from prep_triton.run.build import build_engines
-from prep_triton.run.report import RowCollector, RowState, StageRow
+from prep_triton.run.report import RowCollector, RowState, StageRow, state_of
 from prep_triton.spec import VariantSpec
 from prep_triton.workspace import Produced, Recipe, Workspace
 
@@ -52,7 +52,7 @@ def choose_faster(
     int8_graph, int8_engines = build_engines(rows, model, variant, workspace, machine)
     choice = _choose(model, variant, list(zip(fp16_engines, int8_engines, strict=True)), workspace, machine)
     kept, measured = choice.artifact.kept, choice.artifact.measured
-    _add_row(rows, model, kept, measured, "unchanged" if choice.reused else "made")
+    _add_row(rows, model, kept, measured, state_of(choice))
     if kept == "int8":
         return int8_graph, int8_engines
     log.warning("%s: INT8 is not faster than FP16 here (%s), so FP16 is kept", model.name, measured)
@@ -96,8 +96,10 @@ def _measure(
 def _find_choice(model: OnnxModel, fp16_engines: Sequence[Engine], workspace: Workspace) -> str | None:
     """Return the precision that was measured faster than these engines, on whichever machine; None: not measured."""
     keys = {engine.key for engine in fp16_engines}
-    choices = workspace.list_kept("choice", model.name, PrecisionChoice)
-    return next((choice.kept for choice in choices if keys <= set(choice.inputs.values())), None)
+    choice = workspace.find_kept(
+        "choice", model.name, PrecisionChoice, lambda choice: keys <= set(choice.inputs.values())
+    )
+    return choice.kept if choice else None
 
 
 def _add_row(rows: RowCollector, model: OnnxModel, kept: str, note: str, state: RowState) -> None:

@@ -11,7 +11,7 @@ from prep_triton.artifact import Artifact, Record
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.workspace import Produced
 
-RowState = Literal["made", "unchanged", "planned", "skipped", "failed"]
+RowState = Literal["made", "fetched", "unchanged", "planned", "skipped", "failed"]
 
 Outcome = Literal["done", "unchanged", "partial", "regressed"]
 
@@ -71,6 +71,13 @@ class RunReport(Record):
     def outcome_sentence(self) -> str:
         """The run in one sentence."""
         return _SENTENCES[self.outcome].format(failed=self._failed_models)
+
+
+def state_of(produced: Produced[A]) -> RowState:
+    """Say whether an artifact was made, fetched from the remote cache, or here already."""
+    if produced.fetched:
+        return "fetched"
+    return "unchanged" if produced.reused else "made"
 
 
 class Listener(Protocol):
@@ -139,7 +146,7 @@ class RowCollector:
                 StageRow(
                     stage=stage,
                     artifact=artifact or result.artifact.name,
-                    state="unchanged" if result.reused else "made",
+                    state=state_of(result),
                     seconds=seconds if index == 0 else 0.0,
                     figures=figures(result.artifact),
                     path=str(result.artifact.folder),

@@ -74,7 +74,7 @@ def verify_once(
             return Produced(
                 Verification(name=recipe.name, report=verify(progress).model_dump(mode="json")), reused=False
             )
-        return run.workspace.produce(recipe, Verification, check)
+        return run.workspace.produce(recipe, Verification, check, is_shared=False)  # of a server on this machine
 
     artifact = ", ".join(sorted(names))
     try:

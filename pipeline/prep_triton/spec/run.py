@@ -128,6 +128,16 @@ class RegressionSpec(Spec):
     ] = None
 
 
+class WorkspaceSpec(Spec):
+    """Where artifacts are shared between machines; --workspace and PREP_WORKSPACE name the folder on this one."""
+
+    remote: str | None = Field(
+        default=None,
+        description="gs://bucket/prefix or a folder that artifacts are fetched from, by their keys, before they are "
+        "made, and saved to; null shares nothing. --remote-cache and PREP_REMOTE_CACHE win over it.",
+    )
+
+
 class RunSpec(Spec):
     """A whole pipeline file. Keys at its top that begin with ``x-`` are the user's own, for anchors."""
 
@@ -135,6 +145,7 @@ class RunSpec(Spec):
 
     models: tuple[PipelineModelSpec, ...] = Field(min_length=1, description="The models, each with its variants.")
     repository: str = Field(default="model_repository", description="Folder of the Triton model repository to write.")
+    workspace: WorkspaceSpec = Field(default=WorkspaceSpec(), description="The cache of artifacts that machines share.")
     target: TargetSpec | None = Field(
         default=None,
         description="The server that the repository is made for: what does not fit it is refused before it ships.",

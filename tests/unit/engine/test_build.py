@@ -10,7 +10,9 @@ from prep_triton.engine.elsewhere import is_built_elsewhere
 from prep_triton.engine.request import name_variant
 from prep_triton.errors import EngineError, SpecError, UnsupportedGpuError
 from prep_triton.precision.fp16.stage import convert_to_fp16
+from prep_triton.publish.cache import StoredCache
 from prep_triton.spec import EngineSpec, OptimizationProfile
+from prep_triton.workspace import Workspace
 
 from tests.fakes.machines import make_machine
 from tests.fakes.onnx_bert import make_bert, store_model
@@ -144,6 +146,30 @@ def test_a_plan_that_another_machine_built_is_shipped_without_its_gpu(model, wor
     assert not is_built_elsewhere(request, make_machine("a10", plans=machine.plans))  # it can be built here
     gathered_plan = build_engine(model, request, workspace, machine)
     assert (gathered_plan.artifact.key, gathered_plan.reused) == (plan.key, True)
+
+
+@pytest.mark.usefixtures("worker")
+def test_plans_are_handed_over_by_a_remote_cache(model, workspace, tmp_path):
+    """What the Jobs of a fleet do: each GPU's machine saves its plan, and one without a GPU gathers them."""
+    remote = StoredCache(str(tmp_path / "cache"))
+    wide = OptimizationProfile(min=(1, 16), opt=(8, 64), max=(16, 64))
+    requests = [
+        spec(precision="fp32", gpu="a10", builder="tensorrt", profiles=(profile,)) for profile in (PROFILE, wide)
+    ]
+    builder = Workspace(tmp_path / "a10", remote=remote)
+    plans = [build_engine(model, request, builder, make_machine("a10")).artifact for request in requests]
+    gathering = Workspace(tmp_path / "gather", remote=StoredCache(remote.uri))
+    machine = make_machine(remote_names=gathering.list_remote_names("engine"))
+    assert not is_built_elsewhere(spec(precision="fp32", gpu="t4", builder="tensorrt"), machine)
+    for request, plan in zip(requests, plans, strict=True):
+        assert is_built_elsewhere(request, machine)
+        gathered_plan = build_engine(model, request, gathering, machine).artifact
+        assert gathered_plan.key == plan.key
+        assert gathered_plan.folder.is_relative_to(gathering.root)
+        assert gathered_plan.path("model.engine").read_bytes() == plan.path("model.engine").read_bytes()
+        assert gathering.current("engine", plan.name, Engine) == gathered_plan
+    with pytest.raises(EngineError, match=r"is of another graph or of other options in .*gather and .*cache"):
+        build_engine(model.model_copy(update={"key": "another"}), requests[0], gathering, machine)
 
 
 @pytest.mark.usefixtures("worker")

@@ -33,7 +33,7 @@ class RowPrinter:
         self.rows.append(row)
         if row.figures.get("serves") and row.state != "failed" and not self.out.verbose:
             return  # told with its model
-        took = f" in {format_seconds(row.seconds)}" if row.state == "made" else ""
+        took = f" in {format_seconds(row.seconds)}" if row.state in ("made", "fetched") else ""
         self.out.note(f"{row.stage:<9} {_describe_artifact(row)}: {describe_state(row)}{took}")
 
 
@@ -85,7 +85,7 @@ def _describe_artifact(row: StageRow) -> str:
 def cells_from_row(row: StageRow, *, fold: bool = True) -> list[tuple[str, ...]]:
     """Return the lines of the table for one step: a single one, or one for each entry that was verified."""
     state = describe_state(row)
-    took = format_seconds(row.seconds) if row.state == "made" else ""
+    took = format_seconds(row.seconds) if row.state in ("made", "fetched") else ""
     entries = [EntryReport.model_validate(entry) for entry in row.figures.get("entries", ())]
     if not entries:
         return [(row.stage, row.artifact, state, took, describe_row(row))]
