@@ -153,6 +153,27 @@ def test_prune_removes_nothing_without_yes(prep: Prep, store, make_repository):
     assert oldest not in done["kept"]
 
 
+@pytest.mark.usefixtures("store")
+def test_prune_that_removes_nothing_says_why(prep: Prep):
+    newest, oldest = ids(prep)
+    done = prep.run("prune", "releases", "--keep", "1")
+    assert done.stdout.splitlines() == [
+        "nothing to remove; 2 releases stay",
+        f"  {oldest} stays beyond the 1 newest: it is what was current before",
+    ]
+    assert prep.succeed("prune", "releases", "--keep", "1")["named"] == {newest: "current", oldest: "previous"}
+    assert "--keep 5 keeps the 5 newest, and there are 2" in prep.run("prune", "releases", "--keep", "5").stdout
+
+
+def test_publishing_what_was_rolled_back_from_ends_with_the_command_that_makes_it_current(prep: Prep, store):
+    left = prep.succeed("publish", "model_repository", "releases")["release"]["id"]
+    prep.succeed("rollback", "releases")
+    done = prep.run("publish", "model_repository", "releases")
+    command = f"prep rollback {store.uri} {left}"
+    assert done.stderr.splitlines()[-1].startswith(f"next: {command} makes it current")
+    assert prep.succeed(*command.split()[1:])["release"] == left
+
+
 def test_a_release_is_fetched_and_checked(prep: Prep, store):
     newest, oldest = ids(prep)
     assert prep.succeed("fetch", "releases", "copy")["release"] == newest

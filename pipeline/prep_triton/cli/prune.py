@@ -34,6 +34,6 @@ def prune(
         with out.progress(f"prune {uri}") as progress:
             progress("removing" if yes else "looking for what to remove")
             report = prune_releases(open_store(uri), keep, dry_run=not yes)
-        out.show(PruneDocument(**vars(report), size=report.size), render_prune)
+        out.show(PruneDocument(**vars(report), keep=keep, size=report.size), render_prune)
         if report.removed and report.dry_run:
             out.line(f"dry run: nothing was removed; to do it: prep prune {uri} --keep {keep} --yes")

@@ -10,9 +10,9 @@ create-only as a publisher writes it: the first to write excludes the other.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -40,11 +40,15 @@ class Pruned:
 
 @dataclass(frozen=True)
 class PruneReport:
-    """What was removed, or in a dry run would be, and the releases that stay, newest first."""
+    """What was removed, or in a dry run would be, and the releases that stay, newest first.
+
+    `named` says of each that the pointer names what it is to it: current, previous or rolled back from.
+    """
 
     removed: tuple[Pruned, ...]
     kept: tuple[str, ...]
     dry_run: bool
+    named: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -70,7 +74,7 @@ def prune_releases(store: Store, keep: int, *, dry_run: bool = True) -> PruneRep
         raise SpecError(f"--keep is {keep}, expected 1 at least", hint="--keep 5")
     store.check_access()
     pointer = load_pointer(store)
-    named = pointer.named() if pointer else set()
+    named = pointer.describe_named() if pointer else {}
     releases: dict[str, Release] = {}
     others: list[str] = []
     for release_id in list_ids(store):
@@ -83,7 +87,8 @@ def prune_releases(store: Store, keep: int, *, dry_run: bool = True) -> PruneRep
     attempts += [_prune_remains(store, release_id, dry_run=dry_run) for release_id in others if release_id not in named]
     removed = tuple(pruned for pruned in attempts if pruned)
     removed_ids = {pruned.id for pruned in removed}
-    return PruneReport(removed, tuple(release_id for release_id in releases if release_id not in removed_ids), dry_run)
+    stay = tuple(release_id for release_id in releases if release_id not in removed_ids)
+    return PruneReport(removed, stay, dry_run, {name: what for name, what in named.items() if name in stay})
 
 
 def _prune_release(store: Store, release: Release, *, dry_run: bool) -> Pruned | None:

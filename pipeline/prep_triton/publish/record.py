@@ -112,7 +112,12 @@ class Pointer(Record):
 
     def named(self) -> set[str]:
         """Return the ids of every release that the pointer names: none of them is pruned."""
-        return {self.release, *self.rolled_back, *([self.previous] if self.previous else ())}
+        return set(self.describe_named())
+
+    def describe_named(self) -> dict[str, str]:
+        """Return what each release that the pointer names is to it."""
+        others = {self.previous: "previous"} if self.previous else {}
+        return {**others, **dict.fromkeys(self.rolled_back, "rolled back from"), self.release: "current"}
 
 
 def release_entry_from_artifact(entry: RepositoryEntry) -> ReleaseEntry:

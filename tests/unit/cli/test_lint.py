@@ -76,6 +76,27 @@ def test_a_missing_repository_is_a_wrong_request_with_a_hint(run, tmp_path):
     assert "prep assemble" in done.stderr
 
 
+def test_a_folder_that_is_no_repository_is_one_sentence(run, tmp_path):
+    for name in ("src", "docs", "notes", "2024"):
+        (tmp_path / name / "deep").mkdir(parents=True)
+        (tmp_path / name / "file.txt").write_text("x")
+    write_python(tmp_path / "docs", "entry")
+    done = run(tmp_path)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"error: {tmp_path} is not a model repository: none of its 4 folders has a config.pbtxt or a version folder\n"
+        f"hint: prep lint {tmp_path / 'docs'}\n"
+    )
+    assert "is not a model repository" not in run(tmp_path / "docs").stderr
+
+
+def test_an_entry_is_linted_in_its_repository(run, tmp_path):
+    write_python(tmp_path, "one")
+    done = run(tmp_path / "one")
+    assert done.exit_code == 2
+    assert f"hint: lint it in its repository: prep lint {tmp_path} --entry one\n" in done.stderr
+
+
 def test_an_entry_can_be_chosen(run, tmp_path):
     write_python(tmp_path, "one")
     write_python(tmp_path, "two", "what")

@@ -114,8 +114,11 @@ def render_publish(out: Output, document: PublishDocument) -> None:
     if document.current == release_id:
         out.line(f"  current{'' if document.moved else ', as before'}")
     else:
-        instead = f" ({document.current} is)" if document.current else ""
-        out.line(f"  not current{instead}; to make it so: prep rollback {document.store} {release_id}", style="yellow")
+        out.line(f"  not current{f' ({document.current} is)' if document.current else ''}", style="yellow")
+        out.note(
+            f"next: prep rollback {document.store} {release_id} makes it current; prep verify {document.uri} first"
+        )
+        return
     out.note(f"next: prep verify {document.uri}, or tritonserver --model-repository {document.uri}")
 
 

@@ -24,6 +24,7 @@ from prep_triton.triton.lint.manifests import (
 )
 from prep_triton.triton.lint.models import find_model_problems
 from prep_triton.triton.lint.named_files import find_named_file_problems
+from prep_triton.triton.lint.place import check_is_repository
 from prep_triton.triton.lint.scheduling import find_scheduling_problems
 from prep_triton.triton.lint.targets import find_target_problems
 from prep_triton.triton.lint.tensors import find_tensor_problems
@@ -77,6 +78,7 @@ def lint_repository(
     Raises:
         RepositoryMissingError: There is no such folder, or a named entry is not in it.
         RepositoryError: It cannot be read.
+        SpecError: It is not a repository.
     """
     if not repository_dir.is_dir():
         raise RepositoryMissingError(f"there is no model repository {repository_dir}", hint=_MAKE_HINT)
@@ -84,6 +86,7 @@ def lint_repository(
         message = f"the folder {repository_dir} cannot be read: permission denied"
         raise RepositoryError(message, hint=f"chmod u+rx {repository_dir}")
     folders = [repository_dir / name for name in list_names(repository_dir) if is_entry(repository_dir / name)]
+    check_is_repository(repository_dir, folders)
     unreadable = {folder.name: problem for folder in folders if (problem := find_unreadable_folder(folder)) is not None}
     folders = [folder for folder in folders if folder.name not in unreadable]
     tracked = [folder.name for folder in folders if has_only_config(folder)]

@@ -36,6 +36,7 @@ STOP_GRACE_S = 5.0
 PORT_ATTEMPTS = 5
 POLL_INTERVAL_S = 0.05
 PORT_TAKEN = "already in use"
+OUT_OF_TIME = "Deadline Exceeded"  # as gRPC says it
 
 
 @dataclass(frozen=True)
@@ -187,9 +188,10 @@ def _wait_until_ready(server: _Server, timeout_s: float) -> None:
         if _describe_running(server.ports["http"]).get("name") == server.server_id and are_open(server.ports):
             return
         time.sleep(POLL_INTERVAL_S)
-    message = "\n".join(parse_errors(read_log(server.log_path))) or "(it wrote nothing)"
+    last = parse_errors(read_log(server.log_path), limit=1)
+    said = f"; its last line: {last[0]}" if last else ""
     raise ServerError(
-        f"Triton was not ready within {timeout_s:g} s; its last lines:\n{message}",
+        f"Triton was not ready within {timeout_s:g} s{said}",
         hint="check that the repository can be reached, or allow more time with --timeout-s",
     )
 
@@ -227,6 +229,11 @@ def _load_entries(
         for index, name in enumerate(names):
             progress(f"loading {name}", index / len(names))
             reason = client.load_entry(name)
+            if reason == OUT_OF_TIME:
+                raise ServerError(
+                    f"Triton did not load {name} within {timeout_s:g} s",
+                    hint="allow more time with --timeout-s, or with verify.timeout_s in the pipeline file",
+                )
             if server.started.poll() is not None:
                 raise _error_of_death(server)
             if reason is None:
