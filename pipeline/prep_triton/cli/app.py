@@ -25,6 +25,7 @@ from prep_triton.cli.releases import releases
 from prep_triton.cli.rollback import rollback
 from prep_triton.cli.run import run
 from prep_triton.cli.schema import schema
+from prep_triton.cli.serve import serve
 from prep_triton.cli.verify import verify
 from prep_triton.os_errors import NO_SPACE
 
@@ -63,6 +64,7 @@ COMMANDS = (
     assemble,
     lint,
     verify,
+    serve,
     client,
     publish,
     releases,

@@ -81,6 +81,11 @@ def print_interruption(*, as_json: bool) -> None:
     _seen.clear()
 
 
+def take_interruption() -> None:
+    """Forget an interruption that was answered: it was how a command is meant to end."""
+    _seen.clear()
+
+
 def ignore_signals() -> None:
     """Let nothing change the exit code any more: Python's own end takes a moment."""
     for number in SIGNALS:

@@ -115,7 +115,7 @@ def verify_target(target: str, spec: VerifySpec, *, progress: Progress = ignore_
     from prep_triton.publish.catalog import resolve
     from prep_triton.publish.uri import parse_folder_uri
 
-    located = _locate_release(target)
+    located = find_located_release(target)
     if located is None:
         folder = parse_folder_uri(target) if "://" in target else Path(target)
         return verify_repository(folder, spec, progress=progress)
@@ -191,7 +191,7 @@ def _translate_scratch_errors() -> AbstractContextManager[None]:
     return translate_os_errors(Path(tempfile.gettempdir()), setting="TMPDIR")
 
 
-def _locate_release(target: str) -> "tuple[Store, str] | None":
+def find_located_release(target: str) -> "tuple[Store, str] | None":
     """Return the store and the reference of the release that a target means; None for a repository's folder."""
     from prep_triton.publish.catalog import locate_release
     from prep_triton.publish.uri import parse_folder_uri

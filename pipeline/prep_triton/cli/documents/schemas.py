@@ -27,6 +27,7 @@ from prep_triton.cli.documents.prune import PruneDocument
 from prep_triton.cli.documents.rollback import RollbackDocument
 from prep_triton.cli.documents.run import CheckedDocument, GpusDocument, RunDocument
 from prep_triton.cli.documents.schema import SchemaDocument
+from prep_triton.cli.documents.serve import ServeDocument
 from prep_triton.cli.documents.verify import VerifyDocument
 from prep_triton.cli.error_document import ErrorDocument
 from prep_triton.spec.schema import FILES, render_schema
@@ -41,6 +42,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "assemble": assemble.AssembleDocument | assemble.AssemblePlan,
     "lint": LintDocument | CodesDocument,
     "verify": VerifyDocument,
+    "serve": ServeDocument,
     "client": ClientDocument,
     "publish": publish.PublishDocument | publish.PublishPlan | publish.CheckDocument,
     "releases": (releases.ReleasesDocument | releases.CurrentDocument | releases.ShowDocument | releases.DiffDocument),
