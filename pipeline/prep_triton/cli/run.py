@@ -67,6 +67,10 @@ class RunOptions:
             help="Set a key of the file for this run, such as jobs=2 or models.minilm.serving.tier=1 (repeatable).",
         ),
     ] = None
+    server: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Verify on this running Triton's gRPC, which serves the repository."),
+    ] = None
     list_gpus: Annotated[
         bool, typer.Option("--list-gpus", help="List the GPUs that the file builds plans for, and do nothing.")
     ] = False
@@ -127,6 +131,8 @@ def run(
         _check_exclusive(options)
         settings = override_settings(load_settings(config, hint=RUN_HINT), options.assignments or ())
         spec = with_flags(settings.build(RunSpec), given_options(options.spec))
+        if options.server:
+            spec = with_flags(spec, {"verify": with_flags(spec.verify, {"server_url": options.server})})
         if options.list_gpus:
             chosen, _ = select_models(spec, options.model or ())
             out.show(GpusDocument(gpus=tuple(list_plan_gpus(chosen))), render_gpus)
