@@ -110,6 +110,8 @@ def test_answers_are_those_of_the_stored_model(checkpoint, tmp_path, change):
         ),
         ({"bert.encoder.layer.0.adapter.down.weight": torch.ones(2, 2)}, {}, "no place for 1 of its weights"),
         ({"crf.transitions": torch.ones(2, 2)}, {}, "no place for 1 of its weights: crf.transitions"),
+        ({"classifier.0.weight": torch.ones(2, 2)}, {}, "no place for 1 of its weights: classifier.0.weight"),
+        ({}, {"hidden_act": "gelo"}, "has hidden_act 'gelo', which transformers does not know"),
     ],
 )
 def test_weights_without_a_place_are_refused(checkpoint, tmp_path, extra, keys, message):
@@ -128,6 +130,7 @@ def test_harmless_left_overs_are_not_refused(checkpoint, tmp_path):
 
     def change(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
         buffers = {"bert.embeddings.position_ids": torch.arange(64)[None], "cls.seq_relationship.bias": torch.ones(2)}
+        buffers["loss_fct.weight"] = torch.ones(2)
         save_file({**tensors, **buffers}, folder / "model.safetensors", metadata={"format": "pt"})
 
     folder = stored_otherwise(checkpoint[0], tmp_path / "stored", change)

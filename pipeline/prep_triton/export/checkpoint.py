@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from prep_triton.errors import SourceError
+from prep_triton.errors import SourceError, find_nearest
 from prep_triton.export.folder import GRAPH_KEYS
 from prep_triton.export.heads import class_name
 from prep_triton.export.source import Source
@@ -21,6 +21,8 @@ _OTHER_HEADS = (
     *("pooler.", "cls.", "classifier.", "qa_outputs.", "pre_classifier."),
     *("vocab_transform.", "vocab_layer_norm.", "vocab_projector."),
 )
+# What a loss function of the training keeps beside the model.
+_LOSSES = ("loss.", "loss_fct.", "loss_fn.", "criterion.")
 _LAYER_KEYS = ("num_hidden_layers", "n_layers")
 _NOISY_LOGGERS = ("torch", "onnxscript", "onnx_ir", "sentence_transformers")
 
@@ -55,7 +57,23 @@ def _build_config(source: Source) -> Any:
     except Exception as err:  # its validators raise many types
         raise _unusable_config(source, err) from err
     config._attn_implementation = "eager"
+    _check_activation(source, config)
     return config
+
+
+def _check_activation(source: Source, config: Any) -> None:
+    from transformers.activations import ACT2FN
+
+    key = "activation" if source.architecture == "distilbert" else "hidden_act"
+    name = getattr(config, key)
+    if not isinstance(name, str) or name not in ACT2FN:
+        nearest = find_nearest(str(name), list(ACT2FN))
+        raise SourceError(
+            f"config.json of {source.label} has {key} {name!r:.40}, which transformers does not know",
+            hint=f"did you mean '{nearest[0]}'?"
+            if nearest
+            else "compare it with the config.json that it was saved with",
+        )
 
 
 def _unusable_config(source: Source, err: Exception) -> SourceError:
@@ -153,7 +171,7 @@ def _check_loaded(source: Source, model: Any, info: Mapping[str, Any]) -> None:
         )
     raise SourceError(
         f"the weights of {source.label} are incomplete: {_list_some(missing)} are missing",
-        hint="copy or download the checkpoint again",
+        hint="copy or download the checkpoint again, with the config.json that it was saved with",
     )
 
 
@@ -161,8 +179,12 @@ def _check_left_over(source: Source, model: Any, unexpected: Collection[str]) ->
     """Refuse weights that the model has no place for, but for another head's: half a model has perfect parity too."""
     body = f"{model.base_model_prefix}."
     names = {key: key.removeprefix(body) for key in unexpected}
+    # More of a head that the model itself has is not another task's: cls. alone has several beside each other.
+    other = tuple(head for head in _OTHER_HEADS if head == "cls." or not hasattr(model, head.rstrip(".")))
     left_over = sorted(
-        key for key, name in names.items() if not name.startswith(_OTHER_HEADS) and not name.endswith(_IGNORED_KEYS)
+        key
+        for key, name in names.items()
+        if not name.startswith((*other, *_LOSSES)) and not name.endswith(_IGNORED_KEYS)
     )
     if left_over:
         layers = next((f", with {key} {source.config[key]}," for key in _LAYER_KEYS if key in source.config), "")

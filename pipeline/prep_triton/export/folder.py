@@ -87,8 +87,12 @@ def architecture_from_config(config: Mapping[str, Any], *, where: str) -> Archit
             f"{where} is a '{model_type}' model; supported are {' and '.join(ARCHITECTURES)}",
             hint="choose a BERT or DistilBERT checkpoint (model_type in its config.json)",
         )
-    if config.get("is_decoder") or config.get("add_cross_attention"):
-        raise SourceError(f"{where} is configured as a decoder; supported are encoders", hint="set is_decoder to false")
+    if key := next((key for key in ("is_decoder", "add_cross_attention") if config.get(key)), None):
+        raise SourceError(
+            f"{where} is configured as a decoder ({key}); supported are encoders",
+            hint=f"choose an encoder; set {key} to false only if the weights were trained as one: each token of a decoder "
+            "sees the tokens before it alone, and its answers are others",
+        )
     # transformers 5 ignores this key and would compute absolute positions without a word.
     position = config.get("position_embedding_type", "absolute")
     if position != "absolute":

@@ -3,7 +3,7 @@
 Finding them is cheap: torch is imported where tensors are read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,13 @@ PICKLE_INDEX_NAME = "pytorch_model.bin.index.json"
 # What other libraries keep weights in, and who reads it.
 _FOREIGN = {"tf_model.h5": "TensorFlow", "model.ckpt.index": "TensorFlow", "flax_model.msgpack": "Flax"}
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-# torch.nn.DataParallel and DistributedDataParallel put it before every name.
-_PARALLEL_PREFIX = "module."
+# What wrappers put before every name: torch.nn.DataParallel and DistributedDataParallel, torch.compile, and trainers
+# that keep the model as an attribute of their own. No weight of BERT or DistilBERT begins so.
+_WRAPPERS = ("module.", "_orig_mod.", "model.")
+# Where training libraries keep the state dict in a checkpoint of theirs.
+_STATE_KEYS = ("state_dict", "model_state_dict", "model", "module")
+# Types whose numbers mean nothing without scales that lie elsewhere.
+_QUANTIZED = ("I8", "U8", "F8_", "F4", "I4")
 
 
 def find_weights(folder: Path, *, where: str) -> tuple[Path, ...]:
@@ -50,6 +55,8 @@ def _find_shards(folder: Path, index_name: str, *, where: str) -> tuple[Path, ..
     try:
         content = load_json(folder / index_name)
         names = {str(name) for name in content["weight_map"].values()}
+        if not names:
+            raise ValueError("it names no weights")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
         raise SourceError(f"{index_name} of {where} is damaged: {err}", hint="copy the checkpoint again") from err
     for name in sorted(names):
@@ -73,20 +80,26 @@ def check_weights(files: tuple[Path, ...], *, where: str) -> None:
         if path.suffix != ".safetensors":
             continue
         try:
-            with safe_open(path, framework="numpy"):
-                pass
+            with safe_open(path, framework="numpy") as stored:
+                kinds = {name: str(stored.get_slice(name).get_dtype()) for name in stored.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, ValueError) as err:
             raise SourceError(
                 f"{path.name} of {where} is truncated or damaged ({path.stat().st_size} bytes): {err}",
                 hint="copy or download the file again",
             ) from err
+        if quantized := next((name for name, kind in kinds.items() if kind.startswith(_QUANTIZED)), None):
+            raise SourceError(
+                f"{path.name} of {where} stores {quantized} as {kinds[quantized]}; supported are floating-point "
+                "weights",
+                hint="export the checkpoint it was quantized from, then choose a precision with prep",
+            )
 
 
 def load_state_dict(files: tuple[Path, ...], *, where: str) -> Mapping[str, Any] | None:
     """Return the tensors of files that transformers does not take as they are; None where it does.
 
-    That is a pickle, of which tensors alone are read (``weights_only``: no code of it runs), and names that
-    ``torch.nn.DataParallel`` prefixed with ``module.``, which is taken off.
+    That is a pickle, of which tensors alone are read (``weights_only``: no code of it runs), and names that a wrapper
+    put its own before (`_WRAPPERS`), which is taken off.
 
     Raises:
         SourceError: A pickle is damaged, or holds more than tensors.
@@ -96,14 +109,19 @@ def load_state_dict(files: tuple[Path, ...], *, where: str) -> Mapping[str, Any]
     is_pickle = files[0].suffix != ".safetensors"
     if not is_pickle:
         with safe_open(files[0], framework="numpy") as first:
-            if not all(name.startswith(_PARALLEL_PREFIX) for name in first.keys()):  # noqa: SIM118 no mapping
+            if not _find_wrapper(first.keys()):
                 return None
     tensors: dict[str, Any] = {}
     for path in files:
         tensors.update(_load_pickle(path, where=where) if is_pickle else _load_safetensors(path))
-    if all(name.startswith(_PARALLEL_PREFIX) for name in tensors):
-        return {name.removeprefix(_PARALLEL_PREFIX): tensor for name, tensor in tensors.items()}
+    while wrapper := _find_wrapper(tensors):
+        tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
     return tensors
+
+
+def _find_wrapper(names: Collection[str]) -> str | None:
+    """Return what a wrapper put before every name."""
+    return next((wrapper for wrapper in _WRAPPERS if names and all(name.startswith(wrapper) for name in names)), None)
 
 
 def _load_safetensors(path: Path) -> dict[str, Any]:
@@ -125,15 +143,23 @@ def _load_pickle(path: Path, *, where: str) -> dict[str, Any]:
             hint="copy the file again; where it holds more than tensors and you trust it, write its tensors anew: "
             + _command_to_extract(path),
         ) from err
-    if not isinstance(content, dict) or not all(torch.is_tensor(value) for value in content.values()):
-        is_wrapped = isinstance(content, dict) and "state_dict" in content  # as training libraries write it
+    tensors = _find_tensors(content)
+    if not tensors:
         raise SourceError(
             f"{path.name} of {where} is no mapping of names to tensors",
-            hint=f"write its tensors anew: {_command_to_extract(path)}"
-            if is_wrapped
-            else "save the model's state_dict() alone: torch.save(model.state_dict(), ...)",
+            hint="save the model's state_dict() alone: torch.save(model.state_dict(), ...)",
         )
-    return {str(name): tensor for name, tensor in content.items()}
+    return tensors
+
+
+def _find_tensors(content: Any) -> dict[str, Any]:
+    """Return the tensors of a state dict, or of the one that a training library put beside its own state."""
+    import torch
+
+    if not isinstance(content, dict):
+        return {}
+    tensors = {str(name): value for name, value in content.items() if torch.is_tensor(value)}
+    return tensors or next((inner for key in _STATE_KEYS if (inner := _find_tensors(content.get(key)))), {})
 
 
 def _command_to_extract(path: Path) -> str:

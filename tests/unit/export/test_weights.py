@@ -69,12 +69,49 @@ def test_pickle_runs_no_code_and_the_hint_converts_one_that_is_trusted(tmp_path)
 
 @pytest.mark.parametrize(
     "content",
-    [torch.nn.Linear(1, 2), {"state_dict": {"weight": torch.ones(2, 1)}, "epoch": 3}],
-    ids=["model", "wrapped"],
+    [
+        {"state_dict": {"model.weight": torch.ones(2, 1)}, "epoch": 3},
+        {"model_state_dict": {"module.weight": torch.ones(2, 1)}, "optimizer": {"lr": 0.1}},
+        {"model": {"module._orig_mod.weight": torch.ones(2, 1)}},
+        {"weight": torch.ones(2, 1), "epoch": 3},
+    ],
 )
-def test_the_hint_for_another_form_of_a_pickle_leads_to_its_tensors(tmp_path, content):
+def test_tensors_are_found_in_what_training_libraries_write(tmp_path, content):
     path = tmp_path / "pytorch_model.bin"
     torch.save(content, path)
+    weights = load_state_dict((path,), where="it")
+    assert weights is not None
+    assert list(weights) == ["weight"]
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "model.", "module.model."])
+def test_what_wrappers_put_before_every_name_is_taken_off(tmp_path, prefix):
+    from safetensors.torch import save_file
+
+    save_file({f"{prefix}{name}": torch.ones(1) for name in ("a", "b")}, tmp_path / "model.safetensors")
+    weights = load_state_dict((tmp_path / "model.safetensors",), where="it")
+    assert weights is not None
+    assert sorted(weights) == ["a", "b"]
+
+
+def test_a_name_that_one_weight_has_not_is_no_wrappers(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"model.a": torch.ones(1), "b": torch.ones(1)}, tmp_path / "model.safetensors")
+    assert load_state_dict((tmp_path / "model.safetensors",), where="it") is None
+
+
+def test_weights_in_whole_numbers_are_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    tensors = {"a": torch.ones(2, dtype=torch.int8), "position_ids": torch.ones(2, dtype=torch.int64)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    assert "stores a as I8" in refused(check_weights, (tmp_path / "model.safetensors",)).message
+
+
+def test_the_hint_for_a_pickled_model_leads_to_its_tensors(tmp_path):
+    path = tmp_path / "pytorch_model.bin"
+    torch.save(torch.nn.Linear(1, 2), path)
     follow_hint(refused(load_state_dict, (path,)).hint)
     weights = load_state_dict((path,), where="it")
     assert weights is not None
@@ -115,7 +152,7 @@ def test_missing_or_outside_shard_is_refused(tmp_path, name):
     assert f"lacks the weight file '{name}'" in refused(find_weights, folder).message
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"weight_map": 3}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"weight_map": 3}', '{"weight_map": {}}'])
 def test_damaged_index_is_refused(tmp_path, content):
     (tmp_path / "model.safetensors.index.json").write_text(content)
     assert "index.json of it is damaged" in refused(find_weights, tmp_path).message

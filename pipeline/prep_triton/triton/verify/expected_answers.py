@@ -370,12 +370,12 @@ def expect_label(label: str, score: float, logits: "Array", options: AnswerOptio
 
 
 def _tagged_names(labels: Sequence[str]) -> set[str]:
-    """Return the names that some label has behind a B- or I-: of these, BIOES and BILOU have E-, S-, L-, U- as well."""
+    """Return the names that some label has behind a B- or I-: BIOES, BILOU and BMES have more tags of these."""
     return {label[2:] for label in labels if label[:2] in ("B-", "I-") and label[2:]}
 
 
 def _name_of(label: str, tagged: Collection[str]) -> str:
-    return label[2:] if label[1:2] == "-" and label[0] in "BIESLU" and label[2:] in tagged else label
+    return label[2:] if label[1:2] == "-" and label[0] in "BIMESLU" and label[2:] in tagged else label
 
 
 def text_from_bytes(element: Any) -> str:

@@ -186,7 +186,9 @@ def test_entities_cross_windows_once():
         (["B-P", "I-P", "E-P", "O", "S-P"], ["a b c", "e"]),  # BIOES
         (["B-P", "I-P", "L-P", "U-P", "O"], ["a b c", "d"]),  # BILOU
         (["B-P", "E-P", "E-P", "S-P", "I-P"], ["a b", "c", "d", "e"]),  # nothing goes on with what has ended
+        (["B-P", "M-P", "E-P", "S-P", "O"], ["a b c", "d"]),  # BMES
         (["E-mail", "O", "B-P", "O", "O"], ["a", "c"]),  # a name, not a tag
+        (["E-mail", "E-mail", "B-P", "E-mail", "O"], ["a b", "c", "d"]),  # a name goes on, as transformers has it
     ],
 )
 def test_tags_that_end_an_entity_join_it(tags, entities):

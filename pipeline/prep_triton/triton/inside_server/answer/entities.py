@@ -10,15 +10,15 @@ import numpy as np
 from .windows import ROW, Array, count_texts, own_tokens, softmax
 
 OUTSIDE = "O"
-# IOB, BIOES (E ends an entity, S is one by itself) and BILOU (L and U do).
-_TAGGED = re.compile(r"([BIESLU])-(.+)")
-_ENDS, _SINGLE = "EL", "SU"
+# IOB, BIOES (E ends an entity, S is one by itself), BILOU (L and U do) and BMES (M goes on with one).
+_TAGGED = re.compile(r"([BIMESLU])-(.+)")
+_INSIDE, _ENDS = "IM", "EL"
 
 
 def tags_of_labels(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Return the tag and the name of each label that has one: ``B-PER`` is B and PER.
 
-    E, S, L and U are tags only beside a B- or I- of the same name: ``E-mail`` alone is a name.
+    E, M, S, L and U are tags only beside a B- or I- of the same name: ``E-mail`` alone is a name.
     """
     split = {label: (match[1], match[2]) for label in labels if (match := _TAGGED.fullmatch(label))}
     names = {name for tag, name in split.values() if tag in "BI"}
@@ -60,10 +60,10 @@ class TokenTensors:
 def find_entities(logits: Array, tokens: TokenTensors, labels: Sequence[str]) -> list[str]:
     """Return each text's entities as JSON: a list of {label, score, start, end, text}, characters, end exclusive.
 
-    With labels such as B-PER and I-PER a word has the label of its first token, an I- (and BIOES' E-, BILOU's L-)
-    goes on with the entity of the same name right before it, and O is left out; an entity's score is the mean over
-    its words: transformers' ``aggregation_strategy="first"``. With other labels each token is an item of its own, but
-    for those that are labelled O: ``"none"``.
+    With labels such as B-PER and I-PER a word has the label of its first token, an I- (and BIOES' E-, BILOU's L-,
+    BMES' M-) or a label without a tag goes on with the entity of the same name right before it, and O is left out; an
+    entity's score is the mean over its words: transformers' ``aggregation_strategy="first"``. With other labels each
+    token is an item of its own, but for those that are labelled O: ``"none"``.
 
     Args:
         logits: [M, S, number of labels].
@@ -116,11 +116,11 @@ def _merge_tags(words: Iterator[_Piece], tags: Mapping[str, tuple[str, str]]) ->
         if word.label == OUTSIDE:
             is_open = False
             continue
-        tag, name = tags.get(word.label, ("", word.label))
+        tag, name = tags.get(word.label, ("I", word.label))
         piece = _Piece(name, word.start, word.end, word.scores)
-        if is_open and tag and tag in f"I{_ENDS}" and merged[-1].label == name:
+        if is_open and tag in f"{_INSIDE}{_ENDS}" and merged[-1].label == name:
             merged[-1] = merged[-1].joined(piece)
         else:
             merged.append(piece)
-        is_open = tag in ("B", "I")
+        is_open = tag == "B" or tag in _INSIDE
     return merged
