@@ -180,7 +180,7 @@ def _check_left_over(source: Source, model: Any, unexpected: Collection[str]) ->
     body = f"{model.base_model_prefix}."
     names = {key: key.removeprefix(body) for key in unexpected}
     # More of a head that the model itself has is not another task's: cls. alone has several beside each other.
-    other = tuple(head for head in _OTHER_HEADS if head == "cls." or not hasattr(model, head.rstrip(".")))
+    other = tuple(head for head in _OTHER_HEADS if head == "cls." or getattr(model, head.rstrip("."), None) is None)
     left_over = sorted(
         key
         for key, name in names.items()

@@ -90,8 +90,8 @@ def architecture_from_config(config: Mapping[str, Any], *, where: str) -> Archit
     if key := next((key for key in ("is_decoder", "add_cross_attention") if config.get(key)), None):
         raise SourceError(
             f"{where} is configured as a decoder ({key}); supported are encoders",
-            hint=f"choose an encoder; set {key} to false only if the weights were trained as one: each token of a decoder "
-            "sees the tokens before it alone, and its answers are others",
+            hint=f"choose an encoder; set {key} to false only if the weights were trained as one, for a decoder's "
+            "tokens see no later ones, and its answers are others",
         )
     # transformers 5 ignores this key and would compute absolute positions without a word.
     position = config.get("position_embedding_type", "absolute")

@@ -47,7 +47,7 @@ def test_config_that_is_not_one_is_refused(tmp_path, content, message):
         ({"model_type": "bert", "pruned_heads": {"0": [1]}}, "pruned attention heads", "pruned_heads"),
         ({"model_type": ["bert"]}, "supported are bert and distilbert", "model_type"),
         ({"model_type": "bert", "is_decoder": True}, "decoder", "is_decoder"),
-        ({"model_type": "bert", "add_cross_attention": True}, "decoder", "is_decoder"),
+        ({"model_type": "bert", "add_cross_attention": True}, "decoder", "add_cross_attention"),
         ({"model_type": "bert", "position_embedding_type": "relative_key"}, "'relative_key'", "absolute"),
         ({"model_type": "bert", "quantization_config": {"bits": 4}}, "quantized weights", "quantized from"),
     ],
