@@ -83,6 +83,17 @@ class Artifact(Record):
         return self.folder / relative
 
 
+class SourceCopy(Artifact):
+    """A model as it was fetched from elsewhere: the files of a checkpoint, or an ONNX graph and what lies beside it.
+
+    `uri` is where it came from.
+    """
+
+    noun = "copy of a model"
+
+    uri: str
+
+
 class ParityRecord(Record):
     """How far an ONNX graph lies from PyTorch FP32, over every shape that was checked."""
 
@@ -168,6 +179,10 @@ class EmbeddingRecord(Record):
     prompt: str = ""
 
 
+# Who answered what `reference.npz` holds: PyTorch, or the graph itself where it came without its checkpoint's weights.
+ReferenceOrigin = Literal["pytorch", "onnxruntime"]
+
+
 class OnnxModel(Artifact):
     """An ONNX graph of a BERT or DistilBERT: ``model.onnx``, ``reference.npz``, perhaps ``tokenizer.json`` and more.
 
@@ -184,6 +199,9 @@ class OnnxModel(Artifact):
     tokens included: at most `max_sequence_length`, which is what the graph takes; `cuts_beginning`: it drops the
     beginning of a long text, and not its end. `embedding` belongs to
     feature-extraction. `gate` is what a converted graph had to reach.
+
+    `reference` is ``onnxruntime`` of a graph that was exported elsewhere and came without its checkpoint's weights:
+    its own answers then stand where PyTorch's would, and `parity` is None.
     """
 
     noun = "model"
@@ -207,6 +225,7 @@ class OnnxModel(Artifact):
     declared_length: Length | None = None
     cuts_beginning: bool = False
     embedding: EmbeddingRecord = EmbeddingRecord()
+    reference: ReferenceOrigin = "pytorch"
     parity: ParityRecord | None = None
     fidelity: FidelityRecord | None = None
     accuracy: AccuracyRecord | None = None

@@ -33,6 +33,9 @@ class ExportOptions:
     tokenizer: Annotated[str | None, typer.Option(help="Folder with a vocabulary for --weights random, or minilm.")] = (
         None
     )
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Folder (or gs:// URI) of the checkpoint that a .onnx file was exported from.")
+    ] = None
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")] = None
     name: Annotated[str | None, typer.Option(help="Name in the workspace. [from MODEL]")] = None
 
@@ -45,7 +48,7 @@ def export(
     model: Annotated[
         str,
         typer.Argument(
-            help="Alias ({aliases}), hub id or folder.",
+            help="Alias ({aliases}), hub id, folder, gs:// URI, MLflow model or .onnx file.",
             autocompletion=complete("aliases"),
         ),
     ],
@@ -62,15 +65,17 @@ def export(
       prep export minilm
       prep export bert-base --weights random
       prep export ./my-bert --task text-classification
+      prep export gs://bucket/checkpoints/sentiment
+      prep export ./model.onnx --checkpoint ./my-bert
     """
     with session(output) as out:
         from prep_triton.cli.documents.export import export_document, render_export
-        from prep_triton.export.onnx import export_model
+        from prep_triton.run.export import export_from_anywhere
         from prep_triton.run.shared import open_workspace
         from prep_triton.spec import ModelSpec
 
         spec = spec_from_flags(ModelSpec, options, model=model)
         store, began = open_workspace(workspace, remote_cache), time.monotonic()
         with out.progress(f"export {model}") as progress:
-            produced = export_model(spec, store, replace=replace, progress=progress)
+            produced = export_from_anywhere(spec, store, replace=replace, progress=progress)
         out.show(export_document(produced, time.monotonic() - began), render_export)

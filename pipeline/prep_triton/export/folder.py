@@ -13,11 +13,21 @@ from typing import Any
 from prep_triton.errors import SourceError
 from prep_triton.export.heads import ARCHITECTURES, Architecture
 from prep_triton.export.sentence_transformers import (
+    MODULES_NAME,
+    PROMPTS_NAME,
+    TRANSFORMER_PATTERN,
     find_nested_transformer,
     list_declaring_files,
     nested_transformer,
 )
-from prep_triton.export.weights import find_weights
+from prep_triton.export.weights import (
+    INDEX_NAME,
+    PICKLE_INDEX_NAME,
+    PICKLE_NAME,
+    WEIGHTS_NAME,
+    find_weights,
+    has_weights,
+)
 from prep_triton.files import digest_file, load_json
 from prep_triton.layout import TOKENIZER_NAME
 
@@ -28,6 +38,14 @@ TOKENIZER_FILES = (
     *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json"),
     *(VOCABULARY_NAME, "vocab.json", "merges.txt", "*.model"),
 )
+
+# All of a checkpoint that an export reads, and the weights that stand in for safetensors where there are none.
+CHECKPOINT_FILES = (
+    *(CONFIG_NAME, WEIGHTS_NAME, INDEX_NAME, "model-*.safetensors"),
+    *TOKENIZER_FILES,
+    *(MODULES_NAME, PROMPTS_NAME, TRANSFORMER_PATTERN, "[0-9]*_*/config.json"),
+)
+PICKLE_FILES = (PICKLE_NAME, PICKLE_INDEX_NAME, "pytorch_model-*.bin")
 
 # What of config.json decides the graph and its answers. Everything else is how transformers runs or stores a model
 # (return_dict, output_attentions, torchscript, dtype, use_cache, ...), and reaches no class of it.
@@ -150,6 +168,17 @@ def digest_folder(folder: Path, *, where: str) -> str:
     find_vocabulary(folder, where=where)
     files = [folder / CONFIG_NAME, *find_weights(folder, where=where), *_list_tokenizer(folder)]
     return _digest_files([*files, *list_declaring_files(folder)], where)
+
+
+def digest_checkpoint(folder: Path, *, where: str) -> str:
+    """Return the SHA-256 over everything of a folder that decides what a graph of it means; not all need be there.
+
+    Raises:
+        SourceError: It cannot be read, or lacks a part of its weights.
+    """
+    weights = find_weights(folder, where=where) if has_weights(folder) else ()
+    files = [folder / CONFIG_NAME, *weights, *_list_tokenizer(folder), *list_declaring_files(folder)]
+    return _digest_files(files, where)
 
 
 def digest_tokenizer(folder: Path, *, where: str) -> str:

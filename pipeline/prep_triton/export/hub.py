@@ -9,27 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from prep_triton.errors import ModelMissingError, SourceError
-from prep_triton.export.folder import CONFIG_NAME, TOKENIZER_FILES
-from prep_triton.export.sentence_transformers import MODULES_NAME, PROMPTS_NAME, TRANSFORMER_PATTERN
-from prep_triton.export.weights import INDEX_NAME, PICKLE_INDEX_NAME, PICKLE_NAME, WEIGHTS_NAME
+from prep_triton.export.folder import CHECKPOINT_FILES, CONFIG_NAME, PICKLE_FILES
 
 log = logging.getLogger(__name__)
 
 # A person waits for this answer: the hub is there within seconds or it is not there.
 TIMEOUT_S = 5.0
 
-_FILES = [
-    CONFIG_NAME,
-    WEIGHTS_NAME,
-    INDEX_NAME,
-    "model-*.safetensors",
-    *TOKENIZER_FILES,
-    MODULES_NAME,
-    PROMPTS_NAME,
-    TRANSFORMER_PATTERN,
-    "[0-9]*_*/config.json",
-]
-_PICKLES = [PICKLE_NAME, PICKLE_INDEX_NAME, "pytorch_model-*.bin"]
 _WITHOUT_HUB = "name a local folder instead, or say --weights random for a benchmark"
 
 
@@ -86,10 +72,10 @@ def fetch_folder(repo: str, commit: str) -> Path:
             )
         return Path(path)
 
-    folder = download(_FILES)
+    folder = download([*CHECKPOINT_FILES])
     if any(folder.glob("*.safetensors")):
         return folder
-    return download(_PICKLES)  # of a repository that has both, they would double the download
+    return download([*PICKLE_FILES])  # of a repository that has both, they would double the download
 
 
 def _is_reachable(repo: str, commit: str) -> bool:

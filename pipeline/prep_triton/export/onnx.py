@@ -14,7 +14,7 @@ from typing import Any
 from prep_triton.artifact import OnnxModel
 from prep_triton.export import heads, hub
 from prep_triton.export.replacement import check_replacement, describe_replacement
-from prep_triton.export.source import Source, resolve_source
+from prep_triton.export.source import Origin, Source, resolve_source
 from prep_triton.extras import check_extra
 from prep_triton.layout import GRAPH_NAME, LIBRARY_NAME, ONE_FILE_BYTES, REFERENCE_NAME
 from prep_triton.library_answers import save_library_answers
@@ -38,6 +38,7 @@ def export_model(
     spec: ModelSpec,
     workspace: Workspace,
     *,
+    origin: Origin | None = None,
     replace: bool = True,
     progress: Progress = ignore_progress,
     one_file_bytes: int = ONE_FILE_BYTES,
@@ -50,6 +51,7 @@ def export_model(
     Args:
         spec: Which model, task and weights.
         workspace: Where the artifact goes.
+        origin: Where its checkpoint was fetched to, if it was.
         replace: Whether its name may be that of another model until now; a note says so.
         progress: Called with the phase.
         one_file_bytes: The longest file that holds its weights itself.
@@ -63,7 +65,7 @@ def export_model(
         WorkspaceError: The workspace cannot be used.
     """
     check_extra("export")
-    source = resolve_source(spec)
+    source = resolve_source(spec, origin)
     if not replace:
         check_replacement(source, STAGE, workspace)
     elif message := describe_replacement(source, STAGE, workspace):
@@ -109,7 +111,7 @@ def _make_model(source: Source, seed: int, folder: Path, progress: Progress, one
     """Write the artifact's files and return the record's fields."""
     from prep_triton.export.parity import check_parity
 
-    with _paused_collector():
+    with paused_collector():
         written = _write_model(source, seed, folder, progress, one_file_bytes)
     progress("checking parity", 0.8)
     fields = written.fields
@@ -122,7 +124,7 @@ def _make_model(source: Source, seed: int, folder: Path, progress: Progress, one
 
 
 @contextmanager
-def _paused_collector() -> Iterator[None]:
+def paused_collector() -> Iterator[None]:
     """Keep Python from looking for garbage while torch is imported and exports: an eighth of the seconds.
 
     They make millions of objects and drop few; what holds the weights goes without it.
@@ -145,10 +147,10 @@ def _write_model(source: Source, seed: int, folder: Path, progress: Progress, on
     if source.weights != "random":
         heads.warn_of_head(source.task, source.config, where=source.label)
     origin = hub.fetch_folder(*source.repo) if source.repo else source.folder
-    declared = _declare_embedding(source, origin)
+    declared = declare_embedding(source, origin)
     model = load_model(source, origin, seed)
     config = model.config
-    rows = _find_rows(source, origin, folder, config, seed)
+    rows = find_rows(source, origin, folder, config, seed)
 
     progress("answering with PyTorch", 0.2)
     outputs = heads.output_specs(source.task, config)
@@ -156,7 +158,7 @@ def _write_model(source: Source, seed: int, folder: Path, progress: Progress, on
     chosen = reference.choose_rows(rows, int(width))
     answered = reference.answer_rows(model, source.architecture, source.task, chosen)
     cases = reference.answer_shapes(model, source.architecture, source.task, seed)
-    _save_library_answers(source, origin, folder, model)
+    save_library_answers_of(source, origin, folder, model)
 
     progress("exporting", 0.3)
     exported = graph.export_graph(model, source.architecture, source.task)
@@ -176,14 +178,14 @@ def _write_model(source: Source, seed: int, folder: Path, progress: Progress, on
         "max_sequence_length": int(config.max_position_embeddings),
         "vocab_size": int(config.vocab_size),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        **_declare(source, origin, model),
+        **declare(source, origin, model),
         **declared,
     }
     # A quarter of the reference is enough of real text, and a second less to wait for.
     return _Written(fields, (*cases, answered.thinned(4)), nodes)
 
 
-def _save_library_answers(source: Source, origin: Path | None, folder: Path, model: Any) -> None:
+def save_library_answers_of(source: Source, origin: Path | None, folder: Path, model: Any) -> None:
     """Write what the library itself answers to texts, where there is a tokenizer and the task has a text entry."""
     from prep_triton.export import declared, library
 
@@ -193,8 +195,8 @@ def _save_library_answers(source: Source, origin: Path | None, folder: Path, mod
     save_library_answers(folder / LIBRARY_NAME, library.answer_texts(model, source, origin, vocabulary))
 
 
-def _declare(source: Source, origin: Path | None, model: Any) -> dict[str, Any]:
-    """Return the record's fields of what the checkpoint says of its answers."""
+def declare(source: Source, origin: Path | None, model: Any) -> dict[str, Any]:
+    """Return the record's fields of what the checkpoint says of its answers; of the model its `config` is read."""
     from prep_triton.export import declared
 
     vocabulary = origin or source.vocabulary
@@ -213,7 +215,7 @@ def _declare(source: Source, origin: Path | None, model: Any) -> dict[str, Any]:
     return fields
 
 
-def _declare_embedding(source: Source, origin: Path | None) -> dict[str, Any]:
+def declare_embedding(source: Source, origin: Path | None) -> dict[str, Any]:
     """Return the record's fields of what a sentence-transformers folder says; it is refused before weights load."""
     from prep_triton.export.sentence_transformers import find_embedding
 
@@ -225,7 +227,7 @@ def _declare_embedding(source: Source, origin: Path | None) -> dict[str, Any]:
     return {"embedding": embedding}
 
 
-def _find_rows(source: Source, origin: Path | None, folder: Path, config: Any, seed: int) -> Any:
+def find_rows(source: Source, origin: Path | None, folder: Path, config: Any, seed: int) -> Any:
     """Return the rows to answer: real sentences where there is a tokenizer, which is written into the folder."""
     from prep_triton.export import reference
     from prep_triton.export.tokenizer import save_tokenizer

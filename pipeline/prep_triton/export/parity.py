@@ -56,21 +56,27 @@ class Case:
 
 
 def check_parity(
-    path: Path, cases: Sequence[Case], model_inputs: Sequence[TensorSpec], model_outputs: Sequence[TensorSpec]
+    path: Path,
+    cases: Sequence[Case],
+    model_inputs: Sequence[TensorSpec],
+    model_outputs: Sequence[TensorSpec],
+    *,
+    reference: str = "PyTorch",
 ) -> ParityRecord:
-    """Compare an ONNX file with PyTorch's answers.
+    """Compare an ONNX file with PyTorch's answers, or another reference's.
 
     Args:
         path: The ONNX file.
         cases: Batches with the reference's answers.
         model_inputs: The inputs it must have.
         model_outputs: The outputs it must have.
+        reference: Whose answers they are, for the message.
 
     Raises:
         ParityError: A name, a type, a shape or a value differs, or an answer is not finite.
         ExportError: ONNX Runtime refuses the file.
     """
-    session = _open_session(path)
+    session = open_session(path)
     _check_interface("inputs", session.get_inputs(), model_inputs)
     _check_interface("outputs", session.get_outputs(), model_outputs)
     names = [spec.name for spec in model_outputs]
@@ -79,7 +85,7 @@ def check_parity(
     for case in cases:
         answers = dict(zip(names, session.run(names, dict(case.inputs)), strict=True))
         for spec in model_outputs:
-            error, cosine = compare_answers(spec, case, answers[spec.name])
+            error, cosine = compare_answers(spec, case, answers[spec.name], reference=reference)
             errors.append(error)
             cosines.append(cosine)
     return ParityRecord(
@@ -87,7 +93,9 @@ def check_parity(
     )
 
 
-def compare_answers(spec: TensorSpec, case: Case, answered: npt.NDArray[np.float32]) -> tuple[float, float]:
+def compare_answers(
+    spec: TensorSpec, case: Case, answered: npt.NDArray[np.float32], *, reference: str = "PyTorch"
+) -> tuple[float, float]:
     """Compare one output of one batch.
 
     Returns:
@@ -100,12 +108,12 @@ def compare_answers(spec: TensorSpec, case: Case, answered: npt.NDArray[np.float
     expected = case.answers[spec.name]
     if answered.shape != expected.shape:
         raise ParityError(
-            f"{where}: ONNX answers with shape {answered.shape}, PyTorch with {expected.shape}", hint=_HINT
+            f"{where}: ONNX answers with shape {answered.shape}, {reference} with {expected.shape}", hint=_HINT
         )
     if "sequence" in spec.shape:
         is_token = case.inputs["attention_mask"].astype(bool)
         expected, answered = expected[is_token], answered[is_token]
-    for who, values in (("PyTorch", expected), ("ONNX", answered)):
+    for who, values in ((reference, expected), ("ONNX", answered)):
         if not np.isfinite(values).all():
             count = int((~np.isfinite(values)).sum())
             raise ParityError(
@@ -117,7 +125,7 @@ def compare_answers(spec: TensorSpec, case: Case, answered: npt.NDArray[np.float
     cosine = mean_cosine(expected, answered)
     if error > MAX_RELATIVE_ERROR * scale or cosine < MIN_COSINE:
         raise ParityError(
-            f"{where}: ONNX lies {error:.2e} from PyTorch (allowed {MAX_RELATIVE_ERROR * scale:.2e}), "
+            f"{where}: ONNX lies {error:.2e} from {reference} (allowed {MAX_RELATIVE_ERROR * scale:.2e}), "
             f"mean cosine {cosine:.6f} (at least {MIN_COSINE})",
             hint=_HINT,
         )
@@ -134,7 +142,12 @@ def mean_cosine(expected: npt.NDArray[np.float32], answered: npt.NDArray[np.floa
     return float(agree.mean())
 
 
-def _open_session(path: Path) -> Any:
+def open_session(path: Path) -> Any:
+    """Open a graph in ONNX Runtime on the CPU.
+
+    Raises:
+        ExportError: ONNX Runtime refuses the file.
+    """
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()

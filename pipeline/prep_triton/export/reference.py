@@ -3,9 +3,10 @@
 `reference.npz` is read by `prep verify` and by the precision stage; see `OnnxModel`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -32,6 +33,18 @@ class Rows:
 
     ids: tuple[tuple[int, ...], ...]
     texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What ids a model takes, 0 to `vocab_size` - 1, and how many of them at once."""
+
+    vocab_size: int
+    longest: int
+
+
+# Answers a batch, INT64 [batch, sequence] by input, with FP32 by output.
+Responder = Callable[[Mapping[str, npt.NDArray[np.int64]]], dict[str, npt.NDArray[np.float32]]]
 
 
 def load_sentences() -> tuple[str, ...]:
@@ -79,39 +92,49 @@ def choose_rows(rows: Rows, width: int) -> Rows:
 
 
 def answer_shapes(model: Any, architecture: Architecture, task: Task, seed: int) -> list[Case]:
-    """Answer random batches of `PARITY_SHAPES`, capped by the model's positions, with padded rows.
+    """Answer random batches of `PARITY_SHAPES`; see `draw_cases`."""
+    names = input_names(architecture, token_types=count_token_types(model.config))
+    sizes = Sizes(int(model.config.vocab_size), int(model.config.max_position_embeddings))
+    return draw_cases(sizes, names, seed, partial(answer, model, task=task))
+
+
+def draw_cases(sizes: Sizes, names: Sequence[str], seed: int, respond: Responder) -> list[Case]:
+    """Draw random batches of `PARITY_SHAPES`, padded and capped by the model's positions, and answer them.
 
     The first row of each is whole and every further one is shorter.
     """
     generator = np.random.default_rng(seed)
-    longest, vocab_size = int(model.config.max_position_embeddings), int(model.config.vocab_size)
-    names = input_names(architecture, token_types=count_token_types(model.config))
     cases = []
     for batch, length in PARITY_SHAPES:
-        sequence = min(length, longest)
+        sequence = min(length, sizes.longest)
         lengths = [max(1, sequence - row * (sequence // batch)) for row in range(batch)]
-        ids = tuple(tuple(generator.integers(0, vocab_size, length).tolist()) for length in lengths)
+        ids = tuple(tuple(generator.integers(0, sizes.vocab_size, length).tolist()) for length in lengths)
         inputs = pad_rows(ids, names)
         if "token_type_ids" in inputs:
             inputs["token_type_ids"][:, sequence // 2 :] = 1
-        cases.append(Case(inputs, _answer(model, inputs, task)))
+        cases.append(Case(inputs, respond(inputs)))
     return cases
 
 
 def answer_rows(model: Any, architecture: Architecture, task: Task, rows: Rows) -> Case:
-    """Answer rows one at a time, without any padding, and lay the answers into arrays padded with 0.
+    """Answer rows with PyTorch; see `lay_out_rows`."""
+    names = input_names(architecture, token_types=count_token_types(model.config))
+    return lay_out_rows(rows.ids, names, task, partial(answer, model, task=task))
+
+
+def lay_out_rows(ids: Sequence[Sequence[int]], names: Sequence[str], task: Task, respond: Responder) -> Case:
+    """Have rows answered one at a time, without any padding, and lay the answers into arrays padded with 0.
 
     So the reference owes nothing to a mask.
     """
-    names = input_names(architecture, token_types=count_token_types(model.config))
-    inputs = pad_rows(rows.ids, names)
-    answers = [_answer(model, pad_rows((ids,), names), task) for ids in rows.ids]
+    inputs = pad_rows(ids, names)
+    answers = [respond(pad_rows((row,), names)) for row in ids]
     padded: dict[str, npt.NDArray[np.float32]] = {}
     for name, first in answers[0].items():
         inner = (inputs["input_ids"].shape[1], *first.shape[2:]) if TASKS[task].per_token else first.shape[1:]
         padded[name] = np.zeros((len(answers), *inner), np.float32)
-        for target, answer in zip(padded[name], answers, strict=True):
-            target[: answer[name].shape[1]] = answer[name][0]
+        for target, row in zip(padded[name], answers, strict=True):
+            target[: row[name].shape[1]] = row[name][0]
     return Case(inputs, padded)
 
 
@@ -125,10 +148,13 @@ def pad_rows(ids: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, np
     return arrays
 
 
-def _answer(model: Any, inputs: Mapping[str, npt.NDArray[np.int64]], task: Task) -> dict[str, npt.NDArray[np.float32]]:
+def answer(
+    model: Any, inputs: Mapping[str, npt.NDArray[np.int64]], *, task: Task
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return PyTorch's answers to a batch, by the names of the task's outputs."""
     with one_thread(), torch.inference_mode():
-        answer = model(**{name: torch.from_numpy(array) for name, array in inputs.items()})
-    return {name: getattr(answer, name).numpy() for name in TASKS[task].outputs}
+        outputs = model(**{name: torch.from_numpy(array) for name, array in inputs.items()})
+    return {name: getattr(outputs, name).numpy() for name in TASKS[task].outputs}
 
 
 @contextmanager

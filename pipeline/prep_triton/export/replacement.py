@@ -35,5 +35,6 @@ def _origin(label: str) -> str:
 
 def _describe(origin: str, task: str, weights: str) -> str:
     kind, _, name = origin.partition(":")
-    where = f"the folder {name}" if kind == "folder" else name
+    place = f"{kind}:{name}" if name.startswith("//") else name
+    where = f"the folder {name}" if kind == "folder" else place
     return f"{where} with random weights ({task})" if weights == "random" else f"{where} ({task})"

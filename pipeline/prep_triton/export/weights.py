@@ -27,6 +27,11 @@ _STATE_KEYS = ("state_dict", "model_state_dict", "model", "module")
 _QUANTIZED = ("I8", "U8", "F8_", "F4", "I4")
 
 
+def has_weights(folder: Path) -> bool:
+    """Whether a folder has weights that prep reads, or an index that says where they are."""
+    return any((folder / name).is_file() for name in (WEIGHTS_NAME, INDEX_NAME, PICKLE_NAME, PICKLE_INDEX_NAME))
+
+
 def find_weights(folder: Path, *, where: str) -> tuple[Path, ...]:
     """Return the weight files of a folder: safetensors where there are some, else PyTorch's own.
 

@@ -15,9 +15,10 @@ from prep_triton.spec.faults import Path as KeyPath
 
 def find_input_errors(model: PipelineModelSpec) -> Iterator[tuple[KeyPath, PrepError]]:
     """Yield what is wrong with a model's inputs, each with the key below the model that names it."""
-    from prep_triton.export.source import check_source, check_tokenizer_source
+    from prep_triton.export.source import check_tokenizer_source
+    from prep_triton.run.export import check_origin
 
-    yield from _catch(("model",), partial(check_source, model.model_spec()))
+    yield from check_origin(model.model_spec())
     if model.tokenizer is not None:
         yield from _catch(("tokenizer",), partial(check_tokenizer_source, model.tokenizer))
     for index, variant in enumerate(model.variants):

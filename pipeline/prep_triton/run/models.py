@@ -144,14 +144,14 @@ def make_model(
     Raises:
         PrepError: The first step that failed.
     """
-    from prep_triton.export.onnx import export_model
+    from prep_triton.run.export import export_from_anywhere
 
     label = label_of_model(spec)
     try:
         model = rows.step(
             "export",
             label,
-            lambda progress: export_model(spec.model_spec(), workspace, progress=progress),
+            lambda progress: export_from_anywhere(spec.model_spec(), workspace, progress=progress),
             _export_figures,
         )
     except NotMadeError as err:

@@ -7,10 +7,14 @@ from prep_triton.spec import ModelSpec, PipelineModelSpec, Precision, VariantSpe
 
 def name_of_model(spec: ModelSpec) -> str:
     """Return the name that the export of a model will have; see `prep_triton.export.source.resolve_source`."""
-    from prep_triton.export.source import name_from_text
+    from prep_triton.export.source import name_from_place
+    from prep_triton.run.mlflow import REGISTRY_PREFIX, name_of_registered
 
-    # The last part of a folder's path, of a hub id, and an alias itself.
-    return spec.name or name_from_text(Path(spec.model.strip()).expanduser().resolve().name)
+    # The last part of a folder's path, of a URI or a hub id, and an alias itself.
+    model = spec.model.strip()
+    if model.startswith(REGISTRY_PREFIX):
+        return spec.name or name_of_registered(model)
+    return spec.name or name_from_place(model if "://" in model else str(Path(model).expanduser().resolve()))
 
 
 def names_of_entries(model: PipelineModelSpec) -> set[str]:

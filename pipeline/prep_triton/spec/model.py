@@ -16,8 +16,18 @@ class ModelSpec(Spec):
 
     model: str = Field(
         min_length=1,
-        description="An alias (bert-base, bert-large, distilbert, minilm), a hub id (organization/name), or a folder.",
+        description="An alias (bert-base, bert-large, distilbert, minilm), a hub id (organization/name), a folder, "
+        "gs://BUCKET/FOLDER, an MLflow model (its folder, or models:/NAME/VERSION), or a .onnx file.",
     )
+    checkpoint: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="For a .onnx file: the folder (or gs:// URI) of the checkpoint that it was exported from, with "
+            "config.json and the tokenizer; with its weights the graph is compared with PyTorch. null takes what lies "
+            "beside the file.",
+        ),
+    ] = None
     name: Annotated[
         str | None,
         Field(pattern=NAME_PATTERN, description="What it is called here; null takes the last part of `model`."),

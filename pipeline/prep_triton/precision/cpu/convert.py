@@ -43,7 +43,7 @@ def quantize_file_for_cpu(
     if not any(linear.is_wide for linear in linears):
         raise PrecisionError(
             f"{source_path} has no linear layer that can be quantised, expected MatMul by a constant FP32 matrix",
-            hint="this rewrite knows the graphs that `prep export` writes: export the model again",
+            hint="serve it as it is (prep assemble), or export the checkpoint itself: its graph can be quantised",
         )
     attentions = find_attentions(graph, linears)
     unfused = sum(node.op_type == "Softmax" for node in proto.graph.node) - len(attentions)

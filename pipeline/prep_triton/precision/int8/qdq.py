@@ -91,7 +91,7 @@ def find_linears(proto: ModelProto) -> tuple[Linear, ...]:
         raise PrecisionError(
             f"the graph holds {attentions} attentions and {len(encoder)} linear layers of an encoder, "
             f"expected {_LINEARS_IN_LAYER} for each attention",
-            hint="only the BERT and DistilBERT graphs that `prep export` writes can be quantised",
+            hint="serve it as it is (prep assemble), or export the checkpoint itself: its graph can be quantised",
         )
     return tuple(encoder)
 

@@ -1,0 +1,202 @@
+"""Models from elsewhere: a checkpoint on a bucket, and graphs that other tools exported."""
+
+import json
+import logging
+import shutil
+import warnings
+from pathlib import Path
+
+import onnx
+import pytest
+from google.cloud import storage
+from onnx import TensorProto, helper
+from prep_triton.errors import ParityError, SourceError
+from prep_triton.export.source import name_from_place
+from prep_triton.precision.cpu.stage import quantize_for_cpu
+from prep_triton.precision.fp16.stage import convert_to_fp16
+from prep_triton.run.export import export_from_anywhere
+from prep_triton.spec import ModelSpec
+from prep_triton.workspace import Workspace
+
+from tests.fakes.bert_checkpoint import CONFIG, write_checkpoint
+
+pytestmark = pytest.mark.integration
+
+
+def upload(bucket: str, folder: Path, prefix: str) -> None:
+    for path in folder.iterdir():
+        storage.Client().bucket(bucket).blob(f"{prefix}/{path.name}").upload_from_filename(path)
+
+
+def test_a_checkpoint_on_a_bucket_is_fetched_once_and_exported_as_from_a_folder(
+    gcs_bucket: str, tmp_path: Path
+) -> None:
+    bucket = gcs_bucket.removeprefix("gs://").split("/")[0]
+    upload(bucket, write_checkpoint(tmp_path / "folder"), "a/my-bert")
+    workspace = Workspace(tmp_path / "build")
+    spec = ModelSpec(model=f"gs://{bucket}/a/my-bert/")
+    exported = export_from_anywhere(spec, workspace)
+    assert exported.artifact.name == "my-bert" == name_from_place(spec.model)
+    assert exported.artifact.source.startswith(f"gs://{bucket}/a/my-bert@")
+    assert exported.artifact.parity.max_abs_error < 1e-4
+    assert export_from_anywhere(spec, workspace).reused
+    upload(bucket, write_checkpoint(tmp_path / "trained", seed=1), "a/my-bert")
+    again = export_from_anywhere(spec, workspace)
+    assert not again.reused
+    local = export_from_anywhere(ModelSpec(model=str(tmp_path / "trained")), Workspace(tmp_path / "other"))
+    assert again.artifact.path("model.onnx").read_bytes() == local.artifact.path("model.onnx").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with a head, as save_pretrained() writes it."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    folder = write_checkpoint(tmp_path_factory.mktemp("byo") / "classifier")
+    sizes = {key: value for key, value in CONFIG.items() if key not in ("model_type", "architectures")}
+    torch.manual_seed(1)
+    config = BertConfig(**sizes, num_labels=3, initializer_range=0.3)
+    BertForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+def trace(checkpoint: Path, path: Path, **more: object) -> Path:
+    """Export with torch.onnx's tracing, named as optimum names inputs and axes."""
+    import torch
+    from transformers import BertForSequenceClassification
+
+    model = BertForSequenceClassification.from_pretrained(checkpoint, attn_implementation="eager").eval()
+    ids = torch.randint(0, 100, (2, 9))
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    axes = {name: {0: "batch_size", 1: "sequence_length"} for name in names}
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
+    options = {"input_names": names, "output_names": ["logits"], "dynamic_axes": axes, "opset_version": 17, **more}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(model, (), str(path), kwargs=inputs, dynamo=False, **options)
+    return path
+
+
+@pytest.fixture(scope="module")
+def traced(classifier: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trace(classifier, tmp_path_factory.mktemp("traced") / "model.onnx")
+
+
+def bring(graph: Path, workspace: Path, **more: object):
+    return export_from_anywhere(ModelSpec(model=str(graph), **more), Workspace(workspace)).artifact
+
+
+def test_a_traced_graph_answers_as_pytorch_and_goes_through_the_chain(
+    classifier: Path, traced: Path, tmp_path: Path
+) -> None:
+    model = bring(traced, tmp_path, checkpoint=str(classifier), name="own")
+    assert model.reference == "pytorch" and model.parity.max_abs_error < 1e-4
+    assert model.labels == ("LABEL_0", "LABEL_1", "LABEL_2") and model.task == "text-classification"
+    assert [tensor.name for tensor in model.model_inputs] == ["input_ids", "attention_mask", "token_type_ids"]
+    assert {"model.onnx", "reference.npz", "tokenizer.json", "library.json"} <= set(model.files)
+    half = convert_to_fp16(model, Workspace(tmp_path)).artifact
+    assert half.precision == "fp16" and half.graph_bytes < 0.7 * model.graph_bytes
+    assert quantize_for_cpu(model, Workspace(tmp_path)).artifact.quantization.linear_flops_share > 0.9
+
+
+def test_without_weights_it_is_compared_with_itself_and_says_so(
+    classifier: Path, traced: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    beside = tmp_path / "exported"
+    shutil.copytree(classifier, beside, ignore=shutil.ignore_patterns("*.safetensors"))
+    shutil.copy(traced, beside)
+    with caplog.at_level(logging.WARNING):
+        model = bring(beside / "model.onnx", tmp_path / "build")
+    assert model.name == "exported" and model.reference == "onnxruntime" and model.parity is None
+    assert "with itself in ONNX Runtime alone" in caplog.text
+
+
+def test_weights_beside_the_graph_and_int32_ids_are_taken(classifier: Path, traced: Path, tmp_path: Path) -> None:
+    proto = onnx.load(traced)
+    for entry in proto.graph.input:
+        entry.type.tensor_type.elem_type = TensorProto.INT32
+    proto.graph.output[0].name = "1234"
+    for node in proto.graph.node:
+        node.output[:] = ["1234" if name == "logits" else name for name in node.output]
+    casts = []
+    for entry in proto.graph.input:  # what reads the ids takes INT64
+        casts.append(helper.make_node("Cast", [entry.name], [f"{entry.name}_64"], to=TensorProto.INT64))
+        for node in proto.graph.node:
+            node.input[:] = [f"{entry.name}_64" if name == entry.name else name for name in node.input]
+    nodes = [*casts, *proto.graph.node]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    path = tmp_path / "mine.onnx"
+    onnx.save(proto, path, save_as_external_data=True, location="weights.bin", size_threshold=64)
+    model = bring(path, tmp_path / "build", checkpoint=str(classifier))
+    assert model.name == "mine" and model.reference == "pytorch"
+    assert {tensor.dtype for tensor in model.model_inputs} == {"INT64"}
+    assert [tensor.name for tensor in model.model_outputs] == ["logits"]
+
+
+def change(traced: Path, target: Path, edit) -> Path:
+    proto = onnx.load(traced)
+    edit(proto)
+    onnx.save(proto, target)
+    return target
+
+
+def add_custom(proto) -> None:
+    proto.graph.node[0].domain = "my.company"
+
+
+def add_fixed_axis(proto) -> None:
+    proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 128
+
+
+def drop_mask(proto) -> None:
+    del proto.graph.input[1]
+
+
+def rename_output(proto) -> None:
+    proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 7
+    proto.graph.output[0].name = "scores"
+
+
+def age(proto) -> None:
+    proto.opset_import[0].version = 11
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [
+        (add_custom, "custom operators my.company"),
+        (add_fixed_axis, "expected two free axes"),
+        (drop_mask, "lacks attention_mask"),
+        (rename_output, "has the outputs scores"),
+        (age, "opset 11; prep takes 13"),
+    ],
+)
+def test_what_is_not_such_a_graph_is_refused_in_a_sentence(
+    edit, sentence: str, classifier: Path, traced: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SourceError, match=sentence):
+        bring(change(traced, tmp_path / "m.onnx", edit), tmp_path / "build", checkpoint=str(classifier))
+
+
+def test_a_graph_of_other_weights_than_its_checkpoint_is_refused(
+    classifier: Path, traced: Path, tmp_path: Path
+) -> None:
+    def spoil(proto) -> None:
+        weight = next(tensor for tensor in proto.graph.initializer if "word_embeddings" in tensor.name)
+        weight.raw_data = bytes(len(weight.raw_data))
+
+    with pytest.raises(ParityError, match="from PyTorch"):
+        bring(change(traced, tmp_path / "m.onnx", spoil), tmp_path / "build", checkpoint=str(classifier))
+
+
+def test_a_graph_alone_asks_for_its_checkpoint(traced: Path, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"no config.json beside") as refused:
+        bring(traced, tmp_path)
+    assert "--checkpoint" in refused.value.hint
+    shutil.copy(traced, tmp_path / "m.onnx")
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "vocab_size": 50}))
+    with pytest.raises(SourceError, match="100 rows of word embeddings"):
+        bring(tmp_path / "m.onnx", tmp_path / "build", task="text-classification")
