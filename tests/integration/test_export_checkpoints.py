@@ -111,6 +111,7 @@ def test_answers_are_those_of_the_stored_model(checkpoint, tmp_path, change):
         ({"bert.encoder.layer.0.adapter.down.weight": torch.ones(2, 2)}, {}, "no place for 1 of its weights"),
         ({"crf.transitions": torch.ones(2, 2)}, {}, "no place for 1 of its weights: crf.transitions"),
         ({"classifier.0.weight": torch.ones(2, 2)}, {}, "no place for 1 of its weights: classifier.0.weight"),
+        ({}, {"architectures": ["BertForQuestionAnswering"], "num_labels": 3, "id2label": None}, "declares 3 labels"),
         ({}, {"hidden_act": "gelo"}, "has hidden_act 'gelo', which transformers does not know"),
     ],
 )

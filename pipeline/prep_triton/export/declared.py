@@ -8,7 +8,7 @@ from typing import Any
 from prep_triton.artifact import Activation
 from prep_triton.errors import ExportError
 from prep_triton.export.checkpoint import silence_vendors
-from prep_triton.export.sentence_transformers import load_transformer_settings
+from prep_triton.export.sentence_transformers import find_kind, load_transformer_settings
 from prep_triton.export.tokenizer import load_origin
 from prep_triton.files import load_json
 from prep_triton.tasks import MASK_TOKEN, TASKS, Task
@@ -117,9 +117,18 @@ def _load_tokenizer_config(folder: Path) -> Mapping[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def is_cross_encoder(config: Mapping[str, Any]) -> bool:
-    """Whether a config.json says that sentence-transformers' CrossEncoder wrote it: it scores a pair of texts."""
-    return any(key in config for key in _CROSS_ENCODER_KEYS)
+def is_cross_encoder(config: Mapping[str, Any], folder: Path | None = None, *, where: str = "") -> bool:
+    """Whether sentence-transformers' CrossEncoder wrote a checkpoint: it scores a pair of texts.
+
+    Args:
+        config: The content of config.json, which said so before version 6.
+        folder: The checkpoint, whose config_sentence_transformers.json says so since; None where there is none.
+        where: The model in the user's words, for the message.
+
+    Raises:
+        SourceError: A sentence-transformers file is damaged.
+    """
+    return any(key in config for key in _CROSS_ENCODER_KEYS) or find_kind(folder, where=where) == "CrossEncoder"
 
 
 def find_mask_token(folder: Path | None) -> str:

@@ -190,7 +190,7 @@ def save_library_answers_of(source: Source, origin: Path | None, folder: Path, m
     from prep_triton.export import declared, library
 
     vocabulary = origin or source.vocabulary
-    if vocabulary is None or declared.is_cross_encoder(source.config):
+    if vocabulary is None or declared.is_cross_encoder(source.config, origin, where=source.label):
         return
     save_library_answers(folder / LIBRARY_NAME, library.answer_texts(model, source, origin, vocabulary))
 
@@ -209,7 +209,7 @@ def declare(source: Source, origin: Path | None, model: Any) -> dict[str, Any]:
     }
     if TASKS[source.task].scores_texts:
         fields["activation"] = declared.find_activation(model)
-        fields["takes_pairs"] = declared.is_cross_encoder(source.config)
+        fields["takes_pairs"] = declared.is_cross_encoder(source.config, origin, where=source.label)
     if TASKS[source.task].answers_tokens:
         fields["mask_token"] = declared.find_mask_token(vocabulary)
     return fields
@@ -217,9 +217,16 @@ def declare(source: Source, origin: Path | None, model: Any) -> dict[str, Any]:
 
 def declare_embedding(source: Source, origin: Path | None) -> dict[str, Any]:
     """Return the record's fields of what a sentence-transformers folder says; it is refused before weights load."""
-    from prep_triton.export.sentence_transformers import find_embedding
+    from prep_triton.export.sentence_transformers import find_embedding, find_kind
 
     if not TASKS[source.task].answers_embedding:
+        kind = find_kind(origin, where=source.label)
+        if kind not in ("", "CrossEncoder"):
+            log.warning(
+                "%s is a %s of sentence-transformers, and is exported for %s: its answers are not the embeddings that "
+                "its modules.json declares (--task feature-extraction)",
+                source.label, kind, source.task,
+            )  # fmt: skip
         return {}
     embedding = find_embedding(origin, where=source.label)
     if embedding.prompt:

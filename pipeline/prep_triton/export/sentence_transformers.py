@@ -94,6 +94,21 @@ def find_embedding(folder: Path | None, *, where: str) -> EmbeddingRecord:
     )
 
 
+def find_kind(folder: Path | None, *, where: str) -> str:
+    """Return the class of sentence-transformers that a folder is for: SentenceTransformer, CrossEncoder, SparseEncoder.
+
+    It is empty for a folder that is not the library's. Before version 5 only a SentenceTransformer had modules.json.
+
+    Raises:
+        SourceError: A file of the library's is damaged.
+    """
+    if folder is None or not (folder / MODULES_NAME).is_file():
+        return ""
+    path = folder / PROMPTS_NAME
+    kind = _load_object(path, where).get("model_type") if path.is_file() else None
+    return kind if isinstance(kind, str) else "SentenceTransformer"
+
+
 def load_transformer_settings(folder: Path | None, *, where: str) -> Mapping[str, Any]:
     """Return the settings of the Transformer module, of which ``max_seq_length`` and ``do_lower_case`` matter.
 

@@ -17,10 +17,12 @@ PICKLE_INDEX_NAME = "pytorch_model.bin.index.json"
 
 # What other libraries keep weights in, and who reads it.
 _FOREIGN = {"tf_model.h5": "TensorFlow", "model.ckpt.index": "TensorFlow", "flax_model.msgpack": "Flax"}
+_ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-# What wrappers put before every name: torch.nn.DataParallel and DistributedDataParallel, torch.compile, and trainers
-# that keep the model as an attribute of their own. No weight of BERT or DistilBERT begins so.
-_WRAPPERS = ("module.", "_orig_mod.", "model.")
+# What wrappers put before every name: torch.nn.DataParallel and DistributedDataParallel, torch.compile, trainers that
+# keep the model as an attribute of their own, and PEFT (whose adapters, where not merged, have no place in the model).
+# No weight of BERT or DistilBERT begins so.
+_WRAPPERS = ("module.", "_orig_mod.", "model.", "base_model.model.")
 # Where training libraries keep the state dict in a checkpoint of theirs.
 _STATE_KEYS = ("state_dict", "model_state_dict", "model", "module")
 # Types whose numbers mean nothing without scales that lie elsewhere.
@@ -49,6 +51,12 @@ def find_weights(folder: Path, *, where: str) -> tuple[Path, ...]:
             f"{where} has its weights in {foreign} only; prep reads {WEIGHTS_NAME} and {PICKLE_NAME}",
             hint=f"convert it where transformers 4 and {_FOREIGN[foreign]} are installed: load it there with the Auto "
             "class of its head (from_tf=True or from_flax=True), and save_pretrained()",
+        )
+    if adapter := next((name for name in _ADAPTERS if (folder / name).is_file()), None):
+        raise SourceError(
+            f"{where} has no weights but those of an adapter, {adapter}",
+            hint="merge it into its base model where peft is installed: load it there with the AutoPeftModel class of "
+            "its head, and merge_and_unload().save_pretrained()",
         )
     raise SourceError(
         f"{where} has no weights: expected {WEIGHTS_NAME}",

@@ -71,6 +71,15 @@ def test_cross_encoder_is_known_by_what_its_library_writes():
     assert not is_cross_encoder({"num_labels": 1})
 
 
+def test_cross_encoder_of_version_6_is_known_by_its_own_file(tmp_path):
+    (tmp_path / "modules.json").write_text("[]")
+    settings = tmp_path / "config_sentence_transformers.json"
+    settings.write_text('{"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.activation.Sigmoid"}')
+    assert is_cross_encoder({"num_labels": 1}, tmp_path)
+    settings.write_text('{"model_type": "SentenceTransformer"}')
+    assert not is_cross_encoder({"num_labels": 1}, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "token"),
     [

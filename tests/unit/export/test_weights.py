@@ -31,6 +31,13 @@ def test_weights_of_another_library_are_refused_without_a_command_that_cannot_wo
     assert "python -c" not in error.hint
 
 
+def test_an_adapter_alone_is_named(tmp_path):
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    error = refused(find_weights, tmp_path)
+    assert "but those of an adapter, adapter_model.safetensors" in error.message
+    assert "merge_and_unload" in error.hint
+
+
 def test_safetensors_win_over_a_pickle(tmp_path):
     for name in ("pytorch_model.bin", "model.safetensors"):
         (tmp_path / name).write_bytes(b"")
@@ -84,7 +91,7 @@ def test_tensors_are_found_in_what_training_libraries_write(tmp_path, content):
     assert list(weights) == ["weight"]
 
 
-@pytest.mark.parametrize("prefix", ["_orig_mod.", "model.", "module.model."])
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "model.", "module.model.", "base_model.model."])
 def test_what_wrappers_put_before_every_name_is_taken_off(tmp_path, prefix):
     from safetensors.torch import save_file
 

@@ -30,6 +30,7 @@ from prep_triton.layout import (
     VERSION_DIR,
 )
 from prep_triton.progress import Progress, ignore_progress
+from prep_triton.reference import load_tokenizer
 from prep_triton.spec import TextSpec
 from prep_triton.tasks import TASKS, Task, tasks_with_option
 from prep_triton.triton.config import decode_config, parse_config, render_config
@@ -122,6 +123,17 @@ def _check_cut(model: OnnxModel, spec: TextSpec) -> None:
         )
 
 
+def _check_mask(artifact: OnnxModel | RepositoryEntry, model: OnnxModel) -> None:
+    if not TASKS[model.task].answers_tokens:
+        return
+    tokenizer = load_tokenizer(artifact.path(TOKENIZER_NAME))
+    if tokenizer.token_to_id(model.mask_token) is None:
+        raise RepositoryError(
+            f"the tokenizer of {model.name} has no {model.mask_token}, and a text for fill-mask needs one",
+            hint="export the model with the tokenizer that it was trained with, or remove text from the entry",
+        )
+
+
 def _check_entry(entry: RepositoryEntry) -> None:
     if TOKENIZER_NAME not in entry.files:
         raise _no_tokenizer(entry.name)
@@ -131,6 +143,7 @@ def _check_entry(entry: RepositoryEntry) -> None:
             hint="assemble the entry again with `prep assemble`",
         )
     _check_pairs(entry.onnx)
+    _check_mask(entry, entry.onnx)
 
 
 def check_text_request(model: OnnxModel, spec: TextSpec) -> None:
@@ -143,6 +156,7 @@ def check_text_request(model: OnnxModel, spec: TextSpec) -> None:
     if TOKENIZER_NAME not in model.files:
         raise _no_tokenizer(model.name)
     _check_pairs(model)
+    _check_mask(model, model)
     _check_cut(model, spec)
     _check_task(model.task, model.name, spec)
 

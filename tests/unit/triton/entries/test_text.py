@@ -217,6 +217,22 @@ def test_choices_that_mean_nothing_are_refused(choices, message, entry, tmp_path
     assert "stride" in caught.value.hint or "remove" in caught.value.hint
 
 
+def test_a_tokenizer_that_drops_the_beginning_is_served_only_where_nothing_is_dropped(entry, tmp_path):
+    model = entry.onnx.model_copy(update={"cuts_beginning": True})
+    asked = entry.model_copy(update={"onnx": model})
+    with pytest.raises(SpecError, match="drops the beginning of a long text") as caught:
+        assemble_text_entries(asked, TextSpec(), tmp_path)
+    assert "--long-input" in caught.value.hint
+    assert len(assemble_text_entries(asked, TextSpec(long_input="reject"), tmp_path)) == 3
+
+
+def test_a_tokenizer_without_the_mask_cannot_fill_masks(entry, tmp_path):
+    asked = as_task(entry, "fill-mask")
+    asked = asked.model_copy(update={"onnx": asked.onnx.model_copy(update={"mask_token": "<blank>"})})
+    with pytest.raises(RepositoryError, match="has no <blank>, and a text for fill-mask needs one"):
+        assemble_text_entries(asked, TextSpec(), tmp_path)
+
+
 def test_windows_leave_room_for_the_longest_question(entry, tmp_path):
     asked = as_task(entry, "question-answering")
     with pytest.raises(SpecError, match="leaves windows of 15 tokens") as caught:
