@@ -1,6 +1,10 @@
 """Ensembles of every task are verified on a real Triton, and answer `prep client`."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 from prep_triton.cli.app import app
@@ -15,9 +19,13 @@ from prep_triton.triton.verify.report import check_report
 from prep_triton.triton.verify.repository import verify_entries
 from typer.testing import CliRunner
 
+from tests.fakes.documents import parse_document
 from tests.fakes.task_models import make_task_model
 
 pytestmark = pytest.mark.integration
+
+# Without prep: a snippet works where only a client library is.
+PLAIN = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
 TASKS = ("feature-extraction", "fill-mask", "question-answering", "text-classification", "token-classification")
 SERVING = ServingSpec(
@@ -138,6 +146,79 @@ def test_client_gives_one_json_document_for_several_texts(ensembles, prep_client
     assert all(step["requests"] >= 1 and step["compute_infer_us"] > 0 for step in answers[0]["steps"])
 
 
+def test_a_bad_line_costs_its_own_answer_alone(ensembles, prep_client):
+    name = ensembles["feature-extraction"].name
+    code, out, err = prep_client("-", "--json", stdin=b"w1\n\xff\xfe\nw3\n", model=name)
+    document = parse_document(out, "client")
+    assert code == 1
+    assert [answer["text"] for answer in document["answers"]] == ["w1", "w3"]
+    assert [(failure["number"], document["unsent"]) for failure in document["failures"]] == [(2, 0)]
+    assert f"error: text 2: {name} refused it: row 0 of TEXT is not UTF-8" in err
+
+
+def test_several_texts_are_a_table_and_a_cut_text_is_told(ensembles, prep_client):
+    name = ensembles["text-classification"].name
+    long_text, fits = " ".join(["w1"] * 100), " ".join(["w1"] * 30)
+    code, out, _ = prep_client(long_text, "w1", fits, model=name)
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert code == 0
+    assert rows[0] == ["text", "answer", "ms", "cut"]
+    assert [row[3] for row in rows[1:4]] == ["at 32 tokens", "", ""]
+    assert "good" in rows[2][1]
+    assert rows[4][0].startswith(f"3 of 3 texts answered by {name}: median ")
+    assert "cut: the model reads 32 tokens" in prep_client(long_text, model=name)[1]
+    answers = json.loads(prep_client(long_text, fits, "--json", model=name)[1])["answers"]
+    assert [answer["cut_at_tokens"] for answer in answers] == [32, None]
+
+
+def test_the_request_that_warms_up_is_in_no_figure(ensembles, prep_client, server):
+    entry = ensembles["feature-extraction"]
+    with TritonClient(server.grpc_url, timeout_s=30) as client:
+        before = client.read_statistics(entry.composes[1]).requests
+        answer = json.loads(prep_client("w1 w2", "--json", model=entry.name)[1])["answers"][0]
+        assert client.read_statistics(entry.composes[1]).requests == before + 2
+    assert [step["requests"] for step in answer["steps"]] == [1] * len(entry.composes)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_python_snippet_gets_an_answer(task, ensembles, prep_client, server, tmp_path):
+    entry = ensembles[task]
+    code, out, err = prep_client("--snippet", "python", model=entry.name)
+    assert (code, err) == (0, "")
+    (tmp_path / "client.py").write_text(out)
+    done = subprocess.run(
+        [sys.executable, "client.py"], cwd=tmp_path, env=PLAIN, capture_output=True, text=True, check=True
+    )
+    printed = [line.partition(" ")[0] for line in done.stdout.splitlines()]
+    with TritonClient(server.grpc_url, timeout_s=30) as client:
+        assert printed == [tensor.name for tensor in client.read_config(entry.name).output]
+
+
+def test_a_curl_snippet_gets_the_answer_that_the_client_gets(ensembles, prep_client, server, tmp_path):
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    name, text = ensembles["feature-extraction"].name, "w1 'quoted' w2"
+    document = parse_document(prep_client(text, "--snippet", "curl", "--json", model=name)[1], "client")
+    (tmp_path / "client.sh").write_text(document["code"])
+    done = subprocess.run(
+        ["bash", "client.sh"],
+        cwd=tmp_path,
+        env={**PLAIN, "TRITON_HTTP": server.http_url},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answer = json.loads(prep_client(text, "--json", model=name)[1])["answers"][0]["answer"]["embedding"]
+    assert json.loads(done.stdout)["outputs"][0]["data"] == pytest.approx(answer, abs=1e-5)
+
+
+def test_the_nearest_model_is_suggested(ensembles, prep_client):
+    name = ensembles["fill-mask"].name
+    for typed in (name.removesuffix("-text") + "x", name[:-1], name.replace("fill", "fil")):
+        code, _, err = prep_client("w1", model=typed)
+        assert (code, f"hint: say --model {name}\n" in err) == (2, True)
+
+
 def test_client_says_what_the_model_says_of_a_bad_text(ensembles, prep_client):
     name = ensembles["feature-extraction"].name
     code, _, err = prep_client("-", stdin=b"\xff\xfe\n", model=name)
@@ -160,7 +241,7 @@ def test_client_refuses_what_takes_no_text(models, ensembles, prep_client):
     assert "it takes input_ids, attention_mask, token_type_ids and answers logits" in err
     assert f"hint: say --model {bare}-text" in err
     code, _, err = prep_client("w1", model="absent")
-    assert code == 1
+    assert code == 2
     assert "has not loaded absent; models there that take text: tiny-feature-extraction-onnx-fp32-text, " in err
     code, _, err = prep_client("w1")
     assert code == 1

@@ -45,6 +45,12 @@ def _platforms() -> Words:
     return get_args(TargetSpec.model_fields["platform"].annotation)
 
 
+def _snippets() -> Words:
+    from prep_triton.triton.server.snippet import LANGUAGES
+
+    return LANGUAGES
+
+
 def _schema_files() -> Words:
     from prep_triton.spec.schema import FILES
 
@@ -64,6 +70,7 @@ CHOICES: Mapping[str, Callable[[], Words]] = {
     "precisions": _of_spec("Precision"),
     "runtimes": _of_spec("Runtime"),
     "schema_files": _schema_files,
+    "snippets": _snippets,
     "stream_priorities": _of_spec("StreamPriority"),
     "tasks": lambda: TASK_CHOICES,
     "tasks_with_max_answer_tokens": lambda: tasks_with_option("max_answer_tokens"),

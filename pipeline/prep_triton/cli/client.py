@@ -1,18 +1,29 @@
 """`prep client`: text to a running Triton, its answers and the time they took."""
 
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from prep_triton.cli.choices import complete
 from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import OutputOptions
 from prep_triton.cli.output import session
-from prep_triton.errors import SpecError
+from prep_triton.errors import EXIT_FAILED, ServerError, SpecError, suggest
+from prep_triton.tasks import MASK_TOKEN
+
+if TYPE_CHECKING:
+    from prep_triton.cli.documents.client import ClientDocument
+    from prep_triton.cli.output import Output
+    from prep_triton.triton.server.client import TritonClient
+    from prep_triton.triton.server.infer import TextModel
 
 STDIN = "-"
+EXAMPLE = "Who wrote the letter?"
+EXAMPLE_CONTEXT = "The letter was written by Ada."
 
 
 @dataclass(frozen=True)
@@ -38,33 +49,95 @@ def client(
     ] = None,
     server: Annotated[str, typer.Option(help="HOST:PORT of the running Triton's gRPC.")] = "localhost:8001",
     request: RequestOptions = RequestOptions(),
+    snippet: Annotated[
+        str | None,
+        typer.Option(
+            help="Print client code for the model instead: {snippets}.",
+            metavar="LANGUAGE",
+            autocompletion=complete("snippets"),
+        ),
+    ] = None,
     timeout_s: Annotated[float, typer.Option(min=0.001, max=86400, help="Longest wait for an answer, seconds.")] = 30.0,
     output: OutputOptions = OutputOptions(),
 ) -> None:
     """Send text to a running Triton; show its answers and times.
 
-    Shows how long each step of the ensemble took.
+    Shows how long each step of the ensemble took; of several texts a table, and the steps with -v. A request before the
+    first is not counted: it warms the server up. A text that is refused is named, and the others are answered.
 
     \b
     Examples:
       prep client "A happy person."
       prep client "Who wrote it?" --context "The letter was written by Ada." --model qa-onnx-fp32-text
       cat lines.txt | prep client - --server 10.0.0.7:8001 --json
+      prep client --snippet python > client.py
     """
     with session(output) as out:
-        lines = _gather_texts(texts or [], request.question)
-        from prep_triton.cli.documents.client import ClientDocument, render_answer
+        from prep_triton.cli.documents.client import render_client, render_snippet
         from prep_triton.triton.server.client import TritonClient, grpc_address_from_url
-        from prep_triton.triton.server.infer import find_text_model, infer_text
+        from prep_triton.triton.server.infer import find_text_model, warm_up
 
-        with TritonClient(grpc_address_from_url(server), timeout_s=timeout_s) as connection:
+        lines = [] if snippet and not (texts or request.question) else _gather_texts(texts or [], request.question)
+        address = grpc_address_from_url(server)
+        with TritonClient(address, timeout_s=timeout_s) as connection:
             model = find_text_model(connection, request.model)
-            answers = []
-            for text in lines:
-                answer = infer_text(connection, model, text, context=request.context, priority=request.priority)
-                answers.append(answer)
-                render_answer(out, answer)  # as it comes, not at the end
-        out.document(ClientDocument(answers=tuple(answers)))
+            if snippet:
+                out.show(_make_snippet(snippet, address, model, lines, request.context), render_snippet)
+                return
+            warm_up(connection, model, lines[0], context=request.context)
+            document = _infer_all(out, connection, model, lines, request)
+        out.show(document, render_client)
+    if document.failures:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _infer_all(
+    out: "Output", connection: "TritonClient", model: "TextModel", texts: Sequence[str], request: RequestOptions
+) -> "ClientDocument":
+    """Send every text; one that is refused costs its own answer alone, unless it is the only one.
+
+    Raises:
+        ServerError: The only text was refused.
+    """
+    from prep_triton.cli.documents.client import ClientDocument, RefusedText
+    from prep_triton.triton.server.infer import infer_text
+
+    answers, failures = [], []
+    with out.progress(f"client {model.name}") as progress:
+        for number, text in enumerate(texts, 1):
+            if len(texts) > 1:
+                progress("sending texts", (number - 1) / len(texts))
+            try:
+                answers.append(infer_text(connection, model, text, context=request.context, priority=request.priority))
+            except ServerError as err:
+                if len(texts) == 1:
+                    raise
+                shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+                failures.append(RefusedText(number=number, text=shown, message=err.message))
+                out.message(f"error: text {number}: {err.message}", style="red", level=logging.ERROR)
+                if not connection.is_loaded(model.name):
+                    break  # the others would be refused for the same reason
+    unsent = len(texts) - len(answers) - len(failures)
+    return ClientDocument(answers=tuple(answers), failures=tuple(failures), unsent=unsent)
+
+
+def _make_snippet(language: str, address: str, model: "TextModel", texts: Sequence[str], context: str | None) -> Any:
+    """Return the document with client code for a model.
+
+    Raises:
+        SpecError: It is not a language that there is code in.
+    """
+    from prep_triton.cli.documents.client import SnippetDocument
+    from prep_triton.triton.server.infer import name_texts
+    from prep_triton.triton.server.snippet import LANGUAGES, render_snippet
+
+    if language not in LANGUAGES:
+        known = f"choose one of {', '.join(LANGUAGES)}"
+        raise SpecError(f"there is no client code in '{language}'", hint=suggest(language, LANGUAGES, otherwise=known))
+    text = texts[0] if texts else f"The harbour was {MASK_TOKEN}." if model.task == "fill-mask" else EXAMPLE
+    named = name_texts(model, text, EXAMPLE_CONTEXT if context is None else context)
+    code = render_snippet(language, address, model.name, named, model.outputs, has_batch=model.has_batch)
+    return SnippetDocument(model=model.name, language=language, code=code)
 
 
 def _gather_texts(texts: Sequence[str], question: str | None) -> list[str]:

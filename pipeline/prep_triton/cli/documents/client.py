@@ -1,5 +1,6 @@
 """What `prep client` answers."""
 
+import statistics
 from typing import Any, assert_never
 
 from prep_triton.artifact import Record
@@ -11,10 +12,62 @@ SHOWN_VALUES = 6
 SHOWN_CHARACTERS = 120
 
 
+class RefusedText(Record):
+    """A text that got no answer: which one, counted from 1, and why."""
+
+    number: int
+    text: str
+    message: str
+
+
 class ClientDocument(Record):
-    """An answer for each text, in order."""
+    """An answer for each text, in order; `failures` are those without, and `unsent` counts what was not sent any more.
+
+    A single text that is refused is an error instead.
+    """
 
     answers: tuple[TextAnswer, ...]
+    failures: tuple[RefusedText, ...] = ()
+    unsent: int = 0
+
+
+class SnippetDocument(Record):
+    """Client code for a model: a whole program of its language, which sends one request."""
+
+    model: str
+    language: str
+    code: str
+
+
+def render_snippet(out: Output, document: SnippetDocument) -> None:
+    """Print the code alone, for a file."""
+    out.line(document.code.rstrip("\n"))
+
+
+def render_client(out: Output, document: ClientDocument) -> None:
+    """Print the answer to one text in full, and of several a row each; with -v all in full."""
+    answers, sent = document.answers, len(document.answers) + len(document.failures)
+    if sent == 1 or out.verbose:
+        for answer in answers:
+            render_answer(out, answer)
+    if sent == 1:
+        return
+    rows = [
+        (
+            _shortened(answer.text),
+            "; ".join(describe_answer(answer.task, answer.answer)),
+            f"{answer.total_ms:.2f}",
+            "" if answer.cut_at_tokens is None else f"at {answer.cut_at_tokens} tokens",
+        )
+        for answer in answers
+    ]
+    out.table("", ("text", "answer", "#ms", "=cut"), rows)
+    if answers:
+        times = [answer.total_ms for answer in answers]
+        median = f"median {statistics.median(times):.2f} ms, largest {max(times):.2f} ms"
+        out.line(
+            f"{len(answers)} of {sent + document.unsent} texts answered by {answers[0].model}: {median}", style="bold"
+        )
 
 
 def render_answer(out: Output, answer: TextAnswer) -> None:
@@ -24,6 +77,8 @@ def render_answer(out: Output, answer: TextAnswer) -> None:
         out.line(f"  in: {_shortened(answer.context)}")
     for line in describe_answer(answer.task, answer.answer):
         out.line(f"  {line}")
+    if answer.cut_at_tokens is not None:
+        out.line(f"  cut: the model reads {answer.cut_at_tokens} tokens, and not the rest of this text", style="yellow")
     others = max(step.requests for step in answer.steps) > 1
     shared = "; others sent requests meanwhile, so the steps are means over all" if others else ""
     out.line(f"  {answer.total_ms:.2f} ms from {answer.model}{shared}")

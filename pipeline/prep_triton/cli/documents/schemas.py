@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from prep_triton.cli.documents import assemble, publish, releases
 from prep_triton.cli.documents.build_engine import BuildDocument
-from prep_triton.cli.documents.client import ClientDocument
+from prep_triton.cli.documents.client import ClientDocument, SnippetDocument
 from prep_triton.cli.documents.deploy import DeployDocument
 from prep_triton.cli.documents.doctor import DoctorDocument
 from prep_triton.cli.documents.export import ExportDocument
@@ -43,7 +43,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "lint": LintDocument | CodesDocument,
     "verify": VerifyDocument,
     "serve": ServeDocument,
-    "client": ClientDocument,
+    "client": ClientDocument | SnippetDocument,
     "publish": publish.PublishDocument | publish.PublishPlan | publish.CheckDocument,
     "releases": (releases.ReleasesDocument | releases.CurrentDocument | releases.ShowDocument | releases.DiffDocument),
     "rollback": RollbackDocument,

@@ -2,15 +2,17 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import Record
-from prep_triton.errors import ServerError, SpecError
+from prep_triton.errors import ServerError, SpecError, find_nearest
 from prep_triton.tasks import TASKS, Task, find_task
 from prep_triton.triton.server.answer import parse_answer
 from prep_triton.triton.server.client import RefusedRequestError, TritonClient
 from prep_triton.triton.server.statistics import ModelStatistics, wait_for_statistics
+from prep_triton.triton.server.truncation import find_cut
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -41,8 +43,9 @@ class TextAnswer(Record):
 
     `answer` holds, by task: ``embedding`` (list of values); ``labels`` (list of {label, score}); ``entities``
     (list of {label, score, start, end, text}); ``masks`` (for each [MASK] a list of {token, score}); or
-    ``answer``, ``score``, ``start`` and ``end``. `total_ms` is what the client saw; `steps` are in the
-    order in which the ensemble calls them.
+    ``answer``, ``score``, ``start`` and ``end``. `cut_at_tokens` is how many tokens of the text the model reads, where
+    there are more; None where it reads all of it, or the server does not tell. `total_ms` is what the client saw;
+    `steps` are in the order in which the ensemble calls them.
     """
 
     model: str
@@ -50,6 +53,7 @@ class TextAnswer(Record):
     text: str
     context: str | None = None
     answer: dict[str, Any]
+    cut_at_tokens: int | None = None
     total_ms: float
     steps: tuple[StepLatency, ...]
 
@@ -88,9 +92,16 @@ def find_text_model(client: TritonClient, name: str | None = None) -> TextModel:
     if name not in loaded:
         raise SpecError(
             f"the server at {client.address} has not loaded {name}; models there that take text: {listed or 'none'}",
-            hint=f"say --model {texts[0]}" if texts else "load it, or see the server's log for why it was refused",
+            hint=_suggest_model(name, texts) if texts else "load it, or see the server's log for why it was refused",
         )
     return _text_model_from_config(client.read_config(name), texts)
+
+
+def _suggest_model(name: str, texts: Sequence[str]) -> str:
+    """Return a hint that names the text model that was meant, or else one that there is."""
+    begun = [text for text in texts if text.startswith(name)]
+    nearest = begun[0] if len(begun) == 1 else next(iter(find_nearest(name, texts)), texts[0])
+    return f"say --model {nearest}"
 
 
 def _text_model_from_config(config: "ModelConfig", texts: Sequence[str]) -> TextModel:
@@ -137,8 +148,8 @@ def infer_text(
     if priority:
         _warn_of_priority(client, model, priority)
     before = {step: client.read_statistics(step) for step in model.steps}
-    texts = {"TEXT": text, "QUESTION": text, "CONTEXT": context or ""}
-    tensors = {name: _tensor(texts[name], has_batch=model.has_batch) for name in model.inputs}
+    texts = name_texts(model, text, context)
+    tensors = {name: _tensor(value, has_batch=model.has_batch) for name, value in texts.items()}
     try:
         outputs, total_ms = client.infer(model.name, tensors, model.outputs, priority=priority)
     except RefusedRequestError as err:
@@ -155,7 +166,28 @@ def infer_text(
         answer=parse_answer(model.task, outputs),
         total_ms=total_ms,
         steps=tuple(_latency_of(step, client, before[step]) for step in model.steps),
+        cut_at_tokens=find_cut(client, model.steps[0], tensors) if len(model.steps) > 1 else None,
     )
+
+
+def name_texts(model: TextModel, text: str, context: str | None) -> dict[str, str]:
+    """Return what a request sends, by the name of the input."""
+    texts = {"TEXT": text, "QUESTION": text, "CONTEXT": context or ""}
+    return {name: texts[name] for name in model.inputs}
+
+
+def warm_up(client: TritonClient, model: TextModel, text: str, *, context: str | None = None) -> None:
+    """Send a request that nobody measures: the first one after a start or a pause takes longer than the rest.
+
+    It is the text backwards, which has as many words and is not in the server's response cache. What comes of it does
+    not matter: the text itself may be refused with more right.
+
+    Raises:
+        SpecError: As `infer_text`.
+    """
+    words = text.split()[::-1]
+    with suppress(ServerError):
+        infer_text(client, model, " ".join(words if len(words) > 1 else words * 2), context=context)
 
 
 def _warn_of_priority(client: TritonClient, model: TextModel, priority: int) -> None:
