@@ -9,11 +9,13 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from prep_triton.artifact import Artifact
 from prep_triton.errors import BucketMissingError, SpecError, StoreError
+from prep_triton.publish import cache as cache_module
 from prep_triton.publish.cache import StoredCache
 from prep_triton.publish.store import Store
 from prep_triton.run.shared import open_workspace
@@ -211,6 +213,23 @@ def test_a_cache_that_fails_halfway_stops_no_run_and_is_told_once(machine, cache
     assert warning == f"{store.uri} is used no more in this run, which goes on without it: the network is gone"
     assert names_of(store, "artifacts/") == []
     assert not machine(2).produce(recipe(), Artifact, make).reused
+
+
+def test_a_server_that_goes_away_during_a_run_stops_it_not(
+    tmp_path: Path, local_gcs: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog
+):
+    monkeypatch.setattr(cache_module, "RETRY_FOR_S", 0.1)
+    with local_gcs.run_local_gcs() as url:
+        for name, value in local_gcs.environment_for(url).items():
+            monkeypatch.setenv(name, value)
+        local_gcs.make_bucket(url, "cache-of-a-day")
+        workspace = open_workspace(tmp_path / "build", "gs://cache-of-a-day/cache")
+        workspace.produce(recipe(), Artifact, make)
+    assert not workspace.produce(recipe(2), Artifact, make).reused
+    assert workspace.produce(recipe(), Artifact, refuse).reused
+    assert workspace.find(recipe(2), Artifact) is not None
+    (warning,) = warnings_of(caplog)
+    assert "gs://cache-of-a-day/cache is used no more in this run, which goes on without it: " in warning
 
 
 def test_what_another_writer_wrote_first_is_no_fault(machine, cache: StoredCache, store: Store, caplog):

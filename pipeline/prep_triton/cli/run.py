@@ -125,7 +125,7 @@ def run(
         from prep_triton.run.overrides import override_settings
         from prep_triton.run.plan_gpus import list_plan_gpus, select_plans
         from prep_triton.run.selection import select_models
-        from prep_triton.run.shared import open_workspace
+        from prep_triton.run.shared import check_remote_uri, open_workspace
         from prep_triton.spec import RUN_HINT, RunSpec, load_settings, with_flags
 
         _check_exclusive(options)
@@ -138,6 +138,7 @@ def run(
             out.show(GpusDocument(gpus=tuple(list_plan_gpus(chosen))), render_gpus)
             return
         if options.check:
+            check_remote_uri(remote_cache)
             check_file(with_flags(spec, {"publish": options.publish or spec.publish}), settings.document)
             out.show(check_document(spec, str(config)), render_check)
             return

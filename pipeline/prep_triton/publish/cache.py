@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 ARTIFACTS_DIR = "artifacts"
 FILES_DIR = "files"
+# A cache saves time: what does not answer is given up long before a release would be.
+RETRY_FOR_S = 15.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 A = TypeVar("A", bound=Artifact)
@@ -67,7 +69,7 @@ class StoredCache(RemoteCache):
     @cached_property
     def store(self) -> Store:
         """The store behind it."""
-        return open_store(self._uri)
+        return open_store(self._uri, retry_for_s=RETRY_FOR_S)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the connection out: another process makes its own."""

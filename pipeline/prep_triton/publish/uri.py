@@ -12,16 +12,23 @@ _IP_ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):")
 
 
-def open_store(uri: str) -> Store:
+def open_store(uri: str, *, retry_for_s: float | None = None) -> Store:
     """Open a store: ``gs://bucket/prefix``, a folder's path, or ``file:///path``. Touches nothing yet.
+
+    Args:
+        uri: Which.
+        retry_for_s: For how long a request that failed is repeated, where the store is a bucket; None is as publishing
+            needs it.
 
     Raises:
         SpecError: The URI is not one of these, or a name in it is not allowed.
     """
     if uri.startswith("gs://"):
-        from prep_triton.publish.gcs import GcsStore
+        from prep_triton.publish.gcs import GcsSession, GcsStore, Patience
 
-        return GcsStore(parse_gcs_uri(uri))
+        location = parse_gcs_uri(uri)
+        patience = Patience() if retry_for_s is None else Patience(retry_for_s=retry_for_s)
+        return GcsStore(location, GcsSession(location.bucket, patience=patience))
     from prep_triton.publish.folder import FolderStore
 
     return FolderStore(parse_folder_uri(uri))

@@ -30,3 +30,15 @@ def open_workspace(root: Path, remote_uri: str | None = None, *, read_only: bool
         hint = f"{err.hint}; or leave --remote-cache out (PREP_REMOTE_CACHE, workspace.remote)"
         raise type(err)(message, hint=hint) from err
     return Workspace(root, read_only=read_only, remote=remote)
+
+
+def check_remote_uri(remote_uri: str | None) -> None:
+    """Refuse what cannot be the URI of a remote cache; touches nothing.
+
+    Raises:
+        SpecError: It is none.
+    """
+    from prep_triton.publish.uri import check_store_uri
+
+    if remote_uri:
+        check_store_uri(remote_uri)

@@ -46,6 +46,7 @@ models:
   - {model: bert-base, weights: random, tokenizer: ./no, variants: [{runtime: onnxruntime}, {runtime: onnxruntime}]}
 target: {triton: "19.01"}
 publish: s3://bucket
+workspace: {remote: ftp://cache}
 """
 FAULTS = [
     ("2:12: models[0].model", "there is no folder nowhere"),
@@ -63,6 +64,7 @@ FAULTS = [
     ("15:93: models[4].variants[1]", "it is there twice: see variants[0]"),
     ("16:9: target", "Triton 19.01 is not in the table of releases"),
     ("17:10: publish", "unknown scheme 's3'"),
+    ("18:21: workspace.remote", "unknown scheme 'ftp'"),
 ]
 
 

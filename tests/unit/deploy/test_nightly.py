@@ -198,3 +198,62 @@ def test_an_outcome_that_another_try_does_not_mend_is_not_tried_again():
     job = yaml.safe_load((JOBS_DIR / "gather.yaml").read_text())["spec"]["jobTemplate"]["spec"]
     assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [2, 3, 4]
     assert load_pod(JOBS_DIR / "gather.yaml")["restartPolicy"] == "Never"
+
+
+def patch_json(document: Any, patch: list[dict[str, Any]]) -> None:
+    """Apply the few operations of RFC 6902 that the kustomization uses; a path that leads nowhere is an error."""
+    for step in patch:
+        *parents, last = (int(part) if part.isdigit() else part for part in step["path"].split("/")[1:])
+        place = document
+        for part in parents:
+            place = place[part]
+        if step["op"] == "add" and last == "-":
+            place.append(step["value"])
+            continue
+        _ = place[last]
+        if step["op"] == "remove":
+            del place[last]
+        else:
+            place[last] = step["value"]
+
+
+def load_jobs_with_cache() -> dict[str, Any]:
+    """The Jobs as configs/gke/nightly-cache makes them of those of configs/gke/nightly."""
+    folder = JOBS_DIR.with_name("nightly-cache")
+    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    assert [(folder / resource).resolve() for resource in kustomization["resources"]] == [JOBS_DIR.resolve()]
+    jobs = {(document := yaml.safe_load(path.read_text()))["metadata"]["name"]: document for path in list_jobs()}
+    deleted, *patches = kustomization["patches"]
+    claim = yaml.safe_load(deleted["patch"])
+    assert (claim["kind"], claim["$patch"]) == ("PersistentVolumeClaim", "delete")
+    assert claim["metadata"]["name"] == yaml.safe_load((JOBS_DIR / "workspace.yaml").read_text())["metadata"]["name"]
+    for patch in patches:
+        for name, job in jobs.items():
+            if patch["target"].get("name", name) == name:
+                patch_json(job, yaml.safe_load(patch["patch"]))
+    return jobs
+
+
+def test_jobs_with_a_cache_need_no_shared_volume():
+    jobs = load_jobs_with_cache()
+    assert len(jobs) == 3
+    for job in jobs.values():
+        pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        assert "persistentVolumeClaim" not in str(pod)
+        assert "initContainers" not in pod
+        (container,) = pod["containers"]
+        environment = {variable["name"]: variable.get("value") for variable in container["env"]}
+        assert environment["PREP_REMOTE_CACHE"] == "gs://BUCKET/cache"
+        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        assert environment["PREP_WORKSPACE"].startswith(mounts["workspace"])
+        assert {volume["name"] for volume in pod["volumes"]} == set(mounts)
+
+
+def test_the_one_that_gathers_begins_when_no_gpu_can_be_at_work():
+    jobs = load_jobs_with_cache()
+    begins = {name: [int(part) for part in job["spec"]["schedule"].split()[1::-1]] for name, job in jobs.items()}
+    hour, minute = begins.pop("prep-gather")
+    for name, (gpu_hour, gpu_minute) in begins.items():
+        spec = jobs[name]["spec"]
+        longest_s = spec["startingDeadlineSeconds"] + spec["jobTemplate"]["spec"]["activeDeadlineSeconds"]
+        assert (hour - gpu_hour) * 3600 + (minute - gpu_minute) * 60 >= longest_s

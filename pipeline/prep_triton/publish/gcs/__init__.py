@@ -4,6 +4,7 @@ Credentials are Application Default Credentials; `STORAGE_EMULATOR_HOST` names a
 then are there none. Nothing here writes, logs or keeps a credential or a key.
 """
 
+from prep_triton.publish.gcs.session import GcsSession, Patience
 from prep_triton.publish.gcs.store import GcsStore
 
-__all__ = ["GcsStore"]
+__all__ = ["GcsSession", "GcsStore", "Patience"]
