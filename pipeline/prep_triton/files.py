@@ -219,6 +219,8 @@ def translate_os_errors(place: Path, *, setting: str = "--workspace") -> Iterato
                 f"no space is left on the device of {place}",
                 hint=f"free some space, or name another place with {setting}",
             ) from err
+        if err.errno == errno.ENOTDIR and (known := error_from_os(err)):  # of a path below the place
+            raise known from err
         if err.errno in _REFUSED:
             raise WorkspaceError(
                 f"{place} cannot be written: {err.strerror}", hint=f"name a folder that you can write with {setting}"

@@ -39,7 +39,10 @@ def load_manifest(folder: Path, artifact_type: type[A]) -> A:
         OSError: The manifest cannot be read.
         ValueError: It is not such a manifest, or of another version of prep; the reason is one line.
     """
-    return parse_manifest((folder / MANIFEST_NAME).read_bytes(), folder, artifact_type)
+    path = folder / MANIFEST_NAME
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would never end
+        raise ValueError(f"{MANIFEST_NAME} is not a file")
+    return parse_manifest(path.read_bytes(), folder, artifact_type)
 
 
 def parse_manifest(text: bytes, folder: Path, artifact_type: type[A]) -> A:
@@ -129,6 +132,8 @@ def record_files(folder: Path) -> dict[str, FileRecord]:
 def find_adopt_hint(folder: Path) -> str | None:
     """Return how to keep the config.pbtxt of an entry that was edited by hand; None where it was not."""
     path = folder / CONFIG_NAME
+    if not path.is_file():
+        return None
     try:
         recorded = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))["files"][CONFIG_NAME]["sha256"]
         if digest_file(path) == recorded:

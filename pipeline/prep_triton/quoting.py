@@ -20,6 +20,8 @@ _TOKENS = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{16,}|ya29\.[\w.-]{16,}|gh[pousr]_[A-Za-z0-9]{20,})"
     r"|(?<=[Bb]earer )[\w.~+/-]{16,}=*|(?<=X-Goog-Signature=)[0-9a-fA-F]+"
 )
+# ?token=… of an address: what a parameter is called stays, since it says what the address is.
+_PARAMETERS = re.compile(r"(?<=[?&])([\w.-]{1,100})=[^&\s'\"]+")
 # Environment variables whose values are secrets.
 _SECRET_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "PREP_GCS_ENCRYPTION_KEY")
 _LEAST_SECRET = 8
@@ -47,12 +49,12 @@ def show_value(value: Any) -> str:
 
 
 def remove_credentials(text: str) -> str:
-    """Replace what stands before the ``@`` of an address, tokens, and the values of variables that hold secrets."""
+    """Replace the user and the parameters of an address, tokens, and the values of variables that hold secrets."""
     for value in filter(None, map(os.environ.get, _SECRET_VARIABLES)):
         if len(value) >= _LEAST_SECRET:
             text = text.replace(value, "***")
     text = _TOKENS.sub("***", text)
-    return _CREDENTIALS.sub("://***@", text) if "://" in text else text
+    return _PARAMETERS.sub(r"\1=***", _CREDENTIALS.sub("://***@", text)) if "://" in text else text
 
 
 def escape_controls(text: str) -> str:

@@ -327,6 +327,7 @@ SERVED_CASES = [
     Case("Upper-Case", "", lambda at: write_python(at, "Upper-Case")),
     _python_case("batch-output", "", batch_output("b", "a")),
     _batch_input_case("batch-input", 'source_input: "a"', code=""),
+    Case("version-0", "", lambda at: write_python(at, "version-0", version="0")),
     _python_case("no-merging", "batching-useless", "dynamic_batching {}", batch=0),
     _python_case("stream", "backend-ignores-field", "optimization { priority: PRIORITY_MAX }"),
     _python_case("cached", "server-arguments", "response_cache { enable: true }"),

@@ -160,7 +160,7 @@ def _gather_texts(texts: Sequence[str], question: str | None) -> list[str]:
 
 def _read_lines() -> Iterator[str]:
     """Yield stdin's lines that are not blank; bytes that are no UTF-8 stay what they were."""
-    for line in sys.stdin.buffer:
+    for line in sys.stdin.buffer if sys.stdin else ():  # None where it was closed
         text = line.decode("utf-8", "surrogateescape").rstrip("\r\n")
         if text.strip():
             yield text

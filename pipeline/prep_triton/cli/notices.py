@@ -10,7 +10,7 @@ from typing_extensions import override
 _PREFIXES: Mapping[int, str] = {logging.DEBUG: "debug", logging.INFO: "note"}
 
 # Where a value stands in a template.
-_VALUE = re.compile(r"%[-#0 +.\d]*[a-z]")
+_VALUE = re.compile(r"%[-#0 +.0-9]*[a-z]")
 
 Show = Callable[[str, int], None]
 

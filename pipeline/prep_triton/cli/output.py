@@ -64,6 +64,8 @@ class Output:
     def document(self, document: "BaseModel") -> None:
         """Print the one JSON document of ``--json``; nothing otherwise."""
         if self.as_json:
+            if sys.stdout is None:
+                return  # closed before the command began: nobody reads it
             with _stdout():
                 sys.stdout.write(json.dumps(document.model_dump(mode="json"), indent=2) + "\n")
                 sys.stdout.flush()
@@ -114,7 +116,8 @@ class Output:
         from rich.text import Text
 
         # A Text of its own: a style given to print() would colour the bar below it as well.
-        self.err.print(Text(clean_message(text), style=style))
+        with suppress(OSError):  # a full or closed stderr must not end what the command does
+            self.err.print(Text(clean_message(text), style=style))
 
     def log(self, level: int, text: str) -> None:
         """Write a line to the log file alone, where there is one."""
@@ -131,7 +134,8 @@ class Output:
             from rich.text import Text
 
             escaped = clean_message(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-            self.err.print(Text(f"::{level} title=prep::{escaped}"))
+            with suppress(OSError):
+                self.err.print(Text(f"::{level} title=prep::{escaped}"))
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Progress]:

@@ -36,21 +36,21 @@ def fetch_release(store: Store, reference: str, target_dir: Path, *, progress: P
     release = resolve(store, reference)
     for fault in find_record_faults(release):
         raise ReleaseDamagedError(fault, hint="publish again, or name another release with --release")
+    final_dir = target_dir.absolute()
     try:
         if target_dir.exists() and not (target_dir.is_dir() and not any(target_dir.iterdir())):
             _check_fetched(release, target_dir, progress)
             return release
-        target_dir = target_dir.absolute()
-        target_dir.parent.mkdir(parents=True, exist_ok=True)
-        with locked_folder(target_dir.parent, f".{target_dir.name}.fetching-") as staging:
+        final_dir.parent.mkdir(parents=True, exist_ok=True)
+        with locked_folder(final_dir.parent, f".{final_dir.name}.fetching-") as staging:
             download_files(store, folder_of_release(release.id), release.files, staging, progress)
             if release.server_arguments:
                 text = render_server_arguments(release.server_arguments)
                 (staging / SERVER_ARGUMENTS_NAME).write_text(text, encoding="utf-8")
             (staging / RELEASE_NAME).write_bytes(render_release(release))
-            staging.replace(target_dir)
+            staging.replace(final_dir)
     except OSError as err:
-        raise store_error_from_os(err, str(target_dir)) from err
+        raise store_error_from_os(err, str(final_dir)) from err
     return release
 
 

@@ -5,6 +5,7 @@ modification time in nanoseconds, moved on where the clock has not. Names that b
 the store's own. A copy is a file of its own, not a hard link: an object edited by hand spoils no other.
 """
 
+import errno
 import os
 import time
 import uuid
@@ -81,6 +82,8 @@ class FolderStore(Store):
     def stat(self, name: str) -> StoredObject | None:
         path = self._path(name)
         with _translated(path):
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "it is a folder, expected a file", str(path))
             return self._describe(path) if path.is_file() else None
 
     @override

@@ -78,7 +78,19 @@ def scan_repository(folder: Path, names: Sequence[str] | None = None) -> LocalRe
         entry = _load_entry(path, folder)
         entries.append(entry)
         files |= _list_files(entry, path)
+    _check_composed(entries, folder)
     return LocalRepository(tuple(entries), files)
+
+
+def _check_composed(entries: Sequence[RepositoryEntry], folder: Path) -> None:
+    """Refuse an ensemble without all that it calls: no server would load it."""
+    names = {entry.name for entry in entries}
+    for entry in entries:
+        if missing := sorted(set(entry.composes) - names):
+            raise RepositoryError(
+                f"{folder / entry.name} calls {', '.join(missing)}, which has no {MANIFEST_NAME} and is not published",
+                hint=_REBUILD,
+            )
 
 
 def _load_entry(path: Path, repository_dir: Path) -> RepositoryEntry:

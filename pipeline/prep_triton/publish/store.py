@@ -8,6 +8,7 @@ where there is none".
 
 import errno
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -171,6 +172,9 @@ def store_error_from_os(err: OSError, place: str) -> StoreError | DiskFullError:
     where, message = err.filename or place, err.strerror or str(err)
     if isinstance(err, FileNotFoundError):
         return StoreError(f"there is no {where}", hint="list what is there with prep releases")
+    if isinstance(err, IsADirectoryError):
+        command = shlex.join(["mv", str(where), f"{where}.old"])
+        return StoreError(f"{where} cannot be used: {message}", hint=f"move it away: {command}")
     if isinstance(err, PermissionError):
         return StoreAccessError(f"{where} may not be used: {message}", hint="name a folder that you can write")
     if err.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -55,6 +55,8 @@ def parse_gcs_uri(uri: str) -> GcsUri:
     bucket, _, prefix = uri.removeprefix("gs://").partition("/")
     if not bucket:
         raise SpecError(f"'{uri}' does not name a bucket", hint="write gs://BUCKET/PREFIX")
+    if "@" in bucket:  # a password, perhaps: it is not repeated
+        raise SpecError(f"'{uri}' has a user in it, and a bucket has none", hint="write gs://BUCKET/PREFIX")
     too_long = len(bucket) > (222 if "." in bucket else 63)
     if len(bucket) < 3 or too_long or not _BUCKET.fullmatch(bucket) or _IP_ADDRESS.fullmatch(bucket):
         raise SpecError(

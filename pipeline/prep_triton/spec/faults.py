@@ -170,7 +170,7 @@ def _path_of(loc: Sequence[str | int], values: Any) -> Path:
         value = _child(values, part)
         if value is _ABSENT:
             break
-        key = part if not isinstance(values, Mapping) or part in values else int(part)
+        key = _key_of(values, part) if isinstance(values, Mapping) else part
         values = value
         path.append(key)
     return tuple(path)
@@ -181,12 +181,15 @@ _ABSENT = object()
 
 def _child(value: Any, part: str | int) -> Any:
     if isinstance(value, Mapping):
-        if part in value:
-            return value[part]
-        return value.get(int(part), _ABSENT) if isinstance(part, str) and part.isdigit() else _ABSENT
+        return value.get(_key_of(value, part), _ABSENT)
     if isinstance(value, list | tuple) and isinstance(part, int) and part < len(value):
         return value[part]
     return _ABSENT
+
+
+def _key_of(values: Mapping[Any, Any], part: str | int) -> Any:
+    """Return the key that pydantic calls by a text: a number, true or null of YAML may be one."""
+    return part if part in values else next((key for key in values if str(key) == str(part)), part)
 
 
 def _find_key_to_leave_out(problem: Problem, values: Mapping[str, Any]) -> Path | None:

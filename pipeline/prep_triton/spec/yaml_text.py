@@ -4,6 +4,8 @@ PyYAML alone keeps the last of two equal keys, lets a few hundred bytes of alias
 what looks like one, and answers nesting, impossible dates and long numbers with exceptions of Python's.
 """
 
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,11 @@ LARGEST_BYTES = 16 << 20
 _LARGEST_DEPTH = 50
 _MOST_VALUES = 100_000
 _HINT = "check the indentation and the quotes there"
-_TIMESTAMP = "tag:yaml.org,2002:timestamp"
+_TAG = "tag:yaml.org,2002:"
+# What becomes no plain value, or another one than a reader takes it for.
+_UNKNOWN = {f"{_TAG}{name}" for name in ("timestamp", "binary", "omap", "pairs", "set")}
+# YAML 1.1 reads 010 as 8 and 1:30 as 90; here the first is 10, as in YAML 1.2, and the second is text.
+_INT = re.compile(r"[-+]?(?:[0-9][0-9_]*|0x[0-9a-fA-F_]+)\Z")
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,9 @@ def load_document(path: Path, *, hint: str = _HINT) -> YamlDocument:
         SpecError: It cannot be read, is larger than `LARGEST_BYTES`, not UTF-8 or not YAML.
     """
     try:
-        with path.open("rb") as stream:
+        # A pipe that nobody writes to is empty, and does not hold the command up.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
+            os.set_blocking(stream.fileno(), True)
             content = stream.read(LARGEST_BYTES + 1)
     except FileNotFoundError:
         raise
@@ -186,8 +194,14 @@ def _error_at(mark: Any, problem: str) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
+def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:  # noqa: ARG001
+    text = node.value.replace("_", "")
+    return int(text, 16 if "x" in text else 10)
+
+
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
+    first: [(tag, _INT if tag == f"{_TAG}int" else pattern) for tag, pattern in resolvers if tag not in _UNKNOWN]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.yaml_constructors = {tag: build for tag, build in _Loader.yaml_constructors.items() if tag != _TIMESTAMP}
+_Loader.yaml_constructors = {tag: build for tag, build in _Loader.yaml_constructors.items() if tag not in _UNKNOWN}
+_Loader.add_constructor(f"{_TAG}int", _construct_int)

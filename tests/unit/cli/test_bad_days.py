@@ -139,6 +139,24 @@ def test_a_stdout_that_is_full_is_named(arguments: tuple[str, ...], tmp_path: Pa
     assert done.stderr.startswith("error: stdout cannot be written: No space left on device\nhint: ")
 
 
+def test_a_stderr_that_is_full_ends_nothing(tmp_path: Path):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [str(SCRIPT), "doctor"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=full, text=True, check=False
+        )
+    assert (done.returncode, bool(done.stdout)) == (0, True)
+
+
+@pytest.mark.parametrize("arguments", [("client", "-"), ("doctor", "--json")], ids=" ".join)
+def test_a_stream_that_is_closed_is_no_traceback(arguments: tuple[str, ...], tmp_path: Path):
+    command = [sys.executable, "-c", "import os, sys; os.close(0); os.close(1); os.execv(sys.argv[1], sys.argv[1:])"]
+    done = subprocess.run(
+        [*command, str(SCRIPT), *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr
+    assert done.returncode == (2 if "client" in arguments else 0)
+
+
 def test_a_file_that_cannot_be_read_is_named_by_the_last_resort(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(typer.Exit) as end, output.session(OutputOptions()):
         raise OSError(5, "Input/output error", "/mnt/models/config.json")

@@ -233,3 +233,10 @@ def test_any_values_are_a_request_or_a_list_of_faults(values):
     except SpecError as err:
         assert err.faults
         assert all(fault.hint and fault.message for fault in err.faults)
+
+
+@pytest.mark.parametrize(("key", "shown"), [(".inf", "inf"), ("1.5", "1.5"), ("~", "None")])
+def test_a_key_that_is_no_text_is_an_unknown_key(key: str, shown: str):
+    for text in (f"{key}: 1\n", f"models:\n  - {{model: minilm, {key}: 1, variants: []}}\n"):
+        with pytest.raises(SpecError, match=f"unknown key '{shown}'"):
+            parse_run_spec(text, where="p.yaml")

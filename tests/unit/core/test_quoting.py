@@ -22,6 +22,11 @@ def test_an_address_is_shown_without_what_gives_access(address: str, shown: str)
     assert remove_credentials(f"no {address} here") == f"no {shown} here"
 
 
+def test_parameters_of_an_address_are_shown_without_their_values():
+    shown = remove_credentials("no https://host/a?token=abc&x=1 and 5 & a=b")
+    assert shown == "no https://host/a?token=***&x=*** and 5 & a=b"
+
+
 def test_credentials_are_removed_before_a_line_is_cut():
     assert "secret" not in clean_message("x" * 750 + " https://user:secret@host" + "y" * 5000)
 

@@ -1,5 +1,6 @@
 """YAML that somebody wrote: plain values as PyYAML reads them, or one sentence with the line of the fault."""
 
+import os
 import re
 import time
 from pathlib import Path
@@ -144,3 +145,22 @@ def test_a_file_that_is_no_utf8_has_the_line_of_the_byte(tmp_path: Path):
     path.write_bytes(b"#" * (LARGEST_BYTES + 1))
     with pytest.raises(SpecError, match="more than 16 MiB"):
         load_document(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("010", 10), ("08", 8), ("1:30", "1:30"), ("0x1F", 31), ("1_000", 1000), ("-5", -5), ("+7", 7), ("0b11", "0b11")],
+)
+def test_a_number_is_what_it_looks_like(text: str, value: object):
+    assert parse_document(f"a: {text}\n", where="x").value == {"a": value}
+
+
+@pytest.mark.parametrize("text", ["!!binary aGk=", "!!set {a}", "!!omap [a: 1]", "!!pairs [a: 1]", "!!python/name:x"])
+def test_a_tag_of_no_plain_value_is_refused(text: str):
+    with pytest.raises(SpecError, match="tag"):
+        parse_document(f"a: {text}\n", where="x")
+
+
+def test_a_pipe_that_nobody_writes_to_is_empty(tmp_path: Path):
+    os.mkfifo(tmp_path / "p.yaml")
+    assert load_document(tmp_path / "p.yaml").value is None

@@ -1,5 +1,6 @@
 import errno
 import os
+import subprocess
 import threading
 import time
 
@@ -113,3 +114,11 @@ def test_writers_at_once_do_not_trip_over_each_others_staging_files(tmp_path):
         thread.join()
     assert message == []
     assert len(FolderStore(tmp_path).list_objects("a/")) == 240
+
+
+def test_a_folder_in_the_place_of_an_object_is_named(tmp_path):
+    (tmp_path / "current.json").mkdir()
+    with pytest.raises(StoreError, match=r"current\.json cannot be used: it is a folder") as caught:
+        FolderStore(tmp_path).stat("current.json")
+    subprocess.run(caught.value.hint.partition(": ")[2], shell=True, check=True)
+    assert FolderStore(tmp_path).stat("current.json") is None

@@ -3,7 +3,9 @@ import os
 import shutil
 
 import pytest
+from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import RepositoryError
+from prep_triton.manifest import find_artifact
 from prep_triton.publish.record import digest_content
 from prep_triton.publish.repository import find_git_revision, scan_repository
 
@@ -185,3 +187,26 @@ def test_git_revision_says_when_tracked_files_were_changed(tmp_path, monkeypatch
     assert len(revision) == 40
     (tmp_path / "file").write_text("2")
     assert find_git_revision() == f"{revision}-dirty"
+
+
+def test_ensemble_without_what_it_calls_is_refused(make_repository):
+    folder = make_repository("bert", "other")
+    path = folder / "bert" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"composes": ["other"]}))
+    assert len(scan_repository(folder).entries) == 2
+    (folder / "other" / "manifest.json").unlink()
+    with pytest.raises(RepositoryError, match=r"calls other, which has no manifest\.json"):
+        scan_repository(folder)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "config.pbtxt"])
+def test_pipe_in_the_place_of_a_file_is_refused(make_repository, name):
+    folder = make_repository("bert", "other")
+    (folder / "bert" / name).unlink()
+    os.mkfifo(folder / "bert" / name)
+    if name == "manifest.json":
+        assert [entry.name for entry in scan_repository(folder).entries] == ["other"]
+        assert find_artifact(folder / "bert", RepositoryEntry) is None
+    else:
+        with pytest.raises(RepositoryError, match=r"config\.pbtxt is not a file"):
+            scan_repository(folder)

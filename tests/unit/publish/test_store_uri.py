@@ -106,3 +106,9 @@ def test_an_accepted_object_name_stays_inside_its_store(name):
         return
     root = Path("/store")
     assert (root / name).resolve().relative_to(root).as_posix() == name
+
+
+def test_a_password_before_a_bucket_is_not_repeated():
+    with pytest.raises(SpecError, match="has a user in it") as caught:
+        parse_gcs_uri("gs://user:hidden@bucket/x")
+    assert "hidden" not in f"{caught.value.message} {caught.value.hint}"

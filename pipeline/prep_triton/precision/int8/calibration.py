@@ -13,7 +13,6 @@ Rows are longer than `MAX_TOKENS` only in an .npz; text is cut there. Nothing is
 import json
 import logging
 import random
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 from prep_triton.artifact import OnnxModel
 from prep_triton.errors import PrecisionError, SpecError, find_nearest
 from prep_triton.layout import TOKENIZER_NAME
+from prep_triton.precision.measure.encodings import describe_conversion
 from prep_triton.precision.measure.token_rows import TokenRow
 from prep_triton.reference import encode_all, load_arrays, load_tokenizer
 from prep_triton.spec import CalibrationSpec
@@ -61,9 +61,8 @@ def locate_calibration_data(spec: CalibrationSpec) -> Path:
             hint="--calibration-data takes one text a line (.txt), JSON lines (.jsonl) or token ids (.npz)",
         )
     if not path.is_file():
-        raise SpecError(
-            f"there is no calibration file {path}", hint="--calibration-data names a file of text like your users'"
-        )
+        message = f"calibration file {path} is not a file" if path.exists() else f"there is no calibration file {path}"
+        raise SpecError(message, hint="--calibration-data names a file of text like your users'")
     return path
 
 
@@ -126,7 +125,7 @@ def _read_lines(path: Path) -> list[str]:
         line = path.read_bytes()[: err.start].count(b"\n") + 1
         raise SpecError(
             f"calibration file {path} is not UTF-8 (line {line}, {err.reason})",
-            hint=f"convert it: iconv -f LATIN1 -t UTF-8 {shlex.quote(str(path))} > utf8{path.suffix}",
+            hint=describe_conversion(path, err),
         ) from err
     except OSError as err:
         raise SpecError(

@@ -11,13 +11,13 @@ Other fields (``id``) are ignored. Every error names the line.
 """
 
 import json
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
 from prep_triton.errors import SpecError, find_nearest
+from prep_triton.precision.measure.encodings import describe_conversion
 from prep_triton.tasks import TASKS, LabelledRows, Task
 
 _LISTED_LABELS = 12
@@ -75,13 +75,15 @@ def load_examples(path: Path, task: Task, labels: Sequence[str]) -> list[Example
             a value or a label that the model cannot be scored on.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe or a device, which may have no end
+            raise SpecError(f"{path} cannot be read: it is not a file", hint="--eval-data is a .jsonl file")
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as err:
         raise SpecError(f"there is no evaluation file {path}", hint="check the path of --eval-data") from err
     except UnicodeDecodeError as err:
         raise SpecError(
             f"{path} is not UTF-8: byte {err.object[err.start]:#04x} at offset {err.start}",
-            hint=f"convert it: iconv -f LATIN1 -t UTF-8 {shlex.quote(str(path))} > utf8.jsonl",
+            hint=describe_conversion(path, err),
         ) from err
     except OSError as err:
         raise SpecError(f"{path} cannot be read: {err.strerror}", hint="--eval-data is a .jsonl file") from err

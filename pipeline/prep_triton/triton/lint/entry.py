@@ -36,7 +36,7 @@ MODEL_FILES = {"tensorrt": PLAN_NAME, "onnxruntime": GRAPH_NAME, "python": PYTHO
 ENVIRONMENT, MODEL_DIRECTORY = "EXECUTION_ENV_PATH", "$$TRITON_MODEL_DIRECTORY"
 CONFIG_SIZE_LIMIT = 16 << 20
 _NUMBER = re.compile(r"\s*[+-]?[0-9]+")
-_VERSION = re.compile(r"[1-9][0-9]{0,17}")
+_VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def _is_server_folder(name: str) -> bool:
 
 
 def _is_version(entry: EntryFolder, name: str) -> bool:
-    return name.isascii() and name.isdigit() and name[0] != "0" and int(name) in entry.versions
+    return name in map(str, entry.versions)
 
 
 def _is_used(entry: EntryFolder, name: str) -> bool:

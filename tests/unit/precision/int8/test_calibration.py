@@ -118,7 +118,8 @@ def test_a_latin1_file_is_converted_by_the_command_of_the_hint(tmp_path, model):
     [
         ("c.csv", "a", "is '.csv', expected .txt, .jsonl or .npz", "one text a line"),
         ("c.txt", " \n\n", "holds no text", "some hundreds"),
-        ("c.txt", b"sea\n\xff\xfe", "is not UTF-8 (line 2", "iconv"),
+        ("c.txt", b"sea\n\xff\xfe", "is not UTF-8 (line 2", "iconv -f LATIN1"),
+        ("c.txt", "sea\n".encode("utf-16"), "is not UTF-8 (line 1", "iconv -f UTF-16"),
         ("c.txt", "sea\n", "holds 1 different rows, 2 were asked for", "66 or more different texts"),
         ("c.txt", "sea\n" * 99, "holds 1 different rows, 2 were asked for", "66 or more different texts"),
         ("c.jsonl", '{"text": "sea"}\n{"text', "line 2: not JSON", "one JSON object a line"),
