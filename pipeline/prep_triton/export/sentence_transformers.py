@@ -16,6 +16,8 @@ PROMPTS_NAME = "config_sentence_transformers.json"
 TRANSFORMER_PATTERN = "sentence_*_config.json"  # sentence_bert_config.json, and what other architectures called it
 _HINT = "choose a model whose modules.json has a Transformer, a Pooling and perhaps a Normalize"
 _PACKAGE = "sentence_transformers."
+# As the library looks for the settings of the Transformer module: the first file that holds some.
+_TRANSFORMER_KINDS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 
 # What the Transformer module hands to AutoTokenizer and AutoConfig, by its names since version 5.2 and before.
 _TOKENIZER_ARGUMENTS = ("processor_kwargs", "tokenizer_args")
@@ -47,7 +49,19 @@ _POOLING_BY_SWITCH = {
 def list_declaring_files(folder: Path) -> list[Path]:
     """Return the files of a folder that `find_embedding` and `load_transformer_settings` may read."""
     patterns = (MODULES_NAME, PROMPTS_NAME, TRANSFORMER_PATTERN, "[0-9]*_*/config.json")
-    return sorted(path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
+    listed = {path for pattern in patterns for path in folder.glob(pattern)}
+    return sorted(path for path in listed | _list_module_files(folder) if path.is_file())
+
+
+def _list_module_files(folder: Path) -> set[Path]:
+    """Return the configuration of each module, in a folder of any name; nothing where modules.json is damaged."""
+    try:
+        content = json.loads((folder / MODULES_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return set()
+    modules = content if isinstance(content, list) else []
+    paths = {module.get("path") for module in modules if isinstance(module, dict)}
+    return {folder / path / "config.json" for path in paths if isinstance(path, str) and path}
 
 
 def find_embedding(folder: Path | None, *, where: str) -> EmbeddingRecord:
@@ -115,8 +129,10 @@ def load_transformer_settings(folder: Path | None, *, where: str) -> Mapping[str
     Raises:
         SourceError: The file is damaged.
     """
-    path = next(iter(sorted(folder.glob(TRANSFORMER_PATTERN))), None) if folder else None
-    return _load_object(path, where) if path else {}
+    if folder is None:
+        return {}
+    paths = (folder / f"sentence_{kind}_config.json" for kind in _TRANSFORMER_KINDS)
+    return next((settings for path in paths if path.is_file() and (settings := _load_object(path, where))), {})
 
 
 def find_nested_transformer(folder: Path, *, where: str) -> str | None:

@@ -5,7 +5,11 @@ from prep_triton.artifact import EmbeddingRecord
 from prep_triton.errors import SourceError
 from prep_triton.export.declared import find_length
 from prep_triton.export.folder import load_config
-from prep_triton.export.sentence_transformers import find_embedding
+from prep_triton.export.sentence_transformers import (
+    find_embedding,
+    list_declaring_files,
+    load_transformer_settings,
+)
 
 
 def declare(folder, *kinds, pooling=None, prompts=None, settings=None):
@@ -86,6 +90,24 @@ def test_settings_that_the_library_writes_itself_are_served(tmp_path):
     }
     folder = declare(tmp_path, "Transformer", "Pooling", settings=settings, prompts={"truncate_dim": None})
     assert find_embedding(folder, where="it") == EmbeddingRecord(is_normalized=False)
+
+
+def test_the_settings_are_those_of_the_file_that_the_library_reads(tmp_path):
+    for kind, length in (("albert", 1), ("bert", 2), ("other", 3)):
+        (tmp_path / f"sentence_{kind}_config.json").write_text(json.dumps({"max_seq_length": length}))
+    assert load_transformer_settings(tmp_path, where="it") == {"max_seq_length": 2}
+    (tmp_path / "sentence_bert_config.json").write_text("{}")
+    assert load_transformer_settings(tmp_path, where="it") == {"max_seq_length": 1}
+
+
+def test_a_module_in_a_folder_of_any_name_decides_the_export(tmp_path):
+    folder = declare(tmp_path, "Transformer", "Pooling")
+    (folder / "1_Pooling").rename(folder / "pool")
+    content = (folder / "modules.json").read_text()
+    (folder / "modules.json").write_text(content.replace("1_Pooling", "pool"))
+    assert folder / "pool" / "config.json" in list_declaring_files(folder)
+    (folder / "modules.json").write_text('[3, {"path": 4}]')
+    assert list_declaring_files(folder)
 
 
 def test_a_class_of_somebody_else_is_refused_by_its_name(tmp_path):
