@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prep_triton.cli.entry_options import EntryOptions, entry_from_flags
+from prep_triton.cli.entry_options import EntryOptions, entry_from_flags, flags_of_entry
+from prep_triton.cli.exclusive import check_alone, list_given
 from prep_triton.cli.exported import find_exported
+from prep_triton.cli.flag_names import flags_named
 from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import (
     DEFAULT_REPOSITORY,
@@ -60,13 +62,18 @@ def assemble(
         from prep_triton.run.shared import open_workspace
 
         if adopt:
+            others = {"MODEL": model is not None, "--dry-run": dry_run, "--force": force}
+            check_alone("--adopt", [*(name for name, is_given in others.items() if is_given), *list_given(entry)])
             out.show(_adopt(repository, adopt), render_assemble)
             return
+        if dry_run:
+            check_alone("--dry-run", {"--force": force})
         store = open_workspace(workspace, remote_cache)
         requests = _choose_entries(entry, find_exported(store, model, workspace), store)
-        if dry_run:
-            out.show(_plan(requests, store), render_assemble_plan)
-        else:
+        with flags_named(flags_of_entry(entry)):
+            if dry_run:
+                out.show(_plan(requests, store), render_assemble_plan)
+                return
             if force:
                 _discard_edits(requests, store, repository)
             out.show(_write(requests, store, repository), render_assemble)

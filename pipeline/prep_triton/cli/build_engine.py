@@ -1,7 +1,8 @@
 """`prep build-engine`: exported models to TensorRT-family engines."""
 
 from prep_triton.cli.exported import find_exported
-from prep_triton.cli.groups import expand_groups
+from prep_triton.cli.flag_names import flags_named
+from prep_triton.cli.groups import expand_groups, list_flags
 from prep_triton.cli.options import (
     DEFAULT_WORKSPACE,
     ExportedModelArgument,
@@ -45,6 +46,7 @@ def build_engine(
         machine = detect_machine(store)
         spec = variant_from_flags(variant, machine.gpus)
         collector = RowCollector(RowPrinter(out))
-        for exported in models:
-            build_variant(collector, exported, spec, store, machine)
+        with flags_named(list_flags([variant])):
+            for exported in models:
+                build_variant(collector, exported, spec, store, machine)
         out.show(BuildDocument(rows=tuple(collector.rows)), render_build)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from prep_triton.cli.choices import complete
+from prep_triton.cli.exclusive import check_alone
 from prep_triton.cli.groups import expand_groups, spec_from_flags
 from prep_triton.cli.options import OutputOptions
 from prep_triton.cli.output import session
@@ -77,6 +78,8 @@ def deploy(
         from prep_triton.deploy.request import DeploymentSpec
         from prep_triton.run.deployment import plan_deployment, save_deployment
 
+        if dry_run:
+            check_alone("--dry-run", {"--force": force})
         spec = spec_from_flags(DeploymentSpec, options)
         base = plan_deployment(release, spec)
         written = [] if dry_run else save_deployment(base, folder, force=force)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prep_triton.cli.choices import complete
-from prep_triton.cli.groups import COMMAND_LINE, flag_of, given_options, spec_from_flags
+from prep_triton.cli.flag_names import COMMAND_LINE
+from prep_triton.cli.groups import flag_of, given_options, list_flags, spec_from_flags
 
 if TYPE_CHECKING:
     from prep_triton.spec import EntrySpec
 
-_FORM = "such a file holds the keys of 'serving:', for example max_batch_size: 8; see configs/"
+_FORM = "such a file holds the keys of 'serving:', for example max_batch_size: 8; prep schema describes them"
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,7 @@ def entry_from_flags(options: EntryOptions, runtime: str, precision: str) -> "En
         serving["parameters"] = parse_parameters(options.backend.parameters)
     return spec_from_flags(
         EntrySpec,
+        flags=flags_of_entry(options),
         where=f"{path} and {COMMAND_LINE}" if path else COMMAND_LINE,
         runtime=options.runtime or runtime,
         precision=options.precision or (precision if options.runtime in (None, runtime) else own.get(options.runtime)),
@@ -180,6 +182,14 @@ def entry_from_flags(options: EntryOptions, runtime: str, precision: str) -> "En
         serving=merge_serving(path, serving, given_options(options.serving.queue)),
         text=text_from_flags(options.text),
     )
+
+
+def flags_of_entry(options: EntryOptions) -> dict[str, str]:
+    """Return the flag of each key, for messages: beside a file, whose keys keep their names, only those given."""
+    serving = options.serving
+    groups = (options, options.text, serving, serving.queue, options.backend)
+    given = {key for group in groups for key in given_options(group)}
+    return {key: flag for key, flag in list_flags([options]).items() if options.serving_file is None or key in given}
 
 
 def merge_serving(path: Path | None, flags: Mapping[str, Any], queue: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,9 +14,11 @@ name, the field says so: ``gpus: Annotated[…, typer.Option("--gpu")]``.
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+from prep_triton.cli.flag_names import COMMAND_LINE, name_flags
 
 if TYPE_CHECKING:
     from prep_triton.spec import Spec
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     S = TypeVar("S", bound=Spec)
 
 G = TypeVar("G")
-COMMAND_LINE = "the command line"
 
 
 def expand_groups(command: Callable[..., None]) -> Callable[..., None]:
@@ -76,19 +77,47 @@ def flag_of(group: Any, option: str) -> str:
     return info.default if isinstance(info.default, str) else f"--{option.replace('_', '-')}"
 
 
-def spec_from_flags(spec_type: "type[S]", *groups: Any, where: str = COMMAND_LINE, **more: Any) -> "S":
+def list_flags(groups: Iterable[Any]) -> dict[str, str]:
+    """Return the flag of each option of some groups, and of the groups in them, by its key."""
+    return dict(_iterate_flags(groups))
+
+
+def _iterate_flags(groups: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    for group in groups:
+        for field in fields(group):
+            value = getattr(group, field.name)
+            if is_dataclass(value):
+                yield from _iterate_flags([value])
+            else:
+                yield field.name, flag_of(group, field.name).partition("/")[0]
+
+
+def spec_from_flags(
+    spec_type: "type[S]", *groups: Any, where: str = COMMAND_LINE, flags: Mapping[str, str] | None = None, **more: Any
+) -> "S":
     """Build a spec from the options that were given, whose names are its keys, and from `more` that is not None.
+
+    Args:
+        spec_type: The spec.
+        groups: The options.
+        where: What the values were written in, for the message.
+        flags: The flag of each key, for the message; those of `groups` where None.
+        more: Other keys.
 
     Raises:
         SpecError: The flags are not a valid request.
     """
+    from prep_triton.errors import SpecError
     from prep_triton.spec import build_spec
 
     values: dict[str, Any] = {}
     for group in groups:
         values |= given_options(group)
     values |= {key: value for key, value in more.items() if value is not None}
-    return build_spec(spec_type, values, where=where)
+    try:
+        return build_spec(spec_type, values, where=where)
+    except SpecError as err:
+        raise name_flags(err, list_flags(groups) if flags is None else flags, where=where) from err
 
 
 def _expand_parameter(name: str, hint: Any, default: Any) -> Iterator[inspect.Parameter]:

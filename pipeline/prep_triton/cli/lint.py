@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prep_triton.cli.exclusive import check_alone, list_given
 from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import DEFAULT_REPOSITORY, OutputOptions, TargetOptions, target_from_flags
 from prep_triton.cli.output import session
@@ -46,6 +47,9 @@ def lint(
         from prep_triton.triton.lint import lint_repository
 
         if codes:
+            check_alone(
+                "--codes", [*list_given(target), *(["--entry"] if entry else []), *(["--full"] if full else [])]
+            )
             out.show(codes_document(), render_codes)
             return
         report = lint_repository(repository, _resolve_target(target), entry or None, digest_all=full)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from prep_triton.cli.exclusive import check_alone, list_given
 from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import OutputOptions, TargetOptions, target_from_flags
 from prep_triton.cli.output import Output, session
@@ -51,10 +52,10 @@ def publish(
     """
     with session(output) as out:
         if options.check:
-            if uri is not None or options.dry_run:
-                raise SpecError(
-                    "--check takes one URI, of a release or a store, and no --dry-run", hint="prep publish --check URI"
-                )
+            if uri is not None:
+                raise SpecError("--check takes one URI, of a release or a store", hint="prep publish --check URI")
+            others = [flag for flag in list_given(options, target) if flag != "--check"]
+            check_alone("--check", others, reason="it publishes nothing")
             _check(out, repository)
             return
         if uri is None:

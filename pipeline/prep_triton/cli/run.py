@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prep_triton.cli.choices import complete
-from prep_triton.cli.groups import expand_groups, given_options
+from prep_triton.cli.exclusive import check_alone, list_given
+from prep_triton.cli.flag_names import flags_named
+from prep_triton.cli.groups import expand_groups, given_options, list_flags
 from prep_triton.cli.options import DEFAULT_WORKSPACE, OutputOptions, RemoteCacheOption, WorkspaceOption
 from prep_triton.cli.output import session
 
@@ -18,6 +20,33 @@ if TYPE_CHECKING:
     from prep_triton.workspace import Workspace
 
 EXIT_CODES = {"partial": 3, "regressed": 4}
+# What each of these reads of the other options; it does less than a run, and so excludes the rest.
+_READ_BESIDE = {
+    "--check": ("--publish", "--set", "--jobs", "--memory-gib", "--allow-random"),
+    "--list-gpus": ("--model", "--set"),
+    "--only-gpu": ("--model", "--set", "--jobs", "--memory-gib", "--dry-run", "--summary"),
+    "--dry-run": (
+        "--publish",
+        "--no-verify",
+        "--model",
+        "--set",
+        "--jobs",
+        "--memory-gib",
+        "--allow-random",
+        "--only-gpu",
+        "--server",
+    ),
+    "--no-verify": (
+        "--publish",
+        "--model",
+        "--set",
+        "--jobs",
+        "--memory-gib",
+        "--allow-random",
+        "--dry-run",
+        "--summary",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -130,9 +159,7 @@ def run(
 
         _check_exclusive(options)
         settings = override_settings(load_settings(config, hint=RUN_HINT), options.assignments or ())
-        spec = with_flags(settings.build(RunSpec), given_options(options.spec))
-        if options.server:
-            spec = with_flags(spec, {"verify": with_flags(spec.verify, {"server_url": options.server})})
+        spec = _lay_flags_over(settings.build(RunSpec), options)
         if options.list_gpus:
             chosen, _ = select_models(spec, options.model or ())
             out.show(GpusDocument(gpus=tuple(list_plan_gpus(chosen))), render_gpus)
@@ -152,22 +179,32 @@ def run(
         raise typer.Exit(EXIT_CODES[outcome])
 
 
-def _check_exclusive(options: RunOptions) -> None:
-    """Refuse --check beside what does something else.
+def _lay_flags_over(spec: "RunSpec", options: RunOptions) -> "RunSpec":
+    """Return what the file asks for with the keys that flags set.
 
     Raises:
-        SpecError: It is.
+        SpecError: A flag's value is not valid.
     """
-    from prep_triton.errors import SpecError
+    from prep_triton.spec import with_flags
 
-    for flag, is_given in (
-        ("--dry-run", options.dry_run),
-        ("--list-gpus", options.list_gpus),
-        ("--only-gpu", options.only_gpu is not None),
-        ("--model", bool(options.model)),
-    ):
-        if options.check and is_given:
-            raise SpecError(f"--check and {flag} exclude each other", hint="remove one of them")
+    with flags_named(list_flags([options.spec])):
+        spec = with_flags(spec, given_options(options.spec))
+    if options.server:
+        server = {"server_url": options.server, "grpc_port": None}
+        spec = with_flags(spec, {"verify": with_flags(spec.verify, server)})
+    return spec
+
+
+def _check_exclusive(options: RunOptions) -> None:
+    """Refuse what a part of a run beside another part does not read.
+
+    Raises:
+        SpecError: There is such a flag.
+    """
+    given = list(list_given(options))
+    for flag, reads in _READ_BESIDE.items():
+        if flag in given:
+            check_alone(flag, [other for other in given if other not in (flag, *reads)])
 
 
 def _run_and_report(out: "Output", spec: "RunSpec", options: RunOptions, store: "Workspace", config: str) -> "Outcome":

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prep_triton.cli.choices import complete
-from prep_triton.cli.groups import given_options, spec_from_flags
+from prep_triton.cli.exclusive import check_alone, list_given
+from prep_triton.cli.groups import flag_of, given_options, list_flags, spec_from_flags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PrecisionOptions:
-    """In which numbers a model computes; the first three exclude each other."""
+    """In which numbers a model computes; they exclude each other."""
 
     fp16: Annotated[bool, typer.Option("--fp16", help="Build in FP16 (the default).")] = False
     fp32: Annotated[bool, typer.Option("--fp32", help="Build in FP32.")] = False
@@ -56,9 +57,11 @@ class EngineOptions:
         ),
     ] = None
     seq_lens: Annotated[
-        str | None, typer.Option(help="Length buckets with a profile each, such as 32,64,128; replaces --profile.")
+        str | None, typer.Option(help="Length buckets with a profile each, such as 32,64,128; excludes --profile.")
     ] = None
-    batch: Annotated[str | None, typer.Option(help="Batch sizes MIN,OPT,MAX of every bucket. [1,8,16]")] = None
+    batch: Annotated[
+        str | None, typer.Option(help="Batch sizes MIN,OPT,MAX of every bucket of --seq-lens. [1,8,16]")
+    ] = None
     optimization_level: Annotated[int | None, typer.Option(help="Effort of the builder, 0 to 5 (tensorrt).")] = None
     workspace_limit_mib: Annotated[int | None, typer.Option(help="Limit of the builder's scratch memory, MiB.")] = None
     version_compatible: Annotated[
@@ -116,7 +119,7 @@ class QuantizationOptions:
     calibration: CalibrationOptions = CalibrationOptions()
     smoothing_alpha: Annotated[
         float | None,
-        typer.Option(help="SmoothQuant's alpha: the share of the scale, 0 to 1, that moves into the weights."),
+        typer.Option(help="SmoothQuant's alpha: the share of the scale, 0 to 1, that moves into the weights. [0.8]"),
     ] = None
     smoothing: Annotated[bool, typer.Option(help="Apply SmoothQuant before quantising.")] = True
     keep_out: Annotated[
@@ -171,10 +174,12 @@ def variant_from_flags(options: VariantOptions, present: "Sequence[Gpu]" = ()) -
     """
     from prep_triton.spec import VariantSpec
 
+    _check_quantization(options)
     needs_gpu = options.runtime == "tensorrt" and not options.engine.gpus
     return spec_from_flags(
         VariantSpec,
         options.engine,
+        flags=list_flags([options]),
         runtime=options.runtime,
         precision=choose_precision(options.precision),
         int8_if_faster=options.precision.int8_if_faster or None,
@@ -192,11 +197,36 @@ def choose_precision(options: PrecisionOptions) -> str:
     """
     from prep_triton.errors import SpecError
 
-    requests = {"fp16": options.fp16, "fp32": options.fp32, "int8": options.int8 or options.int8_if_faster}
-    names = [name for name, is_requested in requests.items() if is_requested]
+    names = list(given_options(options))
     if len(names) > 1:
-        raise SpecError(f"--{' and --'.join(names)} exclude each other", hint="name one precision")
-    return names[0] if names else "fp16"
+        flags = " and ".join(flag_of(options, name) for name in names)
+        raise SpecError(f"{flags} exclude each other", hint="name one precision")
+    return names[0].removesuffix("_if_faster") if names else "fp16"
+
+
+def _check_quantization(options: VariantOptions) -> None:
+    """Refuse flags of INT8 where there is none, or no text for it, or that contradict each other.
+
+    Raises:
+        SpecError: There are such.
+    """
+    from prep_triton.errors import SpecError
+
+    quantization = options.quantization
+    flags = list(list_given(quantization))
+    precision = choose_precision(options.precision)
+    is_calibrated = precision == "int8" and options.runtime == "tensorrt"
+    if flags and not is_calibrated:
+        message = f"{flags[0]} means nothing for {options.runtime} {precision}: only tensorrt int8 is calibrated"
+        raise SpecError(message, hint="add --int8 for tensorrt, or remove it")
+    if is_calibrated and quantization.calibration.path is None:
+        flag = next(list_given(options.precision))
+        raise SpecError(
+            f"{flag} for tensorrt needs text to calibrate on",
+            hint="add --calibration-data texts.txt, or --runtime onnxruntime, which needs none",
+        )
+    if quantization.smoothing_alpha is not None:
+        check_alone("--smoothing-alpha", {"--no-smoothing": not quantization.smoothing})
 
 
 def quantization_from_flags(options: QuantizationOptions) -> dict[str, Any] | None:

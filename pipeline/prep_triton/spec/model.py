@@ -1,10 +1,10 @@
 """Which model, and how to export it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from prep_triton.spec.base import Spec
+from prep_triton.spec.base import Spec, describe_rule, refuse_all
 from prep_triton.spec.wording import NAME_PATTERN
 from prep_triton.tasks import TaskChoice
 
@@ -58,3 +58,10 @@ class ModelSpec(Spec):
         if value is not None and info.data.get("weights", "random") != "random":
             raise ValueError("tokenizer belongs to weights: random; a checkpoint brings its own")
         return value
+
+    @model_validator(mode="after")
+    def check_seed(self) -> Self:
+        """Trained weights are drawn from no seed."""
+        if self.seed and self.weights == "hub":
+            refuse_all([describe_rule("seed belongs to weights: random", "add weights: random, or remove seed")])
+        return self

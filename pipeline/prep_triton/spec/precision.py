@@ -1,11 +1,12 @@
 """In which numbers a graph computes, and how good it must be."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
+from pydantic_core import InitErrorDetails
 
-from prep_triton.spec.base import Spec
+from prep_triton.spec.base import Spec, describe_rule, refuse_all
 
 Precision = Literal["fp32", "fp16", "int8"]
 Runtime = Literal["tensorrt", "onnxruntime"]
@@ -27,7 +28,25 @@ class CalibrationSpec(Spec):
     samples: int = Field(default=128, ge=1, description="Texts to calibrate on.")
     seed: int = Field(default=0, ge=0, description="Seed that draws the texts.")
     method: CalibrationMethod = Field(default="max", description="How a range is taken from what was seen.")
-    percentile: float = Field(default=99.999, gt=50.0, le=100.0, description="Used by method percentile alone.")
+    percentile: float = Field(
+        default=99.999,
+        gt=50.0,
+        le=100.0,
+        description="Share of the values within the range; of method percentile alone.",
+    )
+
+    @model_validator(mode="after")
+    def check_method(self) -> Self:
+        """Refuse choices that the method, or the kind of file, does not read."""
+        refuse_all(self._list_contradictions())
+        return self
+
+    def _list_contradictions(self) -> Iterator[InitErrorDetails]:
+        if self.percentile != type(self).model_fields["percentile"].default and self.method != "percentile":
+            hint = "add method: percentile, or remove percentile"
+            yield describe_rule(f"percentile belongs to method percentile, not {self.method}", hint)
+        if self.field != type(self).model_fields["field"].default and self.path.endswith((".txt", ".npz")):
+            yield describe_rule(f"field belongs to a .jsonl, and {self.path} is not one", "remove field")
 
 
 # The worst of a few rows lies two to three times as far from FP32 as their mean (MiniLM in INT8: 0.0072 and 0.0026).

@@ -105,6 +105,14 @@ class VerifySpec(Spec):
         default=120.0, gt=0, le=86400, description="Seconds that the server may take to load everything."
     )
 
+    @model_validator(mode="after")
+    def check_server(self) -> Self:
+        """A server that runs already has its port in its address."""
+        if self.server_url is not None and self.grpc_port is not None:
+            hint = "remove one of them: grpc_port is that of a server to start"
+            refuse_all([describe_rule("server_url and grpc_port exclude each other", hint)])
+        return self
+
 
 class RegressionSpec(Spec):
     """By how much a release may be worse than the current one and still become current; null does not compare."""

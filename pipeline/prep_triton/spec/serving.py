@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from prep_triton.spec import server_rules
-from prep_triton.spec.base import Sizes, Spec
+from prep_triton.spec.base import Sizes, Spec, describe_rule, refuse_all
 
 StreamPriority = Literal["default", "max", "min"]
 InstanceKind = Literal["cpu", "gpu"]
@@ -157,7 +157,7 @@ class TextSpec(Spec):
         default="truncate",
         description="What becomes of text beyond the longest length bucket: cut off, answered in windows, or refused.",
     )
-    stride: int = Field(default=64, ge=1, description="Tokens by which windows overlap.")
+    stride: int = Field(default=64, ge=1, description="Tokens by which windows overlap; of long_input stride alone.")
     max_characters: int = Field(default=1_000_000, ge=1, description="Characters of a text that are read at most.")
     normalize: bool | None = Field(
         default=None, description="Scale embeddings to length 1; null: as the checkpoint declares."
@@ -169,6 +169,14 @@ class TextSpec(Spec):
         description="Answer a question with nothing where its [CLS] scores higher than every span (SQuAD 2.0).",
     )
     instance_count: int = Field(default=1, ge=1, description="Copies of the tokenizer and of the post-processor.")
+
+    @model_validator(mode="after")
+    def check_stride(self) -> Self:
+        """Text that is not answered in windows has none that overlap."""
+        if self.stride != type(self).model_fields["stride"].default and self.long_input != "stride":
+            hint = "add long_input: stride, or remove stride"
+            refuse_all([describe_rule(f"stride belongs to long_input: stride, not {self.long_input}", hint)])
+        return self
 
 
 class ServingSpec(Spec):

@@ -65,6 +65,6 @@ def test_a_choice_that_means_nothing_is_a_usage_error(folder):
     done = run("--cuda-graphs", "--json")
     assert done.exit_code == 2
     assert parse_document(done.stdout, "error")["error"]["message"].startswith(
-        "cuda_graphs true was asked for, but it means nothing"
+        "--cuda-graphs true was asked for, but it means nothing"
     )
     assert not (folder / "model_repository/tiny-onnx-fp32").exists()

@@ -111,7 +111,7 @@ def test_a_file_and_a_flag_that_exclude_each_other_are_told_as_both(tmp_path):
     path = tmp_path / "serving.yaml"
     path.write_text("instance_groups: [{count: 2}]\n")
     err = refuse(serving_file=path, instance_count=3)
-    assert f"{path} and the command line, serving: instance_count and instance_groups exclude" in err.message
+    assert f"{path} and the command line: --instance-count and instance_groups exclude" in err.message
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_file_and_a_flag_that_exclude_each_other_are_told_as_both(tmp_path):
         ({"parameters": ["a"]}, "--parameter 'a' is not KEY=VALUE", "execution_mode=1"),
         ({"parameters": ["=a"]}, "--parameter '=a' is not KEY=VALUE", "execution_mode=1"),
         ({"parameters": ["a=1", "a=2"]}, "--parameter a is given twice", "once"),
-        ({"tier": 3}, "the command line, serving.tier: 3 is not a known value", "one of 1, 2"),
+        ({"tier": 3}, "--tier: 3 is not a known value", "one of 1, 2"),
         ({"length_buckets": "32,x"}, "'32,x' is not a list of sizes", "correct"),
     ],
 )
