@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prep_triton.cli.completions import complete_entry
 from prep_triton.cli.entry_options import EntryOptions, entry_from_flags, flags_of_entry
 from prep_triton.cli.exclusive import check_alone, list_given
 from prep_triton.cli.exported import find_exported
@@ -36,7 +37,11 @@ def assemble(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the config.pbtxt files and write nothing.")] = False,
     adopt: Annotated[
         list[str] | None,
-        typer.Option(metavar="ENTRY", help="Keep the config.pbtxt of an entry as it was edited by hand (repeatable)."),
+        typer.Option(
+            metavar="ENTRY",
+            help="Keep the config.pbtxt of an entry as it was edited by hand (repeatable).",
+            autocompletion=complete_entry,
+        ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Write a config.pbtxt that was edited by hand again; a copy is kept.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prep_triton.cli.choices import complete
+from prep_triton.cli.completions import complete_text_entry
 from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import OutputOptions
 from prep_triton.cli.output import session
@@ -30,7 +31,10 @@ EXAMPLE_CONTEXT = "The letter was written by Ada."
 class RequestOptions:
     """What each request holds."""
 
-    model: Annotated[str | None, typer.Option(help="The text model. [the only …-text that is loaded]")] = None
+    model: Annotated[
+        str | None,
+        typer.Option(help="The text model. [the only …-text that is loaded]", autocompletion=complete_text_entry),
+    ] = None
     question: Annotated[str | None, typer.Option(help="The question for question-answering; TEXT does as well.")] = None
     context: Annotated[str | None, typer.Option(help="The text that answers the question.")] = None
     priority: Annotated[

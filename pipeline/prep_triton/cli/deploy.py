@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from prep_triton.cli.choices import complete
+from prep_triton.cli.completions import complete_target
 from prep_triton.cli.exclusive import check_alone
 from prep_triton.cli.groups import expand_groups, spec_from_flags
 from prep_triton.cli.options import OutputOptions
@@ -40,7 +41,10 @@ class DeploymentOptions:
     ] = None
     istio: Annotated[bool, typer.Option(help="Write Istio's Gateway and VirtualService.")] = True
     triton: Annotated[
-        str | None, typer.Option(metavar="TAG", help="Triton container, such as 25.08. [that of the plans]")
+        str | None,
+        typer.Option(
+            metavar="TAG", help="Triton container, such as 25.08. [that of the plans]", autocompletion=complete_target
+        ),
     ] = None
     cluster: Annotated[
         str | None, typer.Option(help="Name of the cluster, for the autoscaler, where a project has several.")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from prep_triton.cli.completions import complete_release
 from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import OutputOptions
 from prep_triton.cli.output import session
@@ -14,7 +15,9 @@ from prep_triton.cli.output import session
 def fetch(
     uri: Annotated[str, typer.Argument(help="gs://bucket/prefix, a folder of releases, or a release's URI.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; it must be empty or not exist.")],
-    release: Annotated[str | None, typer.Option(metavar="ID", help="The release. [the current one]")] = None,
+    release: Annotated[
+        str | None, typer.Option(metavar="ID", help="The release. [the current one]", autocompletion=complete_release)
+    ] = None,
     output: OutputOptions = OutputOptions(),
 ) -> None:
     """Copy a release to this machine and check it.

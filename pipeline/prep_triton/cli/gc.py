@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prep_triton.cli.completions import complete_model
 from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import DEFAULT_WORKSPACE, OutputOptions, RepositoriesOption, WorkspaceOption
 from prep_triton.cli.output import session
@@ -28,7 +29,11 @@ class GarbageOptions:
     ] = None
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="MODEL", help="Everything of this exported model too, current or not (repeatable)."),
+        typer.Option(
+            metavar="MODEL",
+            help="Everything of this exported model too, current or not (repeatable).",
+            autocompletion=complete_model,
+        ),
     ] = None
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from prep_triton.cli.completions import complete_engine
 from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import DEFAULT_WORKSPACE, OutputOptions, WorkspaceOption
 from prep_triton.cli.output import session
@@ -11,7 +12,12 @@ from prep_triton.cli.output import session
 
 @expand_groups
 def inspect(
-    engine: Annotated[str, typer.Argument(help="Name of an engine in the workspace, its folder, or its model.engine.")],
+    engine: Annotated[
+        str,
+        typer.Argument(
+            help="Name of an engine in the workspace, its folder, or its model.engine.", autocompletion=complete_engine
+        ),
+    ],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     output: OutputOptions = OutputOptions(),
 ) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prep_triton.cli.completions import complete_entry
 from prep_triton.cli.exclusive import check_alone, list_given
 from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import DEFAULT_REPOSITORY, OutputOptions, TargetOptions, target_from_flags
@@ -22,7 +23,11 @@ def lint(
     ] = DEFAULT_REPOSITORY,
     entry: Annotated[
         list[str] | None,
-        typer.Option(help="Entry to lint, with the entries it calls (repeatable). [all]", metavar="NAME"),
+        typer.Option(
+            help="Entry to lint, with the entries it calls (repeatable). [all]",
+            metavar="NAME",
+            autocompletion=complete_entry,
+        ),
     ] = None,
     target: TargetOptions = TargetOptions(),
     full: Annotated[

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from prep_triton.cli.choices import complete
+from prep_triton.cli.completions import complete_model
 from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import DEFAULT_WORKSPACE, OutputOptions, RepositoriesOption, WorkspaceOption
 from prep_triton.cli.output import session
@@ -23,7 +24,9 @@ _KindsOption = Annotated[
 
 @expand_groups
 def list(  # noqa: A001 the command is called so
-    model: Annotated[str | None, typer.Argument(help="Only what is of this exported model. [all]")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="Only what is of this exported model. [all]", autocompletion=complete_model)
+    ] = None,
     kind: _KindsOption = None,
     repository: RepositoriesOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,

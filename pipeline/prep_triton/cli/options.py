@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prep_triton.cli.choices import complete
+from prep_triton.cli.completions import complete_model, complete_target
 from prep_triton.cli.groups import flag_of, given_options, spec_from_flags
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ RepositoriesOption = Annotated[
     list[Path] | None,
     typer.Option("--repository", help="Repository that was assembled from it (repeatable). [model_repository]"),
 ]
-ExportedModelArgument = Annotated[str | None, typer.Argument(help="The exported model. [all of them]")]
+ExportedModelArgument = Annotated[
+    str | None, typer.Argument(help="The exported model. [all of them]", autocompletion=complete_model)
+]
 StoreArgument = Annotated[str, typer.Argument(help="gs://bucket/prefix or a folder.")]
 
 
@@ -60,7 +63,12 @@ class TargetOptions:
 
     triton: Annotated[
         str | None,
-        typer.Option("--target", metavar="YY.MM", help="Triton release that has to load it, such as 25.08."),
+        typer.Option(
+            "--target",
+            metavar="YY.MM",
+            help="Triton release that has to load it, such as 25.08.",
+            autocompletion=complete_target,
+        ),
     ] = None
     gpus: Annotated[
         list[str] | None,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prep_triton.cli.completions import complete_release
 from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import OutputOptions, StoreArgument
 from prep_triton.cli.output import session
@@ -22,10 +23,17 @@ def releases(
     uri: StoreArgument,
     show: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="Show one release: an id or its beginning, current, previous or newest."),
+        typer.Option(
+            metavar="ID",
+            help="Show one release: an id or its beginning, current, previous or newest.",
+            autocompletion=complete_release,
+        ),
     ] = None,
     diff: Annotated[
-        tuple[str, str] | None, typer.Option(metavar="ID ID", help="Show what changed from one release to another.")
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="ID ID", help="Show what changed from one release to another.", autocompletion=complete_release
+        ),
     ] = None,
     current: Annotated[bool, typer.Option("--current", help="Print the current release's URI alone.")] = False,
     output: OutputOptions = OutputOptions(),

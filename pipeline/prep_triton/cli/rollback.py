@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from prep_triton.cli.completions import complete_release
 from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import OutputOptions, StoreArgument
 from prep_triton.cli.output import session
@@ -12,7 +13,9 @@ from prep_triton.cli.output import session
 @expand_groups
 def rollback(
     uri: StoreArgument,
-    release: Annotated[str | None, typer.Argument(metavar="ID", help="The release. [the one before]")] = None,
+    release: Annotated[
+        str | None, typer.Argument(metavar="ID", help="The release. [the one before]", autocompletion=complete_release)
+    ] = None,
     output: OutputOptions = OutputOptions(),
 ) -> None:
     """Make another release current.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prep_triton.cli.choices import complete
+from prep_triton.cli.completions import complete_model_of_file
 from prep_triton.cli.exclusive import check_alone, list_given
 from prep_triton.cli.flag_names import flags_named
 from prep_triton.cli.groups import expand_groups, given_options, list_flags
@@ -86,6 +87,7 @@ class RunOptions:
             "--model",
             metavar="NAME",
             help="Make this model of the file alone (repeatable); a release keeps what it has of the others.",
+            autocompletion=complete_model_of_file,
         ),
     ] = None
     assignments: Annotated[

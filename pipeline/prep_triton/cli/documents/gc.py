@@ -45,7 +45,7 @@ def render_gc(out: Output, document: GcDocument) -> None:
         for item in document.removed
     ]
     if rows:
-        out.table("", ("to remove" if document.dry_run else "removed", "path", "why", "#used", "#frees"), rows)
+        out.table("", ("=to remove" if document.dry_run else "=removed", "=path", "why", "#used", "#frees"), rows)
     for path in document.busy:
         out.line(f"stays, since a run uses it: {_shorten(path, root)}")
     verb = "would be removed" if document.dry_run else "removed"
