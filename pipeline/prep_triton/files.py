@@ -29,7 +29,7 @@ _ANNOUNCE_AFTER_S = 1.0  # two runs that write in turn need not be announced
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _REFUSED = (
     *(errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG),
-    *(errno.EIO, errno.ESTALE),
+    *(errno.EIO, errno.ESTALE, errno.EFBIG),
 )
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from prep_triton.errors import DiskFullError, PrepError, WorkspaceError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+# What is about a file that is written, and of a copy never about its source.
+_OF_WRITING = (*NO_SPACE, errno.EFBIG)
 _HINTS = {
     errno.ENOENT: "something removed it while prep ran, or a link leads nowhere: look there, then run again",
     errno.EACCES: "see who may read and write it: ls -ld, then chmod or chown",
@@ -17,6 +19,7 @@ _HINTS = {
     errno.ENAMETOOLONG: "use a shorter name",
     errno.ELOOP: "its symbolic links lead in a circle: remove one",
     errno.EMFILE: "allow more open files: ulimit -n 4096",
+    errno.EFBIG: "allow larger files (ulimit -f), or name a file system that takes them",
     errno.EISDIR: "name a file",
     errno.ENOTDIR: "name a folder",
 }
@@ -46,7 +49,7 @@ def error_from_os(err: OSError) -> PrepError | None:
 
 def file_of(err: OSError) -> str | None:
     """Return the file that an error is about: of a copy that found no space, the one that is written."""
-    name = err.filename2 if err.errno in NO_SPACE and err.filename2 else err.filename
+    name = err.filename2 if err.errno in _OF_WRITING and err.filename2 else err.filename
     return os.fsdecode(name) if isinstance(name, str | bytes) else None
 
 

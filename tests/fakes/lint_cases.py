@@ -108,6 +108,24 @@ def environment(name: str) -> str:
     return f'parameters {{ key: "EXECUTION_ENV_PATH" value {{ string_value: {value} }} }}'
 
 
+# Of sequence batching, with where its state begins; and a parameter of the Python backend.
+_STATE = """sequence_batching { state [{
+  input_name: "s" output_name: "t" data_type: TYPE_FP32 dims: [4]
+  initial_state { name: "i" data_type: TYPE_FP32 dims: [4] zero_data: true }
+}] }"""
+_CPU_TENSORS = 'parameters { key: "FORCE_CPU_ONLY_INPUT_TENSORS" value { string_value: "yes" } }'
+
+
+def _control_case(name: str, control: str, *, tensor: str = "S", code: str = "sequence-control") -> Case:
+    named = f'name: "{tensor}"' if tensor else ""
+    controls = f"control_input [{{ {named} control [{{ kind: {control} }}] }}]"
+    return _python_case(name, code, f"sequence_batching {{ {controls} }}")
+
+
+def _tensor_case(name: str, fields: str) -> Case:
+    return _python_case(name, "tensor-invalid", "", tensors=TENSORS.replace("dims: [-1]", f"dims: [-1] {fields}", 1))
+
+
 def batch_output(target: str, source: str) -> str:
     """Return a batch_output, as a model whose output is as long as an input has it."""
     kind = "BATCH_SCATTER_WITH_INPUT_SHAPE"
@@ -201,6 +219,24 @@ REFUSED_CASES = [
         "cache-decoupled",
         "model_transaction_policy { decoupled: true } response_cache { enable: true }",
     ),
+    _control_case("control-unnamed", "CONTROL_SEQUENCE_START int32_false_true: [0, 1]", tensor=""),
+    _control_case("control-none", "CONTROL_SEQUENCE_START"),
+    _control_case("control-one", "CONTROL_SEQUENCE_START int32_false_true: [0]"),
+    _control_case("control-both", "CONTROL_SEQUENCE_START int32_false_true: [0, 1] fp32_false_true: [0, 1]"),
+    _control_case("control-type", "CONTROL_SEQUENCE_CORRID data_type: TYPE_FP32"),
+    _python_case("slots", "sequence-scheduling", "sequence_batching { direct { minimum_slot_utilization: 1.5 } }"),
+    _python_case(
+        "oldest",
+        "sequence-scheduling",
+        "sequence_batching { oldest { max_candidate_sequences: 4 preferred_batch_size: [9] } }",
+    ),
+    _python_case("state", "sequence-scheduling", _STATE.replace("zero_data: true", "")),
+    _python_case("cpu-tensors", "parameter-value", _CPU_TENSORS.replace("yes", "maybe")),
+    _tensor_case("shape-tensor", "is_shape_tensor: true"),
+    _tensor_case("non-linear", "is_non_linear_format_io: true"),
+    _tensor_case("format", "format: FORMAT_NCHW"),
+    _python_case("plus", "config-syntax", "dynamic_batching { max_queue_delay_microseconds: +5 }"),
+    _python_case("nul", "config-syntax", "# \0"),
     _batch_input_case("batch-type", 'source_input: "a"', data_type="INT64"),
     _batch_input_case("batch-no-source", ""),
     _batch_input_case("batch-two-sources", 'source_input: ["a", "a"]'),
@@ -327,6 +363,10 @@ SERVED_CASES = [
     Case("Upper-Case", "", lambda at: write_python(at, "Upper-Case")),
     _python_case("batch-output", "", batch_output("b", "a")),
     _batch_input_case("batch-input", 'source_input: "a"', code=""),
+    _control_case("control", "CONTROL_SEQUENCE_CORRID data_type: TYPE_UINT64", code=""),
+    _python_case("state-of-zeros", "", _STATE),
+    _python_case("cpu-tensors-yes", "", _CPU_TENSORS),
+    _python_case("warm-of-nothing", "", warmup("zero_data: true", dims="[0]")),
     Case("version-0", "", lambda at: write_python(at, "version-0", version="0")),
     _python_case("no-merging", "batching-useless", "dynamic_batching {}", batch=0),
     _python_case("stream", "backend-ignores-field", "optimization { priority: PRIORITY_MAX }"),

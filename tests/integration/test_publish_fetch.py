@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from prep_triton.errors import ReleaseDamagedError, SpecError, StoreError
@@ -149,6 +150,13 @@ def test_release_json_that_contradicts_itself_is_refused(store, make_repository,
     mended = publish_release(repository, store).release
     check_release(store, resolve(store))
     assert mended.id != release.id
+
+
+def test_folder_that_cannot_be_made_is_not_blamed_on_the_store(store, make_repository):
+    publish_release(make_repository(), store)
+    with pytest.raises(StoreError, match=r"^/proc/.*cannot be written") as caught:
+        fetch_release(store, CURRENT, Path("/proc/models"))
+    assert "that you can write" in caught.value.hint
 
 
 def test_store_without_a_release_has_nothing_to_fetch(store, tmp_path):

@@ -3,8 +3,9 @@
 import logging
 from pathlib import Path
 
-from prep_triton.errors import ReleaseDamagedError, SpecError
+from prep_triton.errors import ReleaseDamagedError, SpecError, StoreError
 from prep_triton.layout import RELEASE_NAME, SERVER_ARGUMENTS_NAME, folder_of_release
+from prep_triton.os_errors import file_of
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.publish.catalog import resolve
 from prep_triton.publish.record import Release, find_record_faults, render_release
@@ -49,6 +50,9 @@ def fetch_release(store: Store, reference: str, target_dir: Path, *, progress: P
                 (staging / SERVER_ARGUMENTS_NAME).write_text(text, encoding="utf-8")
             (staging / RELEASE_NAME).write_bytes(render_release(release))
             staging.replace(final_dir)
+    except FileNotFoundError as err:  # where it is written: what is read has an error of the store
+        message = f"{file_of(err) or final_dir} cannot be written: {err.strerror}"
+        raise StoreError(message, hint="name a folder that you can write") from err
     except OSError as err:
         raise store_error_from_os(err, str(final_dir)) from err
     return release

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prep_triton import __version__
 from prep_triton.artifact import RepositoryEntry
-from prep_triton.errors import ReleaseDamagedError, RepositoryError, StoreError
+from prep_triton.errors import ReleaseDamagedError, RepositoryError, SpecError, StoreError
 from prep_triton.layout import RELEASE_NAME, folder_of_release
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.publish.catalog import (
@@ -105,6 +105,16 @@ class ReleasePlan:
         return sum(self.release.files[name].size for name in names)
 
 
+def _check_apart(repository_dir: Path, store: Store) -> None:
+    """Refuse a store within the repository: a server would take its folders for entries, and so would the next run.
+
+    Raises:
+        SpecError: It lies there.
+    """
+    if not store.uri.startswith("gs://") and Path(store.uri).resolve().is_relative_to(repository_dir.resolve()):
+        raise SpecError(f"{store.uri} lies within the repository {repository_dir}", hint="name a folder outside of it")
+
+
 def plan_release(
     repository_dir: Path,
     store: Store,
@@ -125,9 +135,11 @@ def plan_release(
         progress: Receives the share of bytes checked.
 
     Raises:
+        SpecError: The store lies within the repository.
         RepositoryError: The repository is not whole (see `scan_repository`), or does not fit the target.
         StoreError: The store refused or failed.
     """
+    _check_apart(repository_dir, store)
     repository = scan_repository(repository_dir, entries)
     check_target(repository.entries, target)
     store.check_access()

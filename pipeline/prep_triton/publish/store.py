@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from prep_triton.errors import DiskFullError, SpecError, StoreAccessError, StoreError
+from prep_triton.os_errors import file_of
 
 CREATE_ONLY = 0
 # Small requests at once: each waits for its answer.
@@ -169,7 +170,7 @@ def check_object_name(name: str, *, where: str) -> None:
 
 def store_error_from_os(err: OSError, place: str) -> StoreError | DiskFullError:
     """Translate an error of the local file system into ours, with a remedy."""
-    where, message = err.filename or place, err.strerror or str(err)
+    where, message = file_of(err) or place, err.strerror or str(err)
     if isinstance(err, FileNotFoundError):
         return StoreError(f"there is no {where}", hint="list what is there with prep releases")
     if isinstance(err, IsADirectoryError):

@@ -9,6 +9,7 @@ from prep_triton.errors import DiskFullError, SpecError, StoreAccessError, Store
 from prep_triton.publish import folder as folder_module
 from prep_triton.publish.checksum import crc32c_of_bytes
 from prep_triton.publish.folder import FolderStore
+from prep_triton.publish.plan import plan_release
 from prep_triton.publish.store import store_error_from_os
 
 
@@ -122,3 +123,19 @@ def test_a_folder_in_the_place_of_an_object_is_named(tmp_path):
         FolderStore(tmp_path).stat("current.json")
     subprocess.run(caught.value.hint.partition(": ")[2], shell=True, check=True)
     assert FolderStore(tmp_path).stat("current.json") is None
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_copy_that_fails_for_room_is_about_the_file_that_is_written(number):
+    error = store_error_from_os(OSError(number, "no room", "/store/model.onnx", None, "/here/model.onnx"), "")
+    assert "/here/model.onnx" in error.message
+    assert "/store" not in error.message
+
+
+@pytest.mark.parametrize("inside", [".", "releases"])
+def test_a_store_within_the_repository_is_refused(make_repository, inside):
+    repository = make_repository("bert")
+    before = sorted(repository.rglob("*"))
+    with pytest.raises(SpecError, match="lies within the repository"):
+        plan_release(repository, FolderStore((repository / inside).absolute()))
+    assert sorted(repository.rglob("*")) == before

@@ -57,6 +57,13 @@ def test_an_edit_is_refused_alike_and_the_hint_keeps_it(config, tmp_path, edit):
     assert entry.spec["edited_by_hand"] == ["config.pbtxt"]
 
 
+@pytest.mark.parametrize("edit", [b"# \0\n", b'parameters { key: "\xe9" value { string_value: "x" } }\n'])
+def test_bytes_that_no_server_reads_are_not_adopted(config, tmp_path, edit):
+    config.write_bytes(config.read_bytes() + edit)
+    with pytest.raises(RepositoryError, match="codec"):
+        adopt_config(tmp_path / "repo", "bert")
+
+
 def test_an_adopted_edit_stays_until_other_choices_are_assembled(config, model, tmp_path, caplog):
     repository = tmp_path / "repo"
     written = config.read_text()

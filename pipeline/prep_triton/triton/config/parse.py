@@ -41,8 +41,10 @@ def decode_config(content: bytes) -> str:
     """Decode the bytes of a config.pbtxt: comments may be in any encoding, since the server skips them.
 
     Raises:
-        UnicodeDecodeError: What is not UTF-8 stands elsewhere.
+        UnicodeDecodeError: What is not UTF-8 stands elsewhere, or there is a NUL, at which the server stops.
     """
+    if (place := content.find(0)) >= 0:
+        raise UnicodeDecodeError("utf-8", content, place, place + 1, "the server takes no NUL")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:

@@ -211,6 +211,8 @@ class TextReader:
                 return content.decode()
             except UnicodeDecodeError as err:
                 raise self.error(f"the value of {descriptor.name} is not UTF-8") from err
+        if self.tokens.token.startswith("+"):  # Python's tokens take it
+            raise self.error(f"the value of {descriptor.name} begins with '+'")
         if descriptor.cpp_type == descriptor.CPPTYPE_ENUM:
             return self.tokens.ConsumeEnum(descriptor)
         if descriptor.cpp_type == descriptor.CPPTYPE_BOOL:

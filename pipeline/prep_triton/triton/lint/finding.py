@@ -39,6 +39,8 @@ _ERRORS = {
     "tensor-invalid": "an input or output lacks its name, type or dims, or they make no tensor",
     "tensor-duplicate": "two inputs, or two outputs, have the same name",
     "tensor-batch": "a batch_input or batch_output of another kind, type or source than the server takes",
+    "sequence-control": "a control of sequence batching without a name, twice, or with other values than it takes",
+    "sequence-scheduling": "a share, a batch size or an initial state of sequence batching that the server refuses",
     "instance-devices": "GPUs or profiles on an instance that has none",
     "instance-kind": "a kind of instance that the server does not know, or that the backend refuses",
     "instance-profile": "a profile that is not an index, or that the plan does not have",

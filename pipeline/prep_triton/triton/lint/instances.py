@@ -29,6 +29,8 @@ from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding
 
 _PROFILE = re.compile(r"\s*\+?[0-9]+")  # stoi
+# python_backend, python_be.cc: the backend refuses any other value.
+_CPU_TENSORS = "FORCE_CPU_ONLY_INPUT_TENSORS"
 # Parameters whose values no rule checks: onnxruntime_backend, README "Model Config Options"; python_backend, README.
 _OTHER_PARAMETERS = {
     "onnxruntime": (
@@ -36,7 +38,7 @@ _OTHER_PARAMETERS = {
         "do_copy_in_default_stream", "cudnn_conv_use_max_workspace", "optimization.minimal_build_optimizations",
         "session.disable_prepacking", "level",
     ),
-    "python": ("EXECUTION_ENV_PATH", "FORCE_CPU_ONLY_INPUT_TENSORS", "TRITON_ENABLE_BATCH_CLEANUP"),
+    "python": ("EXECUTION_ENV_PATH", _CPU_TENSORS, "TRITON_ENABLE_BATCH_CLEANUP"),
 }  # fmt: skip
 _KNOWN_BACKENDS = ("onnxruntime", "tensorrt", "python")
 
@@ -129,10 +131,13 @@ def _find_parameter_problems(entry: EntryFolder) -> Iterator[Finding]:
         if nearest and nearest[0] != key and _is_misspelt(key, nearest[0]):
             message = f"the {backend} backend does not know the parameter '{key}'"
             yield entry.at("backend-parameter", where, message, f"did you mean '{nearest[0]}'?")
+        value = config.parameters[key].string_value
+        if (backend, key) == ("python", _CPU_TENSORS) and value not in {"yes", "no"}:
+            yield entry.at("parameter-value", where, f"{key} is '{value}', expected yes or no", f"remove {key}")
         if backend not in BACKEND_LABELS:
             continue
         try:
-            check_backend_fields(ServingSpec(parameters={key: config.parameters[key].string_value}), backend)
+            check_backend_fields(ServingSpec(parameters={key: value}), backend)
         except SpecError as err:
             yield entry.at("parameter-value", where, err.message, err.hint)
 

@@ -26,6 +26,7 @@ from prep_triton.triton.lint.models import find_model_problems
 from prep_triton.triton.lint.named_files import find_named_file_problems
 from prep_triton.triton.lint.place import check_is_repository
 from prep_triton.triton.lint.scheduling import find_scheduling_problems
+from prep_triton.triton.lint.sequences import find_sequence_problems
 from prep_triton.triton.lint.targets import find_target_problems
 from prep_triton.triton.lint.tensors import find_tensor_problems
 from prep_triton.triton.lint.text_parts import find_text_problems
@@ -187,6 +188,7 @@ def _find_entry_problems(entry: EntryFolder, repository: _Repository) -> Iterato
     yield from find_scheduling_problems(entry)
     yield from find_tensor_problems(entry)
     yield from find_batch_tensor_problems(entry)
+    yield from find_sequence_problems(entry)
     yield from find_text_problems(entry, repository.entries)
     yield from find_named_file_problems(entry)
     if entry.config.HasField("ensemble_scheduling"):

@@ -29,7 +29,8 @@ def find_tensor_problems(entry: EntryFolder) -> Iterator[Finding]:
         seen: set[str] = set()
         for index, tensor in enumerate(tensors):
             where = f"{role}[{index}]"
-            for message in _describe_mistakes(tensor, role, is_batched=entry.is_batched()):
+            mistakes = _describe_mistakes(tensor, role, is_batched=entry.is_batched())
+            for message in (*mistakes, *_describe_misuse(tensor, role, entry.backend)):
                 yield entry.at("tensor-invalid", where, message, f"correct {where}, or assemble the entry again")
             if tensor.name and tensor.name in seen:
                 message = f"the {role} '{tensor.name}' is there twice"
@@ -61,6 +62,17 @@ def _describe_mistakes(tensor: Any, role: str, *, is_batched: bool) -> Iterator[
         elif _count_between_wildcards(tensor.dims) != _count_between_wildcards(shape):
             dims = describe_dims(tensor.dims)
             yield f"{name} has the dims {dims}, which the reshape {describe_dims(shape)} does not fit"
+
+
+def _describe_misuse(tensor: Any, role: str, backend: str) -> Iterator[str]:
+    """Say which fields of a tensor the server refuses with this backend, or with these dims."""
+    name = f"{role} '{tensor.name}'"
+    for field in ("is_shape_tensor", "is_non_linear_format_io"):
+        if getattr(tensor, field) and backend != "tensorrt":
+            yield f"{name} has {field}, which is TensorRT's alone"
+    if role == "input" and tensor.format and len(tensor.dims) != 3:
+        format_name = type(tensor).Format.Name(tensor.format).removeprefix("FORMAT_")
+        yield f"{name} has the format {format_name}, for which it needs 3 dims; it has {len(tensor.dims)}"
 
 
 def _count_between_wildcards(dims: Sequence[int]) -> list[int]:

@@ -50,8 +50,8 @@ def _find_missing_inputs(entry: EntryFolder, sample: Any, where: str) -> Iterato
 def _find_input_problems(entry: EntryFolder, name: str, sample_input: Any, where: str) -> Iterator[Finding]:
     config: Any = entry.config
     dims, dtype = list(sample_input.dims), data_type_name(sample_input.data_type)
-    if any(size < 1 for size in dims):
-        message = f"the dims of '{name}' are {describe_dims(dims)}; a sample has sizes from 1"
+    if any(size < 0 for size in dims):
+        message = f"the dims of '{name}' are {describe_dims(dims)}; a sample has sizes from 0"
         yield entry.at("warmup-input", where, message, "write the sizes of the sample")
         return
     expected = next((tensor for tensor in config.input if tensor.name == name), None)
