@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from prep_triton.artifact import Artifact
-from prep_triton.errors import BucketMissingError, SpecError, StoreError
+from prep_triton.errors import BucketMissingError, SpecError, StoreAccessError, StoreError
 from prep_triton.publish import cache as cache_module
 from prep_triton.publish.cache import StoredCache
 from prep_triton.publish.store import Store
@@ -215,6 +215,18 @@ def test_a_cache_that_fails_halfway_stops_no_run_and_is_told_once(machine, cache
     assert not machine(2).produce(recipe(), Artifact, make).reused
 
 
+def test_a_cache_that_may_only_be_read_is_read(machine, made: Artifact, cache: StoredCache, store: Store, caplog):
+    def refuse_write(name: str, content: bytes) -> None:
+        raise StoreAccessError("gs://bucket may not be written by this account", hint="ask for it")
+
+    cache.__dict__["store"] = HookedStore(store, before_write=refuse_write)
+    reader = machine(2, remote=cache)
+    for version in (2, 3):
+        assert not reader.produce(recipe(version), Artifact, make).reused
+    assert reader.produce(recipe(), Artifact, refuse).fetched
+    assert warnings_of(caplog) == ["gs://bucket may not be written by this account: what is made here is not shared"]
+
+
 def test_a_server_that_goes_away_during_a_run_stops_it_not(
     tmp_path: Path, local_gcs: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog
 ):
@@ -284,7 +296,7 @@ def test_a_night_on_a_fresh_machine_builds_nothing(tmp_path: Path, gcs_bucket: s
     first, second = (tmp_path / f"machine-{number}" / "build" / "precision" for number in (1, 2))
     (graph,) = [path.relative_to(first) for path in first.rglob("model.onnx")]
     assert (second / graph).read_bytes() == (first / graph).read_bytes()
-    error = Prep(folder).fail("run", "config.yaml", "--remote-cache", "gs://not-there-0/cache", code=1)
+    error = Prep(folder).fail("run", "config.yaml", "--remote-cache", "gs://not-there-0/cache", code=2)
     assert error["code"] == "bucket_missing"
     assert os.environ.get("PREP_REMOTE_CACHE") is None
     assert Prep(folder, {"PREP_REMOTE_CACHE": "s3://x"}).fail("run", "config.yaml", code=2)["code"] == "spec_error"

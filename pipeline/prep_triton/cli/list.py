@@ -16,7 +16,7 @@ _KindsOption = Annotated[
     typer.Option(
         "--kind",
         metavar="KIND",
-        help="Only {kinds} (repeatable). [model, graph, engine, entry]",
+        help="Only {kinds} (repeatable). [source, model, graph, engine, entry]",
         autocompletion=complete("kinds"),
     ),
 ]

@@ -47,11 +47,13 @@ class Garbage(Record):
 class GarbageReport:
     """What was removed, or in a dry run would be; how large the workspace was, and is afterwards.
 
-    `busy` is what stayed because a run holds it, or began to use it meanwhile.
+    `busy` is what stayed because a run holds it, or began to use it meanwhile; `kept_by` are the entries for which what
+    they were built from stayed, although its model was named.
     """
 
     removed: tuple[Garbage, ...]
     busy: tuple[str, ...]
+    kept_by: tuple[str, ...]
     size_before: int
     size_after: int
     dry_run: bool
@@ -97,7 +99,12 @@ def collect_garbage(
             removed.append(_describe(candidate, disk.forget(names)))
         else:
             busy.append(str(candidate.path))
-    return GarbageReport(tuple(removed), tuple(busy), size_before, disk.total, dry_run)
+    kept_by = tuple(
+        str(inventory.folders[item.id])
+        for item in inventory.items
+        if item.kind == "entry" and item.model in spec.models
+    )
+    return GarbageReport(tuple(removed), tuple(busy), kept_by, size_before, disk.total, dry_run)
 
 
 def _paths_of(workspace: Workspace, candidate: _Candidate) -> list[Path]:

@@ -23,15 +23,15 @@ from prep_triton.layout import (
     VERIFIED_DIR,
     timing_cache_name,
 )
-from prep_triton.manifest import load_artifact
+from prep_triton.manifest import load_artifact, load_manifest
 from prep_triton.run.disk_use import measure_size
-from prep_triton.triton.entries.load import list_entries
 from prep_triton.workspace import Workspace
 
-Kind = Literal["model", "graph", "engine", "entry", "calibration", "gate", "choice", "verification"]
+Kind = Literal["source", "model", "graph", "engine", "entry", "calibration", "gate", "choice", "verification"]
 
 # In the order of the work. `prep list` shows the first ones, and `prep gc` what nothing needs of all of them.
 KIND_BY_STAGE: dict[str, Kind] = {
+    "source": "source",
     "export": "model",
     "precision": "graph",
     "engine": "engine",
@@ -42,7 +42,10 @@ KIND_BY_STAGE: dict[str, Kind] = {
     "verify": "verification",
 }
 # What an entry is built from, and what is kept for its own sake; the others were measured of these.
-BUILT: tuple[Kind, ...] = ("model", "graph", "engine", "entry")
+BUILT: tuple[Kind, ...] = ("source", "model", "graph", "engine", "entry")
+
+# Whose artifacts are called as their model.
+_NAMED_AS_MODEL = ("source", "export")
 
 
 class Item(Record):
@@ -122,8 +125,9 @@ def take_inventory(workspace: Workspace, repositories: Sequence[Path] = ()) -> I
             _add_name(inventory, workspace, stage, name_dir)
     for repository_dir in repositories:
         if repository_dir.is_dir():
-            for entry in list_entries(repository_dir):
-                _add_entry(inventory, entry)
+            for folder in _list_folders(repository_dir):
+                if not folder.name.startswith("."):
+                    _add_entry(inventory, folder)
             staged = sorted(repository_dir.glob(f"{STAGING_PREFIX}*"))
             inventory.leftovers += [Leftover(path, "staging") for path in staged]
     _connect(inventory)
@@ -151,7 +155,7 @@ def _add_name(inventory: Inventory, workspace: Workspace, stage: str, name_dir: 
             kind=KIND_BY_STAGE[stage],
             name=name_dir.name,
             key=folder.name,
-            model=name_dir.name if stage == "export" else None,
+            model=name_dir.name if stage in _NAMED_AS_MODEL else None,
             is_current=folder.name == current,
             size_bytes=measure_size(folder),
             made_at=summary.created_at,
@@ -165,8 +169,13 @@ def _add_name(inventory: Inventory, workspace: Workspace, stage: str, name_dir: 
             inventory.timing_caches.add(name)
 
 
-def _add_entry(inventory: Inventory, entry: RepositoryEntry) -> None:
-    item_id = f"entry/{entry.folder}"
+def _add_entry(inventory: Inventory, folder: Path) -> None:
+    """Add an entry, also one that was edited by hand: it was built from what its manifest says all the same."""
+    try:
+        entry = load_manifest(folder, RepositoryEntry)
+    except (OSError, ValueError):
+        return
+    item_id = f"entry/{folder}"
     engines = {engine.key for engine in entry.engines}
     keys = {*entry.inputs.values(), *engines, *([entry.onnx.key] if entry.onnx else [])}
     inventory.folders[item_id] = entry.folder
@@ -194,7 +203,7 @@ def _connect(inventory: Inventory) -> None:
         item.id: tuple(used.id for key in sorted(inventory.inputs[item.id]) for used in by_key.get(key, ()))
         for item in inventory.items
     }
-    models: dict[str, str] = {item.id: item.name for item in inventory.items if item.kind == "model"}
+    models: dict[str, str] = {item.id: item.model for item in inventory.items if item.model}
     for item in inventory.items:  # in the order of the work: what it is made of comes before it
         if model := next((models[used] for used in uses[item.id] if used in models), None):
             models.setdefault(item.id, model)

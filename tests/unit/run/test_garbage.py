@@ -116,10 +116,16 @@ def test_what_an_entry_was_built_from_stays(workspace: Workspace, nightly, tmp_p
     entry_dir = tmp_path / "repository" / "bert"
     (entry_dir / "1").mkdir(parents=True)
     (entry_dir / "1" / "model.onnx").write_bytes(b"x")
+    (entry_dir / "config.pbtxt").touch()
+    (entry_dir / "reference.npz").touch()
     save_entry(entry_dir, key="0123456789abcdef", inputs={"model": nightly["g1"].key})
+    (entry_dir / "config.pbtxt").write_text("# edited by hand")
     collect(workspace, (tmp_path / "repository",))
     assert {nightly[name].folder for name in ("m1", "g1")} <= folders_of(workspace)
     assert nightly["e1"].folder not in folders_of(workspace)
+    report = collect(workspace, (tmp_path / "repository",), models=("bert",))
+    assert report.kept_by == (str(entry_dir),)
+    assert folders_of(workspace) == {nightly["m1"].folder, nightly["g1"].folder}
     item = {item.id: item for item in take_inventory(workspace, (tmp_path / "repository",)).items}
     assert item[f"entry/{entry_dir}"].uses == (f"precision/bert-fp16/{nightly['g1'].key}",)
     assert item[f"entry/{entry_dir}"].model == "bert"
@@ -201,7 +207,6 @@ def test_an_empty_place_holds_nothing_and_nothing_is_made_there(tmp_path: Path):
 
 def test_every_stage_that_makes_artifacts_is_known():
     root = Path(prep_triton.__file__).parent
-    calls = re.compile(r'Recipe\(\s*(?:stage=)?(?:"(\w+)"|(\w+))')
-    stages = {match for path in root.rglob("*.py") for match in calls.findall(path.read_text()) if any(match)}
-    assert {literal for literal, _ in stages if literal} <= set(KIND_BY_STAGE)
-    assert {literal for literal, _ in stages if literal} >= {"precision", "engine", "gate", "choice", "verify"}
+    named = re.compile(r'(?:Recipe\(\s*(?:stage=)?|^_?STAGE = )"(\w+)"', re.MULTILINE)
+    stages = {stage for path in root.rglob("*.py") for stage in named.findall(path.read_text())}
+    assert stages == set(KIND_BY_STAGE)

@@ -12,6 +12,7 @@ from prep_triton.run.garbage import Garbage, GarbageReport, GarbageSpec
 class GcDocument(Record):
     """What was removed or, in a dry run, would be; `busy` is what stayed because a run holds it.
 
+    `kept_by` are entries for which what they were built from stayed, although its model was named.
     `size_before` and `size_after` are the bytes of the workspace; `is_small_enough` is false where what is left, all
     of it needed or too young, is more than was asked for.
     """
@@ -19,6 +20,7 @@ class GcDocument(Record):
     workspace: Path
     removed: tuple[Garbage, ...]
     busy: tuple[str, ...]
+    kept_by: tuple[str, ...]
     size_before: int
     size_after: int
     is_small_enough: bool
@@ -48,6 +50,8 @@ def render_gc(out: Output, document: GcDocument) -> None:
         out.table("", ("=to remove" if document.dry_run else "=removed", "=path", "why", "#used", "#frees"), rows)
     for path in document.busy:
         out.line(f"stays, since a run uses it: {_shorten(path, root)}")
+    for path in document.kept_by:
+        out.line(f"what {path} was built from stays; remove that entry first to free it")
     verb = "would be removed" if document.dry_run else "removed"
     freed = format_size(document.size_before - document.size_after)
     stays = f"{format_size(document.size_after)} of {format_size(document.size_before)} stay in {document.workspace}"
