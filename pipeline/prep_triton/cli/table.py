@@ -102,7 +102,7 @@ def _lay_out_paragraphs(columns: Sequence[str], rows: Rows, width: int) -> list[
     for row in rows:
         lines.append(GAP.join(row[i] + " " * (widths[i] - cell_len(row[i])) for i in names).rstrip())
         others = [
-            f"{_heading(column)}: {cell}"
+            f"{_heading(column)}: {cell}" if _heading(column) else cell
             for index, (column, cell) in enumerate(zip(columns, row, strict=True))
             if cell and index not in widths
         ]

@@ -79,7 +79,7 @@ def render_list(out: Output, document: ListDocument) -> None:
         for item in document.items
     ]
     if rows:
-        out.table("", ("=kind", "=name", "=key", "", "#size", "#age", "#used", "used by"), rows)
+        out.table("", ("=kind", "=name", "=key", "=standing", "#size", "#age", "#used", "used by"), rows)
     places = ", ".join(str(place) for place in document.repositories if place.is_dir())
     repository = f"; {places}: {format_size(document.repository_bytes)}" if places else ""
     what = f"{len(rows)} shown" if rows else "nothing to show"
