@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 DEFAULT_GRPC_PORT = 8001
+OUT_OF_TIME = "Deadline Exceeded"  # as gRPC says it
+# How the message of a request that ran out of time begins, and what is to be done about it.
+TIMED_OUT = "no answer within"
+TIMEOUT_HINT = "allow more time with --timeout-s, or with verify.timeout_s in the pipeline file"
 
 
 class RefusedRequestError(VerifyError):
@@ -225,8 +229,10 @@ class TritonClient:
         try:
             return call()
         except (self._refused, TimeoutError) as err:
-            message = err.message() if isinstance(err, self._refused) else "no answer in time"  # type: ignore[attr-defined]
-            raise RefusedRequestError(name, str(message)) from err
+            message = str(err.message()) if isinstance(err, self._refused) else OUT_OF_TIME  # type: ignore[attr-defined]
+            if message == OUT_OF_TIME:
+                raise RefusedRequestError(name, f"{TIMED_OUT} {self.timeout_s:g} s") from err
+            raise RefusedRequestError(name, message) from err
 
 
 def _array_from_answer(answer: Any, output: str) -> Any:

@@ -10,7 +10,7 @@ from prep_triton.artifact import Record
 from prep_triton.errors import ServerError, SpecError, find_nearest
 from prep_triton.tasks import TASKS, Task, find_task
 from prep_triton.triton.server.answer import parse_answer
-from prep_triton.triton.server.client import RefusedRequestError, TritonClient
+from prep_triton.triton.server.client import TIMED_OUT, RefusedRequestError, TritonClient
 from prep_triton.triton.server.statistics import ModelStatistics, wait_for_statistics
 from prep_triton.triton.server.truncation import find_cut
 
@@ -156,7 +156,9 @@ def infer_text(
         message = err.server_message.removeprefix(f"in ensemble '{model.name}', ")
         raise ServerError(
             f"{model.name} refused it: {message}",
-            hint="change the text as it says; the server's log says more",
+            hint="allow more time with --timeout-s"
+            if message.startswith(TIMED_OUT)
+            else "change the text as it says; the server's log says more",
         ) from err
     return TextAnswer(
         model=model.name,

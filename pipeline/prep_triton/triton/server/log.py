@@ -15,8 +15,8 @@ _NOISE = ("CudaDriverHelper has not been initialized", "Failed to initialize NVM
 
 def parse_errors(text: str, *, limit: int = 8) -> list[str]:
     """Return the last error lines of a log without their prefixes; its last lines where there are none."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if _ERROR.search(line) and not any(noise in line for noise in _NOISE)]
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not any(noise in line for noise in _NOISE)]
+    errors = [line for line in lines if _ERROR.search(line)]
     return [_GLOG.sub("", line).strip('"') for line in (errors or lines)[-limit:]]
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from prep_triton.errors import RepositoryError, ServerError
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.scratch import scratch_folder
-from prep_triton.triton.server.client import TritonClient
+from prep_triton.triton.server.client import OUT_OF_TIME, TIMEOUT_HINT, TritonClient
 from prep_triton.triton.server.environment import server_environment
 from prep_triton.triton.server.installation import Installation, prepare_installation
 from prep_triton.triton.server.log import parse_errors, parse_refusals, read_log
@@ -36,7 +36,6 @@ STOP_GRACE_S = 5.0
 PORT_ATTEMPTS = 5
 POLL_INTERVAL_S = 0.05
 PORT_TAKEN = "already in use"
-OUT_OF_TIME = "Deadline Exceeded"  # as gRPC says it
 
 
 @dataclass(frozen=True)
@@ -232,7 +231,7 @@ def _load_entries(
             if reason == OUT_OF_TIME:
                 raise ServerError(
                     f"Triton did not load {name} within {timeout_s:g} s",
-                    hint="allow more time with --timeout-s, or with verify.timeout_s in the pipeline file",
+                    hint=TIMEOUT_HINT,
                 )
             if server.started.poll() is not None:
                 raise _error_of_death(server)

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from prep_triton.artifact import AccuracyRecord, Backend, EntryKind, Record, RepositoryEntry
 from prep_triton.errors import VerifyError
 from prep_triton.spec import Precision
+from prep_triton.triton.server.client import TIMED_OUT, TIMEOUT_HINT
 
 Status = Literal["loaded", "config-accepted-only", "failed"]
 # What the answers were compared with: PyTorch's own, or the bare model's answer on the same server.
@@ -110,7 +111,13 @@ def check_report(report: VerifyReport) -> None:
         names = ", ".join(entry.name for entry in failed)
         raise EntriesFailedError(
             f"{len(failed)} of {len(report.entries)} entries failed on Triton {report.server_version}: {message}",
-            hint=f"export and assemble {names} again; where only the precision is to blame, use a higher one, or lower "
-            "the key of its gate that the message names (--min-cosine, --min-row-cosine), build and assemble it again",
+            hint=TIMEOUT_HINT if all(TIMED_OUT in entry.detail for entry in failed) else _hint_to_make_again(names),
             report=report,
         )
+
+
+def _hint_to_make_again(names: str) -> str:
+    return (
+        f"export and assemble {names} again; where only the precision is to blame, use a higher one, or lower "
+        "the key of its gate that the message names (--min-cosine, --min-row-cosine), build and assemble it again"
+    )

@@ -2,7 +2,7 @@
 
 import pytest
 from prep_triton.errors import VerifyError
-from prep_triton.triton.verify.report import VerifyReport, check_report, report_entry
+from prep_triton.triton.verify.report import EntryReport, VerifyReport, check_report, report_entry
 
 from scripts.benchmarks.records import make_entry
 
@@ -17,3 +17,18 @@ def test_a_report_with_a_failure_raises_with_what_was_seen():
     with pytest.raises(VerifyError, match=r"1 of 2 entries failed on Triton 2\.51\.0: c: mean cosine 0\.5") as caught:
         check_report(bad)
     assert "assemble c again" in caught.value.hint
+
+
+def test_entries_that_ran_out_of_time_are_not_to_be_made_again():
+    slow = EntryReport(
+        name="a",
+        runtime="onnxruntime",
+        precision="fp32",
+        status="failed",
+        tolerance=0.9999,
+        detail="a did not answer a request: no answer within 3 s",
+    )
+    report = VerifyReport(repository_uri="r", server_version="2.51.0", server_flavour="a wheel", entries=(slow,))
+    with pytest.raises(VerifyError) as failed:
+        check_report(report)
+    assert failed.value.hint.startswith("allow more time with --timeout-s")
