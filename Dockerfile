@@ -1,6 +1,6 @@
 # The command line on the CPU, from the wheel: lint, assemble, publish, fetch, deploy, client, verify --server.
 #   docker build -t prep .
-#   docker run --rm -v "$PWD:/work" --user "$(id -u):$(id -g)" prep lint model_repository
+#   docker run --rm -v "$PWD:/work" --user "$(id -u):$(id -g)" prep lint
 # With what an extra needs beside it, and torch's build for the CPU:
 #   docker build --build-arg EXTRAS=export,engine -t prep:export .
 # A tag can be moved. To build on the very same base again, name it by digest:

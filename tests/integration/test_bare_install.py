@@ -68,8 +68,8 @@ def test_every_command_has_its_help(bare: Path, tmp_path: Path):
 
 def test_a_repository_is_linted_published_fetched_and_deployed(prep: Prep, gcs_bucket: str):
     uri = f"gs://{gcs_bucket}/models"
-    assert prep.succeed("lint", "model_repository")["errors"] == 0
-    published = prep.succeed("publish", "model_repository", uri)["release"]["id"]
+    assert prep.succeed("lint", "build/model_repository")["errors"] == 0
+    published = prep.succeed("publish", "build/model_repository", uri)["release"]["id"]
     assert [release["id"] for release in prep.succeed("releases", uri)["releases"]] == [published]
     prep.succeed("fetch", uri, "out")
     prep.succeed("deploy", uri, "-o", "gke")
@@ -79,7 +79,7 @@ def test_a_repository_is_linted_published_fetched_and_deployed(prep: Prep, gcs_b
 def test_a_server_is_asked(prep: Prep):
     with serve_answer("EMBEDDING", "FP32", [1, 2], b"\0\0\x80?\0\0\0\0") as server:
         assert prep.succeed("client", "a text", "--server", server, "--model", MODEL)["answers"]
-    assert prep.fail("verify", "model_repository", "--server", "127.0.0.1:1", code=1)["code"] == "server_error"
+    assert prep.fail("verify", "build/model_repository", "--server", "127.0.0.1:1", code=1)["code"] == "server_error"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_server_is_asked(prep: Prep):
         ("build-engine tiny --fp16 --gpu t4 --profile 1x8,2x16,4x32", "engine", "tensorrt-rtx"),
         ("build-engine tiny --fp16 --gpu t4 --profile 1x8,2x16,4x32 --builder tensorrt", "tensorrt", "tensorrt"),
         ("build-engine tiny --runtime onnxruntime --int8", "cpu", "onnxruntime"),
-        ("verify model_repository", "local", "nvidia-pytriton"),
+        ("verify build/model_repository", "local", "nvidia-pytriton"),
     ],
 )
 def test_what_needs_an_extra_names_it(prep: Prep, arguments: str, extra: str, library: str):

@@ -84,9 +84,14 @@ def list_files(folder: Path) -> set[str]:
         (("assemble", "tiny", "-o", "bert/config.json"), 1, "cannot be written", "--output"),
         (("run", "nowhere.yaml"), 2, "no config file nowhere.yaml", "prep init"),
         (("verify", "bert"), 2, "holds no entry", "prep assemble"),
-        (("verify", "model_repository", "--server", "127.0.0.1:9"), 1, "no Triton answers at 127.0.0.1:9", "8001"),
+        (
+            ("verify", "build/model_repository", "--server", "127.0.0.1:9"),
+            1,
+            "no Triton answers at 127.0.0.1:9",
+            "8001",
+        ),
         (("publish", "bert", "./releases"), 2, "no entry to publish", "prep assemble"),
-        (("publish", "model_repository", "s3://bucket"), 2, "unknown scheme 's3'", "gs://BUCKET/PREFIX"),
+        (("publish", "build/model_repository", "s3://bucket"), 2, "unknown scheme 's3'", "gs://BUCKET/PREFIX"),
         (("releases", "gs://x"), 2, "'x' in 'gs://x' is not a bucket name", "3 to 63"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -157,7 +162,7 @@ def test_a_run_that_cannot_publish_is_refused_before_anything_is_made(prep: Prep
 
 def test_a_missing_bucket_is_named(prep: Prep, gcs_server: str, local_gcs):
     environment = {**local_gcs.environment_for(gcs_server)}
-    error = prep.fail("publish", "model_repository", "gs://bucket-of-nobody/models", code=2, **environment)
+    error = prep.fail("publish", "build/model_repository", "gs://bucket-of-nobody/models", code=2, **environment)
     assert "there is no bucket gs://bucket-of-nobody" in error["message"]
     assert "buckets create" in error["hint"]
 
@@ -165,7 +170,7 @@ def test_a_missing_bucket_is_named(prep: Prep, gcs_server: str, local_gcs):
 def test_a_taken_port_is_named(prep: Prep):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        error = prep.fail("verify", "model_repository", "--port", port, code=1)
+        error = prep.fail("verify", "build/model_repository", "--port", port, code=1)
     assert f"port {port} cannot be used" in error["message"]
     assert "another port" in error["hint"]
 
@@ -184,7 +189,7 @@ def test_a_server_that_dies_on_start_tells_its_last_lines(prep: Prep, tmp_path: 
     server = tmp_path / "tritonserver"
     server.write_text(f"#!/bin/sh\n{script}\n")
     server.chmod(0o755)
-    error = prep.fail("verify", "model_repository", code=1, PREP_TRITONSERVER=str(server))
+    error = prep.fail("verify", "build/model_repository", code=1, PREP_TRITONSERVER=str(server))
     assert message in error["message"]
     assert "prep doctor" in error["hint"]
 
@@ -216,10 +221,10 @@ def test_a_full_disk_is_told_and_left_as_it_was(prep: Prep, small_disk: Path):
     error = prep.fail("assemble", "tiny", "-o", small_disk / "repository", code=1)
     assert "no space is left" in error["message"]
     assert "--output" in error["hint"]
-    error = prep.fail("publish", "model_repository", small_disk / "releases", code=1)
+    error = prep.fail("publish", "build/model_repository", small_disk / "releases", code=1)
     assert "no space is left" in error["message"]
     ballast.write_bytes(bytes(44 << 10))  # tempfile looks for another place where not a byte can be written
-    error = prep.fail("verify", "model_repository", code=1, TMPDIR=str(small_disk))
+    error = prep.fail("verify", "build/model_repository", code=1, TMPDIR=str(small_disk))
     assert "no space is left" in error["message"]
     assert "TMPDIR" in error["hint"]
     # Objects that were uploaded stay, to be taken up again; without a release.json no reader sees them.

@@ -49,43 +49,45 @@ def ids(prep: Prep) -> list[str]:
 
 
 def test_a_dry_run_tells_the_bytes_and_the_publish_moves_them(prep: Prep):
-    plan = prep.succeed("publish", "model_repository", "./releases", "--dry-run")
+    plan = prep.succeed("publish", "build/model_repository", "./releases", "--dry-run")
     assert not (prep.folder / "releases").exists()
-    done = prep.succeed("publish", "model_repository", "./releases")
+    done = prep.succeed("publish", "build/model_repository", "./releases")
     assert (done["created"], done["moved"]) == (True, True)
     assert done["uploaded_bytes"] == plan["totals"]["upload"]["bytes"] == sum(file["size"] for file in plan["plan"])
     assert done["current"] == done["release"]["id"]
-    again = prep.succeed("publish", "model_repository", "./releases")
+    again = prep.succeed("publish", "build/model_repository", "./releases")
     assert (again["created"], again["uploaded_bytes"], again["current"]) == (False, 0, done["current"])
-    assert prep.succeed("publish", "model_repository", "./releases", "--dry-run")["unchanged"]
+    assert prep.succeed("publish", "build/model_repository", "./releases", "--dry-run")["unchanged"]
 
 
 def test_publishing_the_same_again_does_not_lint_and_imports_nothing_heavy(prep: Prep):
-    prep.succeed("publish", "model_repository", "./releases")
-    done, imported = prep.run_and_list_imports("publish", "model_repository", "./releases")
+    prep.succeed("publish", "build/model_repository", "./releases")
+    done, imported = prep.run_and_list_imports("publish", "build/model_repository", "./releases")
     assert "holds the same content" in done.stdout
     assert not imported & {"torch", "onnx", "onnxruntime", "google", "tensorrt"}
 
 
 def test_what_lint_refuses_is_not_published(prep: Prep):
-    (prep.folder / "model_repository" / "tiny-onnx-fp32" / "1" / "model.onnx").write_bytes(b"damaged")
-    error = prep.fail("publish", "model_repository", "./releases", code=1)
+    (prep.folder / "build/model_repository" / "tiny-onnx-fp32" / "1" / "model.onnx").write_bytes(b"damaged")
+    error = prep.fail("publish", "build/model_repository", "./releases", code=1)
     assert "model.onnx" in error["message"]
     assert not (prep.folder / "releases" / "releases").exists()
 
 
 def test_the_target_is_written_into_the_release(prep: Prep):
-    release = prep.succeed("publish", "model_repository", "./releases", "--target", "25.08", "--gpu", "t4")["release"]
+    release = prep.succeed("publish", "build/model_repository", "./releases", "--target", "25.08", "--gpu", "t4")[
+        "release"
+    ]
     assert (release["target"]["release"]["tag"], release["target"]["gpus"]) == ("25.08", {"t4": "7.5"})
     shown = prep.run("releases", "releases", "--show", "current").stdout
     assert "for Triton 25.08 (nvcr.io/nvidia/tritonserver:25.08-py3) with t4" in shown
 
 
 def test_a_release_is_shown_with_every_manifest(prep: Prep):
-    prep.succeed("publish", "model_repository", "./releases", "--no-current")
+    prep.succeed("publish", "build/model_repository", "./releases", "--no-current")
     shown = prep.succeed("releases", "releases", "--show", ids(prep)[0])
     (entry,) = shown["entries"]
-    on_disk = json.loads((prep.folder / "model_repository" / "tiny-onnx-fp32" / "manifest.json").read_text())
+    on_disk = json.loads((prep.folder / "build/model_repository" / "tiny-onnx-fp32" / "manifest.json").read_text())
     del on_disk["schema"]
     assert entry["manifest"] == on_disk
     listed = prep.succeed("releases", "releases")
@@ -104,9 +106,9 @@ def test_releases_tell_which_is_current_and_what_changed(prep: Prep, store):
 
 
 def test_a_difference_names_the_keys_of_config_pbtxt(prep: Prep):
-    prep.succeed("publish", "model_repository", "./releases")
+    prep.succeed("publish", "build/model_repository", "./releases")
     prep.succeed("assemble", "tiny", "--max-batch-size", "8", "--priority-levels", "3", "--default-priority-level", "2")
-    prep.succeed("publish", "model_repository", "./releases")
+    prep.succeed("publish", "build/model_repository", "./releases")
     (change,) = prep.succeed("releases", "releases", "--diff", "previous", "current")["changed"]
     assert change["changed"] == ["size_bytes", "config"]
     keys = {key["key"]: (key["before"], key["after"]) for key in change["config"]}
@@ -166,9 +168,9 @@ def test_prune_that_removes_nothing_says_why(prep: Prep):
 
 
 def test_publishing_what_was_rolled_back_from_ends_with_the_command_that_makes_it_current(prep: Prep, store):
-    left = prep.succeed("publish", "model_repository", "releases")["release"]["id"]
+    left = prep.succeed("publish", "build/model_repository", "releases")["release"]["id"]
     prep.succeed("rollback", "releases")
-    done = prep.run("publish", "model_repository", "releases")
+    done = prep.run("publish", "build/model_repository", "releases")
     command = f"prep rollback {store.uri} {left}"
     assert done.stderr.splitlines()[-1].startswith(f"next: {command} makes it current")
     assert prep.succeed(*command.split()[1:])["release"] == left
@@ -194,27 +196,37 @@ def test_a_release_is_fetched_and_checked(prep: Prep, store):
     ("arguments", "code", "message", "hint"),
     [
         (
-            ("publish", "model_repository"),
+            ("publish", "build/model_repository"),
             2,
-            "no URI to publish model_repository to",
-            "prep publish model_repository gs://",
+            "no URI to publish build/model_repository to",
+            "prep publish build/model_repository gs://",
         ),
-        (("publish", "model_repository", "gs://"), 2, "does not name a bucket", "gs://BUCKET/PREFIX"),
-        (("publish", "model_repository", "gs:/bucket"), 2, "is not a bucket's URI", "two slashes"),
-        (("publish", "model_repository", "gs://bucket/a b"), 2, "has the segment 'a b'", "ASCII letters"),
-        (("publish", "model_repository", "gs://bucket/mödel"), 2, "has the segment 'mödel'", "ASCII letters"),
-        (("publish", "model_repository", "gs://bucket/../other"), 2, "has the segment '..'", "ASCII letters"),
-        (("publish", "model_repository", "gs://bucket/-x"), 2, "has the segment '-x'", "ASCII letters"),
-        (("publish", "model_repository", "gs://bucket//x"), 2, "has an empty segment", "single slashes"),
-        (("publish", "model_repository", "r", "--gpu", "t4"), 2, "--gpu describes a target", "add --target"),
-        (("publish", "model_repository", "r", "--target", "latest"), 2, "is not a Triton release such as 25.08", ""),
-        (("publish", "model_repository", "r", "--target", "19.99"), 2, "Triton 19.99 is not in the table", "triton"),
-        (("publish", "--check", "empty", "--dry-run"), 2, "--check takes one URI", "prep publish --check URI"),
+        (("publish", "build/model_repository", "gs://"), 2, "does not name a bucket", "gs://BUCKET/PREFIX"),
+        (("publish", "build/model_repository", "gs:/bucket"), 2, "is not a bucket's URI", "two slashes"),
+        (("publish", "build/model_repository", "gs://bucket/a b"), 2, "has the segment 'a b'", "ASCII letters"),
+        (("publish", "build/model_repository", "gs://bucket/mödel"), 2, "has the segment 'mödel'", "ASCII letters"),
+        (("publish", "build/model_repository", "gs://bucket/../other"), 2, "has the segment '..'", "ASCII letters"),
+        (("publish", "build/model_repository", "gs://bucket/-x"), 2, "has the segment '-x'", "ASCII letters"),
+        (("publish", "build/model_repository", "gs://bucket//x"), 2, "has an empty segment", "single slashes"),
+        (("publish", "build/model_repository", "r", "--gpu", "t4"), 2, "--gpu describes a target", "add --target"),
+        (
+            ("publish", "build/model_repository", "r", "--target", "latest"),
+            2,
+            "is not a Triton release such as 25.08",
+            "",
+        ),
+        (
+            ("publish", "build/model_repository", "r", "--target", "19.99"),
+            2,
+            "Triton 19.99 is not in the table",
+            "triton",
+        ),
+        (("publish", "--check", "empty", "--dry-run"), 2, "--check and --dry-run exclude each other", "remove one"),
         (("publish", "--check", "empty"), 2, "there is no release under", "prep publish"),
         (("publish", "nowhere", "r"), 2, "there is no model repository nowhere", "prep assemble"),
         (("releases", "empty", "--show", "current"), 2, "there is no release under", "prep publish"),
         (("releases", "empty", "--show", "previous"), 2, "was current before", "prep releases"),
-        (("releases", "empty", "--show", ID), 1, f"has no release {ID}", "prep releases"),
+        (("releases", "empty", "--show", ID), 2, f"has no release {ID}", "prep releases"),
         (("releases", "empty", "--diff", "a", "b"), 2, "'a' is not the id of a release", "prep releases"),
         (("releases", "empty", "--current", "--show", ID), 2, "exclude each other", "one of them"),
         (("rollback", "empty"), 1, "was made current yet", "prep rollback"),
@@ -237,11 +249,11 @@ def test_no_key_or_token_is_shown_or_written(prep: Prep, gcs_bucket: str):
     uri = f"gs://{gcs_bucket}/models"
     secrets = {"PREP_GCS_ENCRYPTION_KEY": key, "PREP_GCS_USER_PROJECT": "payer"}
     runs = [
-        prep.run("publish", "model_repository", uri, "-v", "--json", **secrets),
+        prep.run("publish", "build/model_repository", uri, "-v", "--json", **secrets),
         prep.run("publish", "--check", uri, "-v", **secrets),
         prep.run("fetch", uri, "copy", "-v", **secrets),
         prep.run("releases", uri, "--show", "current", "--json", "-v", **secrets),
-        prep.run("publish", "model_repository", uri, "-v", PREP_GCS_ENCRYPTION_KEY=f"{key}x", PREP_DEBUG="1"),
+        prep.run("publish", "build/model_repository", uri, "-v", PREP_GCS_ENCRYPTION_KEY=f"{key}x", PREP_DEBUG="1"),
     ]
     assert [done.returncode for done in runs[:4]] == [0] * 4, runs[0].stderr
     written = [path.read_bytes() for path in prep.folder.rglob("*") if path.is_file()]

@@ -242,9 +242,7 @@ def test_two_runs_in_one_workspace_at_once_make_everything_once(fresh, bucket):
 
 def test_sigterm_cleans_up_as_ctrl_c_does(fresh):
     prep = fresh("verify")
-    ended = prep.end_at(
-        "prep_triton.triton.verify.repository:_check_loaded", signal.SIGTERM, "verify", "model_repository", "--json"
-    )
+    ended = prep.end_at("prep_triton.triton.verify.repository:_check_loaded", signal.SIGTERM, "verify", "--json")
     assert ended.returncode == 130, ended.stderr
     assert parse_document(ended.stdout, "error")["error"]["code"] == "interrupted"
     assert not find_scratch(prep)

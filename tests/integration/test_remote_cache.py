@@ -288,7 +288,7 @@ def test_a_night_on_a_fresh_machine_builds_nothing(tmp_path: Path, gcs_bucket: s
         (folder / "config.yaml").write_text(CONFIG.replace("BUCKET", gcs_bucket))
         document = Prep(folder).succeed("run", "config.yaml", "--no-verify")
         states.append({f"{row['stage']} {row['artifact']}": row["state"] for row in document["rows"]})
-        assert (folder / "model_repository" / "tiny-onnx-fp16" / "1" / "model.onnx").is_file()
+        assert (folder / "build/model_repository" / "tiny-onnx-fp16" / "1" / "model.onnx").is_file()
     built = {step for step in states[0] if step.split()[0] in ("export", "precision", "engine")}
     assert len(built) == 2
     assert {states[0][step] for step in built} == {"made"}

@@ -92,7 +92,7 @@ def test_the_command_serves_a_model_without_the_checkout(installed: Path, user: 
     write_checkpoint(user / "tiny")
     run(prep, "export", "./tiny", cwd=user, PYTHONPATH=path)
     run(prep, "assemble", "tiny", "--text", cwd=user, PYTHONPATH=path)
-    report = json.loads(run(prep, "lint", "model_repository", "--json", cwd=user, PYTHONPATH=path))
+    report = json.loads(run(prep, "lint", "build/model_repository", "--json", cwd=user, PYTHONPATH=path))
     assert report["errors"] == 0
     assert len(report["entries"]) == 4
-    assert (user / "model_repository" / "tiny-onnx-fp32-tokenizer" / "1" / "model.py").is_file()
+    assert (user / "build/model_repository" / "tiny-onnx-fp32-tokenizer" / "1" / "model.py").is_file()

@@ -13,8 +13,8 @@ from prep_triton.cli.exported import find_exported
 from prep_triton.cli.flag_names import flags_named
 from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import (
-    DEFAULT_REPOSITORY,
     DEFAULT_WORKSPACE,
+    REPOSITORY_DIR,
     ExportedModelArgument,
     OutputOptions,
     RemoteCacheOption,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def assemble(
     model: ExportedModelArgument = None,
     entry: EntryOptions = EntryOptions(),
-    repository: Annotated[Path, typer.Option("--output", "-o", help="Folder of the repository.")] = DEFAULT_REPOSITORY,
+    repository: Annotated[Path, typer.Option("--output", "-o", help="Folder of the repository.")] = REPOSITORY_DIR,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the config.pbtxt files and write nothing.")] = False,
     adopt: Annotated[
         list[str] | None,
@@ -57,10 +57,10 @@ def assemble(
     \b
     Examples:
       prep assemble
-      prep assemble minilm --max-batch-size 32 --instance-count 2 -o model_repository
+      prep assemble minilm --max-batch-size 32 --instance-count 2 -o ./models
       prep assemble minilm --tier 1 --warmup --text
       prep assemble minilm --serving serving.yaml --dry-run
-      prep assemble --adopt minilm-onnx-fp32 -o model_repository
+      prep assemble --adopt minilm-onnx-fp32
     """
     with session(output) as out:
         from prep_triton.cli.documents.assemble import render_assemble, render_assemble_plan

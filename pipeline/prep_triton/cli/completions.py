@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from prep_triton.layout import CONFIG_NAME, RELEASES_DIR
+from prep_triton.layout import CONFIG_NAME, DEFAULT_REPOSITORY, RELEASES_DIR
 
 Completion = Callable[[typer.Context, str], list[str]]
 
@@ -59,7 +59,7 @@ def find_engines(params: dict[str, Any]) -> Iterable[str]:
 
 def find_entries(params: dict[str, Any]) -> Iterable[str]:
     """Yield the entries of the repository."""
-    repository = Path(params.get("repository") or "model_repository")
+    repository = Path(params.get("repository") or DEFAULT_REPOSITORY)
     return (name for name in _list_folders(repository) if (repository / name / CONFIG_NAME).is_file())
 
 

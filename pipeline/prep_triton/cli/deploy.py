@@ -10,7 +10,7 @@ from prep_triton.cli.choices import complete
 from prep_triton.cli.completions import complete_target
 from prep_triton.cli.exclusive import check_alone
 from prep_triton.cli.groups import expand_groups, spec_from_flags
-from prep_triton.cli.options import OutputOptions
+from prep_triton.cli.options import OutputOptions, ReleaseOption
 from prep_triton.cli.output import session
 
 DEFAULT_FOLDER = Path("deploy")
@@ -43,7 +43,10 @@ class DeploymentOptions:
     triton: Annotated[
         str | None,
         typer.Option(
-            metavar="TAG", help="Triton container, such as 25.08. [that of the plans]", autocompletion=complete_target
+            "--target",
+            metavar="YY.MM",
+            help="Triton release to run, such as 25.08. [that of the plans]",
+            autocompletion=complete_target,
         ),
     ] = None
     cluster: Annotated[
@@ -56,15 +59,15 @@ class DeploymentOptions:
 
 @expand_groups
 def deploy(
-    release: Annotated[
-        str, typer.Argument(help="gs://bucket/prefix/releases/ID, or gs://bucket/prefix (its current release).")
-    ],
+    uri: Annotated[str, typer.Argument(help="gs://bucket/prefix, or a release's URI.")],
+    release: ReleaseOption = None,
     options: DeploymentOptions = DeploymentOptions(),
     folder: Annotated[Path, typer.Option("--output", "-o", help="Folder of the Kustomize base.")] = DEFAULT_FOLDER,
     force: Annotated[
         bool, typer.Option("--force", help="Replace files that prep did not write, or that were changed since.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the YAML and write nothing.")] = False,
+    triton_tag: Annotated[str | None, typer.Option("--triton", hidden=True)] = None,
     output: OutputOptions = OutputOptions(),
 ) -> None:
     """Write a Kustomize base that serves a release on GKE.
@@ -74,7 +77,7 @@ def deploy(
     \b
     Examples:
       prep deploy gs://bucket/models -o deploy --service-account triton@project.iam.gserviceaccount.com
-      prep deploy gs://bucket/models/releases/20260131T235959Z-0123456789ab --gpu t4 --host bert.example.com
+      prep deploy gs://bucket/models --release 20260131 --target 25.08 --gpu t4 --host bert.example.com
       prep deploy gs://bucket/models --no-istio --dry-run
     """
     with session(output) as out:
@@ -84,8 +87,8 @@ def deploy(
 
         if dry_run:
             check_alone("--dry-run", {"--force": force})
-        spec = spec_from_flags(DeploymentSpec, options)
-        base = plan_deployment(release, spec)
+        spec = spec_from_flags(DeploymentSpec, options, triton=options.triton or triton_tag)
+        base = plan_deployment(uri, spec, release)
         written = [] if dry_run else save_deployment(base, folder, force=force)
         document = DeployDocument(
             **dict(base),

@@ -1,6 +1,5 @@
 """`prep lint`: a repository, checked offline."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,9 +7,10 @@ import typer
 from prep_triton.cli.completions import complete_entry
 from prep_triton.cli.exclusive import check_alone, list_given
 from prep_triton.cli.groups import expand_groups
-from prep_triton.cli.options import DEFAULT_REPOSITORY, OutputOptions, TargetOptions, target_from_flags
+from prep_triton.cli.options import OutputOptions, ReleaseOption, TargetArgument, TargetOptions, target_from_flags
 from prep_triton.cli.output import session
 from prep_triton.errors import EXIT_FAILED
+from prep_triton.layout import DEFAULT_REPOSITORY
 
 if TYPE_CHECKING:
     from prep_triton.target import Target
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 @expand_groups
 def lint(
-    repository: Annotated[
-        Path, typer.Argument(help="A model repository, written by prep or not.")
-    ] = DEFAULT_REPOSITORY,
+    repository: TargetArgument = DEFAULT_REPOSITORY,
+    release: ReleaseOption = None,
     entry: Annotated[
         list[str] | None,
         typer.Option(
@@ -43,12 +42,13 @@ def lint(
 
     \b
     Examples:
-      prep lint model_repository
-      prep lint model_repository --target 25.08 --gpu t4
-      prep lint model_repository --json
+      prep lint
+      prep lint ./models --target 25.08 --gpu t4
+      prep lint gs://bucket/models --release previous --json
     """
     with session(output) as out:
         from prep_triton.cli.documents.lint import codes_document, lint_document, render_codes, render_lint
+        from prep_triton.run.locate import local_repository
         from prep_triton.triton.lint import lint_repository
 
         if codes:
@@ -57,7 +57,13 @@ def lint(
             )
             out.show(codes_document(), render_codes)
             return
-        report = lint_repository(repository, _resolve_target(target), entry or None, digest_all=full)
+        server = _resolve_target(target)
+        with (
+            out.progress(f"lint {repository}") as progress,
+            local_repository(repository, release, progress=progress) as (folder, name),
+        ):
+            report = lint_repository(folder, server, entry or None, digest_all=full)
+        report = report.model_copy(update={"repository": name})
         out.show(lint_document(report), render_lint)
     if report.errors:
         raise typer.Exit(EXIT_FAILED)

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prep_triton.cli.choices import complete
-from prep_triton.cli.completions import complete_model, complete_target
+from prep_triton.cli.completions import complete_model, complete_release, complete_target
 from prep_triton.cli.groups import flag_of, given_options, spec_from_flags
+from prep_triton.layout import DEFAULT_REPOSITORY
 
 if TYPE_CHECKING:
     from prep_triton.spec import TargetSpec
 
 DEFAULT_WORKSPACE = Path("build")
-DEFAULT_REPOSITORY = Path("model_repository")
+REPOSITORY_DIR = Path(DEFAULT_REPOSITORY)
 
 
 WorkspaceOption = Annotated[
@@ -32,7 +33,18 @@ RemoteCacheOption = Annotated[
 ]
 RepositoriesOption = Annotated[
     list[Path] | None,
-    typer.Option("--repository", help="Repository that was assembled from it (repeatable). [model_repository]"),
+    typer.Option("--repository", help="Repository that was assembled from it (repeatable). [build/model_repository]"),
+]
+TargetArgument = Annotated[
+    str, typer.Argument(help="Repository folder, release, or gs://bucket/prefix or a folder of releases.")
+]
+ReleaseOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID",
+        help="Release of the store: an id or its beginning, current, previous, newest, or its URI. [current]",
+        autocompletion=complete_release,
+    ),
 ]
 ExportedModelArgument = Annotated[
     str | None, typer.Argument(help="The exported model. [all of them]", autocompletion=complete_model)
@@ -116,4 +128,4 @@ def choose_repositories(folders: list[Path] | None) -> tuple[Path, ...]:
     for folder in folders or ():
         if not folder.is_dir():
             raise SpecError(f"--repository {folder} is not a folder", hint="name one that prep assemble wrote")
-    return tuple(folders or ([DEFAULT_REPOSITORY] if DEFAULT_REPOSITORY.is_dir() else []))
+    return tuple(folders or ([REPOSITORY_DIR] if REPOSITORY_DIR.is_dir() else []))

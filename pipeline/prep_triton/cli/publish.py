@@ -8,9 +8,10 @@ import typer
 
 from prep_triton.cli.exclusive import check_alone, list_given
 from prep_triton.cli.groups import expand_groups
-from prep_triton.cli.options import OutputOptions, TargetOptions, target_from_flags
+from prep_triton.cli.options import REPOSITORY_DIR, OutputOptions, ReleaseOption, TargetOptions, target_from_flags
 from prep_triton.cli.output import Output, session
 from prep_triton.errors import SpecError
+from prep_triton.layout import CONFIG_NAME
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,13 @@ class PublishOptions:
 
 @expand_groups
 def publish(
-    repository: Annotated[str, typer.Argument(help="Folder of the repository; with --check a release's URI.")],
-    uri: Annotated[str | None, typer.Argument(help="gs://bucket/prefix or a folder.")] = None,
+    repository: Annotated[
+        str, typer.Argument(metavar="[REPOSITORY]", help="Folder of the repository. [build/model_repository]")
+    ],
+    uri: Annotated[
+        str | None, typer.Argument(metavar="URI", help="gs://bucket/prefix, or a folder of releases.")
+    ] = None,
+    release: ReleaseOption = None,
     options: PublishOptions = PublishOptions(),
     target: TargetOptions = TargetOptions(),
     output: OutputOptions = OutputOptions(),
@@ -44,11 +50,11 @@ def publish(
 
     \b
     Examples:
-      prep publish model_repository gs://bucket/models
-      prep publish model_repository ./releases --dry-run
-      prep publish model_repository gs://bucket/models --target 25.08 --gpu t4 --gpu l4
-      prep publish model_repository gs://bucket/models --no-current
-      prep publish --check gs://bucket/models
+      prep publish gs://bucket/models
+      prep publish ./models ./releases --dry-run
+      prep publish gs://bucket/models --target 25.08 --gpu t4 --gpu l4
+      prep publish gs://bucket/models --no-current
+      prep publish --check gs://bucket/models --release previous
     """
     with session(output) as out:
         if options.check:
@@ -56,12 +62,11 @@ def publish(
                 raise SpecError("--check takes one URI, of a release or a store", hint="prep publish --check URI")
             others = [flag for flag in list_given(options, target) if flag != "--check"]
             check_alone("--check", others, reason="it publishes nothing")
-            _check(out, repository)
+            _check(out, repository, release)
             return
-        if uri is None:
-            raise SpecError(
-                f"there is no URI to publish {repository} to", hint=f"prep publish {repository} gs://BUCKET/PREFIX"
-            )
+        if release is not None:
+            raise SpecError("--release names what --check looks at", hint="add --check, or remove --release")
+        folder, uri = _name_places(repository, uri)
         from prep_triton.cli.documents.publish import (
             publish_document,
             publish_plan,
@@ -73,7 +78,7 @@ def publish(
 
         spec = target_from_flags(target)
         publication = Publication(
-            Path(repository),
+            folder,
             open_store(uri),
             target=spec,
             make_current=options.current,
@@ -90,13 +95,26 @@ def publish(
             out.show(publish_document(published, publication.store.uri), render_publish)
 
 
-def _check(out: Output, uri: str) -> None:
+def _name_places(first: str, second: str | None) -> tuple[Path, str]:
+    """Return the repository and where it goes: the default repository, where one place is named.
+
+    Raises:
+        SpecError: That place is a repository.
+    """
+    if second is not None:
+        return Path(first), second
+    if "://" not in first and any(Path(first).glob(f"*/{CONFIG_NAME}")):
+        raise SpecError(f"there is no URI to publish {first} to", hint=f"prep publish {first} gs://BUCKET/PREFIX")
+    return REPOSITORY_DIR, first
+
+
+def _check(out: Output, uri: str, reference: str | None) -> None:
     from prep_triton.cli.documents.publish import CheckDocument, render_check
     from prep_triton.publish.catalog import locate_release, resolve
     from prep_triton.publish.check import check_release, find_missing_permissions
 
-    store, reference = locate_release(uri)
-    release = resolve(store, reference)
+    store, named = locate_release(uri, reference)
+    release = resolve(store, named)
     with out.progress(f"check {release.uri}") as progress:
         progress("checking objects")
         check_release(store, release)

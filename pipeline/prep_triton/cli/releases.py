@@ -25,7 +25,7 @@ def releases(
         str | None,
         typer.Option(
             metavar="ID",
-            help="Show one release: an id or its beginning, current, previous or newest.",
+            help="Show one release: an id or its beginning, current, previous, newest, or its URI.",
             autocompletion=complete_release,
         ),
     ] = None,
@@ -53,12 +53,13 @@ def releases(
         if sum((show is not None, diff is not None, current)) > 1:
             raise SpecError("--show, --diff and --current exclude each other", hint="name one of them")
         from prep_triton.cli.documents import releases as documents
-        from prep_triton.publish.catalog import resolve
+        from prep_triton.publish.catalog import CURRENT, locate_release, resolve
         from prep_triton.publish.reports import load_report
-        from prep_triton.publish.uri import open_store
         from prep_triton.run.release_diff import compare_releases
 
-        store = open_store(uri)
+        store, named = locate_release(uri)
+        if named != CURRENT and diff is None and not current:  # the URI of one release
+            show = show or named
         if show is not None:
             release = resolve(store, show)
             document = documents.ShowDocument(**dict(release), report=load_report(store, release.id))

@@ -14,7 +14,12 @@ from prep_triton.cli.output import session
 def rollback(
     uri: StoreArgument,
     release: Annotated[
-        str | None, typer.Argument(metavar="ID", help="The release. [the one before]", autocompletion=complete_release)
+        str | None,
+        typer.Argument(
+            metavar="ID",
+            help="The release: an id or its beginning, current, previous, newest, or its URI. [the one before]",
+            autocompletion=complete_release,
+        ),
     ] = None,
     output: OutputOptions = OutputOptions(),
 ) -> None:
@@ -30,9 +35,9 @@ def rollback(
     """
     with session(output) as out:
         from prep_triton.cli.documents.rollback import RollbackDocument, render_rollback
+        from prep_triton.publish.catalog import CURRENT, locate_release
         from prep_triton.publish.pointer import rollback as move_back
-        from prep_triton.publish.uri import open_store
 
-        store = open_store(uri)
-        pointer = move_back(store, release)
+        store, named = locate_release(uri, release)
+        pointer = move_back(store, None if release is None and named == CURRENT else named)
         out.show(RollbackDocument(**dict(pointer), uri=f"{store.uri}/{pointer.path}"), render_rollback)

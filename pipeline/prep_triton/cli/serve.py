@@ -7,8 +7,9 @@ import typer
 
 from prep_triton.cli import interrupts
 from prep_triton.cli.groups import expand_groups
-from prep_triton.cli.options import DEFAULT_REPOSITORY, OutputOptions, TargetOptions, target_from_flags
+from prep_triton.cli.options import OutputOptions, ReleaseOption, TargetArgument, TargetOptions, target_from_flags
 from prep_triton.cli.output import Output, session
+from prep_triton.layout import DEFAULT_REPOSITORY
 
 if TYPE_CHECKING:
     from prep_triton.run.serving import ServedRepository
@@ -25,9 +26,8 @@ class PortOptions:
 
 @expand_groups
 def serve(
-    repository: Annotated[
-        str, typer.Argument(help="Repository folder, release, or gs://bucket/prefix (its current release).")
-    ] = str(DEFAULT_REPOSITORY),
+    repository: TargetArgument = DEFAULT_REPOSITORY,
+    release: ReleaseOption = None,
     ports: PortOptions = PortOptions(),
     timeout_s: Annotated[float, typer.Option(min=0.001, help="Longest time for Triton to load, seconds.")] = 120.0,
     print_form: Annotated[
@@ -44,9 +44,9 @@ def serve(
 
     \b
     Examples:
-      prep serve model_repository
-      prep serve gs://bucket/models --grpc-port 9001
-      prep serve model_repository --print docker --target 25.08
+      prep serve
+      prep serve gs://bucket/models --release previous --grpc-port 9001
+      prep serve gs://bucket/models --print docker --target 25.08
     """
     with session(output) as out:
         from prep_triton.errors import SpecError
@@ -57,7 +57,7 @@ def serve(
             raise SpecError("--target is for --print docker: the Triton here is what it is", hint="add --print docker")
         if print_form not in (None, "docker"):
             raise SpecError(f"--print {print_form} is unknown", hint="prep serve REPOSITORY --print docker")
-        served = find_served(repository)
+        served = find_served(repository, release)
         if print_form:
             out.line(render_docker_command(served, target_spec))
             return

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from prep_triton.cli.groups import expand_groups, spec_from_flags
-from prep_triton.cli.options import OutputOptions
+from prep_triton.cli.options import OutputOptions, ReleaseOption, TargetArgument
 from prep_triton.cli.output import session
+from prep_triton.layout import DEFAULT_REPOSITORY
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,8 @@ class ServerOptions:
 
 @expand_groups
 def verify(
-    target: Annotated[
-        str,
-        typer.Argument(help="Repository folder, release, or gs://bucket/prefix (its current release)."),
-    ],
+    target: TargetArgument = DEFAULT_REPOSITORY,
+    release: ReleaseOption = None,
     server: ServerOptions = ServerOptions(),
     output: OutputOptions = OutputOptions(),
 ) -> None:
@@ -42,9 +41,9 @@ def verify(
 
     \b
     Examples:
-      prep verify model_repository
-      prep verify gs://bucket/models
-      prep verify model_repository --server localhost:8001
+      prep verify
+      prep verify gs://bucket/models --release previous
+      prep verify ./models --server localhost:8001
     """
     with session(output) as out:
         from prep_triton.cli.documents.verify import VerifyDocument, render_verify
@@ -53,5 +52,5 @@ def verify(
 
         spec = spec_from_flags(VerifySpec, server)
         with out.progress(f"verify {target}") as progress:
-            report = verify_target(target, spec, progress=progress)
+            report = verify_target(target, spec, reference=release, progress=progress)
         out.show(VerifyDocument(**dict(report)), render_verify)

@@ -48,7 +48,8 @@ def resolve(store: Store, reference: str = CURRENT) -> Release:
 
     ``current`` is the release that the pointer names or, where nothing was made current yet, the newest one that did
     not fail its verification, and a notice says so. ``previous`` is what was current before it, ``newest`` the one
-    with the greatest id. Anything else is an id, or the beginning of one, from its day on (``20260131``).
+    with the greatest id. Anything else is an id, the beginning of one, from its day on (``20260131``), or the URI of a
+    release of this store.
 
     Raises:
         SpecError: The reference is none of these, or several releases begin with it.
@@ -57,6 +58,7 @@ def resolve(store: Store, reference: str = CURRENT) -> Release:
         StoreError: The store refused or failed, or a newer prep wrote what is there.
     """
     store.check_access()
+    reference = _id_from_uri(store, reference)
     if reference == CURRENT:
         return _resolve_current(store)
     if reference == NEWEST:
@@ -85,7 +87,7 @@ def locate_release(uri: str, reference: str | None = None) -> tuple[Store, str]:
     parent, _, folder = head.rpartition("/")
     if folder == RELEASES_DIR and last != RELEASES_DIR:
         check_release_id(last)
-        if reference not in (None, last):
+        if reference not in (None, last, uri.rstrip("/")):
             raise SpecError(f"{uri} is one release and --release names another", hint="leave --release out")
         return open_store(parent or "."), last
     store = open_store(uri)
@@ -201,6 +203,16 @@ def _resolve_current(store: Store) -> Release:
     return release
 
 
+def _id_from_uri(store: Store, reference: str) -> str:
+    """Return the id in the URI of a release of a store; anything else as it is."""
+    parent, _, release_id = reference.rstrip("/").rpartition(f"/{RELEASES_DIR}/")
+    if not parent or not is_release_id(release_id):
+        return reference
+    if open_store(parent).uri != store.uri:
+        raise SpecError(f"{reference} is not a release of {store.uri}", hint=f"prep releases {store.uri}")
+    return release_id
+
+
 def _find_previous_id(store: Store) -> str:
     pointer = load_pointer(store)
     if pointer is None or pointer.previous is None:
@@ -224,6 +236,4 @@ def _complete_id(store: Store, reference: str) -> str:
 
 
 def _refuse_empty(store: Store) -> NoReturn:
-    raise ReleaseMissingError(
-        f"there is no release under {store.uri}", hint=f"prep publish model_repository {store.uri}"
-    )
+    raise ReleaseMissingError(f"there is no release under {store.uri}", hint=f"prep publish {store.uri}")

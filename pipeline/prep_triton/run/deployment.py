@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 _GCS = "gs://"
 
 
-def plan_deployment(uri: str, spec: "DeploymentSpec") -> "Base":
+def plan_deployment(uri: str, spec: "DeploymentSpec", reference: str | None = None) -> "Base":
     """Render the Kustomize base that serves a release; writes nothing.
 
     Args:
         uri: A release (``gs://bucket/prefix/releases/<id>``), or a store of which the current one is meant.
         spec: The choices of the cluster.
+        reference: The release of a store; its current one where None.
 
     Raises:
         SpecError: The URI is not one of GCS, or a choice cannot be honoured.
@@ -26,7 +27,7 @@ def plan_deployment(uri: str, spec: "DeploymentSpec") -> "Base":
     """
     from prep_triton.deploy.base import plan_base
 
-    return plan_base(load_served_release(uri), spec)
+    return plan_base(load_served_release(uri, reference), spec)
 
 
 def save_deployment(base: "Base", folder: Path, *, force: bool = False) -> list[Path]:
@@ -36,7 +37,7 @@ def save_deployment(base: "Base", folder: Path, *, force: bool = False) -> list[
     return save_base(base, folder, force=force)
 
 
-def load_served_release(uri: str) -> "ServedRelease":
+def load_served_release(uri: str, reference: str | None = None) -> "ServedRelease":
     """Read what a deployment needs of a release.
 
     Raises:
@@ -51,9 +52,9 @@ def load_served_release(uri: str) -> "ServedRelease":
     if not uri.startswith(_GCS):
         raise SpecError(
             f"'{uri}' is not on GCS, and the cluster's servers read their models from there",
-            hint="publish it first: prep publish model_repository gs://bucket/prefix",
+            hint="publish it first: prep publish gs://bucket/prefix",
         )
-    release = resolve(*locate_release(uri))
+    release = resolve(*locate_release(uri, reference))
     if not release.entries:
         raise RepositoryError(f"{release.uri} has no entry to serve", hint="list what there is with prep releases")
     return ServedRelease(

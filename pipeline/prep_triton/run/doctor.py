@@ -166,7 +166,7 @@ def _examine_triton() -> Finding:
         capability="start a Triton server",
         available=ok,
         detail=detail,
-        hint="" if ok else f"{hint_to_install('local')}, or prep verify model_repository --server HOST:PORT",
+        hint="" if ok else f"{hint_to_install('local')}, or prep verify --server HOST:PORT",
     )
 
 

@@ -37,7 +37,7 @@ class ServedRepository:
         return [entry.name for entry in self.entries if entry.kind == "ensemble"]
 
 
-def find_served(target: str) -> ServedRepository:
+def find_served(target: str, reference: str | None = None) -> ServedRepository:
     """Find what a repository's folder, a release or a store serves.
 
     Raises:
@@ -46,14 +46,13 @@ def find_served(target: str) -> ServedRepository:
     """
     from prep_triton.publish.catalog import resolve
     from prep_triton.publish.record import artifact_from_release_entry
-    from prep_triton.publish.uri import parse_folder_uri
-    from prep_triton.run.verification import find_located_release
+    from prep_triton.run.locate import find_release, folder_from_target
     from prep_triton.triton.entries.load import load_repository
     from prep_triton.triton.verify.repository import find_server_arguments
 
-    located = find_located_release(target)
+    located = find_release(target, reference)
     if located is None:
-        folder = parse_folder_uri(target)
+        folder = folder_from_target(target)
         entries = load_repository(folder)
         return ServedRepository(str(folder), entries, find_server_arguments(entries, str(folder)))
     release = resolve(*located)

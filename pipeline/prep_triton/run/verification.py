@@ -11,8 +11,9 @@ from pydantic import Field
 
 from prep_triton.artifact import Artifact, RepositoryEntry
 from prep_triton.files import translate_os_errors
-from prep_triton.layout import CONFIG_NAME, RELEASE_NAME, RELEASES_DIR
+from prep_triton.layout import CONFIG_NAME
 from prep_triton.progress import Progress, ignore_progress
+from prep_triton.run.locate import find_release, folder_from_target
 from prep_triton.run.report import RowCollector, StageRow
 from prep_triton.run.resolve import ResolvedRun
 from prep_triton.scratch import scratch_folder
@@ -100,27 +101,28 @@ def _verification_recipe(entries: Sequence[RepositoryEntry], target: str) -> Rec
     )
 
 
-def verify_target(target: str, spec: VerifySpec, *, progress: Progress = ignore_progress) -> "VerifyReport":
+def verify_target(
+    target: str, spec: VerifySpec, *, reference: str | None = None, progress: Progress = ignore_progress
+) -> "VerifyReport":
     """Verify a local repository, or a release by its URI, on a real Triton; see `verify_repository`.
 
     Args:
         target: A repository's folder, a release, or a store (``gs://bucket/prefix`` or a folder) whose current
             release is meant.
         spec: Which server, and how long it may take.
+        reference: The release of a store; its current one where None.
         progress: Hears about each step.
 
     Raises:
         StoreError: There is no such release, or the store failed.
     """
     from prep_triton.publish.catalog import resolve
-    from prep_triton.publish.uri import parse_folder_uri
 
-    located = find_located_release(target)
+    located = find_release(target, reference)
     if located is None:
-        folder = parse_folder_uri(target) if "://" in target else Path(target)
-        return verify_repository(folder, spec, progress=progress)
-    store, reference = located
-    return verify_release(store, resolve(store, reference), spec, progress=progress)
+        return verify_repository(folder_from_target(target), spec, progress=progress)
+    store, named = located
+    return verify_release(store, resolve(store, named), spec, progress=progress)
 
 
 def verify_repository(
@@ -189,19 +191,6 @@ def _verify(
 
 def _translate_scratch_errors() -> AbstractContextManager[None]:
     return translate_os_errors(Path(tempfile.gettempdir()), setting="TMPDIR")
-
-
-def find_located_release(target: str) -> "tuple[Store, str] | None":
-    """Return the store and the reference of the release that a target means; None for a repository's folder."""
-    from prep_triton.publish.catalog import locate_release
-    from prep_triton.publish.uri import parse_folder_uri
-
-    if target.startswith("gs://"):
-        return locate_release(target)
-    folder = parse_folder_uri(target)
-    places = (folder / RELEASES_DIR, *([folder] if folder.name == RELEASES_DIR else ()))
-    is_store = any(any(place.glob(f"*/{RELEASE_NAME}")) for place in places)
-    return locate_release(str(folder)) if is_store else None
 
 
 def _verify_figures(verification: Verification) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import InitErrorDetails
 
+from prep_triton.layout import DEFAULT_REPOSITORY
 from prep_triton.spec.base import GpuName, Spec, describe_rule, refuse_all
 from prep_triton.spec.build import BuildOptions, EngineSpec
 from prep_triton.spec.model import ModelSpec
@@ -152,7 +153,7 @@ class RunSpec(Spec):
     model_config = ConfigDict(json_schema_extra={"patternProperties": {f"^{OWN_KEY_PREFIX}": {}}})
 
     models: tuple[PipelineModelSpec, ...] = Field(min_length=1, description="The models, each with its variants.")
-    repository: str = Field(default="model_repository", description="Folder of the Triton model repository to write.")
+    repository: str = Field(default=DEFAULT_REPOSITORY, description="Folder of the Triton model repository to write.")
     workspace: WorkspaceSpec = Field(default=WorkspaceSpec(), description="The cache of artifacts that machines share.")
     target: TargetSpec | None = Field(
         default=None,

@@ -33,9 +33,9 @@ def run(*arguments):
 def test_a_dry_run_prints_what_would_be_written_and_writes_nothing(folder):
     shown = run("--tier", 1, "--warmup", "--dry-run")
     assert shown.exit_code == 0, shown.output
-    assert not (folder / "model_repository").exists()
+    assert not (folder / "build/model_repository").exists()
     assert run("--tier", 1, "--warmup").exit_code == 0
-    written = (folder / "model_repository/tiny-onnx-fp32/config.pbtxt").read_text()
+    written = (folder / "build/model_repository/tiny-onnx-fp32/config.pbtxt").read_text()
     assert shown.stdout == written
     document = parse_document(run("--tier", 1, "--warmup", "--dry-run", "--json").stdout, "assemble")
     assert document == {"dry_run": True, "entries": [{"name": "tiny-onnx-fp32", "config": written}]}
@@ -54,9 +54,12 @@ def test_serving_choices_reach_the_file_and_the_server_arguments_are_told(folder
     (folder / "serving.yaml").write_text("instance_groups: [{count: 2, rate_limiter: {priority: 3}}]\n")
     done = run("--serving", "serving.yaml", "--max-queue-delay-us", 7, "--graph-level", -1)
     assert done.exit_code == 0, done.output
-    assert "tritonserver --model-repository=model_repository $(cat model_repository/server.args)" in done.stdout
-    assert (folder / "model_repository/server.args").read_text() == "--rate-limit=execution_count\n"
-    text = (folder / "model_repository/tiny-onnx-fp32/config.pbtxt").read_text()
+    assert (
+        "tritonserver --model-repository=build/model_repository $(cat build/model_repository/server.args)"
+        in done.stdout
+    )
+    assert (folder / "build/model_repository/server.args").read_text() == "--rate-limit=execution_count\n"
+    text = (folder / "build/model_repository/tiny-onnx-fp32/config.pbtxt").read_text()
     for line in ("priority: 3", "max_queue_delay_microseconds: 7", "level: -1"):
         assert line in text
 
@@ -67,4 +70,4 @@ def test_a_choice_that_means_nothing_is_a_usage_error(folder):
     assert parse_document(done.stdout, "error")["error"]["message"].startswith(
         "--cuda-graphs true was asked for, but it means nothing"
     )
-    assert not (folder / "model_repository/tiny-onnx-fp32").exists()
+    assert not (folder / "build/model_repository/tiny-onnx-fp32").exists()

@@ -46,9 +46,9 @@ def place(tmp_path: Path) -> Path:
         (tmp_path / "build" / name).mkdir(parents=True)
     (tmp_path / "other" / "export" / "elsewhere").mkdir(parents=True)
     for name in ("minilm-onnx-fp32", "minilm-onnx-fp32-text"):
-        (tmp_path / "model_repository" / name).mkdir(parents=True)
-        (tmp_path / "model_repository" / name / "config.pbtxt").touch()
-    (tmp_path / "model_repository" / "notes").mkdir()
+        (tmp_path / "build/model_repository" / name).mkdir(parents=True)
+        (tmp_path / "build/model_repository" / name / "config.pbtxt").touch()
+    (tmp_path / "build/model_repository" / "notes").mkdir()
     for name in RELEASES:
         (tmp_path / "store" / "releases" / name).mkdir(parents=True)
     (tmp_path / "p.yaml").write_text("models: [{model: minilm}, {model: org/bert, name: own}]")

@@ -45,7 +45,7 @@ def test_rtx_engines_are_made_and_left_out_of_the_repository(stages: Stages):
     ]
     assert "no Triton backend loads them" in report.rows[3].note
     assert report.rows[2].figures["gemm_flops_share"] == {"fp16": 1.0}
-    assert [path.name for path in Path("model_repository").iterdir() if path.is_dir()] == ["tiny-onnx-fp32"]
+    assert [path.name for path in Path("build/model_repository").iterdir() if path.is_dir()] == ["tiny-onnx-fp32"]
 
 
 def test_a_second_run_makes_nothing_and_remembers_the_verification(stages: Stages):
@@ -197,7 +197,7 @@ def test_each_step_is_told_to_the_listener(stages: Stages):
 
     ears = Ears()
     report = run(run_spec(ONNX), listener=ears)
-    assert ears.begun == ["export ./tiny", "assemble tiny onnxruntime fp32", "verify model_repository"]
+    assert ears.begun == ["export ./tiny", "assemble tiny onnxruntime fp32", "verify build/model_repository"]
     assert tuple(ears.ended) == report.rows
 
 
@@ -354,7 +354,7 @@ def test_a_model_that_fails_leaves_its_entries_of_the_current_release_as_they_ar
     stages.cosine = 0.9999
     first = run(two, publish_uri="./releases")
     stages.broken = "other"
-    shutil.rmtree("model_repository")  # as on the fresh machine of a CI job
+    shutil.rmtree("build/model_repository")  # as on the fresh machine of a CI job
     new = VariantSpec(runtime="onnxruntime", name="new")
     more = two.models[0].model_copy(update={"variants": (*two.models[0].variants, new)})
     report = run(two.model_copy(update={"models": (more, two.models[1])}), publish_uri="./releases")
@@ -370,14 +370,14 @@ def test_a_model_that_fails_leaves_its_entries_of_the_current_release_as_they_ar
 
 def test_a_repository_that_another_run_changed_is_not_published(stages: Stages):
     run(run_spec(ONNX))
-    (entry,) = load_repository(Path("model_repository"))
+    (entry,) = load_repository(Path("build/model_repository"))
     store = open_store("./releases")
-    changed = Publication(Path("model_repository"), store, [entry.model_copy(update={"key": "another"})])
+    changed = Publication(Path("build/model_repository"), store, [entry.model_copy(update={"key": "another"})])
     with pytest.raises(RepositoryError, match="another run has changed tiny-onnx-fp32") as refused:
         publish_repository(changed)
     assert "repository:" in refused.value.hint
     assert list_releases(store) == []
-    assert publish_repository(Publication(Path("model_repository"), store, [entry])).created
+    assert publish_repository(Publication(Path("build/model_repository"), store, [entry])).created
 
 
 def test_a_run_for_one_gpu_builds_its_engines_and_assembles_nothing(stages: Stages, monkeypatch: pytest.MonkeyPatch):
@@ -387,7 +387,7 @@ def test_a_run_for_one_gpu_builds_its_engines_and_assembles_nothing(stages: Stag
     report = run(part, only_engines=True)
     assert [row[0] for row in shown(report)] == ["export", "precision", "engine"]
     assert (report.repository, report.release, report.outcome) == (None, None, "done")
-    assert not Path("model_repository").exists()
+    assert not Path("build/model_repository").exists()
     assert not Path("releases").exists()
 
 
@@ -462,14 +462,14 @@ def test_an_entry_that_left_the_file_is_named_and_lint_warns_of_it(stages: Stage
     assert lint_codes() == set()
     run(run_spec(ONNX))
     assert "also holds other, which this file does not make" in caplog.text
-    assert "rm -r model_repository/other" in caplog.text
+    assert "rm -r build/model_repository/other" in caplog.text
     assert lint_codes() == {"entry-unmade"}
     run(run_spec(ONNX, "{runtime: onnxruntime, name: other}"))
     assert lint_codes() == set()
 
 
 def lint_codes() -> set[str]:
-    findings = lint_repository(Path("model_repository")).findings
+    findings = lint_repository(Path("build/model_repository")).findings
     return {finding.code for finding in findings if finding.code.startswith("entry-")}
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from prep_triton.artifact import Record, RepositoryEntry
 from prep_triton.cli.output import Output
-from prep_triton.layout import CONFIG_NAME, SERVER_ARGUMENTS_NAME
+from prep_triton.layout import CONFIG_NAME, DEFAULT_REPOSITORY, SERVER_ARGUMENTS_NAME
 from prep_triton.run.built import LeftOut
 
 
@@ -48,17 +48,18 @@ def render_assemble(out: Output, document: AssembleDocument) -> None:
     for left in document.left_out:
         command = f": {left.command}" if left.command else ""
         out.line(f"left out: {left.artifact}, {left.reason}{command}")
+    place = "" if repository == Path(DEFAULT_REPOSITORY) else f" {repository}"
     if any(entry.server_arguments for entry in document.entries):
         arguments = repository / SERVER_ARGUMENTS_NAME
         out.line(f"serve it with: tritonserver --model-repository={repository} $(cat {arguments})")
-    out.note(
-        f"next: prep lint {repository}, prep verify {repository}, then prep publish {repository} gs://bucket/prefix"
-    )
+    out.note(f"next: prep lint{place}, prep verify{place}, then prep publish{place} gs://bucket/prefix")
 
 
 def render_assemble_plan(out: Output, plan: AssemblePlan) -> None:
-    """Print each configuration."""
+    """Print the configuration of one entry; of several the names, and how to see them."""
+    if len(plan.entries) == 1:
+        out.line(plan.entries[0].config.rstrip("\n"))
+        return
     for entry in plan.entries:
-        if len(plan.entries) > 1:
-            out.line(f"# {entry.name}/{CONFIG_NAME}")
-        out.line(entry.config.rstrip("\n"))
+        out.line(f"{entry.name}/{CONFIG_NAME}: {len(entry.config.splitlines())} lines")
+    out.line("to print one: prep assemble MODEL --dry-run; all of them: --json")

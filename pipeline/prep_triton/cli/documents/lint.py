@@ -1,7 +1,5 @@
 """What `prep lint` answers."""
 
-from pathlib import Path
-
 from pydantic import RootModel
 
 from prep_triton.artifact import Record
@@ -14,7 +12,7 @@ _STYLES = {"error": "red", "warning": "yellow"}
 class LintDocument(Record):
     """What lint found; `errors` and `warnings` count the findings."""
 
-    repository: Path
+    repository: str
     target: str | None
     entries: tuple[str, ...]
     findings: tuple[Finding, ...]

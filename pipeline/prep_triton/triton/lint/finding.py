@@ -4,7 +4,6 @@ A code is an area and a word, and never changes its meaning; `CODES` is the one 
 ``prep lint --codes`` prints.
 """
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import computed_field
@@ -165,9 +164,12 @@ def _printable(text: str) -> str:
 
 
 class LintReport(Record):
-    """What lint found in a repository: errors first, then by place; `entries` are the names that were linted."""
+    """What lint found in a repository, a folder or a release: errors first, then by place.
 
-    repository: Path
+    `entries` are the names that were linted.
+    """
+
+    repository: str
     target: str | None = None
     entries: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prep_triton.errors import RepositoryError, RepositoryMissingError, suggest
 from prep_triton.files import find_unreadable_folder
-from prep_triton.layout import CONFIG_NAME, list_names
+from prep_triton.layout import CONFIG_NAME, DEFAULT_REPOSITORY, list_names
 from prep_triton.manifest import has_only_config
 from prep_triton.target import Target
 from prep_triton.triton.lint.batch_tensors import find_batch_tensor_problems
@@ -44,6 +44,10 @@ from prep_triton.triton.lint.warmups import find_warmup_problems
 log = logging.getLogger(__name__)
 
 _MAKE_HINT = "make one with prep assemble or prep run"
+_EXAMPLES_HINT = (
+    f"these are examples of generated configurations, kept in git; prep assemble writes what a server loads to "
+    f"{DEFAULT_REPOSITORY}: prep lint {DEFAULT_REPOSITORY}"
+)
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def lint_repository(
         key=lambda finding: (finding.severity, finding.path, finding.line or 0, finding.code, finding.message)
     )
     return LintReport(
-        repository=repository_dir,
+        repository=str(repository_dir),
         target=None if target is None else _describe_target(target),
         entries=tuple(entry.name for entry in chosen),
         findings=tuple(dict.fromkeys(findings)),
@@ -165,11 +169,13 @@ def _find_common_problems(
         yield from find_case_problems(repository.entries)
         yield from find_unmade_problems(repository.folder, repository.entries)
         if not chosen and not repository.unreadable:
-            yield make_finding("repository-empty", "", "the repository has no entry", _MAKE_HINT)
+            hint = _EXAMPLES_HINT if repository.tracked else _MAKE_HINT
+            yield make_finding("repository-empty", "", "the repository has no entry", hint)
         if repository.tracked:
             folders = f"{len(repository.tracked)} folders hold {CONFIG_NAME} alone, and no server loads them"
-            message = f"{folders}: {', '.join(repository.tracked)}"
-            yield make_finding("entry-unassembled", "", message, "assemble them, or point Triton at a release")
+            more = f" and {len(repository.tracked) - 3} more" if len(repository.tracked) > 3 else ""
+            message = f"{folders}: {', '.join(repository.tracked[:3])}{more}"
+            yield make_finding("entry-unassembled", "", message, _EXAMPLES_HINT)
     yield from find_resource_problems(chosen)
     arguments = read_server_arguments(repository.folder)
     yield from find_server_argument_problems(chosen, arguments)
