@@ -1,5 +1,6 @@
 """An exported graph to the graph that a runtime wants, and the gate it must pass."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -114,7 +115,7 @@ def _pass_gate(
 
     def measure(folder: Path) -> Mapping[str, Any]:  # noqa: ARG001 the record holds everything
         return {
-            "fidelity": _check_fidelity(converted, gate, progress),
+            "fidelity": _check_fidelity(model, converted, gate, progress),
             "accuracy": _check_accuracy(model, converted, gate, progress),
             "gate": gate,
         }
@@ -122,7 +123,9 @@ def _pass_gate(
     return workspace.produce(recipe, GatePassed, measure).artifact
 
 
-def _check_fidelity(converted: OnnxModel, gate: GateSpec, progress: Progress) -> FidelityRecord | None:
+def _check_fidelity(
+    model: OnnxModel, converted: OnnxModel, gate: GateSpec, progress: Progress
+) -> FidelityRecord | None:
     if gate.min_cosine is None and gate.min_row_cosine is None:
         return None
     from prep_triton.precision.measure.fidelity import check_fidelity
@@ -131,11 +134,24 @@ def _check_fidelity(converted: OnnxModel, gate: GateSpec, progress: Progress) ->
     fidelity = converted.fidelity or _measure_fidelity(converted)
     if miss := check_fidelity(fidelity, gate):
         raise PrecisionError(
-            f"{converted.name} misses its gate: it has {miss}",
-            hint="use --fp32 (not for a T4: TensorRT-RTX has no fp32 products for it), or a lower --min-cosine or "
-            "--min-row-cosine",
+            f"{converted.name} misses its gate: it has {miss}", hint=_describe_remedy(model, converted, fidelity)
         )
     return fidelity
+
+
+def _describe_remedy(model: OnnxModel, converted: OnnxModel, fidelity: FidelityRecord) -> str:
+    """Return what to do about a missed gate: for a CPU as commands, since `prep assemble` converts for it as well."""
+    if converted.quantization is None or converted.quantization.scheme != "dynamic W8A8":
+        return (
+            "use --fp32 (not for a T4: TensorRT-RTX has no fp32 products for it), or a lower --min-cosine or "
+            "--min-row-cosine"
+        )
+    plain = f"keep fp32: prep assemble {model.name} --runtime onnxruntime --precision fp32"
+    if fidelity.changed_labels:
+        return plain
+    mean, row = (max(math.floor(cosine * 100) / 100, 0.01) for cosine in (fidelity.mean_cosine, fidelity.min_cosine))
+    flags = f"--int8 --min-cosine {mean:g} --min-row-cosine {row:g}"
+    return f"{plain}; or let it pass: prep build-engine {model.name} --runtime onnxruntime {flags}"
 
 
 def _measure_fidelity(converted: OnnxModel) -> FidelityRecord:

@@ -1,5 +1,7 @@
 """Which graph a runtime gets, and the gate that it must pass."""
 
+import shlex
+
 import pytest
 from prep_triton.errors import PrecisionError
 from prep_triton.run.conversion import put_in_precision
@@ -40,6 +42,21 @@ def test_a_graph_that_misses_its_gate_is_refused_with_the_distance(workspace: Wo
     ):
         put_in_precision(model, unreachable, workspace)
     assert not list(workspace.root.glob("gate/*/*/manifest.json"))
+
+
+def test_the_command_of_the_hint_lets_a_graph_for_a_cpu_pass(workspace: Workspace):
+    model = store_with_reference(workspace, make_bert())
+    spec = ConversionSpec(runtime="onnxruntime", precision="int8", gate=GateSpec(min_cosine=1.0))
+    with pytest.raises(PrecisionError, match="misses its gate") as caught:
+        put_in_precision(model, spec, workspace)
+    assert f"prep assemble {model.name} --runtime onnxruntime --precision fp32" in caught.value.hint
+    command = shlex.split(caught.value.hint.rpartition("prep ")[2])
+    assert command[:5] == ["build-engine", model.name, "--runtime", "onnxruntime", "--int8"]
+    flags = dict(zip(command[5::2], map(float, command[6::2]), strict=True))
+    gate = GateSpec(min_cosine=flags["--min-cosine"], min_row_cosine=flags["--min-row-cosine"])
+    put_in_precision(model, ConversionSpec(runtime="onnxruntime", precision="int8", gate=gate), workspace)
+    plain = ConversionSpec(runtime="onnxruntime", precision="int8")
+    assert put_in_precision(model, plain, workspace, reuse_gate=True).reused
 
 
 def test_a_row_that_is_too_far_off_misses_the_gate_although_the_mean_does_not(workspace: Workspace):
