@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from prep_triton.errors import RepositoryError, ServerError
+from prep_triton.errors import RepositoryError, ServerError, SpecError
 from prep_triton.onnx_file import save_with_weights
 from prep_triton.triton.server import installation, served_copy
 from prep_triton.triton.server.client import TritonClient, grpc_address_from_url
@@ -73,7 +73,7 @@ def test_server_url_becomes_an_address(url, address):
 
 @pytest.mark.parametrize("url", ["", "http://", ":8001", "host:port", "host:99999", "[::1"])
 def test_what_is_no_server_url_is_refused(url):
-    with pytest.raises(ServerError, match="is not the address of a server") as caught:
+    with pytest.raises(SpecError, match="is not the address of a server") as caught:
         grpc_address_from_url(url)
     assert "HOST:PORT" in caught.value.hint
 
