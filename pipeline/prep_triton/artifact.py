@@ -130,6 +130,20 @@ class AccuracyRecord(Record):
     others: dict[str, tuple[float, float]] = {}
 
 
+class LatencyRecord(Record):
+    """Milliseconds of one request of a (batch, sequence) `shape`: the median of `runs`, and where 8 of 10 lie.
+
+    `where` names the runtime and the machine: figures of different machines, or moments, are not comparable.
+    """
+
+    p10_ms: Annotated[float, Field(ge=0.0)]
+    median_ms: Annotated[float, Field(ge=0.0)]
+    p90_ms: Annotated[float, Field(ge=0.0)]
+    runs: Annotated[int, Field(ge=1)]
+    shape: tuple[int, int]
+    where: str
+
+
 class QuantizationRecord(Record):
     """How a graph was quantised.
 

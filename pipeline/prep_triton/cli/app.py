@@ -10,6 +10,7 @@ from prep_triton.cli.assemble import assemble
 from prep_triton.cli.build_engine import build_engine
 from prep_triton.cli.choices import Command
 from prep_triton.cli.client import client
+from prep_triton.cli.compare import compare
 from prep_triton.cli.deploy import deploy
 from prep_triton.cli.doctor import doctor
 from prep_triton.cli.export import export
@@ -61,6 +62,7 @@ COMMANDS = (
     export,
     build_engine,
     inspect,
+    compare,
     assemble,
     lint,
     verify,

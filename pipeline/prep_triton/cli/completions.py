@@ -52,9 +52,11 @@ def find_models(params: dict[str, Any]) -> Iterable[str]:
     return _list_folders(_workspace(params) / "export")
 
 
-def find_engines(params: dict[str, Any]) -> Iterable[str]:
-    """Yield the engines of the workspace."""
-    return _list_folders(_workspace(params) / "engine")
+def find_artifacts(params: dict[str, Any]) -> Iterable[str]:
+    """Yield the models, graphs and engines of the workspace."""
+    for stage in ("export", "precision", "engine"):
+        with suppress(FileNotFoundError):
+            yield from _list_folders(_workspace(params) / stage)
 
 
 def find_entries(params: dict[str, Any]) -> Iterable[str]:
@@ -120,7 +122,7 @@ def _list_release_ids(uri: str) -> list[str]:
 
 complete_model = complete_from(find_models)
 complete_model_of_file = complete_from(find_models_of_file)
-complete_engine = complete_from(find_engines)
+complete_artifact = complete_from(find_artifacts)
 complete_entry = complete_from(find_entries)
 complete_text_entry = complete_from(find_text_entries)
 complete_release = complete_from(find_releases)

@@ -43,7 +43,7 @@ class InspectDocument(Engine):
 def render_inspect(out: Output, document: InspectDocument) -> None:
     """Print tables of what is known."""
     out.table(document.name, ("=what", "is"), describe_record(document))
-    tensors = [*_rows_of_tensors("input", document.model_inputs), *_rows_of_tensors("output", document.model_outputs)]
+    tensors = [*rows_of_tensors("input", document.model_inputs), *rows_of_tensors("output", document.model_outputs)]
     out.table("", ("=tensor", "=name", "=type", "shape"), tensors)
     if document.loaded is None:
         out.line(f"The engine was not loaded: {document.problem}.", style="dim")
@@ -125,5 +125,6 @@ def _describe_options(spec: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {spec[key]}" for key in keys if spec.get(key) not in (None, False, "none"))
 
 
-def _rows_of_tensors(role: str, tensors: Iterable[TensorSpec]) -> list[tuple[str, str, str, str]]:
+def rows_of_tensors(role: str, tensors: Iterable[TensorSpec]) -> list[tuple[str, str, str, str]]:
+    """Return a row for each tensor: its role, name, type and shape."""
     return [(role, tensor.name, tensor.dtype, f"[{', '.join(map(str, tensor.shape))}]") for tensor in tensors]

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from prep_triton.cli.documents import assemble, publish, releases
 from prep_triton.cli.documents.build_engine import BuildDocument
 from prep_triton.cli.documents.client import ClientDocument, SnippetDocument
+from prep_triton.cli.documents.compare import CompareDocument
 from prep_triton.cli.documents.deploy import DeployDocument
 from prep_triton.cli.documents.doctor import DoctorDocument
 from prep_triton.cli.documents.export import ExportDocument
@@ -21,6 +22,7 @@ from prep_triton.cli.documents.fetch import FetchDocument
 from prep_triton.cli.documents.gc import GcDocument
 from prep_triton.cli.documents.init import InitDocument
 from prep_triton.cli.documents.inspect import InspectDocument
+from prep_triton.cli.documents.inspect_others import InspectedEntry, InspectedGraph, InspectedRelease
 from prep_triton.cli.documents.lint import CodesDocument, LintDocument
 from prep_triton.cli.documents.list import ListDocument
 from prep_triton.cli.documents.prune import PruneDocument
@@ -38,7 +40,8 @@ DEFAULT_FOLDER = Path("docs/schemas")
 DOCUMENTS: Mapping[str, Any] = {
     "export": ExportDocument,
     "build-engine": BuildDocument,
-    "inspect": InspectDocument,
+    "inspect": InspectDocument | InspectedGraph | InspectedEntry | InspectedRelease,
+    "compare": CompareDocument,
     "assemble": assemble.AssembleDocument | assemble.AssemblePlan,
     "lint": LintDocument | CodesDocument,
     "verify": VerifyDocument,

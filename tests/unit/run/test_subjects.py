@@ -1,11 +1,13 @@
-"""`prep inspect`: which engine is meant, and what is said of it."""
+"""`prep inspect` and `prep compare`: what is meant by a name or a path, and what is said of it."""
+
+import shutil
 
 import pytest
 from prep_triton.artifact import Engine, PrecisionProof, TensorSpec
 from prep_triton.cli.app import app
 from prep_triton.cli.documents.inspect import LoadedEngine, describe_loaded
-from prep_triton.engine.find import find_engine
-from prep_triton.errors import SpecError
+from prep_triton.errors import SpecError, WorkspaceError
+from prep_triton.run.subjects import find_subject
 from prep_triton.spec import OptimizationProfile
 from prep_triton.workspace import Recipe, Workspace
 from typer.testing import CliRunner
@@ -46,35 +48,53 @@ def engine(workspace):
 
 def test_an_engine_is_found_by_name_folder_and_file(workspace, engine, tmp_path):
     elsewhere = Workspace(tmp_path / "other")
-    assert find_engine(NAME, workspace) == engine
+    assert find_subject(NAME, workspace) == engine
     for reference in (engine.folder, engine.path("model.engine"), engine.path("manifest.json")):
-        assert find_engine(str(reference), elsewhere) == engine
+        assert find_subject(str(reference), elsewhere) == engine
 
 
 @pytest.mark.usefixtures("engine")
 def test_an_unknown_engine_is_refused_with_the_nearest_names(workspace, tmp_path):
-    with pytest.raises(SpecError, match="there is no engine 'tiny-int8-rtx-sm57'") as caught:
-        find_engine("tiny-int8-rtx-sm57", workspace)
+    with pytest.raises(SpecError, match="there is no 'tiny-int8-rtx-sm57'") as caught:
+        find_subject("tiny-int8-rtx-sm57", workspace)
     assert caught.value.hint == f"did you mean {NAME}?"
-    with pytest.raises(SpecError, match=f"no engine 'zzz' in .*; it holds {NAME}"):
-        find_engine("zzz", workspace)
+    with pytest.raises(SpecError, match=f"no 'zzz' in .*; it holds {NAME}"):
+        find_subject("zzz", workspace)
     for reference in ("", "..", "a" * 5000, "a/" * 2000, "no\0name"):
-        with pytest.raises(SpecError, match=r"no engine|does not hold a complete engine"):
-            find_engine(reference, workspace)
-    with pytest.raises(SpecError, match="it holds none") as caught:
-        find_engine(NAME, Workspace(tmp_path / "other"))
-    assert "prep build-engine" in caught.value.hint
+        with pytest.raises(SpecError, match=r"there is no|holds no artifact"):
+            find_subject(reference, workspace)
+    with pytest.raises(SpecError, match=r"and no such path$") as caught:
+        find_subject(NAME, Workspace(tmp_path / "other"))
+    assert "prep export" in caught.value.hint
 
 
-def test_what_is_no_engine_is_refused(workspace, engine, tmp_path):
-    with pytest.raises(SpecError, match=r"does not hold a complete engine: .*manifest\.json") as caught:
-        find_engine(str(tmp_path), workspace)
-    assert "model.engine" in caught.value.hint
-    with pytest.raises(SpecError, match=r"does not hold a complete engine: manifest\.json: "):
-        find_engine(str(store_model(workspace, make_bert(layers=1)).folder), workspace)
+def test_what_is_no_artifact_is_refused_and_what_is_damaged_says_so(workspace, engine, tmp_path):
+    with pytest.raises(SpecError, match=r"holds no artifact: its manifest\.json cannot be read"):
+        find_subject(str(tmp_path), workspace)
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(SpecError, match="holds neither a graph, an engine nor an entry"):
+        find_subject(str(tmp_path), workspace)
     engine.path("model.engine").write_bytes(b"cut")
-    with pytest.raises(SpecError, match=r"model\.engine has 3 bytes, the manifest says"):
-        find_engine(str(engine.folder), workspace)
+    with pytest.raises(WorkspaceError, match=r"model\.engine has 3 bytes, the manifest says"):
+        find_subject(str(engine.folder), workspace)
+
+
+def test_a_graph_is_found_by_name_folder_and_file_and_a_bare_file_belongs_to_none(workspace, tmp_path):
+    model = store_model(workspace, make_bert(layers=1))
+    for reference in (model.name, str(model.folder), str(model.path("model.onnx"))):
+        assert find_subject(reference, workspace) == model
+    shutil.copy(model.path("model.onnx"), tmp_path / "bare.onnx")
+    assert find_subject(str(tmp_path / "bare.onnx"), workspace) is None
+
+
+def test_inspect_takes_a_graph(workspace):
+    model = store_model(workspace, make_bert(layers=1))
+    answer = CliRunner().invoke(app, ["inspect", model.name, "--workspace", str(workspace.root), "--json"])
+    content = parse_document(answer.stdout, "inspect")
+    assert content["flops_share"] == {"fp32": 1.0}
+    assert content["layers"]["fp32"] >= 6
+    answer = CliRunner().invoke(app, ["inspect", model.name, "--workspace", str(workspace.root)])
+    assert answer.exit_code == 0 and "100.0% FP32" in answer.output
 
 
 def test_inspect_prints_what_an_engine_holds(workspace, engine):
