@@ -87,7 +87,7 @@ def _load(folder: Path) -> Subject:
 def _unknown(reference: str, workspace: Workspace) -> PrepError:
     for stage, _ in _TYPES:
         if damage := workspace.find_damaged(stage, reference):
-            return WorkspaceError(damage.message, hint="make it again: prep export, or prep build-engine")
+            return WorkspaceError(damage.message, hint="make it again: prep export MODEL")
     names = [artifact.name for stage, kind in _TYPES for artifact in _list(workspace, stage, kind)]
     nearest = find_nearest(reference, names, count=3)
     if nearest:
