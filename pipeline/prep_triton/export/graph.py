@@ -231,7 +231,13 @@ def _share_tied_weights(graph: ExportedGraph, model: Any) -> None:
     transpose when they load the graph.
     """
     tensors = _name_tensors(model)
-    plain = {id(tensors[weight.source]): name for name, weight in graph.weights.items() if not weight.is_transposed}
+    # Every weight is listed as it is too; of a Linear's the graph reads the transpose alone, which stays folded.
+    read = {name for node in graph.skeleton.graph.node for name in node.input}
+    plain = {
+        id(tensors[weight.source]): name
+        for name, weight in graph.weights.items()
+        if name in read and not weight.is_transposed
+    }
     for name, weight in list(graph.weights.items()):
         tied = plain.get(id(tensors[weight.source])) if weight.is_transposed else None
         if tied:
