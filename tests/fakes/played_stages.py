@@ -46,7 +46,7 @@ class Stages:
 
         return workspace.produce(recipe, kind, make)
 
-    def export_model(self, spec, workspace, *, progress):
+    def export_model(self, spec, workspace, *, progress, origin=None, replace=False):
         progress("exporting", 0.5)
         name = spec.name or "tiny"
         if name == self.broken:
