@@ -29,7 +29,7 @@ def compare(
     \b
     Examples:
       prep compare minilm minilm-fp16
-      prep compare model_repository/sentiment-onnx-fp32 sentiment-cpu-int8 --eval-data labelled.jsonl
+      prep compare build/model_repository/sentiment-onnx-fp32 sentiment-cpu-int8 --eval-data labelled.jsonl
       prep compare minilm-fp16-rtx-sm75 minilm-int8-rtx-sm75 --json
     """
     with session(output) as out:

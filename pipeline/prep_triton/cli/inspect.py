@@ -33,7 +33,7 @@ def inspect(
     Examples:
       prep inspect minilm
       prep inspect minilm-fp16-rtx-sm75
-      prep inspect model_repository/minilm-onnx-fp32 --json
+      prep inspect build/model_repository/minilm-onnx-fp32 --json
       prep inspect gs://bucket/models
     """
     with session(output) as out:
