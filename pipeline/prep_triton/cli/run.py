@@ -123,7 +123,7 @@ class RunOptions:
 
 @expand_groups
 def run(
-    config: Annotated[Path, typer.Argument(help="Pipeline file, such as configs/quickstart.yaml.")],
+    config: Annotated[Path, typer.Argument(help="Pipeline file, such as prep init writes.")],
     options: RunOptions = RunOptions(),
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     remote_cache: RemoteCacheOption = None,
@@ -143,12 +143,12 @@ def run(
 
     \b
     Examples:
-      prep run configs/quickstart.yaml
-      prep run configs/nightly.yaml --publish gs://bucket/models --jobs 2 --summary summary.md
-      prep run configs/nightly.yaml --check
-      prep run configs/nightly.yaml --dry-run
-      prep run configs/nightly.yaml --only-gpu t4
-      prep run configs/nightly.yaml --model distilbert --set models.distilbert.serving.tier=1
+      prep run prep.yaml
+      prep run prep.yaml --publish gs://bucket/models --jobs 2 --summary summary.md
+      prep run prep.yaml --check
+      prep run prep.yaml --dry-run
+      prep run prep.yaml --only-gpu t4
+      prep run prep.yaml --model distilbert --set models.distilbert.serving.tier=1
     """
     with session(output) as out:
         from prep_triton.cli.documents.run import GpusDocument, check_document, render_check, render_gpus

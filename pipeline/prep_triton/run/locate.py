@@ -31,7 +31,8 @@ def find_release(target: str, reference: str | None = None) -> "tuple[Store, str
         return locate_release(target, reference)
     folder = parse_folder_uri(target)
     places = (folder / RELEASES_DIR, *([folder] if folder.name == RELEASES_DIR else ()))
-    if any(any(place.glob(f"*/{RELEASE_NAME}")) for place in places):
+    is_release = folder.parent.name == RELEASES_DIR and (folder / RELEASE_NAME).is_file()
+    if is_release or any(any(place.glob(f"*/{RELEASE_NAME}")) for place in places):
         return locate_release(str(folder), reference)
     if reference is not None:
         raise SpecError(
