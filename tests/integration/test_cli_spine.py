@@ -142,6 +142,32 @@ def test_a_second_run_does_nothing_and_imports_neither_torch_nor_onnx(chain):
     assert not imported & heavy
 
 
+def test_another_machine_fetches_what_this_one_made_and_builds_nothing(chain, tmp_path: Path):
+    """It has nothing but the pipeline file and the checkpoint, and imports nothing that builds."""
+    prep, uri, _ = chain
+    cache = f"{uri}-cache"
+    saved = prep.succeed("run", "config.yaml", "--no-verify", "--remote-cache", cache)
+    assert set(states(saved).values()) == {"unchanged", "skipped"}
+    write_checkpoint(tmp_path / "tiny")
+    (tmp_path / "config.yaml").write_text(f"{CONFIG}workspace: {{remote: {cache}}}\n")
+    done, imported = Prep(tmp_path, prep.environment).run_and_list_imports(
+        "run", "config.yaml", "--no-verify", "--json"
+    )
+    assert states(json.loads(done.stdout)) == {
+        "export tiny": "fetched",
+        "precision tiny-fp16": "unchanged",  # its second use
+        "engine tiny-fp16-rtx-sm75": "fetched",
+        "assemble tiny-fp16-rtx-sm75": "skipped",
+        "assemble tiny-onnx-fp32": "made",
+        "assemble tiny-onnx-fp16": "made",
+    }
+    assert not imported & {"torch", "transformers", "tensorrt_rtx", "polygraphy"}
+    for pattern in ("engine/**/model.engine", "precision/**/model.onnx", "export/**/manifest.json"):
+        paths = [path.relative_to(tmp_path) for path in (tmp_path / "build").glob(pattern)]
+        assert paths
+        assert all((tmp_path / path).read_bytes() == (prep.folder / path).read_bytes() for path in paths)
+
+
 def test_a_release_is_listed_and_verified_from_its_bucket(chain):
     prep, uri, first = chain
     listed = prep.succeed("releases", uri)["releases"]

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -14,15 +13,15 @@ from typing import Any
 
 import pytest
 from prep_triton.artifact import Artifact
+from prep_triton.cli.app import app
 from prep_triton.errors import BucketMissingError, SpecError, StoreAccessError, StoreError
 from prep_triton.publish import cache as cache_module
 from prep_triton.publish.cache import StoredCache
 from prep_triton.publish.store import Store
 from prep_triton.run.shared import open_workspace
 from prep_triton.workspace import NotMadeError, Recipe, Workspace
+from typer.testing import CliRunner
 
-from tests.fakes.bert_checkpoint import write_checkpoint
-from tests.fakes.prep_command import Prep
 from tests.fakes.stores import FailingStore, HookedStore, damage_object, remove_object, replace_object, stat_object
 
 pytestmark = pytest.mark.integration
@@ -270,33 +269,10 @@ def test_a_cache_that_is_not_there_or_closed_is_refused_at_the_start(tmp_path: P
     assert not (tmp_path / "build").exists()
 
 
-CONFIG = """
-models:
-  - model: ./tiny
-    variants:
-      - {runtime: onnxruntime, precision: fp16, serving: {max_batch_size: 4}}
-workspace: {remote: "gs://BUCKET/cache"}
-"""
-
-
-def test_a_night_on_a_fresh_machine_builds_nothing(tmp_path: Path, gcs_bucket: str):
-    """Two machines of which the second has nothing but the file and the checkpoint."""
-    states = []
-    for number in (1, 2):
-        folder = tmp_path / f"machine-{number}"
-        write_checkpoint(folder / "tiny")
-        (folder / "config.yaml").write_text(CONFIG.replace("BUCKET", gcs_bucket))
-        document = Prep(folder).succeed("run", "config.yaml", "--no-verify")
-        states.append({f"{row['stage']} {row['artifact']}": row["state"] for row in document["rows"]})
-        assert (folder / "build/model_repository" / "tiny-onnx-fp16" / "1" / "model.onnx").is_file()
-    built = {step for step in states[0] if step.split()[0] in ("export", "precision", "engine")}
-    assert len(built) == 2
-    assert {states[0][step] for step in built} == {"made"}
-    assert {states[1][step] for step in built} == {"fetched"}
-    first, second = (tmp_path / f"machine-{number}" / "build" / "precision" for number in (1, 2))
-    (graph,) = [path.relative_to(first) for path in first.rglob("model.onnx")]
-    assert (second / graph).read_bytes() == (first / graph).read_bytes()
-    error = Prep(folder).fail("run", "config.yaml", "--remote-cache", "gs://not-there-0/cache", code=2)
-    assert error["code"] == "bucket_missing"
-    assert os.environ.get("PREP_REMOTE_CACHE") is None
-    assert Prep(folder, {"PREP_REMOTE_CACHE": "s3://x"}).fail("run", "config.yaml", code=2)["code"] == "spec_error"
+@pytest.mark.parametrize("command", [["export", "minilm"], ["build-engine"], ["assemble"]])
+def test_every_command_that_makes_artifacts_takes_it_as_flag_and_variable(command: list[str], tmp_path: Path):
+    for flags, environment in ((["--remote-cache", "s3://x"], {}), ([], {"PREP_REMOTE_CACHE": "s3://x"})):
+        words = [*command, *flags, "--workspace", str(tmp_path)]
+        done = CliRunner().invoke(app, words, env=environment)
+        assert done.exit_code == 2
+        assert "error: 's3://x' has the unknown scheme 's3'" in done.stderr

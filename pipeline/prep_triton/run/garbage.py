@@ -6,8 +6,8 @@ measured of. The rest goes: all of it, what was not used for some time, or the l
 small enough. What counts as absent anyway (damaged artifacts, what killed runs left) goes in any case.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -225,28 +225,12 @@ def _remove(workspace: Workspace, candidate: _Candidate, spec: GarbageSpec) -> b
         and_current = item.damage is not None or item.model in spec.models or item.kind not in BUILT
         used_until = item.used_at.timestamp() + 1e-3  # as rounded
         return workspace.remove(stage, item.name, item.key, used_until=used_until, and_current=and_current)
-    with _leftover_lock(workspace, candidate) as is_ours:
+    lock = candidate.leftover.lock if candidate.leftover else None
+    with try_lock(lock) if lock else nullcontext(enter_result=True) as is_ours:
         if is_ours:
             with translate_os_errors(workspace.root):
                 remove_tree(candidate.path)
     return is_ours
-
-
-@contextmanager
-def _leftover_lock(workspace: Workspace, candidate: _Candidate) -> Iterator[bool]:
-    """Hold what whoever would make a leftover again holds."""
-    path = candidate.path
-    if candidate.leftover is None or candidate.leftover.what != "staging":
-        yield True
-    elif path.is_relative_to(workspace.root):
-        lock = path.with_suffix(LOCK_NAME)
-        if path.parent.name != LOCKS_DIR:
-            lock = workspace.lock_path(path.parent.parent.name, path.parent.name, candidate.leftover.key)
-        with try_lock(lock) as is_ours:
-            yield is_ours
-    else:  # of a repository
-        with try_lock(path.parent / LOCK_NAME) as is_ours:
-            yield is_ours
 
 
 def _check_models(inventory: Inventory, spec: GarbageSpec, workspace: Workspace) -> None:

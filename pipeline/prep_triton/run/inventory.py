@@ -17,6 +17,7 @@ from prep_triton.errors import WorkspaceError
 from prep_triton.layout import (
     CURRENT_KEY_NAME,
     INPUTS_SUFFIX,
+    LOCK_NAME,
     LOCKS_DIR,
     STAGING_PREFIX,
     TIMING_CACHES_DIR,
@@ -76,12 +77,13 @@ class Item(Record):
 class Leftover:
     """A path that is no artifact: what a killed run left, a mark of what is gone, a timing cache.
 
-    `key` is that of the artifact which it was to become or is a mark of.
+    `key` is that of the artifact which it was to become or is a mark of; whoever would make it again holds `lock`.
     """
 
     path: Path
     what: Literal["staging", "mark", "timing cache"]
     key: str = ""
+    lock: Path | None = None
 
 
 @dataclass
@@ -129,7 +131,8 @@ def take_inventory(workspace: Workspace, repositories: Sequence[Path] = ()) -> I
                 if not folder.name.startswith("."):
                     _add_entry(inventory, folder)
             staged = sorted(repository_dir.glob(f"{STAGING_PREFIX}*"))
-            inventory.leftovers += [Leftover(path, "staging") for path in staged]
+            lock = repository_dir / LOCK_NAME
+            inventory.leftovers += [Leftover(path, "staging", lock=lock) for path in staged]
     _connect(inventory)
     inventory.leftovers += _list_leftovers(workspace, inventory)
     return inventory
@@ -139,7 +142,9 @@ def _add_name(inventory: Inventory, workspace: Workspace, stage: str, name_dir: 
     current = workspace.current_key(stage, name_dir.name)
     for folder in _list_folders(name_dir):
         if folder.name.startswith(STAGING_PREFIX):
-            inventory.leftovers.append(Leftover(folder, "staging", folder.name.removeprefix(STAGING_PREFIX)))
+            key = folder.name.removeprefix(STAGING_PREFIX)
+            lock = workspace.lock_path(stage, name_dir.name, key)
+            inventory.leftovers.append(Leftover(folder, "staging", key, lock))
             continue
         used_at = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
         item_id = f"{stage}/{name_dir.name}/{folder.name}"
@@ -231,7 +236,7 @@ def _list_leftovers(workspace: Workspace, inventory: Inventory) -> Iterator[Left
         if path.relative_to(marks_dir).with_suffix("").as_posix() not in kept:
             yield Leftover(path, "mark", path.stem)
     for path in sorted((workspace.root / LOCKS_DIR).glob(f"*{INPUTS_SUFFIX}")):
-        yield Leftover(path, "staging", path.stem.rpartition("-")[2])
+        yield Leftover(path, "staging", path.stem.rpartition("-")[2], path.with_suffix(LOCK_NAME))
     for path in sorted((workspace.root / TIMING_CACHES_DIR).glob("*")):
         if path.is_file():
             yield Leftover(path, "timing cache")

@@ -15,6 +15,7 @@ from prep_triton.artifact import Artifact
 from prep_triton.errors import SpecError
 from prep_triton.run.garbage import GarbageReport, GarbageSpec, collect_garbage
 from prep_triton.run.inventory import KIND_BY_STAGE, take_inventory
+from prep_triton.triton.entries.load import lock_repository
 from prep_triton.workspace import Recipe, Workspace
 
 from scripts.benchmarks.records import save_entry
@@ -197,6 +198,19 @@ def test_what_killed_runs_left_and_what_is_damaged_goes_whatever_its_age(workspa
     assert {staging, cache, in_repository, orphan, nightly["e2"].folder} < paths
     assert not any(path.exists() for path in paths)
     assert workspace.current("engine", "bert-fp16-rtx-sm75", Artifact) is None
+
+
+def test_a_repository_that_is_written_keeps_what_its_run_stages(workspace: Workspace, nightly):
+    """In its default place, within the workspace."""
+    staging = workspace.root / "model_repository" / ".staging-bert"
+    staging.mkdir(parents=True)
+    with lock_repository(staging.parent):
+        staging.mkdir()
+        report = collect(workspace, (staging.parent,))
+        assert report.busy == (str(staging),)
+        assert staging.is_dir()
+    assert str(staging) in {item.path for item in collect(workspace, (staging.parent,)).removed}
+    assert not staging.exists()
 
 
 def test_an_empty_place_holds_nothing_and_nothing_is_made_there(tmp_path: Path):

@@ -18,7 +18,8 @@ _MOST_USERS = 2
 class ListDocument(Record):
     """Artifacts of the workspace and entries of the repositories, in the order of the work.
 
-    The sizes are those of the whole folders, whatever was left out here; what several artifacts share counts once.
+    The sizes are those of the whole folders, whatever was left out here; what several artifacts share counts once,
+    and a repository that lies in the workspace is part of its sum too.
     """
 
     workspace: Path
