@@ -37,6 +37,7 @@ def build_engine(
         from prep_triton.cli.documents.build_engine import BuildDocument, render_build
         from prep_triton.cli.documents.rows import RowPrinter
         from prep_triton.engine.machine import detect_machine
+        from prep_triton.run.inputs import check_files
         from prep_triton.run.report import RowCollector
         from prep_triton.run.shared import open_workspace
         from prep_triton.run.variants import build_variant
@@ -45,6 +46,7 @@ def build_engine(
         models = find_exported(store, model, workspace)
         machine = detect_machine(store)
         spec = variant_from_flags(variant, machine.gpus)
+        check_files(spec)
         collector = RowCollector(RowPrinter(out))
         with flags_named(list_flags([variant])):
             for exported in models:

@@ -36,6 +36,16 @@ def check_inputs(model: PipelineModelSpec) -> None:
         raise error
 
 
+def check_files(variant: VariantSpec) -> None:
+    """Refuse a variant for the first file that it names and that is not there, or cannot be read.
+
+    Raises:
+        SpecError: There is one.
+    """
+    for _, error in _find_file_errors(variant):
+        raise error
+
+
 def _find_file_errors(variant: VariantSpec) -> Iterator[tuple[KeyPath, PrepError]]:
     if variant.quantization is not None:
         calibration = variant.quantization.calibration
