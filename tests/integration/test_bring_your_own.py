@@ -10,6 +10,7 @@ import onnx
 import pytest
 from google.cloud import storage
 from onnx import TensorProto, helper
+from prep_triton.cli.app import app
 from prep_triton.errors import ParityError, SourceError
 from prep_triton.export.source import name_from_place
 from prep_triton.precision.cpu.stage import quantize_for_cpu
@@ -17,6 +18,7 @@ from prep_triton.precision.fp16.stage import convert_to_fp16
 from prep_triton.run.export import export_from_anywhere
 from prep_triton.spec import ModelSpec
 from prep_triton.workspace import Workspace
+from typer.testing import CliRunner
 
 from tests.fakes.bert_checkpoint import CONFIG, write_checkpoint
 
@@ -200,3 +202,19 @@ def test_a_graph_alone_asks_for_its_checkpoint(traced: Path, tmp_path: Path) -> 
     (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "vocab_size": 50}))
     with pytest.raises(SourceError, match="100 rows of word embeddings"):
         bring(tmp_path / "m.onnx", tmp_path / "build", task="text-classification")
+
+
+def test_a_run_says_of_a_graph_alone_that_pytorch_did_not_answer(
+    classifier: Path, traced: Path, tmp_path: Path
+) -> None:
+    beside = tmp_path / "alone"
+    shutil.copytree(classifier, beside, ignore=shutil.ignore_patterns("*.safetensors"))
+    shutil.copy(traced, beside)
+    repository = tmp_path / "repository"
+    config = {"models": [{"model": str(beside / "model.onnx"), "variants": [{"runtime": "onnxruntime"}]}]}
+    path = tmp_path / "prep.yaml"
+    path.write_text(json.dumps({**config, "repository": str(repository), "verify": {"enabled": False}}))
+    answer = CliRunner().invoke(app, ["run", str(path), "--workspace", str(tmp_path / "build")])
+    assert answer.exit_code == 0, answer.output
+    assert "no PyTorch reference: compared with itself" in answer.output
+    assert (repository / "alone-onnx-fp32" / "config.pbtxt").is_file()

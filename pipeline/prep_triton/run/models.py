@@ -263,6 +263,8 @@ def _export_figures(model: OnnxModel) -> dict[str, Any]:
     figures: dict[str, Any] = {"size_bytes": model.graph_bytes, "opset": model.opset}
     if model.parity:
         figures |= {"max_abs_error": model.parity.max_abs_error, "mean_cosine": model.parity.mean_cosine}
+    if model.reference != "pytorch":
+        figures["reference"] = model.reference
     return figures
 
 

@@ -125,6 +125,8 @@ def describe_row(row: StageRow) -> str:
         parts.append(format_size(figures["size_bytes"]))
     if "max_abs_error" in figures:
         parts.append(f"parity: largest difference {figures['max_abs_error']:.1e}")
+    if figures.get("reference") == "onnxruntime":
+        parts.append("no PyTorch reference: compared with itself")
     if "min_cosine" in figures:
         parts.append(f"cosine to fp32 {figures['mean_cosine']:.6f} (min {figures['min_cosine']:.6f})")
     if "accuracy" in figures:
