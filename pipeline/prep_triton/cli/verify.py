@@ -19,9 +19,9 @@ class ServerOptions:
         str | None,
         typer.Option("--server", help="HOST:PORT of a running Triton's gRPC. [starts one]"),
     ] = None
-    grpc_port: Annotated[int | None, typer.Option("--port", help="gRPC port of the Triton to start. [a free one]")] = (
-        None
-    )
+    grpc_port: Annotated[
+        int | None, typer.Option("--grpc-port", "--port", help="gRPC port of the Triton to start. [a free one]")
+    ] = None
     timeout_s: Annotated[float, typer.Option(help="Longest time for Triton to load everything, seconds.")] = 120.0
 
 

@@ -68,7 +68,7 @@ PAIRS = {
     "lint --codes --entry a": "--codes and --entry exclude each other",
     "lint --codes --full": "--codes and --full exclude each other",
     "lint --gpu t4": "--gpu describes a target, but --target is missing",
-    "verify bert --server localhost:8001 --port 8001": "--server and --port exclude each other",
+    "verify bert --server localhost:8001 --port 8001": "--server and --grpc-port exclude each other",
     "client --question a b": "TEXT and --question exclude each other",
     "publish --check a b": "--check takes one URI",
     "publish --check a --dry-run": "--check and --dry-run exclude each other",
