@@ -43,6 +43,11 @@ MISSING = (
     "with prep's own reading of the checkpoint alone; export and assemble it again"
 )
 
+WITHOUT_WEIGHTS = (
+    "its graph came without its checkpoint's weights: what it was compared with are the graph's own answers in ONNX "
+    "Runtime, not PyTorch's and not the library's; export it again with --checkpoint to have these"
+)
+
 
 class LibraryCheck:
     """Compares one ensemble, text by text, with the library's ids and answers.
@@ -62,6 +67,7 @@ class LibraryCheck:
         self.tokenizer = entry.composes[0]
         self.chosen = TextSpec.model_validate(entry.spec.get("text") or {})
         self.usual_length = served.onnx.usual_length if served.onnx else texts.longest
+        self.missing = WITHOUT_WEIGHTS if served.onnx and served.onnx.reference == "onnxruntime" else MISSING
         self.answers: LibraryAnswers | None = None
         if LIBRARY_NAME in served.files:
             self.answers = load_library_answers(served.path(LIBRARY_NAME), error=VerifyError)
@@ -69,7 +75,7 @@ class LibraryCheck:
     @property
     def notes(self) -> tuple[str, ...]:
         """Return what a person should know."""
-        return (MISSING,) if self.answers is None else ()
+        return (self.missing,) if self.answers is None else ()
 
     def rows(self) -> Iterator[LibraryRow]:
         """Yield the texts that the ensemble, as it was asked for, answers as the library does.
