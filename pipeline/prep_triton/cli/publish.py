@@ -33,8 +33,8 @@ class PublishOptions:
 @expand_groups
 def publish(
     repository: Annotated[
-        str, typer.Argument(metavar="[REPOSITORY]", help="Folder of the repository. [build/model_repository]")
-    ],
+        str | None, typer.Argument(metavar="REPOSITORY", help="Folder of the repository. [build/model_repository]")
+    ] = None,
     uri: Annotated[
         str | None, typer.Argument(metavar="URI", help="gs://bucket/prefix, or a folder of releases.")
     ] = None,
@@ -57,6 +57,8 @@ def publish(
       prep publish --check gs://bucket/models --release previous
     """
     with session(output) as out:
+        if repository is None:
+            raise SpecError("there is no URI to publish to", hint="prep publish gs://BUCKET/PREFIX")
         if options.check:
             if uri is not None:
                 raise SpecError("--check takes one URI, of a release or a store", hint="prep publish --check URI")

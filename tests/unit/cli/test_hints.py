@@ -161,3 +161,20 @@ def test_the_source_has_many_of_them():
     rooms = {hint.where.partition("/")[0] for hint in HINTS}
     assert len(HINTS) > 40
     assert rooms >= {"cli", "engine", "precision", "publish", "run", "triton"}
+
+
+OF_A_CHECKOUT = re.compile(r"(?<![\w/.-])(?:configs|scripts|tests|docs)/|\bconstraints\.txt\b|\bquickstart\.yaml\b")
+
+
+def find_texts() -> Iterator[tuple[str, str]]:
+    for path in sorted(ROOT.rglob("*.py")):
+        for line, text in iterate_strings(ast.parse(path.read_text(encoding="utf-8"))):
+            yield f"{path.relative_to(ROOT)}:{line}", text
+    for name, command in COMMANDS.items():
+        yield f"prep {name} --help", command.help or ""
+
+
+def test_no_message_sends_to_a_file_that_a_wheel_does_not_have():
+    """But for `python -m prep_triton.cli.documents.schemas`, which writes into a checkout."""
+    found = [(where, text) for where, text in find_texts() if OF_A_CHECKOUT.search(text)]
+    assert [(where, text) for where, text in found if not where.startswith("cli/documents/schemas.py")] == []

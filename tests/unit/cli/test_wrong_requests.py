@@ -41,6 +41,7 @@ WRONG = {
     "verify r --timeout-s 0": "0.0 is out of range",
     "client a --server :1": "is not the address of a server",
     "client": "there is no text to send",
+    "publish": "there is no URI to publish to",
     "publish nowhere ./store": "there is no model repository nowhere",
     "publish empty ./store": "has no entry to publish",
     "publish r s3://bucket": "unknown scheme 's3'",
