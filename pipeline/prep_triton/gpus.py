@@ -48,6 +48,10 @@ RTX_CAPABILITIES: tuple[str, ...] = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 # Turing under RTX: "FP32 GEMM is not supported. Cannot compile operation ... for Turing".
 RTX_CAPABILITIES_WITHOUT_FP32: tuple[str, ...] = ("7.5",)
 
+# TensorRT-RTX's support matrix: 8.0 compiles and is not in it, INT8 is for weights alone and not on Turing.
+RTX_DOCUMENTED: tuple[str, ...] = ("7.5", "8.6", "8.9", "12.0", "12.1")
+TURING = "7.5"
+
 NATIVE = "native"
 
 # The value of the key hardware_compatible; HardwareCompatibilityLevel::kAMPERE_PLUS of NvInferRuntime.h.
@@ -141,6 +145,19 @@ def check_rtx_builds(gpu: Gpu, precision: str) -> None:
             f"tensorrt-rtx has no FP32 GEMMs for {_describe(gpu)}, expected an fp16 engine",
             hint=f"build it in fp16: --fp16 --gpu {gpu.name}",
         )
+
+
+def find_rtx_caveat(capability: str, precision: str) -> str | None:
+    """Say why a TensorRT-RTX engine is no configuration that NVIDIA documents, or None where it is.
+
+    It compiles all the same. Source: TensorRT-RTX's support matrix ("Hardware and Precision").
+    """
+    if capability not in RTX_DOCUMENTED:
+        return f"TensorRT-RTX documents compute capability {', '.join(RTX_DOCUMENTED)}, not {capability}"
+    if precision == "int8":
+        where = ", and none on Turing" if capability == TURING else ""
+        return f"TensorRT-RTX documents INT8 for weights alone{where}; here it is for activations too"
+    return None
 
 
 def check_gpu_present(gpu: Gpu, present: Sequence[Gpu]) -> None:

@@ -1,60 +1,28 @@
-"""The server that a repository is made for, and what does not fit it.
+"""The server that a repository is made for, and what does not fit it."""
 
-What is inside a Triton container is in ``triton_releases.yaml``, with its source. The container's own
-``TRT_VERSION`` variable is the truth: a file of the user's adds to the table or corrects it.
-"""
-
-import os
-from collections.abc import Mapping
-from dataclasses import replace
-from functools import lru_cache
-from importlib import resources
+from collections.abc import Iterator
 from pathlib import Path
 
 from prep_triton.artifact import Engine, Record, RepositoryEntry
-from prep_triton.errors import SpecError
-from prep_triton.gpus import order_of_capability, resolve_gpu
+from prep_triton.containers import TABLE_VARIABLE, TritonRelease, find_triton_release
+from prep_triton.gpus import TURING, order_of_capability, resolve_gpu
 from prep_triton.spec import TargetSpec, flags_from_precision
-from prep_triton.spec.faults import Problem, error_from_problems, find_problems
-from prep_triton.spec.yaml_text import load_document, parse_document
-
-TABLE_VARIABLE = "PREP_TRITON_RELEASES"
-
-
-class TritonRelease(Record):
-    """One container of NVIDIA's Triton: ``nvcr.io/nvidia/tritonserver:<tag>-py3``.
-
-    `triton` is the server's version; `tensorrt` is None where it is not known; `min_compute_capability` is the
-    oldest GPU that the container runs on.
-    """
-
-    tag: str
-    triton: str
-    cuda: str | None = None
-    tensorrt: str | None = None
-    python: str
-    min_compute_capability: str
-    source: str
-
-    @property
-    def image(self) -> str:
-        """The container's name with its tag."""
-        return f"nvcr.io/nvidia/tritonserver:{self.tag}-py3"
 
 
 class Target(Record):
-    """A server: its release, and the compute capability of each of its GPUs."""
+    """A server: its release, the compute capability of each of its GPUs, and the version of their driver."""
 
     release: TritonRelease
     gpus: dict[str, str]
     platform: str
+    driver: str | None = None
 
 
 class Misfit(Record):
     """Why an entry does not fit a target: a sentence with both values, and the command that mends it.
 
-    `code` is one of target-gpu, target-tensorrt, target-python, target-platform; target-unknown where the table
-    does not say enough to decide.
+    `code` is one of target-gpu, target-tensorrt, target-python, target-platform; or of `DOUBTS`, where it may be served
+    all the same: target-unknown where the table does not say enough to decide, target-driver, target-unproven.
     """
 
     entry: str
@@ -63,52 +31,11 @@ class Misfit(Record):
     hint: str
 
 
-def load_triton_releases(override_path: Path | None = None) -> Mapping[str, TritonRelease]:
-    """Return the table of Triton containers, by tag.
+UNKNOWN = "target-unknown"
+DOUBTS = frozenset((UNKNOWN, "target-driver", "target-unproven"))
 
-    Args:
-        override_path: A YAML file of the same form whose keys win; None takes the one that the environment
-            variable PREP_TRITON_RELEASES names, if there is one.
-
-    Raises:
-        SpecError: The file cannot be read, or is not such a table.
-    """
-    path = override_path or (Path(os.environ[TABLE_VARIABLE]) if os.environ.get(TABLE_VARIABLE) else None)
-    if path is None:
-        return _load_own_releases()
-    try:
-        document = load_document(path, hint=_FORM)
-    except FileNotFoundError as err:
-        raise SpecError(f"the table of Triton releases {path} cannot be read: there is none", hint=_FORM) from err
-    table, problems = document.value, []
-    if not isinstance(table, Mapping) or not all(isinstance(row, Mapping) for row in table.values()):
-        raise SpecError(f"{path} is not a table of Triton releases", hint=_FORM)
-    releases = dict(_load_own_releases())
-    for tag, row in table.items():
-        if not isinstance(tag, str):  # YAML reads 25.10 as the number 25.1
-            message = f'the release {tag!r} is without quotes, expected one such as "25.10"'
-            problems.append(Problem((str(tag),), message, "put it in quotes", at_key=True))
-            continue
-        if "tag" in row:
-            problems.append(Problem((tag, "tag"), "unknown key 'tag'", "the tag is the row's own key", at_key=True))
-        known = releases[tag].model_dump() if tag in releases else {}
-        release, faults = find_problems(TritonRelease, {**known, "source": str(path), **row, "tag": tag})
-        if isinstance(release, TritonRelease):
-            releases[tag] = release
-        problems += [replace(fault, path=(tag, *fault.path)) for fault in faults]
-    if problems:
-        raise error_from_problems(problems, where=str(path), document=document)
-    return dict(sorted(releases.items()))
-
-
-_FORM = "it is YAML: \"25.08\": {triton: 2.60.0, tensorrt: 10.13.2, python: '3.12', min_compute_capability: '7.5'}"
-
-
-@lru_cache(maxsize=1)
-def _load_own_releases() -> Mapping[str, TritonRelease]:
-    text = (resources.files("prep_triton") / "triton_releases.yaml").read_text(encoding="utf-8")
-    table = parse_document(text, where="triton_releases.yaml").value
-    return {tag: TritonRelease(tag=tag, **row) for tag, row in sorted(table.items())}
+# NVIDIA's notes name Turing through 26.10, but nobody reports a T4's plan of TensorRT 11, which 26.06 brought.
+LAST_PROVEN_ON_TURING = "26.05"
 
 
 def resolve_target(spec: TargetSpec) -> Target:
@@ -118,15 +45,9 @@ def resolve_target(spec: TargetSpec) -> Target:
         SpecError: The release is not in the table.
         UnsupportedGpuError: A GPU is not known.
     """
-    table = load_triton_releases(Path(spec.triton_releases) if spec.triton_releases else None)
-    release = table.get(spec.triton)
-    if release is None:
-        raise SpecError(
-            f"Triton {spec.triton} is not in the table of releases, which has {', '.join(table)}",
-            hint=f"add it in a file of your own, named by triton_releases or {TABLE_VARIABLE}; {_FORM}",
-        )
+    release = find_triton_release(spec.triton, Path(spec.triton_releases) if spec.triton_releases else None)
     gpus = {name: resolve_gpu(name).compute_capability for name in spec.gpus}
-    return Target(release=release, gpus=gpus, platform=spec.platform)
+    return Target(release=release, gpus=gpus, platform=spec.platform, driver=spec.driver)
 
 
 def find_misfits(entry: RepositoryEntry, target: Target) -> list[Misfit]:
@@ -139,7 +60,40 @@ def find_misfits(entry: RepositoryEntry, target: Target) -> list[Misfit]:
     for engine in _served_engines(entry):
         misfits += [_misfit(entry, *misfit) for misfit in _find_version_misfits(engine, target)]
     misfits += [_misfit(entry, *misfit) for misfit in _find_vendored_misfits(entry, target)]
+    misfits += [_misfit(entry, *misfit) for misfit in _find_doubts(entry, target)]
     return misfits
+
+
+def find_driver_problem(target: Target) -> tuple[str, str] | None:
+    """Say that the driver is older than the container's CUDA needs, and what to do; None where it is not, or not known.
+
+    Source: CUDA's release notes, "minimum driver version"; CUDA 13 needs R580.
+    """
+    oldest = target.release.min_driver
+    if target.driver is None or oldest is None or _numbers(target.driver) >= _numbers(oldest):
+        return None
+    older = "choose --target 25.07, the last with CUDA 12" if oldest == "580" else "choose an older Triton release"
+    return (
+        f"the driver {target.driver} is older than R{oldest}, which the CUDA of Triton {target.release.tag} needs",
+        f"install R{oldest} or newer; or {older}; or, on a data-centre GPU, start the image by its own entry point, "
+        "which enables CUDA's forward compatibility",
+    )
+
+
+def _find_doubts(entry: RepositoryEntry, target: Target) -> Iterator[tuple[str, str, str]]:
+    tag = target.release.tag
+    turing = [gpu for gpu, capability in target.gpus.items() if capability == TURING]
+    plans = [engine for engine in _served_engines(entry) if engine.compute_capability == TURING]
+    is_proven = any(_numbers(engine.builder_version)[:1] >= (11,) for engine in plans)  # built on such a GPU
+    if turing and entry.runtime == "tensorrt" and not is_proven and tag > LAST_PROVEN_ON_TURING:
+        yield (
+            "target-unproven",
+            f"no plan for a Turing GPU ({', '.join(turing)}) is known that TensorRT 11 built, which Triton {tag} has",
+            f"{LAST_PROVEN_ON_TURING} (TensorRT 10.16.1) is the newest that is: --target {LAST_PROVEN_ON_TURING}",
+        )
+    is_on_gpu = entry.runtime == "tensorrt" or (entry.spec.get("serving") or {}).get("instance_kind") == "gpu"
+    if entry.kind == "model" and is_on_gpu and (problem := find_driver_problem(target)):
+        yield ("target-driver", *problem)
 
 
 def _served_engines(entry: RepositoryEntry) -> tuple[Engine, ...]:
@@ -189,7 +143,7 @@ def _find_version_misfits(engine: Engine, target: Target) -> list[tuple[str, str
     if served_by is None:
         return [
             (
-                "target-unknown",
+                UNKNOWN,
                 f"the TensorRT version of Triton {target.release.tag} is not known, so its plans cannot be checked",
                 f"read it from the image: docker run --rm {target.release.image} printenv TRT_VERSION; write it into "
                 f"a file that {TABLE_VARIABLE} names",
@@ -204,11 +158,22 @@ def _find_version_misfits(engine: Engine, target: Target) -> list[tuple[str, str
         (
             "target-tensorrt",
             f"its {engine.gpu} plan was built by TensorRT {engine.builder_version}, Triton {target.release.tag} has "
-            f"TensorRT {served_by}",
-            f"pip install 'tensorrt=={served_by}.*' on a machine with the GPU {engine.gpu}, then "
+            f"TensorRT {served_by}{_describe_confidence(target.release)}",
+            f"pip install 'tensorrt=={_pin(served_by)}' on a machine with the GPU {engine.gpu}, then "
             f"prep build-engine {flags_from_precision(engine.precision)} --gpu {engine.gpu} --builder tensorrt",
         )
     ]
+
+
+def _describe_confidence(release: TritonRelease) -> str:
+    how = {"inferred": "inferred from the releases around it", "lead": "not verified"}
+    words = how.get(release.confidence_in("tensorrt"))
+    return f" ({words}: docker run --rm {release.image} printenv TRT_VERSION says it)" if words else ""
+
+
+def _pin(version: str) -> str:
+    """A version for pip, which fills what is not known: the fourth number is the build's."""
+    return version if len(_numbers(version)) > 3 else f"{version}.*"
 
 
 def _find_vendored_misfits(entry: RepositoryEntry, target: Target) -> list[tuple[str, str, str]]:

@@ -3,8 +3,9 @@
 from typing import Any
 
 from prep_triton.artifact import Engine, FileRecord, RepositoryEntry
+from prep_triton.containers import load_triton_releases
 from prep_triton.deploy.request import ServedRelease
-from prep_triton.target import Target, load_triton_releases
+from prep_triton.target import Target
 
 from scripts.benchmarks import records
 

@@ -65,11 +65,15 @@ def _show_engine(out: Output, engine: "Engine") -> None:
     from prep_triton.cli.documents.inspect import InspectDocument, LoadedEngine, render_inspect
     from prep_triton.engine.execute import describe_engine, find_execution_problem
     from prep_triton.engine.machine import detect_machine
+    from prep_triton.gpus import find_rtx_caveat
 
     machine = detect_machine()
     problem = find_execution_problem(engine, machine)
     loaded = None if problem else LoadedEngine.model_validate(describe_engine(engine, machine))
-    out.show(InspectDocument(**dict(engine), loaded=loaded, problem=problem), render_inspect)
+    is_rtx = engine.builder == "tensorrt-rtx"
+    caveat = find_rtx_caveat(engine.compute_capability, engine.precision) if is_rtx else None
+    document = InspectDocument(**dict(engine), loaded=loaded, problem=problem, caveat=caveat)
+    out.show(document, render_inspect)
 
 
 def _show_graph(out: Output, model: "OnnxModel") -> None:

@@ -95,6 +95,9 @@ class TargetOptions:
         str | None,
         typer.Option(help="The target's platform: {platforms}. [linux/amd64]", autocompletion=complete("platforms")),
     ] = None
+    driver: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="NVIDIA driver of the target, such as 580.95.05.")
+    ] = None
     triton_releases: Annotated[
         str | None, typer.Option(metavar="FILE", help="YAML that adds to the table of Triton releases or corrects it.")
     ] = None

@@ -4,20 +4,13 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from prep_triton.artifact import Engine, Record, RepositoryEntry
+from prep_triton.containers import TABLE_VARIABLE, TritonRelease, load_triton_releases
 from prep_triton.deploy.accelerators import CPU_POOL, Pool, pool_from_capability, pool_from_gpu
 from prep_triton.deploy.request import DeploymentSpec, ServedRelease
 from prep_triton.errors import RepositoryError, SpecError
 from prep_triton.gpus import order_of_capability
 from prep_triton.spec import TargetSpec
-from prep_triton.target import (
-    TABLE_VARIABLE,
-    Misfit,
-    Target,
-    TritonRelease,
-    find_misfits,
-    load_triton_releases,
-    resolve_target,
-)
+from prep_triton.target import DOUBTS, UNKNOWN, Misfit, Target, find_misfits, resolve_target
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +39,12 @@ def plan_fleet(release: ServedRelease, spec: DeploymentSpec) -> Fleet:
     platform = release.target.platform if release.target else _DEFAULT_PLATFORM
     triton = _choose_triton(release, spec, platform)
     pools = _choose_pools(release, spec, Target(release=triton, gpus={}, platform=platform))
-    misfits = _find_misfits(release.entries, _target(triton, pools, platform))
+    target = _target(triton, pools, platform)
+    misfits = _find_misfits(release.entries, target)
     if misfits:
         raise _misfit_error(misfits)
+    for doubt in (misfit for entry in release.entries for misfit in find_misfits(entry, target)):
+        log.warning("%s; %s", doubt.message, doubt.hint)
     return Fleet(triton=triton, platform=platform, pools=pools)
 
 
@@ -151,7 +147,9 @@ def _target(triton: TritonRelease, pools: Iterable[Pool], platform: str) -> Targ
 
 
 def _find_misfits(entries: Sequence[RepositoryEntry], target: Target) -> list[Misfit]:
-    return [misfit for entry in entries for misfit in find_misfits(entry, target)]
+    """Return what keeps entries from being served; a plan whose server's TensorRT is not known is not deployed."""
+    misfits = [misfit for entry in entries for misfit in find_misfits(entry, target)]
+    return [misfit for misfit in misfits if misfit.code == UNKNOWN or misfit.code not in DOUBTS]
 
 
 def _misfit_error(misfits: Sequence[Misfit]) -> RepositoryError:

@@ -52,7 +52,12 @@ def describe_engine(request: EngineRequest) -> dict[str, Any]:
         layers = parse_engine_layers(message)
     except ValueError as err:
         return facts | {"inspector": str(err)}
-    return facts | {"layers": layers.layers, "gemm_kernels": layers.gemms, "fused_attention": layers.fused_attention}
+    return facts | {
+        "layers": layers.layers,
+        "gemm_kernels": layers.gemms,
+        "fused_attention": layers.fused_attention,
+        "io_tensors": layers.io_tensors,
+    }
 
 
 def read_weights_bytes(engine: "trt.ICudaEngine") -> int | None:

@@ -1,7 +1,7 @@
 """The TensorRT of this process: the standard one, or TensorRT-RTX. A process can hold one alone.
 
 Imported by the worker only, after it has chosen with `choose_flavour`. Both have one API; for the type
-checker it is the standard one's (tensorrt-stubs, where they are installed).
+checker it is the standard one's (stubs of the real bindings, which scripts/tensorrt_contract makes).
 """
 
 import importlib

@@ -66,13 +66,15 @@ class EngineLayers:
     """What the engine inspector says of an engine's layers.
 
     `layers` and `gemms` count by precision word; `named_gemms` maps the ONNX nodes that a matrix product
-    was made of to its word, where the builder says so.
+    was made of to its word, where the builder says so. `io_tensors` are the names of the inputs and outputs, once for
+    each profile.
     """
 
     layers: dict[str, int]
     gemms: dict[str, int]
     named_gemms: dict[str, str]
     fused_attention: bool | None
+    io_tensors: tuple[str, ...] = ()
 
 
 def proof_from_network(network: "trt.INetworkDefinition", shape: tuple[int, int]) -> tuple[Proof, list[Gemm]]:
@@ -158,7 +160,17 @@ def parse_engine_layers(text: str) -> EngineLayers:
         gemms=dict(sorted(gemms.items())),
         named_gemms=named,
         fused_attention=fused if gemms else None,
+        io_tensors=_read_io_tensors(content),
     )
+
+
+def _read_io_tensors(content: Entry) -> tuple[str, ...]:
+    """Return the names of the inputs and outputs: TensorRT 11.0 renamed the key (release notes of 11.0)."""
+    tensors = content.get("I/O Tensors", content.get("Bindings"))
+    if not isinstance(tensors, list):
+        return ()
+    names = (tensor.get("Name") if isinstance(tensor, Mapping) else tensor for tensor in tensors)
+    return tuple(name for name in names if isinstance(name, str))
 
 
 def _contradict(gemms: Sequence[Gemm], seen: Mapping[str, int]) -> list[Gemm]:

@@ -97,6 +97,7 @@ def build(request: Request, emit: Emit) -> dict[str, Any]:
     from prep_triton.engine.inspect import proof_from_network
 
     G_LOGGER.module_severity = G_LOGGER.INFO
+    network: trt.INetworkDefinition
     builder, network, parser = NetworkFromOnnxPath(request["onnx_path"], strongly_typed=True)()
     batch, sequence = request["weigh_at"]
     proof, gemms = proof_from_network(network, (batch, sequence))

@@ -42,7 +42,7 @@ from prep_triton.publish.repository import (
 from prep_triton.publish.store import READ_THREADS, Store, StoredObject, store_error_from_os
 from prep_triton.publish.transfer import digest_files
 from prep_triton.server_arguments import merge_server_arguments
-from prep_triton.target import Target, find_misfits
+from prep_triton.target import DOUBTS, Target, find_misfits
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ def plan_release(
 
 
 def check_target(entries: Iterable[RepositoryEntry], target: Target | None) -> None:
-    """Refuse entries that the server of the release would not load; warn of what is not known.
+    """Refuse entries that the server of the release would not load; warn of what is in doubt.
 
     Raises:
         RepositoryError: One does not fit: the sentence has both versions, the hint the command that rebuilds.
@@ -172,7 +172,7 @@ def check_target(entries: Iterable[RepositoryEntry], target: Target | None) -> N
         return
     misfits = []
     for misfit in (misfit for entry in entries for misfit in find_misfits(entry, target)):
-        if misfit.code == "target-unknown":
+        if misfit.code in DOUBTS:
             log.warning("%s; %s", misfit.message, misfit.hint)
         else:
             misfits.append(misfit)

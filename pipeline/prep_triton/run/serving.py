@@ -105,7 +105,8 @@ def render_docker_command(served: ServedRepository, target: TargetSpec | None) -
     Raises:
         SpecError: The release is unknown.
     """
-    from prep_triton.target import load_triton_releases, resolve_target
+    from prep_triton.containers import load_triton_releases
+    from prep_triton.target import resolve_target
 
     release = resolve_target(target).release if target else list(load_triton_releases().values())[-1]
     has_gpu = any(entry.compute_capabilities or _is_on_gpu(entry) for entry in served.entries)

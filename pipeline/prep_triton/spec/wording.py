@@ -10,7 +10,8 @@ from prep_triton.quoting import show_value as show_python_value
 
 # A name becomes a Triton model directory, a GCS object prefix and a Kubernetes label.
 NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
-TRITON_PATTERN = r"^[0-9]{2}\.[0-9]{2}$"
+TRITON_PATTERN = r"^[0-9]{2}\.[0-9]{2}(-trtllm)?$"
+DRIVER_PATTERN = r"^[0-9]{3}(\.[0-9]+){0,2}$"
 # What each pattern is of, and how to write one.
 _PATTERNS = {
     NAME_PATTERN: (
@@ -18,6 +19,7 @@ _PATTERNS = {
         "at most 63 letters, digits, '.', '_' and '-', beginning and ending with a letter or digit",
     ),
     TRITON_PATTERN: ("a Triton release such as 25.08", "the tag of NVIDIA's container: two digits, a dot, two digits"),
+    DRIVER_PATTERN: ("the version of an NVIDIA driver such as 580.95.05", "what nvidia-smi shows: numbers and dots"),
 }
 # What other tools call a value.
 _OTHER_VALUES = {

@@ -2,9 +2,10 @@
 
 import pytest
 from prep_triton.artifact import VendoredRecord
+from prep_triton.containers import TABLE_VARIABLE, TritonRelease, load_triton_releases
 from prep_triton.errors import SpecError, UnsupportedGpuError
 from prep_triton.spec import TargetSpec
-from prep_triton.target import TABLE_VARIABLE, Target, TritonRelease, find_misfits, load_triton_releases, resolve_target
+from prep_triton.target import Target, find_misfits, resolve_target
 
 from scripts.benchmarks.records import make_entry
 from scripts.benchmarks.small_artifacts import make_engine

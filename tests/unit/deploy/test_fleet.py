@@ -4,12 +4,12 @@ import logging
 from pathlib import Path
 
 import pytest
+from prep_triton.containers import TABLE_VARIABLE
 from prep_triton.deploy.accelerators import ACCELERATOR_BY_GPU, CPU_POOL, pool_from_gpu
 from prep_triton.deploy.fleet import plan_fleet
 from prep_triton.deploy.request import DeploymentSpec
 from prep_triton.errors import RepositoryError, SpecError
 from prep_triton.gpus import resolve_gpu
-from prep_triton.target import TABLE_VARIABLE
 
 from tests.fakes.served_release import make_entry, make_plan, make_release, make_target
 

@@ -16,7 +16,7 @@ _UNKNOWN = "unknown: the builder does not tell ahead of time"
 
 
 class LoadedEngine(Record):
-    """What an engine, loaded on the GPU here, says of itself; sizes in bytes.
+    """What an engine, loaded on the GPU here, says of itself; sizes in bytes, `io_tensors` once for each profile.
 
     `inspector` says why the engine's inspector did not tell its layers.
     """
@@ -29,15 +29,20 @@ class LoadedEngine(Record):
     layers: dict[str, int] = Field(default_factory=dict)
     gemm_kernels: dict[str, int] = Field(default_factory=dict)
     fused_attention: bool | None = None
+    io_tensors: tuple[str, ...] = ()
     inspector: str = ""
 
 
 class InspectDocument(Engine):
-    """The record of an engine; `loaded` is None where it cannot run here, and `problem` says why."""
+    """The record of an engine; `loaded` is None where it cannot run here, and `problem` says why.
+
+    `caveat` says why it is no configuration that NVIDIA documents.
+    """
 
     folder: Path
     loaded: LoadedEngine | None = None
     problem: str | None = None
+    caveat: str | None = None
 
 
 def render_inspect(out: Output, document: InspectDocument) -> None:
@@ -45,6 +50,8 @@ def render_inspect(out: Output, document: InspectDocument) -> None:
     out.table(document.name, ("=what", "is"), describe_record(document))
     tensors = [*rows_of_tensors("input", document.model_inputs), *rows_of_tensors("output", document.model_outputs)]
     out.table("", ("=tensor", "=name", "=type", "shape"), tensors)
+    if document.caveat:
+        out.line(f"No documented configuration: {document.caveat}.", style="yellow")
     if document.loaded is None:
         out.line(f"The engine was not loaded: {document.problem}.", style="dim")
     else:
@@ -82,6 +89,7 @@ def describe_loaded(engine: LoadedEngine) -> list[tuple[str, str]]:
         ("layers", _describe_counts(engine.layers)),
         ("GEMM kernels", _describe_counts(engine.gemm_kernels)),
         ("fused attention", _describe_fusion(engine.fused_attention)),
+        ("inputs and outputs", ", ".join(engine.io_tensors)),
         ("weights", _describe_bytes(engine.weights_bytes)),
         ("activation memory", format_size(engine.device_memory_bytes)),
         ("refittable", "yes" if engine.refittable else "no"),

@@ -49,6 +49,19 @@ SINGLE_INSTANCE = Trap(
     "set instance_count 2, or remove them",
 )
 
+# Reported of the containers before 26.03, whose notes say that it is mended: a step that is refused never answers.
+ENSEMBLE_QUEUE = Trap(
+    "ensembles before 26.03",
+    "a request that finds such a queue full may hang for ever in an ensemble of a Triton before 26.03",
+    "serve with 26.03 or newer, or leave max_queue_size 0 and use timeouts",
+)
+_QUEUE_MENDED_IN = "26.03"
+
+
+def hangs_when_full(tag: str, max_queue_sizes: Iterable[int]) -> bool:
+    """Whether `ENSEMBLE_QUEUE` holds for a container's tag and the queues of an entry that an ensemble calls."""
+    return tag < _QUEUE_MENDED_IN and any(max_queue_sizes)
+
 
 def loses_priorities(*, priority_levels: int, is_composed: bool) -> bool:
     """Whether `ENSEMBLE_PRIORITY` holds: an ensemble calls an entry whose queue ranks requests."""

@@ -76,6 +76,7 @@ _ERRORS = {
     "vendored-python": "a vendored library is for another Python",
     "target-gpu": "an entry does not fit the target's GPUs",
     "target-tensorrt": "a plan was built by another TensorRT than the target has",
+    "target-onnxruntime": "a graph for which the target's ONNX Runtime gives wrong answers",
     "target-python": "a vendored package does not fit the target's Python",
     "target-platform": "a vendored package does not fit the target's platform",
 }
@@ -109,7 +110,10 @@ _WARNINGS = {
     "vendored-edited": "code in an entry that is not what this prep vendors",
     "vendored-version": "an entry whose code another prep vendored",
     "weights-random": "a model with random weights",
+    "ensemble-queue": f"a step's queue has a largest size, and requests may hang ({traps.ENSEMBLE_QUEUE.name})",
     "target-unknown": "the target's TensorRT version is not known",
+    "target-driver": "the target's driver is older than its container's CUDA needs",
+    "target-unproven": "a Turing GPU with TensorRT 11, for which nobody is known to have built a plan",
 }
 CODES: dict[str, tuple[Severity, str]] = {
     **{code: ("error", meaning) for code, meaning in _ERRORS.items()},

@@ -15,6 +15,9 @@ _TYPES = {
     10: "FP16", 11: "FP64", 12: "UINT32", 13: "UINT64", 16: "BF16",
 }  # fmt: skip
 
+_FP16 = 10
+_QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")  # (x, scale, zero point)
+
 # onnxruntime, core/session/environment.cc (the domains that it registers) and core/graph/constants.h (their names)
 SERVED_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
 
@@ -28,7 +31,8 @@ class Signature:
     """Inputs and outputs of a model; an input that an initializer stands in for is optional.
 
     `is_partial` means that some tensor's rank is not written down. `custom_operators` are those of domains that ONNX
-    Runtime does not bring, ``domain:Operator``, without the functions that the file itself defines.
+    Runtime does not bring, ``domain:Operator``, without the functions that the file itself defines. `has_fp16_scales`
+    means that something is quantised with a scale in FP16.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -36,6 +40,7 @@ class Signature:
     optional_inputs: frozenset[str] = field(default=frozenset())
     is_partial: bool = False
     custom_operators: tuple[str, ...] = ()
+    has_fp16_scales: bool = False
 
 
 def read_signature(path: Path) -> Signature:
@@ -69,6 +74,7 @@ def read_signature(path: Path) -> Signature:
             optional_inputs=frozenset(initial),
             is_partial=any(not value.type.tensor_type.HasField("shape") for value in values),
             custom_operators=_find_custom_operators(model),
+            has_fp16_scales=_has_fp16_scales(model),
         )
     except ValidationError as err:  # onnx.proto is proto2, whose strings may be no UTF-8
         raise DamagedGraphError("has a name that is not text") from err
@@ -79,6 +85,16 @@ def _find_custom_operators(model: Any) -> tuple[str, ...]:
     bodies = (model.graph.node, *(function.node for function in model.functions))
     used = {(node.domain, node.op_type) for body in bodies for node in _walk_nodes(body)}
     return tuple(sorted(f"{domain}:{name}" for domain, name in used - own if domain not in SERVED_DOMAINS))
+
+
+def _has_fp16_scales(model: Any) -> bool:
+    halves = {tensor.name for tensor in model.graph.initializer if tensor.data_type == _FP16}
+    nodes = list(_walk_nodes(model.graph.node))
+    for node in nodes:
+        if node.op_type == "Constant" and any(attribute.t.data_type == _FP16 for attribute in node.attribute):
+            halves.update(node.output)
+    scales = {node.input[1] for node in nodes if node.op_type in _QUANTIZERS and len(node.input) > 1}
+    return not scales.isdisjoint(halves)
 
 
 def _walk_nodes(nodes: Iterable[Any]) -> Iterator[Any]:

@@ -58,13 +58,18 @@ def _missing(entry: EntryFolder, version: int, name: str) -> Finding:
 
 
 def _find_onnx_problems(entry: EntryFolder, version: int) -> Iterator[Finding]:
+    for name in list_graphs(entry, version):
+        yield from _find_graph_problems(entry, version, name)
+
+
+def list_graphs(entry: EntryFolder, version: int) -> list[str]:
+    """Return the graphs that ONNX Runtime's backend loads for a version, relative to the version's folder."""
     config: Any = entry.config
     default = config.default_model_filename or MODEL_FILES["onnxruntime"]
-    for name in sorted(set(config.cc_model_filenames.values()) or {default}):
-        path = entry.folder / str(version) / name
-        # onnxruntime_backend: a graph with its weights may be a folder
-        inner = f"{name}/{MODEL_FILES['onnxruntime']}" if path.is_dir() else name
-        yield from _find_graph_problems(entry, version, inner)
+    names = sorted(set(config.cc_model_filenames.values()) or {default})
+    # onnxruntime_backend: a graph with its weights may be a folder
+    folder = entry.folder / str(version)
+    return [f"{name}/{MODEL_FILES['onnxruntime']}" if (folder / name).is_dir() else name for name in names]
 
 
 def _find_graph_problems(entry: EntryFolder, version: int, name: str) -> Iterator[Finding]:

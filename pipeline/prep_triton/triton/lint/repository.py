@@ -188,7 +188,7 @@ def _find_entry_problems(entry: EntryFolder, repository: _Repository) -> Iterato
     yield from find_file_problems(entry, repository.folder)
     yield from find_manifest_problems(entry, digest_all=repository.digest_all)
     if repository.target is not None:
-        yield from find_target_problems(entry, repository.target)
+        yield from find_target_problems(entry, repository.target, repository.entries)
     if entry.config is None:
         return
     yield from find_scheduling_problems(entry)

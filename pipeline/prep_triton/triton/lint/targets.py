@@ -1,19 +1,31 @@
 """Entries against the server that they are made for: by their manifests, and by their configurations."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from prep_triton.layout import PLAN_NAME
 from prep_triton.target import Target, find_misfits
+from prep_triton.triton.config import traps
 from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding
+from prep_triton.triton.lint.graph import DamagedGraphError, read_signature
 from prep_triton.triton.lint.instances import kind_name
+from prep_triton.triton.lint.models import list_graphs
 
+# Seen with 1.24.4: the same graph is right in 1.32, and with scales in FP32 in both.
+_WRONG_WITH_FP16_SCALES = ("1.24.4",)
+_FP32_SCALES = "serve INT8 as prep assemble --int8 --runtime onnxruntime makes it, or choose 26.03 or 26.07"
 _NO_GPU = "name the target's GPUs with --gpu, or serve it on a CPU: kind: KIND_CPU"
 
 
-def find_target_problems(entry: EntryFolder, target: Target) -> Iterator[Finding]:
-    """Say why the target would not serve an entry."""
+def find_target_problems(entry: EntryFolder, target: Target, entries: Mapping[str, EntryFolder]) -> Iterator[Finding]:
+    """Say why the target would not serve an entry, or not as it should.
+
+    Args:
+        entry: The entry.
+        target: The server.
+        entries: Every entry of the repository by name: an ensemble waits for those that it calls.
+    """
     misfits = find_misfits(entry.manifest, target) if entry.manifest is not None else []
     for misfit in misfits:
         yield entry.on(misfit.code, "", misfit.message.removeprefix(f"{misfit.entry}: "), misfit.hint)
@@ -27,6 +39,8 @@ def find_target_problems(entry: EntryFolder, target: Target) -> Iterator[Finding
                 yield entry.at("target-gpu", f"instance_group[{index}].kind", message, _NO_GPU)
         if entry.backend == "tensorrt" and (entry.manifest is None or not entry.manifest.engines):
             yield entry.at("target-gpu", "backend", "a TensorRT plan needs a GPU, and the target has none", _NO_GPU)
+    yield from _find_queue_problems(entry, target, entries)
+    yield from _find_scale_problems(entry, target)
     is_reported = any(misfit.code == "target-gpu" for misfit in misfits)
     if entry.backend == "tensorrt" and config.cc_model_filenames and not is_reported:
         yield from _find_plans_nobody_picks(entry, target)
@@ -45,3 +59,42 @@ def _find_plans_nobody_picks(entry: EntryFolder, target: Target) -> Iterator[Fin
             )
             hint = f"build it: prep build-engine --gpu {gpu} --builder tensorrt"
             yield entry.at("target-gpu", "cc_model_filenames", message, hint)
+
+
+def _find_queue_problems(entry: EntryFolder, target: Target, entries: Mapping[str, EntryFolder]) -> Iterator[Finding]:
+    config: Any = entry.config
+    tag = target.release.tag
+    for index, step in enumerate(config.ensemble_scheduling.step):
+        other: Any = entries[step.model_name].config if step.model_name in entries else None
+        if other is None or not traps.hangs_when_full(tag, _list_queue_limits(other)):
+            continue
+        trap = traps.ENSEMBLE_QUEUE
+        message = (
+            f"step {index} calls {step.model_name}, whose queue has a largest size: {trap.message}, which {tag} is"
+        )
+        yield entry.at("ensemble-queue", f"ensemble_scheduling.step[{index}]", message, trap.hint)
+
+
+def _list_queue_limits(config: Any) -> list[int]:
+    batching = config.dynamic_batching
+    policies = [batching.default_queue_policy, *batching.priority_queue_policy.values()]
+    return [policy.max_queue_size for policy in policies]
+
+
+def _find_scale_problems(entry: EntryFolder, target: Target) -> Iterator[Finding]:
+    """Find graphs that the target's ONNX Runtime answers wrongly for: seen to cost 17 points of accuracy on 1.24.4."""
+    runtime = target.release.onnxruntime
+    if entry.backend != "onnxruntime" or runtime not in _WRONG_WITH_FP16_SCALES:
+        return
+    for version in entry.served_versions:
+        for name in list_graphs(entry, version):
+            try:
+                has_fp16_scales = read_signature(entry.folder / str(version) / name).has_fp16_scales
+            except (DamagedGraphError, OSError):  # which the rules of `models` report
+                continue
+            if has_fp16_scales:
+                message = (
+                    f"{version}/{name} is quantised with scales in FP16, for which ONNX Runtime {runtime} of Triton "
+                    f"{target.release.tag} gives wrong answers (seen: 17 points of accuracy)"
+                )
+                yield entry.on("target-onnxruntime", f"{version}/{name}", message, _FP32_SCALES)
