@@ -1,6 +1,6 @@
 """The server that a repository is made for, and what does not fit it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from prep_triton.artifact import Engine, Record, RepositoryEntry
@@ -80,19 +80,31 @@ def find_driver_problem(target: Target) -> tuple[str, str] | None:
     )
 
 
-def _find_doubts(entry: RepositoryEntry, target: Target) -> Iterator[tuple[str, str, str]]:
+def find_turing_problem(target: Target, plans: Iterable[Engine] = ()) -> tuple[str, str] | None:
+    """Say that nobody is known to have built a plan for a Turing GPU with the target's TensorRT, and what is known.
+
+    Args:
+        target: The server.
+        plans: Those that it is to load; one that TensorRT 11 built was built on such a GPU, and proves it.
+    """
     tag = target.release.tag
     turing = [gpu for gpu, capability in target.gpus.items() if capability == TURING]
-    plans = [engine for engine in _served_engines(entry) if engine.compute_capability == TURING]
-    is_proven = any(_numbers(engine.builder_version)[:1] >= (11,) for engine in plans)  # built on such a GPU
-    if turing and entry.runtime == "tensorrt" and not is_proven and tag > LAST_PROVEN_ON_TURING:
-        yield (
-            "target-unproven",
-            f"no plan for a Turing GPU ({', '.join(turing)}) is known that TensorRT 11 built, which Triton {tag} has",
-            f"{LAST_PROVEN_ON_TURING} (TensorRT 10.16.1) is the newest that is: --target {LAST_PROVEN_ON_TURING}",
-        )
+    built_by = [_numbers(plan.builder_version) for plan in plans if plan.compute_capability == TURING]
+    if not turing or tag[: len(LAST_PROVEN_ON_TURING)] <= LAST_PROVEN_ON_TURING or any(n >= (11,) for n in built_by):
+        return None
+    return (
+        f"no plan that TensorRT 11 built for a Turing GPU ({', '.join(turing)}) is known, and Triton {tag} has that",
+        f"{LAST_PROVEN_ON_TURING} (TensorRT 10.16.1) is the newest for which one is: --target {LAST_PROVEN_ON_TURING}",
+    )
+
+
+def _find_doubts(entry: RepositoryEntry, target: Target) -> Iterator[tuple[str, str, str]]:
+    if entry.kind != "model":
+        return
+    if entry.runtime == "tensorrt" and (problem := find_turing_problem(target, _served_engines(entry))):
+        yield ("target-unproven", *problem)
     is_on_gpu = entry.runtime == "tensorrt" or (entry.spec.get("serving") or {}).get("instance_kind") == "gpu"
-    if entry.kind == "model" and is_on_gpu and (problem := find_driver_problem(target)):
+    if is_on_gpu and (problem := find_driver_problem(target)):
         yield ("target-driver", *problem)
 
 

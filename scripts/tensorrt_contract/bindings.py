@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ def write_type_stubs(version: str) -> Path:
         BindingsMissingError: As `load_bindings`, or mypy's stubgen cannot.
     """
     folder = fetch_bindings(version)
-    target = folder / "stubs"
+    target = folder / f"stubs-{zlib.crc32(repr(_STUB_REPAIRS).encode()):08x}"
     if target.is_dir():
         return target
     libraries = make_libraries(version, folder)

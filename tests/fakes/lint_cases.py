@@ -380,6 +380,81 @@ SERVED_CASES = [
 ]
 
 
+def _write_ensemble_over_a_queue(repository: Path) -> None:
+    queue = "dynamic_batching { default_queue_policy { max_queue_size: 8 } }"
+    write_python(repository, "limited", python_config("limited", queue))
+    (repository / "e-limited" / "1").mkdir(parents=True)
+    (repository / "e-limited" / "config.pbtxt").write_text(ensemble_config("e-limited", step("limited")))
+
+
+def _write_plan(repository: Path) -> None:
+    folder = repository / "a-plan"
+    (folder / "1").mkdir(parents=True)
+    (folder / "1" / "model.plan").write_bytes(b"a plan")
+    text = graph_config("a-plan", "instance_group [{ kind: KIND_GPU }]")
+    (folder / "config.pbtxt").write_text(text.replace("onnxruntime_onnx", "tensorrt_plan"))
+
+
+def quantized_graph(name: str, scale_type: int, *, is_constant: bool = False) -> Callable[[Path], object]:
+    def write(repository: Path) -> None:
+        path = write_graph(repository, name) / "1" / "model.onnx"
+        model = onnx.load(path)
+        scale = helper.make_tensor("scale", scale_type, [], [0.5])
+        if is_constant:
+            model.graph.node.append(helper.make_node("Constant", [], ["scale"], value=scale))
+        else:
+            model.graph.initializer.append(scale)
+        model.graph.initializer.append(helper.make_tensor("weights", TensorProto.INT8, [2], [1, 2]))
+        model.graph.node.append(helper.make_node("DequantizeLinear", ["weights", "scale"], ["extra"]))
+        onnx.save(model, path)
+
+    return write
+
+
+@dataclass(frozen=True)
+class TargetCase:
+    """An entry that a target does not serve as it should: `code` is found with `target`, and not with `other`.
+
+    Targets are the arguments of `tests.fakes.lint_helpers.target_for`.
+    """
+
+    name: str
+    code: str
+    write: Callable[[Path], object]
+    target: dict[str, str]
+    other: dict[str, str]
+
+
+_HALF = TensorProto.FLOAT16
+TARGET_CASES = [
+    TargetCase("half", "target-onnxruntime", quantized_graph("half", _HALF), {"triton": "26.04"}, {"triton": "26.03"}),
+    TargetCase("half", "target-onnxruntime", quantized_graph("half", _HALF), {"triton": "26.06"}, {"triton": "26.07"}),
+    TargetCase(
+        "half-constant",
+        "target-onnxruntime",
+        quantized_graph("half-constant", _HALF, is_constant=True),
+        {"triton": "26.05"},
+        {"triton": "26.05-trtllm"},
+    ),
+    TargetCase("e-limited", "ensemble-queue", _write_ensemble_over_a_queue, {"triton": "26.02"}, {"triton": "26.03"}),
+    *(
+        TargetCase("a-plan", code, _write_plan, {"gpu": gpu, **target}, {"gpu": other_gpu, **other})
+        for code, gpu, target, other_gpu, other in (
+            ("target-unproven", "t4", {"triton": "26.06"}, "t4", {"triton": "26.05"}),
+            ("target-unproven", "t4", {"triton": "26.10"}, "l4", {"triton": "26.10"}),
+            (
+                "target-driver",
+                "l4",
+                {"triton": "25.08", "driver": "575"},
+                "l4",
+                {"triton": "25.08", "driver": "580"},
+            ),
+            ("target-driver", "l4", {"triton": "26.10", "driver": "550"}, "l4", {"triton": "25.07", "driver": "550"}),
+        )
+    ),
+]
+
+
 @dataclass(frozen=True)
 class OnnxRuntimeCase:
     """A change of `GRAPH_TENSORS` that the ONNX Runtime backend refuses, and the `field` that lint names."""

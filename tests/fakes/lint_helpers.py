@@ -27,5 +27,5 @@ def save_manifest_again(entry, folder, **changes):
     save_manifest(kept, folder)
 
 
-def target_for(*gpus, triton="25.08", platform="linux/amd64"):
-    return resolve_target(TargetSpec(triton=triton, gpus=gpus, platform=platform))
+def target_for(*gpus, triton="25.08", platform="linux/amd64", driver=None):
+    return resolve_target(TargetSpec(triton=triton, gpus=gpus, platform=platform, driver=driver))

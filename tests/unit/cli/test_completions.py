@@ -11,8 +11,8 @@ from prep_triton.cli import completions
 from prep_triton.cli.app import app
 from prep_triton.cli.choices import CHOICES
 from prep_triton.cli.completions import complete_from
+from prep_triton.containers import load_triton_releases
 from prep_triton.gpus import CAPABILITY_BY_GPU
-from prep_triton.target import load_triton_releases
 from typer.core import TyperGroup
 from typer.main import get_command
 

@@ -58,6 +58,7 @@ def test_a_target_is_named_in_the_summary(run, tmp_path):
     [
         (("--gpu", "t4"), "--gpu describes a target"),
         (("--target", "19.01"), "Triton 19.01 is not in the table"),
+        (("--target", "25.08", "--driver", "R580"), "'R580' is not the version of an NVIDIA driver such as 580.95.05"),
         (("--target", "new"), "'new' is not a Triton release such as 25.08"),
         (("--target", "25.08", "--platform", "windows"), "'windows' is not a known value"),
         (("--target", "25.08", "--triton-releases", "absent.yaml"), "cannot be read"),

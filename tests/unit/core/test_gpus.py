@@ -9,6 +9,7 @@ from prep_triton.gpus import (
     check_gpu_present,
     check_rtx_builds,
     find_present_gpus,
+    find_rtx_caveat,
     is_runnable,
     parse_present_gpus,
     resolve_gpu,
@@ -135,3 +136,19 @@ def test_a_plan_runs_on_its_own_architecture_or_on_ampere_and_later(
     capability, built_for, is_hardware_compatible, runs
 ):
     assert is_runnable(capability, built_for=built_for, is_hardware_compatible=is_hardware_compatible) is runs
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision", "caveat"),
+    [
+        ("7.5", "fp16", None),
+        ("8.9", "fp32", None),
+        ("8.0", "fp16", "documents compute capability 7.5, 8.6, 8.9, 12.0, 12.1, not 8.0"),
+        ("7.5", "int8", "INT8 for weights alone, and none on Turing; here it is for activations too"),
+        ("8.9", "int8", "INT8 for weights alone; here it is for activations too"),
+    ],
+)
+def test_what_tensorrt_rtx_compiles_and_does_not_document_is_said(capability, precision, caveat):
+    said = find_rtx_caveat(capability, precision)
+    assert (said is None) == (caveat is None)
+    assert (caveat or "") in (said or "")

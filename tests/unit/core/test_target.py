@@ -5,6 +5,7 @@ from prep_triton.artifact import VendoredRecord
 from prep_triton.containers import TABLE_VARIABLE, TritonRelease, load_triton_releases
 from prep_triton.errors import SpecError, UnsupportedGpuError
 from prep_triton.spec import TargetSpec
+from prep_triton.spec.faults import find_problems
 from prep_triton.target import Target, find_misfits, resolve_target
 
 from scripts.benchmarks.records import make_entry
@@ -43,9 +44,49 @@ def test_every_row_of_the_table_says_where_it_is_from():
     assert list(table) == sorted(table)
     for tag, release in table.items():
         assert release.image == f"nvcr.io/nvidia/tritonserver:{tag}-py3"
-        assert release.source and release.python and release.cuda
-        assert release.tensorrt is None or release.tensorrt.count(".") == 2
+        assert release.source and release.python
+        assert release.cuda or tag > "26.07"  # what the later ones have is not known
+        assert release.tensorrt is None or release.tensorrt.count(".") in {2, 3}
+        assert release.confidence.keys() <= TritonRelease.model_fields.keys()
+        assert all(getattr(release, key) for key in release.confidence)
     assert table["25.08"].triton == "2.60.0"
+    assert [tag for tag, release in table.items() if release.tensorrt is None] == ["26.10"]
+
+
+@pytest.mark.parametrize(
+    ("tag", "tensorrt", "onnxruntime", "confidence"),
+    [
+        ("25.05", "10.10.0", None, "inferred"),
+        ("25.06", "10.11.0.33", None, "reported"),
+        ("25.08", "10.13.2", "1.23.0", "lead"),
+        ("25.11", "10.14.1", "1.23.2", "lead"),
+        ("26.03", "10.16.0.72", "1.24.2", "published"),
+        ("26.05", "10.16.1.11", "1.24.4", "reported"),
+        ("26.07", "11.1.0.106", "1.27.0", "image"),
+        ("26.09", "11.3.0.99", None, "inferred"),
+    ],
+)
+def test_a_row_has_as_many_numbers_as_are_known_and_how(tag, tensorrt, onnxruntime, confidence):
+    release = load_triton_releases()[tag]
+    assert (release.tensorrt, release.onnxruntime) == (tensorrt, onnxruntime)
+    assert release.confidence_in("tensorrt") == confidence
+    assert release.min_driver == ("580" if tag >= "25.08" else None)
+
+
+def test_the_image_with_tensorrt_llm_has_another_tensorrt_which_is_not_known(engine):
+    target = resolve_target(TargetSpec(triton="26.05-trtllm", gpus=("t4",)))
+    release = target.release
+    assert release.image == "nvcr.io/nvidia/tritonserver:26.05-trtllm-python-py3"
+    assert (release.image_kind, release.tensorrt, release.onnxruntime) == ("trtllm", None, None)
+    assert (release.triton, release.min_driver) == ("2.69.0", "580")
+    assert [code for code, _, _ in message(minilm(engine), target)] == ["target-unknown"]
+
+
+def test_a_users_row_for_the_image_with_tensorrt_llm_is_taken(tmp_path):
+    row = "{triton: 2.69.0, tensorrt: 10.14.1.48, python: '3.12', min_compute_capability: '8.0'}"
+    path = write(tmp_path, f'"26.05-trtllm": {row}')
+    release = resolve_target(TargetSpec(triton="26.05-trtllm", triton_releases=str(path))).release
+    assert (release.tensorrt, release.confidence_in("tensorrt")) == ("10.14.1.48", "yours")
 
 
 def test_a_users_file_corrects_one_value_and_keeps_the_others(tmp_path):
@@ -53,6 +94,7 @@ def test_a_users_file_corrects_one_value_and_keeps_the_others(tmp_path):
     assert load_triton_releases()["25.08"].tensorrt == "10.13.2"
     corrected = load_triton_releases(path)["25.08"]
     assert (corrected.tensorrt, corrected.triton, corrected.source) == ("10.13.3", "2.60.0", str(path))
+    assert (corrected.confidence_in("tensorrt"), corrected.confidence_in("onnxruntime")) == ("yours", "reported")
 
 
 def test_the_environment_names_a_users_file_and_it_may_add_a_release(tmp_path, monkeypatch):
@@ -116,6 +158,7 @@ def test_a_plan_of_the_targets_own_tensorrt_and_gpu_fits(engine):
         ("10.13.2.6", "10.13.2", True),
         ("10.13.2.6", "10.13.2.6", True),
         ("10.13.2.6", "10.13.2.9", False),
+        ("10.16.1.11", "10.16.1.12", False),
         ("10.13.3", "10.13.2", False),
         ("10.13.2", "10.14.0", False),
         ("10.9.0", "10.13.2", False),
@@ -129,7 +172,7 @@ def test_a_plan_fits_its_exact_tensorrt_alone(engine, built, runs, fits):
         assert code == "target-tensorrt"
         assert f"built by TensorRT {built}" in sentence
         assert f"Triton 25.08 has TensorRT {runs}" in sentence
-        assert f"tensorrt=={runs}.*" in hint
+        assert f"'tensorrt=={runs if runs.count('.') == 3 else f'{runs}.*'}'" in hint
         assert "prep build-engine --fp16 --gpu t4 --builder tensorrt" in hint
 
 
@@ -137,6 +180,20 @@ def test_a_plan_fits_its_exact_tensorrt_alone(engine, built, runs, fits):
 def test_a_version_compatible_plan_fits_a_newer_tensorrt_and_no_older_one(engine, built, fits):
     changed = engine.model_copy(update={"builder_version": built, "spec": {"version_compatible": True}})
     assert fits == (not message(minilm(changed), make_target()))
+
+
+def test_a_version_that_is_only_inferred_is_said_with_the_command_that_reads_it(engine):
+    target = resolve_target(TargetSpec(triton="25.05", gpus=("t4",)))
+    ((_, sentence, _),) = message(minilm(engine), target)
+    assert "Triton 25.05 has TensorRT 10.10.0 (inferred from the releases around it: docker run" in sentence
+    reported = resolve_target(TargetSpec(triton="26.05", gpus=("t4",)))
+    assert message(minilm(engine), reported)[0][1].endswith("Triton 26.05 has TensorRT 10.16.1.11")
+
+
+@pytest.mark.parametrize("driver", ["new", "58", "580.", "580.95.05.1"])
+def test_a_driver_that_is_no_version_is_refused(driver):
+    _, (problem,) = find_problems(TargetSpec, {"triton": "25.08", "driver": driver})
+    assert problem.message == f"'{driver}' is not the version of an NVIDIA driver such as 580.95.05"
 
 
 def test_an_unknown_tensorrt_is_said_and_not_guessed(engine):

@@ -123,3 +123,13 @@ def test_precisions_are_ranked_by_width():
 
 def test_shares_of_no_products_are_empty():
     assert share_from_gemms([]) == {}
+
+
+@pytest.mark.parametrize("key", ["Bindings", "I/O Tensors"])
+def test_inputs_and_outputs_are_read_under_both_of_their_names(key):
+    text = json.dumps({"Layers": [layer("gemm", ["Half"])], key: ["input_ids", {"Name": "logits"}, 3]})
+    assert parse_engine_layers(text).io_tensors == ("input_ids", "logits")
+
+
+def test_an_inspector_that_names_no_inputs_is_read_all_the_same():
+    assert parse_engine_layers(json.dumps({"Layers": [layer("gemm", ["Half"])]})).io_tensors == ()

@@ -113,6 +113,7 @@ def test_inspect_prints_what_an_engine_holds(workspace, engine):
         "workspace_limit_mib 512",
         "[batch, sequence]",
         str(engine.folder),
+        "No documented configuration: TensorRT-RTX documents INT8 for weights alone, and none on Turing",
         "The engine was not loaded",
     ):
         assert message in answer.output
@@ -125,6 +126,7 @@ def test_inspect_gives_one_json_document(workspace):
     assert content["proof"]["linear_flops_share"] == {"int8": 1.0}
     assert content["loaded"] is None
     assert "NVIDIA driver" in content["problem"]
+    assert content["caveat"].startswith("TensorRT-RTX documents INT8 for weights alone")
 
 
 def test_an_unknown_engine_is_a_wrong_request(workspace):

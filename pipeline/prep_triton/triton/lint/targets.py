@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from prep_triton.layout import PLAN_NAME
-from prep_triton.target import Target, find_misfits
+from prep_triton.target import Target, find_driver_problem, find_misfits, find_turing_problem
 from prep_triton.triton.config import traps
 from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding
@@ -14,7 +14,9 @@ from prep_triton.triton.lint.models import list_graphs
 
 # Seen with 1.24.4: the same graph is right in 1.32, and with scales in FP32 in both.
 _WRONG_WITH_FP16_SCALES = ("1.24.4",)
-_FP32_SCALES = "serve INT8 as prep assemble --int8 --runtime onnxruntime makes it, or choose 26.03 or 26.07"
+_FP32_SCALES = (
+    "choose 26.03 or 26.07, or serve a graph whose scales are FP32: prep build-engine --int8 --runtime onnxruntime"
+)
 _NO_GPU = "name the target's GPUs with --gpu, or serve it on a CPU: kind: KIND_CPU"
 
 
@@ -39,6 +41,8 @@ def find_target_problems(entry: EntryFolder, target: Target, entries: Mapping[st
                 yield entry.at("target-gpu", f"instance_group[{index}].kind", message, _NO_GPU)
         if entry.backend == "tensorrt" and (entry.manifest is None or not entry.manifest.engines):
             yield entry.at("target-gpu", "backend", "a TensorRT plan needs a GPU, and the target has none", _NO_GPU)
+    if entry.manifest is None:
+        yield from _find_doubts(entry, target)
     yield from _find_queue_problems(entry, target, entries)
     yield from _find_scale_problems(entry, target)
     is_reported = any(misfit.code == "target-gpu" for misfit in misfits)
@@ -59,6 +63,17 @@ def _find_plans_nobody_picks(entry: EntryFolder, target: Target) -> Iterator[Fin
             )
             hint = f"build it: prep build-engine --gpu {gpu} --builder tensorrt"
             yield entry.at("target-gpu", "cc_model_filenames", message, hint)
+
+
+def _find_doubts(entry: EntryFolder, target: Target) -> Iterator[Finding]:
+    """Say of an entry that prep did not write what `find_misfits` says of one that it did."""
+    config: Any = entry.config
+    is_plan = entry.backend == "tensorrt"
+    if is_plan and (problem := find_turing_problem(target)):
+        yield entry.on("target-unproven", "", *problem)
+    is_on_gpu = is_plan or any(kind_name(group) == "KIND_GPU" for group in config.instance_group)
+    if is_on_gpu and (problem := find_driver_problem(target)):
+        yield entry.on("target-driver", "", *problem)
 
 
 def _find_queue_problems(entry: EntryFolder, target: Target, entries: Mapping[str, EntryFolder]) -> Iterator[Finding]:
