@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 EXIT_CODES = {"partial": 3, "regressed": 4}
 # What each of these reads of the other options; it does less than a run, and so excludes the rest.
 _READ_BESIDE = {
-    "--check": ("--publish", "--set", "--jobs", "--memory-gib", "--allow-random"),
+    "--check": ("--output", "--publish", "--set", "--jobs", "--memory-gib", "--allow-random"),
     "--list-gpus": ("--model", "--set"),
     "--only-gpu": ("--model", "--set", "--jobs", "--memory-gib", "--dry-run", "--summary"),
     "--dry-run": (
+        "--output",
         "--publish",
         "--no-verify",
         "--model",
@@ -38,6 +39,7 @@ _READ_BESIDE = {
         "--server",
     ),
     "--no-verify": (
+        "--output",
         "--publish",
         "--model",
         "--set",
@@ -59,6 +61,10 @@ class RunSpecOptions:
     )
     memory_gib: Annotated[
         float | None, typer.Option(help="Memory limit of the models made at once, GiB. [what is free]")
+    ] = None
+    repository: Annotated[
+        str | None,
+        typer.Option("--output", "-o", help="Folder of the repository; wins over the file. [build/model_repository]"),
     ] = None
     allow_random: Annotated[
         bool, typer.Option("--allow-random", help="Publish models with random weights too, for benchmarks.")

@@ -92,6 +92,7 @@ PAIRS = {
     "run c.yaml --list-gpus --publish r": "--list-gpus and --publish exclude each other",
     "run c.yaml --list-gpus --dry-run": "--list-gpus and --dry-run exclude each other",
     "run c.yaml --only-gpu t4 --publish r": "--only-gpu and --publish exclude each other",
+    "run c.yaml --only-gpu t4 -o r": "--only-gpu and --output exclude each other",
     "run c.yaml --only-gpu t4 --no-verify": "--only-gpu and --no-verify exclude each other",
     "run c.yaml --dry-run --summary s.md": "--dry-run and --summary exclude each other",
     "run c.yaml --no-verify --server a:1": "--no-verify and --server exclude each other",
