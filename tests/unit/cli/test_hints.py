@@ -38,6 +38,7 @@ SAMPLES = {
     "uri": "gs://bucket/models",
     "keep": "3",
     "options": "--task fill-mask",
+    "flags": "--int8 --min-cosine 0.9",
     "release_id": "20260131T235959Z-0123456789ab",
     "newest": "20260131T235959Z-0123456789ab",
     "config": "nightly.yaml",
@@ -139,6 +140,7 @@ def test_a_command_of_a_message_is_taken_by_the_command_line(hint: Hint):
 def test_an_engine_of_a_message_can_be_asked_for(hint: Hint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """An INT8 engine needs text, and some flags exclude others: all that is found before a model is needed."""
     monkeypatch.setattr("prep_triton.cli.build_engine.find_exported", lambda *_: [])
+    monkeypatch.setattr("prep_triton.run.inputs.check_files", lambda _: None)
     answer = CliRunner().invoke(app, [hint.command, *hint.words, "--workspace", str(tmp_path)])
     assert answer.exit_code == 0, answer.output
 
