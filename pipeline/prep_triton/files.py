@@ -219,7 +219,7 @@ def translate_os_errors(place: Path, *, setting: str = "--workspace") -> Iterato
                 f"no space is left on the device of {place}",
                 hint=f"free some space, or name another place with {setting}",
             ) from err
-        if err.errno == errno.ENOTDIR and (known := error_from_os(err)):  # of a path below the place
+        if err.errno == errno.ENOTDIR and place.is_dir() and (known := error_from_os(err)):  # of a path below it
             raise known from err
         if err.errno in _REFUSED:
             raise WorkspaceError(

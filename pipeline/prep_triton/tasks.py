@@ -19,6 +19,20 @@ Task = Literal[
 ]
 TASK_NAMES: tuple[Task, ...] = get_args(Task)
 
+# What other tools call a task.
+OTHER_TASK_NAMES: Mapping[str, Task] = MappingProxyType(
+    {
+        "sequence-classification": "text-classification",
+        "sentiment-analysis": "text-classification",
+        "ner": "token-classification",
+        "masked-lm": "fill-mask",
+        "qa": "question-answering",
+        "embedding": "feature-extraction",
+        "embeddings": "feature-extraction",
+        "sentence-similarity": "feature-extraction",
+    }
+)
+
 # A task, or the one that the checkpoint was saved with.
 TaskChoice = Literal["auto", Task]
 TASK_CHOICES: tuple[TaskChoice, ...] = ("auto", *TASK_NAMES)

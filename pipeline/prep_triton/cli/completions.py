@@ -98,7 +98,7 @@ def find_targets(params: dict[str, Any]) -> Iterable[str]:
     """Yield the Triton releases of the table."""
     del params
     text = files("prep_triton").joinpath("triton_releases.yaml").read_text(encoding="utf-8")
-    return re.findall(r'^"(\d\d\.\d\d)":', text, re.MULTILINE)
+    return re.findall(r'^"([0-9][0-9]\.[0-9][0-9])":', text, re.MULTILINE)
 
 
 def _workspace(params: dict[str, Any]) -> Path:

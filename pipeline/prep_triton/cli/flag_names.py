@@ -44,7 +44,7 @@ def flags_named(flags: Mapping[str, str]) -> Iterator[None]:
 
 def _name_in_fault(fault: Fault, flags: Mapping[str, str], where: str) -> Fault:
     path = fault.place.removeprefix(where).removeprefix(", ")
-    key = re.sub(r"\[\d+\]$", "", path).rpartition(".")[2]
+    key = re.sub(r"\[[0-9]+\]\Z", "", path).rpartition(".")[2]
     if fault.message.startswith("unknown key"):
         return fault
     message, hint = (_name_in_text(text, flags) for text in (fault.message, fault.hint))
@@ -56,9 +56,9 @@ def _name_in_text(text: str, flags: Mapping[str, str]) -> str:
     for key, flag in sorted((_FLAGS_OF_KEYS | dict(flags)).items(), key=lambda item: len(item[0]), reverse=True):
         text = re.sub(rf"(?<![\w-]){key}: true\b", flag, text)
         text = re.sub(rf"(?<![\w-]){key}: false\b", f"--no-{flag.removeprefix('--')}", text)
-        text = re.sub(rf"(?<![\w-]){key}: (?=[\w-]+(?:[,;]| or |$))", f"{flag} ", text)
+        text = re.sub(rf"(?<![\w-]){key}: (?=[\w-]+(?:[,;]| or |\Z))", f"{flag} ", text)
         if "_" in key:
             text = re.sub(rf"(?<![\w-]){key}(?!\w)", flag, text)
         else:
-            text = re.sub(rf"(^|\b(?:remove|leave|and|needs|to|of|from) ){key}(?= |,|$)", rf"\g<1>{flag}", text)
+            text = re.sub(rf"(^|\b(?:remove|leave|and|needs|to|of|from) ){key}(?= |,|\Z)", rf"\g<1>{flag}", text)
     return text

@@ -61,7 +61,7 @@ def build_config(source: Source) -> Any:
         config = config_class.from_dict({key: source.config[key] for key in GRAPH_KEYS if key in source.config})
     except Exception as err:  # its validators raise many types
         raise _unusable_config(source, err) from err
-    if source.task == "question-answering" and config.num_labels != 2:
+    if TASKS[source.task].text_form == "question" and config.num_labels != 2:
         raise SourceError(
             f"config.json of {source.label} declares {config.num_labels} labels; a question-answering head has two "
             "numbers a token, for start and end",

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from prep_triton.artifact import EmbeddingRecord, Pooling
 from prep_triton.errors import SourceError
+from prep_triton.tasks import TASKS
 
 MODULES_NAME = "modules.json"
 PROMPTS_NAME = "config_sentence_transformers.json"
@@ -29,7 +30,7 @@ _HARMLESS_ARGUMENTS = frozenset(
 )
 # Other settings of the module that decide the vectors, and what prep serves.
 _SERVED_SETTINGS: Mapping[str, Any] = {
-    "transformer_task": "feature-extraction",
+    "transformer_task": next(task for task, facts in TASKS.items() if facts.answers_embedding),
     "module_output_name": "token_embeddings",
     "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
     "processing_kwargs": {},

@@ -15,6 +15,7 @@ import yaml
 
 from prep_triton.errors import MissingPackageError, SourceError
 from prep_triton.export.source import name_from_place
+from prep_triton.layout import GRAPH_NAME
 from prep_triton.publish.store import check_object_name
 
 MLMODEL_NAME = "MLmodel"
@@ -58,7 +59,7 @@ def parse_mlmodel(content: bytes, *, where: str) -> MlflowLayout:
 
 def _find_layout(flavor: str, about: Mapping[str, Any], flavors: Mapping[str, Any], where: str) -> MlflowLayout:
     if flavor == "onnx":
-        return MlflowLayout(graph=str(about.get("data", "model.onnx")))
+        return MlflowLayout(graph=str(about.get("data", GRAPH_NAME)))
     if flavor == "sentence_transformers":
         pyfunc = flavors.get("python_function")
         data = pyfunc.get("data") if isinstance(pyfunc, Mapping) else None

@@ -7,6 +7,7 @@ from typing import Any
 from prep_triton.errors import find_nearest
 from prep_triton.quoting import shorten
 from prep_triton.quoting import show_value as show_python_value
+from prep_triton.tasks import OTHER_TASK_NAMES
 
 # A name becomes a Triton model directory, a GCS object prefix and a Kubernetes label.
 NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
@@ -23,14 +24,7 @@ _PATTERNS = {
 }
 # What other tools call a value.
 _OTHER_VALUES = {
-    "sequence-classification": "text-classification",
-    "sentiment-analysis": "text-classification",
-    "ner": "token-classification",
-    "masked-lm": "fill-mask",
-    "qa": "question-answering",
-    "embedding": "feature-extraction",
-    "embeddings": "feature-extraction",
-    "sentence-similarity": "feature-extraction",
+    **OTHER_TASK_NAMES,
     "onnx": "onnxruntime",
     "trt": "tensorrt",
     "float32": "fp32",

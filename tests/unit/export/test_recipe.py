@@ -14,14 +14,6 @@ def test_key_follows_model_task_seed_and_name():
     assert key() == key(task="fill-mask")  # what auto means
 
 
-def test_seed_does_not_matter_to_trained_weights(tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "bert", "architectures": ["BertModel"]}')
-    (tmp_path / "model.safetensors").write_bytes(b"weights")
-    (tmp_path / "vocab.txt").write_text("[PAD]")
-    folder = {"model": str(tmp_path), "weights": "hub"}
-    assert key(**folder) == key(**folder, seed=7)
-
-
 def test_recipe_names_the_tools_and_the_opset():
     spec = ModelSpec(model="minilm", weights="random")
     recipe = export_recipe(resolve_source(spec), spec)

@@ -77,7 +77,7 @@ def test_a_class_that_adds_tokens_beyond_the_model_is_refused_by_their_names(che
     save(checkpoint)
     (checkpoint / "tokenizer.json").write_bytes((checkpoint.parent / "artifact" / "tokenizer.json").read_bytes())
     write(checkpoint, "tokenizer_config.json", {"tokenizer_class": "MPNetTokenizer"})
-    with pytest.raises(SourceError, match="it has no row for '<s>'"):
+    with pytest.raises(SourceError, match=r"it has no row for .*'<s>'"):
         save(checkpoint, len(json.loads((checkpoint / "tokenizer.json").read_text())["model"]["vocab"]))
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from prep_triton.engine.machine import Machine
-from prep_triton.errors import EngineError, RepositoryError, ServerError, SpecError, UnsupportedGpuError, WorkspaceError
+from prep_triton.errors import EngineError, ServerError, SpecError, UnsupportedGpuError, WorkspaceError
 from prep_triton.run.checks import check_machine, check_places
 from prep_triton.run.file_checks import check_run_spec
 from prep_triton.run.names import name_of_model
@@ -99,7 +99,7 @@ def resolved(spec: RunSpec, *, verify: bool = False, machine: Machine | None = N
 
 
 def test_engines_that_nothing_loads_are_not_built():
-    with pytest.raises(RepositoryError, match="only engines are TensorRT-RTX ones") as refused:
+    with pytest.raises(SpecError, match="only engines are TensorRT-RTX ones") as refused:
         check_machine(resolved(run_spec(("./a", RTX))))
     assert "runtime: onnxruntime" in refused.value.hint
     check_machine(resolved(run_spec(("./a", RTX), ("./b", ONNX))))

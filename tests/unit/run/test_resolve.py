@@ -55,7 +55,11 @@ class Counts:
         return len(self.log.read_text().splitlines()) if self.log.exists() else 0
 
     def manifests_below(self, folder: str) -> dict[str, int]:
-        return {path: count for path, count in self.manifests.items() if path.startswith(f"{folder}/")}
+        return {
+            path: count
+            for path, count in self.manifests.items()
+            if path.startswith(f"{folder}/") and not path.startswith("build/model_repository/")
+        }
 
 
 def gather_plans(stages: Stages, spec: RunSpec, workspace: Workspace) -> None:

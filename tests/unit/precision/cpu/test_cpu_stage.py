@@ -51,7 +51,7 @@ def test_refuses_a_model_that_is_quantised_already(workspace):
     quantized = quantize_for_cpu(store_with_reference(workspace, make_bert(layers=1)), workspace).artifact
     with pytest.raises(PrecisionError, match="tiny-int8-cpu is already int8") as caught:
         quantize_for_cpu(quantized, workspace)
-    assert "prep export" in caught.value.hint
+    assert "export" in caught.value.hint
 
 
 def test_refuses_a_graph_that_is_quantised_already_though_its_record_says_fp32(workspace):
@@ -59,7 +59,7 @@ def test_refuses_a_graph_that_is_quantised_already_though_its_record_says_fp32(w
     lying = quantized.model_copy(update={"precision": "fp32"})
     with pytest.raises(PrecisionError, match="quantised already") as caught:
         quantize_for_cpu(lying, workspace)
-    assert "prep export" in caught.value.hint
+    assert "export" in caught.value.hint
 
 
 def test_refuses_nan_weights_and_leaves_nothing(workspace):
@@ -83,7 +83,7 @@ def test_refuses_a_graph_without_linear_layers(workspace):
     )
     with pytest.raises(PrecisionError, match="has no linear layer that can be quantised") as caught:
         quantize_for_cpu(model, workspace)
-    assert "prep export" in caught.value.hint
+    assert "export" in caught.value.hint
 
 
 def test_refuses_a_file_that_is_no_graph(workspace):
@@ -98,7 +98,7 @@ def test_refuses_a_damaged_reference(workspace):
     model.path("reference.npz").write_bytes(b"reference")
     with pytest.raises(PrecisionError, match="is not a reference file") as caught:
         quantize_for_cpu(model, workspace)
-    assert "prep export" in caught.value.hint
+    assert "export" in caught.value.hint
 
 
 @pytest.mark.parametrize(("arrays", "message"), [({}, "output/last_hidden_state"), ({"rows": 0}, "rows")])

@@ -52,7 +52,7 @@ def test_a_graph_that_is_no_encoder_is_refused():
     del proto.graph.node[-5:]  # the last linear layer among them
     with pytest.raises(PrecisionError, match="1 attentions and 5 linear layers") as caught:
         find_linears(proto)
-    assert "prep export" in caught.value.hint
+    assert "export" in caught.value.hint
 
 
 def test_an_opset_without_fp16_scales_is_refused():
@@ -60,7 +60,7 @@ def test_an_opset_without_fp16_scales_is_refused():
     proto.opset_import[0].version = 17
     with pytest.raises(PrecisionError, match="opset 17; INT8 with FP16 scales needs 19") as caught:
         find_linears(proto)
-    assert "prep export" in caught.value.hint
+    assert "export" in caught.value.hint
 
 
 def test_inputs_are_quantised_once_and_weights_per_output_channel():

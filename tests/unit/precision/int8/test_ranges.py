@@ -9,9 +9,10 @@ def histogram(values):
     return np.histogram(np.abs(values), bins=BINS, range=(0, largest))[0], largest
 
 
-def find(method, values, percentile=99.9):
+def find(method, values, percentile=None):
     counts, largest = histogram(values)
-    spec = CalibrationSpec(path="c.txt", method=method, percentile=percentile)
+    share = {"percentile": percentile or 99.9} if method == "percentile" else {}
+    spec = CalibrationSpec(path="c.txt", method=method, **share)
     return range_from_histogram(counts, largest, spec) / largest
 
 

@@ -207,7 +207,6 @@ def test_a_damaged_tokenizer_is_refused_and_leaves_nothing(tmp_path):
     [
         ({"top_k": 3}, "text.top_k 3 was asked for, but feature-extraction has none"),
         ({"max_answer_tokens": 3}, "it belongs to question-answering"),
-        ({"stride": 3}, "text.stride 3 was asked for, but long_input is truncate"),
         ({"stride": 30, "long_input": "stride"}, "leaves windows of 30 tokens, which must overlap by less"),
     ],
 )

@@ -15,7 +15,7 @@ from tests.fakes.lint_cases import (
 from tests.fakes.lint_helpers import codes, only
 
 
-@pytest.mark.parametrize("name", ["0", "-1", "+1", "2abc", "99999999999999999999"])
+@pytest.mark.parametrize("name", ["-1", "+1", "2abc", "99999999999999999999"])
 def test_version_folders_that_the_server_misreads_are_errors(repository, name):
     write_python(repository, "one", version=name)
     assert only(lint_repository(repository), "version-name").path == f"one/{name}"
