@@ -18,6 +18,7 @@ from scripts.tensorrt_contract.bindings import (
     BindingsMissingError,
     load_bindings,
     load_rtx_bindings,
+    read_pins,
     write_type_stubs,
 )
 from scripts.tensorrt_contract.contract import find_lacks, render_table
@@ -28,7 +29,7 @@ ENGINE_DIR = ROOT / "pipeline" / "prep_triton" / "engine"
 DOCUMENT = ROOT / "docs" / "tensorrt.md"
 BEGIN, END = "<!-- table: scripts.tensorrt_contract --write -->\n", "\n<!-- end of table -->"
 # The oldest that triton_releases.yaml names, the oldest that the extra `tensorrt` takes, the newest 10, the newest.
-OLDEST, FLOOR, LAST_OF_10, NEWEST = VERSIONS = ("10.4.0", "10.12.0.36", "10.16.1.11", "11.4.0.106")
+OLDEST, FLOOR, LAST_OF_10, NEWEST = VERSIONS = tuple(read_pins())
 EXIT_LACKS, EXIT_CANNOT = 1, 3
 
 MYPY_CONFIG = """[mypy]

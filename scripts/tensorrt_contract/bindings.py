@@ -3,7 +3,8 @@
 The wheels ``tensorrt-cu12-bindings`` hold one extension module, which needs three libraries and looks up eleven C
 functions there (10.x: nine). Stubs of these are enough to import it and to look at every class, enum and signature.
 All versions are one module, so no two can be installed into one environment: each is downloaded into a folder of its
-own beside the installed packages, once. TensorRT-RTX is installed whole, and looked at as it is.
+own beside the installed packages, once, and by the hashes of ``locks/bindings.txt``. TensorRT-RTX is installed whole,
+and looked at as it is.
 """
 
 import json
@@ -18,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-DISTRIBUTION = "tensorrt-cu12-bindings"
+LOCK = Path(__file__).parents[2] / "locks" / "bindings.txt"
 RTX_MODULE = "tensorrt_rtx"
 CACHE = Path(sys.prefix) / "tensorrt-bindings"
 PROBE = Path(__file__).with_name("probe.py")
 
+_PIP_OPTIONS = ("--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", "--timeout", "10", "--retries", "1")
 _LIBRARIES = ("nvinfer", "nvonnxparser", "nvinfer_plugin")
 _FUNCTIONS = (
     "createInferBuilder_INTERNAL",
@@ -79,6 +81,13 @@ def load_rtx_bindings() -> Bindings:
     return Bindings(f"RTX {rtx.version}", rtx.classes)
 
 
+def read_pins() -> dict[str, str]:
+    """Return the requirement of each version, with the hashes of its wheels, in the lock's order."""
+    text = "".join(line for line in LOCK.read_text(encoding="utf-8").splitlines(keepends=True) if line[0] != "#")
+    requirements = text.replace("\\\n", " ").splitlines()
+    return {requirement.split()[0].partition("==")[2]: requirement for requirement in requirements}
+
+
 def fetch_bindings(version: str, cache: Path = CACHE) -> Path:
     """Download the wheel of this Python and unpack it; nothing is left half-done.
 
@@ -90,13 +99,24 @@ def fetch_bindings(version: str, cache: Path = CACHE) -> Path:
         return target
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
-        requirement = f"{DISTRIBUTION}=={version}"
-        options = ["--quiet", "--no-deps", "--only-binary=:all:", "--timeout", "10", "--retries", "1"]
-        command = [sys.executable, "-m", "pip", "download", *options, "--dest", folder, requirement]
+        requirement = read_pins()[version]
+        requirements = Path(folder, "requirements.txt")
+        requirements.write_text(requirement, encoding="utf-8")
+        options = [
+            "--quiet",
+            "--no-deps",
+            "--require-hashes",
+            "--only-binary=:all:",
+            "--timeout",
+            "10",
+            "--retries",
+            "1",
+        ]
+        command = [sys.executable, "-m", "pip", "download", *options, "--dest", folder, "-r", str(requirements)]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         if answer.returncode:
             last = answer.stderr.strip().splitlines()[-1:] or ["pip said nothing"]
-            raise BindingsMissingError(f"{requirement} cannot be downloaded: {last[0]}")
+            raise BindingsMissingError(f"{requirement.split()[0]} cannot be downloaded: {last[0]}")
         unpacked = Path(folder, "unpacked")
         zipfile.ZipFile(next(Path(folder).glob("*.whl"))).extractall(unpacked)
         try:

@@ -145,6 +145,20 @@ def test_where_no_index_answers_the_reason_is_one_line_and_nothing_is_left(tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_wheel_of_another_hash_is_refused(tmp_path, monkeypatch):
+    lock = tmp_path / "bindings.txt"
+    lock.write_text(f"# a comment\ncolored==2.3.1 \\\n    --hash=sha256:{'0' * 64}\n")
+    monkeypatch.setattr(bindings_module, "LOCK", lock)
+    assert bindings_module.read_pins() == {"2.3.1": f"colored==2.3.1      --hash=sha256:{'0' * 64}"}
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "colored-2.3.1-py3-none-any.whl").write_bytes(b"a wheel of somebody else")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    with pytest.raises(BindingsMissingError, match=r"colored==2\.3\.1 cannot be downloaded"):
+        fetch_bindings("2.3.1", tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
 def test_where_there_is_no_compiler_the_reason_says_so_and_nothing_is_left(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BindingsMissingError, match="cannot be compiled"):
