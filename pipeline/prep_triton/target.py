@@ -50,6 +50,13 @@ def resolve_target(spec: TargetSpec) -> Target:
     return Target(release=release, gpus=gpus, platform=spec.platform, driver=spec.driver)
 
 
+def needs_gpu(entry: RepositoryEntry) -> bool:
+    """Return whether an entry needs a GPU: it has plans, or instances that its request puts on one."""
+    serving = entry.spec.get("serving") or {}
+    groups = [serving, *(serving.get("instance_groups") or ())]
+    return bool(entry.engines) or any("gpu" in (group.get("instance_kind"), group.get("kind")) for group in groups)
+
+
 def find_misfits(entry: RepositoryEntry, target: Target) -> list[Misfit]:
     """Say why an entry would not be served by a target: TensorRT version, compute capability, Python, platform.
 
@@ -103,8 +110,7 @@ def _find_doubts(entry: RepositoryEntry, target: Target) -> Iterator[tuple[str, 
         return
     if entry.runtime == "tensorrt" and (problem := find_turing_problem(target, _served_engines(entry))):
         yield ("target-unproven", *problem)
-    is_on_gpu = entry.runtime == "tensorrt" or (entry.spec.get("serving") or {}).get("instance_kind") == "gpu"
-    if is_on_gpu and (problem := find_driver_problem(target)):
+    if needs_gpu(entry) and (problem := find_driver_problem(target)):
         yield ("target-driver", *problem)
 
 

@@ -90,3 +90,12 @@ def test_what_cannot_be_checked_is_a_warning_and_published(make_repository, tmp_
     change_manifest(folder, "bert", runtime="tensorrt", engines=[engine("10.13.2", "7.5")])
     assert publish_release(folder, open_store(str(tmp_path / "store")), target=unknown).created
     assert "is not known, so its plans cannot be checked" in caplog.text
+
+
+def test_what_is_in_doubt_is_a_warning_with_its_hint_and_published(make_repository, tmp_path, caplog):
+    folder = make_repository("bert")
+    target = resolve_target(TargetSpec(triton="26.04", gpus=("t4",), driver="550.54"))
+    change_manifest(folder, "bert", runtime="tensorrt", engines=[engine("10.16.1.11", "7.5")])
+    release = publish_release(folder, open_store(str(tmp_path / "store")), target=target).release
+    assert release.target == target
+    assert "the driver 550.54 is older than R580, which the CUDA of Triton 26.04 needs; install R580" in caplog.text

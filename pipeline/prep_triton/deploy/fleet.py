@@ -10,7 +10,7 @@ from prep_triton.deploy.request import DeploymentSpec, ServedRelease
 from prep_triton.errors import RepositoryError, SpecError
 from prep_triton.gpus import order_of_capability
 from prep_triton.spec import TargetSpec
-from prep_triton.target import DOUBTS, UNKNOWN, Misfit, Target, find_misfits, resolve_target
+from prep_triton.target import DOUBTS, UNKNOWN, Misfit, Target, find_misfits, needs_gpu, resolve_target
 
 log = logging.getLogger(__name__)
 
@@ -43,16 +43,11 @@ def plan_fleet(release: ServedRelease, spec: DeploymentSpec) -> Fleet:
     misfits = _find_misfits(release.entries, target)
     if misfits:
         raise _misfit_error(misfits)
+    if release.target:
+        target = target.model_copy(update={"driver": release.target.driver})
     for doubt in (misfit for entry in release.entries for misfit in find_misfits(entry, target)):
         log.warning("%s; %s", doubt.message, doubt.hint)
     return Fleet(triton=triton, platform=platform, pools=pools)
-
-
-def needs_gpu(entry: RepositoryEntry) -> bool:
-    """Return whether an entry needs a GPU: it has plans, or instances that its request puts on one."""
-    serving = entry.spec.get("serving") or {}
-    groups = [serving, *(serving.get("instance_groups") or ())]
-    return bool(entry.engines) or any("gpu" in (group.get("instance_kind"), group.get("kind")) for group in groups)
 
 
 def _choose_triton(release: ServedRelease, spec: DeploymentSpec, platform: str) -> TritonRelease:

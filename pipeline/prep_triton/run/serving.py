@@ -106,10 +106,10 @@ def render_docker_command(served: ServedRepository, target: TargetSpec | None) -
         SpecError: The release is unknown.
     """
     from prep_triton.containers import load_triton_releases
-    from prep_triton.target import resolve_target
+    from prep_triton.target import needs_gpu, resolve_target
 
     release = resolve_target(target).release if target else list(load_triton_releases().values())[-1]
-    has_gpu = any(entry.compute_capabilities or _is_on_gpu(entry) for entry in served.entries)
+    has_gpu = any(needs_gpu(entry) for entry in served.entries)
     command = ["docker", "run", "--rm", *(["--gpus=all"] if has_gpu else []), f"--shm-size={_SHARED_MEMORY}"]
     command += [f"-p{port}:{port}" for port in (8000, 8001, 8002)]
     if served.uri.startswith("gs://"):
@@ -121,8 +121,3 @@ def render_docker_command(served: ServedRepository, target: TargetSpec | None) -
         command += ["-v", f"{Path(served.uri).absolute()}:/models:ro"]
         repository = "/models"
     return shlex.join([*command, release.image, "tritonserver", f"--model-repository={repository}", *served.arguments])
-
-
-def _is_on_gpu(entry: RepositoryEntry) -> bool:
-    serving = entry.spec.get("serving")
-    return isinstance(serving, dict) and serving.get("instance_kind") == "gpu"

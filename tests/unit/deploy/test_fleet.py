@@ -164,3 +164,10 @@ def test_every_gpu_of_gke_has_its_capability(gpu: str):
     pool = pool_from_gpu(gpu)
     assert pool.compute_capability == resolve_gpu(gpu.removesuffix("-80gb")).compute_capability
     assert pool_from_gpu(ACCELERATOR_BY_GPU[gpu].upper()) == pool
+
+
+def test_what_is_in_doubt_is_deployed_and_said(caplog: pytest.LogCaptureFixture):
+    target = make_target("25.08", t4="7.5").model_copy(update={"driver": "550.54"})
+    fitting = make_release(target=target)
+    assert plan(fitting).triton.tag == "25.08"
+    assert "the driver 550.54 is older than R580" in caplog.text
