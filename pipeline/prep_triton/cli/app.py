@@ -7,6 +7,7 @@ import typer
 from prep_triton import __version__
 from prep_triton.cli import output
 from prep_triton.cli.assemble import assemble
+from prep_triton.cli.bench import bench
 from prep_triton.cli.build_engine import build_engine
 from prep_triton.cli.choices import Command
 from prep_triton.cli.client import client
@@ -68,6 +69,7 @@ COMMANDS = (
     verify,
     serve,
     client,
+    bench,
     publish,
     releases,
     rollback,

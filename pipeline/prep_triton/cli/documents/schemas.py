@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from prep_triton.cli.documents import assemble, publish, releases
+from prep_triton.cli.documents.bench import BenchDocument
 from prep_triton.cli.documents.build_engine import BuildDocument
 from prep_triton.cli.documents.client import ClientDocument, SnippetDocument
 from prep_triton.cli.documents.compare import CompareDocument
@@ -47,6 +48,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "verify": VerifyDocument,
     "serve": ServeDocument,
     "client": ClientDocument | SnippetDocument,
+    "bench": BenchDocument,
     "publish": publish.PublishDocument | publish.PublishPlan | publish.CheckDocument,
     "releases": (releases.ReleasesDocument | releases.CurrentDocument | releases.ShowDocument | releases.DiffDocument),
     "rollback": RollbackDocument,

@@ -83,6 +83,17 @@ def statistics_from_versions(versions: Iterable[Any]) -> ModelStatistics:
     )
 
 
+def total_statistics(parts: Iterable[ModelStatistics]) -> ModelStatistics:
+    """Add up what an entry did in several stretches of time."""
+    parts, sizes = list(parts), dict[int, int]()
+    for part in parts:
+        for size, count in (part.batch_sizes or {}).items():
+            sizes[size] = sizes.get(size, 0) + count
+    names = [name for name in ModelStatistics.__dataclass_fields__ if name != "batch_sizes"]
+    numbers = {name: sum(getattr(part, name) for part in parts) for name in names}
+    return ModelStatistics(**numbers, batch_sizes=dict(sorted(sizes.items())))
+
+
 def settled_statistics(read: Callable[[], ModelStatistics]) -> ModelStatistics:
     """Return the counters once they stand still: what was answered before is counted then."""
     deadline = time.monotonic() + SETTLE_S

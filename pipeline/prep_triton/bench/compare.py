@@ -1,0 +1,209 @@
+"""A run beside an earlier one: faster, slower, or no difference shown.
+
+What varies is not the request but the minute: two runs on a busy machine differ by more than the requests of one
+repeat do among themselves. So the interval of a ratio is Welch's, over the logarithms of the repeats; where a side has
+one repeat only, the bootstrap over its blocks. Its level is such that of a hundred runs of the same thing two differ,
+however many points each has.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from prep_triton.bench.intervals import BlockTable, draw_blocks, t_quantile
+from prep_triton.bench.records import (
+    BENCH_SCHEMA,
+    BaselineComparison,
+    BenchReport,
+    Block,
+    Load,
+    Point,
+    PointComparison,
+    RatioFigure,
+)
+from prep_triton.errors import SpecError
+
+Metric = Literal["requests_per_s", "p50_ms", "p99_ms"]
+METRICS: tuple[Metric, ...] = ("requests_per_s", "p50_ms", "p99_ms")
+_PERCENTS = {"p50_ms": 50.0, "p99_ms": 99.0}
+LEVEL = 0.02
+# A repeat or a draw without an answer has neither rate nor latency: its logarithm would be none.
+_LEAST = 1e-9
+
+# What two runs should share, and what each is called in a sentence.
+_CONDITIONS = {
+    "cpu": "processor",
+    "cpu_flags": "processor flags",
+    "cores": "number of cores",
+    "server": "server",
+    "triton_version": "Triton",
+    "triton_flavour": "flavour of Triton",
+    "prep_version": "prep",
+    "seed": "seed",
+    "duration_s": "measured time of a repeat",
+}
+_ENTRY_CONDITIONS = {"key": "key", "config_digest": "configuration", "input_digest": "requests"}
+
+
+class _Stored(BaseModel):
+    """What is read of an earlier run; it may hold more, of another version of the document."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class StoredPoint(_Stored):
+    """A point of an earlier run."""
+
+    entry: str
+    load: Load
+    batch: int = 1
+    sustained: bool = True
+    blocks: tuple[Block, ...]
+
+
+class StoredRun(_Stored):
+    """An earlier run."""
+
+    schema_version: int = 0
+    partial: bool = False
+    conditions: dict[str, Any] = {}
+    points: tuple[StoredPoint, ...]
+
+
+def load_baseline(path: Path) -> StoredRun:
+    """Read what an earlier run wrote with ``-o``, of this version of the document or another.
+
+    Raises:
+        SpecError: It cannot be read, or is no run.
+    """
+    hint = "name a file that prep bench -o wrote"
+    try:
+        run = StoredRun.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as err:
+        raise SpecError(f"the baseline {path} cannot be read: {err.strerror}", hint=hint) from err
+    except (ValueError, ValidationError) as err:
+        raise SpecError(f"{path} is not a run of prep bench", hint=hint) from err
+    if not any(point.blocks for point in run.points):
+        raise SpecError(f"the baseline {path} has no points", hint=hint)
+    return run
+
+
+def compare_with_baseline(report: BenchReport, baseline: StoredRun, name: str) -> BaselineComparison:
+    """Compare a run with an earlier one, point by point."""
+    pairs = list(match_points(report.points, baseline.points))
+    level = LEVEL / max(1, len(pairs))
+    compared = tuple(compare_point(point, earlier, level) for point, earlier in pairs)
+    matched = [point for point, _ in pairs]
+    return BaselineComparison(
+        baseline=name,
+        differences=tuple(list_differences(report, baseline)),
+        points=compared,
+        unmatched=tuple(
+            f"{point.entry} at {point.load.describe()}, batch {point.batch}"
+            for point in report.points
+            if point not in matched
+        ),
+    )
+
+
+def match_points(points: Sequence[Point], earlier: Sequence[StoredPoint]) -> Iterator[tuple[Point, StoredPoint]]:
+    """Yield points with the earlier ones of the same entry and load; of one entry each, entries may differ."""
+    is_renamed = len({point.entry for point in points}) == len({point.entry for point in earlier}) == 1
+    by_load = {("" if is_renamed else point.entry, point.load, point.batch): point for point in earlier if point.blocks}
+    for point in points:
+        match = by_load.get(("" if is_renamed else point.entry, point.load, point.batch))
+        if match is not None:
+            yield point, match
+
+
+def compare_point(point: Point, earlier: StoredPoint, level: float) -> PointComparison:
+    """Compare two points; the interval of each ratio is missed with the probability `level`."""
+    ratios = {metric: ratio_of(metric, point.blocks, earlier.blocks, level) for metric in METRICS}
+    deciding: Metric = "requests_per_s" if point.load.kind == "closed" else "p50_ms"
+    decided_by = ratios.pop(deciding)
+    more = decided_by.low > 1
+    less = decided_by.high < 1
+    verdict: Literal["faster", "slower", "no difference shown", "not counted"] = "no difference shown"
+    if not (point.sustained and earlier.sustained):
+        verdict = "not counted"
+    elif more or less:
+        verdict = "faster" if more == (deciding == "requests_per_s") else "slower"
+    return PointComparison(
+        entry=point.entry,
+        baseline_entry=earlier.entry,
+        load=point.load,
+        batch=point.batch,
+        verdict=verdict,
+        decided_by=decided_by,
+        others=tuple(ratios.values()),
+    )
+
+
+def ratio_of(metric: Metric, blocks: Sequence[Block], earlier: Sequence[Block], level: float) -> RatioFigure:
+    """Return a metric of some blocks over that of others, with an interval."""
+    tables = [BlockTable.from_blocks(side) for side in (blocks, earlier)]
+    repeats = [_logs(metric, table, table.by_repeat()) for table in tables]
+    whole = [float(_logs(metric, table, np.ones((1, len(table.repeats))))[0]) for table in tables]
+    ratio = whole[0] - whole[1]
+    if min(map(len, repeats)) > 1:
+        middle, half = _welch(repeats[0], repeats[1], level)
+        low, high = middle - half, middle + half
+    else:
+        draws = [_logs(metric, table, draw_blocks(table.repeats, seed)) for seed, table in enumerate(tables)]
+        low, high = np.quantile(draws[0] - draws[1], [level / 2, 1 - level / 2])
+    low, high = min(low, ratio), max(high, ratio)
+    return RatioFigure(metric=metric, ratio=math.exp(ratio), low=math.exp(low), high=math.exp(high))
+
+
+def _logs(metric: Metric, table: BlockTable, weights: Any) -> Any:
+    values = table.rates(weights) if metric == "requests_per_s" else table.percentiles(weights, _PERCENTS[metric])
+    return np.log(np.maximum(values, _LEAST))
+
+
+def _welch(values: Any, others: Any, level: float) -> tuple[float, float]:
+    """Return the difference of two means, and half the width of its interval."""
+    errors = [side.var(ddof=1) / len(side) for side in (values, others)]
+    middle = float(values.mean() - others.mean())
+    if not sum(errors):
+        return middle, 0.0
+    degrees = sum(errors) ** 2 / sum(
+        error**2 / (len(side) - 1) for error, side in zip(errors, (values, others), strict=True)
+    )
+    return middle, t_quantile(1 - level / 2, max(1.0, float(degrees))) * math.sqrt(sum(errors))
+
+
+def list_differences(report: BenchReport, baseline: StoredRun) -> Iterator[str]:
+    """Say what of two runs differs beside their figures."""
+    if baseline.schema_version != BENCH_SCHEMA:
+        yield f"the baseline's document is of version {baseline.schema_version}, this one of {BENCH_SCHEMA}"
+    if baseline.partial:
+        yield "the baseline was ended before its end"
+    own = report.conditions.model_dump(mode="json")
+    for key, name in _CONDITIONS.items():
+        if baseline.conditions.get(key) != own[key]:
+            yield f"{name}: {_show(own[key])}, the baseline's {_show(baseline.conditions.get(key))}"
+    earlier = {entry.get("name"): entry for entry in _entries(baseline)}
+    for entry in own["entries"]:
+        alone = len(earlier) == len(own["entries"]) == 1
+        other = next(iter(earlier.values())) if alone else earlier.get(entry["name"])
+        if other is None:
+            continue
+        if other["name"] != entry["name"]:
+            yield f"entry: {entry['name']}, the baseline's {other['name']}"
+        changed = [name for key, name in _ENTRY_CONDITIONS.items() if other.get(key) != entry[key]]
+        if changed:
+            yield f"{entry['name']}: another {', '.join(changed)} than the baseline's"
+
+
+def _entries(baseline: StoredRun) -> list[dict[str, Any]]:
+    entries = baseline.conditions.get("entries")
+    return [entry for entry in entries if isinstance(entry, dict) and "name" in entry] if entries else []
+
+
+def _show(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else "unknown" if value is None else str(value)

@@ -1,0 +1,226 @@
+"""What a benchmark found: the document of `prep bench`, which a later run may take as its baseline."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from prep_triton.artifact import Record, Share
+
+# Of the document. A run of another version is still compared, as far as it can be read.
+BENCH_SCHEMA = 1
+
+LoadKind = Literal["closed", "open"]
+Arrivals = Literal["poisson", "constant"]
+Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Amount = Annotated[float, Field(ge=0.0)]
+
+
+class Load(Record):
+    """How a server is loaded.
+
+    A closed loop has `value` requests under way at any time; an open loop sends `value` requests a second, whatever
+    becomes of them, at times that `arrivals` says.
+    """
+
+    kind: LoadKind
+    value: Positive
+    arrivals: Arrivals | None = None
+
+    def describe(self) -> str:
+        """Say it in a few words: ``concurrency 4``, ``50/s poisson``."""
+        return f"concurrency {self.value:g}" if self.kind == "closed" else f"{self.value:g}/s {self.arrivals}"
+
+
+class Figure(Record):
+    """A measured value, and the interval of 95 % confidence from the bootstrap over blocks."""
+
+    value: Amount
+    low: Amount
+    high: Amount
+
+
+class Block(Record):
+    """A stretch of the measured time of one repeat; what intervals and comparisons are made of.
+
+    `requests` were answered in it, and `errors` were not. `latency` counts answers by the logarithm of their latency,
+    see `prep_triton.bench.intervals`; in an open loop those of the requests that were meant to be sent in it.
+    """
+
+    repeat: Natural
+    seconds: Positive
+    requests: Natural
+    errors: Natural
+    latency: dict[int, Natural]
+
+
+class PartTimes(Record):
+    """What the server's statistics say of one model during a point: means over its requests, in microseconds.
+
+    None where nothing was computed, as where the response cache answered. `batch_sizes` maps the rows of an execution
+    to how many executions had them.
+    """
+
+    model: str
+    requests: Natural
+    cache_hits: Natural
+    executions: Natural
+    mean_batch: Amount | None
+    batch_sizes: dict[int, Natural]
+    queue_us: Amount | None
+    compute_input_us: Amount | None
+    compute_infer_us: Amount | None
+    compute_output_us: Amount | None
+
+
+class Slo(Record):
+    """A service level: `percent` of the requests are answered within `bound_ms`."""
+
+    percent: Annotated[float, Field(gt=0.0, lt=100.0)]
+    bound_ms: Positive
+
+    def describe(self) -> str:
+        """Say it as it is written on the command line."""
+        return f"p{self.percent:g} <= {self.bound_ms:g} ms"
+
+
+class Verdict(Record):
+    """Whether a point holds a service level, by the binomial tail at 99 % confidence.
+
+    `over` of `requests` took longer or failed. `more` is how many further requests, none of them over, would show it
+    where it is not shown. A point that its generator did not sustain is ``not counted``.
+    """
+
+    state: Literal["met", "not met", "not shown", "not counted"]
+    requests: Natural
+    over: Natural
+    more: Natural = 0
+
+    def describe(self) -> str:
+        """Say it in a line."""
+        if self.state == "not counted":
+            return "not counted"
+        if self.state == "not shown":
+            return f"not shown: {self.more:,} more request{'s' if self.more > 1 else ''}"
+        return f"{self.state} (99 % confidence, {self.requests:,} requests, {self.over:,} over)"
+
+
+class Point(Record):
+    """One entry under one load.
+
+    `inferences_per_s` are rows: requests times `batch`. Latencies are in milliseconds, in an open loop from the moment
+    at which a request was meant to be sent. `sent_per_s` is what the generator sent, `lateness_p95_ms` how late it was
+    itself; where that is too much, `sustained` is False and the point does not count. `error_messages` maps what the
+    server said to how often.
+    """
+
+    entry: str
+    load: Load
+    batch: Annotated[int, Field(ge=1)]
+    repeats: Natural
+    seconds: Amount
+    requests: Natural
+    errors: Natural
+    error_messages: dict[str, Natural]
+    requests_per_s: Figure
+    inferences_per_s: Figure
+    mean_ms: Amount
+    p50_ms: Figure
+    p90_ms: Figure
+    p95_ms: Figure
+    p99_ms: Figure
+    sent_per_s: Amount
+    lateness_p95_ms: Amount
+    sustained: bool
+    parts: tuple[PartTimes, ...]
+    verdict: Verdict | None = None
+    blocks: tuple[Block, ...]
+
+
+class BenchedEntry(Record):
+    """What was sent to an entry, and which entry it was.
+
+    `key` is the entry's own; empty of a server whose repository was not named. Lengths are tokens of ids, and
+    characters of text. `input_digest` is the SHA-256 of the requests.
+    """
+
+    name: str
+    key: str
+    config_digest: str
+    input_kind: Literal["ids", "text"]
+    input_digest: str
+    distinct_requests: Natural
+    shortest: Natural
+    mean_length: Amount
+    longest: Natural
+
+
+class BenchConditions(Record):
+    """What the figures depend on. `steal_share` is the time that the hypervisor gave to others meanwhile, 0..1."""
+
+    cpu: str
+    cpu_flags: tuple[str, ...]
+    cores: Natural
+    load_before: Amount
+    load_after: Amount
+    steal_share: Share | None
+    server: str
+    triton_version: str
+    triton_flavour: str
+    prep_version: str
+    seed: int
+    repeats: Natural
+    warmup_s: Amount
+    duration_s: Positive
+    started_at: datetime
+    command: str
+    entries: tuple[BenchedEntry, ...]
+
+
+class RatioFigure(Record):
+    """This run over the baseline, with the interval of the ratio: in 98 of 100 runs all of them hold the truth."""
+
+    metric: Literal["requests_per_s", "p50_ms", "p99_ms"]
+    ratio: Positive
+    low: Amount
+    high: Amount
+
+
+class PointComparison(Record):
+    """How a point compares with the baseline's: by throughput in a closed loop, by the median in an open one."""
+
+    entry: str
+    baseline_entry: str
+    load: Load
+    batch: Annotated[int, Field(ge=1)]
+    verdict: Literal["faster", "slower", "no difference shown", "not counted"]
+    decided_by: RatioFigure
+    others: tuple[RatioFigure, ...]
+
+
+class BaselineComparison(Record):
+    """This run beside an earlier one. `differences` say what else is not the same, in sentences."""
+
+    baseline: str
+    differences: tuple[str, ...]
+    points: tuple[PointComparison, ...]
+    unmatched: tuple[str, ...]
+
+    @property
+    def is_slower(self) -> bool:
+        """Whether a point was shown to be slower."""
+        return any(point.verdict == "slower" for point in self.points)
+
+
+class BenchReport(Record):
+    """What `prep bench` measured. A `partial` one was ended before its end, for the `partial_reason`."""
+
+    schema_version: int = BENCH_SCHEMA
+    partial: bool = False
+    partial_reason: str = ""
+    slo: Slo | None = None
+    best_seen: str = ""
+    conditions: BenchConditions
+    points: tuple[Point, ...]
+    comparison: BaselineComparison | None = None

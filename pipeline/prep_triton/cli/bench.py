@@ -1,0 +1,215 @@
+"""`prep bench`: a server under load, with intervals, a verdict and a comparison."""
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
+
+import typer
+
+from prep_triton.cli import interrupts
+from prep_triton.cli.groups import expand_groups
+from prep_triton.cli.options import OutputOptions, ReleaseOption
+from prep_triton.cli.output import Output, session
+from prep_triton.layout import DEFAULT_REPOSITORY
+
+if TYPE_CHECKING:
+    from prep_triton.bench.compare import StoredRun
+    from prep_triton.bench.records import BenchReport, Load
+    from prep_triton.run.benching import BenchRequest
+
+# Beside 1 and 2: nothing failed, and something is slower than the baseline.
+EXIT_SLOWER = 4
+DEFAULT_CONCURRENCY = "1,4,16"
+Arrivals = Literal["poisson", "constant"]
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How the server is loaded."""
+
+    concurrency: Annotated[
+        str | None,
+        typer.Option(metavar="N,N|START:END:STEP", help="Requests under way at a time. [1,4,16 without --rate]"),
+    ] = None
+    rate: Annotated[
+        str | None,
+        typer.Option(metavar="N,N|START:END:STEP", help="Requests a second, sent whatever becomes of them."),
+    ] = None
+    arrivals: Annotated[str, typer.Option(metavar="poisson|constant", help="How those of --rate follow.")] = "poisson"
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="How often each load is measured, interleaved.")] = 5
+    duration_s: Annotated[float, typer.Option(min=0.1, max=86400, help="Measured seconds of a repeat.")] = 2.0
+    warmup_s: Annotated[float, typer.Option(min=0, max=3600, help="Seconds before them, not counted.")] = 0.5
+
+
+@dataclass(frozen=True)
+class SentOptions:
+    """What each request holds."""
+
+    batch: Annotated[int, typer.Option(min=1, max=65536, help="Rows of a request.")] = 1
+    seq_len: Annotated[
+        int | None, typer.Option(min=1, max=65536, help="Tokens of a row of ids. [128, or the longest the entry takes]")
+    ] = None
+    texts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Texts for text entries, one a line. [sentences of prep's own]")
+    ] = None
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides ids, texts and arrivals.")] = 0
+
+
+@dataclass(frozen=True)
+class KeptOptions:
+    """What is made of the figures."""
+
+    slo: Annotated[str | None, typer.Option(metavar="p99=50ms", help="Service level to judge each load by.")] = None
+    baseline: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN.json", help="Earlier run to compare with; exit code 4 where this one is slower."),
+    ] = None
+    run_file: Annotated[Path | None, typer.Option("-o", metavar="RUN.json", help="File for the whole document.")] = None
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="File for perf_analyzer's columns.")] = None
+
+
+@expand_groups
+def bench(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            help="Repository folder, release, or gs://bucket/prefix. [build/model_repository without --server]"
+        ),
+    ] = None,
+    release: ReleaseOption = None,
+    entry: Annotated[list[str] | None, typer.Option(help="Entry to load (repeatable). [every model and text]")] = None,
+    server: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="gRPC of a running Triton. [starts one]")
+    ] = None,
+    load: LoadOptions = LoadOptions(),
+    sent: SentOptions = SentOptions(),
+    kept: KeptOptions = KeptOptions(),
+    timeout_s: Annotated[float, typer.Option(min=0.1, max=86400, help="Longest wait for an answer, seconds.")] = 30.0,
+    output: OutputOptions = OutputOptions(),
+) -> None:
+    """Measure entries of a real Triton under load.
+
+    Every figure has an interval of 95 % confidence. Latency counts from the moment at which a request was meant to be
+    sent; a load that this machine could not send on time is marked and not counted. Ctrl-C keeps what was measured.
+    With --server, name the repository too, so that ids are of the model's vocabulary.
+
+    \b
+    Examples:
+      prep bench
+      prep bench --concurrency 4:24:2 --batch 2 --seq-len 384
+      prep bench --server localhost:8001 --entry minilm-onnx-fp32 --rate 50:400:50 --slo p99=50ms
+      prep bench -o today.json --baseline yesterday.json
+    """
+    with session(output) as out:
+        from prep_triton.bench.compare import load_baseline
+        from prep_triton.run.benching import bench as bench_request
+        from prep_triton.run.benching import compare
+
+        request = _request_from_flags((target, release, server), entry or [], (load, sent), (kept.slo, timeout_s))
+        _check_files(kept, request)
+        baseline = load_baseline(kept.baseline) if kept.baseline else None
+        with out.progress(f"bench {request.target or request.server}") as progress:
+            outcome = bench_request(request, progress=progress)
+        report = compare(outcome.report, baseline, str(kept.baseline)) if baseline else outcome.report
+        _save(report, kept)
+        if outcome.error is None or not out.as_json:
+            _show(out, report)
+        if outcome.error is not None:
+            raise outcome.error
+        _exit(out, report, baseline)
+
+
+def _request_from_flags(
+    place: tuple[str | None, str | None, str | None],
+    entries: list[str],
+    groups: tuple[LoadOptions, SentOptions],
+    judged: tuple[str | None, float],
+) -> "BenchRequest":
+    from prep_triton.bench.measure import Plan
+    from prep_triton.bench.requests import InputChoice
+    from prep_triton.bench.slo import parse_slo
+    from prep_triton.errors import SpecError
+    from prep_triton.run.benching import BenchRequest, read_texts
+
+    (target, release, server), (load, sent), (slo, timeout_s) = place, groups, judged
+    if release and server and not target:
+        raise SpecError("--release says which release, but of no store", hint="name the store before --server")
+    return BenchRequest(
+        target=target or (None if server else DEFAULT_REPOSITORY),
+        release=release,
+        server=server,
+        entries=tuple(dict.fromkeys(entries)),
+        inputs=InputChoice(sent.batch, sent.seq_len, sent.seed, read_texts(sent.texts), join_texts=sent.texts is None),
+        plan=Plan(
+            loads=_loads_from_flags(load),
+            repeats=load.repeats,
+            warmup_s=load.warmup_s,
+            duration_s=load.duration_s,
+            seed=sent.seed,
+            timeout_s=timeout_s,
+        ),
+        slo=parse_slo(slo) if slo else None,
+        command=shlex.join(["prep", *sys.argv[1:]]),
+    )
+
+
+def _loads_from_flags(options: LoadOptions) -> "tuple[Load, ...]":
+    from prep_triton.bench.loads import parse_concurrency, parse_rates
+    from prep_triton.errors import SpecError, suggest
+
+    if options.arrivals not in get_args(Arrivals):
+        raise SpecError(
+            f"--arrivals {options.arrivals} is neither poisson nor constant",
+            hint=suggest(options.arrivals, get_args(Arrivals), otherwise="write --arrivals poisson"),
+        )
+    concurrency = options.concurrency or (None if options.rate else DEFAULT_CONCURRENCY)
+    closed = parse_concurrency(concurrency) if concurrency else ()
+    return (*closed, *(parse_rates(options.rate, cast("Arrivals", options.arrivals)) if options.rate else ()))
+
+
+def _check_files(kept: KeptOptions, request: "BenchRequest") -> None:
+    """Raise before anything is measured where what was measured could not be written.
+
+    Raises:
+        SpecError: A folder is not there, or the CSV could not hold the points.
+    """
+    from prep_triton.bench.perf_analyzer import check_csv
+    from prep_triton.errors import SpecError
+
+    for flag, path in (("-o", kept.run_file), ("--csv", kept.csv)):
+        if path and (path.is_dir() or not path.absolute().parent.is_dir()):
+            raise SpecError(f"{flag} {path} cannot be written", hint="name a file in a folder that is there")
+    if kept.csv:
+        check_csv(request.entries, [load.kind for load in request.plan.loads])
+
+
+def _save(report: "BenchReport", kept: KeptOptions) -> None:
+    from prep_triton.bench.perf_analyzer import check_csv, render_csv
+    from prep_triton.files import write_atomically
+
+    if kept.run_file:
+        write_atomically(kept.run_file, report.model_dump_json(indent=1).encode() + b"\n")
+    if kept.csv:
+        points = report.points
+        check_csv(list(dict.fromkeys(point.entry for point in points)), [point.load.kind for point in points])
+        write_atomically(kept.csv, render_csv(points).encode())
+
+
+def _show(out: Output, report: "BenchReport") -> None:
+    from prep_triton.cli.documents.bench import BenchDocument, render_bench
+
+    out.show(BenchDocument(**dict(report)), render_bench)
+
+
+def _exit(out: Output, report: "BenchReport", baseline: "StoredRun | None") -> None:
+    """End a run that was interrupted, or that is slower than its baseline, with its exit code."""
+    from prep_triton.run.benching import INTERRUPTED
+
+    if report.partial_reason == INTERRUPTED:
+        interrupts.take_interruption()
+        out.note("interrupted: what was measured until then is kept, and marked partial")
+        raise typer.Exit(interrupts.EXIT_INTERRUPTED)
+    if baseline and report.comparison and report.comparison.is_slower:
+        raise typer.Exit(EXIT_SLOWER)

@@ -1,0 +1,287 @@
+"""A load on a repository, a release or a running Triton, as `prep bench` has it."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prep_triton import __version__
+from prep_triton.artifact import RepositoryEntry
+from prep_triton.errors import PrepError, RepositoryMissingError, ServerError, SpecError, suggest
+from prep_triton.progress import Progress, ignore_progress
+from prep_triton.run.serving import ServedRepository, find_served, serve
+
+if TYPE_CHECKING:
+    from prep_triton.bench.compare import StoredRun
+    from prep_triton.bench.machine import CpuTimes
+    from prep_triton.bench.measure import Plan
+    from prep_triton.bench.points import Measured
+    from prep_triton.bench.records import BenchConditions, BenchReport, Slo
+    from prep_triton.bench.requests import EntryFacts, InputChoice, Workload
+    from prep_triton.triton.server.client import TritonClient
+
+# What has a time of its own for a client; tokenizers and post-processors are parts of an ensemble.
+_LOADED_KINDS = ("model", "ensemble")
+INTERRUPTED = "interrupted"
+_MOST_TEXTS = 10_000
+STARTED_HERE = "started by prep"
+UNKNOWN_FLAVOUR = "unknown"
+
+
+@dataclass(frozen=True)
+class BenchRequest:
+    """What to measure.
+
+    Args:
+        target: A repository, a release or a store; None where a running server alone is named.
+        release: Which release of a store; its current one where None.
+        server: HOST:PORT of a running Triton; one is started where None.
+        entries: The entries to load; all models and text ensembles where empty.
+        inputs: What is sent.
+        plan: Which loads, and for how long.
+        slo: The service level to judge.
+        command: The command to run it again.
+    """
+
+    target: str | None
+    release: str | None
+    server: str | None
+    entries: tuple[str, ...]
+    inputs: "InputChoice"
+    plan: "Plan"
+    slo: "Slo | None" = None
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class BenchOutcome:
+    """What was measured, and the error that ended it before its end, if one did."""
+
+    report: "BenchReport"
+    error: PrepError | None = None
+
+
+@dataclass(frozen=True)
+class _Server:
+    """A server under load; `entries` are those of its repository, by name, as far as that was named."""
+
+    client: "TritonClient"
+    name: str
+    version: str
+    flavour: str
+    entries: Mapping[str, RepositoryEntry]
+
+
+def bench(request: BenchRequest, *, progress: Progress = ignore_progress) -> BenchOutcome:
+    """Measure a server under load. Ctrl-C and a server that dies keep what was measured until then.
+
+    Raises:
+        SpecError: An entry does not take what is to be sent, or is not there.
+        RepositoryMissingError: There is no such entry in the repository.
+        ServerError: Triton did not start, or failed before anything was measured.
+    """
+    from prep_triton.bench.machine import read_cpu_times
+
+    started_at, load_before, times = datetime.now(UTC), os.getloadavg()[0], read_cpu_times()
+    with _running(request, progress) as server:
+        workloads = _make_workloads(server, request)
+        measured, reason, error = _measure(server, workloads, request.plan, progress)
+        conditions = _conditions(request, server, workloads, (started_at, load_before, times))
+    return BenchOutcome(_report(request, measured, conditions, reason), error)
+
+
+def read_texts(path: Path | None) -> tuple[str, ...]:
+    """Return the lines of a file that are not blank, or the sentences that come with prep.
+
+    Raises:
+        SpecError: The file cannot be read, has no text or more than is sent.
+    """
+    if path is None:
+        text = (files("prep_triton.export") / "sentences.txt").read_text(encoding="utf-8")
+        return tuple(line for line in text.splitlines() if line.strip())
+    try:
+        lines = path.read_bytes().decode("utf-8", "surrogateescape").split("\n")
+    except OSError as err:
+        raise SpecError(
+            f"--texts {path} cannot be read: {err.strerror}", hint="name a file with a text a line"
+        ) from err
+    texts = tuple(line.rstrip("\r") for line in lines if line.strip())
+    if not texts or len(texts) > _MOST_TEXTS:
+        raise SpecError(f"--texts {path} has {len(texts):,} texts, of 1 to {_MOST_TEXTS:,}", hint="write a text a line")
+    return texts
+
+
+def compare(report: "BenchReport", baseline: "StoredRun", name: str) -> "BenchReport":
+    """Return the report with its comparison with an earlier run."""
+    from prep_triton.bench.compare import compare_with_baseline
+
+    return report.model_copy(update={"comparison": compare_with_baseline(report, baseline, name)})
+
+
+@contextmanager
+def _running(request: BenchRequest, progress: Progress) -> Iterator[_Server]:
+    from prep_triton.triton.server.client import TritonClient, grpc_address_from_url
+    from prep_triton.triton.server.ports import FREE_PORTS
+
+    served = find_served(request.target, request.release) if request.target else None
+    entries = {entry.name: entry for entry in served.entries} if served else {}
+    if request.server is not None:
+        address = grpc_address_from_url(request.server)
+        with TritonClient(address, timeout_s=request.plan.timeout_s) as client:
+            yield _Server(client, address, client.server_version(), UNKNOWN_FLAVOUR, entries)
+        return
+    if served is None:
+        raise SpecError("there is nothing to measure", hint="name a repository, a release or --server HOST:PORT")
+    needed = _needed_entries(served, request.entries)
+    kept = ServedRepository(served.uri, needed, served.arguments)
+    with (
+        serve(kept, FREE_PORTS, timeout_s=max(120.0, request.plan.timeout_s), progress=progress) as running,
+        TritonClient(running.grpc_url, timeout_s=request.plan.timeout_s) as client,
+    ):
+        for name in request.entries:
+            if name in running.failures:
+                raise ServerError(
+                    f"Triton did not load {name}: {running.failures[name]}",
+                    hint="see which entries load with prep verify",
+                )
+        yield _Server(client, STARTED_HERE, running.version, running.flavour, entries)
+
+
+def _needed_entries(served: ServedRepository, names: Sequence[str]) -> list[RepositoryEntry]:
+    """Return the entries to load, and of an ensemble those that it calls.
+
+    Raises:
+        RepositoryMissingError: One is not there.
+    """
+    if not names:
+        return list(served.entries)
+    by_name = {entry.name: entry for entry in served.entries}
+    for name in names:
+        if name not in by_name:
+            raise RepositoryMissingError(
+                f"{served.uri} has no entry {name}",
+                hint=suggest(name, by_name, otherwise=f"it has {', '.join(by_name) or 'none'}"),
+            )
+    needed = dict.fromkeys(part for name in names for part in (*by_name[name].composes, name))
+    return [by_name[name] for name in needed if name in by_name]
+
+
+def _make_workloads(server: _Server, request: BenchRequest) -> "list[Workload]":
+    from prep_triton.bench.requests import make_workload
+    from prep_triton.triton.server.load import read_served_model
+
+    names = _choose_names(server, request.entries)
+    models = [read_served_model(server.client, name) for name in names]
+    if not request.entries and not server.entries:  # of a server alone: what takes neither is no load of its own
+        models = [model for model in models if model.steps or _takes_ids(model.inputs)]
+    if not models:
+        raise ServerError(
+            f"the server at {server.client.address} serves no model and no text ensemble",
+            hint="load one, or name it with --entry",
+        )
+    return [make_workload(model, _facts(server.entries, model.name), request.inputs) for model in models]
+
+
+def _takes_ids(inputs: Sequence[object]) -> bool:
+    return any(getattr(tensor, "name", "") == "input_ids" for tensor in inputs)
+
+
+def _choose_names(server: _Server, names: Sequence[str]) -> list[str]:
+    """Return the entries to load, of those that the server serves.
+
+    Raises:
+        SpecError: It does not serve one that was named.
+    """
+    loaded = server.client.list_loaded()
+    for name in names:
+        if name not in loaded:
+            raise SpecError(
+                f"the server at {server.client.address} has not loaded {name}",
+                hint=suggest(name, loaded, otherwise=f"it has {', '.join(loaded) or 'nothing'}"),
+            )
+    if names:
+        return list(dict.fromkeys(names))
+    return [name for name in loaded if name not in server.entries or server.entries[name].kind in _LOADED_KINDS]
+
+
+def _facts(entries: Mapping[str, RepositoryEntry], name: str) -> "EntryFacts":
+    from prep_triton.bench.requests import EntryFacts
+
+    entry = entries.get(name)
+    if entry is None:
+        return EntryFacts()
+    limits = [entry.spec.get("max_sequence"), entry.onnx.max_sequence_length if entry.onnx else None]
+    longest = [limit for limit in limits if isinstance(limit, int)]
+    return EntryFacts(entry.key, entry.onnx.vocab_size if entry.onnx else None, min(longest) if longest else None)
+
+
+def _measure(
+    server: _Server, workloads: "Sequence[Workload]", plan: "Plan", progress: Progress
+) -> "tuple[list[Measured], str, PrepError | None]":
+    """Measure, and return what was, why it ended before its end, and the error that it then ended with."""
+    from prep_triton.bench.measure import measure_repeats
+
+    measured: list[Measured] = []
+    try:
+        for repeat in measure_repeats(server.client, workloads, plan, progress):
+            measured.append(repeat)  # what was measured outlives what interrupts it
+    except KeyboardInterrupt:
+        return measured, INTERRUPTED, None
+    except ServerError as err:
+        if not measured:
+            raise
+        return measured, err.message, err
+    return measured, "", None
+
+
+def _conditions(
+    request: BenchRequest,
+    server: _Server,
+    workloads: "Sequence[Workload]",
+    before: "tuple[datetime, float, CpuTimes | None]",
+) -> "BenchConditions":
+    from prep_triton.bench.machine import read_cpu_times, read_processor
+    from prep_triton.bench.records import BenchConditions
+
+    started_at, load_before, times = before
+    processor, now = read_processor(), read_cpu_times()
+    return BenchConditions(
+        cpu=processor.name,
+        cpu_flags=processor.flags,
+        cores=processor.cores,
+        load_before=load_before,
+        load_after=os.getloadavg()[0],
+        steal_share=now.steal_share_since(times) if now and times else None,
+        server=server.name,
+        triton_version=server.version,
+        triton_flavour=server.flavour,
+        prep_version=__version__,
+        seed=request.plan.seed,
+        repeats=request.plan.repeats,
+        warmup_s=request.plan.warmup_s,
+        duration_s=request.plan.duration_s,
+        started_at=started_at,
+        command=request.command,
+        entries=tuple(workload.describe() for workload in workloads),
+    )
+
+
+def _report(
+    request: BenchRequest, measured: "Sequence[Measured]", conditions: "BenchConditions", reason: str
+) -> "BenchReport":
+    from prep_triton.bench.points import describe_best, points_from_measured
+    from prep_triton.bench.records import BenchReport
+
+    points = points_from_measured(measured, request.slo, request.plan.seed)
+    return BenchReport(
+        partial=bool(reason),
+        partial_reason=reason,
+        slo=request.slo,
+        best_seen=describe_best(points, request.slo) if request.slo else "",
+        conditions=conditions,
+        points=points,
+    )

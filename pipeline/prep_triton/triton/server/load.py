@@ -1,0 +1,159 @@
+"""For load on a server: what an entry takes, requests serialised once, and calls that parse nothing."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from prep_triton.tasks import Task, find_task
+from prep_triton.triton.server.client import TritonClient
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+_INFER = "/inference.GRPCInferenceService/ModelInfer"
+# gRPC refuses answers above 4 MiB otherwise, which a batch of token vectors soon exceeds.
+_UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+_LONGEST_DETAIL = 300
+OUT_OF_TIME = "no answer in time"
+CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class InputTensor:
+    """One input of an entry; `dtype` is the protocol's word (INT64, BYTES), `dims` are without the batch axis."""
+
+    name: str
+    dtype: str
+    dims: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """What a server says of an entry that it serves.
+
+    `steps` are the models that an ensemble calls, in order; `task` is known of text ensembles alone. `config_digest`
+    is the SHA-256 of the configuration by which it is served.
+    """
+
+    name: str
+    inputs: tuple[InputTensor, ...]
+    max_batch_size: int
+    steps: tuple[str, ...]
+    task: Task | None
+    config_digest: str
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether every input is text."""
+        return all(tensor.dtype == "BYTES" for tensor in self.inputs)
+
+
+def read_served_model(client: TritonClient, name: str) -> ServedModel:
+    """Ask a server about an entry.
+
+    Raises:
+        RefusedRequestError: The server does not serve it.
+    """
+    config = client.read_config(name)
+    return ServedModel(
+        name=name,
+        inputs=tuple(
+            InputTensor(tensor.name, _wire_type(tensor), tuple(map(int, tensor.dims))) for tensor in config.input
+        ),
+        max_batch_size=int(config.max_batch_size),
+        steps=tuple(dict.fromkeys(step.model_name for step in config.ensemble_scheduling.step)),
+        task=find_task([tensor.name for tensor in config.output]),
+        config_digest=hashlib.sha256(config.SerializeToString(deterministic=True)).hexdigest(),
+    )
+
+
+def _wire_type(tensor: Any) -> str:
+    values = tensor.DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_number
+    name = str(values[tensor.data_type].name).removeprefix("TYPE_")
+    return "BYTES" if name == "STRING" else name  # as the protocol calls it
+
+
+def serialize_request(name: str, inputs: "Arrays") -> bytes:
+    """Return a request for all outputs of an entry as it goes over the wire.
+
+    Args:
+        name: The entry.
+        inputs: One array for each input, shape [batch, ...]; text as an object array of bytes.
+    """
+    from tritonclient.grpc import service_pb2
+    from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
+
+    request = service_pb2.ModelInferRequest(model_name=name)
+    for key, array in inputs.items():
+        tensor = request.inputs.add()
+        tensor.name = key
+        tensor.datatype = np_to_triton_dtype(array.dtype)
+        tensor.shape.extend(array.shape)
+        is_text = tensor.datatype == "BYTES"
+        request.raw_input_contents.append(serialize_byte_tensor(array).item() if is_text else array.tobytes())
+    return bytes(request.SerializeToString(deterministic=True))
+
+
+class LoadConnection:
+    """One gRPC connection that sends serialised requests; a context. Leaving it cancels what is under way.
+
+    An answer is not parsed: a refusal is gRPC's status.
+    """
+
+    def __init__(self, address: str, *, timeout_s: float) -> None:
+        import grpc
+
+        self._timeout_s = timeout_s
+        self._grpc = grpc
+        self._channel = grpc.insecure_channel(address, options=_UNLIMITED)
+        self._call = self._channel.unary_unary(_INFER, request_serializer=bytes, response_deserializer=bytes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection, which cancels what is under way."""
+        self._channel.close()
+
+    def infer(self, request: bytes) -> str | None:
+        """Send a request and wait for its answer; return why there is none, or None."""
+        try:
+            self._call(request, timeout=self._timeout_s)
+        except self._grpc.RpcError as err:
+            return self._describe(err)
+        except ValueError:  # of a channel that was closed meanwhile
+            return CANCELLED
+        return None
+
+    def start(self, request: bytes, finish: Callable[[str | None], None]) -> None:
+        """Send a request; `finish` hears, on another thread, why there is no answer, or None."""
+        try:
+            future = self._call.future(request, timeout=self._timeout_s)
+        except ValueError:
+            finish(CANCELLED)
+            return
+        # A future that failed is its own exception.
+        future.add_done_callback(lambda done: finish(None if done.code() is self._ok else self._describe(done)))
+
+    @property
+    def _ok(self) -> Any:
+        return self._grpc.StatusCode.OK
+
+    def _describe(self, err: Any) -> str:
+        if err.code() is self._grpc.StatusCode.DEADLINE_EXCEEDED:
+            return OUT_OF_TIME
+        if err.code() is self._grpc.StatusCode.CANCELLED:
+            return CANCELLED
+        return " ".join(str(err.details() or err.code().name).split())[:_LONGEST_DETAIL]
+
+
+def list_parts(models: Sequence[ServedModel]) -> list[str]:
+    """Return the names whose statistics tell what entries did: of an ensemble its steps, in order."""
+    return list(dict.fromkeys(part for model in models for part in model.steps or (model.name,)))

@@ -1,0 +1,156 @@
+"""`prep bench` on a real Triton: figures, a comparison, and days on which the server or the user ends it."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+from prep_triton.spec import ServingSpec, TextSpec
+from prep_triton.triton.entries.text import assemble_text_entries
+from prep_triton.triton.entries.write import assemble_entry
+from prep_triton.triton.server.process import RunningTriton, run_triton
+
+from scripts.benchmarks.small_artifacts import make_model
+from tests.fakes.documents import load_validator
+from tests.fakes.prep_command import Prep
+
+pytestmark = pytest.mark.integration
+
+MODEL, TEXT = "tiny-onnx-fp32", "tiny-onnx-fp32-text"
+SHORT = ("--seq-len", "16", "--duration-s", "0.4", "--warmup-s", "0.1", "--repeats", "2")
+LONG = ("--entry", MODEL, "--seq-len", "16", "--concurrency", "1,2", "--duration-s", "0.3", "--repeats", "500")
+
+
+@pytest.fixture(scope="module")
+def prep(tmp_path_factory: pytest.TempPathFactory) -> Prep:
+    folder = tmp_path_factory.mktemp("benched")
+    entry = assemble_entry(make_model(folder / "model"), [], ServingSpec(threads=1, max_batch_size=8), folder / "repo")
+    assemble_text_entries(entry.artifact, TextSpec(), folder / "repo")
+    return Prep(folder)
+
+
+@pytest.fixture
+def server(prep: Prep) -> Iterator[RunningTriton]:
+    with run_triton(str(prep.folder / "repo")) as running:
+        running.check_loaded()
+        yield running
+
+
+def test_a_repository_is_measured_and_compared(prep: Prep):
+    loads = ("--concurrency", "1,4", "--rate", "40")
+    run = prep.succeed("bench", "repo", *loads, *SHORT, "--slo", "p99=1000s", "-o", "run.json")
+    assert {(point["entry"], point["load"]["kind"], point["load"]["value"]) for point in run["points"]} == {
+        (name, kind, value) for name in (MODEL, TEXT) for kind, value in (("closed", 1), ("closed", 4), ("open", 40))
+    }
+    for point in run["points"]:
+        assert point["errors"] == 0, point["error_messages"]
+        assert point["repeats"] == 2
+        assert point["requests"] > 0
+        assert point["p50_ms"]["low"] <= point["p50_ms"]["value"] <= point["p99_ms"]["value"]
+        assert len(point["parts"]) == (3 if point["entry"] == TEXT else 1)
+        for part in point["parts"]:
+            rows = sum(int(size) * count for size, count in part["batch_sizes"].items())
+            assert rows > 0
+            assert part["compute_infer_us"] > 0
+        assert point["verdict"]["over"] == 0
+    kinds = {entry["name"]: entry["input_kind"] for entry in run["conditions"]["entries"]}
+    assert kinds == {MODEL: "ids", TEXT: "text"}
+    assert run["conditions"]["command"].startswith("prep bench repo --concurrency 1,4")
+    written = json.loads((prep.folder / "run.json").read_text())
+    load_validator("bench").validate(written)
+    assert written == run
+    again = ("--entry", MODEL, "--concurrency", "1,4", *SHORT, "--baseline", "run.json", "--csv", "run.csv")
+    done = prep.run("bench", "repo", *again, "--json")
+    compared = json.loads(done.stdout)
+    assert done.returncode == (4 if any(p["verdict"] == "slower" for p in compared["comparison"]["points"]) else 0)
+    assert len(compared["comparison"]["points"]) == 2
+    assert compared["comparison"]["differences"] == []
+    rows = list(csv.DictReader((prep.folder / "run.csv").read_text().splitlines()))
+    assert sorted(row["Concurrency"] for row in rows) == ["1", "4"]
+
+
+def test_what_is_slower_than_its_baseline_ends_with_code_4(prep: Prep):
+    """The baseline is one that a hundred times faster machine would have measured."""
+    arguments = ("bench", "repo", "--entry", MODEL, "--concurrency", "1", *SHORT)
+    run = prep.succeed(*arguments)
+    for block in (block for point in run["points"] for block in point["blocks"]):
+        block["seconds"] /= 100
+    run["conditions"]["cpu"] = "a faster one"
+    (prep.folder / "fast.json").write_text(json.dumps(run))
+    done = prep.run(*arguments, "--baseline", "fast.json")
+    assert done.returncode == 4, done.stderr
+    assert "\tslower\t" in done.stdout
+    assert "differs: processor: " in done.stdout
+
+
+def test_an_entry_that_is_not_there_names_the_nearest(prep: Prep, server: RunningTriton):
+    error = prep.fail("bench", "repo", "--entry", "tiny-onx-fp32", code=2)
+    assert error["hint"] == f"did you mean '{MODEL}'?"
+    error = prep.fail("bench", "--server", server.grpc_url, "--entry", "tiny-onx-fp32", code=2)
+    assert error["hint"] == f"did you mean '{MODEL}'?"
+
+
+def test_a_server_that_refuses_every_request_is_an_error(prep: Prep, server: RunningTriton):
+    """Without the repository, ids may be beyond the vocabulary, which here has 64 words."""
+    error = prep.fail("bench", "--server", server.grpc_url, "--entry", MODEL, *SHORT, code=1)
+    assert f"{MODEL} answered no request: " in error["message"]
+
+
+def start_and_wait(prep: Prep, server: RunningTriton, run_file: str, *more: str) -> "subprocess.Popen[str]":
+    """Start a long run, and wait until it measured something."""
+    arguments = ("repo", "--server", server.grpc_url, *LONG, "-o", run_file, "--log-file", f"{run_file}.log", *more)
+    started = prep.start("bench", *arguments, "-v")
+    log = prep.folder / f"{run_file}.log"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and started.poll() is None:
+        if log.exists() and "repeat 2: " in log.read_text():
+            return started
+        time.sleep(0.05)
+    os.killpg(started.pid, signal.SIGKILL)
+    raise AssertionError(started.communicate())
+
+
+def read_partial(prep: Prep, run_file: str) -> dict:
+    document = json.loads((prep.folder / run_file).read_text())
+    load_validator("bench").validate(document)
+    assert document["partial"]
+    assert all(point["repeats"] >= 1 for point in document["points"])
+    assert document["points"]
+    return document
+
+
+def test_ctrl_c_keeps_what_was_measured(prep: Prep, server: RunningTriton):
+    started = start_and_wait(prep, server, "ended.json")
+    os.killpg(started.pid, signal.SIGINT)
+    shown, errors = started.communicate(timeout=60)
+    assert started.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert "interrupted: what was measured until then is kept, and marked partial" in errors
+    assert "partial: interrupted" in shown
+    assert read_partial(prep, "ended.json")["partial_reason"] == "interrupted"
+
+
+def test_a_server_that_dies_midway_keeps_what_was_measured(prep: Prep, server: RunningTriton):
+    started = start_and_wait(prep, server, "died.json")
+    os.kill(server.pid, signal.SIGKILL)
+    _, errors = started.communicate(timeout=60)
+    assert started.returncode == 1, errors
+    assert "Traceback" not in errors
+    assert "error: " in errors
+    assert server.grpc_url in read_partial(prep, "died.json")["partial_reason"]
+
+
+def test_a_server_that_hangs_midway_keeps_what_was_measured(prep: Prep, server: RunningTriton):
+    started = start_and_wait(prep, server, "hung.json", "--timeout-s", "2")
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        _, errors = started.communicate(timeout=60)
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    assert started.returncode == 1, errors
+    assert "Traceback" not in errors
+    read_partial(prep, "hung.json")

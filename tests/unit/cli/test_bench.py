@@ -1,0 +1,92 @@
+"""`prep bench` for a person, and requests that are wrong before any server starts."""
+
+import json
+from pathlib import Path
+
+import pytest
+from prep_triton.bench.compare import StoredRun, compare_with_baseline
+from prep_triton.bench.records import Load, Slo
+from prep_triton.cli.app import app
+from prep_triton.cli.documents.bench import BenchDocument, render_bench
+from prep_triton.cli.output import Output
+from typer.testing import CliRunner
+
+from tests.fakes.benched import CLOSED, OPEN, make_points, make_report
+from tests.fakes.documents import load_validator
+
+
+def render(document: BenchDocument, capsys: pytest.CaptureFixture[str], *, verbose: int = 0) -> str:
+    render_bench(Output(as_json=False, verbose=verbose), document)
+    return capsys.readouterr().out
+
+
+def test_a_run_is_told_with_intervals_verdicts_and_conditions(capsys):
+    report = make_report(make_points([CLOSED, OPEN], slo=Slo(percent=99, bound_ms=500)))
+    text = render(BenchDocument(**dict(report)), capsys, verbose=1)
+    lines = text.splitlines()
+    assert lines[0] == "Triton 2.51.0 (wheel), started by prep"
+    assert lines[1] == "  Xeon (avx2 avx512_vnni), 2 cores, load 1.5, 1.0 % of the time stolen"
+    (closed,) = [line.split("\t") for line in lines if line.startswith("tiny\tconcurrency 4\t")]
+    assert closed[7:11] == ["0", "1.00", "2.00", "2.0"]
+    assert closed[11].startswith("met (99 % confidence, ")
+    assert "executions x rows: 1000 x 2" in text
+    assert "run again: prep bench" in text
+
+
+def test_what_does_not_count_or_ended_early_is_said(capsys):
+    (point,) = make_points([OPEN])
+    late = point.model_copy(update={"sustained": False, "sent_per_s": 71.0, "lateness_p95_ms": 40.0, "requests": 0})
+    failed = point.model_copy(update={"errors": 3, "error_messages": {"busy": 3}})
+    report = make_report((late, failed)).model_copy(
+        update={"partial": True, "partial_reason": "interrupted", "best_seen": "no load holds it"}
+    )
+    text = render(BenchDocument(**dict(report)), capsys)
+    assert (
+        "tiny at 100/s poisson: not sustained by the generator, which sent 71/s, 5 % of them 40.0 ms late or more: not "
+        "counted" in text
+    )
+    assert "\t-\t-\t-\t-\t" in text  # nothing was answered, so there is no latency
+    assert "tiny at 100/s poisson: 3 x busy" in text
+    assert "no load holds it" in text
+    assert "partial: interrupted" in text
+
+
+def test_a_comparison_has_each_point_and_what_differs(capsys):
+    report = make_report(make_points([CLOSED, Load(kind="closed", value=8)], slowdown=2.0, seed=1), cores=8)
+    earlier = StoredRun.model_validate_json(make_report(make_points()).model_dump_json())
+    compared = report.model_copy(update={"comparison": compare_with_baseline(report, earlier, "before.json")})
+    document = BenchDocument(**dict(compared))
+    text = render(document, capsys)
+    assert "against before.json" in text
+    assert "tiny\tconcurrency 4\tslower\tx0.5" in text
+    assert "  differs: number of cores: 8, the baseline's 2" in text
+    assert "  not in the baseline: tiny at concurrency 8, batch 1" in text
+    load_validator("bench").validate(json.loads(document.model_dump_json()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (["--concurrency", "4:2:1"], "--concurrency 4:2:1 never ends", "write --concurrency 4:24:2"),
+        (["--rate", "fast"], "--rate 'fast' is not a list or START:END:STEP", "write --rate 50,100"),
+        (["--arrivals", "posson"], "--arrivals posson is neither poisson nor constant", "did you mean 'poisson'?"),
+        (["--slo", "50ms"], "--slo '50ms' is not a percentile and a bound", "write --slo p99=50ms"),
+        (["--texts", "none.txt"], "--texts none.txt cannot be read: No such file or directory", "name a file with"),
+        (["--texts", "empty.txt"], "--texts empty.txt has 0 texts", "write a text a line"),
+        (["--baseline", "none.json"], "the baseline none.json cannot be read", "name a file that prep bench -o wrote"),
+        (["-o", "nowhere/run.json"], "-o nowhere/run.json cannot be written", "name a file in a folder that is there"),
+        (["--csv", "a.csv", "--entry", "a", "--entry", "b"], "there are 2: a, b", "name one: --entry a"),
+        (["--csv", "a.csv", "--rate", "5", "--concurrency", "1"], "either concurrencies or rates", "leave"),
+        ([], "is not a folder", "make a repository with"),
+    ],
+)
+def test_a_wrong_request_is_refused_before_a_server_starts(
+    arguments: list[str], message: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.txt").write_text("\n \n")
+    answer = CliRunner().invoke(app, ["bench", "nowhere", *arguments, "--json"])
+    error = json.loads(answer.stdout)["error"]
+    assert answer.exit_code == 2
+    assert message in error["message"]
+    assert error["hint"].startswith(hint)
