@@ -84,4 +84,4 @@ def test_the_docker_line_names_the_image_the_folder_and_the_arguments(repository
 
 
 def test_a_folder_that_is_none_is_a_wrong_request(repository: Path):
-    assert "nowhere" in Prep(repository.parent).fail("serve", "nowhere", code=1)["message"]
+    assert "nowhere" in Prep(repository.parent).fail("serve", "nowhere", code=2)["message"]

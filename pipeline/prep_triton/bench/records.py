@@ -214,13 +214,18 @@ class BaselineComparison(Record):
 
 
 class BenchReport(Record):
-    """What `prep bench` measured. A `partial` one was ended before its end, for the `partial_reason`."""
+    """What `prep bench` measured.
+
+    A `partial` one was ended before its end, for the `partial_reason`. `not_loaded` says of each entry that the server
+    could not load why not, in the server's words.
+    """
 
     schema_version: int = BENCH_SCHEMA
     partial: bool = False
     partial_reason: str = ""
     slo: Slo | None = None
     best_seen: str = ""
+    not_loaded: dict[str, str] = Field(default_factory=dict)
     conditions: BenchConditions
     points: tuple[Point, ...]
     comparison: BaselineComparison | None = None

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -67,13 +67,18 @@ class BenchOutcome:
 
 @dataclass(frozen=True)
 class _Server:
-    """A server under load; `entries` are those of its repository, by name, as far as that was named."""
+    """A server under load.
+
+    `entries` are those of its repository, by name, as far as that was named; `failures` says of each that did not load
+    why not.
+    """
 
     client: "TritonClient"
     name: str
     version: str
     flavour: str
     entries: Mapping[str, RepositoryEntry]
+    failures: Mapping[str, str] = field(default_factory=dict)
 
 
 def bench(request: BenchRequest, *, progress: Progress = ignore_progress) -> BenchOutcome:
@@ -91,7 +96,8 @@ def bench(request: BenchRequest, *, progress: Progress = ignore_progress) -> Ben
         workloads = _make_workloads(server, request)
         measured, reason, error = _measure(server, workloads, request.plan, progress)
         conditions = _conditions(request, server, workloads, (started_at, load_before, times))
-    return BenchOutcome(_report(request, measured, conditions, reason), error)
+    report = _report(request, measured, conditions, reason)
+    return BenchOutcome(report.model_copy(update={"not_loaded": dict(server.failures)}), error)
 
 
 def read_texts(path: Path | None) -> tuple[str, ...]:
@@ -148,7 +154,7 @@ def _running(request: BenchRequest, progress: Progress) -> Iterator[_Server]:
                     f"Triton did not load {name}: {running.failures[name]}",
                     hint="see which entries load with prep verify",
                 )
-        yield _Server(client, STARTED_HERE, running.version, running.flavour, entries)
+        yield _Server(client, STARTED_HERE, running.version, running.flavour, entries, running.failures)
 
 
 def _needed_entries(served: ServedRepository, names: Sequence[str]) -> list[RepositoryEntry]:
@@ -177,17 +183,13 @@ def _make_workloads(server: _Server, request: BenchRequest) -> "list[Workload]":
     names = _choose_names(server, request.entries)
     models = [read_served_model(server.client, name) for name in names]
     if not request.entries and not server.entries:  # of a server alone: what takes neither is no load of its own
-        models = [model for model in models if model.steps or _takes_ids(model.inputs)]
+        models = [model for model in models if model.steps or model.takes_ids]
     if not models:
         raise ServerError(
             f"the server at {server.client.address} serves no model and no text ensemble",
             hint="load one, or name it with --entry",
         )
     return [make_workload(model, _facts(server.entries, model.name), request.inputs) for model in models]
-
-
-def _takes_ids(inputs: Sequence[object]) -> bool:
-    return any(getattr(tensor, "name", "") == "input_ids" for tensor in inputs)
 
 
 def _choose_names(server: _Server, names: Sequence[str]) -> list[str]:

@@ -39,6 +39,7 @@ def test_what_does_not_count_or_ended_early_is_said(capsys):
     failed = point.model_copy(update={"errors": 3, "error_messages": {"busy": 3}})
     report = make_report((late, failed)).model_copy(
         update={"partial": True, "partial_reason": "interrupted", "best_seen": "no load holds it"}
+        | {"not_loaded": {"tiny-t4": "no GPU"}}
     )
     text = render(BenchDocument(**dict(report)), capsys)
     assert (
@@ -48,6 +49,7 @@ def test_what_does_not_count_or_ended_early_is_said(capsys):
     assert "\t-\t-\t-\t-\t" in text  # nothing was answered, so there is no latency
     assert "tiny at 100/s poisson: 3 x busy" in text
     assert "no load holds it" in text
+    assert "not measured: tiny-t4: no GPU" in text
     assert "partial: interrupted" in text
 
 

@@ -18,6 +18,8 @@ def render_bench(out: Output, document: BenchDocument) -> None:
     out.table("", columns, [_row_of(point) for point in document.points])
     for point in document.points:
         render_notes(out, point)
+    for name, reason in document.not_loaded.items():
+        out.line(f"not measured: {name}: {reason}", style="yellow")
     if document.best_seen:
         out.line(document.best_seen, style="yellow")
     if document.partial:

@@ -51,6 +51,11 @@ class ServedModel:
         """Whether every input is text."""
         return all(tensor.dtype == "BYTES" for tensor in self.inputs)
 
+    @property
+    def takes_ids(self) -> bool:
+        """Whether it takes rows of token ids."""
+        return any(tensor.name == "input_ids" for tensor in self.inputs)
+
 
 def read_served_model(client: TritonClient, name: str) -> ServedModel:
     """Ask a server about an entry.
