@@ -68,7 +68,9 @@ def test_a_repository_is_measured_and_compared(prep: Prep):
     compared = json.loads(done.stdout)
     assert done.returncode == (4 if any(p["verdict"] == "slower" for p in compared["comparison"]["points"]) else 0)
     assert len(compared["comparison"]["points"]) == 2
-    assert compared["comparison"]["differences"] == []
+    # What others did on this machine meanwhile may differ.
+    others = ("load before", "share of stolen time")
+    assert [line for line in compared["comparison"]["differences"] if not line.startswith(others)] == []
     rows = list(csv.DictReader((prep.folder / "run.csv").read_text().splitlines()))
     assert sorted(row["Concurrency"] for row in rows) == ["1", "4"]
 

@@ -187,6 +187,7 @@ def list_differences(report: BenchReport, baseline: StoredRun) -> Iterator[str]:
     for key, name in _CONDITIONS.items():
         if baseline.conditions.get(key) != own[key]:
             yield f"{name}: {_show(own[key])}, the baseline's {_show(baseline.conditions.get(key))}"
+    yield from _list_disturbances(own, baseline.conditions)
     earlier = {entry.get("name"): entry for entry in _entries(baseline)}
     for entry in own["entries"]:
         alone = len(earlier) == len(own["entries"]) == 1
@@ -198,6 +199,15 @@ def list_differences(report: BenchReport, baseline: StoredRun) -> Iterator[str]:
         changed = [name for key, name in _ENTRY_CONDITIONS.items() if other.get(key) != entry[key]]
         if changed:
             yield f"{entry['name']}: another {', '.join(changed)} than the baseline's"
+
+
+def _list_disturbances(own: dict[str, Any], earlier: dict[str, Any]) -> Iterator[str]:
+    """Say where others took much more, or less, of the machine: a comparison takes that for a difference."""
+    bounds = {"load_before": ("load before", own["cores"] / 2), "steal_share": ("share of stolen time", 0.05)}
+    for key, (name, bound) in bounds.items():
+        value, other = own[key], earlier.get(key)
+        if isinstance(value, float) and isinstance(other, int | float) and abs(value - other) > bound:
+            yield f"{name}: {value:.2f}, the baseline's {other:.2f}"
 
 
 def _entries(baseline: StoredRun) -> list[dict[str, Any]]:

@@ -90,6 +90,15 @@ def test_what_differs_beside_the_figures_is_said():
     )
 
 
+def test_a_machine_that_others_used_more_is_said():
+    earlier = make_report(make_points(), load_before=7.5, steal_share=0.2)
+    assert compare(make_report(make_points()), earlier).differences == (
+        "load before: 0.50, the baseline's 7.50",
+        "share of stolen time: 0.01, the baseline's 0.20",
+    )
+    assert compare(make_report(make_points()), make_report(make_points(), load_before=1.2)).differences == ()
+
+
 def test_another_entry_alone_is_compared_and_named():
     earlier = make_report(make_points(name="tiny-int8"))
     comparison = compare(make_report(make_points(name="tiny")), earlier)

@@ -39,7 +39,7 @@ def test_what_does_not_count_or_ended_early_is_said(capsys):
     failed = point.model_copy(update={"errors": 3, "error_messages": {"busy": 3}})
     report = make_report((late, failed)).model_copy(
         update={"partial": True, "partial_reason": "interrupted", "best_seen": "no load holds it"}
-        | {"not_loaded": {"tiny-t4": "no GPU"}}
+        | {"not_loaded": {"tiny-t4": "no GPU\n"}}
     )
     text = render(BenchDocument(**dict(report)), capsys)
     assert (

@@ -19,7 +19,7 @@ def render_bench(out: Output, document: BenchDocument) -> None:
     for point in document.points:
         render_notes(out, point)
     for name, reason in document.not_loaded.items():
-        out.line(f"not measured: {name}: {reason}", style="yellow")
+        out.line(f"not measured: {name}: {' '.join(reason.split())}", style="yellow")
     if document.best_seen:
         out.line(document.best_seen, style="yellow")
     if document.partial:
