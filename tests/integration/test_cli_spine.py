@@ -101,7 +101,8 @@ def states(document: dict[str, Any]) -> dict[str, str]:
 
 
 def find_half_written(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.name.startswith(".") and path.name != ".lock"]
+    whole = (LOCK_NAME, RUN_ENTRIES_NAME)
+    return [path for path in folder.rglob("*") if path.name.startswith(".") and path.name not in whole]
 
 
 def find_scratch(prep: Prep) -> list[str]:
