@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+from prep_triton.layout import LOCK_NAME, RUN_ENTRIES_NAME
 
 from tests.fakes.bert_checkpoint import write_checkpoint
 from tests.fakes.documents import parse_document
