@@ -32,7 +32,7 @@ class Stages:
         self.failure = self.broken = ""
         self.failing: str | None = None  # the entry that fails; all where None
         self.cosine: float | None = None
-        monkeypatch.setattr("prep_triton.export.source.check_source", lambda spec: None)
+        monkeypatch.setattr("prep_triton.run.export.check_source", lambda spec: None)
         monkeypatch.setattr("prep_triton.export.onnx.export_model", self.export_model)
         monkeypatch.setattr("prep_triton.run.build.put_in_precision", self.put_in_precision)
         if builds:
