@@ -1,17 +1,23 @@
 """What a run can be refused for before its first minute of work."""
 
+import logging
 import os
 from pathlib import Path
 
 from prep_triton.engine.machine import Machine
-from prep_triton.errors import SpecError, WorkspaceError
+from prep_triton.errors import SpecError, StoreAccessError, WorkspaceError
 from prep_triton.extras import check_extra
 from prep_triton.run.resolve import ResolvedRun
 from prep_triton.spec import VariantSpec
 
+log = logging.getLogger(__name__)
+
 
 def check_places(run: ResolvedRun) -> None:
     """Refuse folders that cannot be written, and a store that cannot be reached.
+
+    A dry run goes on where the account alone is to blame, and says what a run would be refused for: who writes a file
+    need not be who may publish it.
 
     Raises:
         WorkspaceError: A folder cannot be written.
@@ -21,7 +27,12 @@ def check_places(run: ResolvedRun) -> None:
     if not run.only_engines:
         _check_writable(run.repository_dir, "the model repository", "name another with repository:")
     if run.store:
-        run.store.check_access()
+        try:
+            run.store.check_access()
+        except StoreAccessError as err:
+            if not run.is_dry:
+                raise
+            log.warning("a run would be refused here: %s; %s", err.message, err.hint)
 
 
 def _check_writable(folder: Path, what: str, hint: str) -> None:

@@ -5,7 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from prep_triton.errors import RepositoryError, ServerError, SpecError, StoreError, VerifyError, WorkspaceError
+from prep_triton.errors import (
+    RepositoryError,
+    ServerError,
+    SpecError,
+    StoreAccessError,
+    StoreError,
+    VerifyError,
+    WorkspaceError,
+)
 from prep_triton.publish.catalog import list_releases, load_pointer, resolve
 from prep_triton.publish.check import check_release
 from prep_triton.publish.release import publish_release
@@ -169,6 +177,21 @@ def test_what_the_machine_and_the_store_refuse_is_refused_of_a_dry_run_too(
     with pytest.raises(ServerError, match="which is not a program"):
         run(run_spec(ONNX), dry_run=dry_run)
     assert not stages.made
+
+
+def test_a_dry_run_without_credentials_says_that_a_run_would_be_refused(
+    stages: Stages, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def refuse(_store: object) -> None:
+        raise StoreAccessError("there are no usable credentials", hint="log in")
+
+    monkeypatch.setattr("prep_triton.publish.folder.FolderStore.check_access", refuse)
+    with pytest.raises(StoreAccessError):
+        run(run_spec(ONNX), publish_uri="./releases")
+    assert not stages.made
+    report = run(run_spec(ONNX), publish_uri="./releases", dry_run=True)
+    assert report.dry_run
+    assert "a run would be refused here: there are no usable credentials; log in" in caplog.text
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
