@@ -91,17 +91,21 @@ def _find_models(rest: str, models: Sequence[Any], flag: str) -> list[tuple[int,
     for name in sorted({*names, "*"}, key=len, reverse=True):
         if name and rest.startswith(f"{name}."):
             below = _split(rest.removeprefix(f"{name}."))
+            if not below:
+                raise _no_key(flag, name)
             return [(number, below) for number, other in enumerate(names) if name in (other, "*")]
     name = rest.partition(".")[0]
     known = sorted(filter(None, names))
     if name in known:
-        raise SpecError(
-            f"{flag} names a model, and no key of it", hint=f"for example --set models.{name}.weights=random"
-        )
+        raise _no_key(flag, name)
     otherwise = f"its models are {', '.join(known)}" if known else "the file has no models"
     raise SpecError(
         f"{flag}: the file has no model '{name}'", hint=suggest(name, known, otherwise=otherwise), place=flag
     )
+
+
+def _no_key(flag: str, name: str) -> SpecError:
+    return SpecError(f"{flag} names a model, and no key of it", hint=f"for example --set models.{name}.weights=random")
 
 
 def _name_of(entry: Any) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from prep_triton.errors import SpecError
 from prep_triton.run.overrides import override_settings
@@ -152,6 +152,7 @@ def test_faults_of_the_file_keep_their_lines_beside_those_of_a_flag(path: Path):
 
 
 @given(st.text("abjo.[]=*1{}:, ", max_size=20))
+@example("*.=")
 def test_any_text_is_a_setting_or_a_sentence(text: str):
     from prep_triton.spec import SettingsFile
     from prep_triton.spec.yaml_text import parse_document
