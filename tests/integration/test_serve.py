@@ -69,6 +69,7 @@ def test_the_docker_line_names_the_image_the_folder_and_the_arguments(repository
     words = shlex.split(line)
     assert words[:3] == ["docker", "run", "--rm"]
     assert "--gpus=all" not in words
+    assert f"--shm-size={256 + 2 * 128 + 1}m" in words  # tokenizer and post-processor, and a small batch of theirs
     assert f"{repository.absolute()}:/models:ro" in words
     assert words[words.index("nvcr.io/nvidia/tritonserver:25.08-py3") + 1 :] == [
         "tritonserver",

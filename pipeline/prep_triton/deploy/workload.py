@@ -1,6 +1,7 @@
 """The servers: a Deployment and a PodDisruptionBudget for each pool of nodes."""
 
 import math
+from collections.abc import Sequence
 
 from prep_triton.artifact import Record, RepositoryEntry
 from prep_triton.deploy.accelerators import Pool
@@ -52,12 +53,11 @@ def measure_release(release: ServedRelease) -> Sizes:
     """Return what a server of a release takes.
 
     Triton copies every model's folder into MODELS_DIR; a runtime holds the weights once more while it loads them.
-    The Python backend's parent and stubs talk through shared memory, which counts as memory: beside what every stub
-    takes, a full batch of the longest sequence in each instance.
+    Shared memory counts as memory.
     """
     size = release.size_bytes
     python = sum(entry.runtime == "python" for entry in release.entries)
-    shared_mib = 256 + 128 * python + math.ceil(sum(map(_batch_bytes, _list_python_steps(release))) / _MIB)
+    shared_mib = measure_shared_memory_mib(release.entries)
     memory = 2 * _GIB + 2 * size + shared_mib * _MIB + python * 512 * _MIB
     return Sizes(
         models_gib=math.ceil(2 * size / _GIB) + 1,
@@ -67,13 +67,21 @@ def measure_release(release: ServedRelease) -> Sizes:
     )
 
 
-def _list_python_steps(release: ServedRelease) -> list[tuple[RepositoryEntry, RepositoryEntry]]:
+def measure_shared_memory_mib(entries: Sequence[RepositoryEntry]) -> int:
+    """Return what a server of some entries needs of /dev/shm, MiB.
+
+    The Python backend's parent and stubs talk through it: beside what every stub takes, a full batch of the longest
+    sequence in each instance.
+    """
+    python = sum(entry.runtime == "python" for entry in entries)
+    return 256 + 128 * python + math.ceil(sum(map(_batch_bytes, _list_python_steps(entries))) / _MIB)
+
+
+def _list_python_steps(entries: Sequence[RepositoryEntry]) -> list[tuple[RepositoryEntry, RepositoryEntry]]:
     """Return each tokenizer and post-processor with the model entry that it serves."""
-    by_name = {entry.name: entry for entry in release.entries}
+    by_name = {entry.name: entry for entry in entries}
     return [
-        (entry, by_name[entry.serves])
-        for entry in release.entries
-        if entry.runtime == "python" and entry.serves in by_name
+        (entry, by_name[entry.serves]) for entry in entries if entry.runtime == "python" and entry.serves in by_name
     ]
 
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from prep_triton.triton.server.process import RunningTriton
 
 _POLL_S = 0.5
-# Python backends exchange tensors through it, and a container has 64 MiB otherwise.
-_SHARED_MEMORY = "1g"
 
 
 @dataclass(frozen=True)
@@ -106,11 +104,13 @@ def render_docker_command(served: ServedRepository, target: TargetSpec | None) -
         SpecError: The release is unknown.
     """
     from prep_triton.containers import load_triton_releases
+    from prep_triton.deploy.workload import measure_shared_memory_mib
     from prep_triton.target import needs_gpu, resolve_target
 
     release = resolve_target(target).release if target else list(load_triton_releases().values())[-1]
+    shared_mib = measure_shared_memory_mib(served.entries)  # a container has 64 MiB otherwise
     has_gpu = any(needs_gpu(entry) for entry in served.entries)
-    command = ["docker", "run", "--rm", *(["--gpus=all"] if has_gpu else []), f"--shm-size={_SHARED_MEMORY}"]
+    command = ["docker", "run", "--rm", *(["--gpus=all"] if has_gpu else []), f"--shm-size={shared_mib}m"]
     command += [f"-p{port}:{port}" for port in (8000, 8001, 8002)]
     if served.uri.startswith("gs://"):
         command += ["-v", f"{Path.home()}/.config/gcloud:/root/.config/gcloud:ro"]
