@@ -1,6 +1,6 @@
 # The command line on the CPU, from the wheel: lint, assemble, publish, fetch, deploy, client, verify --server.
 #   docker build -t prep .
-#   docker run --rm -v "$PWD:/work" --user "$(id -u):$(id -g)" prep lint
+#   docker run --rm -v "$PWD:/data" --user "$(id -u):$(id -g)" prep lint
 # With what an extra needs beside it, and torch's build for the CPU:
 #   docker build --build-arg EXTRAS=export,engine -t prep:export .
 # A tag can be moved. To build on the very same base again, name it by digest:
@@ -30,6 +30,6 @@ RUN python -m venv /opt/prep \
     && pip check \
     && rm -r /tmp/install
 USER 1000:1000
-WORKDIR /work
+WORKDIR /data
 ENTRYPOINT ["prep"]
 CMD ["--help"]

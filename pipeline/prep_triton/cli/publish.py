@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from prep_triton.cli.options import REPOSITORY_DIR, OutputOptions, ReleaseOption
 from prep_triton.cli.output import Output, session
 from prep_triton.errors import SpecError
 from prep_triton.layout import CONFIG_NAME
+
+if TYPE_CHECKING:
+    from prep_triton.run.publication import Publication
 
 
 @dataclass(frozen=True)
@@ -69,32 +72,33 @@ def publish(
         if release is not None:
             raise SpecError("--release names what --check looks at", hint="add --check, or remove --release")
         folder, uri = _name_places(repository, uri)
-        from prep_triton.cli.documents.publish import (
-            publish_document,
-            publish_plan,
-            render_publish,
-            render_publish_plan,
-        )
         from prep_triton.publish.uri import open_store
-        from prep_triton.run.publication import Publication, plan_publication, publish_repository
+        from prep_triton.run.publication import Publication
 
-        spec = target_from_flags(target)
         publication = Publication(
             folder,
             open_store(uri),
-            target=spec,
+            target=target_from_flags(target),
             make_current=options.current,
             allow_random=options.allow_random,
         )
-        with out.progress(f"publish {uri}") as progress:
-            if options.dry_run:
-                plan = plan_publication(publication, progress=progress)
-            else:
-                published = publish_repository(publication, progress=progress)
-        if options.dry_run:
-            out.show(publish_plan(plan), render_publish_plan)
+        _publish(out, publication, uri, dry_run=options.dry_run)
+
+
+def _publish(out: Output, publication: "Publication", uri: str, *, dry_run: bool) -> None:
+    """Publish, or say what would be done."""
+    from prep_triton.cli.documents.publish import publish_document, publish_plan, render_publish, render_publish_plan
+    from prep_triton.run.publication import plan_publication, publish_repository
+
+    with out.progress(f"publish {uri}") as progress:
+        if dry_run:
+            plan = plan_publication(publication, progress=progress)
         else:
-            out.show(publish_document(published, publication.store.uri), render_publish)
+            published = publish_repository(publication, progress=progress)
+    if dry_run:
+        out.show(publish_plan(plan), render_publish_plan)
+    else:
+        out.show(publish_document(published, publication.store.uri), render_publish)
 
 
 def _name_places(first: str, second: str | None) -> tuple[Path, str]:
