@@ -106,13 +106,54 @@ class Verdict(Record):
         return f"{self.state} (99 % confidence, {self.requests:,} requests, {self.over:,} over)"
 
 
+class GpuUse(Record):
+    """What NVML said of a server's GPU during the measured time: means, and the most memory that was taken.
+
+    `utilisation` is the share of the time in which a kernel ran, 0..1: not how full the GPU was.
+    """
+
+    name: str = ""
+    utilisation: Share | None = None
+    power_w: Amount | None = None
+    memory_mib: Amount | None = None
+    sm_clock_mhz: Amount | None = None
+
+
+class ResourceUse(Record):
+    """What a point used of the machine during its measured time; None where nothing tells it.
+
+    CPU is in busy cores, as means: those of the server's processes, of prep (which sends), and of everything else
+    on the machine. `server_memory_peak_mib` is the most memory that the server's processes held together, shared pages
+    counted once (PSS). `unknown` says of what is not known why not.
+    """
+
+    server_cpu_cores: Amount | None = None
+    server_cpu_s_per_inference: Amount | None = None
+    server_memory_peak_mib: Amount | None = None
+    generator_cpu_cores: Amount | None = None
+    others_cpu_cores: Amount | None = None
+    gpu: GpuUse | None = None
+    unknown: dict[str, str] = Field(default_factory=dict)
+
+
+class RepeatResources(Record):
+    """CPU seconds during the measured time of one repeat, `seconds` long."""
+
+    repeat: Natural
+    seconds: Positive
+    server_cpu_s: Amount | None = None
+    generator_cpu_s: Amount | None = None
+    others_cpu_s: Amount | None = None
+
+
 class Point(Record):
     """One entry under one load.
 
     `inferences_per_s` are rows: requests times `batch`. Latencies are in milliseconds, in an open loop from the moment
     at which a request was meant to be sent. `sent_per_s` is what the generator sent, `lateness_p95_ms` how late it was
     itself; where that is too much, `sustained` is False and the point does not count. `error_messages` maps what the
-    server said to how often.
+    server said to how often. `tokens_per_s` are those of the requests, `padded_tokens_per_s` those that the model
+    computes on, padding among them; None where nothing tells them.
     """
 
     entry: str
@@ -135,6 +176,10 @@ class Point(Record):
     sustained: bool
     parts: tuple[PartTimes, ...]
     verdict: Verdict | None = None
+    tokens_per_s: Figure | None = None
+    padded_tokens_per_s: Figure | None = None
+    resources: ResourceUse | None = None
+    repeat_resources: tuple[RepeatResources, ...] = ()
     blocks: tuple[Block, ...]
 
 
@@ -156,8 +201,22 @@ class BenchedEntry(Record):
     longest: Natural
 
 
+class GpuFacts(Record):
+    """A GPU of the server's machine, as NVML describes it."""
+
+    name: str
+    driver: str | None = None
+    memory_mib: Amount | None = None
+    power_limit_w: Amount | None = None
+    max_sm_clock_mhz: Amount | None = None
+
+
 class BenchConditions(Record):
-    """What the figures depend on. `steal_share` is the time that the hypervisor gave to others meanwhile, 0..1."""
+    """What the figures depend on. `steal_share` is the time that the hypervisor gave to others meanwhile, 0..1.
+
+    `kernel`, `cpu_governor`, `container`, `cpu_limit_cores` (of the control group) and `gpus` are of the machine that
+    sends, as the processor is; `image` is that of Triton's container where prep runs in one. None where not known.
+    """
 
     cpu: str
     cpu_flags: tuple[str, ...]
@@ -175,6 +234,12 @@ class BenchConditions(Record):
     duration_s: Positive
     started_at: datetime
     command: str
+    kernel: str | None = None
+    cpu_governor: str | None = None
+    container: str | None = None
+    cpu_limit_cores: Amount | None = None
+    image: str | None = None
+    gpus: tuple[GpuFacts, ...] = ()
     entries: tuple[BenchedEntry, ...]
 
 
@@ -213,11 +278,21 @@ class BaselineComparison(Record):
         return any(point.verdict == "slower" for point in self.points)
 
 
+class NotMeasured(Record):
+    """A variant of a pipeline file that this machine did not measure, and why."""
+
+    entry: str
+    model: str
+    precision: str
+    runtime: str
+    reason: str
+
+
 class BenchReport(Record):
     """What `prep bench` measured.
 
     A `partial` one was ended before its end, for the `partial_reason`. `not_loaded` says of each entry that the server
-    could not load why not, in the server's words.
+    could not load why not, in the server's words; `not_measured` has the other variants of a pipeline file.
     """
 
     schema_version: int = BENCH_SCHEMA
@@ -226,6 +301,7 @@ class BenchReport(Record):
     slo: Slo | None = None
     best_seen: str = ""
     not_loaded: dict[str, str] = Field(default_factory=dict)
+    not_measured: tuple[NotMeasured, ...] = ()
     conditions: BenchConditions
     points: tuple[Point, ...]
     comparison: BaselineComparison | None = None
