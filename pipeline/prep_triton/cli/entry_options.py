@@ -14,8 +14,6 @@ from prep_triton.cli.groups import flag_of, given_options, list_flags, spec_from
 if TYPE_CHECKING:
     from prep_triton.spec import EntrySpec
 
-_FORM = "such a file holds the keys of 'serving:', for example max_batch_size: 8; prep schema describes them"
-
 
 @dataclass(frozen=True)
 class TextOptions:
@@ -80,7 +78,7 @@ class ServingOptions:
     ] = None
     length_buckets: Annotated[
         str | None,
-        typer.Option(help="Sequence lengths that clients pad to: 32,64,128. [up to what the checkpoint declares]"),
+        typer.Option(help="Sequence lengths to pad to: 32,64,128 or 8:256:8. [up to what the checkpoint declares]"),
     ] = None
     dynamic_batching: Annotated[bool | None, typer.Option(help="Let Triton batch requests. [yes]")] = None
     queue: QueueOptions = QueueOptions()
@@ -199,13 +197,11 @@ def merge_serving(path: Path | None, flags: Mapping[str, Any], queue: Mapping[st
         SpecError: The file is missing or no serving choices, or queue flags meet --no-dynamic-batching.
     """
     from prep_triton.errors import SpecError
-    from prep_triton.spec import ServingSpec, load_settings
+    from prep_triton.spec import load_serving_file
 
     merged: dict[str, Any] = {}
     if path is not None:
-        settings = load_settings(path, hint=_FORM)
-        settings.build(ServingSpec)  # so that a fault of the file names the file alone
-        merged = dict(settings.values)
+        merged = dict(load_serving_file(path).values)  # so that a fault of the file names the file alone
     in_file = merged.get("dynamic_batching", {})
     merged |= flags
     if flags.get("dynamic_batching") is False:

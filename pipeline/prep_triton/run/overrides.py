@@ -44,6 +44,7 @@ def override_settings(settings: SettingsFile, assignments: Sequence[str]) -> Set
     """
     if not assignments:
         return settings
+    settings = settings.with_serving_files()  # so that a key of such a file can be set as well
     values = copy.deepcopy(dict(settings.values))
     flags: list[tuple[Path, str]] = []
     for assignment in assignments:

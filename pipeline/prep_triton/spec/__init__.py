@@ -67,6 +67,7 @@ from prep_triton.spec.settings_file import (
     RUN_HINT,
     SettingsFile,
     load_run_spec,
+    load_serving_file,
     load_settings,
     parse_run_spec,
 )
@@ -125,6 +126,7 @@ __all__ = [
     "default_profile",
     "flags_from_precision",
     "load_run_spec",
+    "load_serving_file",
     "load_settings",
     "parse_profile",
     "parse_run_spec",

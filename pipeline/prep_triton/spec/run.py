@@ -32,7 +32,9 @@ class EntrySpec(ConversionSpec):
             description="The entry's name in the repository; null makes one of model, runtime and precision.",
         ),
     ] = None
-    serving: ServingSpec = Field(default=ServingSpec(), description="How Triton serves it.")
+    serving: Annotated[ServingSpec, BeforeValidator(lambda value: value, json_schema_input_type=ServingSpec | str)] = (
+        Field(default=ServingSpec(), description="How Triton serves it: choices, or the name of a file that has them.")
+    )
     text: Annotated[
         TextSpec | None,
         BeforeValidator(text_spec_from_value, json_schema_input_type=TextSpec | bool | None),

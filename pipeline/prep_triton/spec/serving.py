@@ -195,7 +195,7 @@ class ServingSpec(Spec):
     length_buckets: Sizes = Field(
         default=(),
         description="Sequence lengths that clients and the tokenizer pad to; empty: those of the profiles, or 32, 64, "
-        "128, 256, 384 up to the length that the checkpoint declares.",
+        "128, 256, 384 up to the length that the checkpoint declares. 1:256 pads nothing: every length is a bucket.",
     )
     dynamic_batching: QueueSpec | None = Field(
         default=QueueSpec(), description="How requests are joined into batches; null: they are not."

@@ -28,7 +28,7 @@ WRONG = {
     "build-engine tiny --gpu t4 --int8 --calibration-data c.yaml": "c.yaml",
     "inspect nowhere": "there is no 'nowhere' in",
     "assemble other": "no model 'other' was exported",
-    "assemble tiny --serving nowhere.yaml": "there is no config file nowhere.yaml",
+    "assemble tiny --serving nowhere.yaml": "there is no serving file nowhere.yaml",
     "assemble tiny --parameter a": "is not KEY=VALUE",
     "assemble --adopt nowhere": "nowhere has no config.pbtxt",
     "lint nowhere": "there is no model repository nowhere",
