@@ -41,7 +41,7 @@ def server(prep: Prep) -> Iterator[RunningTriton]:
 
 
 def test_a_repository_is_measured_and_compared(prep: Prep):
-    loads = ("--concurrency", "1,4", "--rate", "40")
+    loads = ("--concurrency", "1,4", "--rate", "40", "--machine", "e2-standard-4")
     run = prep.succeed("bench", "repo", *loads, *SHORT, "--slo", "p99=1000s", "-o", "run.json")
     assert {(point["entry"], point["load"]["kind"], point["load"]["value"]) for point in run["points"]} == {
         (name, kind, value) for name in (MODEL, TEXT) for kind, value in (("closed", 1), ("closed", 4), ("open", 40))
@@ -57,6 +57,9 @@ def test_a_repository_is_measured_and_compared(prep: Prep):
             assert rows > 0
             assert part["compute_infer_us"] > 0
         assert point["verdict"]["over"] == 0
+    assert [(row["entry"], row["at"]) for row in run["costs"]["rows"]] == [
+        (name, at) for name in (MODEL, TEXT) for at in ("slo", "full_load", "60_percent")
+    ]
     kinds = {entry["name"]: entry["input_kind"] for entry in run["conditions"]["entries"]}
     assert kinds == {MODEL: "ids", TEXT: "text"}
     assert run["conditions"]["command"].startswith("prep bench repo --concurrency 1,4")

@@ -1,5 +1,16 @@
 """What inferences cost: dollars an hour over inferences a second."""
 
+import datetime
+import re
+from collections.abc import Iterator, Sequence
+
+from prep_triton.bench.cost_records import CostPlace, CostRow, Costs
+from prep_triton.bench.prices import PRICES_VARIABLE, MachinePrice, PriceKind
+from prep_triton.bench.records import BenchConditions, BenchReport, Point, Slo
+
+# Of a price, after which it is said.
+OLD_DAYS = 180
+UTILISATION = 0.6
 _SECONDS_PER_HOUR = 3600
 _MILLION = 1_000_000
 
@@ -12,3 +23,92 @@ def inferences_per_usd(inferences_per_s: float, usd_per_hour: float) -> float:
 def usd_per_million(inferences_per_s: float, usd_per_hour: float) -> float:
     """Return the dollars that a million inferences cost; `inferences_per_s` is above 0."""
     return _MILLION / inferences_per_usd(inferences_per_s, usd_per_hour)
+
+
+def cost_report(
+    report: BenchReport, price: MachinePrice, kind: PriceKind, today: datetime.date, *, is_own_machine: bool
+) -> Costs:
+    """Return what the measured entries cost on a machine.
+
+    Args:
+        report: What was measured.
+        price: The machine's; it has a price of that kind.
+        kind: Which of its prices.
+        today: For the age of the price.
+        is_own_machine: Whether the server ran on the machine whose conditions the report has.
+    """
+    usd = price.usd_per_hour(kind)
+    assert usd is not None
+    entries = dict.fromkeys(point.entry for point in report.points)
+    points = [[point for point in report.points if point.entry == entry] for entry in entries]
+    notes = [*_list_doubts_of_price(price, today)]
+    if is_own_machine:
+        notes += _list_doubts_of_machine(price, report.conditions)
+    return Costs(
+        machine=price.machine,
+        accelerator=price.accelerator,
+        region=price.region,
+        price=kind,
+        usd_per_hour=usd,
+        source=price.source.name,
+        source_url=price.source.url,
+        source_date=price.source.date,
+        notes=tuple(notes),
+        rows=tuple(row for of_entry in points for row in _cost_entry(of_entry, report.slo, usd)),
+    )
+
+
+def _cost_entry(points: Sequence[Point], slo: Slo | None, usd: float) -> Iterator[CostRow]:
+    """Yield what one entry costs at each place of its curve; a place that needs a service level has one."""
+    entry = points[0].entry
+    counting = [point for point in points if point.sustained and point.inferences_per_s.value > 0]
+    if slo is not None:
+        holding = [point for point in counting if point.verdict and point.verdict.state == "met"]
+        reason = f"no load was shown to hold {slo.describe()}"
+        yield _cost_fastest(entry, "slo", holding, usd) or CostRow(entry=entry, at="slo", reason=reason)
+    places: tuple[tuple[CostPlace, float], ...] = (("full_load", 1.0), ("60_percent", UTILISATION))
+    for place, share in places:
+        row = _cost_fastest(entry, place, counting, usd, share)
+        yield row or CostRow(entry=entry, at=place, reason="no load counts")
+
+
+def _cost_fastest(
+    entry: str, place: CostPlace, points: Sequence[Point], usd: float, share: float = 1.0
+) -> CostRow | None:
+    """Return what a share of the highest throughput costs; None without a point."""
+    if not points:
+        return None
+    fastest = max(points, key=lambda point: point.inferences_per_s.value)
+    rate = fastest.inferences_per_s.value * share
+    return CostRow(
+        entry=entry,
+        at=place,
+        load=fastest.load.describe(),
+        inferences_per_s=rate,
+        inferences_per_usd=inferences_per_usd(rate, usd),
+        usd_per_million=usd_per_million(rate, usd),
+    )
+
+
+def _list_doubts_of_price(price: MachinePrice, today: datetime.date) -> Iterator[str]:
+    date = price.source.date
+    if date is not None and (today - date).days > OLD_DAYS:
+        where = f" at {price.source.url}" if price.source.url else ""
+        yield (
+            f"the price of {price.machine} is of {date.isoformat()}, more than {OLD_DAYS} days ago: look it up{where}, "
+            f"and correct it in a file that {PRICES_VARIABLE} names"
+        )
+
+
+def _list_doubts_of_machine(price: MachinePrice, conditions: BenchConditions) -> Iterator[str]:
+    """Yield how the machine that was measured differs from the one that is paid for."""
+    if conditions.cores != price.cores:
+        yield (
+            f"{price.machine} has {price.cores} cores, the machine that was measured {conditions.cores}: "
+            "measured there, inferences may cost something else"
+        )
+    gpus = " and ".join(gpu.name for gpu in conditions.gpus)
+    if price.accelerator and price.accelerator not in re.split(r"[\s-]", gpus.lower()):  # "Tesla T4", "NVIDIA L4"
+        yield f"{price.machine} has a GPU ({price.accelerator}), the machine that was measured {gpus or 'none'}"
+    elif gpus and not price.accelerator:
+        yield f"{price.machine} has no GPU, the machine that was measured {gpus}"

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from prep_triton.artifact import Record, Share
+from prep_triton.bench.cost_records import Costs
 
 # Of the document. A run of another version is still compared, as far as it can be read.
 BENCH_SCHEMA = 1
@@ -293,6 +294,7 @@ class BenchReport(Record):
 
     A `partial` one was ended before its end, for the `partial_reason`. `not_loaded` says of each entry that the server
     could not load why not, in the server's words; `not_measured` has the other variants of a pipeline file.
+    `costs` are those on a machine that was named.
     """
 
     schema_version: int = BENCH_SCHEMA
@@ -305,3 +307,4 @@ class BenchReport(Record):
     conditions: BenchConditions
     points: tuple[Point, ...]
     comparison: BaselineComparison | None = None
+    costs: Costs | None = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 import typer
 
 from prep_triton.cli import interrupts
+from prep_triton.cli.bench_costs import CostOptions, price_from_options
 from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import OutputOptions, ReleaseOption
 from prep_triton.cli.output import Output, session
@@ -86,6 +87,7 @@ def bench(
     load: LoadOptions = LoadOptions(),
     sent: SentOptions = SentOptions(),
     kept: KeptOptions = KeptOptions(),
+    cost: CostOptions = CostOptions(),
     timeout_s: Annotated[float, typer.Option(min=0.1, max=86400, help="Longest wait for an answer, seconds.")] = 30.0,
     output: OutputOptions = OutputOptions(),
 ) -> None:
@@ -101,18 +103,22 @@ def bench(
       prep bench --concurrency 4:24:2 --batch 2 --seq-len 384
       prep bench --server localhost:8001 --entry minilm-onnx-fp32 --rate 50:400:50 --slo p99=50ms
       prep bench -o today.json --baseline yesterday.json
+      prep bench --rate 50:400:50 --slo p99=50ms --machine g2-standard-4 --price spot
     """
     with session(output) as out:
         from prep_triton.bench.compare import load_baseline
         from prep_triton.run.benching import bench as bench_request
         from prep_triton.run.benching import compare
+        from prep_triton.run.costing import add_costs
 
         request = _request_from_flags((target, release, server), entry or [], (load, sent), (kept.slo, timeout_s))
         _check_files(kept, request)
         baseline = load_baseline(kept.baseline) if kept.baseline else None
+        price = price_from_options(cost)
         with out.progress(f"bench {request.target or request.server}") as progress:
             outcome = bench_request(request, progress=progress)
         report = compare(outcome.report, baseline, str(kept.baseline)) if baseline else outcome.report
+        report = add_costs(report, price) if price else report
         _save(report, kept)
         if outcome.error is None or not out.as_json:
             _show(out, report)

@@ -94,6 +94,13 @@ def find_models_of_file(params: dict[str, Any]) -> Iterable[str]:
     return [model.get("name") or model["model"].rstrip("/").rpartition("/")[2] for model in models]
 
 
+def find_machines(_params: dict[str, Any]) -> Iterable[str]:
+    """Yield the machines that have a price."""
+    from prep_triton.bench.prices import load_prices
+
+    return (price.machine for price in load_prices())
+
+
 def find_targets(params: dict[str, Any]) -> Iterable[str]:
     """Yield the Triton releases of the table."""
     del params
@@ -126,4 +133,5 @@ complete_artifact = complete_from(find_artifacts)
 complete_entry = complete_from(find_entries)
 complete_text_entry = complete_from(find_text_entries)
 complete_release = complete_from(find_releases)
+complete_machine = complete_from(find_machines)
 complete_target = complete_from(find_targets)

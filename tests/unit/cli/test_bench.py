@@ -9,6 +9,7 @@ from prep_triton.bench.records import Load, Slo
 from prep_triton.cli.app import app
 from prep_triton.cli.documents.bench import BenchDocument, render_bench
 from prep_triton.cli.output import Output
+from prep_triton.run.costing import add_costs, choose_price
 from typer.testing import CliRunner
 
 from tests.fakes.benched import CLOSED, OPEN, make_points, make_report
@@ -66,6 +67,20 @@ def test_a_comparison_has_each_point_and_what_differs(capsys):
     load_validator("bench").validate(json.loads(document.model_dump_json()))
 
 
+def test_what_inferences_cost_is_a_table_with_its_source(capsys):
+    slo = Slo(percent=99, bound_ms=1)
+    report = make_report(make_points(noise=0, slo=slo)).model_copy(update={"slo": slo})
+    document = BenchDocument(**dict(add_costs(report, choose_price("e2-standard-4", "spot", "us-central1"))))
+    text = render(document, capsys)
+    assert "cost on e2-standard-4, us-central1, spot: $0.0804/h (the Billing Catalog, by " in text
+    # 400 a second at $0.080424 an hour.
+    assert "tiny\tat full load\tconcurrency 4\t400.0\t0.0804\t17,905,103\t0.0558" in text
+    assert "tiny\tat 60 % of it\tconcurrency 4\t240.0\t" in text
+    assert "no cost at the SLO of tiny: no load was shown to hold p99 <= 1 ms" in text
+    assert "e2-standard-4 has 4 cores, the machine that was measured 2" in text
+    load_validator("bench").validate(json.loads(document.model_dump_json()))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [
@@ -79,6 +94,9 @@ def test_a_comparison_has_each_point_and_what_differs(capsys):
         (["-o", "nowhere/run.json"], "-o nowhere/run.json cannot be written", "name a file in a folder that is there"),
         (["--csv", "a.csv", "--entry", "a", "--entry", "b"], "there are 2: a, b", "name one: --entry a"),
         (["--csv", "a.csv", "--rate", "5", "--concurrency", "1"], "either concurrencies or rates", "leave"),
+        (["--price", "spot"], "--price spot is of no machine", "name it, such as --machine g2-standard-4"),
+        (["--machine", "g2-standrd-4"], "no price of a machine 'g2-standrd-4'", "did you mean 'g2-standard-4'?"),
+        (["--machine", "e2-standard-4", "--price", "free"], "--price free is none of on-demand, spot", "write --price"),
         ([], "is not a folder", "make a repository with"),
     ],
 )

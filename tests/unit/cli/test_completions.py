@@ -34,6 +34,7 @@ NAMED = {
     ("compare", "second"),
     ("lint", "entry"),
     ("client", "model"),
+    ("bench", "machine"),
     ("rollback", "release"),
     ("fetch", "release"),
     ("releases", "show"),

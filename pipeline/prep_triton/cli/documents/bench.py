@@ -1,6 +1,7 @@
 """What `prep bench` answers."""
 
 from prep_triton.bench.records import BenchReport, Figure, Point, PointComparison, RatioFigure
+from prep_triton.cli.documents.costs import render_costs
 from prep_triton.cli.output import Output
 
 _METRICS = {"requests_per_s": "requests/s", "p50_ms": "p50", "p99_ms": "p99"}
@@ -24,6 +25,8 @@ def render_bench(out: Output, document: BenchDocument) -> None:
         out.line(document.best_seen, style="yellow")
     if document.partial:
         out.line(f"partial: {document.partial_reason}", style="yellow")
+    if document.costs:
+        render_costs(out, document.costs)
     if document.comparison:
         render_comparison(out, document)
 
