@@ -36,6 +36,7 @@ BERT = {**DRAWN, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads
 DISTILBERT = {**DRAWN, "dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
 TAGS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 GRADES = ["böse", "so-so", "gut"]
+PADDED_TO_THE_LONGEST = ("fill-mask", "token-classification")
 LONGEST = 32  # the longest length bucket of the tiny models
 
 MODELS = {
@@ -93,7 +94,11 @@ def entries(exported, tmp_path_factory):
     for task, spec in specs.items():
         buckets = (32, 128) if task == "feature-extraction" else (16, LONGEST)
         serving = ServingSpec(
-            threads=1, max_batch_size=8, length_buckets=buckets, dynamic_batching=QueueSpec(max_queue_delay_us=2000)
+            threads=1,
+            max_batch_size=8,
+            length_buckets=buckets,
+            padding="longest" if task in PADDED_TO_THE_LONGEST else "buckets",
+            dynamic_batching=QueueSpec(max_queue_delay_us=2000),
         )
         made[task] = assemble_entry(exported[task], [], serving, repository).artifact
         assemble_text_entries(made[task], spec, repository)

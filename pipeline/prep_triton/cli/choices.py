@@ -66,6 +66,7 @@ CHOICES: Mapping[str, Callable[[], Words]] = {
     "instance_kinds": _of_spec("InstanceKind"),
     "kinds": _kinds,
     "long_inputs": _of_spec("LongInput"),
+    "paddings": _of_spec("Padding"),
     "platforms": _platforms,
     "precisions": _of_spec("Precision"),
     "runtimes": _of_spec("Runtime"),

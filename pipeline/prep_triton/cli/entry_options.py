@@ -80,6 +80,12 @@ class ServingOptions:
         str | None,
         typer.Option(help="Sequence lengths to pad to: 32,64,128 or 8:256:8. [up to what the checkpoint declares]"),
     ] = None
+    padding: Annotated[
+        str | None,
+        typer.Option(
+            help="Length that a text request is padded to: {paddings}. [buckets]", autocompletion=complete("paddings")
+        ),
+    ] = None
     dynamic_batching: Annotated[bool | None, typer.Option(help="Let Triton batch requests. [yes]")] = None
     queue: QueueOptions = QueueOptions()
     instance_count: Annotated[int | None, typer.Option(help="Instances of the model. [1]")] = None

@@ -17,6 +17,7 @@ StreamPriority = Literal["default", "max", "min"]
 InstanceKind = Literal["cpu", "gpu"]
 Tier = Literal[1, 2]
 LongInput = Literal["truncate", "stride", "reject"]
+Padding = Literal["buckets", "longest"]
 
 _WORDS = {"true": True, "false": False}
 
@@ -196,6 +197,11 @@ class ServingSpec(Spec):
         default=(),
         description="Sequence lengths that clients and the tokenizer pad to; empty: those of the profiles, or 32, 64, "
         "128, 256, 384 up to the length that the checkpoint declares. 1:256 pads nothing: every length is a bucket.",
+    )
+    padding: Padding = Field(
+        default="buckets",
+        description="What a text request is padded to: its length bucket, so that other lengths can join it, or "
+        "its own longest row: no padding is computed, and requests of equal length alone are joined.",
     )
     dynamic_batching: QueueSpec | None = Field(
         default=QueueSpec(), description="How requests are joined into batches; null: they are not."

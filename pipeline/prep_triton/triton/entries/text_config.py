@@ -59,6 +59,9 @@ class TextConfigs:
             "stride": str(self.spec.stride),
             "max_characters": str(self.spec.max_characters),
         }
+        if self.entry.spec.get("serving", {}).get("padding") == "longest":
+            # The shortest row that every plan takes; a graph takes one token.
+            parameters |= {"padding": "longest", "min_length": str(self.entry.spec.get("min_sequence", 1))}
         if self._embedding.prompt:
             parameters["prompt"] = self._embedding.prompt
         self._set_parameters(config, parameters)

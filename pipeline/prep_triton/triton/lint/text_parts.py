@@ -1,11 +1,11 @@
 """The tokenizer, post-processor and ensemble of a model entry, against the model entry that they serve."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.layout import MANIFEST_NAME
-from prep_triton.spec import parse_sizes
+from prep_triton.spec import Padding, parse_sizes
 from prep_triton.spec.server_rules import find_bucket_order_problem
 from prep_triton.triton.config.rules import find_bucket_problem
 from prep_triton.triton.lint.entry import EntryFolder
@@ -13,6 +13,7 @@ from prep_triton.triton.lint.finding import Finding
 
 _BUCKETS = "length_buckets"
 _LIMIT = "max_characters"
+_PADDING = "padding"
 
 
 def find_text_problems(entry: EntryFolder, entries: Mapping[str, EntryFolder]) -> Iterator[Finding]:
@@ -33,6 +34,7 @@ def find_text_problems(entry: EntryFolder, entries: Mapping[str, EntryFolder]) -
     if manifest.kind == "tokenizer":
         yield from _find_bucket_problems(entry, model)
         yield from _find_limit_problems(entry)
+        yield from _find_padding_problems(entry)
 
 
 def _find_bucket_problems(entry: EntryFolder, model: RepositoryEntry | None) -> Iterator[Finding]:
@@ -64,6 +66,16 @@ def _find_limit_problems(entry: EntryFolder) -> Iterator[Finding]:
     if not (text.isascii() and text.isdigit() and int(text[:20])):
         message = f"{_LIMIT} is '{text:.40}', which the tokenizer cannot use: it is not a whole number of 1 or more"
         yield entry.at("parameter-value", f"parameters.{_LIMIT}", message, "write 1000000, or assemble the entry again")
+
+
+def _find_padding_problems(entry: EntryFolder) -> Iterator[Finding]:
+    config: Any = entry.config
+    if _PADDING not in config.parameters:
+        return
+    text, known = config.parameters[_PADDING].string_value, get_args(Padding)
+    if text not in known:
+        message = f"{_PADDING} is '{text:.40}', which the tokenizer cannot use: it is neither {' nor '.join(known)}"
+        yield entry.at("parameter-value", f"parameters.{_PADDING}", message, f"write {known[0]}")
 
 
 def _longest_sequence(model: RepositoryEntry) -> int | None:

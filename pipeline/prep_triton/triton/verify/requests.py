@@ -37,7 +37,8 @@ def load_config(entry: RepositoryEntry) -> "ModelConfig":
 class SequenceLengths:
     """The sequence lengths that a model entry takes, in tokens.
 
-    `buckets` are those of its length buckets that lie within `shortest` and `longest`, ascending.
+    `buckets` are those of its length buckets that lie within `shortest` and `longest`, ascending; there are none where
+    rows are padded to the longest of a request.
     """
 
     shortest: int
@@ -48,7 +49,9 @@ class SequenceLengths:
     def from_entry(cls, entry: RepositoryEntry) -> Self:
         """Return the lengths of a model entry, as its profiles and buckets limit them."""
         shortest, longest = int(entry.spec.get("min_sequence", 1)), int(entry.spec.get("max_sequence", 1 << 30))
-        return cls(shortest, longest, tuple(size for size in entry.length_buckets if shortest <= size <= longest))
+        is_exact = entry.spec.get("serving", {}).get("padding") == "longest"
+        buckets = () if is_exact else entry.length_buckets
+        return cls(shortest, longest, tuple(size for size in buckets if shortest <= size <= longest))
 
     def padded(self, length: int) -> int:
         """Return the bucket for a number of tokens; the number itself where no bucket holds it."""

@@ -300,3 +300,11 @@ def test_an_installation_that_is_not_whole_is_refused(files, message, monkeypatc
         copy_tokenizers(tmp_path)
     assert caught.value.hint == "pip install --force-reinstall tokenizers"
     assert not list(tmp_path.iterdir())
+
+
+def test_padding_to_the_longest_row_is_the_tokenizers(tmp_path):
+    serving = SERVING.model_copy(update={"padding": "longest"})
+    entry = assemble_entry(make_model(tmp_path / "model"), [], serving, tmp_path / "repo").artifact
+    tokenizer = assemble_text_entries(entry, TextSpec(), tmp_path / "repo")[0].artifact
+    parameters = {name: value.string_value for name, value in config_of(tokenizer).parameters.items()}
+    assert (parameters["padding"], parameters["min_length"], parameters["length_buckets"]) == ("longest", "1", "8,32")

@@ -47,6 +47,24 @@ def test_a_bucket_is_the_smallest_that_holds_the_tokens(buckets, length):
     assert all(other < length for other in buckets if other < bucket)
 
 
+@pytest.mark.parametrize(("text", "width"), [("rain", 3), ("rain rain rain rain rain", 7)])
+def test_rows_are_padded_to_the_longest_of_their_request_where_asked_for(text, width):
+    arrays = encode(make_encoder(padding="longest"), "rain", text)
+    assert arrays["input_ids"].shape == (2, width)
+    assert arrays["attention_mask"].sum(axis=1).tolist() == [3, width]
+
+
+def test_rows_are_as_long_as_the_shortest_that_a_plan_takes():
+    assert encode(make_encoder(padding="longest", min_length=6), "rain")["input_ids"].shape == (1, 6)
+
+
+def test_padding_of_another_kind_is_refused():
+    parameters = {"task": "fill-mask", "length_buckets": "8", "long_input": "truncate", "stride": "1"}
+    assert EncoderSettings.parse({**parameters, "padding": "longest", "min_length": "4"}, 4).min_length == 4
+    with pytest.raises(ValueError, match="padding is 'max', expected one of buckets, longest"):
+        EncoderSettings.parse({**parameters, "padding": "max"}, 4)
+
+
 @given(st.integers(0, 2000), st.integers(1, 400), st.integers(0, 399))
 def test_windows_cover_every_token_and_overlap_by_the_stride(count, room, stride):
     if stride >= room:

@@ -51,6 +51,16 @@ def test_a_tokenizer_without_buckets_is_an_error(text_entries, repository):
     assert only(lint_repository(repository), "parameter-value").message.startswith("length_buckets is '', which")
 
 
+def test_a_tokenizers_padding_is_one_that_it_knows(repository, tmp_path):
+    serving = ServingSpec(length_buckets=(8, 16), padding="longest")
+    entry = assemble_entry(make_model(tmp_path / "model"), (), serving, repository, name="bert").artifact
+    assemble_text_entries(entry, TextSpec(), repository)
+    assert codes(lint_repository(repository), "error") == set()
+    edit_config(repository / "bert-tokenizer", '"longest"', '"bucket"')
+    finding = only(lint_repository(repository), "parameter-value")
+    assert finding.message == "padding is 'bucket', which the tokenizer cannot use: it is neither buckets nor longest"
+
+
 @pytest.mark.parametrize("limit", ["", "0", "-1", "1e6", "many"])
 def test_a_tokenizers_limit_is_a_number_of_characters(text_entries, repository, limit):
     edit_config(repository / "bert-tokenizer", '"1000000"', f'"{limit}"')

@@ -28,3 +28,9 @@ def test_a_length_is_padded_to_its_bucket_within_the_profiles(length, padded):
 def test_without_buckets_a_length_is_at_least_the_profiles_shortest():
     lengths = SequenceLengths.from_entry(make_entry(spec={"min_sequence": 3}))
     assert [lengths.padded(length) for length in (1, 3, 5)] == [3, 3, 5]
+
+
+def test_rows_that_are_padded_to_the_longest_of_a_request_have_no_buckets():
+    spec = {"min_sequence": 3, "serving": {"padding": "longest"}}
+    lengths = SequenceLengths.from_entry(make_entry(length_buckets=(4, 8), spec=spec))
+    assert [lengths.padded(length) for length in (1, 5, 9)] == [3, 5, 9]

@@ -15,6 +15,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 QUESTION_ANSWERING = "question-answering"
 WITH_WORDS = ("token-classification",)
+PADDINGS = ("buckets", "longest")
 WITH_OFFSETS = (*WITH_WORDS, QUESTION_ANSWERING)
 
 
@@ -24,9 +25,10 @@ class TextError(ValueError):
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """The choices of `TextSpec`, and what the model takes: `max_rows` a request, padded to a bucket.
+    """The choices of `TextSpec`, and what the model takes: `max_rows` a request, padded to one length.
 
-    `prompt` is put before every text.
+    That is a length bucket or, with `padding` longest, the length of the longest row, at least `min_length`. `prompt`
+    is put before every text.
     """
 
     task: str
@@ -36,10 +38,19 @@ class EncoderSettings:
     stride: int = 64
     prompt: str = ""
     max_characters: int = 1_000_000
+    padding: str = "buckets"
+    min_length: int = 1
 
     @classmethod
     def parse(cls, parameters: Mapping[str, str], max_batch_size: int) -> "EncoderSettings":
-        """Read the parameters of config.pbtxt."""
+        """Read the parameters of config.pbtxt.
+
+        Raises:
+            ValueError: One is not what it should be.
+        """
+        padding = parameters.get("padding", "buckets")
+        if padding not in PADDINGS:
+            raise ValueError(f"parameter padding is '{padding}', expected one of {', '.join(PADDINGS)}")
         return cls(
             task=parameters["task"],
             length_buckets=tuple(int(bucket) for bucket in parameters["length_buckets"].split(",")),
@@ -48,6 +59,8 @@ class EncoderSettings:
             stride=int(parameters["stride"]),
             prompt=parameters.get("prompt", ""),
             max_characters=int(parameters.get("max_characters", cls.max_characters)),
+            padding=padding,
+            min_length=int(parameters.get("min_length", cls.min_length)),
         )
 
     @property
@@ -157,7 +170,7 @@ class Encoder:
             requests: Of each request one array [N, 1] of UTF-8 bytes for each column.
 
         Returns:
-            For each request its arrays, M >= N rows padded to one length bucket S: ``input_ids``,
+            For each request its arrays, M >= N rows padded to one length S: ``input_ids``,
             ``attention_mask``, ``token_type_ids`` [M, S]; ``WINDOW`` [M, 5], which says of a row: its text's
             index, the first of the text's tokens in it and their number, where they stand in the row, and the
             row's length without padding. Where the task needs them ``OFFSETS`` [M, S, 2], the characters of
@@ -233,8 +246,13 @@ class Encoder:
             )
         return opening + _Side(question.encoding.ids, [self.frame.types[0]] * len(question)) + self.frame.sides[1]
 
+    def _choose_width(self, longest: int) -> int:
+        if self.settings.padding == "longest":
+            return max(longest, self.settings.min_length)
+        return choose_bucket(longest, self.settings.length_buckets)
+
     def _pack(self, rows: list[_Row], texts: list[tuple[str, ...]]) -> Arrays:
-        width = choose_bucket(max(len(row) for row in rows), self.settings.length_buckets)
+        width = self._choose_width(max(len(row) for row in rows))
         window = np.array([(row.text, row.begin, row.count, row.position, len(row)) for row in rows], np.int32)
         ids = np.full((len(rows), width), self.pad_id, np.int64)
         for index, row in enumerate(rows):
