@@ -78,7 +78,7 @@ class ServingOptions:
     ] = None
     length_buckets: Annotated[
         str | None,
-        typer.Option(help="Sequence lengths to pad to: 32,64,128 or 8:256:8. [up to what the checkpoint declares]"),
+        typer.Option(help="Sequence lengths to pad to: 32,64,128. [up to what the checkpoint declares]"),
     ] = None
     padding: Annotated[
         str | None,

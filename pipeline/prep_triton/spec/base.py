@@ -12,9 +12,6 @@ from prep_triton.spec.faults import Problem, error_from_problems, find_problems
 from prep_triton.spec.yaml_text import YamlDocument
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_RANGE = re.compile(r"(?P<start>[0-9]{1,6}):(?P<end>[0-9]{1,6})(:(?P<step>[0-9]{1,6}))?", re.ASCII)
-# Of a range: every length of the longest model in use.
-_MOST_SIZES = 8192
 # Of a file's name, which is what a file system allows.
 _LONGEST_PART = 255
 
@@ -65,16 +62,11 @@ def _find_strange_text(key: Any, value: Any) -> InitErrorDetails | None:
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:
-    """Parse sizes such as ``32,64,128``, or ``8:256:8``: from 8 to 256 in steps of 8, of 1 without a step.
+    """Parse sizes such as ``32,64,128``.
 
     Raises:
-        ValueError: The text is not a list of whole numbers, or a range of none or too many.
+        ValueError: The text is not a list of whole numbers.
     """
-    if match := _RANGE.fullmatch(text.strip()):
-        start, end, step = int(match["start"]), int(match["end"]), int(match["step"] or 1)
-        if not step or not 0 <= end - start < _MOST_SIZES * step:
-            raise ValueError(f"'{text}' is not a range of sizes such as 8:256:8")
-        return tuple(range(start, end + 1, step))
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise ValueError(f"'{text}' is not a list of sizes such as 32,64,128")

@@ -196,7 +196,7 @@ class ServingSpec(Spec):
     length_buckets: Sizes = Field(
         default=(),
         description="Sequence lengths that clients and the tokenizer pad to; empty: those of the profiles, or 32, 64, "
-        "128, 256, 384 up to the length that the checkpoint declares. 1:256 pads nothing: every length is a bucket.",
+        "128, 256, 384 up to the length that the checkpoint declares.",
     )
     padding: Padding = Field(
         default="buckets",
