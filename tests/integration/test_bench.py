@@ -7,12 +7,17 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
 
 import pytest
+from prep_triton.bench.requests import join_sentences
+from prep_triton.run.benching import read_texts
 from prep_triton.spec import ServingSpec, TextSpec
 from prep_triton.triton.entries.text import assemble_text_entries
 from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.server.process import RunningTriton, run_triton
+from tokenizers import Tokenizer
 
 from scripts.benchmarks.small_artifacts import make_model
 from tests.fakes.documents import load_validator
@@ -47,16 +52,9 @@ def test_a_repository_is_measured_and_compared(prep: Prep):
         (name, kind, value) for name in (MODEL, TEXT) for kind, value in (("closed", 1), ("closed", 4), ("open", 40))
     }
     for point in run["points"]:
-        assert point["errors"] == 0, point["error_messages"]
-        assert point["repeats"] == 2
-        assert point["requests"] > 0
-        assert point["p50_ms"]["low"] <= point["p50_ms"]["value"] <= point["p99_ms"]["value"]
-        assert len(point["parts"]) == (3 if point["entry"] == TEXT else 1)
-        for part in point["parts"]:
-            rows = sum(int(size) * count for size, count in part["batch_sizes"].items())
-            assert rows > 0
-            assert part["compute_infer_us"] > 0
-        assert point["verdict"]["over"] == 0
+        assert_figures(point)
+        assert_resources(point)
+        assert_tokens(point, prep.folder / "repo")
     assert [(row["entry"], row["at"]) for row in run["costs"]["rows"]] == [
         (name, at) for name in (MODEL, TEXT) for at in ("slo", "full_load", "60_percent")
     ]
@@ -76,6 +74,50 @@ def test_a_repository_is_measured_and_compared(prep: Prep):
     assert [line for line in compared["comparison"]["differences"] if not line.startswith(others)] == []
     rows = list(csv.DictReader((prep.folder / "run.csv").read_text().splitlines()))
     assert sorted(row["Concurrency"] for row in rows) == ["1", "4"]
+
+
+def assert_figures(point: dict):
+    assert point["errors"] == 0, point["error_messages"]
+    assert point["repeats"] == 2
+    assert point["requests"] > 0
+    assert point["p50_ms"]["low"] <= point["p50_ms"]["value"] <= point["p99_ms"]["value"]
+    assert len(point["parts"]) == (3 if point["entry"] == TEXT else 1)
+    for part in point["parts"]:
+        rows = sum(int(size) * count for size, count in part["batch_sizes"].items())
+        assert rows > 0
+        assert part["compute_infer_us"] > 0
+    assert point["verdict"]["over"] == 0
+
+
+def assert_tokens(point: dict, repository: Path):
+    """Ids are sent without padding; of text the library says how many tokens it has, and buckets what they become."""
+    lengths, padded = [16], [16]
+    if point["entry"] == TEXT:
+        tokenizer = Tokenizer.from_file(str(repository / f"{MODEL}-tokenizer" / "1" / "tokenizer.json"))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        buckets = json.loads((repository / TEXT / "manifest.json").read_text())["length_buckets"]
+        texts = join_sentences(read_texts(None), 0)
+        lengths = [min(buckets[-1], len(encoding)) for encoding in tokenizer.encode_batch(texts)]
+        padded = [min(bucket for bucket in buckets if bucket >= length) for length in lengths]
+    for name, expected in (("tokens_per_s", lengths), ("padded_tokens_per_s", padded)):
+        figures = [point[name][key] / point["inferences_per_s"][key] for key in ("value", "low", "high")]
+        assert figures == pytest.approx([fmean(expected)] * 3), name
+
+
+def assert_resources(point: dict):
+    """The server of a run is this machine's: its processes are known, and take more CPU than none."""
+    use, repeats = point["resources"], point["repeat_resources"]
+    assert use["server_cpu_cores"] > 0
+    answered = point["inferences_per_s"]["value"]
+    assert use["server_cpu_s_per_inference"] == pytest.approx(use["server_cpu_cores"] / answered)
+    assert use["generator_cpu_cores"] > 0
+    assert use["others_cpu_cores"] >= 0
+    assert use["gpu"] or use["unknown"]["gpu"]
+    assert use["server_memory_peak_mib"] > 20 or "memory" in use["unknown"]
+    assert [repeat["repeat"] for repeat in repeats] == [0, 1]
+    cores = sum(repeat["server_cpu_s"] for repeat in repeats) / sum(repeat["seconds"] for repeat in repeats)
+    assert cores == pytest.approx(use["server_cpu_cores"])
 
 
 def test_what_is_slower_than_its_baseline_ends_with_code_4(prep: Prep):

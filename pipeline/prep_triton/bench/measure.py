@@ -10,6 +10,7 @@ from prep_triton.bench.loads import draw_arrivals
 from prep_triton.bench.points import Measured
 from prep_triton.bench.records import Load
 from prep_triton.bench.requests import Workload
+from prep_triton.bench.resources import ResourceMeter, WindowUse
 from prep_triton.errors import ServerError
 from prep_triton.progress import Progress
 from prep_triton.triton.server.client import RefusedRequestError, TritonClient
@@ -36,7 +37,11 @@ class Plan:
 
 
 def measure_repeats(
-    client: TritonClient, workloads: Sequence[Workload], plan: Plan, progress: Progress
+    client: TritonClient,
+    workloads: Sequence[Workload],
+    plan: Plan,
+    progress: Progress,
+    meter: ResourceMeter | None = None,
 ) -> Iterator[Measured]:
     """Measure, and yield each repeat as it ends: whoever interrupts keeps what came before.
 
@@ -52,22 +57,40 @@ def measure_repeats(
         for index, (workload, load) in enumerate([*cases[first:], *cases[:first]]):
             done = (repeat * len(cases) + index) / (plan.repeats * len(cases))
             progress(f"{workload.model.name}, {load.describe()}, repeat {repeat + 1} of {plan.repeats}", done)
-            measured = measure_repeat(client, workload, load, plan, repeat)
+            measured = measure_repeat(client, workload, load, plan, repeat, meter)
             rate = measured.window.completed_s.size / measured.window.seconds
             log.debug("%s, %s, repeat %d: %.1f requests/s", workload.model.name, load.describe(), repeat + 1, rate)
             yield measured
 
 
-def measure_repeat(client: TritonClient, workload: Workload, load: Load, plan: Plan, repeat: int) -> Measured:
-    """Measure one entry under one load once.
+def measure_repeat(
+    client: TritonClient,
+    workload: Workload,
+    load: Load,
+    plan: Plan,
+    repeat: int,
+    meter: ResourceMeter | None = None,
+) -> Measured:
+    """Measure one entry under one load once, and with a meter what that takes of the machine.
 
     Raises:
         ServerError: The server died or hangs, or answered no request.
     """
     parts = list_parts([workload.model])
     looks: list[dict[str, ModelStatistics]] = []
+    uses: list[WindowUse] = []
+
+    def look() -> None:
+        looks.append(_read_statistics(client, parts))
+        if meter and len(looks) == 1:
+            meter.begin()
+        elif meter:
+            uses.append(meter.end())
+
     timing = Timing(plan.warmup_s, plan.duration_s, probe=client.server_version)
     offered = None
+    if meter:
+        meter.prepare()
     with LoadConnection(client.address, timeout_s=plan.timeout_s) as sender:
         loop: ClosedLoop | OpenLoop
         if load.kind == "closed":
@@ -77,13 +100,13 @@ def measure_repeat(client: TritonClient, workload: Workload, load: Load, plan: P
             moments = draw_arrivals(load, plan.warmup_s + plan.duration_s, [plan.seed, repeat])
             offered = int((moments >= plan.warmup_s).sum())
             loop = OpenLoop(sender, workload.requests, moments)
-        span = measure_window(loop, sender, timing, look=lambda: looks.append(_read_statistics(client, parts)))
+        span = measure_window(loop, sender, timing, look=look)
     window = window_from_samples(loop.samples, span, repeat, offered)
     # An open loop of which nothing was sent in time is a point that does not count.
     if not (window.latency_s.size or (window.unsent and any(sample.error is None for sample in loop.samples))):
         raise _error_of_silence(client, workload, loop.samples, plan)
     since = {part: looks[1][part].since(looks[0][part]) for part in parts}
-    return Measured(workload, load, window, since)
+    return Measured(workload, load, window, since, uses[0] if uses else None)
 
 
 def _read_statistics(client: TritonClient, parts: Sequence[str]) -> dict[str, ModelStatistics]:

@@ -17,6 +17,7 @@ from prep_triton.bench.intervals import (
 )
 from prep_triton.bench.records import Load, PartTimes, Point, Slo, Verdict
 from prep_triton.bench.requests import Workload
+from prep_triton.bench.resources import WindowUse, repeat_resources, resources_from_windows
 from prep_triton.bench.slo import judge_slo
 from prep_triton.triton.server.statistics import ModelStatistics, total_statistics
 
@@ -34,12 +35,13 @@ _PERCENTS = (50.0, 90.0, 95.0, 99.0)
 
 @dataclass(frozen=True)
 class Measured:
-    """One repeat of one entry under one load, with what the statistics of its parts say, by name."""
+    """One repeat of one entry under one load, with what the statistics of its parts say, by name, and what it used."""
 
     workload: Workload
     load: Load
     window: Window
     statistics: dict[str, ModelStatistics]
+    use: WindowUse | None = None
 
 
 def points_from_measured(measured: Sequence[Measured], slo: Slo | None, seed: int) -> tuple[Point, ...]:
@@ -89,6 +91,8 @@ def point_from_repeats(repeats: Sequence[Measured], slo: Slo | None, seed: int) 
         sustained=sustained,
         parts=_parts_of(repeats),
         verdict=_verdict_of(slo, latency_s, messages.total(), sustained=sustained),
+        **_tokens_of(workload, rate, rates),
+        **_use_of(repeats, rate * workload.batch),
         blocks=blocks,
     )
 
@@ -111,6 +115,26 @@ def _verdict_of(slo: Slo | None, latency_s: "Array", errors: int, *, sustained: 
         return None
     over = int((latency_s * 1000 > slo.bound_ms).sum()) + errors
     return judge_slo(slo, latency_s.size + errors, over, sustained=sustained)
+
+
+def _tokens_of(workload: Workload, rate: float, rates: "Array") -> dict[str, Any]:
+    counts = workload.tokens
+    if counts is None:
+        return {}
+    return {
+        "tokens_per_s": figure_from_draws(rate * counts.real, rates * counts.real),
+        "padded_tokens_per_s": figure_from_draws(rate * counts.padded, rates * counts.padded),
+    }
+
+
+def _use_of(repeats: Sequence[Measured], inferences_per_s: float) -> dict[str, Any]:
+    uses = [(repeat.window.repeat, repeat.use) for repeat in repeats if repeat.use]
+    if not uses:
+        return {}
+    return {
+        "resources": resources_from_windows([use for _, use in uses], inferences_per_s),
+        "repeat_resources": repeat_resources(uses),
+    }
 
 
 def _parts_of(repeats: Sequence[Measured]) -> tuple[PartTimes, ...]:

@@ -13,6 +13,7 @@ from prep_triton.bench.records import BenchedEntry
 from prep_triton.errors import SpecError
 from prep_triton.tasks import MASK_TOKEN, TASKS
 from prep_triton.triton.server.load import InputTensor, ServedModel, serialize_request
+from prep_triton.triton.server.token_counts import TokenCounts
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
@@ -48,13 +49,17 @@ class InputChoice:
 
 @dataclass(frozen=True)
 class Workload:
-    """One entry and the requests that it is sent, in turn. `lengths` are of rows: tokens, or characters of text."""
+    """One entry and the requests that it is sent, in turn.
+
+    `lengths` are of rows: tokens, or characters of text. `tokens` are None where nothing tells them.
+    """
 
     model: ServedModel
     key: str
     batch: int
     requests: tuple[bytes, ...]
     lengths: tuple[int, ...]
+    tokens: TokenCounts | None = None
 
     @property
     def digest(self) -> str:
@@ -102,7 +107,9 @@ def make_workload(model: ServedModel, facts: EntryFacts, choice: InputChoice) ->
     make = _text_rows if model.takes_text else _id_rows
     rows, lengths = make(model, facts, choice)
     requests = tuple(serialize_request(model.name, arrays) for arrays in rows)
-    return Workload(model, facts.key, choice.batch, requests, tuple(lengths))
+    # Rows of ids have no padding, and the server adds none: it merges requests of one length alone.
+    tokens = None if model.takes_text else TokenCounts(choice.batch * fmean(lengths), choice.batch * fmean(lengths))
+    return Workload(model, facts.key, choice.batch, requests, tuple(lengths), tokens)
 
 
 def _id_rows(

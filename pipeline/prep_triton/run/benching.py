@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from prep_triton.bench.points import Measured
     from prep_triton.bench.records import BenchConditions, BenchReport, Slo
     from prep_triton.bench.requests import EntryFacts, InputChoice, Workload
+    from prep_triton.bench.resources import ResourceMeter
     from prep_triton.triton.server.client import TritonClient
 
 # What has a time of its own for a client; tokenizers and post-processors are parts of an ensemble.
@@ -70,7 +71,7 @@ class _Server:
     """A server under load.
 
     `entries` are those of its repository, by name, as far as that was named; `failures` says of each that did not load
-    why not.
+    why not; `pid` is the first process of a server whose processes are known.
     """
 
     client: "TritonClient"
@@ -79,6 +80,7 @@ class _Server:
     flavour: str
     entries: Mapping[str, RepositoryEntry]
     failures: Mapping[str, str] = field(default_factory=dict)
+    pid: int | None = None
 
 
 def bench(request: BenchRequest, *, progress: Progress = ignore_progress) -> BenchOutcome:
@@ -90,12 +92,14 @@ def bench(request: BenchRequest, *, progress: Progress = ignore_progress) -> Ben
         ServerError: Triton did not start, or failed before anything was measured.
     """
     from prep_triton.bench.machine import read_cpu_times
+    from prep_triton.bench.resources import ResourceMeter
 
     started_at, load_before, times = datetime.now(UTC), os.getloadavg()[0], read_cpu_times()
-    with _running(request, progress) as server:
+    with _running(request, progress) as server, ResourceMeter(server.pid) as meter:
         workloads = _make_workloads(server, request)
-        measured, reason, error = _measure(server, workloads, request.plan, progress)
+        measured, reason, error = _measure(server, workloads, request.plan, progress, meter)
         conditions = _conditions(request, server, workloads, (started_at, load_before, times))
+        conditions = conditions.model_copy(update={"gpus": meter.gpus})
     report = _report(request, measured, conditions, reason)
     return BenchOutcome(report.model_copy(update={"not_loaded": dict(server.failures)}), error)
 
@@ -154,7 +158,7 @@ def _running(request: BenchRequest, progress: Progress) -> Iterator[_Server]:
                     f"Triton did not load {name}: {running.failures[name]}",
                     hint="see which entries load with prep verify",
                 )
-        yield _Server(client, STARTED_HERE, running.version, running.flavour, entries, running.failures)
+        yield _Server(client, STARTED_HERE, running.version, running.flavour, entries, running.failures, running.pid)
 
 
 def _needed_entries(served: ServedRepository, names: Sequence[str]) -> list[RepositoryEntry]:
@@ -189,7 +193,16 @@ def _make_workloads(server: _Server, request: BenchRequest) -> "list[Workload]":
             f"the server at {server.client.address} serves no model and no text ensemble",
             hint="load one, or name it with --entry",
         )
-    return [make_workload(model, _facts(server.entries, model.name), request.inputs) for model in models]
+    workloads = [make_workload(model, _facts(server.entries, model.name), request.inputs) for model in models]
+    return [_with_tokens(server.client, workload) for workload in workloads]
+
+
+def _with_tokens(client: "TritonClient", workload: "Workload") -> "Workload":
+    from prep_triton.triton.server.token_counts import count_tokens
+
+    if workload.tokens or not workload.model.steps:
+        return workload
+    return replace(workload, tokens=count_tokens(client, workload.model, workload.requests))
 
 
 def _choose_names(server: _Server, names: Sequence[str]) -> list[str]:
@@ -222,14 +235,14 @@ def _facts(entries: Mapping[str, RepositoryEntry], name: str) -> "EntryFacts":
 
 
 def _measure(
-    server: _Server, workloads: "Sequence[Workload]", plan: "Plan", progress: Progress
+    server: _Server, workloads: "Sequence[Workload]", plan: "Plan", progress: Progress, meter: "ResourceMeter"
 ) -> "tuple[list[Measured], str, PrepError | None]":
     """Measure, and return what was, why it ended before its end, and the error that it then ended with."""
     from prep_triton.bench.measure import measure_repeats
 
     measured: list[Measured] = []
     try:
-        for repeat in measure_repeats(server.client, workloads, plan, progress):
+        for repeat in measure_repeats(server.client, workloads, plan, progress, meter):
             measured.append(repeat)  # what was measured outlives what interrupts it
     except KeyboardInterrupt:
         return measured, INTERRUPTED, None
@@ -246,11 +259,11 @@ def _conditions(
     workloads: "Sequence[Workload]",
     before: "tuple[datetime, float, CpuTimes | None]",
 ) -> "BenchConditions":
-    from prep_triton.bench.machine import read_cpu_times, read_processor
+    from prep_triton.bench.machine import read_cpu_times, read_host, read_processor
     from prep_triton.bench.records import BenchConditions
 
     started_at, load_before, times = before
-    processor, now = read_processor(), read_cpu_times()
+    processor, now, host = read_processor(), read_cpu_times(), read_host()
     return BenchConditions(
         cpu=processor.name,
         cpu_flags=processor.flags,
@@ -268,6 +281,11 @@ def _conditions(
         duration_s=request.plan.duration_s,
         started_at=started_at,
         command=request.command,
+        kernel=host.kernel,
+        cpu_governor=host.cpu_governor,
+        container=host.container,
+        cpu_limit_cores=host.cpu_limit_cores,
+        image=host.triton_image if server.name == STARTED_HERE else None,
         entries=tuple(workload.describe() for workload in workloads),
     )
 

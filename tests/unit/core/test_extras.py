@@ -25,9 +25,12 @@ def test_an_extra_is_what_pyproject_installs_for_it(extra: Extra):
     assert set(EXTRAS[extra]) == installed
 
 
-def test_quickstart_is_every_extra_that_installs_from_pypi_alone():
+def test_quickstart_is_every_extra_that_needs_no_gpu():
     (quickstart,) = load_project()["optional-dependencies"]["quickstart"]
-    assert set(quickstart.removeprefix("prep-triton[").removesuffix("]").split(",")) == set(EXTRAS) - {"tensorrt"}
+    assert set(quickstart.removeprefix("prep-triton[").removesuffix("]").split(",")) == set(EXTRAS) - {
+        "tensorrt",
+        "gpu",
+    }
 
 
 @pytest.mark.parametrize(("extra", "name"), PAIRS)

@@ -1,6 +1,7 @@
 """What `prep bench` answers."""
 
 from prep_triton.bench.records import BenchReport, Figure, Point, PointComparison, RatioFigure
+from prep_triton.cli.documents.bench_resources import render_others, render_resources
 from prep_triton.cli.documents.costs import render_costs
 from prep_triton.cli.output import Output
 
@@ -19,6 +20,8 @@ def render_bench(out: Output, document: BenchDocument) -> None:
     out.table("", columns, [_row_of(point) for point in document.points])
     for point in document.points:
         render_notes(out, point)
+    if out.verbose:
+        render_resources(out, document.points)
     for name, reason in document.not_loaded.items():
         out.line(f"not measured: {name}: {' '.join(reason.split())}", style="yellow")
     if document.best_seen:
@@ -38,6 +41,9 @@ def render_conditions(out: Output, document: BenchReport) -> None:
     flags = " ".join(conditions.cpu_flags)
     out.line(f"Triton {conditions.triton_version} ({conditions.triton_flavour}), {conditions.server}", style="bold")
     out.line(f"  {conditions.cpu} ({flags}), {conditions.cores} cores, load {conditions.load_after:.1f}{steal}")
+    for gpu in conditions.gpus:
+        out.line(f"  {gpu.name}, driver {gpu.driver or 'unknown'}")
+    render_others(out, document)
     for entry in conditions.entries:
         unit = "tokens" if entry.input_kind == "ids" else "characters"
         lengths = f"{entry.shortest}" if entry.shortest == entry.longest else f"{entry.shortest} to {entry.longest}"
