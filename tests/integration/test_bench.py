@@ -120,6 +120,33 @@ def assert_resources(point: dict):
     assert cores == pytest.approx(use["server_cpu_cores"])
 
 
+FILE = f"""
+repository: repo
+models:
+  - model: tiny
+    variants:
+      - {{runtime: onnxruntime, name: {MODEL}, text: true}}
+      - {{runtime: onnxruntime, precision: int8}}
+"""
+
+
+def test_of_a_pipeline_file_the_rest_is_a_row(prep: Prep):
+    (prep.folder / "tiny.yaml").write_text(FILE)
+    arguments = ("tiny.yaml", "--entry", TEXT, "--concurrency", "1", *SHORT)
+    done = prep.run("bench", *arguments, "-o", "file.json")
+    assert done.returncode == 0, done.stderr
+    written = json.loads((prep.folder / "file.json").read_text())
+    load_validator("bench").validate(written)
+    assert [point["entry"] for point in written["points"]] == [TEXT]
+    reason = "not assembled: prep run tiny.yaml"
+    row = {"entry": "tiny-onnx-int8", "model": "tiny", "precision": "int8", "runtime": "onnxruntime", "reason": reason}
+    assert written["not_measured"] == [row]
+    assert "tiny-onnx-int8\t-\t" in done.stdout
+    assert f"\tnot measured: {reason}" in done.stdout
+    error = prep.fail("bench", "tiny.yaml", "--entry", "tiny-onnx-int8", code=2)
+    assert error["message"] == f"tiny-onnx-int8 is not measured here: {reason}"
+
+
 def test_what_is_slower_than_its_baseline_ends_with_code_4(prep: Prep):
     """The baseline is one that a hundred times faster machine would have measured."""
     arguments = ("bench", "repo", "--entry", MODEL, "--concurrency", "1", *SHORT)

@@ -288,6 +288,11 @@ class NotMeasured(Record):
     runtime: str
     reason: str
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """The entry's name, and that of the ensemble that serves its text."""
+        return self.entry, f"{self.entry}-text"
+
 
 class BenchReport(Record):
     """What `prep bench` measured.

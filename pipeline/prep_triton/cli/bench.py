@@ -76,7 +76,8 @@ def bench(
     target: Annotated[
         str | None,
         typer.Argument(
-            help="Repository folder, release, or gs://bucket/prefix. [build/model_repository without --server]"
+            help="Repository folder, release, gs://bucket/prefix, or pipeline file. "
+            "[build/model_repository without --server]"
         ),
     ] = None,
     release: ReleaseOption = None,
@@ -95,7 +96,8 @@ def bench(
 
     Every figure has an interval of 95 % confidence. Latency counts from the moment at which a request was meant to be
     sent; a load that this machine could not send on time is marked and not counted. Ctrl-C keeps what was measured.
-    With --server, name the repository too, so that ids are of the model's vocabulary.
+    With --server, name the repository too, so that ids are of the model's vocabulary. Of a pipeline file, what this
+    machine can serve is measured, and the rest is a row that says why not.
 
     \b
     Examples:
@@ -103,6 +105,7 @@ def bench(
       prep bench --concurrency 4:24:2 --batch 2 --seq-len 384
       prep bench --server localhost:8001 --entry minilm-onnx-fp32 --rate 50:400:50 --slo p99=50ms
       prep bench -o today.json --baseline yesterday.json
+      prep bench prep.yaml --concurrency 4:24:2 --batch 2 --seq-len 384
       prep bench --rate 50:400:50 --slo p99=50ms --machine g2-standard-4 --price spot
     """
     with session(output) as out:

@@ -13,7 +13,8 @@ from prep_triton import __version__
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import PrepError, RepositoryMissingError, ServerError, SpecError, suggest
 from prep_triton.progress import Progress, ignore_progress
-from prep_triton.run.serving import ServedRepository, find_served, serve
+from prep_triton.run.bench_target import SERVER_ALONE, BenchTarget, find_target
+from prep_triton.run.serving import ServedRepository, serve
 
 if TYPE_CHECKING:
     from prep_triton.bench.compare import StoredRun
@@ -38,7 +39,7 @@ class BenchRequest:
     """What to measure.
 
     Args:
-        target: A repository, a release or a store; None where a running server alone is named.
+        target: A repository, a release, a store or a pipeline file; None where a running server alone is named.
         release: Which release of a store; its current one where None.
         server: HOST:PORT of a running Triton; one is started where None.
         entries: The entries to load; all models and text ensembles where empty.
@@ -71,7 +72,7 @@ class _Server:
     """A server under load.
 
     `entries` are those of its repository, by name, as far as that was named; `failures` says of each that did not load
-    why not; `pid` is the first process of a server whose processes are known.
+    why not; `pid` is the first process of a server whose processes are known. `target` is what is measured.
     """
 
     client: "TritonClient"
@@ -81,6 +82,7 @@ class _Server:
     entries: Mapping[str, RepositoryEntry]
     failures: Mapping[str, str] = field(default_factory=dict)
     pid: int | None = None
+    target: BenchTarget = SERVER_ALONE
 
 
 def bench(request: BenchRequest, *, progress: Progress = ignore_progress) -> BenchOutcome:
@@ -101,7 +103,11 @@ def bench(request: BenchRequest, *, progress: Progress = ignore_progress) -> Ben
         conditions = _conditions(request, server, workloads, (started_at, load_before, times))
         conditions = conditions.model_copy(update={"gpus": meter.gpus})
     report = _report(request, measured, conditions, reason)
-    return BenchOutcome(report.model_copy(update={"not_loaded": dict(server.failures)}), error)
+    otherwise = "not loaded there" if request.server else f"ended before: {reason}" if reason else "left out by --entry"
+    measured_names = [repeat.workload.model.name for repeat in measured]
+    not_measured = server.target.rows_without(measured_names, server.failures, otherwise)
+    changed = {"not_loaded": dict(server.failures), "not_measured": not_measured}
+    return BenchOutcome(report.model_copy(update=changed), error)
 
 
 def read_texts(path: Path | None) -> tuple[str, ...]:
@@ -137,12 +143,14 @@ def _running(request: BenchRequest, progress: Progress) -> Iterator[_Server]:
     from prep_triton.triton.server.client import TritonClient, grpc_address_from_url
     from prep_triton.triton.server.ports import FREE_PORTS
 
-    served = find_served(request.target, request.release) if request.target else None
+    target = find_target(request.target, request.release, request.server)
+    target.check_entries(request.entries)
+    served = target.served
     entries = {entry.name: entry for entry in served.entries} if served else {}
     if request.server is not None:
         address = grpc_address_from_url(request.server)
         with TritonClient(address, timeout_s=request.plan.timeout_s) as client:
-            yield _Server(client, address, client.server_version(), UNKNOWN_FLAVOUR, entries)
+            yield _Server(client, address, client.server_version(), UNKNOWN_FLAVOUR, entries, target=target)
         return
     if served is None:
         raise SpecError("there is nothing to measure", hint="name a repository, a release or --server HOST:PORT")
@@ -158,7 +166,9 @@ def _running(request: BenchRequest, progress: Progress) -> Iterator[_Server]:
                     f"Triton did not load {name}: {running.failures[name]}",
                     hint="see which entries load with prep verify",
                 )
-        yield _Server(client, STARTED_HERE, running.version, running.flavour, entries, running.failures, running.pid)
+        yield _Server(
+            client, STARTED_HERE, running.version, running.flavour, entries, running.failures, running.pid, target
+        )
 
 
 def _needed_entries(served: ServedRepository, names: Sequence[str]) -> list[RepositoryEntry]:
@@ -220,7 +230,8 @@ def _choose_names(server: _Server, names: Sequence[str]) -> list[str]:
             )
     if names:
         return list(dict.fromkeys(names))
-    return [name for name in loaded if name not in server.entries or server.entries[name].kind in _LOADED_KINDS]
+    own = [name for name in loaded if server.target.names is None or name in server.target.names]
+    return [name for name in own if name not in server.entries or server.entries[name].kind in _LOADED_KINDS]
 
 
 def _facts(entries: Mapping[str, RepositoryEntry], name: str) -> "EntryFacts":

@@ -17,12 +17,17 @@ def render_bench(out: Output, document: BenchDocument) -> None:
     render_conditions(out, document)
     columns = ["=entry", "=load", "#inferences/s", "#p50 ms", "#p90 ms", "#p95 ms", "#p99 ms", "#errors"]
     columns += ["#queue ms", "#compute ms", "#mean batch", "verdict"]
-    out.table("", columns, [_row_of(point) for point in document.points])
+    blanks = ["-"] * (len(columns) - 2)
+    rows = [(row.entry, *blanks, f"not measured: {row.reason}") for row in document.not_measured]
+    out.table("", columns, [*(_row_of(point) for point in document.points), *rows])
     for point in document.points:
         render_notes(out, point)
     if out.verbose:
         render_resources(out, document.points)
+    shown = {name for row in document.not_measured for name in row.names}
     for name, reason in document.not_loaded.items():
+        if name in shown:
+            continue
         out.line(f"not measured: {name}: {' '.join(reason.split())}", style="yellow")
     if document.best_seen:
         out.line(document.best_seen, style="yellow")
