@@ -147,6 +147,19 @@ def test_of_a_pipeline_file_the_rest_is_a_row(prep: Prep):
     assert error["message"] == f"tiny-onnx-int8 is not measured here: {reason}"
 
 
+def test_entries_are_loaded_at_once(prep: Prep, server: RunningTriton):
+    mix = f"{MODEL}=3,{TEXT}=1"
+    arguments = ("bench", "repo", "--server", server.grpc_url, *SHORT)
+    run = prep.succeed(*arguments, "--mix", mix, "--rate", "80", "--concurrency", "4")
+    assert [(point["entry"], point["load"]["value"], point["load"]["mix"]) for point in run["points"]] == [
+        (name, value, mix) for values in ((3, 1), (60, 20)) for name, value in zip((MODEL, TEXT), values, strict=True)
+    ]
+    assert all(point["requests"] > 0 and point["errors"] == 0 for point in run["points"])
+    assert [len(point["parts"]) for point in run["points"]] == [1, 3, 1, 3]
+    error = prep.fail(*arguments, "--mix", f"{MODEL}@1,{MODEL}@2", code=2)
+    assert error["message"] == f"{MODEL} has no priority levels, so Triton would take no notice of priority 1"
+
+
 def test_what_is_slower_than_its_baseline_ends_with_code_4(prep: Prep):
     """The baseline is one that a hundred times faster machine would have measured."""
     arguments = ("bench", "repo", "--entry", MODEL, "--concurrency", "1", *SHORT)

@@ -188,10 +188,10 @@ def list_differences(report: BenchReport, baseline: StoredRun) -> Iterator[str]:
         if baseline.conditions.get(key) != own[key]:
             yield f"{name}: {_show(own[key])}, the baseline's {_show(baseline.conditions.get(key))}"
     yield from _list_disturbances(own, baseline.conditions)
-    earlier = {entry.get("name"): entry for entry in _entries(baseline)}
+    earlier = {_key_of(entry): entry for entry in _entries(baseline)}
     for entry in own["entries"]:
         alone = len(earlier) == len(own["entries"]) == 1
-        other = next(iter(earlier.values())) if alone else earlier.get(entry["name"])
+        other = next(iter(earlier.values())) if alone else earlier.get(_key_of(entry))
         if other is None:
             continue
         if other["name"] != entry["name"]:
@@ -208,6 +208,11 @@ def _list_disturbances(own: dict[str, Any], earlier: dict[str, Any]) -> Iterator
         value, other = own[key], earlier.get(key)
         if isinstance(value, float) and isinstance(other, int | float) and abs(value - other) > bound:
             yield f"{name}: {value:.2f}, the baseline's {other:.2f}"
+
+
+def _key_of(entry: dict[str, Any]) -> tuple[Any, int]:
+    """What of a run an entry is: a mix may have it once with each priority."""
+    return entry.get("name"), entry.get("priority", 0)
 
 
 def _entries(baseline: StoredRun) -> list[dict[str, Any]]:

@@ -67,9 +67,13 @@ class ClosedLoop:
             thread.start()
         return began
 
+    def end(self) -> None:
+        """Send no more."""
+        self._ending.set()
+
     def finish(self) -> None:
         """Send no more, and wait for what is under way."""
-        self._ending.set()
+        self.end()
         for thread in self._threads:
             thread.join()
 
@@ -103,9 +107,13 @@ class OpenLoop:
         self._thread.start()
         return self._began
 
+    def end(self) -> None:
+        """Send no more."""
+        self._ending.set()
+
     def finish(self) -> None:
         """Send no more, and wait for what is under way."""
-        self._ending.set()
+        self.end()
         self._thread.join()
         for _ in range(self._sent):
             self._pending.acquire()
@@ -131,9 +139,28 @@ class OpenLoop:
         self._sender.start(request, finish)
 
 
-def measure_window(
-    loop: ClosedLoop | OpenLoop, sender: Sender, timing: "Timing", *, look: Callable[[], None]
-) -> tuple[float, float]:
+class Loop(Protocol):
+    """What `measure_window` runs: one of the loops above, or several together."""
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        """What was sent and has ended so far, of which what is new stands at the end."""
+
+    def start(self) -> float:
+        """Begin, and return when that was."""
+
+    def finish(self) -> None:
+        """Send no more, and wait for what is under way."""
+
+
+class Closable(Protocol):
+    """What cancels all that is under way when it is closed."""
+
+    def close(self) -> None:
+        """Cancel it."""
+
+
+def measure_window(loop: Loop, sender: Closable, timing: "Timing", *, look: Callable[[], None]) -> tuple[float, float]:
     """Run a loop through its warm-up and its measured time; return when that began and ended.
 
     Args:
@@ -160,7 +187,7 @@ class Timing:
     probe: Callable[[], object]
 
 
-def _sleep_until(moment: float, loop: ClosedLoop | OpenLoop, timing: Timing) -> None:
+def _sleep_until(moment: float, loop: Loop, timing: Timing) -> None:
     seen = len(loop.samples)
     while (left := moment - time.perf_counter()) > 0:
         time.sleep(min(left, _SLICE_S))
@@ -171,7 +198,7 @@ def _sleep_until(moment: float, loop: ClosedLoop | OpenLoop, timing: Timing) -> 
 
 
 @contextmanager
-def _ended(loop: ClosedLoop | OpenLoop, sender: Sender) -> Iterator[None]:
+def _ended(loop: Loop, sender: Closable) -> Iterator[None]:
     try:
         yield
     except BaseException:

@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prep_triton.bench.generator import ClosedLoop, OpenLoop, Timing, measure_window, window_from_samples
 from prep_triton.bench.loads import draw_arrivals
+from prep_triton.bench.mix import LoopGroup, Mix, SenderGroup
 from prep_triton.bench.points import Measured
 from prep_triton.bench.records import Load
 from prep_triton.bench.requests import Workload
@@ -18,7 +20,7 @@ from prep_triton.triton.server.load import CANCELLED, OUT_OF_TIME, LoadConnectio
 from prep_triton.triton.server.statistics import ModelStatistics
 
 if TYPE_CHECKING:
-    from prep_triton.bench.generator import Sample
+    from prep_triton.bench.generator import Sample, Sender
 
 
 log = logging.getLogger(__name__)
@@ -26,7 +28,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured: each load for `duration_s` after `warmup_s`, `repeats` times, never twice in a row."""
+    """What is measured: each load for `duration_s` after `warmup_s`, `repeats` times, never twice in a row.
+
+    Of a `mix` all entries at once, each under its part of the load.
+    """
 
     loads: tuple[Load, ...]
     repeats: int
@@ -34,6 +39,30 @@ class Plan:
     duration_s: float
     seed: int
     timeout_s: float
+    mix: Mix | None = None
+
+
+# What is sent at once: entries, each under its own load.
+Case = tuple[tuple[Workload, Load], ...]
+
+
+def list_cases(workloads: Sequence[Workload], plan: Plan) -> list[Case]:
+    """Return what is measured, one after the other: each entry under each load, or of a mix all entries at once.
+
+    Args:
+        workloads: Of a mix one for each of its streams, in order.
+        plan: The loads, and the mix.
+
+    Raises:
+        SpecError: A concurrency is too little for the mix.
+    """
+    if plan.mix is not None:
+        return [tuple(zip(workloads, plan.mix.split_load(load), strict=True)) for load in plan.loads]
+    return [
+        ((workload, load.model_copy(update={"priority": workload.priority})),)
+        for workload in workloads
+        for load in plan.loads
+    ]
 
 
 def measure_repeats(
@@ -45,22 +74,25 @@ def measure_repeats(
 ) -> Iterator[Measured]:
     """Measure, and yield each repeat as it ends: whoever interrupts keeps what came before.
 
-    A round takes each entry under each load once, and begins with another one than the last round did, so that what
-    changes on the machine meanwhile falls on all of them.
+    A round takes each case once, and begins with another one than the last round did, so that what changes on the
+    machine meanwhile falls on all of them.
 
     Raises:
         ServerError: The server died or hangs, or answered no request of a repeat.
+        SpecError: A concurrency is too little for the mix.
     """
-    cases = [(workload, load) for workload in workloads for load in plan.loads]
+    cases = list_cases(workloads, plan)
     for repeat in range(plan.repeats):
         first = repeat % len(cases)
-        for index, (workload, load) in enumerate([*cases[first:], *cases[:first]]):
+        for index, case in enumerate([*cases[first:], *cases[:first]]):
             done = (repeat * len(cases) + index) / (plan.repeats * len(cases))
-            progress(f"{workload.model.name}, {load.describe()}, repeat {repeat + 1} of {plan.repeats}", done)
-            measured = measure_repeat(client, workload, load, plan, repeat, meter)
-            rate = measured.window.completed_s.size / measured.window.seconds
-            log.debug("%s, %s, repeat %d: %.1f requests/s", workload.model.name, load.describe(), repeat + 1, rate)
-            yield measured
+            what = " and ".join(f"{workload.model.name}, {load.describe()}" for workload, load in case)
+            progress(f"{what}, repeat {repeat + 1} of {plan.repeats}", done)
+            for measured in measure_case(client, case, plan, repeat, meter):
+                rate = measured.window.completed_s.size / measured.window.seconds
+                name, load = measured.workload.model.name, measured.load
+                log.debug("%s, %s, repeat %d: %.1f requests/s", name, load.describe(), repeat + 1, rate)
+                yield measured
 
 
 def measure_repeat(
@@ -76,7 +108,19 @@ def measure_repeat(
     Raises:
         ServerError: The server died or hangs, or answered no request.
     """
-    parts = list_parts([workload.model])
+    (measured,) = measure_case(client, ((workload, load),), plan, repeat, meter)
+    return measured
+
+
+def measure_case(
+    client: TritonClient, case: Case, plan: Plan, repeat: int, meter: ResourceMeter | None = None
+) -> list[Measured]:
+    """Measure what is sent at once, once; return what was measured of each entry.
+
+    Raises:
+        ServerError: The server died or hangs, or answered no request.
+    """
+    parts = list_parts([workload.model for workload, _ in case])
     looks: list[dict[str, ModelStatistics]] = []
     uses: list[WindowUse] = []
 
@@ -88,25 +132,45 @@ def measure_repeat(
             uses.append(meter.end())
 
     timing = Timing(plan.warmup_s, plan.duration_s, probe=client.server_version)
-    offered = None
     if meter:
         meter.prepare()
-    with LoadConnection(client.address, timeout_s=plan.timeout_s) as sender:
-        loop: ClosedLoop | OpenLoop
-        if load.kind == "closed":
-            loop = ClosedLoop(sender, workload.requests, int(load.value))
-        else:
-            # Of the repeat alone: two runs, and two entries, see the same arrivals.
-            moments = draw_arrivals(load, plan.warmup_s + plan.duration_s, [plan.seed, repeat])
-            offered = int((moments >= plan.warmup_s).sum())
-            loop = OpenLoop(sender, workload.requests, moments)
-        span = measure_window(loop, sender, timing, look=look)
-    window = window_from_samples(loop.samples, span, repeat, offered)
-    # An open loop of which nothing was sent in time is a point that does not count.
-    if not (window.latency_s.size or (window.unsent and any(sample.error is None for sample in loop.samples))):
-        raise _error_of_silence(client, workload, loop.samples, plan)
+    with ExitStack() as stack:
+        senders = [stack.enter_context(LoadConnection(client.address, timeout_s=plan.timeout_s)) for _ in case]
+        loops = [_make_loop(sender, *part, plan, [repeat, *([index] if index else [])])
+                 for index, (sender, part) in enumerate(zip(senders, case, strict=True))]  # fmt: skip
+        span = measure_window(
+            LoopGroup([loop for loop, _ in loops]),
+            SenderGroup(senders),
+            timing,
+            look=look,
+        )
+    windows = [window_from_samples(loop.samples, span, repeat, offered) for loop, offered in loops]
+    samples = [sample for loop, _ in loops for sample in loop.samples]
+    # An open loop of which nothing was sent in time is a point that does not count; of a mix, one may get nothing.
+    if not any(window.latency_s.size for window in windows) and not (
+        any(window.unsent for window in windows) and any(sample.error is None for sample in samples)
+    ):
+        raise _error_of_silence(client, [workload for workload, _ in case], samples, plan)
     since = {part: looks[1][part].since(looks[0][part]) for part in parts}
-    return Measured(workload, load, window, since, uses[0] if uses else None)
+    use = uses[0] if uses and len(case) == 1 else None  # of a mix, nothing tells what each entry took
+    return [
+        Measured(workload, load, window, {part: since[part] for part in list_parts([workload.model])}, use)
+        for (workload, load), window in zip(case, windows, strict=True)
+    ]
+
+
+def _make_loop(
+    sender: "Sender", workload: Workload, load: Load, plan: Plan, draw: Sequence[int]
+) -> tuple[ClosedLoop | OpenLoop, int | None]:
+    """Return the loop that sends a load, and how many requests it is to send in the measured time, if it is open.
+
+    `draw` are the repeat and, but of the first, the place in the mix: two runs, and two entries alone, see the same
+    arrivals, and two entries of a mix do not.
+    """
+    if load.kind == "closed":
+        return ClosedLoop(sender, workload.requests, int(load.value)), None
+    moments = draw_arrivals(load, plan.warmup_s + plan.duration_s, [plan.seed, *draw])
+    return OpenLoop(sender, workload.requests, moments), int((moments >= plan.warmup_s).sum())
 
 
 def _read_statistics(client: TritonClient, parts: Sequence[str]) -> dict[str, ModelStatistics]:
@@ -124,9 +188,11 @@ def _read_statistics(client: TritonClient, parts: Sequence[str]) -> dict[str, Mo
         ) from err
 
 
-def _error_of_silence(client: TritonClient, workload: Workload, samples: Sequence["Sample"], plan: Plan) -> ServerError:
+def _error_of_silence(
+    client: TritonClient, workloads: Sequence[Workload], samples: Sequence["Sample"], plan: Plan
+) -> ServerError:
     """Return the error of a repeat in which no request was answered."""
-    name = workload.model.name
+    name = " and ".join(dict.fromkeys(workload.model.name for workload in workloads))
     said = [sample.error for sample in samples if sample.error not in (None, CANCELLED, OUT_OF_TIME)]
     if said:
         return ServerError(

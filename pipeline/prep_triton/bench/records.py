@@ -22,16 +22,20 @@ class Load(Record):
     """How a server is loaded.
 
     A closed loop has `value` requests under way at any time; an open loop sends `value` requests a second, whatever
-    becomes of them, at times that `arrivals` says.
+    becomes of them, at times that `arrivals` says. `priority` is that of its requests; 0 leaves it to the entry. `mix`
+    names all that was sent at once, where that was more; `value` is then this entry's part of it.
     """
 
     kind: LoadKind
     value: Positive
     arrivals: Arrivals | None = None
+    priority: Natural = 0
+    mix: str | None = None
 
     def describe(self) -> str:
-        """Say it in a few words: ``concurrency 4``, ``50/s poisson``."""
-        return f"concurrency {self.value:g}" if self.kind == "closed" else f"{self.value:g}/s {self.arrivals}"
+        """Say it in a few words: ``concurrency 4``, ``50/s poisson, priority 1, mixed``."""
+        rate = f"concurrency {self.value:g}" if self.kind == "closed" else f"{self.value:g}/s {self.arrivals}"
+        return f"{rate}{f', priority {self.priority}' if self.priority else ''}{', mixed' if self.mix else ''}"
 
 
 class Figure(Record):
@@ -188,7 +192,7 @@ class BenchedEntry(Record):
     """What was sent to an entry, and which entry it was.
 
     `key` is the entry's own; empty of a server whose repository was not named. Lengths are tokens of ids, and
-    characters of text. `input_digest` is the SHA-256 of the requests.
+    characters of text. `input_digest` is the SHA-256 of the requests, which have this `priority`.
     """
 
     name: str
@@ -200,6 +204,7 @@ class BenchedEntry(Record):
     shortest: Natural
     mean_length: Amount
     longest: Natural
+    priority: Natural = 0
 
 
 class GpuFacts(Record):
@@ -299,7 +304,7 @@ class BenchReport(Record):
 
     A `partial` one was ended before its end, for the `partial_reason`. `not_loaded` says of each entry that the server
     could not load why not, in the server's words; `not_measured` has the other variants of a pipeline file.
-    `costs` are those on a machine that was named.
+    `costs` are those on a machine that was named. `notes` are what is to be known of what was sent.
     """
 
     schema_version: int = BENCH_SCHEMA
@@ -309,6 +314,7 @@ class BenchReport(Record):
     best_seen: str = ""
     not_loaded: dict[str, str] = Field(default_factory=dict)
     not_measured: tuple[NotMeasured, ...] = ()
+    notes: tuple[str, ...] = ()
     conditions: BenchConditions
     points: tuple[Point, ...]
     comparison: BaselineComparison | None = None

@@ -38,6 +38,7 @@ class InputChoice:
         seed: Decides ids and texts.
         texts: What text requests are made of.
         join_texts: Whether texts are sentences, of which longer texts are made; else each is sent as it is.
+        priority: Of the requests, 1 is the highest; 0 leaves it to the entry.
     """
 
     batch: int = 1
@@ -45,6 +46,7 @@ class InputChoice:
     seed: int = 0
     texts: tuple[str, ...] = ()
     join_texts: bool = True
+    priority: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Workload:
     requests: tuple[bytes, ...]
     lengths: tuple[int, ...]
     tokens: TokenCounts | None = None
+    priority: int = 0
 
     @property
     def digest(self) -> str:
@@ -81,6 +84,7 @@ class Workload:
             shortest=min(self.lengths),
             mean_length=fmean(self.lengths),
             longest=max(self.lengths),
+            priority=self.priority,
         )
 
 
@@ -104,12 +108,34 @@ def make_workload(model: ServedModel, facts: EntryFacts, choice: InputChoice) ->
             f"--batch {choice.batch} is more than {model.name} takes: {model.max_batch_size}",
             hint=f"write --batch {model.max_batch_size}, or assemble it with a larger --max-batch-size",
         )
+    check_priority(model, choice.priority)
     make = _text_rows if model.takes_text else _id_rows
     rows, lengths = make(model, facts, choice)
-    requests = tuple(serialize_request(model.name, arrays) for arrays in rows)
+    requests = tuple(serialize_request(model.name, arrays, priority=choice.priority) for arrays in rows)
     # Rows of ids have no padding, and the server adds none: it merges requests of one length alone.
     tokens = None if model.takes_text else TokenCounts(choice.batch * fmean(lengths), choice.batch * fmean(lengths))
-    return Workload(model, facts.key, choice.batch, requests, tuple(lengths), tokens)
+    return Workload(model, facts.key, choice.batch, requests, tuple(lengths), tokens, choice.priority)
+
+
+def check_priority(model: ServedModel, priority: int) -> None:
+    """Refuse a priority that the server would silently take for the entry's default.
+
+    Raises:
+        SpecError: The entry, or each step of the ensemble, has fewer levels.
+    """
+    levels, owner, made = model.priority_levels, model.name, "it"
+    if priority <= levels:
+        return
+    if model.steps:
+        owner, made = f"the steps of {model.name}", "its model"
+    have = f"{'have' if model.steps else 'has'} {levels or 'no'} priority levels"
+    needed = max(2, priority)
+    raise SpecError(
+        f"{owner} {have}, so Triton would take no notice of priority {priority}",
+        hint=f"write a priority from 1 to {levels}"
+        if levels
+        else f"assemble {made} with --priority-levels {needed} --default-priority-level {needed}",
+    )
 
 
 def _id_rows(

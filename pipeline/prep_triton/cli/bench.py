@@ -13,6 +13,7 @@ from prep_triton.cli.bench_costs import CostOptions, price_from_options
 from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import OutputOptions, ReleaseOption
 from prep_triton.cli.output import Output, session
+from prep_triton.cli.traffic_options import TrafficOptions, apply_traffic
 from prep_triton.layout import DEFAULT_REPOSITORY
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def bench(
         str | None, typer.Option(metavar="HOST:PORT", help="gRPC of a running Triton. [starts one]")
     ] = None,
     load: LoadOptions = LoadOptions(),
+    traffic: TrafficOptions = TrafficOptions(),
     sent: SentOptions = SentOptions(),
     kept: KeptOptions = KeptOptions(),
     cost: CostOptions = CostOptions(),
@@ -104,6 +106,7 @@ def bench(
       prep bench
       prep bench --concurrency 4:24:2 --batch 2 --seq-len 384
       prep bench --server localhost:8001 --entry minilm-onnx-fp32 --rate 50:400:50 --slo p99=50ms
+      prep bench --mix minilm-onnx-int8=3,minilm-onnx-fp32=1 --rate 100
       prep bench -o today.json --baseline yesterday.json
       prep bench prep.yaml --concurrency 4:24:2 --batch 2 --seq-len 384
       prep bench --rate 50:400:50 --slo p99=50ms --machine g2-standard-4 --price spot
@@ -115,6 +118,12 @@ def bench(
         from prep_triton.run.costing import add_costs
 
         request = _request_from_flags((target, release, server), entry or [], (load, sent), (kept.slo, timeout_s))
+        request = apply_traffic(
+            request,
+            traffic,
+            default_loads=not (load.concurrency or load.rate),
+            others={"--entry": bool(entry), "--csv": kept.csv is not None, "--machine": cost.machine is not None},
+        )
         _check_files(kept, request)
         baseline = load_baseline(kept.baseline) if kept.baseline else None
         price = price_from_options(cost)

@@ -103,10 +103,12 @@ def bench(request: BenchRequest, *, progress: Progress = ignore_progress) -> Ben
         conditions = _conditions(request, server, workloads, (started_at, load_before, times))
         conditions = conditions.model_copy(update={"gpus": meter.gpus})
     report = _report(request, measured, conditions, reason)
-    otherwise = "not loaded there" if request.server else f"ended before: {reason}" if reason else "left out by --entry"
+    left_out = f"left out by {'--mix' if request.plan.mix else '--entry'}"
+    otherwise = "not loaded there" if request.server else f"ended before: {reason}" if reason else left_out
     measured_names = [repeat.workload.model.name for repeat in measured]
     not_measured = server.target.rows_without(measured_names, server.failures, otherwise)
     changed = {"not_loaded": dict(server.failures), "not_measured": not_measured}
+    changed["notes"] = tuple(_note_priorities(workloads))
     return BenchOutcome(report.model_copy(update=changed), error)
 
 
@@ -203,7 +205,11 @@ def _make_workloads(server: _Server, request: BenchRequest) -> "list[Workload]":
             f"the server at {server.client.address} serves no model and no text ensemble",
             hint="load one, or name it with --entry",
         )
-    workloads = [make_workload(model, _facts(server.entries, model.name), request.inputs) for model in models]
+    choices = [(model, request.inputs) for model in models]
+    if mix := request.plan.mix:  # an entry may be in several streams, with other priorities
+        by_name = {model.name: model for model in models}
+        choices = [(by_name[part.entry], replace(request.inputs, priority=part.priority)) for part in mix.streams]
+    workloads = [make_workload(model, _facts(server.entries, model.name), inputs) for model, inputs in choices]
     return [_with_tokens(server.client, workload) for workload in workloads]
 
 
@@ -213,6 +219,14 @@ def _with_tokens(client: "TritonClient", workload: "Workload") -> "Workload":
     if workload.tokens or not workload.model.steps:
         return workload
     return replace(workload, tokens=count_tokens(client, workload.model, workload.requests))
+
+
+def _note_priorities(workloads: "Sequence[Workload]") -> Iterator[str]:
+    """Say of the text entries that are sent priorities how far those come."""
+    from prep_triton.triton.config.traps import ENSEMBLE_PRIORITY
+
+    for name in dict.fromkeys(w.model.name for w in workloads if w.priority and w.model.steps):
+        yield f"{name}: {ENSEMBLE_PRIORITY.message} ({ENSEMBLE_PRIORITY.name})"
 
 
 def _choose_names(server: _Server, names: Sequence[str]) -> list[str]:

@@ -110,3 +110,33 @@ def test_texts_are_made_of_sentences_with_a_seed():
 
 def test_the_parts_of_an_ensemble_are_its_steps():
     assert list_parts([model(name="t", steps=("a", "b")), model(name="a")]) == ["a", "b"]
+
+
+def test_a_priority_is_sent_as_the_protocol_has_it():
+    ranked = model(priority_levels=2)
+    plain = make_workload(ranked, EntryFacts(), InputChoice(sequence=4))
+    workload = make_workload(ranked, EntryFacts(), InputChoice(sequence=4, priority=1))
+    messages = [service_pb2.ModelInferRequest.FromString(side.requests[0]) for side in (plain, workload)]
+    assert [message.parameters["priority"].uint64_param for message in messages] == [0, 1]
+    assert workload.describe().priority == 1
+    assert workload.digest != plain.digest
+
+
+@pytest.mark.parametrize(
+    ("changed", "message", "hint"),
+    [
+        ({}, "m has no priority levels, so Triton would take no notice of priority 3", "assemble it with --priority-l"),
+        ({"priority_levels": 2}, "m has 2 priority levels", "write a priority from 1 to 2"),
+        (
+            {"steps": ("a", "b")},
+            "the steps of m have no priority levels",
+            "assemble its model with --priority-levels 3",
+        ),
+    ],
+)
+def test_a_priority_that_triton_would_ignore_is_refused(changed: dict, message: str, hint: str):
+    with pytest.raises(SpecError) as refused:
+        make_workload(model(**changed), EntryFacts(), InputChoice(sequence=4, priority=3))
+    assert message in refused.value.message
+    assert refused.value.hint
+    assert refused.value.hint.startswith(hint)

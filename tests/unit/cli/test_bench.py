@@ -12,7 +12,7 @@ from prep_triton.cli.output import Output
 from prep_triton.run.costing import add_costs, choose_price
 from typer.testing import CliRunner
 
-from tests.fakes.benched import CLOSED, OPEN, make_points, make_report
+from tests.fakes.benched import CLOSED, OPEN, make_points, make_report, make_workload
 from tests.fakes.documents import load_validator
 
 
@@ -81,6 +81,17 @@ def test_what_inferences_cost_is_a_table_with_its_source(capsys):
     load_validator("bench").validate(json.loads(document.model_dump_json()))
 
 
+def test_a_mix_and_priorities_are_said(capsys):
+    loads = [Load(kind="open", value=75, arrivals="poisson", priority=2, mix="tiny@2=3,other=1")]
+    report = make_report(make_points(loads))
+    conditions = report.conditions.model_copy(update={"entries": (make_workload().describe(),)})
+    document = BenchDocument(**dict(report.model_copy(update={"conditions": conditions, "notes": ("tiny: so",)})))
+    text = render(document, capsys)
+    assert "  at once: tiny@2=3,other=1\n" in text
+    assert "tiny\t75/s poisson, priority 2, mixed\t" in text
+    assert "note: tiny: so\n" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [
@@ -93,6 +104,10 @@ def test_what_inferences_cost_is_a_table_with_its_source(capsys):
         (["--baseline", "none.json"], "the baseline none.json cannot be read", "name a file that prep bench -o wrote"),
         (["-o", "nowhere/run.json"], "-o nowhere/run.json cannot be written", "name a file in a folder that is there"),
         (["--csv", "a.csv", "--entry", "a", "--entry", "b"], "there are 2: a, b", "name one: --entry a"),
+        (["--mix", "a=3"], "--mix a=3 has 1 streams, of 2 to 16", "write --mix NAME=3,OTHER=1"),
+        (["--mix", "a,b", "--entry", "a"], "--mix and --entry exclude each other", "remove one of them"),
+        (["--mix", "a,b", "--csv", "a.csv"], "--mix and --csv exclude each other", "remove one of them"),
+        (["--mix", "a,b", "--concurrency", "1"], "is too little for the 2 streams", "write --concurrency 2 or more"),
         (["--csv", "a.csv", "--rate", "5", "--concurrency", "1"], "either concurrencies or rates", "leave"),
         (["--price", "spot"], "--price spot is of no machine", "name it, such as --machine g2-standard-4"),
         (["--machine", "g2-standrd-4"], "no price of a machine 'g2-standrd-4'", "did you mean 'g2-standard-4'?"),

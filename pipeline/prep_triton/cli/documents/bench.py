@@ -24,19 +24,25 @@ def render_bench(out: Output, document: BenchDocument) -> None:
         render_notes(out, point)
     if out.verbose:
         render_resources(out, document.points)
-    shown = {name for row in document.not_measured for name in row.names}
-    for name, reason in document.not_loaded.items():
-        if name in shown:
-            continue
-        out.line(f"not measured: {name}: {' '.join(reason.split())}", style="yellow")
-    if document.best_seen:
-        out.line(document.best_seen, style="yellow")
-    if document.partial:
-        out.line(f"partial: {document.partial_reason}", style="yellow")
+    render_remarks(out, document)
     if document.costs:
         render_costs(out, document.costs)
     if document.comparison:
         render_comparison(out, document)
+
+
+def render_remarks(out: Output, document: BenchReport) -> None:
+    """Print what was not measured and why, and what is to be known of what was."""
+    shown = {name for row in document.not_measured for name in row.names}
+    for name, reason in document.not_loaded.items():
+        if name not in shown:
+            out.line(f"not measured: {name}: {' '.join(reason.split())}", style="yellow")
+    for note in document.notes:
+        out.line(f"note: {note}")
+    if document.best_seen:
+        out.line(document.best_seen, style="yellow")
+    if document.partial:
+        out.line(f"partial: {document.partial_reason}", style="yellow")
 
 
 def render_conditions(out: Output, document: BenchReport) -> None:
@@ -49,12 +55,20 @@ def render_conditions(out: Output, document: BenchReport) -> None:
     for gpu in conditions.gpus:
         out.line(f"  {gpu.name}, driver {gpu.driver or 'unknown'}")
     render_others(out, document)
-    for entry in conditions.entries:
-        unit = "tokens" if entry.input_kind == "ids" else "characters"
-        lengths = f"{entry.shortest}" if entry.shortest == entry.longest else f"{entry.shortest} to {entry.longest}"
-        out.line(f"  {entry.name}: {entry.distinct_requests} different requests of {lengths} {unit}")
+    render_entries(out, document)
     if out.verbose:
         out.line(f"  run again: {conditions.command}")
+
+
+def render_entries(out: Output, document: BenchReport) -> None:
+    """Print what each entry was sent, and what was sent at once."""
+    for entry in document.conditions.entries:
+        unit = "tokens" if entry.input_kind == "ids" else "characters"
+        lengths = f"{entry.shortest}" if entry.shortest == entry.longest else f"{entry.shortest} to {entry.longest}"
+        priority = f", priority {entry.priority}" if entry.priority else ""
+        out.line(f"  {entry.name}: {entry.distinct_requests} different requests of {lengths} {unit}{priority}")
+    for mix in dict.fromkeys(point.load.mix for point in document.points if point.load.mix):
+        out.line(f"  at once: {mix}")
 
 
 def render_notes(out: Output, point: Point) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
 # gRPC refuses answers above 4 MiB otherwise, which a batch of token vectors soon exceeds.
 _UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+# Else gRPC sends what several of them send through one connection, where a large answer holds up the others.
+_OWN = [("grpc.use_local_subchannel_pool", 1)]
 _LONGEST_DETAIL = 300
 OUT_OF_TIME = "no answer in time"
 CANCELLED = "cancelled"
@@ -36,7 +38,8 @@ class ServedModel:
     """What a server says of an entry that it serves.
 
     `steps` are the models that an ensemble calls, in order; `task` is known of text ensembles alone. `config_digest`
-    is the SHA-256 of the configuration by which it is served.
+    is the SHA-256 of the configuration by which it is served. `priority_levels` are those of its queue, of an ensemble
+    the most that a step has: it has no queue of its own.
     """
 
     name: str
@@ -45,6 +48,7 @@ class ServedModel:
     steps: tuple[str, ...]
     task: Task | None
     config_digest: str
+    priority_levels: int = 0
 
     @property
     def takes_text(self) -> bool:
@@ -64,16 +68,22 @@ def read_served_model(client: TritonClient, name: str) -> ServedModel:
         RefusedRequestError: The server does not serve it.
     """
     config = client.read_config(name)
+    steps = tuple(dict.fromkeys(step.model_name for step in config.ensemble_scheduling.step))
     return ServedModel(
         name=name,
         inputs=tuple(
             InputTensor(tensor.name, _wire_type(tensor), tuple(map(int, tensor.dims))) for tensor in config.input
         ),
         max_batch_size=int(config.max_batch_size),
-        steps=tuple(dict.fromkeys(step.model_name for step in config.ensemble_scheduling.step)),
+        steps=steps,
         task=find_task([tensor.name for tensor in config.output]),
         config_digest=hashlib.sha256(config.SerializeToString(deterministic=True)).hexdigest(),
+        priority_levels=max(_levels_of(queue) for queue in (config, *map(client.read_config, steps))),
     )
+
+
+def _levels_of(config: Any) -> int:
+    return int(config.dynamic_batching.priority_levels)
 
 
 def _wire_type(tensor: Any) -> str:
@@ -82,17 +92,20 @@ def _wire_type(tensor: Any) -> str:
     return "BYTES" if name == "STRING" else name  # as the protocol calls it
 
 
-def serialize_request(name: str, inputs: "Arrays") -> bytes:
+def serialize_request(name: str, inputs: "Arrays", *, priority: int = 0) -> bytes:
     """Return a request for all outputs of an entry as it goes over the wire.
 
     Args:
         name: The entry.
         inputs: One array for each input, shape [batch, ...]; text as an object array of bytes.
+        priority: Of the request, 1 is the highest; 0 leaves it to the entry.
     """
     from tritonclient.grpc import service_pb2
     from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 
     request = service_pb2.ModelInferRequest(model_name=name)
+    if priority:
+        request.parameters["priority"].uint64_param = priority
     for key, array in inputs.items():
         tensor = request.inputs.add()
         tensor.name = key
@@ -114,7 +127,7 @@ class LoadConnection:
 
         self._timeout_s = timeout_s
         self._grpc = grpc
-        self._channel = grpc.insecure_channel(address, options=_UNLIMITED)
+        self._channel = grpc.insecure_channel(address, options=[*_UNLIMITED, *_OWN])
         self._call = self._channel.unary_unary(_INFER, request_serializer=bytes, response_deserializer=bytes)
 
     def __enter__(self) -> Self:
