@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from prep_triton.bench.intervals import Window
 from prep_triton.bench.points import Measured, points_from_measured
-from prep_triton.bench.records import BenchConditions, BenchReport, Load, Point, Slo
+from prep_triton.bench.records import BenchConditions, BenchReport, Load, Point, ResourceUse, Slo, Verdict
 from prep_triton.bench.requests import Workload
 from prep_triton.triton.server.load import ServedModel
 from prep_triton.triton.server.statistics import ModelStatistics
 
+VerdictState = Literal["met", "not met", "not shown", "not counted"]
 CLOSED = Load(kind="closed", value=4)
+LEVEL = Slo(percent=99, bound_ms=50)
 OPEN = Load(kind="open", value=100, arrivals="poisson")
 
 
@@ -88,3 +90,28 @@ def make_report(points: tuple[Point, ...], **changed: Any) -> BenchReport:
         "entries": tuple(make_workload(name).describe() for name in dict.fromkeys(point.entry for point in points)),
     }
     return BenchReport(conditions=BenchConditions(**(conditions | changed)), points=points)
+
+
+def make_judged_run(
+    *,
+    name: str = "tiny",
+    key: str = "k1",
+    states: Sequence[VerdictState] = ("met", "met", "not met"),
+    slo: Slo | None = LEVEL,
+    **changed: Any,
+) -> BenchReport:
+    """Return a run at 50, 100 and 200 requests a second with these verdicts, 0.5 to 2.5 cores and 100 to 300 MiB."""
+    loads = [Load(kind="open", value=value, arrivals="poisson") for value in (50, 100, 200)]
+    points = tuple(
+        point.model_copy(
+            update={
+                "verdict": Verdict(state=state, requests=1000, over=index),
+                "resources": ResourceUse(server_cpu_cores=0.5 + index, server_memory_peak_mib=100.0 * (index + 1)),
+            }
+        )
+        for index, (state, point) in enumerate(zip(states, make_points(loads, name=name, noise=0), strict=True))
+    )
+    report = make_report(points, **changed)
+    entries = tuple(entry.model_copy(update={"key": key}) for entry in report.conditions.entries)
+    conditions = report.conditions.model_copy(update={"entries": entries})
+    return report.model_copy(update={"slo": slo, "conditions": conditions})

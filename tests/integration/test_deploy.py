@@ -15,6 +15,7 @@ from prep_triton.publish.release import publish_release
 from prep_triton.publish.uri import open_store
 from typer.testing import CliRunner
 
+from tests.fakes.benched import make_judged_run
 from tests.fakes.documents import parse_document
 from tests.fakes.prep_command import Prep
 from tests.fakes.served_release import make_plan, make_target
@@ -97,6 +98,27 @@ def test_kubectl_accepts_the_base(publish, folder: Path):
     assert container["image"] == "nvcr.io/nvidia/tritonserver:25.08-py3"
     assert f"--model-repository={uri}" in container["args"]
     assert "app.kubernetes.io/version" not in deployment["spec"]["selector"]["matchLabels"]
+
+
+def test_what_was_measured_becomes_targets_and_sizes_that_kubernetes_accepts(publish, folder: Path):
+    validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed").validate
+    uri = publish()
+    (folder / "run.json").write_text(make_judged_run(name="bert", key=f"{0:016x}").model_dump_json())
+    message = deploy(uri, "-o", "base", "--bench", "run.json")
+    assert message["measured_pools"] == ["cpu"]
+    assert message["measured"]["entries"][0]["load"] == "100/s poisson, batch 1"
+    for manifest in load_base(folder / "base"):
+        if manifest["apiVersion"] not in CUSTOM:
+            for version in KUBERNETES:
+                validate(manifest, version, strict=True)
+    autoscaler = yaml.safe_load((folder / "base" / "horizontalpodautoscaler-cpu.yaml").read_text())
+    assert autoscaler["metadata"]["annotations"]["prep/bench-run"] == "run.json of 2026-01-02"
+    # The run did not load bert-onnx, which the release has too.
+    servers = yaml.safe_load((folder / "base" / "deployment-cpu.yaml").read_text())
+    assert servers["metadata"]["annotations"]["prep/memory"].endswith("the measured server did not serve bert-onnx")
+    (folder / "run.json").write_text(make_judged_run(name="bert", key="another").model_dump_json())
+    error = deploy(uri, "-o", "base", "--bench", "run.json", code=2)
+    assert error["message"].startswith("run.json measured another bert than the release has")
 
 
 def test_kubernetes_and_kubectl_accept_the_nightly_jobs():

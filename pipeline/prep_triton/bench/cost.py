@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from prep_triton.bench.cost_records import CostPlace, CostRow, Costs
 from prep_triton.bench.prices import PRICES_VARIABLE, MachinePrice, PriceKind
 from prep_triton.bench.records import BenchConditions, BenchReport, Point, Slo
+from prep_triton.bench.slo import find_holding_point
 
 # Of a price, after which it is said.
 OLD_DAYS = 180
@@ -63,27 +64,23 @@ def _cost_entry(points: Sequence[Point], slo: Slo | None, usd: float) -> Iterato
     entry = points[0].entry
     counting = [point for point in points if point.sustained and point.inferences_per_s.value > 0]
     if slo is not None:
-        holding = [point for point in counting if point.verdict and point.verdict.state == "met"]
+        holding = find_holding_point(counting)
         reason = f"no load was shown to hold {slo.describe()}"
-        yield _cost_fastest(entry, "slo", holding, usd) or CostRow(entry=entry, at="slo", reason=reason)
+        yield _cost_point("slo", holding, usd) if holding else CostRow(entry=entry, at="slo", reason=reason)
+    fastest = max(counting, key=lambda point: point.inferences_per_s.value, default=None)
     places: tuple[tuple[CostPlace, float], ...] = (("full_load", 1.0), ("60_percent", UTILISATION))
     for place, share in places:
-        row = _cost_fastest(entry, place, counting, usd, share)
-        yield row or CostRow(entry=entry, at=place, reason="no load counts")
+        without = CostRow(entry=entry, at=place, reason="no load counts")
+        yield _cost_point(place, fastest, usd, share) if fastest else without
 
 
-def _cost_fastest(
-    entry: str, place: CostPlace, points: Sequence[Point], usd: float, share: float = 1.0
-) -> CostRow | None:
-    """Return what a share of the highest throughput costs; None without a point."""
-    if not points:
-        return None
-    fastest = max(points, key=lambda point: point.inferences_per_s.value)
-    rate = fastest.inferences_per_s.value * share
+def _cost_point(place: CostPlace, point: Point, usd: float, share: float = 1.0) -> CostRow:
+    """Return what a share of a point's throughput costs."""
+    rate = point.inferences_per_s.value * share
     return CostRow(
-        entry=entry,
+        entry=point.entry,
         at=place,
-        load=fastest.load.describe(),
+        load=point.load.describe(),
         inferences_per_s=rate,
         inferences_per_usd=inferences_per_usd(rate, usd),
         usd_per_million=usd_per_million(rate, usd),

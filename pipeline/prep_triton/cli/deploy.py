@@ -53,8 +53,9 @@ class DeploymentOptions:
         str | None, typer.Option(help="Name of the cluster, for the autoscaler, where a project has several.")
     ] = None
     waiting_requests: Annotated[
-        int, typer.Option(help="Average number of waiting requests at a server that adds another.")
-    ] = 8
+        int | None,
+        typer.Option(metavar="N", help="Average number of waiting requests at a server that adds another. [8]"),
+    ] = None
 
 
 @expand_groups
@@ -62,6 +63,10 @@ def deploy(
     uri: Annotated[str, typer.Argument(help="gs://bucket/prefix, or a release's URI.")],
     release: ReleaseOption = None,
     options: DeploymentOptions = DeploymentOptions(),
+    bench: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN.json", help="Run of prep bench with a --slo to take autoscaling and sizes from."),
+    ] = None,
     folder: Annotated[Path, typer.Option("--output", "-o", help="Folder of the Kustomize base.")] = DEFAULT_FOLDER,
     force: Annotated[
         bool, typer.Option("--force", help="Replace files that prep did not write, or that were changed since.")
@@ -79,6 +84,7 @@ def deploy(
       prep deploy gs://bucket/models -o deploy --service-account triton@project.iam.gserviceaccount.com
       prep deploy gs://bucket/models --release 20260131 --target 25.08 --gpu t4 --host bert.example.com
       prep deploy gs://bucket/models --no-istio --dry-run
+      prep deploy gs://bucket/models --bench run.json
     """
     with session(output) as out:
         from prep_triton.cli.documents.deploy import DeployDocument, render_deploy
@@ -88,7 +94,7 @@ def deploy(
         if dry_run:
             check_alone("--dry-run", {"--force": force})
         spec = spec_from_flags(DeploymentSpec, options, triton=options.triton or triton_tag)
-        base = plan_deployment(uri, spec, release)
+        base = plan_deployment(uri, spec, release, bench)
         written = [] if dry_run else save_deployment(base, folder, force=force)
         document = DeployDocument(
             **dict(base),

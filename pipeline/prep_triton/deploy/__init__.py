@@ -6,6 +6,7 @@
     fleet.py          which container serves the release, on which pools of nodes; accelerators.py has GKE's GPUs
     workload.py       Deployment and PodDisruptionBudget: a pool's servers, and what each takes
     scaling.py        HorizontalPodAutoscaler and PodMonitoring: how many servers, by which figures
+    measured.py       what a benchmark says of one server, and what of that goes into these
     network.py        Service, ServiceAccount, Istio's Gateway and VirtualService
     names.py          the names, labels and ports by which these refer to each other
     base.py           plan_base(release, spec): all of them as text

@@ -1,12 +1,14 @@
 """A Kustomize base: one file for each object, and the kustomization that lists them."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
 from prep_triton.artifact import Record
 from prep_triton.deploy.fleet import Fleet, plan_fleet
+from prep_triton.deploy.measured import MeasuredServer, Measurement, choose_pools, measure_pool
 from prep_triton.deploy.names import Manifest, name_of_pool
 from prep_triton.deploy.network import (
     render_gateway,
@@ -17,7 +19,7 @@ from prep_triton.deploy.network import (
 )
 from prep_triton.deploy.request import DeploymentSpec, ServedRelease
 from prep_triton.deploy.scaling import render_autoscaler, render_pod_monitoring
-from prep_triton.deploy.workload import render_deployment, render_disruption_budget
+from prep_triton.deploy.workload import render_deployment, render_disruption_budget, resize_deployment
 
 KUSTOMIZATION_NAME = "kustomization.yaml"
 MARK = "# Written by prep deploy, "
@@ -37,24 +39,36 @@ _NOTES = {
 
 
 class Base(Record):
-    """A base before it is written: its files' texts by name, and what they deploy."""
+    """A base before it is written: its files' texts by name, and what they deploy.
+
+    `measured` is what autoscaling and sizes are from, where a benchmark was named; `measured_pools` are the pools of
+    which that holds.
+    """
 
     release: str
     namespace: str
     fleet: Fleet
     deployments: tuple[str, ...]
     files: dict[str, str]
+    measured: MeasuredServer | None = None
+    measured_pools: tuple[str, ...] = ()
 
 
-def plan_base(release: ServedRelease, spec: DeploymentSpec) -> Base:
-    """Render the Kustomize base of a release: the same text for the same release and choices.
+def plan_base(release: ServedRelease, spec: DeploymentSpec, measured: MeasuredServer | None = None) -> Base:
+    """Render the Kustomize base of a release: the same text for the same release, choices and measurement.
 
     Raises:
-        SpecError: The container or a GPU is not known, or several would do and none was named.
+        SpecError: The container or a GPU is not known, or several would do and none was named; or what was measured
+            holds on none of the nodes.
         RepositoryError: No container, or no GPU of GKE's, serves all entries.
     """
     fleet = plan_fleet(release, spec)
-    objects = _render_objects(release, spec, fleet)
+    measurements: dict[str, Measurement] = {}
+    if measured:
+        chosen = spec.waiting_requests if "waiting_requests" in spec.model_fields_set else None
+        pools = choose_pools(measured, fleet.pools)
+        measurements = {pool.label: measure_pool(measured, release.size_bytes, chosen) for pool in pools}
+    objects = _render_objects(release, spec, fleet, measurements)
     files = {f"{name}.yaml": _render_file(release, manifest) for name, manifest in objects.items()}
     kustomization = _render_kustomization(release, spec, fleet, sorted(files))
     return Base(
@@ -63,6 +77,8 @@ def plan_base(release: ServedRelease, spec: DeploymentSpec) -> Base:
         fleet=fleet,
         deployments=tuple(name_of_pool(spec, pool) for pool in fleet.pools),
         files={**dict(sorted(files.items())), KUSTOMIZATION_NAME: _render_file(release, kustomization)},
+        measured=measured,
+        measured_pools=tuple(measurements),
     )
 
 
@@ -77,7 +93,9 @@ def is_unchanged(text: str) -> bool:
     return first.startswith(MARK) and first.endswith(f" {digest_text(rest)}")
 
 
-def _render_objects(release: ServedRelease, spec: DeploymentSpec, fleet: Fleet) -> dict[str, Manifest]:
+def _render_objects(
+    release: ServedRelease, spec: DeploymentSpec, fleet: Fleet, measurements: Mapping[str, Measurement]
+) -> dict[str, Manifest]:
     objects = {"serviceaccount": render_service_account(spec), "service": render_service(spec)}
     if not spec.istio:
         objects["service-grpc"] = render_headless_service(spec)
@@ -85,10 +103,12 @@ def _render_objects(release: ServedRelease, spec: DeploymentSpec, fleet: Fleet) 
         objects["gateway"] = render_gateway(spec)
         objects["virtualservice"] = render_virtual_service(spec)
     for pool in fleet.pools:
-        objects[f"deployment-{pool.label}"] = render_deployment(release, spec, fleet, pool)
+        measurement = measurements.get(pool.label)
+        deployment = render_deployment(release, spec, fleet, pool)
+        objects[f"deployment-{pool.label}"] = resize_deployment(deployment, measurement) if measurement else deployment
         objects[f"poddisruptionbudget-{pool.label}"] = render_disruption_budget(spec, pool)
         objects[f"podmonitoring-{pool.label}"] = render_pod_monitoring(spec, pool)
-        objects[f"horizontalpodautoscaler-{pool.label}"] = render_autoscaler(spec, pool)
+        objects[f"horizontalpodautoscaler-{pool.label}"] = render_autoscaler(spec, pool, measurement)
     return objects
 
 

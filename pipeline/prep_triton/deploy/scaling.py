@@ -8,10 +8,12 @@ queries, in which ``|`` stands for ``/`` and a selector's key is a field of Moni
 from typing import Any
 
 from prep_triton.deploy.accelerators import Pool
+from prep_triton.deploy.measured import Measurement
 from prep_triton.deploy.names import Manifest, head_of, labels_of_pool, name_of_pool
 from prep_triton.deploy.request import DeploymentSpec
 
 QUEUE_METRIC = "prometheus.googleapis.com|nv_inference_queue_duration_us|counter"
+INFERENCE_METRIC = "prometheus.googleapis.com|nv_inference_count|counter"
 DUTY_CYCLE_METRIC = "kubernetes.io|container|accelerator|duty_cycle"
 SCRAPE_INTERVAL_S = 15
 # Percent of time in which a kernel runs. Beyond this a queue is near.
@@ -32,22 +34,30 @@ def render_pod_monitoring(spec: DeploymentSpec, pool: Pool) -> Manifest:
     }
 
 
-def render_autoscaler(spec: DeploymentSpec, pool: Pool) -> Manifest:
+def render_autoscaler(spec: DeploymentSpec, pool: Pool, measurement: Measurement | None = None) -> Manifest:
     """Render a pool's HorizontalPodAutoscaler; the metric that asks for the most servers decides.
 
     The adapter turns a counter into its rate a second. The rate of the microseconds that requests spent in
-    queues is, by Little's law, the mean number of requests waiting, times a million.
+    queues is, by Little's law, the mean number of requests waiting, times a million. With a measurement, the rate of
+    each measured entry's inferences is a metric too: it grows before a queue does.
     """
     least, most = spec.replicas
-    metrics = [_external(QUEUE_METRIC, _select_scraped(spec, pool), f"{spec.waiting_requests}M")]
+    waiting = f"{spec.waiting_requests}M"
+    if measurement:
+        waiting = f"{round(measurement.waiting_requests * 1000)}k"
+    metrics = [_external(QUEUE_METRIC, _select_scraped(spec, pool), waiting)]
+    for entry, rate in measurement.inferences_per_s.items() if measurement else ():
+        labels = {**_select_scraped(spec, pool), "metric.labels.model": entry}
+        metrics.append(_external(INFERENCE_METRIC, labels, f"{max(1, round(rate * 1000))}m"))
     if pool.gpu:
         metrics.append(_external(DUTY_CYCLE_METRIC, _select_container(spec, pool), str(DUTY_CYCLE_TARGET)))
     else:
         target = {"type": "Utilization", "averageUtilization": CPU_TARGET}
         metrics.append({"type": "Resource", "resource": {"name": "cpu", "target": target}})
     name = name_of_pool(spec, pool)
+    about = {"annotations": measurement.scaling_annotations} if measurement else {}
     return {
-        **head_of("HorizontalPodAutoscaler", "autoscaling/v2", name, labels=labels_of_pool(spec, pool)),
+        **head_of("HorizontalPodAutoscaler", "autoscaling/v2", name, labels=labels_of_pool(spec, pool), **about),
         "spec": {
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
             "minReplicas": least,

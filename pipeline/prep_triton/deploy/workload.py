@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from prep_triton.artifact import Record, RepositoryEntry
 from prep_triton.deploy.accelerators import Pool
 from prep_triton.deploy.fleet import Fleet
+from prep_triton.deploy.measured import Measurement
 from prep_triton.deploy.names import (
     GRPC_PORT,
     HTTP_PORT,
@@ -137,6 +138,27 @@ def render_deployment(release: ServedRelease, spec: DeploymentSpec, fleet: Fleet
             "revisionHistoryLimit": 5,
             "template": {"metadata": metadata, "spec": pod},
         },
+    }
+
+
+def resize_deployment(deployment: Manifest, measurement: Measurement) -> Manifest:
+    """Return a pool's Deployment with what was measured in place of estimates, and where that is from.
+
+    The annotations are the Deployment's and not its pods': another measurement of the same size restarts none.
+    """
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    requests, limits = dict(container["resources"]["requests"]), dict(container["resources"]["limits"])
+    if measurement.cpu_millicores is not None:
+        requests["cpu"] = f"{measurement.cpu_millicores}m"
+    if measurement.memory_mib is not None:
+        requests["memory"] = limits["memory"] = f"{measurement.memory_mib}Mi"
+    sized = {**container, "resources": {"requests": requests, "limits": limits}}
+    template = {**deployment["spec"]["template"], "spec": {**pod, "containers": [sized]}}
+    return {
+        **deployment,
+        "metadata": {**deployment["metadata"], "annotations": measurement.server_annotations},
+        "spec": {**deployment["spec"], "template": template},
     }
 
 

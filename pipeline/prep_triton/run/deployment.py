@@ -12,22 +12,27 @@ if TYPE_CHECKING:
 _GCS = "gs://"
 
 
-def plan_deployment(uri: str, spec: "DeploymentSpec", reference: str | None = None) -> "Base":
+def plan_deployment(
+    uri: str, spec: "DeploymentSpec", reference: str | None = None, bench: Path | None = None
+) -> "Base":
     """Render the Kustomize base that serves a release; writes nothing.
 
     Args:
         uri: A release (``gs://bucket/prefix/releases/<id>``), or a store of which the current one is meant.
         spec: The choices of the cluster.
         reference: The release of a store; its current one where None.
+        bench: A run of `prep bench` on the release, which autoscaling and sizes are taken from.
 
     Raises:
-        SpecError: The URI is not one of GCS, or a choice cannot be honoured.
+        SpecError: The URI is not one of GCS, a choice cannot be honoured, or the run is not of the release.
         StoreError: There is no such release, or it is damaged, or cannot be reached.
         RepositoryError: No container, or no GPU of GKE's, serves all its entries.
     """
     from prep_triton.deploy.base import plan_base
+    from prep_triton.run.measured_load import load_measured_server
 
-    return plan_base(load_served_release(uri, reference), spec)
+    release = load_served_release(uri, reference)
+    return plan_base(release, spec, load_measured_server(bench, release) if bench else None)
 
 
 def save_deployment(base: "Base", folder: Path, *, force: bool = False) -> list[Path]:

@@ -32,6 +32,12 @@ def render_deploy(out: Output, document: DeployDocument) -> None:
     ]
     out.table("", ("=deployment", "=GPU", "=node label"), rows)
     out.line(f"{len(document.files)} files in {document.output}")
+    if document.measured:
+        pools = ", ".join(document.measured_pools)
+        out.line(f"autoscaling and sizes of {pools} from {document.measured.run}, {document.measured.slo}:")
+        for entry in document.measured.entries:
+            rate, waiting = entry.inferences_per_s, entry.waiting_requests
+            out.line(f"  {entry.name}: {rate:.1f} inferences/s a server at {entry.load}, {waiting:.2f} waiting")
     if document.service_account is None:
         out.line("no --service-account: the servers read the bucket as the cluster's own identity", style="dim")
     if "service-grpc.yaml" in document.files:
