@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LOADS = "--rate 50:400:50 --slo p99=50ms -o run.json"
 _SHORT_KEY = 12
 
 
@@ -33,7 +32,7 @@ def load_measured_server(path: Path, release: "ServedRelease") -> "MeasuredServe
     if report.slo is None:
         raise SpecError(
             f"{path} judges no service level, so none of its loads is one to scale by",
-            hint=f"measure with one: prep bench {release.uri} {_LOADS}",
+            hint=f"measure with one: prep bench {release.uri} --rate 50:400:50 --slo p99=50ms -o run.json",
         )
     points = find_holding_points(path, report, names)
     return _describe_server(path, report, points, release.entries)
@@ -69,7 +68,7 @@ def match_entries(path: Path, report: "BenchReport", release: "ServedRelease") -
     """
     measured = report.conditions.entries
     keys = {entry.name: entry.key for entry in release.entries}
-    hint = f"measure the release itself: prep bench {release.uri} {_LOADS}"
+    hint = f"measure the release itself: prep bench {release.uri} --rate 50:400:50 --slo p99=50ms -o run.json"
     matching = [entry for entry in measured if entry.name in keys]
     if not matching:
         raise SpecError(f"{path} measured {_list_names(measured)}, and the release has {', '.join(keys)}", hint=hint)
