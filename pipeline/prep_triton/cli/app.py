@@ -24,6 +24,7 @@ from prep_triton.cli.list import list as list_artifacts
 from prep_triton.cli.prune import prune
 from prep_triton.cli.publish import publish
 from prep_triton.cli.releases import releases
+from prep_triton.cli.report import report
 from prep_triton.cli.rollback import rollback
 from prep_triton.cli.run import run
 from prep_triton.cli.schema import schema
@@ -70,6 +71,7 @@ COMMANDS = (
     serve,
     client,
     bench,
+    report,
     publish,
     releases,
     rollback,

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 
@@ -13,6 +13,7 @@ from prep_triton.cli.bench_costs import CostOptions, price_from_options
 from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import OutputOptions, ReleaseOption
 from prep_triton.cli.output import Output, session
+from prep_triton.cli.report_files import check_report_path, write_report_of_run
 from prep_triton.cli.traffic_options import TrafficOptions, apply_traffic
 from prep_triton.layout import DEFAULT_REPOSITORY
 
@@ -70,6 +71,9 @@ class KeptOptions:
     ] = None
     run_file: Annotated[Path | None, typer.Option("-o", metavar="RUN.json", help="File for the whole document.")] = None
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="File for perf_analyzer's columns.")] = None
+    report: Annotated[
+        Path | None, typer.Option(metavar="report.html", help="HTML report to write, as prep report does.")
+    ] = None
 
 
 @expand_groups
@@ -107,6 +111,7 @@ def bench(
       prep bench --concurrency 4:24:2 --batch 2 --seq-len 384
       prep bench --server localhost:8001 --entry minilm-onnx-fp32 --rate 50:400:50 --slo p99=50ms
       prep bench --mix minilm-onnx-int8=3,minilm-onnx-fp32=1 --rate 100
+      prep bench --report report.html
       prep bench -o today.json --baseline yesterday.json
       prep bench prep.yaml --concurrency 4:24:2 --batch 2 --seq-len 384
       prep bench --rate 50:400:50 --slo p99=50ms --machine g2-standard-4 --price spot
@@ -132,6 +137,8 @@ def bench(
         report = compare(outcome.report, baseline, str(kept.baseline)) if baseline else outcome.report
         report = add_costs(report, price) if price else report
         _save(report, kept)
+        if kept.report:
+            write_report_of_run(out, replace(outcome, report=report), kept.report, kept.run_file, request.target)
         if outcome.error is None or not out.as_json:
             _show(out, report)
         if outcome.error is not None:
@@ -194,11 +201,10 @@ def _check_files(kept: KeptOptions, request: "BenchRequest") -> None:
         SpecError: A folder is not there, or the CSV could not hold the points.
     """
     from prep_triton.bench.perf_analyzer import check_csv
-    from prep_triton.errors import SpecError
 
-    for flag, path in (("-o", kept.run_file), ("--csv", kept.csv)):
-        if path and (path.is_dir() or not path.absolute().parent.is_dir()):
-            raise SpecError(f"{flag} {path} cannot be written", hint="name a file in a folder that is there")
+    for flag, path in (("-o", kept.run_file), ("--csv", kept.csv), ("--report", kept.report)):
+        if path:
+            check_report_path(flag, path)
     if kept.csv:
         check_csv(request.entries, [load.kind for load in request.plan.loads])
 

@@ -61,10 +61,11 @@ class BenchRequest:
 
 @dataclass(frozen=True)
 class BenchOutcome:
-    """What was measured, and the error that ended it before its end, if one did."""
+    """What was measured, the error that ended it before its end, if one did, and the entries of the repository."""
 
     report: "BenchReport"
     error: PrepError | None = None
+    entries: tuple[RepositoryEntry, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def bench(request: BenchRequest, *, progress: Progress = ignore_progress) -> Ben
     not_measured = server.target.rows_without(measured_names, server.failures, otherwise)
     changed = {"not_loaded": dict(server.failures), "not_measured": not_measured}
     changed["notes"] = tuple(_note_priorities(workloads))
-    return BenchOutcome(report.model_copy(update=changed), error)
+    return BenchOutcome(report.model_copy(update=changed), error, tuple(server.entries.values()))
 
 
 def read_texts(path: Path | None) -> tuple[str, ...]:

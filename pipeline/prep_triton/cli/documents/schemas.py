@@ -27,6 +27,7 @@ from prep_triton.cli.documents.inspect_others import InspectedEntry, InspectedGr
 from prep_triton.cli.documents.lint import CodesDocument, LintDocument
 from prep_triton.cli.documents.list import ListDocument
 from prep_triton.cli.documents.prune import PruneDocument
+from prep_triton.cli.documents.report import ReportDocument
 from prep_triton.cli.documents.rollback import RollbackDocument
 from prep_triton.cli.documents.run import CheckedDocument, GpusDocument, RunDocument
 from prep_triton.cli.documents.schema import SchemaDocument
@@ -49,6 +50,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "serve": ServeDocument,
     "client": ClientDocument | SnippetDocument,
     "bench": BenchDocument,
+    "report": ReportDocument,
     "publish": publish.PublishDocument | publish.PublishPlan | publish.CheckDocument,
     "releases": (releases.ReleasesDocument | releases.CurrentDocument | releases.ShowDocument | releases.DiffDocument),
     "rollback": RollbackDocument,
