@@ -2,12 +2,12 @@
 
 import datetime
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from prep_triton.bench.cost_records import CostPlace, CostRow, Costs
+from prep_triton.bench.curves import Case, Curve, find_holding, list_curves
 from prep_triton.bench.prices import PRICES_VARIABLE, MachinePrice, PriceKind
-from prep_triton.bench.records import BenchConditions, BenchReport, Point, Slo
-from prep_triton.bench.slo import find_holding_point
+from prep_triton.bench.records import BenchConditions, BenchReport, Slo
 
 # Of a price, after which it is said.
 OLD_DAYS = 180
@@ -40,8 +40,6 @@ def cost_report(
     """
     usd = price.usd_per_hour(kind)
     assert usd is not None
-    entries = dict.fromkeys(point.entry for point in report.points)
-    points = [[point for point in report.points if point.entry == entry] for entry in entries]
     notes = [*_list_doubts_of_price(price, today)]
     if is_own_machine:
         notes += _list_doubts_of_machine(price, report.conditions)
@@ -55,32 +53,32 @@ def cost_report(
         source_url=price.source.url,
         source_date=price.source.date,
         notes=tuple(notes),
-        rows=tuple(row for of_entry in points for row in _cost_entry(of_entry, report.slo, usd)),
+        rows=tuple(row for curve in list_curves(report.points) for row in _cost_curve(curve, report.slo, usd)),
     )
 
 
-def _cost_entry(points: Sequence[Point], slo: Slo | None, usd: float) -> Iterator[CostRow]:
-    """Yield what one entry costs at each place of its curve; a place that needs a service level has one."""
-    entry = points[0].entry
-    counting = [point for point in points if point.sustained and point.inferences_per_s.value > 0]
+def _cost_curve(curve: Curve, slo: Slo | None, usd: float) -> Iterator[CostRow]:
+    """Yield what inferences cost at each place of a curve: at the service level where there is one, and in general."""
+    entry = curve[0].entry
+    counting = [case for case in curve if case.is_counting]
     if slo is not None:
-        holding = find_holding_point(counting)
+        holding = find_holding(counting)
         reason = f"no load was shown to hold {slo.describe()}"
-        yield _cost_point("slo", holding, usd) if holding else CostRow(entry=entry, at="slo", reason=reason)
-    fastest = max(counting, key=lambda point: point.inferences_per_s.value, default=None)
+        yield _cost_case("slo", holding, usd) if holding else CostRow(entry=entry, at="slo", reason=reason)
+    fastest = max(counting, key=lambda case: case.inferences_per_s, default=None)
     places: tuple[tuple[CostPlace, float], ...] = (("full_load", 1.0), ("60_percent", UTILISATION))
     for place, share in places:
         without = CostRow(entry=entry, at=place, reason="no load counts")
-        yield _cost_point(place, fastest, usd, share) if fastest else without
+        yield _cost_case(place, fastest, usd, share) if fastest else without
 
 
-def _cost_point(place: CostPlace, point: Point, usd: float, share: float = 1.0) -> CostRow:
-    """Return what a share of a point's throughput costs."""
-    rate = point.inferences_per_s.value * share
+def _cost_case(place: CostPlace, case: Case, usd: float, share: float = 1.0) -> CostRow:
+    """Return what a share of a case's throughput costs."""
+    rate = case.inferences_per_s * share
     return CostRow(
-        entry=point.entry,
+        entry=case.entry,
         at=place,
-        load=point.load.describe(),
+        load=case.load,
         inferences_per_s=rate,
         inferences_per_usd=inferences_per_usd(rate, usd),
         usd_per_million=usd_per_million(rate, usd),

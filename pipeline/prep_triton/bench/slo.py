@@ -6,9 +6,8 @@ so a verdict from a single short run is a little too sure; repeats that lie apar
 
 import math
 import re
-from collections.abc import Iterable
 
-from prep_triton.bench.records import Point, Slo, Verdict
+from prep_triton.bench.records import Slo, Verdict
 from prep_triton.errors import SpecError
 
 CONFIDENCE = 0.99
@@ -76,9 +75,3 @@ def judge_slo(slo: Slo, requests: int, over: int, *, sustained: bool = True) -> 
         return Verdict(state="not met", requests=requests, over=over)
     more = max(1, requests_needed(over, slo.percent) - requests)
     return Verdict(state="not shown", requests=requests, over=over, more=more)
-
-
-def find_holding_point(points: Iterable[Point]) -> Point | None:
-    """Return the point with the highest throughput of those that were shown to hold the service level; None without."""
-    holding = [point for point in points if point.verdict and point.verdict.state == "met"]
-    return max(holding, key=lambda point: point.inferences_per_s.value, default=None)

@@ -1,7 +1,7 @@
 """From a run of `prep bench` to what a deployment takes of it: the highest loads that hold its service level."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from prep_triton.run.benching import STARTED_HERE
 
 if TYPE_CHECKING:
     from prep_triton.artifact import RepositoryEntry
+    from prep_triton.bench.curves import Case
     from prep_triton.bench.records import BenchedEntry, BenchReport, Point
     from prep_triton.deploy.measured import MeasuredEntry, MeasuredServer
     from prep_triton.deploy.request import ServedRelease
@@ -34,8 +35,8 @@ def load_measured_server(path: Path, release: "ServedRelease") -> "MeasuredServe
             f"{path} judges no service level, so none of its loads is one to scale by",
             hint=f"measure with one: prep bench {release.uri} --rate 50:400:50 --slo p99=50ms -o run.json",
         )
-    points = find_holding_points(path, report, names)
-    return _describe_server(path, report, points, release.entries)
+    cases = find_holding_cases(path, report, names)
+    return _describe_server(path, report, cases, release.entries)
 
 
 def load_run(path: Path) -> "BenchReport":
@@ -81,31 +82,36 @@ def match_entries(path: Path, report: "BenchReport", release: "ServedRelease") -
                 f"the release's {keys[entry.name][:_SHORT_KEY]}",
                 hint=hint,
             )
-    if others := [entry for entry in measured if entry not in matching]:
+    others = [entry for entry in measured if entry not in matching]
+    if others and any(point.load.mix for point in report.points):
+        raise SpecError(
+            f"{path} measured {_list_names(measured)} at once, and the release does not have {_list_names(others)}",
+            hint=hint,
+        )
+    if others:
         log.info("%s: the release does not have %s", path, _list_names(others))
     return matching
 
 
-def find_holding_points(path: Path, report: "BenchReport", names: Sequence[str]) -> "list[Point]":
-    """Return of each entry the point with the highest throughput that was shown to hold the service level.
+def find_holding_cases(path: Path, report: "BenchReport", names: Sequence[str]) -> "list[Case]":
+    """Return of each entry, and of each mix of them, the highest load that was shown to hold the service level.
 
     Raises:
         SpecError: No entry has one.
     """
-    from prep_triton.bench.slo import find_holding_point
+    from prep_triton.bench.curves import find_holding, list_curves
 
     assert report.slo is not None
     level = report.slo.describe()
     holding = []
-    for name in names:
-        points = [point for point in report.points if point.entry == name]
-        point = find_holding_point(points)
-        if point is None:
-            log.info("%s: no load of %s was shown to hold %s: it is not scaled by", path, name, level)
+    for curve in list_curves([point for point in report.points if point.entry in names]):
+        case, entry = find_holding(curve), curve[0].entry
+        if case is None:
+            log.info("%s: no load of %s was shown to hold %s: it is not scaled by", path, entry, level)
             continue
-        if all(other.verdict and other.verdict.state == "met" for other in points):
-            log.warning("%s: every load of %s holds %s: a server may hold more than was measured", path, name, level)
-        holding.append(point)
+        if all(other.is_holding for other in curve):
+            log.warning("%s: every load of %s holds %s: a server may hold more than was measured", path, entry, level)
+        holding.append(case)
     if not holding:
         raise SpecError(
             f"no load of {path} was shown to hold {level}: {_describe_best(report, names)}",
@@ -132,7 +138,7 @@ def _describe_best(report: "BenchReport", names: Sequence[str]) -> str:
 
 
 def _describe_server(
-    path: Path, report: "BenchReport", points: "Sequence[Point]", entries: "Sequence[RepositoryEntry]"
+    path: Path, report: "BenchReport", cases: "Sequence[Case]", entries: "Sequence[RepositoryEntry]"
 ) -> "MeasuredServer":
     from prep_triton.deploy.measured import MeasuredServer
 
@@ -152,26 +158,27 @@ def _describe_server(
         f"Triton {conditions.triton_version} ({conditions.triton_flavour})",
         is_machine_known=conditions.server == STARTED_HERE or peak is not None,
         gpu=gpus[0] if gpus else None,
-        entries=tuple(_describe_point(point) for point in points),
+        entries=tuple(entry for case in cases for entry in _describe_case(case)),
         memory_mib=None if absent else peak,
         memory_unknown=reason if absent or peak is None else "",
     )
 
 
-def _describe_point(point: "Point") -> "MeasuredEntry":
+def _describe_case(case: "Case") -> "Iterator[MeasuredEntry]":
+    """Yield each entry of a case; of a mix, an entry may have several streams, and what waited is of all together."""
     from prep_triton.deploy.measured import MeasuredEntry
 
-    # By Little's law, of each model's queue: how many arrive a second, and how long each waits.
-    waiting = sum(part.requests * (part.queue_us or 0.0) for part in point.parts) / 1e6 / point.seconds
-    assert point.verdict is not None
-    return MeasuredEntry(
-        name=point.entry,
-        load=f"{point.load.describe()}, batch {point.batch}",
-        verdict=point.verdict.describe(),
-        inferences_per_s=point.inferences_per_s.value,
-        waiting_requests=waiting,
-        cpu_cores=(point.resources.server_cpu_cores or None) if point.resources else None,
-    )
+    for name in dict.fromkeys(point.entry for point in case.points):
+        points = [point for point in case.points if point.entry == name]
+        alone = points[0].resources if len(case.points) == 1 else None
+        yield MeasuredEntry(
+            name=name,
+            load=f"{case.load}, batch {points[0].batch}",
+            verdict=" and ".join(point.verdict.describe() for point in points if point.verdict),
+            inferences_per_s=sum(point.inferences_per_s.value for point in points),
+            waiting_requests=case.waiting_requests,
+            cpu_cores=(alone.server_cpu_cores or None) if alone else None,
+        )
 
 
 def _list_names(entries: "Sequence[BenchedEntry]") -> str:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from prep_triton.bench.records import BenchReport
+from prep_triton.bench.records import BenchReport, Load
 from prep_triton.errors import SpecError
 from prep_triton.run.measured_load import load_measured_server
 
@@ -104,3 +104,19 @@ def test_what_is_no_run_is_refused(text: str, tmp_path: Path):
 def test_what_is_doubtful_is_a_warning(report, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     load_measured_server(write(tmp_path, report), RELEASE)
     assert said in caplog.text
+
+
+def test_a_mix_has_the_rate_of_each_entry_and_the_queue_of_all(tmp_path: Path):
+    report = make_judged_run(states=("met", "met", "not met"))
+    mix = "tiny@1=1,tiny@2=1"
+    loads = [Load(kind="open", value=20, arrivals="poisson", priority=level, mix=mix) for level in (1, 2)]
+    points = tuple(
+        point.model_copy(update={"load": load, "resources": None})
+        for point, load in zip(report.points[:2], loads, strict=True)
+    )
+    (entry,) = load_measured_server(write(tmp_path, report.model_copy(update={"points": points})), RELEASE).entries
+    assert entry.load == "40/s poisson, mixed, batch 1"
+    assert entry.inferences_per_s == pytest.approx(150)
+    assert entry.waiting_requests == pytest.approx(2000 * 0.001 / 10)
+    assert entry.verdict.count("met (") == 2
+    assert entry.cpu_cores is None
