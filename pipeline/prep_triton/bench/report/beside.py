@@ -59,7 +59,7 @@ def _own_row(variant: Variant) -> tuple[Cell, ...] | None:
     benched, costs, cost = variant.benched, variant.run.report.costs, find_cost(variant)
     tokens = f"{benched.longest}" if benched and benched.input_kind == "ids" else "text"
     return (
-        Cell(variant.label, point.load.describe()),
+        variant.name_cell(point.load.describe()),
         Cell("measured"),
         Cell(variant.machine),
         Cell(tokens),

@@ -15,7 +15,7 @@ def compare_variants(variants: Sequence[Variant]) -> Section:
     """Return the comparison table, best first, with what was not measured at its end."""
     chosen = _sorted([(variant, decide(variant)) for variant in variants])
     columns: list[tuple[str, Callable[[Variant, Decision], Cell]]] = [
-        ("variant", lambda variant, _: Cell(variant.label, _detail_of(variant))),
+        ("variant", lambda variant, _: variant.name_cell(_detail_of(variant))),
         ("#inferences/s", _rate_cell),
         ("#p50 ms", lambda variant, decision: _latency_cell(variant, decision, 50.0)),
         ("#p99 ms", lambda variant, decision: _latency_cell(variant, decision, 99.0)),

@@ -53,7 +53,7 @@ def _row(variant: Variant, costs: Costs, row: CostRow) -> tuple[Cell, ...]:
         )
     ]
     machine = Cell(clean(costs.machine, 40), f"{costs.price}, {clean(costs.region, 40)}")
-    return (Cell(variant.label), machine, Cell(format_dollars(costs.usd_per_hour)), *place, *figures)
+    return (variant.name_cell(), machine, Cell(format_dollars(costs.usd_per_hour)), *place, *figures)
 
 
 def _draw(priced: "Sequence[tuple[Variant, Costs]]") -> Iterator[Figure]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from prep_triton.artifact import RepositoryEntry
+from prep_triton.bench.report.baselines import show_baselines
 from prep_triton.bench.report.beside import lines_of_published, show_published
 from prep_triton.bench.report.comparison import compare_variants, describe_differing_levels, summarize
 from prep_triton.bench.report.conditions import show_conditions
@@ -14,6 +15,7 @@ from prep_triton.bench.report.manifests import show_manifests
 from prep_triton.bench.report.runs import ReportedRun
 from prep_triton.bench.report.server_side import show_batches, show_times
 from prep_triton.bench.report.text import clean, format_share
+from prep_triton.bench.report.usage import show_usage
 from prep_triton.bench.report.variants import Variant, describe_machine, list_variants
 
 MOST_BYTES = 300_000
@@ -50,7 +52,9 @@ def make_document(
         show_throughput(variants, most_spots, lines_of_published(variants)),
         show_times(variants, most_plots),
         show_batches(variants, most_plots),
+        show_usage(variants),
         show_costs(variants),
+        show_baselines(runs),
         show_manifests(variants, clean(place) if place else None),
         show_published(variants),
         show_conditions(runs),
@@ -96,7 +100,8 @@ def _warn(runs: Sequence[ReportedRun], variants: Sequence[Variant], notes: Seque
         if run.report.partial:
             reason = clean(run.report.partial_reason)
             yield Sentence(f"{clean(run.name)} is partial, it was ended before its end: {reason}.", "warning")
-        yield from (Sentence(f"{clean(run.name)}: {note}.", "warning") for note in run.notes)
+        own = [clean(note, 400) for note in run.report.notes]
+        yield from (Sentence(f"{clean(run.name)}: {note.removesuffix('.')}.", "warning") for note in (*run.notes, *own))
         yield from _warn_of_conditions(run)
     yield from describe_differing_levels(variants)
     yield from (Sentence(f"{note}.", "warning") for note in notes)

@@ -13,6 +13,8 @@ from prep_triton.bench.report.text import escape
 # What a browser then refuses to fetch, whatever a name in a run may say.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _MOST_ROWS = 10_000
+# A cell of so many characters is not broken.
+_SHORT = 24
 
 
 def render_html(document: Document, *, most_rows: int = _MOST_ROWS) -> str:

@@ -77,7 +77,16 @@ def _lines_of(variant: Variant, kind: str, metric: Percentile, *, by_rate: bool 
             sweeps.setdefault(f"{alike.model_dump_json()} {point.batch}", []).append(point)
     for points in sweeps.values():
         spots = [_spot(point, metric, by_rate=by_rate) for point in sorted(points, key=lambda point: point.load.value)]
-        yield Line(variant.short, variant.colour, variant.shape, tuple(spots))
+        label = variant.short + (_describe_sweep(points[0]) if len(sweeps) > 1 else "")
+        yield Line(label, variant.colour, variant.shape, tuple(spots))
+
+
+def _describe_sweep(point: Point) -> str:
+    """Say what tells a sweep from others of the same variant, in few letters."""
+    load = point.load
+    words = (f"p{load.priority}" if load.priority else "", "mix" if load.mix else "", load.arrivals or "")
+    batch = f"b{point.batch}" if point.batch > 1 else ""
+    return "".join(f" {word}" for word in (*words, batch) if word)
 
 
 def _thin(line: Line, most: int) -> Line:
@@ -146,7 +155,7 @@ def _table(variants: Sequence[Variant]) -> Table:
         for point in variant.points:
             figures = [_figure_cell(figure) if point.requests else Cell("–") for figure in _figures(point)]
             errors = Cell(f"{point.errors:,}", _first_message(point), "bad" if point.errors else "")
-            row = [Cell(variant.label), Cell(point.load.describe()), Cell(str(point.batch)), *figures, errors]
+            row = [variant.name_cell(), Cell(point.load.describe()), Cell(str(point.batch)), *figures, errors]
             rows.append((*row, *([_verdict_cell(point)] if judged else [])))
     title = "service level" if judged else ""
     return Table((*columns, *([title] if judged else [])), tuple(rows), "Every measured point", is_folded=True)

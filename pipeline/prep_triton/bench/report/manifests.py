@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from prep_triton.bench.report.content import Cell, Section, Sentence, Table
+from prep_triton.bench.report.text import clean
 from prep_triton.bench.report.variants import Variant
 
 _MIB = 2**20
@@ -18,7 +19,7 @@ def show_manifests(variants: Sequence[Variant], place: str | None) -> Section:
     title = "Fidelity, accuracy and size"
     if place is None:
         return Section(title, (Sentence("Name the repository or the release after the runs for these.", "muted"),))
-    known = [variant for variant in variants if variant.facts]
+    known = list({variant.entry: variant for variant in variants if variant.facts}.values())
     if not known:
         return Section(title, (Sentence(f"{place} has none of the entries that were measured.", "warning"),))
     columns = (
@@ -53,7 +54,7 @@ def _row(variant: Variant) -> tuple[Cell, ...]:
     facts = variant.facts
     assert facts
     return (
-        Cell(variant.label, "random weights" if facts.has_random_weights else ""),
+        Cell(clean(variant.entry, 60), "random weights" if facts.has_random_weights else ""),
         Cell(facts.precision),
         Cell(facts.runtime),
         Cell(f"{facts.size_bytes / _MIB:.1f}"),

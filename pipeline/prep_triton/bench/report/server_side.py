@@ -55,7 +55,7 @@ def show_batches(variants: Sequence[Variant], most_plots: int) -> Section | None
         plots.append(draw_histogram(title, "rows of an execution", shares, variant.colour, f"batch-{index}"))
     rows = tuple(
         (
-            Cell(variant.label),
+            variant.name_cell(),
             Cell(point.load.describe()),
             Cell("–" if part.mean_batch is None else format_number(part.mean_batch)),
             Cell(f"{part.executions:,}"),
@@ -145,6 +145,6 @@ def _times_table(variants: Sequence[Variant]) -> Table:
                 times = (part.queue_us, part.compute_input_us, part.compute_infer_us, part.compute_output_us)
                 cells = [Cell("–" if time is None else format_number(time / 1000)) for time in times]
                 batch = Cell("–" if part.mean_batch is None else format_number(part.mean_batch))
-                where = (Cell(variant.label), Cell(point.load.describe()), Cell(clean(part.model, 60)))
+                where = (variant.name_cell(), Cell(point.load.describe()), Cell(clean(part.model, 60)))
                 rows.append((*where, *cells, batch, Cell(f"{part.cache_hits:,}")))
     return Table(columns, tuple(rows), "The same in figures, each part of a text entry apart", is_folded=True)

@@ -6,12 +6,14 @@ from typing import Literal
 
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.bench.records import BenchConditions, BenchedEntry, Point
+from prep_triton.bench.report.content import Cell
 from prep_triton.bench.report.runs import ReportedRun
 from prep_triton.bench.report.text import clean
 
 STARTED_HERE = "started by prep"
 _MOST_LABEL = 60
 _MOST_SHORT = 16
+_SEPARATOR = " · "
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ class Variant:
     benched: BenchedEntry | None
     facts: VariantFacts | None
 
+    def name_cell(self, detail: str = "") -> Cell:
+        """Return what a table calls it, with what tells it from others of the report below."""
+        extra = self.label.removeprefix(clean(self.entry, _MOST_LABEL)).removeprefix(_SEPARATOR)
+        return Cell(clean(self.entry, _MOST_LABEL), "; ".join(filter(None, (extra, detail))))
+
     @property
     def counted(self) -> tuple[Point, ...]:
         """The points that were answered, and whose load the generator sustained."""
@@ -79,14 +86,14 @@ def list_variants(runs: Sequence[ReportedRun], entries: Mapping[str, RepositoryE
     for index, name in pairs:
         run = runs[index]
         benched = next((entry for entry in run.report.conditions.entries if entry.name == name), None)
-        extra = [machines[index]] if len(set(machines)) > 1 else []
+        extra = [f"{mark_of(index)}: {machines[index]}"] if len(set(machines)) > 1 else []
         extra += [stamps[index]] if stamps[index] else []
         is_mixed = len(runs) > 1
         variants.append(
             Variant(
                 run=run,
                 entry=name,
-                label=clean(" · ".join([clean(name, _MOST_LABEL), *extra]), 2 * _MOST_LABEL),
+                label=clean(_SEPARATOR.join([clean(name, _MOST_LABEL), *extra]), 2 * _MOST_LABEL),
                 short=clean(name[cut:] or name, _MOST_SHORT) + (f" {mark_of(index)}" if is_mixed else ""),
                 machine=machines[index],
                 colour=names.index(name) if len(names) > 1 else index,
@@ -190,5 +197,6 @@ def _stamps(runs: Sequence[ReportedRun], machines: Sequence[str]) -> list[str]:
         ]
         moment = f"{run.report.conditions.started_at:%Y-%m-%d %H:%M}"
         alike = any(f"{other.report.conditions.started_at:%Y-%m-%d %H:%M}" == moment for other in others)
-        stamps.append((f"{moment} ({mark_of(index)})" if alike else moment) if others else "")
+        is_marked = alike or len(set(machines)) == 1
+        stamps.append((f"{moment} ({mark_of(index)})" if is_marked else moment) if others else "")
     return stamps

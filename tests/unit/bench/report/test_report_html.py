@@ -5,9 +5,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from prep_triton.bench.compare import StoredRun, compare_with_baseline
 from prep_triton.bench.cost import cost_report
 from prep_triton.bench.prices import find_price, load_prices
-from prep_triton.bench.records import BenchReport, Load, NotMeasured
+from prep_triton.bench.records import BenchReport, GpuUse, Load, NotMeasured, ResourceUse
 from prep_triton.bench.report.document import MOST_BYTES, render_report
 from prep_triton.bench.report.runs import ReportedRun
 
@@ -101,8 +102,8 @@ def test_a_partial_run_is_marked():
 def test_runs_of_two_machines_stand_in_one_plot_and_their_clocks_are_not_compared():
     html = render(make_run(), make_run(cpu="EPYC", cores=8))
     page = Page(html)
-    assert "m-fp32 · Xeon, 2 cores" in page.words
-    assert "m-fp32 · EPYC, 8 cores" in page.words
+    assert "m-fp32 · A: Xeon, 2 cores" in page.words
+    assert "m-fp32 · B: EPYC, 8 cores" in page.words
     assert "the times of different machines are not compared" in page.text
     throughput = next(svg for svg in SVG.findall(html) if "p99 against throughput" in svg)
     assert throughput.count('class="line') == 4
@@ -129,3 +130,31 @@ def test_costs_are_a_column_and_a_section_where_a_machine_was_named():
     assert page.words.count("$ per million") >= 2
     assert f"${row.usd_per_million:.3f}" in page.words
     assert report.slo == SLO
+
+
+def test_what_a_point_used_and_how_it_compares_are_shown_where_they_are_known():
+    plain = Page(render(make_run())).words
+    assert "What it used" not in plain
+    assert "Against the baseline" not in plain
+    report = make_run()
+    gpu = GpuUse(utilisation=0.4)
+    use = ResourceUse(server_cpu_cores=1.5, server_memory_peak_mib=512, gpu=gpu, unknown={"power": "no"})
+    points = tuple(point.model_copy(update={"resources": use}) for point in report.points)
+    compared = compare_with_baseline(report, StoredRun.model_validate(report.model_dump()), "before.json")
+    changed = {"points": points, "comparison": compared, "notes": ("priorities end at the tokenizer",)}
+    page = Page(render(report.model_copy(update=changed)))
+    assert "What it used" in page.words
+    assert "40.0 %" in page.words
+    assert "Not known: power: no." in page.text
+    assert "Against the baseline" in page.words
+    assert page.words.count("no difference shown") == len(points)
+    assert "run0.json: priorities end at the tokenizer." in page.words
+
+
+def test_sweeps_of_one_variant_that_differ_by_priority_are_lines_of_their_own():
+    loads = tuple(Load(kind="closed", value=value, priority=rank) for rank in (1, 2) for value in (1, 4))
+    html = render(make_run("m", loads=loads))
+    throughput = next(svg for svg in SVG.findall(html) if "p99 against throughput" in svg)
+    assert throughput.count('class="line') == 2
+    assert ">m p1<" in throughput
+    assert ">m p2<" in throughput

@@ -25,14 +25,14 @@ def test_one_run_needs_no_more_than_its_entries_names():
 
 def test_runs_of_one_machine_are_told_apart_by_their_time():
     runs = [ReportedRun("a.json", make_run("m")), ReportedRun("b.json", make_run("m", started_at=LATER))]
-    assert labels(*runs) == ["m · 2026-01-02 00:00", "m · 2026-01-03 08:30"]
+    assert labels(*runs) == ["m · 2026-01-02 00:00 (A)", "m · 2026-01-03 08:30 (B)"]
     same = [ReportedRun("a.json", make_run("m")), ReportedRun("b.json", make_run("m", seed=3))]
     assert labels(*same) == ["m · 2026-01-02 00:00 (A)", "m · 2026-01-02 00:00 (B)"]
 
 
 def test_runs_of_two_machines_are_told_apart_by_them():
     runs = [ReportedRun("a.json", make_run("m")), ReportedRun("b.json", make_run("m", cpu="EPYC", started_at=LATER))]
-    assert labels(*runs) == ["m · Xeon, 2 cores", "m · EPYC, 2 cores"]
+    assert labels(*runs) == ["m · A: Xeon, 2 cores", "m · B: EPYC, 2 cores"]
     assert describe_machine(make_run("m", server="gpu:8001").conditions) == "gpu:8001 from Xeon, 2 cores"
 
 
