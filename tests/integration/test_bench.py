@@ -16,6 +16,9 @@ from prep_triton.run.benching import read_texts
 from prep_triton.spec import ServingSpec, TextSpec
 from prep_triton.triton.entries.text import assemble_text_entries
 from prep_triton.triton.entries.write import assemble_entry
+from prep_triton.triton.server.client import TritonClient
+from prep_triton.triton.server.http_client import HttpTritonClient
+from prep_triton.triton.server.load import read_served_model
 from prep_triton.triton.server.process import RunningTriton, run_triton
 from tokenizers import Tokenizer
 
@@ -147,15 +150,28 @@ def test_of_a_pipeline_file_the_rest_is_a_row(prep: Prep):
     assert error["message"] == f"tiny-onnx-int8 is not measured here: {reason}"
 
 
-def test_entries_are_loaded_at_once(prep: Prep, server: RunningTriton):
+def test_entries_are_loaded_at_once_and_over_http(prep: Prep, server: RunningTriton):
     mix = f"{MODEL}=3,{TEXT}=1"
-    arguments = ("bench", "repo", "--server", server.grpc_url, *SHORT)
+    arguments = ("bench", "repo", "--server", server.http_url, "--protocol", "http", *SHORT)
     run = prep.succeed(*arguments, "--mix", mix, "--rate", "80", "--concurrency", "4")
+    assert run["conditions"]["protocol"] == "http"
     assert [(point["entry"], point["load"]["value"], point["load"]["mix"]) for point in run["points"]] == [
         (name, value, mix) for values in ((3, 1), (60, 20)) for name, value in zip((MODEL, TEXT), values, strict=True)
     ]
-    assert all(point["requests"] > 0 and point["errors"] == 0 for point in run["points"])
-    assert [len(point["parts"]) for point in run["points"]] == [1, 3, 1, 3]
+    for point in run["points"]:
+        assert (point["errors"], point["requests"] > 0) == (0, True), point["error_messages"]
+        assert point["padded_tokens_per_s"]["value"] >= point["tokens_per_s"]["value"] > 0
+        assert len(point["parts"]) == (3 if point["entry"] == TEXT else 1)
+        assert all(part["batch_sizes"] for part in point["parts"])
+    with (
+        TritonClient(server.grpc_url, timeout_s=30) as over_grpc,
+        HttpTritonClient(server.http_url.removeprefix("http://"), timeout_s=30) as over_http,
+    ):
+        for name in (MODEL, TEXT):
+            assert read_served_model(over_http, name) == read_served_model(over_grpc, name)
+            assert over_http.read_statistics(name) == over_grpc.read_statistics(name)
+        assert over_http.list_loaded() == over_grpc.list_loaded()
+        assert over_http.server_version() == over_grpc.server_version()
     error = prep.fail(*arguments, "--mix", f"{MODEL}@1,{MODEL}@2", code=2)
     assert error["message"] == f"{MODEL} has no priority levels, so Triton would take no notice of priority 1"
 

@@ -44,6 +44,7 @@ _CONDITIONS = {
     "triton_version": "Triton",
     "triton_flavour": "flavour of Triton",
     "prep_version": "prep",
+    "protocol": "protocol",
     "seed": "seed",
     "duration_s": "measured time of a repeat",
 }

@@ -15,8 +15,9 @@ from prep_triton.bench.requests import Workload
 from prep_triton.bench.resources import ResourceMeter, WindowUse
 from prep_triton.errors import ServerError
 from prep_triton.progress import Progress
-from prep_triton.triton.server.client import RefusedRequestError, TritonClient
-from prep_triton.triton.server.load import CANCELLED, OUT_OF_TIME, LoadConnection, list_parts
+from prep_triton.triton.server.client import RefusedRequestError
+from prep_triton.triton.server.load import CANCELLED, OUT_OF_TIME, ServerClient, list_parts
+from prep_triton.triton.server.senders import open_sender
 from prep_triton.triton.server.statistics import ModelStatistics
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def list_cases(workloads: Sequence[Workload], plan: Plan) -> list[Case]:
 
 
 def measure_repeats(
-    client: TritonClient,
+    client: ServerClient,
     workloads: Sequence[Workload],
     plan: Plan,
     progress: Progress,
@@ -96,7 +97,7 @@ def measure_repeats(
 
 
 def measure_repeat(
-    client: TritonClient,
+    client: ServerClient,
     workload: Workload,
     load: Load,
     plan: Plan,
@@ -113,7 +114,7 @@ def measure_repeat(
 
 
 def measure_case(
-    client: TritonClient, case: Case, plan: Plan, repeat: int, meter: ResourceMeter | None = None
+    client: ServerClient, case: Case, plan: Plan, repeat: int, meter: ResourceMeter | None = None
 ) -> list[Measured]:
     """Measure what is sent at once, once; return what was measured of each entry.
 
@@ -135,7 +136,7 @@ def measure_case(
     if meter:
         meter.prepare()
     with ExitStack() as stack:
-        senders = [stack.enter_context(LoadConnection(client.address, timeout_s=plan.timeout_s)) for _ in case]
+        senders = [stack.enter_context(open_sender(client, timeout_s=plan.timeout_s)) for _ in case]
         loops = [_make_loop(sender, *part, plan, [repeat, *([index] if index else [])])
                  for index, (sender, part) in enumerate(zip(senders, case, strict=True))]  # fmt: skip
         span = measure_window(
@@ -173,7 +174,7 @@ def _make_loop(
     return OpenLoop(sender, workload.requests, moments), int((moments >= plan.warmup_s).sum())
 
 
-def _read_statistics(client: TritonClient, parts: Sequence[str]) -> dict[str, ModelStatistics]:
+def _read_statistics(client: ServerClient, parts: Sequence[str]) -> dict[str, ModelStatistics]:
     """Read the counters of some models.
 
     Raises:
@@ -189,7 +190,7 @@ def _read_statistics(client: TritonClient, parts: Sequence[str]) -> dict[str, Mo
 
 
 def _error_of_silence(
-    client: TritonClient, workloads: Sequence[Workload], samples: Sequence["Sample"], plan: Plan
+    client: ServerClient, workloads: Sequence[Workload], samples: Sequence["Sample"], plan: Plan
 ) -> ServerError:
     """Return the error of a repeat in which no request was answered."""
     name = " and ".join(dict.fromkeys(workload.model.name for workload in workloads))

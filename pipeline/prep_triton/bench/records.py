@@ -240,6 +240,7 @@ class BenchConditions(Record):
     duration_s: Positive
     started_at: datetime
     command: str
+    protocol: Literal["grpc", "http"] = "grpc"
     kernel: str | None = None
     cpu_governor: str | None = None
     container: str | None = None

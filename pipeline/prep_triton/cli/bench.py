@@ -88,7 +88,8 @@ def bench(
     release: ReleaseOption = None,
     entry: Annotated[list[str] | None, typer.Option(help="Entry to load (repeatable). [every model and text]")] = None,
     server: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="gRPC of a running Triton. [starts one]")
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="gRPC (or HTTP, by --protocol) of a running Triton. [starts one]"),
     ] = None,
     load: LoadOptions = LoadOptions(),
     traffic: TrafficOptions = TrafficOptions(),

@@ -1,7 +1,7 @@
 """Whose requests are sent, and how: the options of a mix of entries, of priorities and of the protocol."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 
 import typer
 
@@ -9,6 +9,8 @@ from prep_triton.cli.exclusive import check_alone
 
 if TYPE_CHECKING:
     from prep_triton.run.benching import BenchRequest
+
+Protocol = Literal["grpc", "http"]
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,15 @@ class TrafficOptions:
         int | None,
         typer.Option(min=1, max=2**31 - 1, help="Priority of the requests, 1 is the highest. [the entry's default]"),
     ] = None
+    protocol: Annotated[
+        str, typer.Option(metavar="grpc|http", help="What they are sent over; --server names that port.")
+    ] = "grpc"
 
 
 def apply_traffic(
     request: "BenchRequest", traffic: TrafficOptions, *, default_loads: bool, others: dict[str, bool]
 ) -> "BenchRequest":
-    """Return a request with its mix and its priorities.
+    """Return a request with its protocol, its mix and its priorities.
 
     Args:
         request: What was asked for otherwise.
@@ -40,10 +45,18 @@ def apply_traffic(
         others: The flags that a mix excludes, and whether each was given.
 
     Raises:
-        SpecError: The mix is none, is given beside one of `others`, or a concurrency is too little for it.
+        SpecError: There is no such protocol, the mix is none or is given beside one of `others`, or a concurrency is
+            too little for it.
     """
     from prep_triton.bench.mix import parse_mix
+    from prep_triton.errors import SpecError, suggest
 
+    if traffic.protocol not in get_args(Protocol):
+        raise SpecError(
+            f"--protocol {traffic.protocol} is neither grpc nor http",
+            hint=suggest(traffic.protocol, get_args(Protocol), otherwise="write --protocol http"),
+        )
+    request = replace(request, protocol=cast("Protocol", traffic.protocol))
     inputs = replace(request.inputs, priority=traffic.priority or 0)
     if traffic.mix is None:
         return replace(request, inputs=inputs)

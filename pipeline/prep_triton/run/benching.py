@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from prep_triton.bench.records import BenchConditions, BenchReport, Slo
     from prep_triton.bench.requests import EntryFacts, InputChoice, Workload
     from prep_triton.bench.resources import ResourceMeter
-    from prep_triton.triton.server.client import TritonClient
+    from prep_triton.triton.server.load import ServerClient
+    from prep_triton.triton.server.process import RunningTriton
+    from prep_triton.triton.server.senders import Protocol
 
 # What has a time of its own for a client; tokenizers and post-processors are parts of an ensemble.
 _LOADED_KINDS = ("model", "ensemble")
@@ -47,6 +49,7 @@ class BenchRequest:
         plan: Which loads, and for how long.
         slo: The service level to judge.
         command: The command to run it again.
+        protocol: What the requests are sent over, and HOST:PORT is the address of.
     """
 
     target: str | None
@@ -57,6 +60,7 @@ class BenchRequest:
     plan: "Plan"
     slo: "Slo | None" = None
     command: str = ""
+    protocol: "Protocol" = "grpc"
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class _Server:
     why not; `pid` is the first process of a server whose processes are known. `target` is what is measured.
     """
 
-    client: "TritonClient"
+    client: "ServerClient"
     name: str
     version: str
     flavour: str
@@ -143,17 +147,16 @@ def compare(report: "BenchReport", baseline: "StoredRun", name: str) -> "BenchRe
 
 @contextmanager
 def _running(request: BenchRequest, progress: Progress) -> Iterator[_Server]:
-    from prep_triton.triton.server.client import TritonClient, grpc_address_from_url
     from prep_triton.triton.server.ports import FREE_PORTS
+    from prep_triton.triton.server.senders import connect_client
 
     target = find_target(request.target, request.release, request.server)
     target.check_entries(request.entries)
     served = target.served
     entries = {entry.name: entry for entry in served.entries} if served else {}
     if request.server is not None:
-        address = grpc_address_from_url(request.server)
-        with TritonClient(address, timeout_s=request.plan.timeout_s) as client:
-            yield _Server(client, address, client.server_version(), UNKNOWN_FLAVOUR, entries, target=target)
+        with connect_client(request.server, request.protocol, timeout_s=request.plan.timeout_s) as client:
+            yield _Server(client, client.address, client.server_version(), UNKNOWN_FLAVOUR, entries, target=target)
         return
     if served is None:
         raise SpecError("there is nothing to measure", hint="name a repository, a release or --server HOST:PORT")
@@ -161,7 +164,7 @@ def _running(request: BenchRequest, progress: Progress) -> Iterator[_Server]:
     kept = ServedRepository(served.uri, needed, served.arguments)
     with (
         serve(kept, FREE_PORTS, timeout_s=max(120.0, request.plan.timeout_s), progress=progress) as running,
-        TritonClient(running.grpc_url, timeout_s=request.plan.timeout_s) as client,
+        connect_client(url_of(running, request.protocol), request.protocol, timeout_s=request.plan.timeout_s) as client,
     ):
         for name in request.entries:
             if name in running.failures:
@@ -172,6 +175,11 @@ def _running(request: BenchRequest, progress: Progress) -> Iterator[_Server]:
         yield _Server(
             client, STARTED_HERE, running.version, running.flavour, entries, running.failures, running.pid, target
         )
+
+
+def url_of(running: "RunningTriton", protocol: "Protocol") -> str:
+    """Return where a server of our own speaks a protocol."""
+    return running.http_url if protocol == "http" else running.grpc_url
 
 
 def _needed_entries(served: ServedRepository, names: Sequence[str]) -> list[RepositoryEntry]:
@@ -214,7 +222,7 @@ def _make_workloads(server: _Server, request: BenchRequest) -> "list[Workload]":
     return [_with_tokens(server.client, workload) for workload in workloads]
 
 
-def _with_tokens(client: "TritonClient", workload: "Workload") -> "Workload":
+def _with_tokens(client: "ServerClient", workload: "Workload") -> "Workload":
     from prep_triton.triton.server.token_counts import count_tokens
 
     if workload.tokens or not workload.model.steps:
@@ -307,6 +315,7 @@ def _conditions(
         duration_s=request.plan.duration_s,
         started_at=started_at,
         command=request.command,
+        protocol=request.protocol,
         kernel=host.kernel,
         cpu_governor=host.cpu_governor,
         container=host.container,

@@ -104,6 +104,7 @@ def test_a_mix_and_priorities_are_said(capsys):
         (["--baseline", "none.json"], "the baseline none.json cannot be read", "name a file that prep bench -o wrote"),
         (["-o", "nowhere/run.json"], "-o nowhere/run.json cannot be written", "name a file in a folder that is there"),
         (["--csv", "a.csv", "--entry", "a", "--entry", "b"], "there are 2: a, b", "name one: --entry a"),
+        (["--protocol", "htp"], "--protocol htp is neither grpc nor http", "did you mean 'http'?"),
         (["--mix", "a=3"], "--mix a=3 has 1 streams, of 2 to 16", "write --mix NAME=3,OTHER=1"),
         (["--mix", "a,b", "--entry", "a"], "--mix and --entry exclude each other", "remove one of them"),
         (["--mix", "a,b", "--csv", "a.csv"], "--mix and --csv exclude each other", "remove one of them"),

@@ -50,7 +50,10 @@ def render_conditions(out: Output, document: BenchReport) -> None:
     conditions = document.conditions
     steal = "" if conditions.steal_share is None else f", {100 * conditions.steal_share:.1f} % of the time stolen"
     flags = " ".join(conditions.cpu_flags)
-    out.line(f"Triton {conditions.triton_version} ({conditions.triton_flavour}), {conditions.server}", style="bold")
+    over = ", over HTTP" if conditions.protocol == "http" else ""
+    out.line(
+        f"Triton {conditions.triton_version} ({conditions.triton_flavour}), {conditions.server}{over}", style="bold"
+    )
     out.line(f"  {conditions.cpu} ({flags}), {conditions.cores} cores, load {conditions.load_after:.1f}{steal}")
     for gpu in conditions.gpus:
         out.line(f"  {gpu.name}, driver {gpu.driver or 'unknown'}")

@@ -4,13 +4,14 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from prep_triton.tasks import Task, find_task
-from prep_triton.triton.server.client import TritonClient
+from prep_triton.triton.server.statistics import ModelStatistics
 
 if TYPE_CHECKING:
     import numpy as np
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
 
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 
@@ -19,9 +20,32 @@ _INFER = "/inference.GRPCInferenceService/ModelInfer"
 _UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 # Else gRPC sends what several of them send through one connection, where a large answer holds up the others.
 _OWN = [("grpc.use_local_subchannel_pool", 1)]
-_LONGEST_DETAIL = 300
+LONGEST_DETAIL = 300
 OUT_OF_TIME = "no answer in time"
 CANCELLED = "cancelled"
+
+
+class ServerClient(Protocol):
+    """What a load needs to know of a server, over either protocol."""
+
+    @property
+    def address(self) -> str:
+        """``host:port``."""
+
+    def server_version(self) -> str:
+        """Return the server's version."""
+
+    def list_loaded(self) -> list[str]:
+        """Return the names of the entries that the server serves now."""
+
+    def read_config(self, name: str) -> "ModelConfig":
+        """Return the configuration by which the server serves an entry."""
+
+    def read_statistics(self, name: str) -> ModelStatistics:
+        """Return what an entry did since it was loaded."""
+
+    def infer(self, name: str, inputs: "Arrays", outputs: Sequence[str]) -> tuple[dict[str, Any], float]:
+        """Send one request; return an array for each output, and the time it took in ms."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +85,7 @@ class ServedModel:
         return any(tensor.name == "input_ids" for tensor in self.inputs)
 
 
-def read_served_model(client: TritonClient, name: str) -> ServedModel:
+def read_served_model(client: ServerClient, name: str) -> ServedModel:
     """Ask a server about an entry.
 
     Raises:
@@ -169,7 +193,7 @@ class LoadConnection:
             return OUT_OF_TIME
         if err.code() is self._grpc.StatusCode.CANCELLED:
             return CANCELLED
-        return " ".join(str(err.details() or err.code().name).split())[:_LONGEST_DETAIL]
+        return " ".join(str(err.details() or err.code().name).split())[:LONGEST_DETAIL]
 
 
 def list_parts(models: Sequence[ServedModel]) -> list[str]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from prep_triton.errors import ServerError
-from prep_triton.triton.server.client import TIMED_OUT, RefusedRequestError, TritonClient
-from prep_triton.triton.server.load import ServedModel
+from prep_triton.triton.server.client import TIMED_OUT, RefusedRequestError
+from prep_triton.triton.server.load import ServedModel, ServerClient
 
 # What a tokenizer's step answers, beside ids: [rows, tokens], 0 where a row is padded.
 _MASK = "attention_mask"
@@ -22,7 +22,7 @@ class TokenCounts:
     padded: float
 
 
-def count_tokens(client: TritonClient, model: ServedModel, requests: Sequence[bytes]) -> TokenCounts | None:
+def count_tokens(client: ServerClient, model: ServedModel, requests: Sequence[bytes]) -> TokenCounts | None:
     """Count the tokens of serialised requests to a text ensemble.
 
     None where the ensemble has no step that answers an `attention_mask` to its texts, or that step refuses them all.
@@ -46,7 +46,7 @@ def count_tokens(client: TritonClient, model: ServedModel, requests: Sequence[by
     )
 
 
-def _find_tokenizer(client: TritonClient, model: ServedModel) -> str | None:
+def _find_tokenizer(client: ServerClient, model: ServedModel) -> str | None:
     texts = {tensor.name for tensor in model.inputs}
     for step in model.steps:
         config = client.read_config(step)
