@@ -15,6 +15,7 @@
     |-- RepositoryError          a Triton repository is damaged or would not load
     |   `-- RepositoryMissingError there is no such repository, or no such entry in it
     |-- ServerError              Triton did not start, died, or cannot be reached
+    |-- GeneratorError           what sends a load failed: a process of prep, or perf_analyzer
     |-- VerifyError              Triton answers, but not as the reference does
     |-- StoreError               the release store refused or failed
     |   |-- StoreAccessError     no credentials, or not enough permission
@@ -150,6 +151,10 @@ class RepositoryMissingError(RepositoryError):
 
 class ServerError(PrepError):
     """Triton did not start, died, or cannot be reached."""
+
+
+class GeneratorError(PrepError):
+    """What sends a load failed: a process of prep, or perf_analyzer."""
 
 
 class VerifyError(PrepError):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -24,6 +25,7 @@ from tokenizers import Tokenizer
 
 from scripts.benchmarks.small_artifacts import make_model
 from tests.fakes.documents import load_validator
+from tests.fakes.perf_analyzer import write_stand_in
 from tests.fakes.prep_command import Prep
 
 pytestmark = pytest.mark.integration
@@ -257,3 +259,41 @@ def test_a_server_that_hangs_midway_keeps_what_was_measured(prep: Prep, server: 
     assert started.returncode == 1, errors
     assert "Traceback" not in errors
     read_partial(prep, "hung.json")
+
+
+def test_several_processes_send_and_so_does_perf_analyzer(
+    prep: Prep, server: RunningTriton, monkeypatch: pytest.MonkeyPatch
+):
+    place = ("bench", "--server", server.grpc_url, "--entry", MODEL)
+    run = prep.succeed(*place[:1], "repo", *place[1:], "--concurrency", "3", "--rate", "40", "--processes", "2", *SHORT)
+    assert run["conditions"]["processes"] == 2
+    for point in run["points"]:
+        assert point["errors"] == 0, point["error_messages"]
+        assert point["requests"] > 0
+        assert len(point["blocks"]) == 20
+    # The stand-in has the words and the CSV of a real one, and sends nothing.
+    monkeypatch.setenv("PREP_PERF_ANALYZER", str(write_stand_in(prep.folder)))
+    theirs = ("--load-generator", "perf-analyzer", "--concurrency", "4", "--csv", "theirs.csv")
+    run = prep.succeed(*place, *theirs, *SHORT, "-o", "theirs.json")
+    load_validator("bench").validate(run)
+    (point,) = run["points"]
+    assert run["conditions"]["generator"].startswith("perf_analyzer 2.45.0")
+    assert (point["inferences_per_s"]["value"], point["blocks"]) == (pytest.approx(22.1606), [])
+    error = prep.fail("bench", "repo", "--baseline", "theirs.json", code=2)
+    assert "has no points that can be compared" in error["message"]
+    error = prep.fail("bench", "repo", "--load-generator", "perf-analyzer", "--slo", "p99=5ms", code=2)
+    assert error["message"].startswith("--slo is not for --load-generator perf-analyzer")
+
+
+@pytest.mark.skipif(
+    not shutil.which(os.environ.get("PREP_PERF_ANALYZER", "perf_analyzer")),
+    reason="perf_analyzer is not on PATH, and PREP_PERF_ANALYZER names none",
+)
+def test_the_real_perf_analyzer_measures(prep: Prep, server: RunningTriton):
+    loads = ("--concurrency", "2", "--rate", "30", "--load-generator", "perf-analyzer")
+    run = prep.succeed("bench", "repo", "--server", server.grpc_url, *loads, *SHORT)
+    assert len(run["points"]) == 4
+    for point in run["points"]:
+        assert point["requests"] > 0
+        assert 0 < point["p50_ms"]["value"] <= point["p99_ms"]["value"]
+        assert all(sum(part["batch_sizes"].values()) for part in point["parts"])

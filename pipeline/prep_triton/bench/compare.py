@@ -47,6 +47,8 @@ _CONDITIONS = {
     "protocol": "protocol",
     "seed": "seed",
     "duration_s": "measured time of a repeat",
+    "generator": "load generator",
+    "processes": "number of sending processes",
 }
 _ENTRY_CONDITIONS = {"key": "key", "config_digest": "configuration", "input_digest": "requests"}
 
@@ -82,7 +84,7 @@ def load_baseline(path: Path) -> StoredRun:
     Raises:
         SpecError: It cannot be read, or is no run.
     """
-    hint = "name a file that prep bench -o wrote"
+    hint = "name a file that prep bench -o wrote, of a load that prep's own generator sent"
     try:
         run = StoredRun.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except OSError as err:
@@ -90,7 +92,7 @@ def load_baseline(path: Path) -> StoredRun:
     except (ValueError, ValidationError) as err:
         raise SpecError(f"{path} is not a run of prep bench", hint=hint) from err
     if not any(point.blocks for point in run.points):
-        raise SpecError(f"the baseline {path} has no points", hint=hint)
+        raise SpecError(f"the baseline {path} has no points that can be compared", hint=hint)
     return run
 
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from prep_triton.bench.intervals import Window
-
 if TYPE_CHECKING:
+    from prep_triton.bench.intervals import Window
+
     Array = np.ndarray[Any, Any]
 
 _SLICE_S = 0.1
@@ -49,6 +49,27 @@ class Sample:
     error: str | None
 
 
+class Loop(Protocol):
+    """Requests that are sent until it is told to finish; `samples` is what became of them until now."""
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        """All that ended, of which what is new stands at the end."""
+
+    def start(self) -> float:
+        """Begin, and return when that was."""
+
+    def finish(self) -> None:
+        """Send no more, and wait for what is under way."""
+
+
+class Closable(Protocol):
+    """What holds connections."""
+
+    def close(self) -> None:
+        """Cancel what is under way."""
+
+
 class ClosedLoop:
     """Keeps a number of requests under way."""
 
@@ -60,8 +81,10 @@ class ClosedLoop:
         self._ending = threading.Event()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(concurrency)]
 
-    def start(self) -> float:
-        """Begin, and return when that was."""
+    def start(self, at_s: float | None = None) -> float:
+        """Begin, now or at a moment of the clock, and return when that was."""
+        if at_s is not None:
+            time.sleep(max(0.0, at_s - time.perf_counter()))
         began = time.perf_counter()
         for thread in self._threads:
             thread.start()
@@ -101,9 +124,9 @@ class OpenLoop:
         self._began = 0.0
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def start(self) -> float:
-        """Begin, and return when that was."""
-        self._began = time.perf_counter()
+    def start(self, at_s: float | None = None) -> float:
+        """Begin, now or at a moment of the clock, and return when that was."""
+        self._began = time.perf_counter() if at_s is None else at_s
         self._thread.start()
         return self._began
 
@@ -137,27 +160,6 @@ class OpenLoop:
 
         self._sent += 1
         self._sender.start(request, finish)
-
-
-class Loop(Protocol):
-    """What `measure_window` runs: one of the loops above, or several together."""
-
-    @property
-    def samples(self) -> Sequence[Sample]:
-        """What was sent and has ended so far, of which what is new stands at the end."""
-
-    def start(self) -> float:
-        """Begin, and return when that was."""
-
-    def finish(self) -> None:
-        """Send no more, and wait for what is under way."""
-
-
-class Closable(Protocol):
-    """What cancels all that is under way when it is closed."""
-
-    def close(self) -> None:
-        """Cancel it."""
 
 
 def measure_window(loop: Loop, sender: Closable, timing: "Timing", *, look: Callable[[], None]) -> tuple[float, float]:
@@ -210,7 +212,7 @@ def _ended(loop: Loop, sender: Closable) -> Iterator[None]:
 
 def window_from_samples(
     samples: Sequence[Sample], span: tuple[float, float], repeat: int, offered: int | None
-) -> Window:
+) -> "Window":
     """Return what of the samples belongs to the measured time.
 
     Latencies of an open loop are of the requests that were meant to be sent in it, those of a closed loop of the
@@ -222,6 +224,8 @@ def window_from_samples(
         repeat: Its number.
         offered: How many requests an open loop was to send in it; None of a closed loop.
     """
+    from prep_triton.bench.intervals import Window  # which a process that only sends does without
+
     began, ended = span
 
     def moment(sample: Sample) -> float:

@@ -2,26 +2,28 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from prep_triton.bench.generator import ClosedLoop, OpenLoop, Timing, measure_window, window_from_samples
+from prep_triton.bench.generator import Timing, measure_window, window_from_samples
 from prep_triton.bench.loads import draw_arrivals
-from prep_triton.bench.mix import LoopGroup, Mix, SenderGroup
+from prep_triton.bench.mix import Mix
 from prep_triton.bench.points import Measured
 from prep_triton.bench.records import Load
 from prep_triton.bench.requests import Workload
 from prep_triton.bench.resources import ResourceMeter, WindowUse
+from prep_triton.bench.sending_processes import SendingProcesses, open_loops
+from prep_triton.bench.sending_worker import Share
 from prep_triton.errors import ServerError
 from prep_triton.progress import Progress
 from prep_triton.triton.server.client import RefusedRequestError
 from prep_triton.triton.server.load import CANCELLED, OUT_OF_TIME, ServerClient, list_parts
-from prep_triton.triton.server.senders import open_sender
+from prep_triton.triton.server.senders import render_requests
 from prep_triton.triton.server.statistics import ModelStatistics
 
 if TYPE_CHECKING:
-    from prep_triton.bench.generator import Sample, Sender
+    from prep_triton.bench.generator import Sample
 
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ class Plan:
     """What is measured: each load for `duration_s` after `warmup_s`, `repeats` times, never twice in a row.
 
     Of a `mix` all entries at once, each under its part of the load.
+    A load is sent from threads of this process, or where `processes` is above 1 from so many others.
     """
 
     loads: tuple[Load, ...]
@@ -41,6 +44,7 @@ class Plan:
     seed: int
     timeout_s: float
     mix: Mix | None = None
+    processes: int = 1
 
 
 # What is sent at once: entries, each under its own load.
@@ -66,6 +70,14 @@ def list_cases(workloads: Sequence[Workload], plan: Plan) -> list[Case]:
     ]
 
 
+@dataclass(frozen=True)
+class Tools:
+    """What measures the machine meanwhile, and other processes that send; neither where None."""
+
+    meter: ResourceMeter | None = None
+    processes: SendingProcesses | None = None
+
+
 def measure_repeats(
     client: ServerClient,
     workloads: Sequence[Workload],
@@ -81,19 +93,26 @@ def measure_repeats(
     Raises:
         ServerError: The server died or hangs, or answered no request of a repeat.
         SpecError: A concurrency is too little for the mix.
+        GeneratorError: A process that sends died.
     """
-    cases = list_cases(workloads, plan)
+    with SendingProcesses(plan.processes) if plan.processes > 1 else nullcontext() as processes:
+        for repeat, case in take_turns(list_cases(workloads, plan), plan, progress):
+            for measured in measure_case(client, case, plan, repeat, Tools(meter, processes)):
+                rate = measured.window.completed_s.size / measured.window.seconds
+                name, load = measured.workload.model.name, measured.load
+                log.debug("%s, %s, repeat %d: %.1f requests/s", name, load.describe(), repeat + 1, rate)
+                yield measured
+
+
+def take_turns(cases: Sequence[Case], plan: Plan, progress: Progress) -> Iterator[tuple[int, Case]]:
+    """Yield what is to be measured in turn, with the number of its repeat from 0, and say so."""
     for repeat in range(plan.repeats):
         first = repeat % len(cases)
         for index, case in enumerate([*cases[first:], *cases[:first]]):
             done = (repeat * len(cases) + index) / (plan.repeats * len(cases))
             what = " and ".join(f"{workload.model.name}, {load.describe()}" for workload, load in case)
             progress(f"{what}, repeat {repeat + 1} of {plan.repeats}", done)
-            for measured in measure_case(client, case, plan, repeat, meter):
-                rate = measured.window.completed_s.size / measured.window.seconds
-                name, load = measured.workload.model.name, measured.load
-                log.debug("%s, %s, repeat %d: %.1f requests/s", name, load.describe(), repeat + 1, rate)
-                yield measured
+            yield repeat, case
 
 
 def measure_repeat(
@@ -102,51 +121,48 @@ def measure_repeat(
     load: Load,
     plan: Plan,
     repeat: int,
-    meter: ResourceMeter | None = None,
+    tools: Tools = Tools(),
 ) -> Measured:
-    """Measure one entry under one load once, and with a meter what that takes of the machine.
+    """Measure one entry under one load once, from this process or others, and with a meter what that takes.
 
     Raises:
         ServerError: The server died or hangs, or answered no request.
+        GeneratorError: One of the other processes died.
     """
-    (measured,) = measure_case(client, ((workload, load),), plan, repeat, meter)
+    (measured,) = measure_case(client, ((workload, load),), plan, repeat, tools)
     return measured
 
 
-def measure_case(
-    client: ServerClient, case: Case, plan: Plan, repeat: int, meter: ResourceMeter | None = None
-) -> list[Measured]:
+def measure_case(client: ServerClient, case: Case, plan: Plan, repeat: int, tools: Tools = Tools()) -> list[Measured]:
     """Measure what is sent at once, once; return what was measured of each entry.
 
     Raises:
         ServerError: The server died or hangs, or answered no request.
+        GeneratorError: One of the other processes died.
     """
     parts = list_parts([workload.model for workload, _ in case])
     looks: list[dict[str, ModelStatistics]] = []
     uses: list[WindowUse] = []
+    meter = tools.meter
 
     def look() -> None:
-        looks.append(_read_statistics(client, parts))
+        looks.append(read_all_statistics(client, parts))
         if meter and len(looks) == 1:
             meter.begin()
         elif meter:
             uses.append(meter.end())
 
     timing = Timing(plan.warmup_s, plan.duration_s, probe=client.server_version)
+    shares = [_share_of(client, *part, plan, [repeat, *([index] if index else [])]) for index, part in enumerate(case)]
     if meter:
         meter.prepare()
-    with ExitStack() as stack:
-        senders = [stack.enter_context(open_sender(client, timeout_s=plan.timeout_s)) for _ in case]
-        loops = [_make_loop(sender, *part, plan, [repeat, *([index] if index else [])])
-                 for index, (sender, part) in enumerate(zip(senders, case, strict=True))]  # fmt: skip
-        span = measure_window(
-            LoopGroup([loop for loop, _ in loops]),
-            SenderGroup(senders),
-            timing,
-            look=look,
-        )
-    windows = [window_from_samples(loop.samples, span, repeat, offered) for loop, offered in loops]
-    samples = [sample for loop, _ in loops for sample in loop.samples]
+    with open_loops(shares, tools.processes) as (loop, sender, streams):
+        span = measure_window(loop, sender, timing, look=look)
+    windows = [
+        window_from_samples(stream.samples, span, repeat, _count_offered(share, plan))
+        for stream, share in zip(streams, shares, strict=True)
+    ]
+    samples = loop.samples
     # An open loop of which nothing was sent in time is a point that does not count; of a mix, one may get nothing.
     if not any(window.latency_s.size for window in windows) and not (
         any(window.unsent for window in windows) and any(sample.error is None for sample in samples)
@@ -160,21 +176,25 @@ def measure_case(
     ]
 
 
-def _make_loop(
-    sender: "Sender", workload: Workload, load: Load, plan: Plan, draw: Sequence[int]
-) -> tuple[ClosedLoop | OpenLoop, int | None]:
-    """Return the loop that sends a load, and how many requests it is to send in the measured time, if it is open.
+def _share_of(client: ServerClient, workload: Workload, load: Load, plan: Plan, draw: Sequence[int]) -> Share:
+    """Return what is sent of one entry.
 
     `draw` are the repeat and, but of the first, the place in the mix: two runs, and two entries alone, see the same
     arrivals, and two entries of a mix do not.
     """
-    if load.kind == "closed":
-        return ClosedLoop(sender, workload.requests, int(load.value)), None
-    moments = draw_arrivals(load, plan.warmup_s + plan.duration_s, [plan.seed, *draw])
-    return OpenLoop(sender, workload.requests, moments), int((moments >= plan.warmup_s).sum())
+    concurrency, moments = int(load.value), None
+    if load.kind == "open":
+        concurrency, moments = 0, draw_arrivals(load, plan.warmup_s + plan.duration_s, [plan.seed, *draw])
+    rendered = render_requests(client, workload.requests)
+    return Share(client.address, plan.timeout_s, workload.requests, concurrency, moments, rendered)
 
 
-def _read_statistics(client: ServerClient, parts: Sequence[str]) -> dict[str, ModelStatistics]:
+def _count_offered(share: Share, plan: Plan) -> int | None:
+    """Return how many requests an open loop is to send in the measured time; None of a closed one."""
+    return None if share.moments_s is None else int((share.moments_s >= plan.warmup_s).sum())
+
+
+def read_all_statistics(client: ServerClient, parts: Sequence[str]) -> dict[str, ModelStatistics]:
     """Read the counters of some models.
 
     Raises:

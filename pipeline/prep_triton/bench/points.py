@@ -1,7 +1,7 @@
 """A point of the document, from what was measured of one entry under one load."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +89,7 @@ def point_from_repeats(repeats: Sequence[Measured], slo: Slo | None, seed: int) 
         sent_per_s=sum(window.sent for window in windows) / seconds,
         lateness_p95_ms=percentile(lateness_s, 95.0) * 1000,
         sustained=sustained,
-        parts=_parts_of(repeats),
+        parts=parts_from_statistics([repeat.statistics for repeat in repeats]),
         verdict=_verdict_of(slo, latency_s, messages.total(), sustained=sustained),
         **_tokens_of(workload, rate, rates),
         **_use_of(repeats, rate * workload.batch),
@@ -137,10 +137,11 @@ def _use_of(repeats: Sequence[Measured], inferences_per_s: float) -> dict[str, A
     }
 
 
-def _parts_of(repeats: Sequence[Measured]) -> tuple[PartTimes, ...]:
+def parts_from_statistics(repeats: Sequence[Mapping[str, ModelStatistics]]) -> tuple[PartTimes, ...]:
+    """Return what each part did in all repeats, from what its statistics say of each, by name."""
     parts = []
-    for name in repeats[0].statistics:
-        total = total_statistics([repeat.statistics[name] for repeat in repeats if name in repeat.statistics])
+    for name in repeats[0]:
+        total = total_statistics([repeat[name] for repeat in repeats if name in repeat])
         parts.append(
             PartTimes(
                 model=name,

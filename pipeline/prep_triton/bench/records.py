@@ -11,6 +11,9 @@ from prep_triton.bench.cost_records import Costs
 # Of the document. A run of another version is still compared, as far as it can be read.
 BENCH_SCHEMA = 1
 
+# What sends a load.
+OWN_GENERATOR = "prep"
+
 LoadKind = Literal["closed", "open"]
 Arrivals = Literal["poisson", "constant"]
 Natural = Annotated[int, Field(ge=0)]
@@ -158,7 +161,8 @@ class Point(Record):
     at which a request was meant to be sent. `sent_per_s` is what the generator sent, `lateness_p95_ms` how late it was
     itself; where that is too much, `sustained` is False and the point does not count. `error_messages` maps what the
     server said to how often. `tokens_per_s` are those of the requests, `padded_tokens_per_s` those that the model
-    computes on, padding among them; None where nothing tells them.
+    computes on, padding among them; None where nothing tells them. `notes` say what else is to be known of it. What
+    perf_analyzer measured has no blocks; its intervals are of repeats.
     """
 
     entry: str
@@ -185,6 +189,7 @@ class Point(Record):
     padded_tokens_per_s: Figure | None = None
     resources: ResourceUse | None = None
     repeat_resources: tuple[RepeatResources, ...] = ()
+    notes: tuple[str, ...] = ()
     blocks: tuple[Block, ...]
 
 
@@ -222,6 +227,7 @@ class BenchConditions(Record):
 
     `kernel`, `cpu_governor`, `container`, `cpu_limit_cores` (of the control group) and `gpus` are of the machine that
     sends, as the processor is; `image` is that of Triton's container where prep runs in one. None where not known.
+    `generator` is what sent the load, with its version where it is not prep, and `processes` from how many processes.
     """
 
     cpu: str
@@ -247,6 +253,8 @@ class BenchConditions(Record):
     cpu_limit_cores: Amount | None = None
     image: str | None = None
     gpus: tuple[GpuFacts, ...] = ()
+    generator: str = OWN_GENERATOR
+    processes: Natural = 1
     entries: tuple[BenchedEntry, ...]
 
 

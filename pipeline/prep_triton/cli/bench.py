@@ -20,7 +20,7 @@ from prep_triton.layout import DEFAULT_REPOSITORY
 if TYPE_CHECKING:
     from prep_triton.bench.compare import StoredRun
     from prep_triton.bench.records import BenchReport, Load
-    from prep_triton.run.benching import BenchRequest
+    from prep_triton.run.benching import BenchRequest, Generator
 
 # Beside 1 and 2: nothing failed, and something is slower than the baseline.
 EXIT_SLOWER = 4
@@ -44,6 +44,19 @@ class LoadOptions:
     repeats: Annotated[int, typer.Option(min=1, max=1000, help="How often each load is measured, interleaved.")] = 5
     duration_s: Annotated[float, typer.Option(min=0.1, max=86400, help="Measured seconds of a repeat.")] = 2.0
     warmup_s: Annotated[float, typer.Option(min=0, max=3600, help="Seconds before them, not counted.")] = 0.5
+
+
+@dataclass(frozen=True)
+class GeneratorOptions:
+    """What sends the load."""
+
+    load_generator: Annotated[
+        str,
+        typer.Option(metavar="prep|perf-analyzer", help="NVIDIA's sends where it is on PATH, or PREP_PERF_ANALYZER."),
+    ] = "prep"
+    processes: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes that send, where one does not sustain a load.")
+    ] = 1
 
 
 @dataclass(frozen=True)
@@ -93,6 +106,7 @@ def bench(
     ] = None,
     load: LoadOptions = LoadOptions(),
     traffic: TrafficOptions = TrafficOptions(),
+    generator: GeneratorOptions = GeneratorOptions(),
     sent: SentOptions = SentOptions(),
     kept: KeptOptions = KeptOptions(),
     cost: CostOptions = CostOptions(),
@@ -123,7 +137,8 @@ def bench(
         from prep_triton.run.benching import compare
         from prep_triton.run.costing import add_costs
 
-        request = _request_from_flags((target, release, server), entry or [], (load, sent), (kept.slo, timeout_s))
+        groups = (load, sent, generator)
+        request = _request_from_flags((target, release, server), entry or [], groups, (kept.slo, timeout_s))
         request = apply_traffic(
             request,
             traffic,
@@ -131,6 +146,7 @@ def bench(
             others={"--entry": bool(entry), "--csv": kept.csv is not None, "--machine": cost.machine is not None},
         )
         _check_files(kept, request)
+        _check_generator(request, kept, traffic)
         baseline = load_baseline(kept.baseline) if kept.baseline else None
         price = price_from_options(cost)
         with out.progress(f"bench {request.target or request.server}") as progress:
@@ -150,7 +166,7 @@ def bench(
 def _request_from_flags(
     place: tuple[str | None, str | None, str | None],
     entries: list[str],
-    groups: tuple[LoadOptions, SentOptions],
+    groups: tuple[LoadOptions, SentOptions, GeneratorOptions],
     judged: tuple[str | None, float],
 ) -> "BenchRequest":
     from prep_triton.bench.measure import Plan
@@ -159,7 +175,7 @@ def _request_from_flags(
     from prep_triton.errors import SpecError
     from prep_triton.run.benching import BenchRequest, read_texts
 
-    (target, release, server), (load, sent), (slo, timeout_s) = place, groups, judged
+    (target, release, server), (load, sent, generator), (slo, timeout_s) = place, groups, judged
     if release and server and not target:
         raise SpecError("--release says which release, but of no store", hint="name the store before --server")
     return BenchRequest(
@@ -175,10 +191,40 @@ def _request_from_flags(
             duration_s=load.duration_s,
             seed=sent.seed,
             timeout_s=timeout_s,
+            processes=generator.processes,
         ),
         slo=parse_slo(slo) if slo else None,
         command=shlex.join(["prep", *sys.argv[1:]]),
+        generator=_generator_from_flag(generator.load_generator),
     )
+
+
+def _generator_from_flag(word: str) -> "Generator":
+    from prep_triton.errors import SpecError, suggest
+    from prep_triton.run.benching import Generator
+
+    words = get_args(Generator)
+    if word not in words:
+        raise SpecError(
+            f"--load-generator {word} is neither prep nor perf-analyzer",
+            hint=suggest(word, words, otherwise="write --load-generator perf-analyzer"),
+        )
+    return cast("Generator", word)
+
+
+def _check_generator(request: "BenchRequest", kept: KeptOptions, traffic: TrafficOptions) -> None:
+    """Raise where perf_analyzer is to send, and cannot do what is asked.
+
+    Raises:
+        SpecError: It cannot.
+    """
+    from prep_triton.bench.analyzer import check_flags
+
+    if request.generator == "perf-analyzer":
+        used: dict[str, object] = {"--slo": kept.slo, "--baseline": kept.baseline}
+        used |= {"--protocol": traffic.protocol != "grpc"}
+        used |= {"--processes": request.plan.processes > 1, "--mix": traffic.mix, "--priority": traffic.priority}
+        check_flags([flag for flag, value in used.items() if value])
 
 
 def _loads_from_flags(options: LoadOptions) -> "tuple[Load, ...]":

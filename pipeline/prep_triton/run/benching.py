@@ -7,16 +7,18 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from prep_triton import __version__
 from prep_triton.artifact import RepositoryEntry
-from prep_triton.errors import PrepError, RepositoryMissingError, ServerError, SpecError, suggest
+from prep_triton.errors import GeneratorError, PrepError, RepositoryMissingError, ServerError, SpecError, suggest
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.run.bench_target import SERVER_ALONE, BenchTarget, find_target
 from prep_triton.run.serving import ServedRepository, serve
 
 if TYPE_CHECKING:
+    from prep_triton.bench.analyzer import Analyzer
+    from prep_triton.bench.analyzer_points import AnalyzerRepeat
     from prep_triton.bench.compare import StoredRun
     from prep_triton.bench.machine import CpuTimes
     from prep_triton.bench.measure import Plan
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from prep_triton.triton.server.process import RunningTriton
     from prep_triton.triton.server.senders import Protocol
 
+Generator = Literal["prep", "perf-analyzer"]
 # What has a time of its own for a client; tokenizers and post-processors are parts of an ensemble.
 _LOADED_KINDS = ("model", "ensemble")
 INTERRUPTED = "interrupted"
@@ -50,6 +53,7 @@ class BenchRequest:
         slo: The service level to judge.
         command: The command to run it again.
         protocol: What the requests are sent over, and HOST:PORT is the address of.
+        generator: What sends the load.
     """
 
     target: str | None
@@ -61,6 +65,7 @@ class BenchRequest:
     slo: "Slo | None" = None
     command: str = ""
     protocol: "Protocol" = "grpc"
+    generator: Generator = "prep"
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,7 @@ def bench(request: BenchRequest, *, progress: Progress = ignore_progress) -> Ben
     """Measure a server under load. Ctrl-C and a server that dies keep what was measured until then.
 
     Raises:
+        GeneratorError: What sends the load failed before anything was measured.
         SpecError: An entry does not take what is to be sent, or is not there.
         RepositoryMissingError: There is no such entry in the repository.
         ServerError: Triton did not start, or failed before anything was measured.
@@ -102,11 +108,16 @@ def bench(request: BenchRequest, *, progress: Progress = ignore_progress) -> Ben
     from prep_triton.bench.resources import ResourceMeter
 
     started_at, load_before, times = datetime.now(UTC), os.getloadavg()[0], read_cpu_times()
+    analyzer = _find_analyzer(request)
     with _running(request, progress) as server, ResourceMeter(server.pid) as meter:
         workloads = _make_workloads(server, request)
-        measured, reason, error = _measure(server, workloads, request.plan, progress, meter)
+        measured, reason, error = _measure(server, workloads, request.plan, progress, (meter, analyzer))
         conditions = _conditions(request, server, workloads, (started_at, load_before, times))
         conditions = conditions.model_copy(update={"gpus": meter.gpus})
+    if analyzer:  # which knows no warm-up
+        conditions = conditions.model_copy(
+            update={"generator": f"perf_analyzer {analyzer.version}", "processes": 1, "warmup_s": 0.0}
+        )
     report = _report(request, measured, conditions, reason)
     left_out = f"left out by {'--mix' if request.plan.mix else '--entry'}"
     otherwise = "not loaded there" if request.server else f"ended before: {reason}" if reason else left_out
@@ -268,19 +279,41 @@ def _facts(entries: Mapping[str, RepositoryEntry], name: str) -> "EntryFacts":
     return EntryFacts(entry.key, entry.onnx.vocab_size if entry.onnx else None, min(longest) if longest else None)
 
 
+def _find_analyzer(request: BenchRequest) -> "Analyzer | None":
+    """Return the perf_analyzer that is to send the load, if one is.
+
+    Raises:
+        SpecError: There is none.
+        GeneratorError: It does not start.
+    """
+    from prep_triton.bench.analyzer import find_analyzer
+
+    return find_analyzer() if request.generator == "perf-analyzer" else None
+
+
 def _measure(
-    server: _Server, workloads: "Sequence[Workload]", plan: "Plan", progress: Progress, meter: "ResourceMeter"
-) -> "tuple[list[Measured], str, PrepError | None]":
+    server: _Server,
+    workloads: "Sequence[Workload]",
+    plan: "Plan",
+    progress: Progress,
+    tools: "tuple[ResourceMeter, Analyzer | None]",
+) -> "tuple[list[Measured] | list[AnalyzerRepeat], str, PrepError | None]":
     """Measure, and return what was, why it ended before its end, and the error that it then ended with."""
+    from prep_triton.bench.analyzer_points import measure_with_analyzer
     from prep_triton.bench.measure import measure_repeats
 
-    measured: list[Measured] = []
+    meter, analyzer = tools
+    measured: list[Any] = []
+    if analyzer:
+        repeats: Iterator[Any] = measure_with_analyzer(server.client, workloads, plan, analyzer, progress)
+    else:
+        repeats = measure_repeats(server.client, workloads, plan, progress, meter)
     try:
-        for repeat in measure_repeats(server.client, workloads, plan, progress, meter):
+        for repeat in repeats:
             measured.append(repeat)  # what was measured outlives what interrupts it
     except KeyboardInterrupt:
         return measured, INTERRUPTED, None
-    except ServerError as err:
+    except (ServerError, GeneratorError) as err:
         if not measured:
             raise
         return measured, err.message, err
@@ -313,6 +346,7 @@ def _conditions(
         repeats=request.plan.repeats,
         warmup_s=request.plan.warmup_s,
         duration_s=request.plan.duration_s,
+        processes=request.plan.processes,
         started_at=started_at,
         command=request.command,
         protocol=request.protocol,
@@ -326,12 +360,16 @@ def _conditions(
 
 
 def _report(
-    request: BenchRequest, measured: "Sequence[Measured]", conditions: "BenchConditions", reason: str
+    request: BenchRequest, measured: "Sequence[Any]", conditions: "BenchConditions", reason: str
 ) -> "BenchReport":
+    from prep_triton.bench.analyzer_points import points_from_analyzer
     from prep_triton.bench.points import describe_best, points_from_measured
     from prep_triton.bench.records import BenchReport
 
-    points = points_from_measured(measured, request.slo, request.plan.seed)
+    if request.generator == "prep":
+        points = points_from_measured(measured, request.slo, request.plan.seed)
+    else:
+        points = points_from_analyzer(measured)
     return BenchReport(
         partial=bool(reason),
         partial_reason=reason,

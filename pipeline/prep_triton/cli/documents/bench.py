@@ -1,6 +1,6 @@
 """What `prep bench` answers."""
 
-from prep_triton.bench.records import BenchReport, Figure, Point, PointComparison, RatioFigure
+from prep_triton.bench.records import OWN_GENERATOR, BenchReport, Figure, Point, PointComparison, RatioFigure
 from prep_triton.cli.documents.bench_resources import render_others, render_resources
 from prep_triton.cli.documents.costs import render_costs
 from prep_triton.cli.output import Output
@@ -22,6 +22,8 @@ def render_bench(out: Output, document: BenchDocument) -> None:
     out.table("", columns, [*(_row_of(point) for point in document.points), *rows])
     for point in document.points:
         render_notes(out, point)
+    if any(not point.sustained for point in document.points):
+        out.line(f"a load that is not sustained: {_hint_to_sustain(document)}", style="yellow")
     if out.verbose:
         render_resources(out, document.points)
     render_remarks(out, document)
@@ -58,6 +60,10 @@ def render_conditions(out: Output, document: BenchReport) -> None:
     for gpu in conditions.gpus:
         out.line(f"  {gpu.name}, driver {gpu.driver or 'unknown'}")
     render_others(out, document)
+    if conditions.generator != OWN_GENERATOR:
+        out.line(f"  sent by {conditions.generator}: intervals are of {conditions.repeats} repeats")
+    elif conditions.processes > 1:
+        out.line(f"  sent from {conditions.processes} processes")
     render_entries(out, document)
     if out.verbose:
         out.line(f"  run again: {conditions.command}")
@@ -74,6 +80,13 @@ def render_entries(out: Output, document: BenchReport) -> None:
         out.line(f"  at once: {mix}")
 
 
+def _hint_to_sustain(document: BenchReport) -> str:
+    elsewhere = "send it from another machine with --server"
+    if document.conditions.generator != OWN_GENERATOR:
+        return elsewhere
+    return f"send it from more processes with --processes {document.conditions.processes + 1}, or {elsewhere}"
+
+
 def render_notes(out: Output, point: Point) -> None:
     """Print what is wrong with a point, and with -v what the server says of each part."""
     where = f"{point.entry} at {point.load.describe()}"
@@ -83,6 +96,8 @@ def render_notes(out: Output, point: Point) -> None:
             f"{where}: not sustained by the generator, which sent {point.sent_per_s:,.0f}/s{late}: not counted",
             style="yellow",
         )
+    for note in point.notes:
+        out.line(f"{where}: {note}", style="yellow")
     for message, count in point.error_messages.items():
         out.line(f"{where}: {count} x {message}", style="yellow")
     for part in point.parts if out.verbose else ():

@@ -1,6 +1,6 @@
 """The protocol that a load is sent over."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -28,12 +28,27 @@ def connect_client(url: str, protocol: Protocol, *, timeout_s: float) -> Iterato
         yield client
 
 
-@contextmanager
-def open_sender(client: ServerClient, *, timeout_s: float) -> Iterator[LoadConnection | HttpLoadConnection]:
-    """Open what sends serialised requests to the server of a client, over its protocol, for as long as the block."""
+def render_requests(client: ServerClient, requests: Sequence[bytes]) -> dict[bytes, bytes] | None:
+    """Return what goes over the wire for each serialised request; None where that is the request itself, over gRPC."""
     if isinstance(client, HttpTritonClient):
-        with HttpLoadConnection(client.address, client.rendered, timeout_s=timeout_s) as http_sender:
+        return {request: client.rendered[request] for request in requests}
+    return None
+
+
+@contextmanager
+def open_sender(
+    address: str, rendered: Mapping[bytes, bytes] | None, *, timeout_s: float
+) -> Iterator[LoadConnection | HttpLoadConnection]:
+    """Open what sends serialised requests, for as long as the block.
+
+    Args:
+        address: ``host:port`` of the protocol.
+        rendered: What `render_requests` returned.
+        timeout_s: The longest wait for an answer.
+    """
+    if rendered is not None:
+        with HttpLoadConnection(address, rendered, timeout_s=timeout_s) as http_sender:
             yield http_sender
         return
-    with LoadConnection(client.address, timeout_s=timeout_s) as sender:
+    with LoadConnection(address, timeout_s=timeout_s) as sender:
         yield sender
