@@ -105,7 +105,9 @@ def _render_objects(
     for pool in fleet.pools:
         measurement = measurements.get(pool.label)
         deployment = render_deployment(release, spec, fleet, pool)
-        objects[f"deployment-{pool.label}"] = resize_deployment(deployment, measurement) if measurement else deployment
+        if measurement:
+            deployment = resize_deployment(release, deployment, measurement)
+        objects[f"deployment-{pool.label}"] = deployment
         objects[f"poddisruptionbudget-{pool.label}"] = render_disruption_budget(spec, pool)
         objects[f"podmonitoring-{pool.label}"] = render_pod_monitoring(spec, pool)
         objects[f"horizontalpodautoscaler-{pool.label}"] = render_autoscaler(spec, pool, measurement)

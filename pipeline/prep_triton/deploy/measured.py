@@ -198,6 +198,6 @@ def _describe_server(measured: MeasuredServer, cpu: float | None, loading_mib: i
     if measured.memory_mib is not None:
         memory_words = (
             f"{measured.memory_mib:,.0f} MiB were held at most; {MEMORY_MARGIN - 1:.0%} more, and {loading_mib:,} MiB "
-            "of models that loading holds twice"
+            "of models that loading holds twice; the limit has a full /dev/shm more"
         )
     return {**_describe_run(measured), f"{_PREFIX}/cpu": cpu_words, f"{_PREFIX}/memory": memory_words}

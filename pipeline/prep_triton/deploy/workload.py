@@ -141,9 +141,10 @@ def render_deployment(release: ServedRelease, spec: DeploymentSpec, fleet: Fleet
     }
 
 
-def resize_deployment(deployment: Manifest, measurement: Measurement) -> Manifest:
+def resize_deployment(release: ServedRelease, deployment: Manifest, measurement: Measurement) -> Manifest:
     """Return a pool's Deployment with what was measured in place of estimates, and where that is from.
 
+    The limit of memory has room for a full /dev/shm, which counts there: a server that fills it is not to be ended.
     The annotations are the Deployment's and not its pods': another measurement of the same size restarts none.
     """
     pod = deployment["spec"]["template"]["spec"]
@@ -152,7 +153,8 @@ def resize_deployment(deployment: Manifest, measurement: Measurement) -> Manifes
     if measurement.cpu_millicores is not None:
         requests["cpu"] = f"{measurement.cpu_millicores}m"
     if measurement.memory_mib is not None:
-        requests["memory"] = limits["memory"] = f"{measurement.memory_mib}Mi"
+        requests["memory"] = f"{measurement.memory_mib}Mi"
+        limits["memory"] = f"{measurement.memory_mib + measure_shared_memory_mib(release.entries)}Mi"
     sized = {**container, "resources": {"requests": requests, "limits": limits}}
     template = {**deployment["spec"]["template"], "spec": {**pod, "containers": [sized]}}
     return {

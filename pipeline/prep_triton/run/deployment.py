@@ -29,10 +29,12 @@ def plan_deployment(
         RepositoryError: No container, or no GPU of GKE's, serves all its entries.
     """
     from prep_triton.deploy.base import plan_base
-    from prep_triton.run.measured_load import load_measured_server
+    from prep_triton.run.measured_load import load_run, measured_server_from_run
 
+    run = load_run(bench) if bench else None
     release = load_served_release(uri, reference)
-    return plan_base(release, spec, load_measured_server(bench, release) if bench else None)
+    measured = measured_server_from_run(bench, run, release) if bench and run else None
+    return plan_base(release, spec, measured)
 
 
 def save_deployment(base: "Base", folder: Path, *, force: bool = False) -> list[Path]:

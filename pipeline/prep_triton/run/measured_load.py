@@ -20,15 +20,28 @@ log = logging.getLogger(__name__)
 _SHORT_KEY = 12
 
 
-def load_measured_server(path: Path, release: "ServedRelease") -> "MeasuredServer":
-    """Read a run, and return what it says of a server of a release.
+def measured_server_from_run(path: Path, report: "BenchReport", release: "ServedRelease") -> "MeasuredServer":
+    """Return what a run says of a server of a release.
+
+    Args:
+        path: The run's file, for messages.
+        report: The run.
+        release: What is to be served.
 
     Raises:
-        SpecError: It cannot be read, is of other entries than the release's, or no load of it holds a service level.
+        SpecError: It is of other entries than the release's, or no load of it holds a service level.
     """
-    report = load_run(path)
+    from prep_triton.triton.server.installation import ON_STAND_IN
+
     if report.partial:
         log.warning("%s was ended before its end: %s", path, report.partial_reason)
+    if ON_STAND_IN in report.conditions.triton_flavour:
+        log.warning(
+            "%s was measured on another server than the container (%s): there, a server may hold another rate and take "
+            "other CPU and memory",
+            path,
+            report.conditions.triton_flavour,
+        )
     names = [entry.name for entry in match_entries(path, report, release)]
     if report.slo is None:
         raise SpecError(
@@ -103,21 +116,20 @@ def find_holding_cases(path: Path, report: "BenchReport", names: Sequence[str]) 
 
     assert report.slo is not None
     level = report.slo.describe()
-    holding = []
-    for curve in list_curves([point for point in report.points if point.entry in names]):
-        case, entry = find_holding(curve), curve[0].entry
-        if case is None:
-            log.info("%s: no load of %s was shown to hold %s: it is not scaled by", path, entry, level)
-            continue
-        if all(other.is_holding for other in curve):
-            log.warning("%s: every load of %s holds %s: a server may hold more than was measured", path, entry, level)
-        holding.append(case)
-    if not holding:
+    curves = list_curves([point for point in report.points if point.entry in names])
+    holding = [find_holding(curve) for curve in curves]
+    if not any(holding):
         raise SpecError(
             f"no load of {path} was shown to hold {level}: {_describe_best(report, names)}",
             hint="measure lower loads, or longer with --duration-s, or judge another level with --slo",
         )
-    return holding
+    for curve, case in zip(curves, holding, strict=True):
+        entry = curve[0].entry
+        if case is None:
+            log.warning("%s: no load of %s was shown to hold %s: it is not scaled by", path, entry, level)
+        elif all(other.is_holding for other in curve):
+            log.warning("%s: every load of %s holds %s: a server may hold more than was measured", path, entry, level)
+    return [case for case in holding if case]
 
 
 def _describe_best(report: "BenchReport", names: Sequence[str]) -> str:

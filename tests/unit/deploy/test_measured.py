@@ -61,10 +61,10 @@ def test_the_autoscaler_has_the_queue_at_the_knee_and_a_share_of_the_rate():
 
 
 def test_a_server_takes_what_was_seen_with_a_margin():
-    """1.83 cores, in tenths; 600 MiB, a quarter more, and 200 MiB of weights that loading holds twice."""
+    """1.83 cores, in tenths; 600 MiB, a quarter more, and 200 MiB of weights that loading holds twice; 256 of shm."""
     resources = resources_of(plan(make_measured()))
     assert (resources["requests"]["cpu"], "cpu" in resources["limits"]) == ("1900m", False)
-    assert resources["requests"]["memory"] == resources["limits"]["memory"] == "950Mi"
+    assert (resources["requests"]["memory"], resources["limits"]["memory"]) == ("950Mi", "1206Mi")
     estimate = resources_of(plan_base(CPU_RELEASE, DeploymentSpec()))
     assert resources["requests"]["ephemeral-storage"] == estimate["requests"]["ephemeral-storage"]
 

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 from prep_triton.bench.records import BenchReport, Load
+from prep_triton.deploy.measured import MeasuredServer
+from prep_triton.deploy.request import ServedRelease
 from prep_triton.errors import SpecError
-from prep_triton.run.measured_load import load_measured_server
+from prep_triton.run.measured_load import load_run, measured_server_from_run
+from prep_triton.triton.server.installation import ON_STAND_IN
 
 from tests.fakes.benched import make_judged_run
 from tests.fakes.served_release import make_entry, make_release
@@ -15,6 +18,10 @@ def write(folder: Path, report: BenchReport) -> Path:
     path = folder / "run.json"
     path.write_text(report.model_dump_json())
     return path
+
+
+def load_measured_server(path: Path, release: ServedRelease) -> MeasuredServer:
+    return measured_server_from_run(path, load_run(path), release)
 
 
 RELEASE = make_release(make_entry("tiny", key="k1"))
@@ -93,6 +100,10 @@ def test_what_is_no_run_is_refused(text: str, tmp_path: Path):
         (
             make_judged_run().model_copy(update={"partial": True, "partial_reason": "interrupted"}),
             "ended before its end: interr",
+        ),
+        (
+            make_judged_run(triton_flavour=f"wheel, {ON_STAND_IN}"),
+            "measured on another server than the container (wheel",
         ),
         (make_judged_run(key=""), "does not say which tiny it measured: only the name is the release's"),
         (

@@ -21,6 +21,8 @@ from prep_triton.layout import PYTHON_MODEL_NAME
 
 SERVER_VARIABLE = "PREP_TRITONSERVER"
 WHEEL = "nvidia-pytriton"
+# In the description of a server whose backends are not those of NVIDIA's container.
+ON_STAND_IN = "on a stand-in"
 _PYTHON_WITHOUT_WHEEL = (3, 13)  # its numpy has no wheel for it; pyproject.toml says so too
 STUB_NAME = "triton_python_backend_stub"
 STAND_IN_PATH = Path(__file__).parents[1] / "inside_server" / "onnxruntime_stand_in.py"
@@ -70,7 +72,7 @@ def describe_server() -> str:
     if own:
         return f"tritonserver at {own}"
     _find_wheel()
-    return f"{WHEEL} wheel {importlib.metadata.version(WHEEL)}, ONNX Runtime entries on a stand-in"
+    return f"{WHEEL} wheel {importlib.metadata.version(WHEEL)}, ONNX Runtime entries {ON_STAND_IN}"
 
 
 def prepare_installation(folder: Path, *, shm_prefix: str) -> Installation:
