@@ -39,6 +39,6 @@ def write_report_of_run(
     if not outcome.report.points:
         out.note(f"{path} was not written: nothing was measured")
         return
-    name = run_file.name if run_file else "this run"
+    name = run_file.name if run_file else "This run"
     write_report(report_of_run(outcome.report, name, outcome.entries, place), path)
     out.note(f"the report is {path}")

@@ -125,7 +125,7 @@ def _cost_cell(variant: Variant) -> Cell:
 def _detail_of(variant: Variant) -> str:
     notes = []
     if variant.run.report.partial:
-        notes.append(f"partial: {clean(variant.run.report.partial_reason, 60)}")
+        notes.append("partial")
     if variant.facts and variant.facts.is_same_build is False:
         notes.append("the repository holds another build of it")
     if variant.facts and variant.facts.has_random_weights:

@@ -90,9 +90,9 @@ def _table(table: Table, most_rows: int) -> str:
 
 def _cell(cell: Cell, *, is_number: bool) -> str:
     detail = f"<small>{escape(cell.detail)}</small>" if cell.detail else ""
-    return (
-        f"<td{_class(' '.join(filter(None, ('n' if is_number else '', cell.tone))))}>{escape(cell.text)}{detail}</td>"
-    )
+    is_short = not is_number and max(len(cell.text), len(cell.detail)) <= _SHORT
+    names = ("n" if is_number else "", "s" if is_short else "", cell.tone)
+    return f"<td{_class(' '.join(filter(None, names)))}>{escape(cell.text)}{detail}</td>"
 
 
 def _class(names: str) -> str:
