@@ -55,6 +55,7 @@ _TOO_SHORT = "larger time window"
 _REFUSED = {
     "--slo": "it reports no latency of a single request, and a verdict counts those that were late",
     "--baseline": "it reports no counts, of which the interval of a ratio is made",
+    "--against": "it reports no counts, of which the interval of a ratio is made",
     "--processes": "it has threads of its own",
     "--mix": "it loads one entry at a time",
     "--priority": "it ranks no requests",

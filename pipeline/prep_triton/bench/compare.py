@@ -3,18 +3,20 @@
 What varies is not the request but the minute: two runs on a busy machine differ by more than the requests of one
 repeat do among themselves. So the interval of a ratio is Welch's, over the logarithms of the repeats; where a side has
 one repeat only, the bootstrap over its blocks. Its level is such that of a hundred runs of the same thing two differ,
-however many points each has.
+however many points each has. What other programs took of the processor meanwhile widens it, see
+`prep_triton.bench.disturbance`.
 """
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from prep_triton.bench.disturbance import WORTH_SAYING, share_of_others, widen
 from prep_triton.bench.intervals import BlockTable, draw_blocks, t_quantile
 from prep_triton.bench.records import (
     BENCH_SCHEMA,
@@ -25,6 +27,7 @@ from prep_triton.bench.records import (
     Point,
     PointComparison,
     RatioFigure,
+    RepeatResources,
 )
 from prep_triton.errors import SpecError
 
@@ -66,6 +69,7 @@ class StoredPoint(_Stored):
     load: Load
     batch: int = 1
     sustained: bool = True
+    repeat_resources: tuple[RepeatResources, ...] = ()
     blocks: tuple[Block, ...]
 
 
@@ -76,6 +80,12 @@ class StoredRun(_Stored):
     partial: bool = False
     conditions: dict[str, Any] = {}
     points: tuple[StoredPoint, ...]
+
+    @property
+    def cores(self) -> int:
+        """The cores of its machine; 0 where it does not say."""
+        cores = self.conditions.get("cores")
+        return cores if isinstance(cores, int) else 0
 
 
 def load_baseline(path: Path) -> StoredRun:
@@ -100,18 +110,20 @@ def compare_with_baseline(report: BenchReport, baseline: StoredRun, name: str) -
     """Compare a run with an earlier one, point by point."""
     pairs = list(match_points(report.points, baseline.points))
     level = LEVEL / max(1, len(pairs))
-    compared = tuple(compare_point(point, earlier, level) for point, earlier in pairs)
+    cores = report.conditions.cores, baseline.cores
+    compared = tuple(compare_point(point, earlier, level, cores) for point, earlier in pairs)
     matched = [point for point, _ in pairs]
     return BaselineComparison(
         baseline=name,
         differences=tuple(list_differences(report, baseline)),
         points=compared,
-        unmatched=tuple(
-            f"{point.entry} at {point.load.describe()}, batch {point.batch}"
-            for point in report.points
-            if point not in matched
-        ),
+        unmatched=tuple(describe_point(point) for point in report.points if point not in matched),
     )
+
+
+def describe_point(point: Point) -> str:
+    """Say which point it is."""
+    return f"{point.entry} at {point.load.describe()}, batch {point.batch}"
 
 
 def match_points(points: Sequence[Point], earlier: Sequence[StoredPoint]) -> Iterator[tuple[Point, StoredPoint]]:
@@ -124,11 +136,34 @@ def match_points(points: Sequence[Point], earlier: Sequence[StoredPoint]) -> Ite
             yield point, match
 
 
-def compare_point(point: Point, earlier: StoredPoint, level: float) -> PointComparison:
-    """Compare two points; the interval of each ratio is missed with the probability `level`."""
+def compare_point(point: Point, earlier: StoredPoint, level: float, cores: tuple[int, int]) -> PointComparison:
+    """Compare two points; the interval of each ratio is missed with the probability `level`.
+
+    Args:
+        point: Of this run.
+        earlier: Of the earlier one.
+        level: The probability.
+        cores: Of the two machines.
+    """
     ratios = {metric: ratio_of(metric, point.blocks, earlier.blocks, level) for metric in METRICS}
+    shares = share_of_others(point.repeat_resources, cores[0]), share_of_others(earlier.repeat_resources, cores[1])
+    own, other = shares
+    if own is None or other is None:
+        return judge_ratios(point, earlier, ratios)
+    wider = {metric: widen(ratio, (own, other), level) for metric, ratio in ratios.items()}
+    judged = judge_ratios(point, earlier, wider)
+    if max(own, other) < WORTH_SAYING:
+        return judged
+    took = f"others took {own:.0%} of the cores in this run, {other:.0%} in the baseline"
+    is_hidden = judge_ratios(point, earlier, ratios).verdict != judged.verdict
+    beyond = ": no difference shown beyond that" if is_hidden else ""
+    return judged.model_copy(update={"reason": took + beyond})
+
+
+def judge_ratios(point: Point, earlier: StoredPoint, ratios: Mapping[Metric, RatioFigure]) -> PointComparison:
+    """Return what the intervals of the ratios show."""
     deciding: Metric = "requests_per_s" if point.load.kind == "closed" else "p50_ms"
-    decided_by = ratios.pop(deciding)
+    decided_by = ratios[deciding]
     more = decided_by.low > 1
     less = decided_by.high < 1
     verdict: Literal["faster", "slower", "no difference shown", "not counted"] = "no difference shown"
@@ -143,27 +178,28 @@ def compare_point(point: Point, earlier: StoredPoint, level: float) -> PointComp
         batch=point.batch,
         verdict=verdict,
         decided_by=decided_by,
-        others=tuple(ratios.values()),
+        others=tuple(ratio for metric, ratio in ratios.items() if metric != deciding),
     )
 
 
 def ratio_of(metric: Metric, blocks: Sequence[Block], earlier: Sequence[Block], level: float) -> RatioFigure:
     """Return a metric of some blocks over that of others, with an interval."""
     tables = [BlockTable.from_blocks(side) for side in (blocks, earlier)]
-    repeats = [_logs(metric, table, table.by_repeat()) for table in tables]
-    whole = [float(_logs(metric, table, np.ones((1, len(table.repeats))))[0]) for table in tables]
+    repeats = [logs_of(metric, table, table.by_repeat()) for table in tables]
+    whole = [float(logs_of(metric, table, np.ones((1, len(table.repeats))))[0]) for table in tables]
     ratio = whole[0] - whole[1]
     if min(map(len, repeats)) > 1:
         middle, half = _welch(repeats[0], repeats[1], level)
         low, high = middle - half, middle + half
     else:
-        draws = [_logs(metric, table, draw_blocks(table.repeats, seed)) for seed, table in enumerate(tables)]
+        draws = [logs_of(metric, table, draw_blocks(table.repeats, seed)) for seed, table in enumerate(tables)]
         low, high = np.quantile(draws[0] - draws[1], [level / 2, 1 - level / 2])
     low, high = min(low, ratio), max(high, ratio)
     return RatioFigure(metric=metric, ratio=math.exp(ratio), low=math.exp(low), high=math.exp(high))
 
 
-def _logs(metric: Metric, table: BlockTable, weights: Any) -> Any:
+def logs_of(metric: Metric, table: BlockTable, weights: Any) -> Any:
+    """Return the logarithm of a metric of each draw; see `BlockTable`."""
     values = table.rates(weights) if metric == "requests_per_s" else table.percentiles(weights, _PERCENTS[metric])
     return np.log(np.maximum(values, _LEAST))
 

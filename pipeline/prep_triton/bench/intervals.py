@@ -7,6 +7,7 @@ buckets of half a percent, so that a document can carry it and a later run compa
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -152,6 +153,7 @@ def figure_from_draws(value: float, draws: "Array", confidence: float = 0.95) ->
     return Figure(value=value, low=min(value, float(low)), high=max(value, float(high)))
 
 
+@lru_cache(maxsize=256)
 def t_quantile(probability: float, degrees: float) -> float:
     """Return the quantile of Student's t distribution, to about four digits.
 

@@ -268,7 +268,10 @@ class RatioFigure(Record):
 
 
 class PointComparison(Record):
-    """How a point compares with the baseline's: by throughput in a closed loop, by the median in an open one."""
+    """How a point compares with the baseline's: by throughput in a closed loop, by the median in an open one.
+
+    The `reason` says what made the interval wider than the repeats alone: what other programs took of the processor.
+    """
 
     entry: str
     baseline_entry: str
@@ -277,12 +280,21 @@ class PointComparison(Record):
     verdict: Literal["faster", "slower", "no difference shown", "not counted"]
     decided_by: RatioFigure
     others: tuple[RatioFigure, ...]
+    reason: str = ""
 
 
 class BaselineComparison(Record):
-    """This run beside an earlier one. `differences` say what else is not the same, in sentences."""
+    """This run beside an earlier one. `differences` say what else is not the same, in sentences.
+
+    By the `method` ``run`` it is one earlier run, by ``history`` several, by ``turns`` another server that was
+    measured in the same session, whose points are then `other_points`; repeat r of both belongs to round r // 2.
+    """
 
     baseline: str
+    method: Literal["run", "history", "turns"] = "run"
+    runs: Natural = 1
+    rounds: Natural = 0
+    other_points: tuple[Point, ...] = ()
     differences: tuple[str, ...]
     points: tuple[PointComparison, ...]
     unmatched: tuple[str, ...]

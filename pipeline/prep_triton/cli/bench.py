@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 import typer
 
 from prep_triton.cli import interrupts
+from prep_triton.cli.bench_comparison import DEFAULT_REPEATS, ComparedOptions, bench_and_compare, choose_repeats
 from prep_triton.cli.bench_costs import CostOptions, price_from_options
 from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import OutputOptions, ReleaseOption
@@ -18,7 +19,6 @@ from prep_triton.cli.traffic_options import TrafficOptions, apply_traffic
 from prep_triton.layout import DEFAULT_REPOSITORY
 
 if TYPE_CHECKING:
-    from prep_triton.bench.compare import StoredRun
     from prep_triton.bench.records import BenchReport, Load
     from prep_triton.run.benching import BenchRequest, Generator
 
@@ -41,7 +41,10 @@ class LoadOptions:
         typer.Option(metavar="N,N|START:END:STEP", help="Requests a second, sent whatever becomes of them."),
     ] = None
     arrivals: Annotated[str, typer.Option(metavar="poisson|constant", help="How those of --rate follow.")] = "poisson"
-    repeats: Annotated[int, typer.Option(min=1, max=1000, help="How often each load is measured, interleaved.")] = 5
+    repeats: Annotated[
+        int | None,
+        typer.Option(min=1, max=1000, help="How often each load is measured, interleaved. [5, with --against 20]"),
+    ] = None
     duration_s: Annotated[float, typer.Option(min=0.1, max=86400, help="Measured seconds of a repeat.")] = 2.0
     warmup_s: Annotated[float, typer.Option(min=0, max=3600, help="Seconds before them, not counted.")] = 0.5
 
@@ -78,10 +81,6 @@ class KeptOptions:
     """What is made of the figures."""
 
     slo: Annotated[str | None, typer.Option(metavar="p99=50ms", help="Service level to judge each load by.")] = None
-    baseline: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN.json", help="Earlier run to compare with; exit code 4 where this one is slower."),
-    ] = None
     run_file: Annotated[Path | None, typer.Option("-o", metavar="RUN.json", help="File for the whole document.")] = None
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="File for perf_analyzer's columns.")] = None
     report: Annotated[
@@ -109,6 +108,7 @@ def bench(
     generator: GeneratorOptions = GeneratorOptions(),
     sent: SentOptions = SentOptions(),
     kept: KeptOptions = KeptOptions(),
+    compared: ComparedOptions = ComparedOptions(),
     cost: CostOptions = CostOptions(),
     timeout_s: Annotated[float, typer.Option(min=0.1, max=86400, help="Longest wait for an answer, seconds.")] = 30.0,
     output: OutputOptions = OutputOptions(),
@@ -128,15 +128,14 @@ def bench(
       prep bench --mix minilm-onnx-int8=3,minilm-onnx-fp32=1 --rate 100
       prep bench --report report.html
       prep bench -o today.json --baseline yesterday.json
+      prep bench --against gs://bucket/models --concurrency 4
       prep bench prep.yaml --concurrency 4:24:2 --batch 2 --seq-len 384
       prep bench --rate 50:400:50 --slo p99=50ms --machine g2-standard-4 --price spot
     """
     with session(output) as out:
-        from prep_triton.bench.compare import load_baseline
-        from prep_triton.run.benching import bench as bench_request
-        from prep_triton.run.benching import compare
         from prep_triton.run.costing import add_costs
 
+        load = replace(load, repeats=choose_repeats(load.repeats, compared))
         groups = (load, sent, generator)
         request = _request_from_flags((target, release, server), entry or [], groups, (kept.slo, timeout_s))
         request = apply_traffic(
@@ -146,13 +145,11 @@ def bench(
             others={"--entry": bool(entry), "--csv": kept.csv is not None, "--machine": cost.machine is not None},
         )
         _check_files(kept, request)
-        _check_generator(request, kept, traffic)
-        baseline = load_baseline(kept.baseline) if kept.baseline else None
+        _check_generator(request, kept, traffic, compared)
         price = price_from_options(cost)
         with out.progress(f"bench {request.target or request.server}") as progress:
-            outcome = bench_request(request, progress=progress)
-        report = compare(outcome.report, baseline, str(kept.baseline)) if baseline else outcome.report
-        report = add_costs(report, price) if price else report
+            outcome = bench_and_compare(request, compared, progress)
+        report = add_costs(outcome.report, price) if price else outcome.report
         _save(report, kept)
         if kept.report:
             write_report_of_run(out, replace(outcome, report=report), kept.report, kept.run_file, request.target)
@@ -160,7 +157,7 @@ def bench(
             _show(out, report)
         if outcome.error is not None:
             raise outcome.error
-        _exit(out, report, baseline)
+        _exit(out, report)
 
 
 def _request_from_flags(
@@ -186,7 +183,7 @@ def _request_from_flags(
         inputs=InputChoice(sent.batch, sent.seq_len, sent.seed, read_texts(sent.texts), join_texts=sent.texts is None),
         plan=Plan(
             loads=_loads_from_flags(load),
-            repeats=load.repeats,
+            repeats=load.repeats or DEFAULT_REPEATS,
             warmup_s=load.warmup_s,
             duration_s=load.duration_s,
             seed=sent.seed,
@@ -212,7 +209,9 @@ def _generator_from_flag(word: str) -> "Generator":
     return cast("Generator", word)
 
 
-def _check_generator(request: "BenchRequest", kept: KeptOptions, traffic: TrafficOptions) -> None:
+def _check_generator(
+    request: "BenchRequest", kept: KeptOptions, traffic: TrafficOptions, compared: ComparedOptions
+) -> None:
     """Raise where perf_analyzer is to send, and cannot do what is asked.
 
     Raises:
@@ -221,7 +220,7 @@ def _check_generator(request: "BenchRequest", kept: KeptOptions, traffic: Traffi
     from prep_triton.bench.analyzer import check_flags
 
     if request.generator == "perf-analyzer":
-        used: dict[str, object] = {"--slo": kept.slo, "--baseline": kept.baseline}
+        used: dict[str, object] = {"--slo": kept.slo, "--baseline": compared.baseline, "--against": compared.against}
         used |= {"--protocol": traffic.protocol != "grpc"}
         used |= {"--processes": request.plan.processes > 1, "--mix": traffic.mix, "--priority": traffic.priority}
         check_flags([flag for flag, value in used.items() if value])
@@ -274,7 +273,7 @@ def _show(out: Output, report: "BenchReport") -> None:
     out.show(BenchDocument(**dict(report)), render_bench)
 
 
-def _exit(out: Output, report: "BenchReport", baseline: "StoredRun | None") -> None:
+def _exit(out: Output, report: "BenchReport") -> None:
     """End a run that was interrupted, or that is slower than its baseline, with its exit code."""
     from prep_triton.run.benching import INTERRUPTED
 
@@ -282,5 +281,5 @@ def _exit(out: Output, report: "BenchReport", baseline: "StoredRun | None") -> N
         interrupts.take_interruption()
         out.note("interrupted: what was measured until then is kept, and marked partial")
         raise typer.Exit(interrupts.EXIT_INTERRUPTED)
-    if baseline and report.comparison and report.comparison.is_slower:
+    if report.comparison and report.comparison.is_slower:
         raise typer.Exit(EXIT_SLOWER)

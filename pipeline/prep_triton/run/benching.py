@@ -78,7 +78,7 @@ class BenchOutcome:
 
 
 @dataclass(frozen=True)
-class _Server:
+class LoadedServer:
     """A server under load.
 
     `entries` are those of its repository, by name, as far as that was named; `failures` says of each that did not load
@@ -109,22 +109,22 @@ def bench(request: BenchRequest, *, progress: Progress = ignore_progress) -> Ben
 
     started_at, load_before, times = datetime.now(UTC), os.getloadavg()[0], read_cpu_times()
     analyzer = _find_analyzer(request)
-    with _running(request, progress) as server, ResourceMeter(server.pid) as meter:
-        workloads = _make_workloads(server, request)
+    with running_server(request, progress) as server, ResourceMeter(server.pid) as meter:
+        workloads = make_workloads(server, request)
         measured, reason, error = _measure(server, workloads, request.plan, progress, (meter, analyzer))
-        conditions = _conditions(request, server, workloads, (started_at, load_before, times))
+        conditions = make_conditions(request, server, workloads, (started_at, load_before, times))
         conditions = conditions.model_copy(update={"gpus": meter.gpus})
     if analyzer:  # which knows no warm-up
         conditions = conditions.model_copy(
             update={"generator": f"perf_analyzer {analyzer.version}", "processes": 1, "warmup_s": 0.0}
         )
-    report = _report(request, measured, conditions, reason)
+    report = make_report(request, measured, conditions, reason)
     left_out = f"left out by {'--mix' if request.plan.mix else '--entry'}"
     otherwise = "not loaded there" if request.server else f"ended before: {reason}" if reason else left_out
     measured_names = [repeat.workload.model.name for repeat in measured]
     not_measured = server.target.rows_without(measured_names, server.failures, otherwise)
     changed = {"not_loaded": dict(server.failures), "not_measured": not_measured}
-    changed["notes"] = tuple(_note_priorities(workloads))
+    changed["notes"] = tuple(note_priorities(workloads))
     return BenchOutcome(report.model_copy(update=changed), error, tuple(server.entries.values()))
 
 
@@ -149,15 +149,24 @@ def read_texts(path: Path | None) -> tuple[str, ...]:
     return texts
 
 
-def compare(report: "BenchReport", baseline: "StoredRun", name: str) -> "BenchReport":
-    """Return the report with its comparison with an earlier run."""
+def compare(report: "BenchReport", runs: "Sequence[StoredRun]", name: str) -> "BenchReport":
+    """Return the report with its comparison with an earlier run, or with a history of at least three."""
     from prep_triton.bench.compare import compare_with_baseline
+    from prep_triton.bench.history import compare_with_history
 
-    return report.model_copy(update={"comparison": compare_with_baseline(report, baseline, name)})
+    (first, *more) = runs
+    comparison = compare_with_history(report, runs, name) if more else compare_with_baseline(report, first, name)
+    return report.model_copy(update={"comparison": comparison})
 
 
 @contextmanager
-def _running(request: BenchRequest, progress: Progress) -> Iterator[_Server]:
+def running_server(request: BenchRequest, progress: Progress) -> Iterator[LoadedServer]:
+    """Yield the server of a request: the one that it names, or one that is started for as long as the block.
+
+    Raises:
+        SpecError, RepositoryMissingError: There is nothing to serve, or an entry is not there.
+        ServerError: It did not start, did not load an entry that was named, or does not answer.
+    """
     from prep_triton.triton.server.ports import FREE_PORTS
     from prep_triton.triton.server.senders import connect_client
 
@@ -167,7 +176,7 @@ def _running(request: BenchRequest, progress: Progress) -> Iterator[_Server]:
     entries = {entry.name: entry for entry in served.entries} if served else {}
     if request.server is not None:
         with connect_client(request.server, request.protocol, timeout_s=request.plan.timeout_s) as client:
-            yield _Server(client, client.address, client.server_version(), UNKNOWN_FLAVOUR, entries, target=target)
+            yield LoadedServer(client, client.address, client.server_version(), UNKNOWN_FLAVOUR, entries, target=target)
         return
     if served is None:
         raise SpecError("there is nothing to measure", hint="name a repository, a release or --server HOST:PORT")
@@ -183,7 +192,7 @@ def _running(request: BenchRequest, progress: Progress) -> Iterator[_Server]:
                     f"Triton did not load {name}: {running.failures[name]}",
                     hint="see which entries load with prep verify",
                 )
-        yield _Server(
+        yield LoadedServer(
             client, STARTED_HERE, running.version, running.flavour, entries, running.failures, running.pid, target
         )
 
@@ -212,7 +221,12 @@ def _needed_entries(served: ServedRepository, names: Sequence[str]) -> list[Repo
     return [by_name[name] for name in needed if name in by_name]
 
 
-def _make_workloads(server: _Server, request: BenchRequest) -> "list[Workload]":
+def make_workloads(server: LoadedServer, request: BenchRequest) -> "list[Workload]":
+    """Make the requests of each entry that is loaded.
+
+    Raises:
+        SpecError, ServerError: It does not take what is to be sent, or is not there.
+    """
     from prep_triton.bench.requests import make_workload
     from prep_triton.triton.server.load import read_served_model
 
@@ -241,7 +255,7 @@ def _with_tokens(client: "ServerClient", workload: "Workload") -> "Workload":
     return replace(workload, tokens=count_tokens(client, workload.model, workload.requests))
 
 
-def _note_priorities(workloads: "Sequence[Workload]") -> Iterator[str]:
+def note_priorities(workloads: "Sequence[Workload]") -> Iterator[str]:
     """Say of the text entries that are sent priorities how far those come."""
     from prep_triton.triton.config.traps import ENSEMBLE_PRIORITY
 
@@ -249,7 +263,7 @@ def _note_priorities(workloads: "Sequence[Workload]") -> Iterator[str]:
         yield f"{name}: {ENSEMBLE_PRIORITY.message} ({ENSEMBLE_PRIORITY.name})"
 
 
-def _choose_names(server: _Server, names: Sequence[str]) -> list[str]:
+def _choose_names(server: LoadedServer, names: Sequence[str]) -> list[str]:
     """Return the entries to load, of those that the server serves.
 
     Raises:
@@ -292,7 +306,7 @@ def _find_analyzer(request: BenchRequest) -> "Analyzer | None":
 
 
 def _measure(
-    server: _Server,
+    server: LoadedServer,
     workloads: "Sequence[Workload]",
     plan: "Plan",
     progress: Progress,
@@ -320,12 +334,13 @@ def _measure(
     return measured, "", None
 
 
-def _conditions(
+def make_conditions(
     request: BenchRequest,
-    server: _Server,
+    server: LoadedServer,
     workloads: "Sequence[Workload]",
     before: "tuple[datetime, float, CpuTimes | None]",
 ) -> "BenchConditions":
+    """Say under which conditions a server was measured since an earlier look at the clock, the load and the times."""
     from prep_triton.bench.machine import read_cpu_times, read_host, read_processor
     from prep_triton.bench.records import BenchConditions
 
@@ -359,9 +374,10 @@ def _conditions(
     )
 
 
-def _report(
+def make_report(
     request: BenchRequest, measured: "Sequence[Any]", conditions: "BenchConditions", reason: str
 ) -> "BenchReport":
+    """Make the document of what was measured; a `reason` says why it ended before its end."""
     from prep_triton.bench.analyzer_points import points_from_analyzer
     from prep_triton.bench.points import describe_best, points_from_measured
     from prep_triton.bench.records import BenchReport

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from prep_triton.bench.compare import StoredRun, compare_with_baseline
+from prep_triton.bench.compare_turns import compare_turns
 from prep_triton.bench.records import Load, Slo
 from prep_triton.cli.app import app
 from prep_triton.cli.documents.bench import BenchDocument, render_bench
@@ -13,6 +14,7 @@ from prep_triton.run.costing import add_costs, choose_price
 from typer.testing import CliRunner
 
 from tests.fakes.benched import CLOSED, OPEN, make_points, make_report, make_workload
+from tests.fakes.disturbed import make_point
 from tests.fakes.documents import load_validator
 
 
@@ -126,3 +128,31 @@ def test_a_wrong_request_is_refused_before_a_server_starts(
     assert answer.exit_code == 2
     assert message in error["message"]
     assert error["hint"].startswith(hint)
+
+
+def test_a_comparison_in_turns_says_so_and_what_others_took(capsys):
+    own, other = (make_report((make_point([0.3] * 8, noise=0.02, seed=seed),)) for seed in (1, 2))
+    report = own.model_copy(update={"comparison": compare_turns(own, other, "localhost:9001")})
+    text = render(BenchDocument(**dict(report)), capsys)
+    assert "against localhost:9001, in turns, 4 rounds" in text
+    assert "tiny\tconcurrency 4\tno difference shown\tx" in text
+    assert (
+        "  tiny at concurrency 4: others took 30% of the cores while it was measured, 30% while the other was" in text
+    )
+    load_validator("bench").validate(json.loads(report.model_dump_json()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--against", "localhost:9001", "--baseline", "a.json"], "--against and --baseline are two comparisons"),
+        (["--baseline", "a.json", "--baseline", "b.json"], "2 baselines do not show how far runs lie apart"),
+        (["--against", "localhost:9001", "--repeats", "3"], "--repeats 3 is too few for --against"),
+        (["--against", "build/model_repository"], "--against build/model_repository is what is measured itself"),
+        (["--server", "localhost:9001", "--against", "localhost:9001"], "is what is measured itself"),
+    ],
+)
+def test_comparisons_that_are_none_are_refused_at_once(arguments: list[str], message: str):
+    done = CliRunner().invoke(app, ["bench", *arguments, "--json"])
+    assert done.exit_code == 2
+    assert message in done.stdout

@@ -1,5 +1,7 @@
 """What `prep bench` answers."""
 
+from collections.abc import Sequence
+
 from prep_triton.bench.records import OWN_GENERATOR, BenchReport, Figure, Point, PointComparison, RatioFigure
 from prep_triton.cli.documents.bench_resources import render_others, render_resources
 from prep_triton.cli.documents.costs import render_costs
@@ -120,18 +122,30 @@ def render_comparison(out: Output, document: BenchReport) -> None:
     comparison = document.comparison
     if comparison is None:
         return
-    out.line(f"against {comparison.baseline}", style="bold")
+    turns = f", in turns, {comparison.rounds} rounds" if comparison.method == "turns" else ""
+    out.line(f"against {comparison.baseline}{turns}", style="bold")
     rows = [
         (point.entry, point.load.describe(), point.verdict, *(_ratio_cell(point, metric) for metric in _METRICS))
         for point in comparison.points
     ]
     out.table("", ("=entry", "=load", "=verdict", *(f"#{name}" for name in _METRICS.values())), rows)
+    for reason, points in group_reasons(comparison.points).items():
+        out.line(f"  {', '.join(points)}: {reason}")
     for difference in comparison.differences:
         out.line(f"  differs: {difference}")
-    for point in comparison.unmatched:
-        out.line(f"  not in the baseline: {point}")
+    for unmatched in comparison.unmatched:
+        out.line(f"  not in the baseline: {unmatched}")
     if not comparison.points:
         out.line("nothing to compare: the baseline has no point of the same entry, load and batch", style="yellow")
+
+
+def group_reasons(points: Sequence[PointComparison]) -> dict[str, list[str]]:
+    """Return the points, in words, by the reason that their intervals are wide for."""
+    groups: dict[str, list[str]] = {}
+    for point in points:
+        if point.reason:
+            groups.setdefault(point.reason, []).append(f"{point.entry} at {point.load.describe()}")
+    return groups
 
 
 def format_figure(figure: Figure, digits: int = 2) -> str:

@@ -1,0 +1,77 @@
+"""Two servers in one session: each load on both in turn, a few seconds apart, so that drift falls on both.
+
+Only one of the two is under load at a time. A round measures every load on both sides in the order A B B A, the next
+round in the order B A A B: what grows or falls steadily meanwhile cancels. Servers that prep starts are started anew
+for each round, since the same server started twice differs with itself (where its weights come to lie in memory); so
+the round, and not the request, is what repeats.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+from prep_triton.bench.measure import Plan, Tools, list_cases, measure_case
+from prep_triton.bench.points import Measured
+from prep_triton.bench.requests import Workload
+from prep_triton.bench.resources import ResourceMeter
+from prep_triton.bench.sending_processes import SendingProcesses
+from prep_triton.progress import Progress
+from prep_triton.triton.server.load import ServerClient
+
+Side = Literal["own", "other"]
+REPEATS_IN_A_ROUND = 2
+
+
+@dataclass(frozen=True)
+class LoadedSide:
+    """One of two servers, what is sent to it, and the meter of its processes."""
+
+    side: Side
+    client: ServerClient
+    workloads: Sequence[Workload]
+    meter: ResourceMeter
+
+
+def count_rounds(repeats: int) -> int:
+    """Return the rounds that measure each side `repeats` times; the last one may be half a round."""
+    return -(-repeats // REPEATS_IN_A_ROUND)
+
+
+def list_turns(number: int, repeats: int) -> list[tuple[int, int]]:
+    """Return the turns of a round: which side's (0 or 1), and which repeat of that side it is."""
+    first = number % 2
+    start = number * REPEATS_IN_A_ROUND
+    turns = [(first, start), (1 - first, start), (1 - first, start + 1), (first, start + 1)]
+    return [(side, repeat) for side, repeat in turns if repeat < repeats]
+
+
+def measure_round(
+    sides: tuple[LoadedSide, LoadedSide], plan: Plan, number: int, progress: Progress
+) -> Iterator[tuple[Side, Measured]]:
+    """Measure each load on both sides in turn, and yield each repeat as it ends.
+
+    Args:
+        sides: The entries of both are paired by their place; of a mix, its streams.
+        plan: The loads; `repeats` are those of a side in all rounds.
+        number: The round, from 0.
+        progress: Is told what is measured.
+
+    Raises:
+        ServerError: A server died or hangs, or answered no request of a repeat.
+        SpecError: A concurrency is too little for the mix.
+        GeneratorError: A process that sends died.
+    """
+    cases = list(zip(*(list_cases(side.workloads, plan) for side in sides), strict=True))
+    first = number % len(cases)
+    turns = list_turns(number, plan.repeats)
+    with SendingProcesses(plan.processes) if plan.processes > 1 else nullcontext() as processes:
+        for index, case in enumerate([*cases[first:], *cases[:first]]):
+            for turn, (which, repeat) in enumerate(turns):
+                side = sides[which]
+                done = (number + (index + turn / len(turns)) / len(cases)) / count_rounds(plan.repeats)
+                what = " and ".join(f"{workload.model.name}, {load.describe()}" for workload, load in case[which])
+                progress(f"{what}, repeat {repeat + 1} of {plan.repeats} each", done)
+                tools = Tools(side.meter, processes)
+                for measured in measure_case(side.client, case[which], plan, repeat, tools):
+                    yield side.side, measured

@@ -1,0 +1,120 @@
+"""Two servers that were measured in turns in one session: faster, slower, or no difference shown."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from prep_triton.bench.against import REPEATS_IN_A_ROUND
+from prep_triton.bench.compare import (
+    LEVEL,
+    METRICS,
+    Metric,
+    StoredPoint,
+    StoredRun,
+    describe_point,
+    judge_ratios,
+    list_differences,
+    logs_of,
+    match_points,
+)
+from prep_triton.bench.disturbance import WORTH_SAYING, log_left, share_of_others
+from prep_triton.bench.intervals import BlockTable
+from prep_triton.bench.paired import paired_interval
+from prep_triton.bench.records import (
+    BaselineComparison,
+    BenchReport,
+    Block,
+    Point,
+    PointComparison,
+    RatioFigure,
+    RepeatResources,
+)
+
+if TYPE_CHECKING:
+    Array = np.ndarray[Any, Any]
+
+FEWEST_ROUNDS = 2
+
+
+def compare_turns(report: BenchReport, other: BenchReport, name: str) -> BaselineComparison:
+    """Compare the two sides of a session, point by point; `name` is what the other one is called."""
+    stored = StoredRun.model_validate_json(other.model_dump_json())
+    pairs = list(match_points(report.points, stored.points))
+    level = LEVEL / max(1, len(pairs))
+    compared = [compare_rounds(point, across, level, report.conditions.cores) for point, across in pairs]
+    counted = [comparison for comparison in compared if comparison]
+    matched = [point for (point, _), comparison in zip(pairs, compared, strict=True) if comparison]
+    rounds = [len(list_rounds(point, across)) for point, across in pairs]
+    return BaselineComparison(
+        baseline=name,
+        method="turns",
+        rounds=max(rounds, default=0),
+        differences=tuple(list_differences(report, stored)),
+        points=tuple(counted),
+        unmatched=tuple(describe_point(point) for point in report.points if point not in matched),
+        other_points=other.points,
+    )
+
+
+def list_rounds(point: Point, across: StoredPoint) -> list[int]:
+    """Return the rounds in which both sides were measured, the same number of times."""
+    own, other = ({block.repeat for block in side.blocks} for side in (point, across))
+    rounds = sorted({repeat // REPEATS_IN_A_ROUND for repeat in own & other})
+    return [number for number in rounds if _repeats_of(own, number) == _repeats_of(other, number)]
+
+
+def _repeats_of(repeats: set[int], number: int) -> set[int]:
+    return {repeat for repeat in repeats if repeat // REPEATS_IN_A_ROUND == number}
+
+
+def compare_rounds(point: Point, across: StoredPoint, level: float, cores: int) -> PointComparison | None:
+    """Compare two points round by round; None where they share fewer than two rounds.
+
+    Args:
+        point: Of the one side.
+        across: Of the other.
+        level: The probability with which the interval of each ratio misses it.
+        cores: Of the machine that both ran on.
+    """
+    rounds = list_rounds(point, across)
+    if len(rounds) < FEWEST_ROUNDS:
+        return None
+    left = _left_in_rounds(point.repeat_resources, across.repeat_resources, rounds, cores)
+    ratios: dict[Metric, RatioFigure] = {}
+    for metric in METRICS:
+        logs = _logs_of_rounds(metric, point.blocks, rounds) - _logs_of_rounds(metric, across.blocks, rounds)
+        ratio, low, high = paired_interval(logs, left, level)
+        ratios[metric] = RatioFigure(metric=metric, ratio=math.exp(ratio), low=math.exp(low), high=math.exp(high))
+    judged = judge_ratios(point, across, ratios)
+    shares = [share_of_others(side.repeat_resources, cores) for side in (point, across)]
+    own, other = shares
+    if own is None or other is None or max(own, other) < WORTH_SAYING:
+        return judged
+    took = f"others took {own:.0%} of the cores while it was measured, {other:.0%} while the other was"
+    return judged.model_copy(update={"reason": took})
+
+
+def _logs_of_rounds(metric: Metric, blocks: Sequence[Block], rounds: Sequence[int]) -> "Array":
+    table = BlockTable.from_blocks(blocks)
+    weights = np.array(
+        [[float(repeat // REPEATS_IN_A_ROUND == number) for repeat in table.repeats] for number in rounds]
+    )
+    return np.asarray(logs_of(metric, table, weights))
+
+
+def _left_in_rounds(
+    own: Sequence[RepeatResources], other: Sequence[RepeatResources], rounds: Sequence[int], cores: int
+) -> "Array | None":
+    """Return of each round the logarithm of the ratio of what others left to the two sides; None where not known."""
+    left = []
+    for number in rounds:
+        shares = [
+            share_of_others([use for use in side if use.repeat // REPEATS_IN_A_ROUND == number], cores)
+            for side in (own, other)
+        ]
+        if shares[0] is None or shares[1] is None:
+            return None
+        left.append(log_left(shares[0]) - log_left(shares[1]))
+    return np.array(left)
