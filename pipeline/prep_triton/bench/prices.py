@@ -5,7 +5,7 @@ Prices change, and differ by contract: a file of the user's adds machines and re
 
 import datetime
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
@@ -16,6 +16,7 @@ from pydantic import Field
 
 from prep_triton.artifact import Record
 from prep_triton.errors import SpecError, suggest
+from prep_triton.quoting import show_value
 from prep_triton.spec.faults import Problem, error_from_problems, find_problems
 from prep_triton.spec.yaml_text import YamlDocument, load_document, parse_document
 
@@ -29,7 +30,7 @@ _FORM = "it is YAML: us-central1: {g2-standard-4: {on_demand: 0.7068, cores: 4, 
 _ADD = f"add it in a file of your own, named by {PRICES_VARIABLE}; {_FORM}"
 # What of a machine is no price, and stays where a user's row names prices alone.
 _MACHINE_KEYS = ("cores", "accelerator")
-_Usd = Annotated[float, Field(gt=0.0)]
+_Usd = Annotated[float, Field(gt=0.0, strict=True)]  # strict: true is no price
 
 
 class PriceSource(Record):
@@ -49,7 +50,7 @@ class MachinePrice(Record):
 
     machine: str
     region: str
-    cores: Annotated[int, Field(ge=1)]
+    cores: Annotated[int, Field(ge=1, strict=True)]
     accelerator: str | None = None
     on_demand: _Usd | None = None
     spot: _Usd | None = None
@@ -131,16 +132,29 @@ def _read_table(
     for region, rows in table.items():
         for machine, row in rows.items():
             path = (str(region), str(machine))
-            if not isinstance(row, Mapping):
-                problems.append(Problem(path, "it is not a mapping of prices", _FORM))
-                continue
-            known = own[path].model_dump(include=set(_MACHINE_KEYS)) if path in own else {}
-            values = {"source": {"name": document.where}, **known, **row, "region": path[0], "machine": path[1]}
-            price, faults = find_problems(MachinePrice, values)
-            if isinstance(price, MachinePrice):
-                prices[path] = price
+            faults = list(_find_faults_of_keys(region, machine, row))
+            if not faults:
+                known = own[path].model_dump(include=set(_MACHINE_KEYS)) if path in own else {}
+                values = {"source": {"name": document.where}, **known, **row, "region": region, "machine": machine}
+                price, faults = find_problems(MachinePrice, values)
+                if isinstance(price, MachinePrice):
+                    prices[path] = price
             problems += [replace(fault, path=(*path, *fault.path)) for fault in faults]
     return prices, problems
+
+
+def _find_faults_of_keys(region: Any, machine: Any, row: Any) -> Iterator[Problem]:
+    """Yield what is wrong with a row before its prices are looked at."""
+    for key in (region, machine):
+        if not isinstance(key, str):
+            yield Problem((), f"{show_value(key)} is not text", "put the name in quotes", at_key=True)
+            return
+    if not isinstance(row, Mapping):
+        yield Problem((), "it is not a mapping of prices", _FORM)
+        return
+    for key in ("region", "machine"):
+        if key in row:
+            yield Problem((key,), f"unknown key '{key}'", f"the {key} is the key above", at_key=True)
 
 
 @lru_cache(maxsize=1)

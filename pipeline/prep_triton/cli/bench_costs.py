@@ -21,7 +21,7 @@ class CostOptions:
         str | None,
         typer.Option(
             metavar="MACHINE",
-            help="Machine to price inferences on, such as g2-standard-4 or n1-standard-4+t4.",
+            help="Machine to price inferences on, such as g2-standard-4 or n1-standard-4+t4; PREP_PRICES names more.",
             autocompletion=complete_machine,
         ),
     ] = None

@@ -53,6 +53,7 @@ def test_a_file_of_the_users_adds_regions_and_replaces_prices(tmp_path: Path, mo
 
 def test_every_fault_of_a_users_file_has_its_line(tmp_path: Path):
     text = f"{REGION}:\n  g2-standard-4: {{on_demand: cheap, spott: 2}}\n  new: {{spot: 0}}\n  x: 3\n"
+    text += "  y: {cores: 2, machine: z, on_demand: true}\n  z: {cores: 2, on_demand: true}\n  4: {cores: 2}\n"
     path = write(tmp_path, text)
     with pytest.raises(SpecError) as caught:
         load_prices(path)
@@ -63,6 +64,9 @@ def test_every_fault_of_a_users_file_has_its_line(tmp_path: Path):
         (f"{path}:3:8", "a required key is missing"),
         (f"{path}:3:15", "0 is out of range"),
         (f"{path}:4:6", "it is not a mapping of prices"),
+        (f"{path}:5:17", "unknown key 'machine'"),
+        (f"{path}:6:28", "true is not a number"),
+        (f"{path}:7:3", "4 is not text"),
     ]
 
 
