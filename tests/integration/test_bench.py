@@ -155,10 +155,13 @@ def test_of_a_pipeline_file_the_rest_is_a_row(prep: Prep):
 def test_entries_are_loaded_at_once_and_over_http(prep: Prep, server: RunningTriton):
     mix = f"{MODEL}=3,{TEXT}=1"
     arguments = ("bench", "repo", "--server", server.http_url, "--protocol", "http", *SHORT)
-    run = prep.succeed(*arguments, "--mix", mix, "--rate", "80", "--concurrency", "4")
+    run = prep.succeed(*arguments, "--mix", mix, "--rate", "80", "--concurrency", "4", "--machine", "e2-standard-4")
     assert run["conditions"]["protocol"] == "http"
     assert [(point["entry"], point["load"]["value"], point["load"]["mix"]) for point in run["points"]] == [
         (name, value, mix) for values in ((3, 1), (60, 20)) for name, value in zip((MODEL, TEXT), values, strict=True)
+    ]
+    assert [(row["entry"], row["at"]) for row in run["costs"]["rows"]] == [
+        (f"{MODEL}, {TEXT}", at) for at in ("full_load", "60_percent")
     ]
     for point in run["points"]:
         assert (point["errors"], point["requests"] > 0) == (0, True), point["error_messages"]

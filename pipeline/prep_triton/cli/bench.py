@@ -142,7 +142,7 @@ def bench(
             request,
             traffic,
             default_loads=not (load.concurrency or load.rate),
-            others={"--entry": bool(entry), "--csv": kept.csv is not None, "--machine": cost.machine is not None},
+            others={"--entry": bool(entry), "--csv": kept.csv is not None},
         )
         _check_files(kept, request)
         _check_generator(request, kept, traffic, compared)
