@@ -27,6 +27,7 @@ from scripts.benchmarks.small_artifacts import make_model
 from tests.fakes.documents import load_validator
 from tests.fakes.perf_analyzer import write_stand_in
 from tests.fakes.prep_command import Prep
+from tests.fakes.reported import Page
 
 pytestmark = pytest.mark.integration
 
@@ -52,7 +53,7 @@ def server(prep: Prep) -> Iterator[RunningTriton]:
 
 def test_a_repository_is_measured_and_compared(prep: Prep):
     loads = ("--concurrency", "1,4", "--rate", "40", "--machine", "e2-standard-4")
-    run = prep.succeed("bench", "repo", *loads, *SHORT, "--slo", "p99=1000s", "-o", "run.json")
+    run = prep.succeed("bench", "repo", *loads, *SHORT, "--slo", "p99=1000s", "-o", "run.json", "--report", "r.html")
     assert {(point["entry"], point["load"]["kind"], point["load"]["value"]) for point in run["points"]} == {
         (name, kind, value) for name in (MODEL, TEXT) for kind, value in (("closed", 1), ("closed", 4), ("open", 40))
     }
@@ -69,6 +70,13 @@ def test_a_repository_is_measured_and_compared(prep: Prep):
     written = json.loads((prep.folder / "run.json").read_text())
     load_validator("bench").validate(written)
     assert written == run
+    page = Page((prep.folder / "r.html").read_text(encoding="utf-8"))
+    assert {MODEL, TEXT, "run.json", "Cost", "What it used"} <= set(page.words)
+    assert "From the manifests of repo" in page.text
+    reported = prep.succeed("report", "run.json", "repo")
+    assert (prep.folder / "report.html").read_bytes() == (prep.folder / "r.html").read_bytes()
+    assert sorted(row["entry"] for row in reported["variants"]) == [MODEL, TEXT]
+    assert all(row["inferences_per_s"]["value"] > 0 and row["size_bytes"] > 0 for row in reported["variants"])
     again = ("--entry", MODEL, "--concurrency", "1,4", *SHORT, "--baseline", "run.json", "--csv", "run.csv")
     done = prep.run("bench", "repo", *again, "--json")
     compared = json.loads(done.stdout)

@@ -104,6 +104,7 @@ def test_a_mix_and_priorities_are_said(capsys):
         (["--texts", "none.txt"], "--texts none.txt cannot be read: No such file or directory", "name a file with"),
         (["--texts", "empty.txt"], "--texts empty.txt has 0 texts", "write a text a line"),
         (["--baseline", "none.json"], "the baseline none.json cannot be read", "name a file that prep bench -o wrote"),
+        (["--report", "nowhere/a.html"], "--report nowhere/a.html cannot be written", "name a file in a folder"),
         (["-o", "nowhere/run.json"], "-o nowhere/run.json cannot be written", "name a file in a folder that is there"),
         (["--csv", "a.csv", "--entry", "a", "--entry", "b"], "there are 2: a, b", "name one: --entry a"),
         (["--protocol", "htp"], "--protocol htp is neither grpc nor http", "did you mean 'http'?"),

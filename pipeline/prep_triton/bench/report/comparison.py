@@ -21,8 +21,11 @@ def compare_variants(variants: Sequence[Variant]) -> Section:
         ("#p99 ms", lambda variant, decision: _latency_cell(variant, decision, 99.0)),
         ("load", _load_cell),
     ]
-    if any(variant.run.report.slo for variant in variants):
-        columns.append(("service level", _level_cell))
+    levels = {variant.run.report.slo for variant in variants}
+    if levels != {None}:
+        level = next(iter(levels))
+        title = level.describe() if level and len(levels) == 1 else "service level"
+        columns.append((title, lambda variant, decision: _level_cell(variant, decision, is_named=len(levels) == 1)))
     if any(variant.run.report.costs for variant in variants):
         columns.append(("#$ per million", lambda variant, _: _cost_cell(variant)))
     if any(variant.facts for variant in variants):
@@ -107,12 +110,13 @@ def _load_cell(variant: Variant, decision: Decision) -> Cell:
     return Cell(decision.point.load.describe(), f"batch {batch}" if batch > 1 else "")
 
 
-def _level_cell(variant: Variant, decision: Decision) -> Cell:
+def _level_cell(variant: Variant, decision: Decision, *, is_named: bool) -> Cell:
     slo, verdict = variant.run.report.slo, decision.point.verdict if decision.point else None
     if slo is None or verdict is None:
         return Cell("–", "" if slo else "none set")
-    more = f", {verdict.more:,} more requests" if verdict.more else ""
-    return Cell(verdict.state + more, slo.describe(), {"met": "good", "not met": "bad"}.get(verdict.state, ""))
+    details = ("" if is_named else slo.describe(), f"{verdict.more:,} more requests" if verdict.more else "")
+    tone = {"met": "good", "not met": "bad"}.get(verdict.state, "")
+    return Cell(verdict.state, "; ".join(filter(None, details)), tone)
 
 
 def _cost_cell(variant: Variant) -> Cell:

@@ -96,24 +96,27 @@ def _count(number: int, noun: str) -> str:
 
 
 def _warn(runs: Sequence[ReportedRun], variants: Sequence[Variant], notes: Sequence[str]) -> Iterator[Sentence]:
+    by_text: dict[str, list[str]] = {}
     for run in runs:
-        if run.report.partial:
-            reason = clean(run.report.partial_reason)
-            yield Sentence(f"{clean(run.name)} is partial, it was ended before its end: {reason}.", "warning")
-        own = [clean(note, 400) for note in run.report.notes]
-        yield from (Sentence(f"{clean(run.name)}: {note.removesuffix('.')}.", "warning") for note in (*run.notes, *own))
-        yield from _warn_of_conditions(run)
+        for text in _list_warnings(run):
+            by_text.setdefault(text.removesuffix("."), []).append(clean(run.name))
+    for text, names in by_text.items():
+        yield Sentence(f"{', '.join(names)}: {text}.", "warning")
     yield from describe_differing_levels(variants)
     yield from (Sentence(f"{note}.", "warning") for note in notes)
 
 
-def _warn_of_conditions(run: ReportedRun) -> Iterator[Sentence]:
+def _list_warnings(run: ReportedRun) -> Iterator[str]:
     conditions = run.report.conditions
+    if run.report.partial:
+        yield f"partial, ended before its end: {clean(run.report.partial_reason)}"
+    yield from run.notes
+    yield from (clean(note, 400) for note in run.report.notes)
     if "stand-in" in conditions.triton_flavour:
         words = "entries on a stand-in are served by ONNX Runtime from Python, and not by Triton's own backend"
-        yield Sentence(f"{clean(run.name)}: {clean(conditions.triton_flavour)}; {words}.", "warning")
-    if conditions.load_before > conditions.cores / 2 or (conditions.steal_share or 0.0) > _MOST_STEAL:
-        share = conditions.steal_share or 0.0
+        yield f"{clean(conditions.triton_flavour)}; {words}"
+    share = conditions.steal_share or 0.0
+    if conditions.load_before > conditions.cores / 2 or share > _MOST_STEAL:
         stolen = f", and {format_share(share)} of the time taken" if share >= _LEAST_STEAL else ""
         words = f"load {conditions.load_before:.1f} on {conditions.cores} cores before it began{stolen}"
-        yield Sentence(f"{clean(run.name)}: the machine was busy with other work ({words}).", "warning")
+        yield f"the machine was busy with other work ({words})"

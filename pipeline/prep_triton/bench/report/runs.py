@@ -65,7 +65,8 @@ def load_runs(paths: Sequence[Path]) -> tuple[list[ReportedRun], list[str]]:
         name = path.name if names.count(path.name) == 1 else str(path)
         digest = hashlib.sha256(text).hexdigest()
         if digest in digests:
-            notes.append(f"{name} is the same run as {digests[digest]}, and is shown once")
+            same = "was named twice" if name == digests[digest] else f"is the same run as {digests[digest]}"
+            notes.append(f"{name} {same}, and is shown once")
             continue
         digests[digest] = name
         run = parse_run(text, name)

@@ -8,7 +8,7 @@ import pytest
 from prep_triton.bench.compare import StoredRun, compare_with_baseline
 from prep_triton.bench.cost import cost_report
 from prep_triton.bench.prices import find_price, load_prices
-from prep_triton.bench.records import BenchReport, GpuUse, Load, NotMeasured, ResourceUse
+from prep_triton.bench.records import BenchReport, GpuUse, Load, NotMeasured, ResourceUse, Slo
 from prep_triton.bench.report.document import MOST_BYTES, render_report
 from prep_triton.bench.report.runs import ReportedRun
 
@@ -95,7 +95,7 @@ def test_what_was_not_measured_is_a_row_with_its_reason():
 
 def test_a_partial_run_is_marked():
     page = Page(render(make_run().model_copy(update={"partial": True, "partial_reason": "interrupted"})))
-    assert "run0.json is partial, it was ended before its end: interrupted." in page.words
+    assert "run0.json: partial, ended before its end: interrupted." in page.words
     assert "m-fp32 (partial)" in page.words
     assert page.words.count("partial") >= 2
 
@@ -159,3 +159,18 @@ def test_sweeps_of_one_variant_that_differ_by_priority_are_lines_of_their_own():
     assert throughput.count('class="line') == 2
     assert ">m p1<" in throughput
     assert ">m p2<" in throughput
+
+
+def test_what_holds_for_several_runs_is_said_once_and_levels_that_differ_are():
+    flavour = "wheel, ONNX Runtime entries on a stand-in"
+    first, second = (
+        make_run(triton_flavour=flavour),
+        make_run("m-fp16", slo=Slo(percent=95, bound_ms=20), triton_flavour=flavour),
+    )
+    page = Page(render(first, second))
+    assert (
+        len([word for word in page.words if word.startswith("run0.json, run1.json: wheel, ONNX Runtime entries")]) == 1
+    )
+    assert "The runs have different service levels: each rate is that at its own run's." in page.words
+    assert {"service level", "p99 <= 50 ms", "p95 <= 20 ms"} <= set(page.words)
+    assert page.words.count("service level") == 1 + Page(render(make_run())).words.count("service level")
