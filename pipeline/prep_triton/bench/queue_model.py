@@ -7,6 +7,7 @@ request is over. A batch takes a time that is known, times a factor for what run
 """
 
 import heapq
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ import numpy as np
 # Seconds that a batch takes, by its shape and the requests in it.
 ServiceTime = Callable[[int, int], float]
 
-_STEPS = 9
+_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,12 @@ def draw_traffic(shapes: Sequence[int], count: int, seed: int) -> Traffic:
 
 
 def simulate(
-    batcher: Batcher, traffic: Traffic, service_s: ServiceTime, contention: Sequence[float] = (1.0,)
+    batcher: Batcher,
+    traffic: Traffic,
+    service_s: ServiceTime,
+    contention: Sequence[float] = (1.0,),
+    *,
+    give_up: tuple[float, float] | None = None,
 ) -> list[float]:
     """Return the latency of each request, in seconds: the wait, and the time of the batch that it was in.
 
@@ -66,19 +72,25 @@ def simulate(
         traffic: The requests.
         service_s: What a batch takes where nothing runs beside it.
         contention: The factor on that where 1, 2, ... instances are busy as it starts; the last one for more.
+        give_up: A latency, and how many requests may exceed it: with more the simulation ends, and the requests that
+            are left have the latency infinity.
     """
     arrivals, shapes = traffic.arrivals_s, traffic.shapes
+    bound_s, allowed = give_up or (math.inf, math.inf)
     free = [0.0] * batcher.instances
-    latency_s = [0.0] * len(arrivals)
-    first = 0
-    while first < len(arrivals):
+    latency_s = [math.inf] * len(arrivals)
+    first = over = 0
+    while first < len(arrivals) and over <= allowed:
         start, end = _gather(batcher, traffic, first, free[0])
-        busy = sum(moment > start for moment in free)  # the one that takes the batch is free by then
-        factor = contention[min(busy, len(contention) - 1)]
+        factor = contention[0]
+        if len(contention) > 1:  # the instance that takes the batch is free by then
+            factor = contention[min(sum([moment > start for moment in free]), len(contention) - 1)]
         finished = start + service_s(shapes[first], end - first) * factor
         heapq.heapreplace(free, finished)
         for place in range(first, end):
             latency_s[place] = finished - arrivals[place]
+        if finished - arrivals[first] > bound_s:
+            over += sum([finished - arrival > bound_s for arrival in arrivals[first:end]])
         first = end
     return latency_s
 
@@ -86,21 +98,23 @@ def simulate(
 def _gather(batcher: Batcher, traffic: Traffic, first: int, free_s: float) -> tuple[float, int]:
     """Return when the batch begins whose oldest request is `first`, and the request behind its last one."""
     arrivals, shapes = traffic.arrivals_s, traffic.shapes
-    start = max(free_s, arrivals[first])
-    if not batcher.merges:
-        return start, first + 1
-    limit = min(len(arrivals), first + batcher.max_batch)
+    oldest, shape = arrivals[first], shapes[first]
+    start = free_s if free_s > oldest else oldest
     end = first + 1
-    while end < limit and arrivals[end] <= start and shapes[end] == shapes[first]:
+    if not batcher.merges:
+        return start, end
+    limit = min(len(arrivals), first + batcher.max_batch)
+    while end < limit and arrivals[end] <= start and shapes[end] == shape:
         end += 1
-    if end == first + batcher.max_batch or (end < len(arrivals) and arrivals[end] <= start):
+    is_full = end == first + batcher.max_batch or (end < len(arrivals) and arrivals[end] <= start)
+    if is_full or not batcher.delay_s:
         return start, end
     preferred = max((size for size in batcher.preferred if size <= end - first), default=0)
     if preferred:
         return start, first + preferred
-    deadline = arrivals[first] + batcher.delay_s
+    deadline = oldest + batcher.delay_s
     while end < limit and arrivals[end] <= deadline:
-        if shapes[end] != shapes[first]:
+        if shapes[end] != shape:
             return max(start, arrivals[end]), end
         end += 1
         if end - first == batcher.max_batch or end - first in batcher.preferred:
@@ -109,9 +123,9 @@ def _gather(batcher: Batcher, traffic: Traffic, first: int, free_s: float) -> tu
 
 
 def find_highest_rate(holds: Callable[[float], bool], capacity: float) -> float:
-    """Return the highest rate, of those up to `capacity`, that holds; 0 where a thousandth of it does not.
+    """Return the highest rate, of those up to `capacity`, that holds; 0 where the lowest that is tried does not.
 
-    To a part in five hundred of the capacity, by halving: what holds at a rate is taken to hold below it.
+    To a 256th of the capacity, by halving: what holds at a rate is taken to hold below it.
     """
     low, high = 0.0, capacity
     for _ in range(_STEPS):

@@ -29,6 +29,7 @@ from prep_triton.cli.rollback import rollback
 from prep_triton.cli.run import run
 from prep_triton.cli.schema import schema
 from prep_triton.cli.serve import serve
+from prep_triton.cli.tune import tune
 from prep_triton.cli.verify import verify
 from prep_triton.os_errors import NO_SPACE
 
@@ -71,6 +72,7 @@ COMMANDS = (
     serve,
     client,
     bench,
+    tune,
     report,
     publish,
     releases,

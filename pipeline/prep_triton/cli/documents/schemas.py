@@ -32,6 +32,7 @@ from prep_triton.cli.documents.rollback import RollbackDocument
 from prep_triton.cli.documents.run import CheckedDocument, GpusDocument, RunDocument
 from prep_triton.cli.documents.schema import SchemaDocument
 from prep_triton.cli.documents.serve import ServeDocument
+from prep_triton.cli.documents.tune import TuneDocument
 from prep_triton.cli.documents.verify import VerifyDocument
 from prep_triton.cli.error_document import ErrorDocument
 from prep_triton.spec.schema import FILES, render_schema
@@ -50,6 +51,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "serve": ServeDocument,
     "client": ClientDocument | SnippetDocument,
     "bench": BenchDocument,
+    "tune": TuneDocument,
     "report": ReportDocument,
     "publish": publish.PublishDocument | publish.PublishPlan | publish.CheckDocument,
     "releases": (releases.ReleasesDocument | releases.CurrentDocument | releases.ShowDocument | releases.DiffDocument),
