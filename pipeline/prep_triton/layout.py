@@ -13,6 +13,7 @@
                                            .lock, .staging-<entry>              triton/entries/load.py, place.py
                                            .prep-run.json                       run/leftovers.py
                                            .edited-<entry>.pbtxt                triton/entries/edits.py
+    <repository>/../                     bench.json, report.html                run/bench_step.py
     <repository>/<entry>/                manifest.json                          triton/entries/place.py
                                            config.pbtxt                         triton/entries/write.py, text.py
                                            reference.npz, tokenizer.json,       triton/entries/write.py
@@ -70,6 +71,8 @@ CACHE_DIRS = ("__pycache__",)  # what Python leaves in an entry that was loaded 
 # A repository.
 DEFAULT_REPOSITORY = "build/model_repository"  # git ignores it, and no stage of a workspace is so called
 SERVER_ARGUMENTS_NAME = "server.args"
+BENCH_NAME = "bench.json"  # beside the repository: what a run's load measured of it
+BENCH_REPORT_NAME = "report.html"  # likewise, for people
 RUN_ENTRIES_NAME = ".prep-run.json"  # the entries that the repository's pipeline file makes
 
 # A store.

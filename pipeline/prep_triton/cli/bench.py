@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 # Beside 1 and 2: nothing failed, and something is slower than the baseline.
 EXIT_SLOWER = 4
-DEFAULT_CONCURRENCY = "1,4,16"
 Arrivals = Literal["poisson", "constant"]
 
 
@@ -84,7 +83,7 @@ class KeptOptions:
     run_file: Annotated[Path | None, typer.Option("-o", metavar="RUN.json", help="File for the whole document.")] = None
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="File for perf_analyzer's columns.")] = None
     report: Annotated[
-        Path | None, typer.Option(metavar="report.html", help="HTML report to write, as prep report does.")
+        Path | None, typer.Option(metavar="FILE.html", help="HTML report to write, as prep report does.")
     ] = None
 
 
@@ -227,7 +226,7 @@ def _check_generator(
 
 
 def _loads_from_flags(options: LoadOptions) -> "tuple[Load, ...]":
-    from prep_triton.bench.loads import parse_concurrency, parse_rates
+    from prep_triton.bench.loads import DEFAULT_CONCURRENCY, parse_concurrency, parse_rates
     from prep_triton.errors import SpecError, suggest
 
     if options.arrivals not in get_args(Arrivals):

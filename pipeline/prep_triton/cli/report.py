@@ -9,13 +9,14 @@ from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import OutputOptions, ReleaseOption
 from prep_triton.cli.output import Output, session
 from prep_triton.cli.report_files import check_report_path, write_report
+from prep_triton.layout import BENCH_REPORT_NAME
 
 if TYPE_CHECKING:
     from prep_triton.bench.report.variants import Variant
     from prep_triton.cli.documents.report import ReportDocument, ReportedVariant
     from prep_triton.run.reporting import Report
 
-_DEFAULT_HTML = Path("report.html")
+_DEFAULT_HTML = Path(BENCH_REPORT_NAME)
 
 
 @expand_groups

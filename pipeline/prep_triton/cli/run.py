@@ -137,15 +137,18 @@ def run(
 ) -> None:
     """Run a pipeline file, from model to release.
 
-    Exports, converts, builds, assembles, publishes and verifies; unchanged stages are skipped.
+    Exports, converts, builds, assembles, publishes, verifies, and measures under load where the file has bench:.
+    Unchanged stages are skipped.
 
     \b
     Exit codes, for a scheduler:
       0  everything was made, or nothing had changed
       1  it failed, and nothing became current
       2  the request is wrong
-      3  some models failed, in the making or on Triton; the others were made and published
-      4  a release was published but is not current: it is worse than the thresholds allow
+      3  some models failed, in the making or on Triton; the others were made and published. Or the load of bench:
+         could not be measured; everything was made and published
+      4  a release was published but is not current: it is worse than the thresholds allow, or slower than the baseline
+         of bench:. Without publishing: what was made is slower
 
     \b
     Examples:

@@ -95,6 +95,7 @@ def find_target(target: str | None, release: str | None, server: str | None) -> 
 
 def target_from_spec(spec: RunSpec, file: str, server: str | None) -> BenchTarget:
     """Return what of a pipeline file's repository can be measured; see `find_target`."""
+    missing = f"not assembled: prep run {shlex.quote(file)}"
     try:
         served = find_served(spec.repository)
     except RepositoryMissingError as err:
@@ -102,18 +103,37 @@ def target_from_spec(spec: RunSpec, file: str, server: str | None) -> BenchTarge
             raise _nothing_assembled(spec, file) from err
         served = ServedRepository(spec.repository, (), ())
     by_name = {entry.name: entry for entry in served.entries}
-    variants = tuple(_list_variants(spec, by_name, file))
+    variants = tuple(_list_variants(spec, by_name, missing))
+    if server is None and not any(row.entry in by_name for row in variants):
+        raise _nothing_assembled(spec, file)
+    return _choose(served, variants, file, server)
+
+
+def target_from_entries(spec: RunSpec, entries: Sequence[RepositoryEntry]) -> BenchTarget:
+    """Return what of the entries that a run made can be measured.
+
+    Raises:
+        GpuMissingError: This machine serves none of them.
+    """
+    names = {entry.name for entry in entries}
+    served = find_served(spec.repository)
+    served = replace(served, entries=[entry for entry in served.entries if entry.name in names])
+    variants = tuple(_list_variants(spec, {entry.name: entry for entry in served.entries}, "not made in this run"))
+    return _choose(served, variants, "what was made", spec.verify.server_url)
+
+
+def _choose(
+    served: ServedRepository, variants: "tuple[NotMeasured, ...]", what: str, server: str | None
+) -> BenchTarget:
     names = frozenset(name for row in variants for name in row.names)
     if server is not None:  # what it serves it has loaded, whatever this machine has
         return BenchTarget(served, names, tuple(row.model_copy(update={"reason": ""}) for row in variants))
-    if not any(row.entry in by_name for row in variants):
-        raise _nothing_assembled(spec, file)
     able = {row.entry for row in variants if not row.reason}
     if not able:
         reasons = "; ".join(f"{row.entry}: {row.reason}" for row in variants)
         raise GpuMissingError(
-            f"this machine serves nothing of {file}: {reasons}",
-            hint=f"name a server that does: prep bench {shlex.quote(file)} --server localhost:8001",
+            f"this machine serves nothing of {what}: {reasons}",
+            hint="name a server that does: prep bench --server HOST:PORT",
         )
     entries = [entry for entry in served.entries if able & {entry.name, entry.serves}]
     return BenchTarget(replace(served, entries=entries), names, variants)
@@ -125,7 +145,7 @@ def _nothing_assembled(spec: RunSpec, file: str) -> RepositoryMissingError:
     )
 
 
-def _list_variants(spec: RunSpec, entries: Mapping[str, RepositoryEntry], file: str) -> "Iterator[NotMeasured]":
+def _list_variants(spec: RunSpec, entries: Mapping[str, RepositoryEntry], missing: str) -> "Iterator[NotMeasured]":
     """Yield a row for each variant that makes an entry, with why this machine cannot serve it, if it cannot."""
     from prep_triton.bench.records import NotMeasured
 
@@ -140,17 +160,17 @@ def _list_variants(spec: RunSpec, entries: Mapping[str, RepositoryEntry], file: 
                 model=model_name,
                 precision=variant.precision,
                 runtime=variant.runtime,
-                reason=_reason_against(variant, entries.get(name), file, has_gpu=has_gpu)
+                reason=_reason_against(variant, entries.get(name), missing, has_gpu=has_gpu)
                 if name
                 else "TensorRT-RTX engines, which no Triton backend loads",
             )
 
 
-def _reason_against(variant: VariantSpec, entry: RepositoryEntry | None, file: str, *, has_gpu: bool) -> str:
+def _reason_against(variant: VariantSpec, entry: RepositoryEntry | None, missing: str, *, has_gpu: bool) -> str:
     from prep_triton.target import needs_gpu
 
     if entry is None:
         if variant.runtime == "tensorrt" and not has_gpu:
             return f"{_NEEDS_GPU}: its plans are built on {' or '.join(variant.gpus)}"
-        return f"not assembled: prep run {shlex.quote(file)}"
+        return missing
     return _NEEDS_GPU if needs_gpu(entry) and not has_gpu else ""

@@ -95,8 +95,15 @@ class LoadedServer:
     target: BenchTarget = SERVER_ALONE
 
 
-def bench(request: BenchRequest, *, progress: Progress = ignore_progress) -> BenchOutcome:
+def bench(
+    request: BenchRequest, *, target: BenchTarget | None = None, progress: Progress = ignore_progress
+) -> BenchOutcome:
     """Measure a server under load. Ctrl-C and a server that dies keep what was measured until then.
+
+    Args:
+        request: What to measure.
+        target: What its target means, where that was found before.
+        progress: Hears about each step.
 
     Raises:
         GeneratorError: What sends the load failed before anything was measured.
@@ -109,7 +116,7 @@ def bench(request: BenchRequest, *, progress: Progress = ignore_progress) -> Ben
 
     started_at, load_before, times = datetime.now(UTC), os.getloadavg()[0], read_cpu_times()
     analyzer = _find_analyzer(request)
-    with running_server(request, progress) as server, ResourceMeter(server.pid) as meter:
+    with running_server(request, progress, target) as server, ResourceMeter(server.pid) as meter:
         workloads = make_workloads(server, request)
         measured, reason, error = _measure(server, workloads, request.plan, progress, (meter, analyzer))
         conditions = make_conditions(request, server, workloads, (started_at, load_before, times))
@@ -160,8 +167,12 @@ def compare(report: "BenchReport", runs: "Sequence[StoredRun]", name: str) -> "B
 
 
 @contextmanager
-def running_server(request: BenchRequest, progress: Progress) -> Iterator[LoadedServer]:
+def running_server(
+    request: BenchRequest, progress: Progress, target: BenchTarget | None = None
+) -> Iterator[LoadedServer]:
     """Yield the server of a request: the one that it names, or one that is started for as long as the block.
+
+    `target` is what the request's target means, where that was found before.
 
     Raises:
         SpecError, RepositoryMissingError: There is nothing to serve, or an entry is not there.
@@ -170,7 +181,7 @@ def running_server(request: BenchRequest, progress: Progress) -> Iterator[Loaded
     from prep_triton.triton.server.ports import FREE_PORTS
     from prep_triton.triton.server.senders import connect_client
 
-    target = find_target(request.target, request.release, request.server)
+    target = target or find_target(request.target, request.release, request.server)
     target.check_entries(request.entries)
     served = target.served
     entries = {entry.name: entry for entry in served.entries} if served else {}

@@ -5,6 +5,7 @@ from functools import partial
 
 from prep_triton.errors import PrepError
 from prep_triton.gpus import NATIVE, check_rtx_builds, resolve_gpu
+from prep_triton.run.bench_request import find_bench_errors
 from prep_triton.run.checks import nothing_servable
 from prep_triton.run.inputs import find_input_errors
 from prep_triton.run.names import name_of_model, names_of_variant
@@ -96,6 +97,8 @@ def _find_choice_problems(spec: RunSpec) -> Iterator[Problem]:
         yield from _try(("publish",), partial(check_store_uri, spec.publish))
     if spec.workspace.remote is not None:
         yield from _try(("workspace", "remote"), partial(check_store_uri, spec.workspace.remote))
+    if spec.bench is not None:
+        yield from (_problem(path, err) for path, err in find_bench_errors(spec))
     for path, variant in _list_variants(spec):
         yield from _try((*path, "serving"), partial(check_choices, variant.serving, variant.runtime))
 

@@ -28,7 +28,9 @@ from prep_triton.manifest import load_artifact, load_manifest
 from prep_triton.run.disk_use import measure_size
 from prep_triton.workspace import Workspace
 
-Kind = Literal["source", "model", "graph", "engine", "entry", "calibration", "gate", "choice", "verification"]
+Kind = Literal[
+    "source", "model", "graph", "engine", "entry", "calibration", "gate", "choice", "verification", "benchmark"
+]
 
 # In the order of the work. `prep list` shows the first ones, and `prep gc` what nothing needs of all of them.
 KIND_BY_STAGE: dict[str, Kind] = {
@@ -41,6 +43,7 @@ KIND_BY_STAGE: dict[str, Kind] = {
     "gate": "gate",
     "choice": "choice",
     "verify": "verification",
+    "bench": "benchmark",
 }
 # What an entry is built from, and what is kept for its own sake; the others were measured of these.
 BUILT: tuple[Kind, ...] = ("source", "model", "graph", "engine", "entry")

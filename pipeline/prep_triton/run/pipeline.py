@@ -1,4 +1,4 @@
-"""A whole run: export -> precision -> engine -> assemble -> publish -> verify -> promote.
+"""A whole run: export -> precision -> engine -> assemble -> publish -> verify -> bench -> promote.
 
 Each step is skipped where its artifact is already there; what was done, found or skipped becomes one row of the
 report. The rooms do the work; this file has their order.
@@ -11,6 +11,7 @@ from typing import Any
 
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import VerifyError
+from prep_triton.run.bench_step import bench_once
 from prep_triton.run.checks import check_machine, check_places, check_weights, nothing_servable
 from prep_triton.run.file_checks import check_run_spec
 from prep_triton.run.leftovers import record_made_entries
@@ -104,7 +105,7 @@ def _ship(
         if not entries:
             raise
     if run.store is None:  # the others passed on the same server
-        return Shipped(), results
+        return Shipped(regressions=bench_once(rows, entries, run) or ()), results
     return _ship(rows, run, entries, results)
 
 
@@ -119,7 +120,7 @@ def _ship_entries(
     if run.store is None:
         if run.is_verified:
             verify_once(rows, entries, None, run)
-        return Shipped()
+        return Shipped(regressions=bench_once(rows, entries, run) or ())
     not_made = [result.spec for result in results if result.error]
     kept = {name for model in (*not_made, *run.others) for name in names_of_entries(model)}
     publication = Publication(
@@ -133,7 +134,8 @@ def _ship_entries(
     )
     candidate = publish_candidate(rows, publication)
     report = _verify_candidate(rows, candidate, entries, run) if run.is_verified else {}
-    regressions = promote_candidate(rows, candidate, report, run.spec.regression)
+    slower = bench_once(rows, entries, run)
+    regressions = promote_candidate(rows, candidate, report, run.spec.regression, slower)
     return Shipped(candidate.published.uri, regressions)
 
 
@@ -159,6 +161,8 @@ def _plan_rest(rows: RowCollector, run: ResolvedRun) -> None:
         rows.add(StageRow(stage="publish", artifact=uri, state="planned", note="if the content is new"))
     if run.is_verified:
         rows.add(StageRow(stage="verify", artifact=uri or "the repository", state="planned"))
+    if run.is_benched:
+        rows.add(StageRow(stage="bench", artifact="the repository", state="planned"))
     if uri:
         rows.add(
             StageRow(stage="promote", artifact=uri, state="planned", note="unless it is worse than the current one")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prep_triton.run.publication import Publication, publish_repository
-from prep_triton.run.regression import Regression, find_regressions
+from prep_triton.run.regression import LOAD_FIGURE, Regression, find_regressions
 from prep_triton.run.report import RowCollector, RowState, StageRow
 from prep_triton.spec import RegressionSpec
 
@@ -53,7 +53,11 @@ def publish_candidate(rows: RowCollector, publication: Publication) -> Candidate
 
 
 def promote_candidate(
-    rows: RowCollector, candidate: Candidate, verified: Mapping[str, Any], limits: RegressionSpec
+    rows: RowCollector,
+    candidate: Candidate,
+    verified: Mapping[str, Any],
+    limits: RegressionSpec,
+    measured: Sequence[Regression] | None = (),
 ) -> list[Regression]:
     """Make a release current, unless it is worse than the current one by more than the limits.
 
@@ -63,9 +67,11 @@ def promote_candidate(
         verified: What `prep verify` reported of it, with ``entries``; where it is empty, because nothing was
             verified this time, the release's own earlier report counts.
         limits: The thresholds.
+        measured: What a load showed to be worse than its baseline; None where nothing was measured this time, so
+            that the release's own earlier report counts.
 
     Returns:
-        Why it did not become current; nothing where it did, or was already.
+        Why it did not become current, or would not today; nothing where it did.
 
     Raises:
         PointerMovedError: Another run moved the pointer first.
@@ -75,15 +81,17 @@ def promote_candidate(
 
     release, store = candidate.published.release, candidate.store
     own = load_report(store, release.id)
+    if measured is None:
+        measured = [Regression.model_validate(known) for known in own.get("regressions", ()) if _is_of_load(known)]
     if candidate.published.is_current:
         if verified and not own:  # published by hand, and verified only now: the next release is compared with it
             save_report(store, release.id, {**verified, "regressions": []})
         rows.add(StageRow(stage="promote", artifact=release.id, state="unchanged", path=release.uri))
-        return []
+        return list(measured)
     plan = candidate.published.plan
     known = load_report(store, plan.current.id) if plan.current else {}
     report = _with_kept(verified or own, known, plan.kept)
-    regressions = _compare(candidate, report, known, limits)
+    regressions = [*_compare(candidate, report, known, limits), *measured]
     if not verified and own.get("failed"):
         message = f"it failed on a real Triton before, and was not verified again: {own['failed']}"
         regressions.insert(0, Regression(entry=release.id, figure="verify", before=None, after=None, message=message))
@@ -93,6 +101,10 @@ def promote_candidate(
     state, note = _promote(candidate, regressions, is_verified=bool(report.get("entries")))
     rows.add(StageRow(stage="promote", artifact=release.id, state=state, note=note, path=release.uri))
     return regressions
+
+
+def _is_of_load(regression: Any) -> bool:
+    return isinstance(regression, Mapping) and regression.get("figure") == LOAD_FIGURE
 
 
 def _compare(

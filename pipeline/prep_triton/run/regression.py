@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from prep_triton.publish.figures import EntryFigures
 
 
+# The figure of what was slower than a baseline under load; see `prep_triton.run.bench_step`.
+LOAD_FIGURE = "bench"
+
+
 class Regression(Record):
     """One figure that became worse than its threshold allows."""
 

@@ -40,7 +40,8 @@ class StageRow(Record):
 class RunReport(Record):
     """Everything one run did.
 
-    `repository` is None where only engines were built. `regressions` say why the release did not become current.
+    `repository` is None where only engines were built. `regressions` say why the release did not become current, or
+    what is slower than the baseline of the file's load.
     """
 
     rows: tuple[StageRow, ...]
@@ -60,7 +61,7 @@ class RunReport(Record):
         """The run in one word; a regression weighs more than a model that failed."""
         if self.regressions:
             return "regressed"
-        if self._failed_models:
+        if self._failed_models or self._failed_loads:
             return "partial"
         return "unchanged" if self.is_unchanged else "done"
 
@@ -68,8 +69,16 @@ class RunReport(Record):
     def _failed_models(self) -> int:
         return sum(row.stage == "model" and row.state == "failed" for row in self.rows)
 
+    @property
+    def _failed_loads(self) -> int:
+        return sum(row.stage == "bench" and row.state == "failed" for row in self.rows)
+
     def outcome_sentence(self) -> str:
         """The run in one sentence."""
+        if self.outcome == "partial" and not self._failed_models:
+            return "The load could not be measured; everything else was made and checked."
+        if self.regressions and not any(row.stage == "promote" and row.state == "skipped" for row in self.rows):
+            return "Everything was made and checked, and is slower than its baseline."
         return _SENTENCES[self.outcome].format(failed=self._failed_models)
 
 

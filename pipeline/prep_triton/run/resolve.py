@@ -38,7 +38,8 @@ class ResolvedRun:
 
     `machine` is an empty one where nothing is built for TensorRT, and `store` is None where nothing is published.
     With `only_engines` nothing is assembled either: the spec is the part of one GPU, see `select_plans`. `others` are
-    models of the file of which nothing is made: a release keeps what the current one has of them.
+    models of the file of which nothing is made: a release keeps what the current one has of them. `is_benched` is
+    whether the result is measured under load, as the file's `bench` says.
     """
 
     spec: RunSpec
@@ -48,6 +49,7 @@ class ResolvedRun:
     is_verified: bool
     only_engines: bool = False
     others: tuple[PipelineModelSpec, ...] = ()
+    is_benched: bool = False
 
     @property
     def repository_dir(self) -> Path:
@@ -84,6 +86,7 @@ def resolve_run(spec: RunSpec, workspace: Workspace, choices: RunChoices = DEFAU
         is_verified=choices.verify and spec.verify.enabled and not only_engines,
         only_engines=only_engines,
         others=others,
+        is_benched=choices.verify and spec.bench is not None and not only_engines,
     )
 
 

@@ -13,6 +13,7 @@ from prep_triton.spec.base import (
     parse_sizes,
     with_flags,
 )
+from prep_triton.spec.bench import BenchSpec
 from prep_triton.spec.build import (
     Builder,
     BuildOptions,
@@ -86,6 +87,7 @@ __all__ = [
     "RUNTIMES",
     "RUN_HINT",
     "AcceleratorSpec",
+    "BenchSpec",
     "BuildOptions",
     "Builder",
     "CalibrationMethod",

@@ -8,6 +8,7 @@ from pydantic_core import InitErrorDetails
 
 from prep_triton.layout import DEFAULT_REPOSITORY
 from prep_triton.spec.base import GpuName, Spec, describe_rule, refuse_all
+from prep_triton.spec.bench import BenchSpec
 from prep_triton.spec.build import BuildOptions, EngineSpec
 from prep_triton.spec.model import ModelSpec
 from prep_triton.spec.precision import ConversionSpec
@@ -162,6 +163,11 @@ class RunSpec(Spec):
         description="The server that the repository is made for: what does not fit it is refused before it ships.",
     )
     verify: VerifySpec = Field(default=VerifySpec(), description="How the result is checked on a real Triton.")
+    bench: BenchSpec | None = Field(
+        default=None,
+        description="The load under which the result is measured on a real Triton once it was verified, for bench.json "
+        "beside the repository; null measures nothing.",
+    )
     publish: str | None = Field(
         default=None, description="gs://bucket/prefix or a folder to publish releases to; null publishes nothing."
     )

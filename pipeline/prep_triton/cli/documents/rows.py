@@ -12,7 +12,7 @@ from prep_triton.run.report import StageRow
 from prep_triton.triton.verify.report import EntryReport
 
 # What a step that did something is called, where it is not "made".
-_DONE = {"verify": "passed", "publish": "published", "assemble": "written"}
+_DONE = {"verify": "passed", "publish": "published", "assemble": "written", "bench": "measured"}
 
 
 class RowPrinter:
@@ -86,6 +86,8 @@ def cells_from_row(row: StageRow, *, fold: bool = True) -> list[tuple[str, ...]]
     """Return the lines of the table for one step: a single one, or one for each entry that was verified."""
     state = describe_state(row)
     took = format_seconds(row.seconds) if row.state in ("made", "fetched") else ""
+    if "points" in row.figures:
+        return _cells_from_bench(row, state, took)
     entries = [EntryReport.model_validate(entry) for entry in row.figures.get("entries", ())]
     if not entries:
         return [(row.stage, row.artifact, state, took, describe_row(row))]
@@ -99,6 +101,20 @@ def cells_from_row(row: StageRow, *, fold: bool = True) -> list[tuple[str, ...]]
         )
         for number, (entry, helpers) in enumerate(fold_helpers(entries, fold=fold))
     ]
+
+
+def _cells_from_bench(row: StageRow, state: str, took: str) -> list[tuple[str, ...]]:
+    """Return a line for each load of an entry, and for each variant that was not measured."""
+    lines: list[tuple[str, ...]] = []
+    for point in row.figures["points"]:
+        parts = [f"{point['load']}: {point['inferences_per_s']:,.1f} inferences/s"]
+        parts += [f"p50 {point['p50_ms']:.2f} ms, p99 {point['p99_ms']:.2f} ms"]
+        parts += [f"{point['errors']} errors"] if point["errors"] else []
+        parts += [f"SLO {point['slo']}"] if point["slo"] else []
+        parts += [f"against the baseline: {point['baseline']}"] if point["baseline"] else []
+        lines.append((row.stage, point["entry"], state, took if not lines else "", "; ".join(parts)))
+    left_out = ((row.stage, other["entry"], "skipped", "", other["reason"]) for other in row.figures["not_measured"])
+    return [*lines, *left_out]
 
 
 def describe_state(row: StageRow) -> str:

@@ -19,7 +19,7 @@ class RunDocument(Record):
 
     `outcome` is the run in one word and `message` in a sentence. `unchanged` is true where no step had anything to
     do, also in a run whose outcome is another. `repository` is null where only engines were built, with --only-gpu.
-    `regressions` say why the release did not become the current one.
+    `regressions` say why the release did not become the current one, or what is slower than its baseline.
     """
 
     config: str
@@ -90,10 +90,14 @@ def warn_of_failures(out: Output, document: RunDocument) -> None:
     for row in document.rows:
         if row.stage == "model" and row.state == "failed":  # its line stands there since it failed
             out.annotate("error", f"{row.artifact}: {row.note}")
+        if row.stage == "bench" and row.state == "failed":
+            out.message(f"the load failed: {row.note}", style="red")
+            out.annotate("error", f"the load failed: {row.note}")
     for regression in document.regressions:
         out.message(f"regression: {regression}", style="red")
         out.annotate("error", f"regression: {regression}")
-    if document.regressions and document.release:
+    is_held = any(row.stage == "promote" and row.state == "skipped" for row in document.rows)
+    if document.regressions and document.release and is_held:
         store, _, release_id = document.release.rpartition(f"/{RELEASES_DIR}/")
         out.message(f"hint: to make it current all the same: prep rollback {store} {release_id}")
 
