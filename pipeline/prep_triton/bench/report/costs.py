@@ -16,7 +16,8 @@ def show_costs(variants: Sequence[Variant]) -> Section | None:
     priced = [(variant, costs) for variant in variants if (costs := variant.run.report.costs)]
     if not priced:
         return None
-    rows = [_row(variant, costs, row) for variant, costs in priced for row in _rows_of(variant, costs)]
+    rows = [_row(variant.name_cell(), costs, row) for variant, costs in priced for row in _rows_of(variant, costs)]
+    rows += [_row(Cell(clean(row.entry, 80), "at once"), costs, row) for costs, row in _rows_of_mixes(priced)]
     columns = (
         "variant",
         "machine",
@@ -42,7 +43,14 @@ def _rows_of(variant: Variant, costs: Costs) -> list[CostRow]:
     return [row for row in costs.rows if row.entry == variant.entry]
 
 
-def _row(variant: Variant, costs: Costs, row: CostRow) -> tuple[Cell, ...]:
+def _rows_of_mixes(priced: "Sequence[tuple[Variant, Costs]]") -> Iterator[tuple[Costs, CostRow]]:
+    """Yield what several entries cost that shared a server: once for each run, since it is no variant's own."""
+    runs = {id(variant.run): costs for variant, costs in priced}
+    for costs in runs.values():
+        yield from ((costs, row) for row in costs.rows if ", " in row.entry)
+
+
+def _row(name: Cell, costs: Costs, row: CostRow) -> tuple[Cell, ...]:
     place = (Cell(_PLACES[row.at]), Cell(row.load or "–", clean(row.reason, 80)))
     figures = [
         Cell("–" if value is None else render(value))
@@ -53,7 +61,7 @@ def _row(variant: Variant, costs: Costs, row: CostRow) -> tuple[Cell, ...]:
         )
     ]
     machine = Cell(clean(costs.machine, 40), f"{costs.price}, {clean(costs.region, 40)}")
-    return (variant.name_cell(), machine, Cell(format_dollars(costs.usd_per_hour)), *place, *figures)
+    return (name, machine, Cell(format_dollars(costs.usd_per_hour)), *place, *figures)
 
 
 def _draw(priced: "Sequence[tuple[Variant, Costs]]") -> Iterator[Figure]:

@@ -133,6 +133,15 @@ def test_costs_are_a_column_and_a_section_where_a_machine_was_named():
     assert report.slo == SLO
 
 
+def test_what_entries_cost_that_shared_a_server_is_one_row():
+    report = make_run()
+    price = find_price("n2-standard-2", "on-demand", "us-central1", load_prices())
+    costs = cost_report(report, price, "on-demand", report.conditions.started_at.date(), is_own_machine=False)
+    shared = tuple(row.model_copy(update={"entry": "m-fp32, m-int8"}) for row in costs.rows if row.entry == "m-fp32")
+    words = Page(render(report.model_copy(update={"costs": costs.model_copy(update={"rows": shared})}))).words
+    assert len([word for word in words if word.startswith("m-fp32, m-int8")]) == len(shared)
+
+
 def test_what_a_point_used_and_how_it_compares_are_shown_where_they_are_known():
     plain = Page(render(make_run())).words
     assert "What it used" not in plain
