@@ -1,12 +1,13 @@
 """Runs as files, and what a report says of them."""
 
 import json
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 from prep_triton.artifact import FidelityRecord, FileRecord, RepositoryEntry
-from prep_triton.bench.records import BenchReport, Load, Slo
+from prep_triton.bench.records import BenchReport, Load, Point, Slo
 
 from scripts.benchmarks.records import make_entry, make_graph
 from tests.fakes.benched import make_points, make_report
@@ -18,12 +19,17 @@ VOID = ("meta", "link", "br", "input", "img")
 
 def make_run(*names: str, slo: Slo | None = SLO, loads: tuple[Load, ...] = LOADS, **changed: Any) -> BenchReport:
     """Return a run of entries, each half as fast as the one before; `changed` are conditions."""
-    points = [
-        point
-        for index, name in enumerate(names or ("m-fp32", "m-int8"))
-        for point in make_points(loads, name=name, slowdown=2.0**index, slo=slo, repeats=3, seed=index)
-    ]
-    return make_report(tuple(points), **changed).model_copy(update={"slo": slo})
+    points = _draw_points(names or ("m-fp32", "m-int8"), slo, loads)
+    return make_report(points, **changed).model_copy(update={"slo": slo})
+
+
+@cache
+def _draw_points(names: tuple[str, ...], slo: Slo | None, loads: tuple[Load, ...]) -> tuple[Point, ...]:
+    drawn = (
+        make_points(loads, name=name, slowdown=2.0**index, slo=slo, repeats=3, seed=index)
+        for index, name in enumerate(names)
+    )
+    return tuple(point for points in drawn for point in points)
 
 
 def save_run(path: Path, report: BenchReport, **fields: Any) -> Path:

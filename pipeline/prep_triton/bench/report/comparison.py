@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from prep_triton.bench.records import Point
-from prep_triton.bench.report.content import Cell, Section, Sentence, Table, cells
+from prep_triton.bench.report.content import Cell, Section, Sentence, Table
 from prep_triton.bench.report.costs import find_cost
 from prep_triton.bench.report.text import clean, format_dollars, format_interval, format_number
 from prep_triton.bench.report.variants import Decision, Variant, decide
@@ -169,8 +169,8 @@ def _list_absent(variants: Sequence[Variant]) -> Iterator[tuple[str, str]]:
 
 
 def _absent(name: str, reason: str, columns: int) -> tuple[Cell, ...]:
-    rest = [""] * (columns - 2)
-    return cells(Cell(clean(name, 60), clean(f"not measured: {reason}"), "muted"), *rest, "–")
+    named = Cell(clean(name, 60), clean(reason, 240), "muted")
+    return (named, Cell("–", "not measured"), *([Cell("–")] * (columns - 2)))
 
 
 def _explain(chosen: Sequence[tuple[Variant, Decision]]) -> Iterator[Sentence]:

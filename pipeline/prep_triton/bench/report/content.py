@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from prep_triton.bench.report.text import clean
-
 
 @dataclass(frozen=True)
 class Cell:
@@ -84,8 +82,3 @@ class Document:
     title: str
     summary: tuple[Sentence, ...]
     sections: tuple[Section, ...] = field(default_factory=tuple)
-
-
-def cells(*values: "str | Cell") -> tuple[Cell, ...]:
-    """Return a row; what users named is cleaned."""
-    return tuple(value if isinstance(value, Cell) else Cell(clean(value)) for value in values)

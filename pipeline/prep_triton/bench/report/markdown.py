@@ -18,9 +18,8 @@ def render_markdown(document: Document) -> str:
     for sentence in document.summary:
         lines += _sentence(sentence)
     for section in document.sections:
-        lines += [f"### {_escape(section.title)}", ""]
-        for part in section.parts:
-            lines += _part(part)
+        inside = [line for part in section.parts for line in _part(part)]
+        lines += [f"### {_escape(section.title)}", "", *inside] if inside else []
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -72,7 +72,7 @@ def test_the_same_runs_give_the_same_bytes():
     assert render(make_run(), make_run("m-fp32")) == render(make_run(), make_run("m-fp32"))
 
 
-@pytest.mark.parametrize(("entries", "loads"), [(40, 6), (12, 100)])
+@pytest.mark.parametrize(("entries", "loads"), [(40, 6), (8, 60)])
 def test_a_report_of_much_is_cut_to_300_kb_and_says_so(entries: int, loads: int):
     report = make_run("m")
     points = tuple(
@@ -89,8 +89,8 @@ def test_what_was_not_measured_is_a_row_with_its_reason():
     row = NotMeasured(entry="bert-trt", model="bert", precision="int8", runtime="tensorrt", reason="it needs a t4")
     report = make_run().model_copy(update={"not_measured": (row,), "not_loaded": {"m-fp16": "no backend"}})
     page = Page(render(report))
-    assert "not measured: it needs a t4" in page.words
-    assert "not measured: no backend" in page.words
+    assert {"bert-trt", "it needs a t4", "m-fp16", "no backend"} <= set(page.words)
+    assert page.words.count("not measured") == 2
 
 
 def test_a_partial_run_is_marked():
