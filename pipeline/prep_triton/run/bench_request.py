@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from prep_triton.errors import PrepError, SpecError, suggest
 from prep_triton.layout import BENCH_NAME
+from prep_triton.run.costing import choose_price
 from prep_triton.run.names import name_of_model, names_of_variant
 from prep_triton.spec import BenchSpec, RunSpec
 from prep_triton.spec.faults import Path as KeyPath
@@ -106,6 +107,8 @@ def find_bench_errors(spec: RunSpec) -> Iterator[tuple[KeyPath, PrepError]]:
     checks += [(("concurrency",), partial(parse_concurrency, bench.concurrency))] if bench.concurrency else []
     checks += [(("rate",), partial(parse_rates, bench.rate, bench.arrivals))] if bench.rate else []
     checks += [(("slo",), partial(parse_slo, bench.slo))] if bench.slo else []
+    price = partial(choose_price, bench.machine or "", bench.price, bench.region)
+    checks += [(("machine",), price)] if bench.machine is not None else []
     checks += [(("texts",), partial(read_texts, Path(bench.texts)))] if bench.texts else []
     checks += [(("baseline",), partial(_check_baselines, spec, bench.baseline))] if bench.baseline else []
     for path, check in checks:

@@ -13,6 +13,7 @@ from prep_triton.layout import BENCH_NAME, BENCH_REPORT_NAME, CONFIG_NAME
 from prep_triton.progress import Progress
 from prep_triton.run.bench_request import bench_run_path, name_keys, request_from_spec
 from prep_triton.run.bench_target import BenchTarget, target_from_entries
+from prep_triton.run.costing import add_costs, choose_price
 from prep_triton.run.regression import LOAD_FIGURE, Regression
 from prep_triton.run.report import RowCollector, StageRow
 from prep_triton.run.reporting import report_of_run
@@ -22,6 +23,10 @@ from prep_triton.workspace import Produced, Recipe
 
 if TYPE_CHECKING:
     from prep_triton.bench.records import BenchReport, PointComparison
+
+
+# What is made of the figures, each time anew: it decides nothing that is measured.
+_NOT_MEASURED_BY = ("baseline", "report", "machine", "price", "region")
 
 
 class Benchmark(Artifact):
@@ -73,7 +78,7 @@ def _bench(
     def make(progress: Progress) -> Produced[Benchmark]:
         produced = _produce(target, entries, run, spec, progress)
         report = BenchReport.model_validate(produced.artifact.report)
-        reports.append(_compare(report, spec.baseline))
+        reports.append(_price(_compare(report, spec.baseline), spec))
         _save(reports[0], entries, run)
         return produced
 
@@ -131,7 +136,7 @@ def _recipe(entries: Sequence[RepositoryEntry], spec: BenchSpec) -> Recipe:
         stage="bench",
         name="repository",
         spec={
-            "load": spec.model_dump(mode="json", exclude={"baseline", "texts", "report"}),
+            "load": spec.model_dump(mode="json", exclude={"texts", *_NOT_MEASURED_BY}),
             "texts": digest_file(Path(spec.texts)) if spec.texts else None,
             "entries": configs,
         },
@@ -147,6 +152,12 @@ def _compare(report: "BenchReport", paths: Sequence[str]) -> "BenchReport":
 
     name = paths[0] if len(paths) == 1 else f"{len(paths)} runs, the last of them {paths[-1]}"
     return compare(report, [load_baseline(Path(path)) for path in paths], name)
+
+
+def _price(report: "BenchReport", spec: BenchSpec) -> "BenchReport":
+    if spec.machine is None:
+        return report
+    return add_costs(report, choose_price(spec.machine, spec.price, spec.region))
 
 
 def _save(report: "BenchReport", entries: Sequence[RepositoryEntry], run: ResolvedRun) -> None:

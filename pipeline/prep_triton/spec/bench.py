@@ -1,8 +1,8 @@
 """The load under which a run measures what it made: the keys of `prep bench` in a pipeline file."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from prep_triton.spec.base import Spec
 
@@ -60,4 +60,20 @@ class BenchSpec(Spec):
             "this one is slower, the release does not become current, and the exit code is 4."
         ),
     ] = ()
+    machine: str | None = Field(
+        default=None,
+        description="Machine to price inferences on, such as g2-standard-4 or n1-standard-4+t4; null: none.",
+    )
+    price: Literal["on-demand", "spot", "committed"] = Field(
+        default="on-demand", description="Which price of machine; committed is for a year."
+    )
+    region: str = Field(default="us-central1", description="Region of the price.")
     report: bool = Field(default=True, description="Whether report.html is written beside bench.json.")
+
+    @model_validator(mode="after")
+    def check_price(self) -> Self:
+        """Refuse a price of no machine: which one serves is not guessed."""
+        for key in ("price", "region"):
+            if self.machine is None and key in self.model_fields_set:
+                raise ValueError(f"{key} is of no machine: add 'machine', such as g2-standard-4")
+        return self

@@ -90,6 +90,17 @@ def test_a_load_is_measured_after_verify_and_remembered(load: Load):
     assert len(load.requests) == 3
 
 
+def test_a_price_is_of_what_was_measured_before(load: Load):
+    """Another machine's price measures nothing anew."""
+    run(run_spec(ONNX, more="bench: {concurrency: 4}"))
+    for machine, usd in (("n2-standard-2", 0.055736), ("n2-standard-4", 0.111472)):
+        run(run_spec(ONNX, more=f"bench: {{concurrency: 4, machine: {machine}, price: spot}}"))
+        costs = json.loads(Path("build/bench.json").read_text())["costs"]
+        assert (costs["machine"], costs["usd_per_hour"]) == (machine, usd)
+        assert machine in Path("build/report.html").read_text()
+    assert len(load.requests) == 1
+
+
 @pytest.mark.parametrize("more", [{"verify": False}, {"dry_run": True}])
 def test_what_is_not_verified_is_not_measured(load: Load, more: dict):
     report = run(run_spec(ONNX, more=BENCH), **more)
@@ -176,6 +187,9 @@ def test_an_interruption_is_one_of_the_run(load: Load):
         ("{baseline: none.json}", "the baseline none.json cannot be read", "prep bench -o"),
         ("{baseline: build/bench.json}", "is the file that the run writes", "cp build/bench.json baseline.json"),
         ("{baseline: [a.json, b.json]}", "2 baselines do not show how far runs lie apart", "give baseline once, or 3"),
+        ("{machine: g2-standrd-4}", "no price of a machine 'g2-standrd-4'", "did you mean 'g2-standard-4'?"),
+        ("{price: spot}", "price is of no machine: add 'machine'", ""),
+        ("{machine: n1-standard-4, price: free}", "'free' is not a known value", "on-demand, spot, committed"),
         ("{concurrencies: 4}", "concurrencies", "concurrency"),
         ("{repeats: 0}", "bench.repeats", ""),
     ],
