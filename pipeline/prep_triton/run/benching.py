@@ -178,6 +178,7 @@ def running_server(
         SpecError, RepositoryMissingError: There is nothing to serve, or an entry is not there.
         ServerError: It did not start, did not load an entry that was named, or does not answer.
     """
+    from prep_triton.bench.local_server import find_local_server
     from prep_triton.triton.server.ports import FREE_PORTS
     from prep_triton.triton.server.senders import connect_client
 
@@ -187,7 +188,8 @@ def running_server(
     entries = {entry.name: entry for entry in served.entries} if served else {}
     if request.server is not None:
         with connect_client(request.server, request.protocol, timeout_s=request.plan.timeout_s) as client:
-            yield LoadedServer(client, client.address, client.server_version(), UNKNOWN_FLAVOUR, entries, target=target)
+            version, pid = client.server_version(), find_local_server(client.address)
+            yield LoadedServer(client, client.address, version, UNKNOWN_FLAVOUR, entries, pid=pid, target=target)
         return
     if served is None:
         raise SpecError("there is nothing to measure", hint="name a repository, a release or --server HOST:PORT")
