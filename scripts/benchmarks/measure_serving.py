@@ -6,7 +6,7 @@
 - bucketing: MiniLM (real weights) behind its text ensemble, texts whose lengths are drawn log-normally with a median of
   27 tokens and at most 384; padded to length buckets against padded to 384, the two in turns on one server.
 - batching: the bare model with the queue delay that prep generates against no dynamic batching, requests of one shape.
-- tiers: measure_tiers has the three bursts.
+- tiers: `prep bench --bursts` has the three bursts.
 
 The client runs on the same cores as the server: throughput is of both together, and only the ratios mean something
 elsewhere.

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
+from prep_triton.bench.burst_records import BURST_CASES
 from prep_triton.bench.requests import join_sentences
 from prep_triton.run.benching import read_texts
 from prep_triton.spec import ServingSpec, TextSpec
@@ -162,7 +163,8 @@ def test_of_a_pipeline_file_the_rest_is_a_row(prep: Prep):
 
 def test_entries_are_loaded_at_once_and_over_http(prep: Prep, server: RunningTriton):
     mix = f"{MODEL}=3,{TEXT}=1"
-    arguments = ("bench", "repo", "--server", server.http_url, "--protocol", "http", *SHORT)
+    short = ("--seq-len", "16", "--duration-s", "1", "--warmup-s", "0.1", "--repeats", "1")
+    arguments = ("bench", "repo", "--server", server.http_url, "--protocol", "http", *short)
     run = prep.succeed(*arguments, "--mix", mix, "--rate", "80", "--concurrency", "4", "--machine", "e2-standard-4")
     assert run["conditions"]["protocol"] == "http"
     assert [(point["entry"], point["load"]["value"], point["load"]["mix"]) for point in run["points"]] == [
@@ -187,6 +189,26 @@ def test_entries_are_loaded_at_once_and_over_http(prep: Prep, server: RunningTri
         assert over_http.server_version() == over_grpc.server_version()
     error = prep.fail(*arguments, "--mix", f"{MODEL}@1,{MODEL}@2", code=2)
     assert error["message"] == f"{MODEL} has no priority levels, so Triton would take no notice of priority 1"
+
+
+def test_bursts_are_played_on_the_only_model_as_both_tiers(prep: Prep):
+    short = ("--seq-len", "16", "--duration-s", "0.2", "--warmup-s", "0", "--repeats", "1")
+    run = prep.succeed("bench", "repo", "--bursts", *short, "-o", "bursts.json")
+    assert run == json.loads((prep.folder / "bursts.json").read_text())
+    assert [(tier["tier"], tier["entry"]) for tier in run["tiers"]] == [(1, MODEL), (2, MODEL)]
+    assert run["server_arguments"] == ["--rate-limit=execution_count"]
+    cases = [(case["burst"], case["case"], [side["tier"] for side in case["sides"]]) for case in run["cases"]]
+    assert cases == [
+        (burst, case, tiers)
+        for burst in (1, 2, 3)
+        for case, tiers in zip(BURST_CASES, ([1], [2], [1, 2], [1, 2]), strict=True)
+    ]
+    sides = [side for case in run["cases"] for side in case["sides"]]
+    assert sum(side["errors"] for side in sides) == 0
+    capacity = run["tiers"][0]["capacity_per_s"]["value"]
+    assert sides[0]["offered_per_s"] == pytest.approx(0.4 * capacity, abs=5)  # whole requests in 0.2 s
+    error = prep.fail("bench", "repo", "--bursts", "--tier-1", TEXT, code=2)
+    assert error["hint"] == f"name its model, {MODEL}"
 
 
 def test_what_is_slower_than_its_baseline_ends_with_code_4(prep: Prep):

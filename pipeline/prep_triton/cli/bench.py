@@ -11,6 +11,8 @@ import typer
 from prep_triton.cli import interrupts
 from prep_triton.cli.bench_comparison import DEFAULT_REPEATS, ComparedOptions, bench_and_compare, choose_repeats
 from prep_triton.cli.bench_costs import CostOptions, price_from_options
+from prep_triton.cli.burst_options import BurstOptions, check_burst_options, play_bursts
+from prep_triton.cli.exclusive import list_given
 from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import OutputOptions, ReleaseOption
 from prep_triton.cli.output import Output, session
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 # Beside 1 and 2: nothing failed, and something is slower than the baseline.
 EXIT_SLOWER = 4
+DEFAULT_DURATION_S = 2.0
 Arrivals = Literal["poisson", "constant"]
 
 
@@ -42,9 +45,14 @@ class LoadOptions:
     arrivals: Annotated[str, typer.Option(metavar="poisson|constant", help="How those of --rate follow.")] = "poisson"
     repeats: Annotated[
         int | None,
-        typer.Option(min=1, max=1000, help="How often each load is measured, interleaved. [5, with --against 20]"),
+        typer.Option(
+            min=1, max=1000, help="How often each load is measured, interleaved. [5, --against 20, --bursts 3]"
+        ),
     ] = None
-    duration_s: Annotated[float, typer.Option(min=0.1, max=86400, help="Measured seconds of a repeat.")] = 2.0
+    duration_s: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=86400, help="Measured seconds of a repeat. [2, or 5 with --bursts]"),
+    ] = None
     warmup_s: Annotated[float, typer.Option(min=0, max=3600, help="Seconds before them, not counted.")] = 0.5
 
 
@@ -109,6 +117,7 @@ def bench(
     kept: KeptOptions = KeptOptions(),
     compared: ComparedOptions = ComparedOptions(),
     cost: CostOptions = CostOptions(),
+    bursts: BurstOptions = BurstOptions(),
     timeout_s: Annotated[float, typer.Option(min=0.1, max=86400, help="Longest wait for an answer, seconds.")] = 30.0,
     output: OutputOptions = OutputOptions(),
 ) -> None:
@@ -125,6 +134,7 @@ def bench(
       prep bench --concurrency 4:24:2 --batch 2 --seq-len 384
       prep bench --server localhost:8001 --entry minilm-onnx-fp32 --rate 50:400:50 --slo p99=50ms
       prep bench --mix minilm-onnx-int8=3,minilm-onnx-fp32=1 --rate 100
+      prep bench --bursts --tier-1 minilm-onnx-int8 --tier-2 minilm-onnx-fp32
       prep bench --report report.html
       prep bench -o today.json --baseline yesterday.json
       prep bench --against gs://bucket/models --concurrency 4
@@ -134,6 +144,9 @@ def bench(
     with session(output) as out:
         from prep_triton.run.costing import add_costs
 
+        given = [*list_given(load, traffic, generator, sent, kept, compared, cost), *(["--entry"] if entry else [])]
+        check_burst_options(bursts, [*given, *(["--server"] if server else [])])
+        asked = load.repeats, load.duration_s
         load = replace(load, repeats=choose_repeats(load.repeats, compared))
         groups = (load, sent, generator)
         request = _request_from_flags((target, release, server), entry or [], groups, (kept.slo, timeout_s))
@@ -144,6 +157,9 @@ def bench(
             others={"--entry": bool(entry), "--csv": kept.csv is not None},
         )
         _check_files(kept, request)
+        if bursts.bursts:
+            play_bursts(out, request, bursts, asked, kept.run_file)
+            return
         _check_generator(request, kept, traffic, compared)
         price = price_from_options(cost)
         with out.progress(f"bench {request.target or request.server}") as progress:
@@ -184,7 +200,7 @@ def _request_from_flags(
             loads=_loads_from_flags(load),
             repeats=load.repeats or DEFAULT_REPEATS,
             warmup_s=load.warmup_s,
-            duration_s=load.duration_s,
+            duration_s=load.duration_s or DEFAULT_DURATION_S,
             seed=sent.seed,
             timeout_s=timeout_s,
             processes=generator.processes,

@@ -256,7 +256,7 @@ def make_workloads(server: LoadedServer, request: BenchRequest) -> "list[Workloa
     if mix := request.plan.mix:  # an entry may be in several streams, with other priorities
         by_name = {model.name: model for model in models}
         choices = [(by_name[part.entry], replace(request.inputs, priority=part.priority)) for part in mix.streams]
-    workloads = [make_workload(model, _facts(server.entries, model.name), inputs) for model, inputs in choices]
+    workloads = [make_workload(model, facts_of(server.entries, model.name), inputs) for model, inputs in choices]
     return [_with_tokens(server.client, workload) for workload in workloads]
 
 
@@ -295,7 +295,8 @@ def _choose_names(server: LoadedServer, names: Sequence[str]) -> list[str]:
     return [name for name in own if name not in server.entries or server.entries[name].kind in _LOADED_KINDS]
 
 
-def _facts(entries: Mapping[str, RepositoryEntry], name: str) -> "EntryFacts":
+def facts_of(entries: Mapping[str, RepositoryEntry], name: str) -> "EntryFacts":
+    """Return what the repository knows of an entry; nothing where it does not have it."""
     from prep_triton.bench.requests import EntryFacts
 
     entry = entries.get(name)

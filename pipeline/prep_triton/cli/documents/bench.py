@@ -2,7 +2,15 @@
 
 from collections.abc import Sequence
 
-from prep_triton.bench.records import OWN_GENERATOR, BenchReport, Figure, Point, PointComparison, RatioFigure
+from prep_triton.bench.records import (
+    OWN_GENERATOR,
+    BenchConditions,
+    BenchReport,
+    Figure,
+    Point,
+    PointComparison,
+    RatioFigure,
+)
 from prep_triton.cli.documents.bench_resources import render_others, render_resources
 from prep_triton.cli.documents.costs import render_costs
 from prep_triton.cli.output import Output
@@ -52,6 +60,21 @@ def render_remarks(out: Output, document: BenchReport) -> None:
 def render_conditions(out: Output, document: BenchReport) -> None:
     """Print what the figures depend on."""
     conditions = document.conditions
+    render_machine(out, conditions)
+    render_others(out, document)
+    if conditions.generator != OWN_GENERATOR:
+        out.line(f"  sent by {conditions.generator}: intervals are of {conditions.repeats} repeats")
+    elif conditions.processes > 1:
+        out.line(f"  sent from {conditions.processes} processes")
+    render_entries(out, conditions)
+    for mix in dict.fromkeys(point.load.mix for point in document.points if point.load.mix):
+        out.line(f"  at once: {mix}")
+    if out.verbose:
+        out.line(f"  run again: {conditions.command}")
+
+
+def render_machine(out: Output, conditions: BenchConditions) -> None:
+    """Print the server and the machine."""
     steal = "" if conditions.steal_share is None else f", {100 * conditions.steal_share:.1f} % of the time stolen"
     flags = " ".join(conditions.cpu_flags)
     over = ", over HTTP" if conditions.protocol == "http" else ""
@@ -61,25 +84,15 @@ def render_conditions(out: Output, document: BenchReport) -> None:
     out.line(f"  {conditions.cpu} ({flags}), {conditions.cores} cores, load {conditions.load_after:.1f}{steal}")
     for gpu in conditions.gpus:
         out.line(f"  {gpu.name}, driver {gpu.driver or 'unknown'}")
-    render_others(out, document)
-    if conditions.generator != OWN_GENERATOR:
-        out.line(f"  sent by {conditions.generator}: intervals are of {conditions.repeats} repeats")
-    elif conditions.processes > 1:
-        out.line(f"  sent from {conditions.processes} processes")
-    render_entries(out, document)
-    if out.verbose:
-        out.line(f"  run again: {conditions.command}")
 
 
-def render_entries(out: Output, document: BenchReport) -> None:
-    """Print what each entry was sent, and what was sent at once."""
-    for entry in document.conditions.entries:
+def render_entries(out: Output, conditions: BenchConditions) -> None:
+    """Print what each entry was sent."""
+    for entry in conditions.entries:
         unit = "tokens" if entry.input_kind == "ids" else "characters"
         lengths = f"{entry.shortest}" if entry.shortest == entry.longest else f"{entry.shortest} to {entry.longest}"
         priority = f", priority {entry.priority}" if entry.priority else ""
         out.line(f"  {entry.name}: {entry.distinct_requests} different requests of {lengths} {unit}{priority}")
-    for mix in dict.fromkeys(point.load.mix for point in document.points if point.load.mix):
-        out.line(f"  at once: {mix}")
 
 
 def _hint_to_sustain(document: BenchReport) -> str:

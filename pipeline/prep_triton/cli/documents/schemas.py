@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from prep_triton.cli.documents import assemble, publish, releases
 from prep_triton.cli.documents.bench import BenchDocument
 from prep_triton.cli.documents.build_engine import BuildDocument
+from prep_triton.cli.documents.bursts import BurstDocument
 from prep_triton.cli.documents.client import ClientDocument, SnippetDocument
 from prep_triton.cli.documents.compare import CompareDocument
 from prep_triton.cli.documents.deploy import DeployDocument
@@ -50,7 +51,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "verify": VerifyDocument,
     "serve": ServeDocument,
     "client": ClientDocument | SnippetDocument,
-    "bench": BenchDocument,
+    "bench": BenchDocument | BurstDocument,
     "tune": TuneDocument,
     "report": ReportDocument,
     "publish": publish.PublishDocument | publish.PublishPlan | publish.CheckDocument,

@@ -4,8 +4,8 @@ Tier 1 keeps its throughput when the server is asked for more than it can do; ti
 models only the rate limiter arbitrates: an execution needs the one copy of a resource, and of the instances that
 wait for it the one with the least `executions so far * priority` is next (triton-inference-server/core,
 `src/rate_limiter.cc`, `ScaledPriority` and `AttemptAllocation`). It is off unless the server is started with
-`prep_triton.triton.config.server_arguments.RATE_LIMIT`. What was measured, and by which script, is in
-`scripts/benchmarks/measure_tiers.py`. Whatever the user wrote of these wins.
+`prep_triton.triton.config.server_arguments.RATE_LIMIT`. `prep bench --bursts` measures what they are worth, and
+docs/figures.md has what it found. Whatever the user wrote of these wins.
 """
 
 from typing import Any
@@ -65,7 +65,7 @@ def levels_of(tier: Tier) -> int:
     """Return how many priority levels an entry's queue gets: in tier 2 a request of level 1 overtakes the others.
 
     None in tier 1: with levels Triton prepares no batch ahead, so that one instance takes turns with tier 2 (33 % of
-    its throughput kept in burst 2 of `scripts/benchmarks/measure_tiers.py`), and the second instance that mends this
+    its throughput kept in burst 2 of `prep bench --bursts`), and the second instance that mends this
     costs more than it gives on a CPU, where the two contend for the cores (59-76 % kept; without levels, one instance,
     99 %). What it costs on a GPU was not measured.
     """
