@@ -84,6 +84,8 @@ def test_a_report_is_shown_whole_and_asks_for_nothing(tab: Tab, page: Path, widt
     assert tab.evaluate(OUTSIDE) == []
     assert tab.evaluate(COLLIDING) == []
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    tab.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true })")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
     ground = tab.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(20, 23, 27)")
     assert measure_ink(tab.screenshot()) > 0.01

@@ -49,7 +49,8 @@ def lines_of_published(variants: Sequence[Variant]) -> tuple[Line, ...]:
 
 
 def _name_of(row: PublishedRow) -> str:
-    return f"2021 {row.model} {row.accelerator or 'cpu'}{' int8' if row.precision == 'int8' else ''}"
+    model = "DistilBERT" if row.model == "distilbert" else "BERT"
+    return f"2021 {model} {(row.accelerator or 'cpu').upper()}{' INT8' if row.precision == 'int8' else ''}"
 
 
 def _own_row(variant: Variant) -> tuple[Cell, ...] | None:

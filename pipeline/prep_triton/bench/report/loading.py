@@ -36,7 +36,7 @@ def show_throughput(variants: Sequence[Variant], most_spots: int, others: Sequen
     Args:
         variants: The variants.
         most_spots: How many points of a line are drawn at most.
-        others: What others measured, at its latency and throughput.
+        others: What others measured, at its throughput and its typical latency, which stands beside the medians.
     """
     shown = [variant for variant in variants if variant.points][:_MOST_LINES]
     slo = _common_level(shown)
@@ -49,7 +49,11 @@ def show_throughput(variants: Sequence[Variant], most_spots: int, others: Sequen
         ]
         name = metric.removesuffix("_ms")
         axes = Axes(f"{name} against throughput", "inferences/s", f"{name}, ms")
-        plots.append(draw_lines(axes, [*lines, *others], _bound(slo, metric), f"throughput-{name}"))
+        plots.append(
+            draw_lines(
+                axes, [*lines, *(others if metric == "p50_ms" else ())], _bound(slo, metric), f"throughput-{name}"
+            )
+        )
     legend = [*_legend(shown), *(LegendItem(f"{line.label} (published)", "other", line.shape) for line in others)]
     words = "To the right is more, downwards is sooner; along a line the load grows. Every point is in the table above."
     return Section("Latency against throughput", (Figure(tuple(plots), tuple(legend), words),))

@@ -12,7 +12,10 @@ from prep_triton.bench.report.text import format_number
 
 COLOURS = 8
 _WIDTH, _HEIGHT = 440.0, 290.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 352.0, 30.0, 246.0
+_LEFT, _TOP, _BOTTOM = 46.0, 30.0, 246.0
+# Between an axis and the edges of its plot, between the plot and a line's name, and a letter of that, in bold.
+_INSIDE, _BESIDE, _LETTER = 8.0, 9.0, 6.7
+_LEAST_WIDTH = 200.0
 _LABEL_STEP = 13.0
 _BAR_STEP = 24.0
 _MOST_LABELS = 8
@@ -78,17 +81,21 @@ def class_of(colour: int) -> str:
 def draw_lines(axes: Axes, lines: Sequence[Line], bound: Bound | None, name: str) -> Plot:
     """Draw lines with markers and intervals, and a bound where there is one."""
     spots = [spot for entry in lines for spot in entry.spots]
-    x = axis_over([value for spot in spots for value in (spot.x, *(spot.x_interval or ()))], _LEFT + 8, _RIGHT - 8)
+    named = lines if len(lines) <= _MOST_LABELS else ()
+    labels = [*(entry.label for entry in named), *([bound.label] if bound else [])]
+    right = max(_WIDTH - _BESIDE - _LETTER * max(map(len, labels), default=0), _LEFT + _LEAST_WIDTH)
+    widths = [value for spot in spots for value in (spot.x, *(spot.x_interval or ()))]
+    x = axis_over(widths, _LEFT + _INSIDE, right - _INSIDE)
     heights = [value for spot in spots for value in (spot.y, *(spot.y_interval or ()))]
     y = axis_over([*heights, *([bound.value] if bound else [])], _BOTTOM, _TOP + 6)
     parts = [text(axes.y, 0, 14, class_="axis"), *_draw_grid(x, y)]
-    parts.append(text(axes.x, (_LEFT + _RIGHT) / 2, _HEIGHT - 8, class_="axis", text_anchor="middle"))
+    parts.append(text(axes.x, (_LEFT + right) / 2, _HEIGHT - 8, class_="axis", text_anchor="middle"))
     if bound:
         place = y.place(bound.value)
-        parts.append(line(_LEFT, place, _RIGHT, place, class_="slo"))
+        parts.append(line(_LEFT, place, right, place, class_="slo"))
     for entry in lines:
         parts += _draw_line(entry, x, y)
-    parts += _draw_labels(lines if len(lines) <= _MOST_LABELS else (), bound, x, y)
+    parts += _draw_labels(named, bound, x, y)
     description = _describe_lines(axes, lines, bound)
     return Plot(axes.title, description, drawing(axes.title, description, (_WIDTH, _HEIGHT), parts, name))
 
@@ -147,6 +154,8 @@ def draw_swatch(colour: str, shape: int | None) -> str:
     """Return the little drawing of a legend, which its words explain."""
     if shape is None:
         inside = [element("rect", x=1, y=1, width=10, height=10, class_=f"bar {colour}")]
+    elif colour == "other":
+        inside = [marker(shape, 10, 6, class_="hollow other")]
     else:
         inside = [line(0, 6, 20, 6, class_=f"line {colour}"), marker(shape, 10, 6, class_=f"dot {colour}")]
     width = 12 if shape is None else 20
@@ -160,15 +169,16 @@ def format_tick(value: float) -> str:
 
 def _draw_grid(x: Axis, y: Axis) -> list[str]:
     parts = []
+    right = x.end + _INSIDE
     for tick in y.ticks():
         place = y.place(tick)
-        parts.append(line(_LEFT, place, _RIGHT, place, class_="grid"))
+        parts.append(line(_LEFT, place, right, place, class_="grid"))
         parts.append(text(format_tick(tick), _LEFT - 6, place + 4, class_="tick", text_anchor="end"))
     for tick in x.ticks(7):
         place = x.place(tick)
         parts.append(line(place, _BOTTOM, place, _BOTTOM + 4, class_="grid"))
         parts.append(text(format_tick(tick), place, _BOTTOM + 17, class_="tick", text_anchor="middle"))
-    parts.append(line(_LEFT, _BOTTOM, _RIGHT, _BOTTOM, class_="base"))
+    parts.append(line(_LEFT, _BOTTOM, right, _BOTTOM, class_="base"))
     return parts
 
 
@@ -193,13 +203,14 @@ def _draw_line(entry: Line, x: Axis, y: Axis) -> list[str]:
 
 def _draw_labels(lines: Sequence[Line], bound: Bound | None, x: Axis, y: Axis) -> list[str]:
     """Write each line's name at its end, one below the other where they are close."""
+    right = x.end + _INSIDE
     ends = [
         (y.place(entry.spots[-1].y), x.place(entry.spots[-1].x) + 6, entry.label, f"name {class_of(entry.colour)}")
         for entry in lines
         if entry.spots
     ]
     if bound:
-        ends.append((y.place(bound.value), _RIGHT, bound.label, "name slo-name"))
+        ends.append((y.place(bound.value), right, bound.label, "name slo-name"))
     ends.sort()
     parts, floor = [], _TOP
     room = _BOTTOM - _LABEL_STEP * (len(ends) - 1)
@@ -207,8 +218,8 @@ def _draw_labels(lines: Sequence[Line], bound: Bound | None, x: Axis, y: Axis) -
         place = min(max(at_y, floor), room + _LABEL_STEP * index)
         floor = place + _LABEL_STEP
         lead = css.replace("name", "lead-line", 1)
-        parts.append(path([(at_x, at_y), (_RIGHT + 2, place), (_RIGHT + 6, place)], class_=lead))
-        parts.append(text(label, _RIGHT + 9, place + 4, class_=css))
+        parts.append(path([(at_x, at_y), (right + 2, place), (right + 6, place)], class_=lead))
+        parts.append(text(label, right + _BESIDE, place + 4, class_=css))
     return parts
 
 

@@ -81,7 +81,7 @@ def list_variants(runs: Sequence[ReportedRun], entries: Mapping[str, RepositoryE
     stamps = _stamps(runs, machines)
     pairs = [(index, name) for index, run in enumerate(runs) for name in _entries_of(run)]
     names = list(dict.fromkeys(name for _, name in pairs))
-    cut = len(_common_start(names))
+    short = _shorten(names)
     variants = []
     for index, name in pairs:
         run = runs[index]
@@ -94,7 +94,7 @@ def list_variants(runs: Sequence[ReportedRun], entries: Mapping[str, RepositoryE
                 run=run,
                 entry=name,
                 label=clean(_SEPARATOR.join([clean(name, _MOST_LABEL), *extra]), 2 * _MOST_LABEL),
-                short=clean(name[cut:] or name, _MOST_SHORT) + (f" {mark_of(index)}" if is_mixed else ""),
+                short=clean(short[name], _MOST_SHORT) + (f" {mark_of(index)}" if is_mixed else ""),
                 machine=machines[index],
                 colour=names.index(name) if len(names) > 1 else index,
                 shape=index,
@@ -173,14 +173,20 @@ def _entries_of(run: ReportedRun) -> Iterable[str]:
     return dict.fromkeys(point.entry for point in run.report.points)
 
 
-def _common_start(names: Sequence[str]) -> str:
-    """Return what all names begin with, up to a dash; nothing of a single name."""
-    words: list[str] = []
-    for alike in zip(*(name.split("-")[:-1] for name in names), strict=False) if len(names) > 1 else ():
-        if len(set(alike)) > 1:
-            break
-        words.append(alike[0])
-    return "".join(f"{word}-" for word in words)
+def _shorten(names: Sequence[str]) -> dict[str, str]:
+    """Return names without the words between dashes that all begin and end with; at least one word stays of each."""
+    words = {name: name.split("-") for name in names}
+    if len(words) < 2:
+        return {name: name for name in names}
+    start = _count_alike([parts[:-1] for parts in words.values()])
+    end = _count_alike([parts[start + 1 :][::-1] for parts in words.values()])
+    return {name: "-".join(parts[start : len(parts) - end]) for name, parts in words.items()}
+
+
+def _count_alike(lists: Sequence[Sequence[str]]) -> int:
+    """Return how many of the first words all lists share."""
+    alike = [len(set(words)) == 1 for words in zip(*lists, strict=False)]
+    return next((index for index, is_alike in enumerate(alike) if not is_alike), len(alike))
 
 
 def _stamps(runs: Sequence[ReportedRun], machines: Sequence[str]) -> list[str]:

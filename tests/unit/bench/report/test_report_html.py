@@ -117,7 +117,8 @@ def test_published_figures_are_marked_and_drawn_only_beside_their_length():
     entries = [entry.model_copy(update={"input_kind": "ids", "longest": 384}) for entry in report.conditions.entries]
     conditions = report.conditions.model_copy(update={"entries": tuple(entries)})
     page = Page(render(report.model_copy(update={"conditions": conditions})))
-    assert "2021 bert-base cpu (published)" in page.words
+    assert "2021 BERT CPU (published)" in page.words
+    assert page.words.count("2021 BERT CPU") == 1  # beside the medians, and not beside a p99
 
 
 def test_costs_are_a_column_and_a_section_where_a_machine_was_named():

@@ -77,3 +77,18 @@ def test_facts_are_of_the_entrys_manifest_and_of_a_text_entry_its_models():
     assert find_facts("m-text", None, entries).size_bytes == 4 * 2**20
     assert find_facts("m-text", None, entries).cosine == 0.99
     assert find_facts("other", benched, entries) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "short"),
+    [
+        (("m-fp32", "m-int8"), ["fp32", "int8"]),
+        (("bert-base-onnx-cpu", "distilbert-onnx-cpu"), ["bert-base", "distilbert"]),
+        (("m-fp32", "m-fp32-text"), ["fp32", "fp32-text"]),
+        (("a", "b-a"), ["a", "b-a"]),
+        (("m", "m-text"), ["m", "m-text"]),
+        (("only-one",), ["only-one"]),
+    ],
+)
+def test_a_line_is_called_after_what_tells_it_from_others(names: tuple[str, ...], short: list[str]):
+    assert [variant.short for variant in list_variants([ReportedRun("a.json", make_run(*names))], {})] == short
