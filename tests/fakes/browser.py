@@ -67,7 +67,7 @@ class Tab:
         """Return the value of an expression in the page."""
         result = self.send("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in result, result
-        return result["result"]["value"]
+        return result["result"].get("value")  # undefined has none
 
     def screenshot(self) -> bytes:
         """Return the whole page as PNG."""
