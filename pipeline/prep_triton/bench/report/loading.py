@@ -178,8 +178,9 @@ def _verdict_cell(point: Point) -> Cell:
         return Cell("not counted", "not sustained by the generator", "bad")
     if point.verdict is None:
         return Cell("–")
-    state, _, detail = point.verdict.describe().partition(" (")
-    return Cell(state, detail.removesuffix(")"), {"met": "good", "not met": "bad"}.get(point.verdict.state, ""))
+    verdict = point.verdict
+    detail = f"{verdict.over:,} of {verdict.requests:,} over" + (f", {verdict.more:,} more" if verdict.more else "")
+    return Cell(verdict.state, detail, {"met": "good", "not met": "bad"}.get(verdict.state, ""))
 
 
 def _first_message(point: Point) -> str:
