@@ -16,8 +16,8 @@ Three comparisons of each pair:
 - turns: `--against`, with `--repeats-in-turns` of a side.
 
 Right is "no difference shown" of the same thing, and "slower" of a stand-in. Every run is a file below `--folder`,
-made once: another call goes on where the last one ended, or with the same `--pairs` counts again. About 45 s a pair and
-kind on a quiet machine of two cores, half an hour in all; `--pairs 5` for a first look.
+made once: another call goes on where the last one ended, or with the same `--pairs` counts again. About three minutes a
+pair on two cores, an hour in all, most of it servers that start; `--pairs 8` takes 25 minutes.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--neighbours", type=int, default=2, help="how many of them [2]")
     parser.add_argument("--concurrency", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5, help="of a run [5]")
-    parser.add_argument("--repeats-in-turns", type=int, default=12, help="of a side with --against [12]")
+    parser.add_argument("--repeats-in-turns", type=int, default=20, help="of a side with --against [20]")
     parser.add_argument("--duration-s", type=float, default=0.8, help="of a repeat [0.8]")
     parser.add_argument("--seed", type=int, default=0, help="of the neighbours")
     parser.add_argument("--folder", type=Path, default=Path("build/measure-comparison"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import ServerError, SpecError
 from prep_triton.progress import Progress, ignore_progress
+from prep_triton.run.bench_target import BenchTarget, find_target
 from prep_triton.run.benching import (
     INTERRUPTED,
     BenchOutcome,
@@ -47,6 +48,15 @@ def request_of_other(request: BenchRequest, against: str) -> BenchRequest:
     return replace(request, target=against, release=None, server=None)
 
 
+def _find_targets(requests: "Mapping[Side, BenchRequest]") -> "dict[Side, BenchTarget]":
+    """Find what both sides mean, before a server is started."""
+    targets: dict[Side, BenchTarget] = {}
+    for side, request in requests.items():
+        targets[side] = find_target(request.target, request.release, request.server)
+        targets[side].check_entries(request.entries)
+    return targets
+
+
 def bench_against(request: BenchRequest, against: str, *, progress: Progress = ignore_progress) -> BenchOutcome:
     """Measure a server and another one in turns, and compare them; see `prep_triton.bench.against`.
 
@@ -60,7 +70,8 @@ def bench_against(request: BenchRequest, against: str, *, progress: Progress = i
     from prep_triton.bench.against import count_rounds
     from prep_triton.bench.compare_turns import compare_turns
 
-    session = _Session({"own": request, "other": request_of_other(request, against)}, progress)
+    requests: dict[Side, BenchRequest] = {"own": request, "other": request_of_other(request, against)}
+    session = _Session(requests, _find_targets(requests), progress)
     reason, error = "", None
     try:
         for number in range(count_rounds(request.plan.repeats)):
@@ -74,7 +85,7 @@ def bench_against(request: BenchRequest, against: str, *, progress: Progress = i
         if not session.is_comparable:
             raise
         reason, error = err.message, err
-    report, other = session.report("own", reason), session.report("other", reason)
+    report, other = session.report("own", reason), session.report("other", "")
     comparison = compare_turns(report, other, against)
     return BenchOutcome(report.model_copy(update={"comparison": comparison}), error, session.entries)
 
@@ -84,6 +95,7 @@ class _Session:
     """Both sides: their requests, what was measured of them, their last conditions, and notes on the own one."""
 
     requests: "dict[Side, BenchRequest]"
+    targets: "dict[Side, BenchTarget]"
     progress: Progress
     measured: "dict[Side, list[Measured]]" = field(default_factory=lambda: {"own": [], "other": []})
     conditions: "dict[Side, BenchConditions]" = field(default_factory=dict)
@@ -107,7 +119,7 @@ class _Session:
 
         with ExitStack() as stack:
             servers = {
-                side: stack.enter_context(running_server(request, self.progress))
+                side: stack.enter_context(running_server(request, self.progress, self.targets[side]))
                 for side, request in self.requests.items()
             }
             workloads = _pair_workloads(servers, self.requests)
@@ -129,7 +141,11 @@ class _Session:
     def report(self, side: "Side", reason: str) -> "BenchReport":
         """Make the document of a side."""
         report = make_report(self.requests[side], self.measured[side], self.conditions[side], reason)
-        return report.model_copy(update=self.notes) if side == "own" else report
+        if side == "other":
+            return report
+        names = [repeat.workload.model.name for repeat in self.measured[side]]
+        left_out = self.targets[side].rows_without(names, self.notes["not_loaded"], "left out of the comparison")
+        return report.model_copy(update=self.notes | {"not_measured": left_out})
 
 
 def _pair_workloads(
