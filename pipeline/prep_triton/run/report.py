@@ -77,7 +77,8 @@ class RunReport(Record):
         """The run in one sentence."""
         if self.outcome == "partial" and not self._failed_models:
             return "The load could not be measured; everything else was made and checked."
-        if self.regressions and not any(row.stage == "promote" and row.state == "skipped" for row in self.rows):
+        stages = {row.stage for row in self.rows if row.stage != "promote" or row.state == "skipped"}
+        if self.regressions and "bench" in stages and "promote" not in stages:  # there is no release to keep back
             return "Everything was made and checked, and is slower than its baseline."
         return _SENTENCES[self.outcome].format(failed=self._failed_models)
 
