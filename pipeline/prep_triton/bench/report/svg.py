@@ -10,8 +10,8 @@ from prep_triton.bench.report.text import escape
 _LOG_FROM = 12.0
 # What is smaller than so much of the largest value stays at an axis's beginning.
 _LEAST_SHARE = 1e-9
-# No rate, latency or price is so small: it is zero.
-_NOTHING = 1e-12
+# No rate, latency or price is so small, or so large: a document may say anything.
+_NOTHING, _EVERYTHING = 1e-12, 1e12
 # What stays free above the largest value of a linear axis, and on both sides of a logarithmic one.
 _LINEAR_ROOM = 1.06
 _LOG_ROOM = 1.15
@@ -103,7 +103,7 @@ class Axis:
 
 def axis_over(values: Sequence[float], start: float, end: float) -> Axis:
     """Return the axis for values that are not negative: from zero, or logarithmic where they span much."""
-    positive = [value for value in values if value > _NOTHING] or [1.0]
+    positive = [min(value, _EVERYTHING) for value in values if value > _NOTHING] or [1.0]
     high = max(positive)
     low = max(min(positive), high * _LEAST_SHARE)
     if high / low > _LOG_FROM:

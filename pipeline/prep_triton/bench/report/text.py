@@ -7,6 +7,8 @@ import unicodedata
 from prep_triton.bench.records import Figure
 
 _MOST = 160
+# What is smaller or larger is written with its power of ten.
+_LEAST, _HUGE = 1e-6, 1e12
 # Beside what XML cannot hold: what turns the direction of the text that follows it.
 _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -29,6 +31,8 @@ def format_number(value: float) -> str:
     """Render a value to three significant digits: ``0.123``, ``4.56``, ``78.9``, ``1,234``."""
     if not value:
         return "0"
+    if not _LEAST < abs(value) < _HUGE:
+        return f"{value:.2e}"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:,.{min(digits, 8)}f}"
 

@@ -1,13 +1,18 @@
 """Files that are runs, were runs of another prep, or are none."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from prep_triton.bench.report.document import render_report
 from prep_triton.bench.report.runs import load_runs, parse_run
 from prep_triton.errors import SpecError
 
-from tests.fakes.reported import make_run, save_run
+from tests.fakes.reported import Page, make_run, save_run
 
 
 def test_runs_are_read_in_order_and_a_file_twice_once(tmp_path: Path):
@@ -73,3 +78,38 @@ def test_points_of_nothing_that_can_be_read_are_nothing_to_report(tmp_path: Path
     broken.write_text(json.dumps({"points": [1, None, {"entry": "m"}]}))
     with pytest.raises(SpecError, match="there is nothing to report"):
         load_runs([broken])
+
+
+VALUES: tuple[Any, ...] = (None, -1, 0, 1e300, "", "x" * 5000, [], {}, True, [1], {"a": 1}, "\ud800")
+
+
+def list_places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the place of every value in a document."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in inside:
+        yield (*place, key)
+        yield from list_places(part, (*place, key))
+
+
+@given(st.data())
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_damaged_document_is_reported_or_refused_in_a_sentence(data: st.DataObject):
+    document = json.loads(make_run("m").model_dump_json(exclude={"points": {"__all__": {"blocks"}}}))
+    document["points"] = [{**point, "blocks": []} for point in document["points"]]
+    for place in data.draw(st.lists(st.sampled_from(list(list_places(document))), min_size=1, max_size=4)):
+        holder = document
+        for step in place[:-1]:
+            holder = holder[step] if isinstance(holder, dict | list) and step in dict(_items(holder)) else {}
+        if holder and place[-1] in dict(_items(holder)):
+            holder[place[-1]] = data.draw(st.sampled_from(VALUES))
+    try:
+        run = parse_run(json.dumps(document).encode(), "run.json")
+    except SpecError as err:
+        assert "run.json is not a run of prep bench" in err.message
+    else:
+        if run.report.points:
+            assert len(Page(render_report([run])).words) > 100
+
+
+def _items(holder: Any) -> Iterator[tuple[Any, Any]]:
+    yield from holder.items() if isinstance(holder, dict) else enumerate(holder)
