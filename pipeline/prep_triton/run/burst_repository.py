@@ -12,7 +12,7 @@ from prep_triton.spec import ServingSpec, Tier
 from prep_triton.target import needs_gpu
 
 TIERS: tuple[Tier, Tier] = (1, 2)
-# What a tier decides; a repository's own choices of these are played by neither server.
+# What a tier decides.
 _OF_TIERS = ("tier", "rate_limiter", "stream_priority")
 _OF_QUEUES = ("priority_levels", "default_priority_level", "priority_queue_policies")
 # Files of warm-up are named by paths of the entry, and answers of a cache are no work.
@@ -111,8 +111,10 @@ def write_tiers(
 
 
 def serving_of_tier(entry: RepositoryEntry, tier: Tier | None) -> ServingSpec:
-    """Return an entry's own serving choices with another tier, or with none, and without what its own tier added."""
+    """Return an entry's own serving choices: as they are in its own tier, else without what that added to them."""
     stored = ServingSpec.model_validate(entry.spec.get("serving") or {})
+    if tier is not None and stored.tier == tier:
+        return ServingSpec.model_validate(_without(stored.model_dump(mode="json"), _LEFT_OUT))
     # A tier fills in what was not given, and a stored choice does not say what was.
     choices: dict[str, Any] = stored.model_dump(mode="json", exclude_defaults=True)
     choices = _without(choices, (*_OF_TIERS, *_LEFT_OUT))

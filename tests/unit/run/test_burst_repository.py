@@ -81,9 +81,8 @@ def test_each_tier_has_what_it_adds_and_no_tier_has_nothing_of_it(ranked: Reposi
         length_buckets=ranked.length_buckets,
         dynamic_batching=QueueSpec(max_queue_delay_us=900),
     )
-    assert (first, second) == tuple(
-        ServingSpec.model_validate(plain.model_dump(exclude_defaults=True) | {"tier": tier}) for tier in (1, 2)
-    )
+    assert first == ServingSpec.model_validate(plain.model_dump(exclude_defaults=True) | {"tier": 1})
+    assert second == ServingSpec.model_validate(ranked.spec["serving"] | {"response_cache": False})
     for is_tiered in (False, True):
         folder = tmp_path / f"served-{is_tiered}"
         arguments = write_tiers(folder, tmp_path / "repo", {1: ranked, 2: ranked}, is_tiered=is_tiered)
@@ -97,3 +96,13 @@ def test_each_tier_has_what_it_adds_and_no_tier_has_nothing_of_it(ranked: Reposi
         assert not any(config.response_cache.enable for config in configs)
         graph = folder / "tier-2" / "1" / "model.onnx"
         assert graph.resolve() == (tmp_path / "repo" / ranked.name / "1" / "model.onnx").resolve()
+
+
+def test_what_its_owner_chose_in_a_tier_is_kept_there(tmp_path: Path):
+    """Without levels of priority, which a tier 2 gets unless it says so."""
+    serving = ServingSpec(tier=2, dynamic_batching=QueueSpec(priority_levels=0))
+    entry = assemble_entry(make_model(tmp_path / "model"), [], serving, tmp_path / "repo").artifact
+    write_tiers(tmp_path / "served", tmp_path / "repo", {1: entry, 2: entry}, is_tiered=True)
+    configs = [parse_config((tmp_path / "served" / entry_name(tier) / "config.pbtxt").read_text()) for tier in (1, 2)]
+    assert [config.dynamic_batching.priority_levels for config in configs] == [0, 0]
+    assert [config.instance_group[0].rate_limiter.priority for config in configs] == [1000, 2**32 - 1]
