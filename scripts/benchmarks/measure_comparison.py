@@ -23,6 +23,7 @@ pair on two cores, an hour in all, most of it servers that start; `--pairs 8` ta
 import argparse
 import math
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -40,10 +41,11 @@ from prep_triton.bench.history import compare_with_history
 from prep_triton.bench.measure import Plan
 from prep_triton.bench.records import BaselineComparison, BenchReport, Load, PointComparison
 from prep_triton.bench.requests import InputChoice
+from prep_triton.errors import ServerError
 from prep_triton.export.onnx import export_model
 from prep_triton.files import write_atomically
 from prep_triton.manifest import record_files
-from prep_triton.run.benching import BenchRequest, bench
+from prep_triton.run.benching import INTERRUPTED, BenchOutcome, BenchRequest, bench
 from prep_triton.run.benching_against import bench_against
 from prep_triton.spec import ModelSpec, QueueSpec, ServingSpec
 from prep_triton.triton.entries.write import assemble_entry
@@ -57,6 +59,7 @@ SEQUENCE = 64
 RUNS_OF_A_HISTORY = 7
 KINDS = ("compute", "wait")
 METHODS = ("run", "history", "turns")
+ATTEMPTS = 5
 RIGHT = {"same": "no difference shown"}
 
 
@@ -121,15 +124,15 @@ class Session:
         """Measure a repository on its own."""
         path = self.runs / f"{name}-{number}.json"
         if not path.exists():
-            outcome = bench(self._request(name, self.arguments.repeats))
-            _save(outcome.report, path)
+            request = self._request(name, self.arguments.repeats)
+            _save(_measure_whole(lambda: bench(request)), path)
 
     def run_in_turns(self, name: str, number: int) -> None:
         """Measure a repository in turns with the unchanged one."""
         path = self.runs / f"{name}-in-turns-{number}.json"
         if not path.exists():
             request = self._request(name, self.arguments.repeats_in_turns)
-            _save(bench_against(request, str(self.repositories["base"])).report, path)
+            _save(_measure_whole(lambda: bench_against(request, str(self.repositories["base"]))), path)
 
     def load(self, name: str, number: int) -> BenchReport:
         """Read a run."""
@@ -154,6 +157,22 @@ class Session:
 
 def _serving(delay_us: int) -> ServingSpec:
     return ServingSpec(dynamic_batching=QueueSpec(max_queue_delay_us=delay_us))
+
+
+def _measure_whole(measure: Callable[[], BenchOutcome]) -> BenchReport:
+    """Measure until a run was not ended before its end: on a very busy machine a repeat may be without an answer."""
+    for _ in range(ATTEMPTS):
+        try:
+            outcome = measure()
+        except ServerError as err:
+            log(f"again: {err}")
+            continue
+        if outcome.report.partial_reason == INTERRUPTED:
+            raise KeyboardInterrupt
+        if outcome.error is None:
+            return outcome.report
+        log(f"again: {outcome.error}")
+    sys.exit(f"no run came to its end in {ATTEMPTS} attempts: allow longer repeats with --duration-s")
 
 
 def _save(report: BenchReport, path: Path) -> None:
