@@ -1,4 +1,4 @@
-"""How runs compare with their baselines, where `prep bench --baseline` compared them."""
+"""How runs compare with their baselines, or with another server, where `prep bench` compared them."""
 
 from collections.abc import Iterator, Sequence
 
@@ -18,7 +18,8 @@ def show_baselines(runs: Sequence[ReportedRun]) -> Section | None:
 
 
 def _describe(name: str, comparison: BaselineComparison) -> Iterator[Part]:
-    yield Sentence(f"{clean(name, 60)} over {clean(comparison.baseline, 60)}, with the intervals of the ratios:")
+    turns = f", measured in turns, {comparison.rounds} rounds" if comparison.method == "turns" else ""
+    yield Sentence(f"{clean(name, 60)} over {clean(comparison.baseline, 60)}{turns}, with the intervals of the ratios:")
     rows = tuple(
         (
             Cell(clean(point.entry, 60)),
@@ -29,7 +30,8 @@ def _describe(name: str, comparison: BaselineComparison) -> Iterator[Part]:
         for point in comparison.points
     )
     yield Table(("entry", "load", "verdict", *_METRICS.values()), rows)
-    others = [*(clean(line) for line in comparison.differences)]
+    others = list(dict.fromkeys(clean(point.reason) for point in comparison.points if point.reason))
+    others += [clean(line) for line in comparison.differences]
     others += [f"not in the baseline: {clean(point)}" for point in comparison.unmatched]
     if others:
         yield Sentence(f"Beside that: {'; '.join(others)}.", "muted")

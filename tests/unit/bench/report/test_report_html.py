@@ -162,6 +162,16 @@ def test_what_a_point_used_and_how_it_compares_are_shown_where_they_are_known():
     assert "run0.json: priorities end at the tokenizer." in page.words
 
 
+def test_a_comparison_in_turns_says_its_rounds_and_what_others_took():
+    report = make_run()
+    compared = compare_with_baseline(report, StoredRun.model_validate(report.model_dump()), "localhost:9001")
+    points = tuple(point.model_copy(update={"reason": "others took 30% of the cores"}) for point in compared.points)
+    turns = compared.model_copy(update={"method": "turns", "rounds": 10, "points": points})
+    text = Page(render(report.model_copy(update={"comparison": turns}))).text
+    assert "over localhost:9001, measured in turns, 10 rounds, with the intervals of the ratios:" in text
+    assert text.count("others took 30% of the cores") == 1
+
+
 def test_sweeps_of_one_variant_that_differ_by_priority_are_lines_of_their_own():
     loads = tuple(Load(kind="closed", value=value, priority=rank) for rank in (1, 2) for value in (1, 4))
     html = render(make_run("m", loads=loads))
