@@ -20,6 +20,9 @@ _INFER = "/inference.GRPCInferenceService/ModelInfer"
 _UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 # Else gRPC sends what several of them send through one connection, where a large answer holds up the others.
 _OWN = [("grpc.use_local_subchannel_pool", 1)]
+# A request that gRPC repeats by itself hides what a load is to show. Without that and its optional filters a call takes
+# a tenth less.
+_PLAIN = [("grpc.enable_retries", 0), ("grpc.minimal_stack", 1)]
 LONGEST_DETAIL = 300
 OUT_OF_TIME = "no answer in time"
 CANCELLED = "cancelled"
@@ -151,7 +154,7 @@ class LoadConnection:
 
         self._timeout_s = timeout_s
         self._grpc = grpc
-        self._channel = grpc.insecure_channel(address, options=[*_UNLIMITED, *_OWN])
+        self._channel = grpc.insecure_channel(address, options=[*_UNLIMITED, *_OWN, *_PLAIN])
         self._call = self._channel.unary_unary(_INFER, request_serializer=bytes, response_deserializer=bytes)
 
     def __enter__(self) -> Self:
