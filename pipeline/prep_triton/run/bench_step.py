@@ -186,7 +186,7 @@ def figures_from_report(report: "BenchReport") -> dict[str, Any]:
         }
         for point in report.points
     ]
-    left_out = [{"entry": row.entry, "reason": row.reason} for row in report.not_measured]
+    left_out = [{"entry": row.entry, "reason": name_keys(row.reason)} for row in report.not_measured]
     return {"points": points, "not_measured": left_out}
 
 

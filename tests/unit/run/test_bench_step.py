@@ -34,7 +34,9 @@ class Load:
 
     def report(self, seed: int) -> BenchReport:
         points = make_points((CLOSED,), name=ENTRY, slowdown=self.slowdown, noise=0.01, seed=seed)
-        row = NotMeasured(entry="tiny-gpu", model="tiny", precision="fp32", runtime="onnxruntime", reason="no GPU")
+        row = NotMeasured(
+            entry="tiny-gpu", model="tiny", precision="fp32", runtime="onnxruntime", reason="left out by --entry"
+        )
         report = make_report(points).model_copy(update={"not_measured": (row,)})
         return report.model_copy(update={"partial": bool(self.partial), "partial_reason": self.partial})
 
@@ -70,7 +72,7 @@ def test_a_load_is_measured_after_verify_and_remembered(load: Load):
     (line, left_out) = cells_from_row(report.rows[-1])
     assert line[:3] == ("bench", ENTRY, "measured")
     assert "concurrency 4: " in line[4]
-    assert left_out == ("bench", "tiny-gpu", "skipped", "", "no GPU")
+    assert left_out == ("bench", "tiny-gpu", "skipped", "", "left out by entries")
     (request,) = load.requests
     assert (request.inputs.batch, request.plan.loads, request.slo.bound_ms) == (2, (CLOSED,), 50)
     assert request.command == "prep bench build/model_repository --concurrency 4 --batch 2 --slo p99=50ms"
