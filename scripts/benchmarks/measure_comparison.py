@@ -248,7 +248,7 @@ def print_counts(session: Session, pairs: int) -> None:
     print_conditions(
         f"Triton {first.conditions.triton_version} ({first.conditions.triton_flavour}); "
         f"{describe_versions('onnxruntime')}; MiniLM FP32, {SEQUENCE} tokens, concurrency {arguments.concurrency}",
-        f"{arguments.neighbours if arguments.busy else 'no'} neighbours of our own; {others} during the runs, "
+        f"neighbours of our own: {arguments.neighbours if arguments.busy else 0}; {others} during the runs, "
         f"whose rates have a standard deviation of {spread:.0%}",
         f"run: {arguments.repeats} x {arguments.duration_s:g} s; history: {RUNS_OF_A_HISTORY} of them; turns: "
         f"{arguments.repeats_in_turns} x {arguments.duration_s:g} s a side",
@@ -256,7 +256,7 @@ def print_counts(session: Session, pairs: int) -> None:
     print()
     table = Table(
         ("what", "<10"), ("comparison", "<12"), ("pairs", ">6"), ("right", ">7"), ("none shown", ">12"),
-        ("slower", ">8"), ("faster", ">8"), ("rate", ">8.3f"), ("half width", ">12"),
+        ("slower", ">8"), ("faster", ">8"), ("rate", ">8.3f"), ("half width", ">16"),
     )  # fmt: skip
     for kind in ("same", *session.kinds):
         for method in METHODS:

@@ -2,7 +2,7 @@
 
 Measured with MiniLM on a real Triton, 2 cores of which others took a third to a half: the logarithm of the rate
 followed that of the processor time which others left with a slope of 0.5 to 1.7, by the load and by what the others
-did; and runs with the same share of others still differed, with a standard deviation of about 0.6 times that share.
+did; and runs with the same share of others still differed, with a standard deviation of up to 0.6 times that share.
 Neither can be known of two runs, so the interval allows for both.
 """
 
