@@ -48,6 +48,7 @@ _ATTEMPTS = 3
 _SHORTEST_JUDGED_S = 1.0
 # All rates follow from it; so many requests under way take a while to come round.
 _SHORTEST_CAPACITY_S = 1.0
+_CAPACITY_RUNS = 3
 _PLAYED: Mapping[BurstCaseName, tuple[TierNumber, ...]] = {
     "tier 1 alone": (1,),
     "tier 2 alone": (2,),
@@ -118,8 +119,9 @@ def measure_capacity(server: BurstServer, tier: TierNumber, plan: Plan, progress
     load = Load(kind="closed", value=MOST_UNANSWERED)
     plan = replace(plan, duration_s=max(plan.duration_s, _SHORTEST_CAPACITY_S))
     windows = []
-    for repeat in range(plan.repeats):
-        progress(f"what tier {tier} answers alone, repeat {repeat + 1} of {plan.repeats}", repeat / plan.repeats)
+    count = min(plan.repeats, _CAPACITY_RUNS)
+    for repeat in range(count):
+        progress(f"what tier {tier} answers alone, repeat {repeat + 1} of {count}", repeat / count)
         windows.append(measure_repeat(server.client, server.workloads[tier], load, plan, repeat).window)
     return windows
 
@@ -212,11 +214,12 @@ def play_phase(
         timing = Timing(plan.warmup_s, plan.duration_s, probe=server.client.server_version)
         span = measure_window(LoopGroup(list(loops.values())), SenderGroup(senders), timing, look=look)
     sides = {tier: _side_of(loop, span, moments[tier] >= plan.warmup_s, number) for tier, loop in loops.items()}
-    if not any(side.window.latency_s.size for side in sides.values()):
-        messages = [message for side in sides.values() for message in side.window.error_messages]
+    # A phase of which nothing was sent in time is one that its generator did not sustain.
+    messages = [message for side in sides.values() for message in side.window.error_messages]
+    if messages and not any(side.window.latency_s.size for side in sides.values()):
         raise ServerError(
-            f"burst {burst}, {case}: no request was answered{f': {messages[0]}' if messages else ''}",
-            hint="measure longer with --duration-s, or see what prep bench says of each entry alone",
+            f"burst {burst}, {case}: no request was answered: {messages[0]}",
+            hint="see the server's log; prep bench says what each entry answers alone",
         )
     return PlayedPhase(burst, case, sides, uses[0])
 
