@@ -27,7 +27,7 @@ _SCALES = (0.4, 4.0)
 _FIT_STEPS = 8
 _NUDGES = 6
 _NUDGE = 1.04
-_QUIET_SHARE = 0.02
+_QUIET_SHARE = 0.1
 
 
 @dataclass(frozen=True)

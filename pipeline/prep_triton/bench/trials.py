@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # Looked at many times, a rule of 99 % would end some that hold the level: so the looks are stricter than the verdict.
 EARLY_DOUBT = 1e-4
 _FEWEST_REQUESTS = 50
+# Late requests come in a row, behind one stall: so much of a load has to be seen before it is given up.
+_FEWEST_SHARE = 0.3
 _LOOK_S = 0.1
 
 
@@ -97,7 +99,7 @@ def _watch(client: TritonClient, loop: OpenLoop, began: float, plan: TrialPlan, 
         if samples and len(failed) == len(samples):
             client.server_version()  # raises where that is because the server died
         due, over = _count(samples, began, now, plan, slo)
-        if judge_early(slo, due, over):
+        if due >= _FEWEST_SHARE * len(plan.moments_s) and judge_early(slo, due, over):
             return True, now
         if len(samples) >= len(plan.moments_s) or now - began > last + slo.bound_ms / 1000 + _LOOK_S:
             return False, now

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from prep_triton.bench.predictor import Mix
-from prep_triton.bench.search import Search
+from prep_triton.bench.search import Measured, Search
 from prep_triton.bench.tuning_records import Choice, ModelError, TuneMeasurement, Winner
 from prep_triton.spec import Padding
 
@@ -89,9 +89,15 @@ def describe_best_seen(search: Search) -> str:
     counted = [row for row in search.measured if row.trial.verdict.state != "not counted" and row.trial.requests]
     if not counted:
         return "no load could be sent in time: this machine is too busy to measure itself"
-    best = min(counted, key=lambda row: (row.trial.share_over, row.trial.p99_ms))
-    trial, slo = best.trial, search.goal.slo
+    slo = search.goal.slo
+
+    def share_over(row: Measured) -> float:  # of all loads at that rate: one that was not confirmed is none
+        verdict = search.verdict(row.choice, row.trial.rate)
+        return verdict.over / verdict.requests if verdict.requests else 1.0
+
+    best = min(counted, key=lambda row: (share_over(row), row.trial.p99_ms))
+    trial = best.trial
     return (
-        f"nothing holds {slo.describe()}: the best seen is {100 * (1 - trial.share_over):.1f} % in time, p50 "
+        f"nothing holds {slo.describe()}: the best seen is {100 * (1 - share_over(best)):.1f} % in time, p50 "
         f"{trial.p50_ms:.2f} ms and p99 {trial.p99_ms:.2f} ms, at {trial.rate:.3g}/s with {best.choice.describe()}"
     )

@@ -13,6 +13,13 @@ from prep_triton.bench.search import Goal, Search
 from prep_triton.bench.slo import judge_slo
 from prep_triton.bench.trials import Trial, judge_early
 from prep_triton.bench.tuning_records import BatchTimes, Choice, Layout
+from prep_triton.bench.tuning_report import (
+    best_by_padding,
+    describe_best_seen,
+    measure_model_error,
+    measurements_from_search,
+    winner_from_search,
+)
 
 ONE, TWO = Layout(instances=1, threads=2), Layout(instances=2, threads=1)
 SLO = Slo(percent=99, bound_ms=60)
@@ -94,6 +101,25 @@ def test_it_finds_nearly_the_best_of_all_in_few_measurements(done: Search):
     assert {"screen", "halve", "bisect", "confirm"} == {row.purpose for row in done.measured}
 
 
+def test_the_report_has_the_winner_its_tokens_and_the_error_of_the_model(done: Search):
+    choice, rate = best_of(done)
+    mix = replace(MIX, tokens=50.0)
+    winner = winner_from_search(done, mix)
+    assert winner is not None
+    assert (winner.choice, winner.rate, winner.is_shown) == (choice, rate, True)
+    assert winner.tokens_per_s == pytest.approx(50 * rate)
+    assert winner.padded_tokens_per_s == pytest.approx(rate * np.mean(MIX.lengths[choice.padding]))
+    assert best_by_padding(done, mix)[choice.padding or "buckets"] == winner
+    rows = measurements_from_search(done, before=3)
+    assert [row.number for row in rows] == list(range(4, 4 + len(done.measured)))
+    assert all(row.mean_ms is None for row in rows if row.ended_early)
+    error = measure_model_error(rows)
+    assert error is not None
+    assert error.measurements == sum(not row.ended_early for row in rows)
+    assert 0 < error.mean_median <= error.mean_worst < 2
+    assert measure_model_error(rows[:0]) is None
+
+
 def test_measurements_correct_the_model(done: Search):
     choice, rate = best_of(done)
     measured = next(row.trial for row in reversed(done.measured) if (row.choice, row.trial.rate) == (choice, rate))
@@ -123,6 +149,8 @@ def test_a_level_that_nothing_holds_has_no_best():
     done = search(Goal(impossible, "throughput", budget=6), make_predictor(MEASURED, impossible))
     assert done.best() is None
     assert 1 <= len(done.measured) <= 6
+    assert winner_from_search(done, MIX) is None
+    assert describe_best_seen(done).startswith("nothing holds p99 <= 1.2 ms: the best seen is ")
 
 
 def test_the_lowest_latency_is_searched_at_one_rate():
