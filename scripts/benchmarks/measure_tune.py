@@ -191,7 +191,8 @@ def measure_simulation(settings: Settings) -> None:
         for number in range(settings.rounds):
             for share in take_turns(LOADS, number):
                 trial = server.measure(choice, highest * share, 3000 + 10 * number)
-                measured[share].append((trial.mean_ms, trial.p99_ms))
+                if trial.mean_ms and not trial.ended_early and trial.verdict.state != "not counted":
+                    measured[share].append((trial.mean_ms, trial.p99_ms))
                 log(f"round {number + 1}, {share:.0%}: {trial.verdict.describe()}")
     describe(
         settings,
@@ -202,6 +203,9 @@ def measure_simulation(settings: Settings) -> None:
     table = Table(("load", "<6"), ("rate/s", ">9.1f"), ("mean ms", ">10.2f"), ("simulated", ">11.2f"),
                   ("error", ">8.2f"), ("p99 ms", ">10.2f"), ("simulated", ">11.2f"), ("error", ">8.2f"))  # fmt: skip
     for share, rows in measured.items():
+        if not rows:
+            table.print_row(f"{share:.0%}", highest * share, *["none"] * 6)
+            continue
         mean_ms, p99_ms = fmean(row[0] for row in rows), fmean(row[1] for row in rows)
         said = predictor.predict(choice, highest * share, fine=True)
         table.print_row(f"{share:.0%}", highest * share, mean_ms, said.mean_ms, said.mean_ms / mean_ms - 1,

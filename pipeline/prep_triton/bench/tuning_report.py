@@ -85,8 +85,10 @@ def best_by_padding(search: Search, mix: Mix) -> dict[Padding, Winner]:
 
 
 def describe_best_seen(search: Search) -> str:
-    """Say the best that was seen where nothing held the level."""
+    """Say the best that was seen where nothing held the level; empty where nothing was measured."""
     counted = [row for row in search.measured if row.trial.verdict.state != "not counted" and row.trial.requests]
+    if not search.measured:
+        return ""
     if not counted:
         return "no load could be sent in time: this machine is too busy to measure itself"
     slo = search.goal.slo
