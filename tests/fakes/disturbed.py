@@ -22,6 +22,6 @@ def make_point(
         latency_ms = 10 * slowdown * float(np.exp(rng.normal(0, noise))) / (1 - share)
         rate = load.value if load.kind == "open" else 1000 * load.value / latency_ms
         blocks += cut_blocks(draw_window(repeat, rate, latency_ms, rng))
-        uses.append(RepeatResources(repeat=repeat, seconds=2.0, others_cpu_s=4.0 * share))
+        uses.append(RepeatResources(repeat=repeat, seconds=2.0, server_cpu_s=1.0, others_cpu_s=4.0 * share))
     (point,) = make_points([load], repeats=1)
     return point.model_copy(update={"blocks": tuple(blocks), "repeat_resources": tuple(uses)})

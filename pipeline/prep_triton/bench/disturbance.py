@@ -24,8 +24,15 @@ _NORMAL_DEGREES = 1e4
 
 
 def share_of_others(resources: Sequence[RepeatResources], cores: int) -> float | None:
-    """Return which share of all cores other programs took during repeats, 0..1; None where it is not known."""
-    known = [(use.others_cpu_s, use.seconds) for use in resources if use.others_cpu_s is not None]
+    """Return which share of all cores other programs took during repeats, 0..1; None where it is not known.
+
+    Where the server's processes are not known, it may be among the others, or have other neighbours than this machine.
+    """
+    known = [
+        (use.others_cpu_s, use.seconds)
+        for use in resources
+        if use.others_cpu_s is not None and use.server_cpu_s is not None
+    ]
     if not known or len(known) < len(resources) or not cores:
         return None
     return min(1.0, sum(taken for taken, _ in known) / (cores * sum(seconds for _, seconds in known)))

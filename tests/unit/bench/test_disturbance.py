@@ -26,10 +26,14 @@ def run(share: float, *, slowdown: float = 1.0, seed: int = 0) -> BenchReport:
 
 
 def test_what_others_took_is_a_share_of_all_cores():
-    uses = [RepeatResources(repeat=number, seconds=2.0, others_cpu_s=1.0 + number) for number in range(2)]
+    uses = [
+        RepeatResources(repeat=number, seconds=2.0, server_cpu_s=1.0, others_cpu_s=1.0 + number) for number in range(2)
+    ]
     assert share_of_others(uses, cores=2) == pytest.approx(3 / 8)
     assert share_of_others([*uses, RepeatResources(repeat=2, seconds=2.0)], cores=2) is None
     assert share_of_others([], cores=2) is None
+    elsewhere = RepeatResources(repeat=0, seconds=2.0, others_cpu_s=1.0)  # the server may be among the others
+    assert share_of_others([elsewhere], cores=2) is None
     assert share_of_others(uses, cores=0) is None
 
 
