@@ -148,8 +148,8 @@ def test_a_fault_made_often_is_not_a_page():
         ({"verify": {"timeout_s": 0}}, "0 is out of range", "more than 0"),
         ({"min_cosine": 0.9}, "unknown key 'min_cosine'", "belongs to 'gate': models[].variants[].gate.min_cosine"),
         ({"server": "h:1"}, "unknown key 'server'", "did you mean"),
-        ({3: 4}, "unknown key '3'", "known keys: allow_random, jobs"),
-        ({"zzz": 4}, "unknown key 'zzz'", "known keys: allow_random, jobs"),
+        ({3: 4}, "unknown key '3'", "known keys: allow_random, bench, jobs"),
+        ({"zzz": 4}, "unknown key 'zzz'", "known keys: allow_random, bench, jobs"),
     ],
 )
 def test_a_value_is_refused_in_the_words_of_yaml(values, message, hint):
