@@ -25,7 +25,7 @@ _GAIN = 1.02
 _KEPT_FOR_PREFERRED = 1
 _KEPT_FOR_CONFIRMING = 1
 # What a generator in one process sends beside the server, and how far below what it did send a load is sure to be.
-MOST_RATE = 3000.0
+MOST_RATE = 2500.0
 _SURELY_SENT = 0.6
 
 
