@@ -122,9 +122,9 @@ def tune(request: TuneRequest, *, progress: Progress = ignore_progress) -> TuneO
 
 
 def _search(run: _Run, request: TuneRequest) -> None:
-    from prep_triton.bench.candidates import Space, list_layouts
+    from prep_triton.bench.candidates import Space, list_candidates, list_layouts
     from prep_triton.bench.predictor import Predictor
-    from prep_triton.bench.search import Goal, Search
+    from prep_triton.bench.search import MOST_RATE, Goal, Search
 
     largest, current = largest_batch(run.entry), choice_from_entry(run.entry)
     layouts = list_layouts(run.cores, request.max_measurements, has_threads=not run.entry.model.engines)
@@ -136,15 +136,12 @@ def _search(run: _Run, request: TuneRequest) -> None:
     budget = request.max_measurements - len(run.timed)
     rate = request.rate
     if request.objective == "latency" and rate is None:
-        rate = _HALF * predictor.highest_rate(current if predictor.knows(current.layout) else _first(space.layouts))
+        usual = current if predictor.knows(current.layout) else list_candidates(space)[0]
+        rate = min(_HALF * predictor.highest_rate(usual), MOST_RATE) or predictor.quiet_rate(usual)
     goal = Goal(request.load.slo, request.objective, budget, rate, current)
     run.predictor, run.search = predictor, Search(predictor, space, goal, _measuring(run, request))
     run.progress("simulating", len(run.timed) / request.max_measurements)
     run.search.run()
-
-
-def _first(layouts: Sequence[Layout]) -> Choice:
-    return Choice(layout=layouts[0], merges=False, max_batch=1)
 
 
 def _time_layouts(run: _Run, layouts: Sequence[Layout], largest: int, seconds: float) -> list[BatchTimes]:
