@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from prep_triton.gpus import AMPERE_PLUS, is_runnable
 from prep_triton.layout import CONFIG_NAME, ENGINE_NAME, GRAPH_NAME, REFERENCE_NAME, is_graph_file
 from prep_triton.server_arguments import ServerArgument
-from prep_triton.spec import GateSpec, OptimizationProfile, Precision, Tier
+from prep_triton.spec import GateSpec, OptimizationProfile, Precision, Runtime, Tier
 from prep_triton.tasks import MASK_TOKEN, Task
 
 MANIFEST_SCHEMA = 1
@@ -145,13 +145,14 @@ class LatencyRecord(Record):
 
 
 class QuantizationRecord(Record):
-    """How a graph was quantised.
+    """How a graph was quantised, and for which runtime.
 
     `linear_flops_share` is the share of the encoder's linear-layer GEMM FLOPs in INT8, 0..1. `damage`
     maps a layer to the cosine distance that quantising it alone costs.
     """
 
     scheme: Literal["static symmetric W8A8", "dynamic W8A8"]
+    runtime: Runtime
     calibration: dict[str, Any] = {}
     smoothing_alpha: Share | None = None
     kept_out: tuple[str, ...] = ()
@@ -307,7 +308,7 @@ class Engine(Artifact):
         )
 
 
-Backend = Literal["tensorrt", "onnxruntime", "python", "ensemble"]
+Backend = Literal["tensorrt", "onnxruntime", "openvino", "python", "ensemble"]
 EntryKind = Literal["model", "tokenizer", "postprocessor", "ensemble"]
 
 

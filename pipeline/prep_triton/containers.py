@@ -20,7 +20,7 @@ from prep_triton.spec.yaml_text import load_document, parse_document
 
 TABLE_VARIABLE = "PREP_TRITON_RELEASES"
 
-Confidence = Literal["published", "image", "reported", "inferred", "lead", "yours"]
+Confidence = Literal["published", "built", "image", "reported", "inferred", "lead", "yours"]
 ImageKind = Literal["py3", "trtllm"]
 _TRTLLM_SUFFIX = "-trtllm"
 

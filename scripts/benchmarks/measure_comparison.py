@@ -48,11 +48,11 @@ from prep_triton.manifest import record_files
 from prep_triton.run.benching import INTERRUPTED, BenchOutcome, BenchRequest, bench
 from prep_triton.run.benching_against import bench_against
 from prep_triton.spec import ModelSpec, QueueSpec, ServingSpec
-from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.workspace import Workspace
 
 from scripts.benchmarks.common import Table, describe_versions, log, make_parser, print_conditions, take_turns
 from scripts.benchmarks.neighbours import run_neighbours
+from scripts.benchmarks.serving_configs import assemble_entry
 
 SLOWER = 0.15
 SEQUENCE = 64

@@ -36,7 +36,6 @@ from prep_triton.bench.sending_processes import SendingProcesses
 from prep_triton.errors import GeneratorError
 from prep_triton.export.onnx import export_model
 from prep_triton.spec import ModelSpec, ServingSpec
-from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.server.load import read_served_model
 from prep_triton.triton.server.process import run_triton
@@ -52,6 +51,7 @@ from scripts.benchmarks.common import (
     take_turns,
     wait_for_idle,
 )
+from scripts.benchmarks.serving_configs import assemble_entry
 
 CONCURRENCIES = (1, 4, 16)
 LENGTHS = {"minilm": 64, "identity": 16}

@@ -31,7 +31,6 @@ from prep_triton.layout import REFERENCE_NAME
 from prep_triton.reference import load_reference
 from prep_triton.spec import ModelSpec, QueueSpec, ServingSpec, TextSpec
 from prep_triton.triton.entries.text import assemble_text_entries
-from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.server.process import run_triton
 from prep_triton.triton.server.statistics import wait_for_statistics
@@ -39,6 +38,7 @@ from prep_triton.workspace import Workspace
 
 from scripts.benchmarks.collect_sentences import collect_sentences
 from scripts.benchmarks.common import describe_versions, make_parser, print_conditions, summarize, take_turns
+from scripts.benchmarks.serving_configs import assemble_entry
 
 BUCKETS = (32, 64, 128, 256, 384)
 CONCURRENCY = 16

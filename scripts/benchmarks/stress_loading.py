@@ -21,11 +21,11 @@ from prep_triton.publish.release import publish_release
 from prep_triton.publish.store import Store
 from prep_triton.publish.uri import open_store
 from prep_triton.spec import ServingSpec
-from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.server.process import run_triton
 
 from scripts.benchmarks.records import INPUT_NAMES
+from scripts.benchmarks.serving_configs import assemble_entry
 from scripts.benchmarks.small_artifacts import make_model
 from scripts.benchmarks.stress_release import Bench
 

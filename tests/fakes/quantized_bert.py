@@ -55,7 +55,7 @@ def store_quantized(
     def make(folder: Path) -> dict[str, object]:
         model = quantize_linears(onnx.load(fp16.path("model.onnx")), keep_out=keep_out)
         onnx.save(model, folder / "model.onnx")
-        record = QuantizationRecord(scheme="static symmetric W8A8", linear_flops_share=promised)
+        record = QuantizationRecord(scheme="static symmetric W8A8", runtime="tensorrt", linear_flops_share=promised)
         kept = set(OnnxModel.model_fields) - {
             "name", "key", "folder", "files", "spec", "inputs", "tools", "created_at", "precision", "quantization",
         }  # fmt: skip

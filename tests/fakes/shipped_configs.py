@@ -45,14 +45,12 @@ def render_variant(model: PipelineModelSpec, variant: VariantSpec) -> Iterator[t
     exported = make_record(model)
     engines = [make_plan(exported, variant, gpu) for gpu in variant.gpus]
     graph = exported.model_copy(update={"precision": variant.precision})
-    name, text = preview_entry(graph, engines, variant.serving, name=variant.name)
+    name, text = preview_entry(graph, engines, variant)
     yield name, text
     if variant.text is None:
         return
     config = parse_config(text)
-    resolved = resolve_serving(
-        engines or graph, variant.serving, longest=graph.max_sequence_length, usual=graph.usual_length
-    )
+    resolved = resolve_serving(engines or graph, variant, longest=graph.max_sequence_length, usual=graph.usual_length)
     entry = RepositoryEntry(
         name=name,
         runtime=variant.runtime,
@@ -64,6 +62,7 @@ def render_variant(model: PipelineModelSpec, variant: VariantSpec) -> Iterator[t
         tolerance=1.0,
         length_buckets=resolved.length_buckets,
         onnx=exported,
+        spec={"serving": resolved.choices.model_dump(mode="json"), "min_sequence": resolved.shortest},
     )
     configs = TextConfigs(entry, config, variant.text)
     for message in (configs.tokenizer(), configs.postprocessor(), configs.ensemble()):

@@ -17,13 +17,13 @@ from prep_triton.bench.requests import join_sentences
 from prep_triton.run.benching import read_texts
 from prep_triton.spec import QueueSpec, ServingSpec, TextSpec
 from prep_triton.triton.entries.text import assemble_text_entries
-from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.server.http_client import HttpTritonClient
 from prep_triton.triton.server.load import read_served_model
 from prep_triton.triton.server.process import RunningTriton, run_triton
 from tokenizers import Tokenizer
 
+from scripts.benchmarks.serving_configs import assemble_entry
 from scripts.benchmarks.small_artifacts import make_model
 from tests.fakes.documents import load_validator
 from tests.fakes.perf_analyzer import write_stand_in

@@ -11,7 +11,6 @@ from prep_triton.export.onnx import export_model
 from prep_triton.spec import ModelSpec, ServingSpec, TextSpec, VerifySpec
 from prep_triton.triton.entries.load import load_repository
 from prep_triton.triton.entries.text import assemble_text_entries
-from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.server.process import run_triton
 from prep_triton.triton.verify.repository import verify_entries
@@ -20,6 +19,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from transformers import BertConfig, BertModel
 
+from scripts.benchmarks.serving_configs import assemble_entry
 from tests.fakes.bert_checkpoint import CONFIG, VOCABULARY
 
 pytestmark = pytest.mark.integration

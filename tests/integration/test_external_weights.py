@@ -35,13 +35,13 @@ from prep_triton.spec import (
 )
 from prep_triton.triton.entries.load import load_repository
 from prep_triton.triton.entries.text import assemble_text_entries
-from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.lint import lint_repository
 from prep_triton.triton.verify.report import check_report
 from prep_triton.triton.verify.repository import verify_entries
 from prep_triton.workspace import Workspace
 from transformers import AutoModel
 
+from scripts.benchmarks.serving_configs import assemble_entry
 from tests.fakes.bert_checkpoint import CONFIG, write_checkpoint
 from tests.fakes.onnx_bert import make_feed, run_onnx
 

@@ -20,7 +20,6 @@ from prep_triton.manifest import record_files
 from prep_triton.spec import ModelSpec, ServingSpec, TextSpec, VerifySpec
 from prep_triton.triton.entries.load import load_repository
 from prep_triton.triton.entries.text import assemble_text_entries
-from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.verify.repository import verify_entries
 from prep_triton.workspace import Workspace
 from sentence_transformers import SentenceTransformer
@@ -33,6 +32,7 @@ from transformers import (
     pipeline,
 )
 
+from scripts.benchmarks.serving_configs import assemble_entry
 from tests.fakes.bert_checkpoint import CONFIG, VOCABULARY
 
 pytestmark = pytest.mark.integration

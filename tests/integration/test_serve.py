@@ -11,9 +11,9 @@ from prep_triton.errors import SpecError
 from prep_triton.run.serving import ServedRepository, find_served, render_docker_command, wait_for_end
 from prep_triton.spec import ServingSpec, TargetSpec, TextSpec
 from prep_triton.triton.entries.text import assemble_text_entries
-from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.server.process import run_triton
 
+from scripts.benchmarks.serving_configs import assemble_entry
 from scripts.benchmarks.small_artifacts import make_model
 from tests.fakes.prep_command import Prep
 

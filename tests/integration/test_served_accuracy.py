@@ -9,8 +9,9 @@ from prep_triton.export.onnx import export_model
 from prep_triton.run.conversion import put_in_precision
 from prep_triton.run.verification import verify_repository
 from prep_triton.spec import ConversionSpec, GateSpec, ModelSpec, ServingSpec, VerifySpec
-from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.workspace import Workspace
+
+from scripts.benchmarks.serving_configs import assemble_entry
 
 pytestmark = pytest.mark.integration
 

@@ -18,10 +18,10 @@ import subprocess
 
 import pytest
 from prep_triton.spec import ServingSpec
-from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.server.process import run_triton
 
 from scripts.benchmarks.config_oracle import check_specs
+from scripts.benchmarks.serving_configs import assemble_entry
 from scripts.benchmarks.small_artifacts import make_model
 
 pytestmark = pytest.mark.integration

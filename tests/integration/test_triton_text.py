@@ -13,7 +13,6 @@ from prep_triton.errors import VerifyError
 from prep_triton.export.onnx import export_model
 from prep_triton.spec import ModelSpec, QueueSpec, ServingSpec, TextSpec
 from prep_triton.triton.entries.text import assemble_text_entries
-from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.server.process import run_triton
 from prep_triton.workspace import Workspace
@@ -27,6 +26,7 @@ from transformers import (
     DistilBertForSequenceClassification,
 )
 
+from scripts.benchmarks.serving_configs import assemble_entry
 from tests.fakes.bert_checkpoint import CONFIG, VOCABULARY
 
 pytestmark = pytest.mark.integration

@@ -15,12 +15,12 @@ from prep_triton.spec import AcceleratorSpec, QueueSpec, ServingSpec, TextSpec, 
 from prep_triton.triton.config import parse_config, render_config
 from prep_triton.triton.entries.load import load_repository
 from prep_triton.triton.entries.text import assemble_text_entries
-from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.server.process import run_triton
 from prep_triton.triton.verify.report import check_report
 from prep_triton.triton.verify.repository import verify_entries
 from prep_triton.triton.verify.tools import verification_tools
 
+from scripts.benchmarks.serving_configs import assemble_entry
 from scripts.benchmarks.small_artifacts import make_engine, make_model
 
 pytestmark = pytest.mark.integration

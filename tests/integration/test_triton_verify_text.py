@@ -10,7 +10,6 @@ import pytest
 from prep_triton.cli.app import app
 from prep_triton.spec import QueueSpec, ServingSpec, TextSpec, VerifySpec
 from prep_triton.triton.entries.text import assemble_text_entries
-from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.server.process import run_triton
 from prep_triton.triton.verify.ensemble import describe_mismatches
@@ -19,6 +18,7 @@ from prep_triton.triton.verify.report import check_report
 from prep_triton.triton.verify.repository import verify_entries
 from typer.testing import CliRunner
 
+from scripts.benchmarks.serving_configs import assemble_entry
 from tests.fakes.documents import parse_document
 from tests.fakes.task_models import make_task_model
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from prep_triton.spec import ServingSpec, load_serving_file
-from prep_triton.triton.entries.write import assemble_entry
 
+from scripts.benchmarks.serving_configs import assemble_entry
 from scripts.benchmarks.small_artifacts import make_model
 from tests.fakes.documents import load_validator
 from tests.fakes.prep_command import Prep

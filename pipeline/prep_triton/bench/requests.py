@@ -145,7 +145,7 @@ def _id_rows(
     length = _choose_length(model, facts, choice.sequence)
     vocabulary = facts.vocabulary or ASSUMED_VOCABULARY
     shape: tuple[int, ...] = (choice.batch, length)
-    if not model.max_batch_size and any(len(tensor.dims) != 2 for tensor in model.inputs):
+    if not model.has_batch:
         shape = (length,)
         if choice.batch > 1:
             raise SpecError(f"{model.name} takes one row a request", hint="leave --batch out")
@@ -240,4 +240,4 @@ def mask_last_word(text: str) -> str:
 
 def _text_tensor(texts: Sequence[str], model: ServedModel) -> "Array":
     array = np.array([text.encode("utf-8", "surrogateescape") for text in texts], dtype=object)
-    return array.reshape(-1, 1) if model.max_batch_size else array
+    return array.reshape(-1, 1) if model.has_batch else array

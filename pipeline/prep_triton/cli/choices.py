@@ -67,6 +67,7 @@ CHOICES: Mapping[str, Callable[[], Words]] = {
     "kinds": _kinds,
     "long_inputs": _of_spec("LongInput"),
     "paddings": _of_spec("Padding"),
+    "performance_hints": _of_spec("PerformanceHint"),
     "platforms": _platforms,
     "precisions": _of_spec("Precision"),
     "runtimes": _of_spec("Runtime"),

@@ -74,7 +74,7 @@ class ServingOptions:
         int | None, typer.Option(help="Priority among the models of a server: {tiers}; 1 is the highest.")
     ] = None
     max_batch_size: Annotated[
-        int | None, typer.Option(help="Largest batch. [onnxruntime: 16, tensorrt: the profile's]")
+        int | None, typer.Option(help="Largest batch. [onnxruntime: 16, tensorrt: the profile's, openvino: any]")
     ] = None
     length_buckets: Annotated[
         str | None,
@@ -92,7 +92,7 @@ class ServingOptions:
     instance_kind: Annotated[
         str | None,
         typer.Option(
-            help="Where instances run: {instance_kinds}. [onnxruntime: cpu, tensorrt: gpu]",
+            help="Where instances run: {instance_kinds}. [tensorrt: gpu, else cpu]",
             autocompletion=complete("instance_kinds"),
         ),
     ] = None
@@ -121,7 +121,15 @@ class BackendOptions:
     eager_batching: Annotated[
         bool | None, typer.Option(help="Prepare the next batch while one is running (tensorrt).")
     ] = None
-    threads: Annotated[int | None, typer.Option(help="Threads of an instance (onnxruntime).")] = None
+    threads: Annotated[int | None, typer.Option(help="Threads of an instance (onnxruntime, openvino).")] = None
+    streams: Annotated[int | None, typer.Option(help="Executions that share the threads (openvino).")] = None
+    performance_hint: Annotated[
+        str | None,
+        typer.Option(
+            help="What threads and streams are chosen for: {performance_hints} (openvino).",
+            autocompletion=complete("performance_hints"),
+        ),
+    ] = None
     inter_op_threads: Annotated[
         int | None, typer.Option(help="Branches of the graph that run at once (onnxruntime).")
     ] = None
@@ -144,7 +152,7 @@ class EntryOptions:
     precision: Annotated[
         str | None,
         typer.Option(
-            help="Precision: {precisions}. [that of the plans; onnxruntime: fp32]",
+            help="Precision: {precisions}. [that of the plans; else fp32]",
             autocompletion=complete("precisions"),
         ),
     ] = None
@@ -171,7 +179,7 @@ def entry_from_flags(options: EntryOptions, runtime: str, precision: str) -> "En
     """
     from prep_triton.spec import EntrySpec
 
-    own = {"tensorrt": "fp16", "onnxruntime": "fp32"}
+    own = {"tensorrt": "fp16", "onnxruntime": "fp32", "openvino": "fp32"}
     path = options.serving_file
     serving = given_options(options.serving) | given_options(options.backend)
     if options.backend.parameters:

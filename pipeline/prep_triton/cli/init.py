@@ -118,7 +118,9 @@ def _ask(options: StarterOptions) -> dict[str, Any]:
             question = "Models (aliases, hub ids or folders, with spaces between them)"
             answers["model"] = typer.prompt(question, default=DEFAULT_MODEL, err=True).split()
         if not options.runtime:
-            answers["runtime"] = typer.prompt("Runtimes (onnxruntime, tensorrt)", default="onnxruntime", err=True)
+            answers["runtime"] = typer.prompt(
+                "Runtimes (onnxruntime, openvino, tensorrt)", default="onnxruntime", err=True
+            )
             answers["runtime"] = answers["runtime"].replace(",", " ").split()
         if not options.gpu and "tensorrt" in (options.runtime or answers["runtime"]):
             answers["gpu"] = typer.prompt("GPUs", default="t4 l4", err=True).replace(",", " ").split()

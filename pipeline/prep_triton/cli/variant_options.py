@@ -22,7 +22,10 @@ class PrecisionOptions:
 
     fp16: Annotated[bool, typer.Option("--fp16", help="Build in FP16 (the default).")] = False
     fp32: Annotated[bool, typer.Option("--fp32", help="Build in FP32.")] = False
-    int8: Annotated[bool, typer.Option("--int8", help="Build in INT8; tensorrt needs --calibration-data.")] = False
+    bf16: Annotated[bool, typer.Option("--bf16", help="Compute in BF16 (openvino).")] = False
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Build in INT8; tensorrt and openvino need --calibration-data.")
+    ] = False
     int8_if_faster: Annotated[
         bool, typer.Option("--int8-if-faster", help="Build in INT8 if that is faster on this GPU, else in FP16.")
     ] = False
@@ -157,7 +160,7 @@ class VariantOptions:
     runtime: Annotated[
         str,
         typer.Option(
-            help="tensorrt builds engines, onnxruntime the graph for a CPU.",
+            help="tensorrt builds engines; openvino and onnxruntime serve the graph on a CPU.",
             autocompletion=complete("runtimes"),
         ),
     ] = "tensorrt"
@@ -181,7 +184,7 @@ def variant_from_flags(options: VariantOptions, present: "Sequence[Gpu]" = ()) -
         options.engine,
         flags=list_flags([options]),
         runtime=options.runtime,
-        precision=choose_precision(options.precision),
+        precision=choose_precision(options.precision, options.runtime),
         int8_if_faster=options.precision.int8_if_faster or None,
         gpus=default_gpus(present) if needs_gpu else None,
         quantization=quantization_from_flags(options.quantization),
@@ -189,8 +192,8 @@ def variant_from_flags(options: VariantOptions, present: "Sequence[Gpu]" = ()) -
     )
 
 
-def choose_precision(options: PrecisionOptions) -> str:
-    """Return the precision that was asked for, fp16 where none was.
+def choose_precision(options: PrecisionOptions, runtime: str) -> str:
+    """Return the precision that was asked for; without one that of GPUs, or of OpenVINO.
 
     Raises:
         SpecError: Several were.
@@ -201,7 +204,7 @@ def choose_precision(options: PrecisionOptions) -> str:
     if len(names) > 1:
         flags = " and ".join(flag_of(options, name) for name in names)
         raise SpecError(f"{flags} exclude each other", hint="name one precision")
-    return names[0].removesuffix("_if_faster") if names else "fp16"
+    return names[0].removesuffix("_if_faster") if names else "bf16" if runtime == "openvino" else "fp16"
 
 
 def _check_quantization(options: VariantOptions) -> None:
@@ -214,15 +217,17 @@ def _check_quantization(options: VariantOptions) -> None:
 
     quantization = options.quantization
     flags = list(list_given(quantization))
-    precision = choose_precision(options.precision)
-    is_calibrated = precision == "int8" and options.runtime == "tensorrt"
+    precision = choose_precision(options.precision, options.runtime)
+    is_calibrated = precision == "int8" and options.runtime != "onnxruntime"
     if flags and not is_calibrated:
-        message = f"{flags[0]} means nothing for {options.runtime} {precision}: only tensorrt int8 is calibrated"
-        raise SpecError(message, hint="add --int8 for tensorrt, or remove it")
+        raise SpecError(
+            f"{flags[0]} means nothing for {options.runtime} {precision}: int8 of tensorrt and openvino is calibrated",
+            hint="add --int8 for tensorrt or openvino, or remove it",
+        )
     if is_calibrated and quantization.calibration.path is None:
         flag = next(list_given(options.precision))
         raise SpecError(
-            f"{flag} for tensorrt needs text to calibrate on",
+            f"{flag} for {options.runtime} needs text to calibrate on",
             hint="add --calibration-data texts.txt, or --runtime onnxruntime, which needs none",
         )
     if quantization.smoothing_alpha is not None:

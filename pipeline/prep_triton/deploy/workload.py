@@ -17,6 +17,7 @@ from prep_triton.deploy.names import (
     name_of_pool,
 )
 from prep_triton.deploy.request import DeploymentSpec, ServedRelease
+from prep_triton.spec import MOST_ROWS
 
 MODELS_DIR = "/models"
 SCRATCH_GIB = 1
@@ -95,7 +96,7 @@ def _batch_bytes(step_and_model: tuple[RepositoryEntry, RepositoryEntry]) -> int
     if model.onnx is None:  # of an older prep
         return 0
     instances = int((step.spec.get("text") or {}).get("instance_count", 1))
-    sizes = {"batch": model.max_batch_size or 1, "sequence": max(model.length_buckets, default=1)}
+    sizes = {"batch": model.max_batch_size or MOST_ROWS, "sequence": max(model.length_buckets, default=1)}
     tensors = (*model.onnx.model_inputs, *(model.onnx.model_outputs if step.kind == "postprocessor" else ()))
     values = [(tensor.dtype, math.prod(_axis(axis, sizes) for axis in tensor.shape)) for tensor in tensors]
     return instances * sum(_VALUE_BYTES.get(dtype, 8) * count for dtype, count in values)

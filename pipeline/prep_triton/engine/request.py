@@ -84,7 +84,7 @@ def check_precision(model: OnnxModel, spec: EngineSpec) -> None:
             hint=f"convert the graph first (`prep build-engine {flags_from_precision(spec.precision)}` does), or build "
             f"--{model.precision}",
         )
-    if model.quantization is not None and model.quantization.scheme == "dynamic W8A8":
+    if model.quantization is not None and model.quantization.runtime != "tensorrt":
         raise SpecError(
             f"the graph of {model.name} is quantised for ONNX Runtime on the CPU ({model.quantization.scheme}), "
             "expected explicit Q/DQ for an engine",

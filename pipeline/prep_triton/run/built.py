@@ -62,17 +62,15 @@ def _other_graphs(
     """Yield the graphs that were converted for ONNX Runtime: those that no engine was built of."""
     built = {engine.inputs.get("onnx") for engine in engines}
     for graph in _list_graphs(model, workspace):
-        is_served = spec.runtime == "onnxruntime" and spec.precision == graph.precision
-        if graph.key not in built and not is_served and not _is_for_tensorrt(graph):
+        runtime = graph.quantization.runtime if graph.quantization else "onnxruntime"
+        is_served = (spec.runtime, spec.precision) == (runtime, graph.precision)
+        if graph.key not in built and not is_served and runtime != "tensorrt":
+            label = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}[runtime]
             yield LeftOut(
                 artifact=graph.name,
-                reason=f"a graph in {graph.precision} for ONNX Runtime",
-                command=f"prep assemble {model.name} --runtime onnxruntime --precision {graph.precision}",
+                reason=f"a graph in {graph.precision} for {label}",
+                command=f"prep assemble {model.name} --runtime {runtime} --precision {graph.precision}",
             )
-
-
-def _is_for_tensorrt(graph: OnnxModel) -> bool:
-    return graph.quantization is not None and graph.quantization.scheme == "static symmetric W8A8"
 
 
 def _list_graphs(model: OnnxModel, workspace: Workspace) -> list[OnnxModel]:

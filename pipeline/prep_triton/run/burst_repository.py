@@ -93,14 +93,15 @@ def write_tiers(
     """
     from prep_triton.server_arguments import merge_server_arguments
     from prep_triton.triton.config.server_arguments import CACHE_PREFIXES, RATE_LIMIT
+    from prep_triton.triton.entries.recipe import spec_of_entry
     from prep_triton.triton.entries.write import preview_entry
 
     arguments: list[str] = [RATE_LIMIT] if is_tiered else []
     for tier, entry in entries.items():
         if entry.onnx is None:
             raise SpecError(f"{entry.name} is not a model", hint="name one with --tier-1 or --tier-2")
-        serving = serving_of_tier(entry, tier if is_tiered else None)
-        _, text = preview_entry(entry.onnx, entry.engines, serving, name=entry_name(tier))
+        spec = spec_of_entry(entry, serving_of_tier(entry, tier if is_tiered else None), name=entry_name(tier))
+        _, text = preview_entry(entry.onnx, entry.engines, spec)
         version_dir = folder / entry_name(tier) / VERSION_DIR
         version_dir.mkdir(parents=True)
         (version_dir.parent / CONFIG_NAME).write_text(text, encoding="utf-8")

@@ -143,10 +143,11 @@ def write_candidate(entry: TunedEntry, choice: Choice, folder: Path) -> Path:
 
 def _resolve(entry: TunedEntry, serving: ServingSpec) -> "ResolvedServing":
     from prep_triton.triton.config import resolve_serving
+    from prep_triton.triton.entries.recipe import spec_of_entry
 
-    model = entry.model.onnx
+    model, spec = entry.model.onnx, spec_of_entry(entry.model, serving)
     assert model is not None
-    return resolve_serving(_artifact(entry), serving, longest=model.max_sequence_length, usual=model.usual_length)
+    return resolve_serving(_artifact(entry), spec, longest=model.max_sequence_length, usual=model.usual_length)
 
 
 def _artifact(entry: TunedEntry) -> Any:

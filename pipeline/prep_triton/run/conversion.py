@@ -12,7 +12,7 @@ from prep_triton.errors import PrecisionError
 from prep_triton.files import digest_file
 from prep_triton.layout import GRAPH_NAME, REFERENCE_NAME
 from prep_triton.progress import Progress, ignore_progress
-from prep_triton.spec import ConversionSpec, GateSpec, flags_from_precision
+from prep_triton.spec import ConversionSpec, GateSpec, Runtime, flags_from_precision
 from prep_triton.workspace import Produced, Recipe, Workspace
 
 # Part of the key: raise it when a gate decides otherwise about the same graph.
@@ -49,13 +49,14 @@ def put_in_precision(
         SpecError: The calibration or evaluation data cannot be used.
         PrecisionError: The graph cannot be put into the precision, or misses its gate.
     """
-    if spec.precision == "fp32":
+    if spec.precision in ("fp32", "bf16"):  # BF16 is what OpenVINO computes an FP32 graph in
         return Produced(model, reused=True)
     gate = spec.required_gate()
     if spec.quantization is not None:
-        from prep_triton.precision.int8.stage import NO_GATE, quantize_to_int8
+        from prep_triton.precision.int8.stage import NO_GATE, quantize_for_openvino, quantize_to_int8
 
-        return quantize_to_int8(model, spec.quantization, workspace, gate=gate or NO_GATE, progress=progress)
+        quantize = quantize_for_openvino if spec.runtime == "openvino" else quantize_to_int8
+        return quantize(model, spec.quantization, workspace, gate=gate or NO_GATE, progress=progress)
     if spec.precision == "fp16":
         from prep_triton.precision.fp16.stage import convert_to_fp16
 
@@ -65,7 +66,7 @@ def put_in_precision(
 
         produced = quantize_for_cpu(model, workspace, progress=progress)
     else:
-        return Produced(find_quantized(model, workspace), reused=True)
+        return Produced(find_quantized(model, spec.runtime, workspace), reused=True)
     if reuse_gate and spec.gate is None:
         gate = find_passed_gate(produced.artifact, workspace) or gate
     if gate is None:
@@ -75,17 +76,20 @@ def put_in_precision(
     return replace(produced, artifact=produced.artifact.model_copy(update=measured))
 
 
-def find_quantized(model: OnnxModel, workspace: Workspace) -> OnnxModel:
-    """Return the INT8 graph that was last made of a model, for a caller who has no calibration text.
+def find_quantized(model: OnnxModel, runtime: Runtime, workspace: Workspace) -> OnnxModel:
+    """Return the INT8 graph that was last made of a model for a runtime, for a caller who has no calibration text.
 
     Raises:
         PrecisionError: There is none.
     """
-    graph = workspace.current("precision", f"{model.name}-int8", OnnxModel)
+    suffix = {"tensorrt": "int8", "openvino": "int8-openvino"}[runtime]
+    graph = workspace.current("precision", f"{model.name}-{suffix}", OnnxModel)
     if graph is None or graph.inputs.get("onnx") != model.key:
         raise PrecisionError(
-            f"{model.name} was not quantised for TensorRT in {workspace.root}",
-            hint=f"prep build-engine {model.name} {flags_from_precision('int8')}",
+            f"{model.name} was not quantised for {runtime} in {workspace.root}",
+            hint=f"prep build-engine {model.name} --runtime openvino {flags_from_precision('int8')}"
+            if runtime == "openvino"
+            else f"prep build-engine {model.name} {flags_from_precision('int8')}",
         )
     return graph
 
@@ -141,7 +145,7 @@ def _check_fidelity(
 
 def _describe_remedy(model: OnnxModel, converted: OnnxModel, fidelity: FidelityRecord) -> str:
     """Return what to do about a missed gate: for a CPU as commands, since `prep assemble` converts for it as well."""
-    if converted.quantization is None or converted.quantization.scheme != "dynamic W8A8":
+    if converted.quantization is None or converted.quantization.runtime == "tensorrt":
         return (
             "use --fp32 (not for a T4: TensorRT-RTX has no fp32 products for it), or a lower --min-cosine or "
             "--min-row-cosine"

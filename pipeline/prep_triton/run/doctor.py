@@ -36,6 +36,8 @@ def examine_machine(workspace_dir: Path) -> list[Finding]:
         _examine_minilm,
         _examine_hub,
         lambda: _examine_extra("precision", "convert to FP16 and INT8", "cpu"),
+        lambda: _examine_extra("precision", "quantise for OpenVINO, and measure it", "openvino"),
+        _examine_processor,
         lambda: _examine_extra("engine", "build TensorRT-RTX engines ahead of time", "engine"),
         _examine_tensorrt,
         lambda: _examine_packages("assemble", "write config.pbtxt", ("tritonclient", "protobuf")),
@@ -59,6 +61,27 @@ def find_versions(packages: tuple[str, ...]) -> dict[str, str | None]:
 
 def _examine_extra(stage: str, capability: str, extra: Extra) -> Finding:
     return _examine_packages(stage, capability, EXTRAS[extra], hint_to_install(extra))
+
+
+def _examine_processor() -> Finding:
+    """Say what this CPU multiplies by itself: what OpenVINO and ONNX Runtime gain from INT8 and BF16 hangs on it."""
+    from prep_triton.bench.machine import read_processor
+
+    processor = read_processor()
+    has = set(processor.flags)
+    kinds = {
+        "INT8": next((flag for flag in ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm") if flag in has), None),
+        "BF16": next((flag for flag in ("amx_bf16", "avx512_bf16", "bf16") if flag in has), None),
+    }
+    words = [f"{kind} by {flag.upper()}" if flag else f"no {kind} of its own" for kind, flag in kinds.items()]
+    is_slow = has.isdisjoint({"avx2", "asimd"})
+    return Finding(
+        stage="precision",
+        capability="compute in INT8 and BF16 on this CPU",
+        available=not is_slow and any(kinds.values()),
+        detail=f"{processor.name or 'unknown'}, {processor.cores} cores: {', '.join(words)}",
+        hint="" if kinds["BF16"] else "serve fp32 or int8: a CPU without BF16 computes it in FP32 or emulates it",
+    )
 
 
 def _examine_packages(

@@ -29,7 +29,6 @@ def names_of_variant(variant: VariantSpec, model_name: str) -> set[str]:
         return set()  # its engines become no entry
     from prep_triton.triton.entries.names import default_entry_name
 
-    is_plan = variant.runtime == "tensorrt"
     # INT8 that turns out slower ships as FP16, under FP16's name.
     precisions: tuple[Precision, ...] = ("int8", "fp16") if variant.int8_if_faster else (variant.precision,)
-    return {variant.name or default_entry_name(model_name, precision, is_plan=is_plan) for precision in precisions}
+    return {variant.name or default_entry_name(model_name, variant.runtime, precision) for precision in precisions}

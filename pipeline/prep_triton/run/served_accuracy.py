@@ -63,17 +63,19 @@ def _infer_rows(
     """Yield the index of each row and its unpadded answers, in the largest batches that the entry takes."""
     import numpy as np
 
+    from prep_triton.triton.server.batch_axis import largest_request
     from prep_triton.triton.verify.requests import load_config, numpy_dtype, sequence_outputs
 
     config = load_config(entry)
+    size = largest_request(config)
     outputs = [tensor.name for tensor in config.output]
     is_sequence = sequence_outputs(config)
     by_width: dict[int, list[int]] = {}
     for index, row in enumerate(rows):
         by_width.setdefault(lengths.padded(len(row.ids)), []).append(index)
     for width, indexes in sorted(by_width.items()):
-        for start in range(0, len(indexes), max(1, config.max_batch_size)):
-            batch = indexes[start : start + max(1, config.max_batch_size)]
+        for start in range(0, len(indexes), size):
+            batch = indexes[start : start + size]
             arrays: dict[str, list[Sequence[int]]] = {"input_ids": [rows[index].ids for index in batch]}
             arrays["attention_mask"] = [[1] * len(ids) for ids in arrays["input_ids"]]
             arrays["token_type_ids"] = [rows[index].type_ids for index in batch]

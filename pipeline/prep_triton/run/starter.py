@@ -111,6 +111,11 @@ def _render_variant(runtime: Runtime, request: Starter) -> list[str]:
             _comment("      - runtime: onnxruntime", "a graph, on the CPU; serving: {instance_kind: gpu} for a GPU"),
             _comment("        precision: fp32", "or fp16, int8"),
         ]
+    elif runtime == "openvino":
+        lines = [
+            _comment("      - runtime: openvino", "a graph, on the CPU"),
+            _comment("        precision: bf16", "int8 needs calibration text: quantization"),
+        ]
     else:
         gpus = ", ".join(map(_scalar, request.gpus or DEFAULT_GPUS))
         lines = [

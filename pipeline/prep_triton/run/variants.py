@@ -46,7 +46,7 @@ def build_variant(
         NotMadeError: The workspace is read-only and does not hold it.
         PrepError: The step that failed.
     """
-    if variant.runtime == "onnxruntime":
+    if variant.runtime != "tensorrt":
         return BuiltVariant(variant, convert_graph(rows, model, variant, workspace))
     from prep_triton.engine.elsewhere import is_built_elsewhere
     from prep_triton.engine.request import resolve_engine_request
@@ -96,9 +96,7 @@ def assemble_variant(
 
     _check_text(variant)
     spec = variant.spec
-    model = assemble_entry(
-        variant.graph, variant.engines, spec.serving, repository_dir, name=spec.name, progress=progress
-    )
+    model = assemble_entry(variant.graph, variant.engines, spec, repository_dir, progress=progress)
     if spec.text is None:
         return [model]
     return [model, *assemble_text_entries(model.artifact, spec.text, repository_dir, progress=progress)]
@@ -113,7 +111,7 @@ def preview_variant(variant: BuiltVariant) -> tuple[str, str]:
     from prep_triton.triton.entries.write import preview_entry
 
     _check_text(variant)
-    return preview_entry(variant.graph, variant.engines, variant.spec.serving, name=variant.spec.name)
+    return preview_entry(variant.graph, variant.engines, variant.spec)
 
 
 def _check_text(variant: BuiltVariant) -> None:

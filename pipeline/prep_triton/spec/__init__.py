@@ -50,11 +50,13 @@ from prep_triton.spec.run import (
 )
 from prep_triton.spec.serving import (
     DEFAULT_LENGTH_BUCKETS,
+    MOST_ROWS,
     AcceleratorSpec,
     InstanceGroupSpec,
     InstanceKind,
     LongInput,
     Padding,
+    PerformanceHint,
     QueuePolicySpec,
     QueueSpec,
     RateLimiterSpec,
@@ -82,6 +84,7 @@ from prep_triton.spec.wording import (
 
 __all__ = [
     "DEFAULT_LENGTH_BUCKETS",
+    "MOST_ROWS",
     "NAME_PATTERN",
     "PRECISIONS",
     "RUNTIMES",
@@ -104,6 +107,7 @@ __all__ = [
     "ModelSpec",
     "OptimizationProfile",
     "Padding",
+    "PerformanceHint",
     "PipelineModelSpec",
     "Precision",
     "QuantizationSpec",

@@ -8,8 +8,8 @@ from pydantic_core import InitErrorDetails
 
 from prep_triton.spec.base import Spec, describe_rule, refuse_all
 
-Precision = Literal["fp32", "fp16", "int8"]
-Runtime = Literal["tensorrt", "onnxruntime"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Runtime = Literal["tensorrt", "onnxruntime", "openvino"]
 CalibrationMethod = Literal["max", "percentile", "entropy", "mse"]
 
 PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -110,35 +110,54 @@ class QuantizationSpec(Spec):
     )
 
 
-# What a converted graph must reach where the request does not say. FP16 rounds to 11 bits: on a BERT that costs less
-# than 1e-5, and anything near this is a graph gone wrong.
+# What a converted graph must reach where the request does not say. FP16 rounds to 11 bits and BF16 to 8: on a BERT that
+# costs less than 1e-5 and 1e-4, and anything near this is a graph gone wrong.
 _DEFAULT_GATES: Mapping[Precision, GateSpec] = {
     "fp16": GateSpec(min_cosine=0.999, min_row_cosine=0.999),
+    "bf16": GateSpec(min_cosine=0.999, min_row_cosine=0.999),
     "int8": GateSpec(min_cosine=0.99, min_row_cosine=0.97),
 }
+
+
+def find_precision_problem(runtime: Runtime, precision: Precision) -> str | None:
+    """A runtime computes in the numbers that its backend and its processors have."""
+    if precision == "bf16" and runtime != "openvino":
+        return f"bf16 is for openvino, on a CPU; {runtime} has {'fp16' if runtime == 'tensorrt' else 'fp32'}"
+    if precision == "fp16" and runtime == "openvino":
+        return "fp16 on a CPU is computed in fp32; openvino has bf16, which halves the numbers"
+    return None
 
 
 class ConversionSpec(Spec):
     """Which graph to make of an exported one: for which runtime, in which precision, how good."""
 
-    runtime: Runtime = Field(description="What serves it: Triton's TensorRT backend, or its ONNX Runtime backend.")
+    runtime: Runtime = Field(
+        description="What serves it: Triton's TensorRT backend on a GPU, its OpenVINO or its ONNX Runtime backend."
+    )
     precision: Precision = Field(default="fp32", description="The numbers that it computes in.")
     quantization: QuantizationSpec | None = Field(
-        default=None, description="How INT8 is made; tensorrt int8 alone has it: ONNX Runtime's needs no calibration."
+        default=None,
+        description="How INT8 is made, of tensorrt and openvino: ONNX Runtime's needs no calibration.",
     )
     gate: GateSpec | None = Field(
         default=None,
-        description="What the converted graph must reach; null: a mean cosine of 0.999 for fp16, 0.99 for int8.",
+        description="What it must reach; null: a mean cosine of 0.999 for fp16 and bf16, 0.99 for int8.",
     )
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether activation ranges are measured on text: INT8, but not ONNX Runtime's."""
+        return self.precision == "int8" and self.runtime != "onnxruntime"
 
     @model_validator(mode="after")
     def check_quantization(self) -> Self:
-        """Refuse calibration where nothing is calibrated, and gates on what is not converted."""
-        is_calibrated = self.precision == "int8" and self.runtime == "tensorrt"
-        if self.quantization is not None and not is_calibrated:
+        """Refuse calibration where nothing is calibrated, gates on FP32, and numbers that a runtime lacks."""
+        if self.quantization is not None and not self.is_calibrated:
             raise ValueError(
-                f"quantization means nothing for {self.runtime} {self.precision}: only tensorrt int8 has it"
+                f"quantization means nothing for {self.runtime} {self.precision}: int8 of tensorrt and openvino has it"
             )
+        if problem := find_precision_problem(self.runtime, self.precision):
+            raise ValueError(problem)
         if self.gate is not None and self.precision == "fp32":
             raise ValueError("a gate means nothing for fp32, which is what the others are compared with")
         return self

@@ -56,20 +56,20 @@ class VariantSpec(EntrySpec, BuildOptions):
 
     @model_validator(mode="after")
     def check_runtime(self) -> Self:
-        """Refuse TensorRT without a GPU and ONNX Runtime with TensorRT's keys or precisions."""
+        """Refuse TensorRT without a GPU, others with TensorRT's keys, and INT8 without calibration text."""
         refuse_all(self._list_contradictions())
         return self
 
     def _list_contradictions(self) -> Iterator[InitErrorDetails]:
         if self.runtime == "tensorrt" and not self.gpus:
             yield describe_rule("a tensorrt variant needs gpus, for example gpus: [t4, l4]", "add gpus: [t4, l4]")
-        if self.runtime == "onnxruntime":
+        if self.runtime != "tensorrt":
             for key in ("gpus", "int8_if_faster", *BuildOptions.model_fields):
                 if key in self.model_fields_set:
-                    yield describe_rule(f"{key} means nothing for runtime onnxruntime", f"remove {key}")
-        if self.runtime == "tensorrt" and self.precision == "int8" and self.quantization is None:
+                    yield describe_rule(f"{key} means nothing for runtime {self.runtime}", f"remove {key}")
+        if self.is_calibrated and self.quantization is None:
             yield describe_rule(
-                "int8 for tensorrt needs calibration text: quantization.calibration (--calibration-data)",
+                f"int8 for {self.runtime} needs calibration text: quantization.calibration (--calibration-data)",
                 "add quantization: {calibration: {path: texts.txt}}",
             )
         if self.int8_if_faster and self.precision != "int8":

@@ -18,9 +18,12 @@ InstanceKind = Literal["cpu", "gpu"]
 Tier = Literal[1, 2]
 LongInput = Literal["truncate", "stride", "reject"]
 Padding = Literal["buckets", "longest"]
+PerformanceHint = Literal["latency", "throughput"]
 
 _WORDS = {"true": True, "false": False}
 
+# Rows that a text request may become where the model takes any number: more would hold it for seconds.
+MOST_ROWS = 64
 DEFAULT_LENGTH_BUCKETS = (32, 64, 128, 256, 384)
 
 
@@ -191,7 +194,12 @@ class ServingSpec(Spec):
         description="Priority among the models of one server: 1 keeps its latency when a neighbour of 2 bursts.",
     )
     max_batch_size: Annotated[
-        int | None, Field(ge=1, description="Largest batch; null: as large as the artifact takes.")
+        int | None,
+        Field(
+            ge=1,
+            description="Largest batch; null: as large as the artifact takes. OpenVINO: its only batch; "
+            "null: any, one request at a time.",
+        ),
     ] = None
     length_buckets: Sizes = Field(
         default=(),
@@ -208,7 +216,7 @@ class ServingSpec(Spec):
     )
     instance_count: int = Field(default=1, ge=1, description="Copies of the model that run at once, on each device.")
     instance_kind: InstanceKind | None = Field(
-        default=None, description="Where they run; null: on a GPU for tensorrt, on the CPU for onnxruntime."
+        default=None, description="Where they run; null: on a GPU for tensorrt, else on the CPU."
     )
     instance_groups: tuple[InstanceGroupSpec, ...] = Field(
         default=(), description="Groups of copies, each with its own devices."
@@ -233,10 +241,18 @@ class ServingSpec(Spec):
     cuda_graphs: bool = Field(default=False, description="TensorRT: capture CUDA graphs of the shapes.")
     output_copy_stream: bool = Field(default=False, description="TensorRT: copy outputs in a stream of their own.")
     eager_batching: bool = Field(default=False, description="TensorRT: prepare the next batch while one runs.")
-    # ONNX Runtime alone
+    # ONNX Runtime and OpenVINO
     threads: Annotated[
-        int | None, Field(ge=1, description="ONNX Runtime: threads within an operator; null: its own choice.")
+        int | None, Field(ge=1, description="ONNX Runtime, OpenVINO: threads within an operator; null: its own choice.")
     ] = None
+    # OpenVINO alone
+    streams: Annotated[
+        int | None, Field(ge=1, description="OpenVINO: executions that share the threads; null: one an instance.")
+    ] = None
+    performance_hint: PerformanceHint | None = Field(
+        default=None, description="OpenVINO: what it chooses streams and threads for; null: latency."
+    )
+    # ONNX Runtime alone
     inter_op_threads: Annotated[
         int | None, Field(ge=1, description="ONNX Runtime: operators run at once; null: its own choice.")
     ] = None

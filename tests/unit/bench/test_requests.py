@@ -63,7 +63,7 @@ def test_an_entry_without_a_batch_axis_of_the_servers_names_its_own():
     own = model(*(InputTensor(name, "INT64", (-1, -1)) for name in NAMES), most=0)
     request = make_workload(own, EntryFacts(), InputChoice(batch=2, sequence=4)).requests[0]
     assert parse(request)["input_ids"].shape == (2, 4)
-    single = model(most=0)
+    single = model(most=0, has_batch=False)
     assert parse(make_workload(single, EntryFacts(), InputChoice(sequence=4)).requests[0])["input_ids"].shape == (4,)
     with pytest.raises(SpecError, match="takes one row a request"):
         make_workload(single, EntryFacts(), InputChoice(batch=2))

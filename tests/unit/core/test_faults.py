@@ -46,7 +46,7 @@ FAULTS = [
     (
         "8:18: models[0].variants[0].runtime",
         "'onnxruntim' is not a known value",
-        "did you mean onnxruntime? expected one of tensorrt, onnxruntime",
+        "did you mean onnxruntime? expected one of tensorrt, onnxruntime, openvino",
     ),
     ("9:35: models[0].variants[0].serving.max_batch_size", "0 is out of range", "expected 1 or more"),
     ("9:44: models[0].variants[0].serving.tier", "3 is not a known value", "expected one of 1, 2"),

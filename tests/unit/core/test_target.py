@@ -56,8 +56,8 @@ def test_every_row_of_the_table_says_where_it_is_from():
 @pytest.mark.parametrize(
     ("tag", "tensorrt", "onnxruntime", "confidence"),
     [
-        ("25.05", "10.10.0", None, "inferred"),
-        ("25.06", "10.11.0.33", None, "reported"),
+        ("25.05", "10.10.0", "1.22.0", "inferred"),
+        ("25.06", "10.11.0.33", "1.22.0", "reported"),
         ("25.08", "10.13.2", "1.23.0", "lead"),
         ("25.11", "10.14.1", "1.23.2", "lead"),
         ("26.03", "10.16.0.72", "1.24.2", "published"),
@@ -94,7 +94,7 @@ def test_a_users_file_corrects_one_value_and_keeps_the_others(tmp_path):
     assert load_triton_releases()["25.08"].tensorrt == "10.13.2"
     corrected = load_triton_releases(path)["25.08"]
     assert (corrected.tensorrt, corrected.triton, corrected.source) == ("10.13.3", "2.60.0", str(path))
-    assert (corrected.confidence_in("tensorrt"), corrected.confidence_in("onnxruntime")) == ("yours", "reported")
+    assert (corrected.confidence_in("tensorrt"), corrected.confidence_in("onnxruntime")) == ("yours", "built")
 
 
 def test_the_environment_names_a_users_file_and_it_may_add_a_release(tmp_path, monkeypatch):

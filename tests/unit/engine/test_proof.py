@@ -9,7 +9,7 @@ from scripts.benchmarks.records import make_graph
 def model(promised=None):
     record = None
     if promised is not None:
-        record = QuantizationRecord(scheme="static symmetric W8A8", linear_flops_share=promised)
+        record = QuantizationRecord(scheme="static symmetric W8A8", runtime="tensorrt", linear_flops_share=promised)
     return make_graph("tiny", precision="int8", quantization=record)
 
 

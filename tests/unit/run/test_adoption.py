@@ -11,10 +11,10 @@ from prep_triton.run.adoption import adopt_config
 from prep_triton.spec import RateLimiterSpec, ServingSpec
 from prep_triton.triton.config.server_arguments import CACHE, RATE_LIMIT
 from prep_triton.triton.entries.load import load_repository
-from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.lint import lint_repository
 from typer.testing import CliRunner
 
+from scripts.benchmarks.serving_configs import assemble_entry
 from scripts.benchmarks.small_artifacts import make_model
 
 

@@ -8,8 +8,8 @@ from prep_triton.run import bench_target
 from prep_triton.run.bench_target import find_target
 from prep_triton.spec import ServingSpec, TextSpec
 from prep_triton.triton.entries.text import assemble_text_entries
-from prep_triton.triton.entries.write import assemble_entry
 
+from scripts.benchmarks.serving_configs import assemble_entry
 from scripts.benchmarks.small_artifacts import make_model
 
 FILE = """

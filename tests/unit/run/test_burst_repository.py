@@ -9,9 +9,9 @@ from prep_triton.run.burst_repository import choose_tiers, entry_name, serving_o
 from prep_triton.run.serving import ServedRepository
 from prep_triton.spec import QueueSpec, ServingSpec
 from prep_triton.triton.config.parse import parse_config
-from prep_triton.triton.entries.write import assemble_entry
 
 from scripts.benchmarks.records import make_entry, make_graph
+from scripts.benchmarks.serving_configs import assemble_entry
 from scripts.benchmarks.small_artifacts import make_model
 
 

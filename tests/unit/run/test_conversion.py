@@ -5,7 +5,7 @@ import shlex
 import pytest
 from prep_triton.errors import PrecisionError
 from prep_triton.run.conversion import put_in_precision
-from prep_triton.spec import ConversionSpec, GateSpec
+from prep_triton.spec import ConversionSpec, GateSpec, Runtime
 from prep_triton.workspace import Workspace
 
 from tests.fakes.cpu_bert import store_with_reference
@@ -26,11 +26,19 @@ def test_int8_for_onnxruntime_needs_no_calibration(workspace: Workspace):
     assert converted.quantization.scheme == "dynamic W8A8"
 
 
-def test_int8_for_tensorrt_without_calibration_is_the_graph_made_before_or_an_error(workspace: Workspace):
+@pytest.mark.parametrize("runtime", ["tensorrt", "openvino"])
+def test_int8_without_calibration_is_the_graph_made_before_or_an_error(workspace: Workspace, runtime: Runtime):
     model = store_with_reference(workspace, make_bert())
-    with pytest.raises(PrecisionError, match="was not quantised for TensorRT") as refused:
-        put_in_precision(model, ConversionSpec(runtime="tensorrt", precision="int8"), workspace)
-    assert "--calibration-data" in refused.value.hint
+    with pytest.raises(PrecisionError, match=f"was not quantised for {runtime} in ") as refused:
+        put_in_precision(model, ConversionSpec(runtime=runtime, precision="int8"), workspace)
+    named = " --runtime openvino" if runtime == "openvino" else ""
+    assert refused.value.hint == f"prep build-engine tiny{named} --int8 --calibration-data texts.txt"
+
+
+def test_bf16_is_the_exported_graph_itself(workspace: Workspace):
+    model = store_with_reference(workspace, make_bert())
+    converted = put_in_precision(model, ConversionSpec(runtime="openvino", precision="bf16"), workspace)
+    assert (converted.artifact, converted.reused) == (model, True)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])

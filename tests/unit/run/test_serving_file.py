@@ -21,8 +21,8 @@ from prep_triton.run.serving_file import check_serving_file, render_serving_file
 from prep_triton.spec import InstanceGroupSpec, ServingSpec, TextSpec, load_run_spec, load_serving_file
 from prep_triton.triton.config import decode_config, parse_config
 from prep_triton.triton.entries.text import assemble_text_entries
-from prep_triton.triton.entries.write import assemble_entry
 
+from scripts.benchmarks.serving_configs import assemble_entry
 from scripts.benchmarks.small_artifacts import make_model
 
 MODEL, TEXT = "tiny-onnx-fp32", "tiny-onnx-fp32-text"

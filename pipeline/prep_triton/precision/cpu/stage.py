@@ -69,7 +69,7 @@ def quantize_for_cpu(
             **kept_fields(model),
             "precision": "int8",
             "fidelity": measure_fidelity(GraphRunner(folder / GRAPH_NAME), folder / REFERENCE_NAME, model),
-            "quantization": QuantizationRecord(scheme="dynamic W8A8", linear_flops_share=share),
+            "quantization": QuantizationRecord(scheme="dynamic W8A8", runtime="onnxruntime", linear_flops_share=share),
         }
 
     return workspace.produce(recipe, OnnxModel, make)

@@ -30,7 +30,7 @@ from prep_triton.precision.measure.fidelity import (
     compare_with_reference,
     record_fidelity,
 )
-from prep_triton.precision.measure.runner import GraphRunner
+from prep_triton.precision.measure.runner import GraphRunner, RowRunner
 from prep_triton.precision.rewrite.weights import ConvertedWeight
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.scratch import scratch_folder
@@ -92,15 +92,20 @@ class Quantizer:
     def evaluate(self, kept_out: Collection[str]) -> FidelityRecord:
         """Measure a graph against FP32 on every evaluation row."""
         self.progress(f"evaluating int8 with {len(kept_out)} layers kept out")
-        candidate = GraphRunner.from_proto(self.build_with_fp32_scales(kept_out), one_file_bytes=self.one_file_bytes)
+        candidate = self.open_candidate(kept_out)
         held = compare_graphs(self._reference, candidate, self.model, self.rows.evaluation)
         own = compare_with_reference(candidate, self.model.path(REFERENCE_NAME), self.model)
         rows = f"{len(held)} rows not calibrated on and {len(own.cosines)} of PyTorch's reference"
         return record_fidelity(
             np.concatenate([held, own.cosines]),
+            runtime=candidate.runtime,
             measured_on=f"fp32 scales, {rows}",
             changed_labels=own.changed_labels,
         )
+
+    def open_candidate(self, kept_out: Collection[str]) -> RowRunner:
+        """Open the graph that is judged, in true arithmetic: Q/DQ as it is written, in FP32."""
+        return GraphRunner.from_proto(self.build_with_fp32_scales(kept_out), one_file_bytes=self.one_file_bytes)
 
     def build_with_fp32_scales(self, kept_out: Collection[str]) -> ModelProto:
         """Return the graph with Q/DQ whose scales, and everything that is not INT8, are FP32."""

@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from prep_triton.artifact import Artifact, OnnxModel
+from prep_triton.files import digest_file
 from prep_triton.layout import GRAPH_NAME
+from prep_triton.precision.int8.calibration import locate_calibration_data
 from prep_triton.precision.measure.token_rows import TokenRow
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import QuantizationSpec
@@ -69,6 +71,17 @@ class Calibrator:
     content: str
     workspace: Workspace
     progress: Progress = ignore_progress
+
+    @classmethod
+    def of(
+        cls, model: OnnxModel, spec: QuantizationSpec, workspace: Workspace, progress: Progress = ignore_progress
+    ) -> Self:
+        """Return the calibrator for a request.
+
+        Raises:
+            SpecError: There is no such calibration file.
+        """
+        return cls(model, spec, digest_file(locate_calibration_data(spec.calibration)), workspace, progress)
 
     def find_scales(self, linears: "Sequence[Linear]", rows: Sequence[TokenRow]) -> "dict[str, InputScale]":
         """Return how each tensor that a linear layer reads becomes INT8.

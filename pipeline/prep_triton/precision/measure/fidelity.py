@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from prep_triton.agreement import answer_vector, chooses_labels, count_label_changes
 from prep_triton.artifact import FidelityRecord, OnnxModel
 from prep_triton.errors import PrecisionError
-from prep_triton.precision.measure.runner import GraphRunner
+from prep_triton.precision.measure.runner import RowRunner
 from prep_triton.precision.measure.token_rows import TokenRow
 from prep_triton.reference import Reference, load_reference
 from prep_triton.spec import GateSpec
@@ -27,7 +26,7 @@ _TINY = float(np.finfo(np.float64).tiny)
 
 
 def measure_fidelity(
-    runner: GraphRunner, reference_path: Path, model: OnnxModel, *, arithmetic: str = ""
+    runner: RowRunner, reference_path: Path, model: OnnxModel, *, arithmetic: str = ""
 ) -> FidelityRecord:
     """Compare a graph's answers with PyTorch's, on an artifact's own reference rows.
 
@@ -45,7 +44,9 @@ def measure_fidelity(
     """
     measured = compare_with_reference(runner, reference_path, model)
     on = ", ".join(filter(None, ("against PyTorch's answers to the reference rows", arithmetic)))
-    return record_fidelity(measured.cosines, measured_on=on, changed_labels=measured.changed_labels)
+    return record_fidelity(
+        measured.cosines, runtime=runner.runtime, measured_on=on, changed_labels=measured.changed_labels
+    )
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class ReferenceComparison:
     changed_labels: int | None
 
 
-def compare_with_reference(runner: GraphRunner, reference_path: Path, model: OnnxModel) -> ReferenceComparison:
+def compare_with_reference(runner: RowRunner, reference_path: Path, model: OnnxModel) -> ReferenceComparison:
     """Compare the answer to each reference row with PyTorch's; see `measure_fidelity`."""
     names = [spec.name for spec in model.model_outputs]
     reference = load_reference(reference_path, ["input_ids"], names, error=PrecisionError)
@@ -86,7 +87,7 @@ def rows_from_reference(reference: Reference) -> list[TokenRow]:
 
 
 def compare_graphs(
-    reference: GraphRunner, candidate: GraphRunner, model: OnnxModel, rows: Sequence[TokenRow]
+    reference: RowRunner, candidate: RowRunner, model: OnnxModel, rows: Sequence[TokenRow]
 ) -> NDArray[np.float64]:
     """Return the cosine of each row's answers by two graphs, batch by batch so that none is kept."""
     pairs = zip(answer_rows(reference, model, rows), answer_rows(candidate, model, rows), strict=True)
@@ -94,7 +95,7 @@ def compare_graphs(
 
 
 def answer_rows(
-    runner: GraphRunner,
+    runner: RowRunner,
     model: OnnxModel,
     rows: Sequence[TokenRow],
     *,
@@ -148,12 +149,13 @@ def check_fidelity(fidelity: FidelityRecord, gate: GateSpec) -> str:
 
 
 def record_fidelity(
-    cosines: NDArray[np.float64], *, measured_on: str, changed_labels: int | None = None
+    cosines: NDArray[np.float64], *, runtime: str, measured_on: str, changed_labels: int | None = None
 ) -> FidelityRecord:
     """Describe what was measured.
 
     Args:
         cosines: One for each row.
+        runtime: What ran the graph, `RowRunner.runtime`.
         measured_on: Which graph and rows, for a reader of the record.
         changed_labels: See `FidelityRecord`.
     """
@@ -162,5 +164,5 @@ def record_fidelity(
         mean_cosine=float(cosines.mean()),
         min_cosine=float(cosines.min()),
         changed_labels=changed_labels,
-        runtime=f"onnxruntime {onnxruntime.__version__}, {measured_on}",
+        runtime=f"{runtime}, {measured_on}",
     )

@@ -1,5 +1,6 @@
-"""Runs a graph over rows of token ids in ONNX Runtime on the CPU, in batches of similar length."""
+"""Runs a graph over rows of token ids on the CPU, in batches of similar length."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,51 +23,20 @@ _DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 _EXPORT_AGAIN = "export the model again: prep export MODEL"
 
 
-class GraphRunner:
-    """A graph that is open in ONNX Runtime, so that Q/DQ is computed as it is written, in floating point.
+class RowRunner(ABC):
+    """Answers rows of token ids; a subclass says by what."""
 
-    Left to itself, ONNX Runtime fuses Q/DQ into integer kernels, whose results differ between its versions.
+    def __init__(self, label: str) -> None:
+        self.label = label
 
-    Args:
-        graph: Where it lies, or its bytes.
+    @property
+    @abstractmethod
+    def runtime(self) -> str:
+        """Name and version of what runs the graph."""
 
-    Raises:
-        PrecisionError: ONNX Runtime refuses the graph.
-    """
-
-    def __init__(self, graph: Path | bytes) -> None:
-        self.label = str(graph) if isinstance(graph, Path) else "the rewritten graph"
-        onnxruntime.disable_telemetry_events()
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-        try:
-            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except Exception as err:  # its exceptions share no base class but Exception
-            raise PrecisionError(
-                f"onnxruntime {onnxruntime.__version__} refuses {self.label}: {err}", hint=_EXPORT_AGAIN
-            ) from err
-
-    @classmethod
-    def from_proto(cls, proto: ModelProto, *, one_file_bytes: int = ONE_FILE_BYTES) -> "GraphRunner":
-        """Open a graph that lies in memory; one that no message holds goes through files that are gone afterwards.
-
-        Args:
-            proto: The graph with its weights. It is let go before ONNX Runtime loads them.
-            one_file_bytes: The longest message.
-
-        Raises:
-            PrecisionError: ONNX Runtime refuses the graph.
-        """
-        if is_one_file(proto, one_file_bytes=one_file_bytes):
-            rendered: bytes = proto.SerializeToString()
-            del proto
-            return cls(rendered)
-        with scratch_folder("graph") as folder:
-            path = folder / GRAPH_NAME
-            save_with_weights(proto, (), path, one_file_bytes=one_file_bytes)
-            del proto
-            return cls(path)
+    @abstractmethod
+    def _infer(self, outputs: Sequence[str], arrays: Mapping[str, Array]) -> list[Array]:
+        """Return the outputs of a graph for all the inputs that it may have; raises whatever its library raises."""
 
     def run_batches(
         self,
@@ -130,17 +100,69 @@ class GraphRunner:
             arrays["token_type_ids"][index, :length] = row.type_ids
             arrays["attention_mask"][index, :length] = 1
         try:
-            feed = {
-                entry.name: extra_inputs[entry.name]
-                if entry.name in extra_inputs
-                else arrays[entry.name].astype(_DTYPES[entry.type])
-                for entry in self._session.get_inputs()
-            }
-            answers: list[Array] = self._session.run(list(outputs), feed)
-        except Exception as err:  # a KeyError for an unknown input; onnxruntime's own share no base class
+            return self._infer(outputs, {**arrays, **extra_inputs})
+        except Exception as err:  # a KeyError for an unknown input; the libraries' own share no base class
             raise PrecisionError(
-                f"{self.label} cannot answer {shape[0]} rows of {shape[1]} tokens: "
-                f"onnxruntime {onnxruntime.__version__} says {err}",
+                f"{self.label} cannot answer {shape[0]} rows of {shape[1]} tokens: {self.runtime} says {err}",
                 hint=_EXPORT_AGAIN,
             ) from err
+
+
+class GraphRunner(RowRunner):
+    """A graph that is open in ONNX Runtime, so that Q/DQ is computed as it is written, in floating point.
+
+    Left to itself, ONNX Runtime fuses Q/DQ into integer kernels, whose results differ between its versions.
+
+    Args:
+        graph: Where it lies, or its bytes.
+
+    Raises:
+        PrecisionError: ONNX Runtime refuses the graph.
+    """
+
+    def __init__(self, graph: Path | bytes) -> None:
+        super().__init__(str(graph) if isinstance(graph, Path) else "the rewritten graph")
+        onnxruntime.disable_telemetry_events()
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+        try:
+            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except Exception as err:  # its exceptions share no base class but Exception
+            raise PrecisionError(
+                f"onnxruntime {onnxruntime.__version__} refuses {self.label}: {err}", hint=_EXPORT_AGAIN
+            ) from err
+
+    @classmethod
+    def from_proto(cls, proto: ModelProto, *, one_file_bytes: int = ONE_FILE_BYTES) -> "GraphRunner":
+        """Open a graph that lies in memory; one that no message holds goes through files that are gone afterwards.
+
+        Args:
+            proto: The graph with its weights. It is let go before ONNX Runtime loads them.
+            one_file_bytes: The longest message.
+
+        Raises:
+            PrecisionError: ONNX Runtime refuses the graph.
+        """
+        if is_one_file(proto, one_file_bytes=one_file_bytes):
+            rendered: bytes = proto.SerializeToString()
+            del proto
+            return cls(rendered)
+        with scratch_folder("graph") as folder:
+            path = folder / GRAPH_NAME
+            save_with_weights(proto, (), path, one_file_bytes=one_file_bytes)
+            del proto
+            return cls(path)
+
+    @property
+    def runtime(self) -> str:
+        """Name and version of ONNX Runtime."""
+        return f"onnxruntime {onnxruntime.__version__}"
+
+    def _infer(self, outputs: Sequence[str], arrays: Mapping[str, Array]) -> list[Array]:
+        feed = {
+            entry.name: arrays[entry.name].astype(_DTYPES.get(entry.type, arrays[entry.name].dtype), copy=False)
+            for entry in self._session.get_inputs()
+        }
+        answers: list[Array] = self._session.run(list(outputs), feed)
         return answers

@@ -9,8 +9,12 @@ if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 
+# Of a queue, what means something only where requests are merged.
+MERGING_CHOICES = ("max_queue_delay_us", "preferred_batch_sizes")
+
+
 def fill_dynamic_batching(config: "ModelConfig", serving: ServingSpec) -> None:
-    """Write the batcher of a configuration whose `max_batch_size` is set.
+    """Write the batcher of a configuration whose `max_batch_size` is set already.
 
     Raises:
         SpecError: The server would refuse it (core, src/model_config_utils.cc, ValidateModelConfig).
@@ -19,10 +23,10 @@ def fill_dynamic_batching(config: "ModelConfig", serving: ServingSpec) -> None:
     if queue is None:
         return
     check_queue(queue, largest)
-    if largest == 1 and not _has_queue_choices(queue):
+    if largest <= 1 and not _has_queue_choices(queue):
         return  # nothing to batch, and no queue to rank
     batching = config.dynamic_batching
-    batching.max_queue_delay_microseconds = queue.max_queue_delay_us
+    batching.max_queue_delay_microseconds = queue.max_queue_delay_us if largest else 0
     batching.preferred_batch_size.extend(queue.preferred_batch_sizes)
     batching.preserve_ordering = queue.preserve_ordering
     if queue.priority_levels:

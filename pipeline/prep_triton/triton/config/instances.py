@@ -2,12 +2,18 @@
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from prep_triton.artifact import Engine, OnnxModel
 from prep_triton.errors import SpecError
 from prep_triton.spec import InstanceGroupSpec, InstanceKind, RateLimiterSpec, Runtime, ServingSpec
-from prep_triton.triton.config.rules import PLAN_NEEDS_GPU, SCOPE_HINT, TakenResource, find_scope_problems
+from prep_triton.triton.config.rules import (
+    OPENVINO_NEEDS_CPU,
+    PLAN_NEEDS_GPU,
+    SCOPE_HINT,
+    TakenResource,
+    find_scope_problems,
+)
 from prep_triton.triton.config.shapes import profiles_of_groups
 
 if TYPE_CHECKING:
@@ -16,9 +22,10 @@ if TYPE_CHECKING:
 _RESOURCE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
-def fill_instances(config: "ModelConfig", artifact: OnnxModel | Sequence[Engine], serving: ServingSpec) -> None:
+def fill_instances(
+    config: "ModelConfig", artifact: OnnxModel | Sequence[Engine], serving: ServingSpec, backend: Runtime
+) -> None:
     """Write the instance groups of choices that were resolved for the artifact."""
-    backend: Runtime = "onnxruntime" if isinstance(artifact, OnnxModel) else "tensorrt"
     profiles = () if isinstance(artifact, OnnxModel) else profiles_of_groups(artifact, serving)
     for index, group in enumerate(serving.groups()):
         message = config.instance_group.add(count=group.count, kind=f"KIND_{kind_of(group, backend).upper()}")
@@ -34,16 +41,25 @@ def kind_of(group: InstanceGroupSpec, backend: Runtime) -> InstanceKind:
     """Return where a group's instances run.
 
     Raises:
-        SpecError: A plan was to run on a CPU.
+        SpecError: A plan was to run on a CPU, or OpenVINO on a GPU.
     """
-    if backend == "onnxruntime":
-        return group.kind or ("gpu" if group.gpus else "cpu")
-    if group.kind == "cpu":
+    kind = group.kind or ("gpu" if group.gpus else None)
+    own: InstanceKind
+    match backend:
+        case "onnxruntime":
+            return kind or "cpu"
+        case "openvino":
+            own, other, problem = "cpu", "gpu", OPENVINO_NEEDS_CPU
+        case "tensorrt":
+            own, other, problem = "gpu", "cpu", PLAN_NEEDS_GPU
+        case _:
+            assert_never(backend)
+    if kind == other:
         raise SpecError(
-            f"instance_kind cpu was asked for, but {PLAN_NEEDS_GPU}",
-            hint="remove instance_kind, or use runtime: onnxruntime",
+            f"instance_kind {kind} was asked for, but {problem}",
+            hint="remove instance_kind and gpus, or use runtime: onnxruntime",
         )
-    return "gpu"
+    return own
 
 
 def check_resources(serving: ServingSpec) -> None:

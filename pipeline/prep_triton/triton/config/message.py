@@ -15,6 +15,7 @@ from prep_triton.layout import plan_name
 from prep_triton.triton.config.backends import PLATFORMS
 from prep_triton.triton.config.batching import fill_dynamic_batching
 from prep_triton.triton.config.instances import fill_instances
+from prep_triton.triton.config.openvino import fill_openvino_options
 from prep_triton.triton.config.optimization import fill_onnxruntime_options, fill_shared_options, fill_tensorrt_options
 from prep_triton.triton.config.resolve import ResolvedServing
 from prep_triton.triton.config.warmup import fill_warmup
@@ -32,7 +33,7 @@ def model_config_from_artifact(
 
     Args:
         name: The entry's directory name; Triton insists that both agree.
-        artifact: The ONNX graph that ONNX Runtime serves, or the TensorRT plans, one for each GPU
+        artifact: The ONNX graph that ONNX Runtime or OpenVINO serves, or the TensorRT plans, one for each GPU
             architecture, that the TensorRT backend serves.
         resolved: The choices, resolved for that artifact.
 
@@ -59,12 +60,15 @@ def model_config_from_artifact(
 def _fill(config: "ModelConfig", artifact: OnnxModel | Sequence[Engine], resolved: ResolvedServing) -> None:
     serving = resolved.choices
     config.backend = resolved.backend
-    config.platform = PLATFORMS[resolved.backend]
+    config.platform = PLATFORMS.get(resolved.backend, "")
     config.max_batch_size = resolved.max_batch_size
-    fill_instances(config, artifact, serving)
+    fill_instances(config, artifact, serving, resolved.backend)
     if isinstance(artifact, OnnxModel):
         _fill_tensors(config, artifact.model_inputs, artifact.model_outputs)
-        fill_onnxruntime_options(config, serving)
+        if resolved.backend == "openvino":
+            fill_openvino_options(config, serving, resolved.precision)
+        else:
+            fill_onnxruntime_options(config, serving)
     else:
         _fill_tensors(config, artifact[0].model_inputs, artifact[0].model_outputs)
         for engine in artifact:
@@ -83,9 +87,11 @@ def render_config(config: "ModelConfig") -> str:
 
 
 def _fill_tensors(config: "ModelConfig", inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+    # Without a max_batch_size the batch is an axis like any other.
+    batch = () if config.max_batch_size else (-1,)
     for repeated, tensors in ((config.input, inputs), (config.output, outputs)):
         for tensor in tensors:
-            repeated.add(name=tensor.name, data_type=_data_type(tensor), dims=_dims(tensor))
+            repeated.add(name=tensor.name, data_type=_data_type(tensor), dims=(*batch, *_dims(tensor)))
 
 
 def _data_type(tensor: TensorSpec) -> int:

@@ -7,8 +7,8 @@ from prep_triton.artifact import Engine
 from prep_triton.errors import SpecError
 from prep_triton.layout import VERSION_DIR
 from prep_triton.spec import ServingSpec
-from prep_triton.triton.config.backends import PROVIDERS_OF_FIELD
 from prep_triton.triton.config.instances import kind_of
+from prep_triton.triton.config.parameters import PROVIDERS_OF_FIELD
 from prep_triton.triton.config.rules import find_provider_problem
 from prep_triton.triton.config.shapes import dims_at_length, usual_batch_sizes
 

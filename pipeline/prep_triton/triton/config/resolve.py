@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from prep_triton.artifact import Engine, OnnxModel
 from prep_triton.errors import RepositoryError
-from prep_triton.spec import Runtime, ServingSpec
+from prep_triton.spec import EntrySpec, Precision, Runtime, ServingSpec
 from prep_triton.triton.config.backends import check_backend_fields
 from prep_triton.triton.config.instances import check_resources, kind_of
+from prep_triton.triton.config.openvino import resolve_openvino_choices
 from prep_triton.triton.config.rules import find_builder_problem
 from prep_triton.triton.config.shapes import (
     accepted_sequences,
@@ -26,11 +27,12 @@ class ResolvedServing:
     """Serving choices with nothing left to decide; only `resolve_serving` makes one.
 
     `choices` have the tier's own where the user made none, and the length buckets that clients pad to.
-    `max_batch_size` is the entry's; `shortest` and `longest` are the sequence lengths, in tokens, that every
-    instance takes.
+    `max_batch_size` is the entry's, 0 where a request's batch is its own affair; `shortest` and `longest` are the
+    sequence lengths, in tokens, that every instance takes.
     """
 
     backend: Runtime
+    precision: Precision
     choices: ServingSpec
     max_batch_size: int
     shortest: int
@@ -43,14 +45,14 @@ class ResolvedServing:
 
 
 def resolve_serving(
-    artifact: OnnxModel | Sequence[Engine], serving: ServingSpec, *, longest: int, usual: int | None = None
+    artifact: OnnxModel | Sequence[Engine], spec: EntrySpec, *, longest: int, usual: int | None = None
 ) -> ResolvedServing:
     """Hold choices against what is to be served, once, before anything is written.
 
     Args:
-        artifact: The ONNX graph that ONNX Runtime serves, or the TensorRT plans, one for each GPU
+        artifact: The ONNX graph that ONNX Runtime or OpenVINO serves, or the TensorRT plans, one for each GPU
             architecture, that the TensorRT backend serves.
-        serving: The choices.
+        spec: The runtime and the precision, and the choices.
         longest: The model's longest sequence, in tokens.
         usual: Where the checkpoint's own tokenizer cuts a text; None where it does not say.
 
@@ -60,13 +62,13 @@ def resolve_serving(
     """
     if not isinstance(artifact, OnnxModel):
         check_plans(artifact)
-    backend = backend_of(artifact)
-    choices = check_choices(serving, backend)
-    largest = largest_batch_size(artifact, choices)
+    choices = check_choices(spec.serving, spec.runtime)
+    largest = largest_batch_size(artifact, choices, spec.runtime)
     buckets = length_buckets_from_artifact(artifact, choices, longest=longest, usual=usual)
     check_smallest_batch(artifact, choices, buckets)
     accepted = accepted_sequences(artifact, choices, longest)
-    return ResolvedServing(backend, choices.model_copy(update={"length_buckets": buckets}), largest, *accepted)
+    choices = choices.model_copy(update={"length_buckets": buckets})
+    return ResolvedServing(spec.runtime, precision_of(artifact, spec), choices, largest, *accepted)
 
 
 def check_choices(serving: ServingSpec, backend: Runtime) -> ServingSpec:
@@ -75,7 +77,8 @@ def check_choices(serving: ServingSpec, backend: Runtime) -> ServingSpec:
     Raises:
         SpecError: One means nothing to the backend.
     """
-    choices = apply_tier(serving, backend)
+    choices = resolve_openvino_choices(serving) if backend == "openvino" else serving
+    choices = apply_tier(choices, backend)
     check_backend_fields(choices, backend)
     check_resources(choices)
     for group in choices.groups():
@@ -83,9 +86,21 @@ def check_choices(serving: ServingSpec, backend: Runtime) -> ServingSpec:
     return choices
 
 
-def backend_of(artifact: OnnxModel | Sequence[Engine]) -> Runtime:
-    """Return the backend that serves an artifact."""
-    return "onnxruntime" if isinstance(artifact, OnnxModel) else "tensorrt"
+def precision_of(artifact: OnnxModel | Sequence[Engine], spec: EntrySpec) -> Precision:
+    """Return the precision of what is served: BF16 is the runtime's, every other one is in the artifact.
+
+    Raises:
+        RepositoryError: The engines are of several.
+    """
+    if isinstance(artifact, OnnxModel):
+        return spec.precision if spec.precision == "bf16" else artifact.precision
+    precisions = sorted({engine.precision for engine in artifact})
+    if len(precisions) > 1:
+        raise RepositoryError(
+            f"the engines are of several precisions: {', '.join(precisions)}",
+            hint="assemble one entry for each precision",
+        )
+    return precisions[0]
 
 
 def check_plans(engines: Sequence[Engine]) -> None:

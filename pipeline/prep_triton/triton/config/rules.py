@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from prep_triton.artifact import Engine
 
 PLAN_NEEDS_GPU = "a TensorRT plan runs on a GPU only"
+# openvino_backend, src/openvino.cc, ModelInstanceState: "supports only Kind CPU and AUTO".
+OPENVINO_NEEDS_CPU = "Triton's OpenVINO backend runs on a CPU only"
 SCOPE_HINT = "give it one scope in both, or two names"
 
 

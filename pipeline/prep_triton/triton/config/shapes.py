@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from prep_triton.artifact import Engine, OnnxModel, TensorSpec
 from prep_triton.errors import RepositoryError, SpecError
-from prep_triton.spec import DEFAULT_LENGTH_BUCKETS, OptimizationProfile, ServingSpec
+from prep_triton.spec import DEFAULT_LENGTH_BUCKETS, OptimizationProfile, Runtime, ServingSpec
 from prep_triton.triton.config.rules import find_bucket_problem, find_plan_batch_problem, find_profile_problem
 
 DEFAULT_MAX_BATCH_SIZE = 16
@@ -32,8 +32,10 @@ def profiles_of_groups(engines: Sequence[Engine], serving: ServingSpec) -> tuple
     return tuple(tuple(dict.fromkeys(group.profiles)) or tuple(range(count)) for group in serving.groups())
 
 
-def largest_batch_size(artifact: OnnxModel | Sequence[Engine], serving: ServingSpec) -> int:
-    """Return the `max_batch_size` that the entry gets.
+def largest_batch_size(
+    artifact: OnnxModel | Sequence[Engine], serving: ServingSpec, backend: Runtime = "onnxruntime"
+) -> int:
+    """Return the `max_batch_size` that the entry gets; OpenVINO's is 0 unless a batch is asked for.
 
     A plan accepts no batch beyond its optimization profile, so an entry of several plans is as large
     as the smallest profile in use among them.
@@ -42,7 +44,7 @@ def largest_batch_size(artifact: OnnxModel | Sequence[Engine], serving: ServingS
         SpecError: The spec asks for more than a profile allows.
     """
     if isinstance(artifact, OnnxModel):
-        return serving.max_batch_size or DEFAULT_MAX_BATCH_SIZE
+        return serving.max_batch_size or (0 if backend == "openvino" else DEFAULT_MAX_BATCH_SIZE)
     used = {index for indices in profiles_of_groups(artifact, serving) for index in indices}
     size, gpu = min((engine.profiles[index].max[0], engine.gpu) for engine in artifact for index in used)
     if problem := find_plan_batch_problem(serving.max_batch_size or size, size, gpu):

@@ -5,14 +5,17 @@ from dataclasses import dataclass
 
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import SpecError
-from prep_triton.spec import NAME_PATTERN, PRECISIONS, Precision
+from prep_triton.spec import NAME_PATTERN, PRECISIONS, Precision, Runtime
+
+_TAGS: dict[Runtime, str] = {"tensorrt": "trt", "onnxruntime": "onnx", "openvino": "openvino"}
 
 
-def default_entry_name(model_name: str, precision: Precision, *, is_plan: bool) -> str:
+def default_entry_name(model_name: str, runtime: Runtime, precision: Precision) -> str:
     """Return the name of an entry for which none was chosen."""
     for known in PRECISIONS:
-        model_name = model_name.removesuffix(f"-{known}").removesuffix(f"-{known}-cpu")
-    return f"{model_name}-{'trt' if is_plan else 'onnx'}-{precision}"
+        for suffix in (f"-{known}", f"-{known}-cpu", f"-{known}-openvino"):
+            model_name = model_name.removesuffix(suffix)
+    return f"{model_name}-{_TAGS[runtime]}-{precision}"
 
 
 def check_entry_name(name: str, *, hint: str) -> None:

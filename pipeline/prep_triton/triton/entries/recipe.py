@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prep_triton.artifact import Engine, OnnxModel
-from prep_triton.errors import RepositoryError
-from prep_triton.spec import ConversionSpec, Precision
+from prep_triton.artifact import Engine, OnnxModel, RepositoryEntry
+from prep_triton.spec import ConversionSpec, EntrySpec, ServingSpec
 from prep_triton.triton.config import ResolvedServing
 from prep_triton.triton.config.server_arguments import arguments_from_serving
 from prep_triton.triton.entries.names import check_entry_name, default_entry_name
@@ -27,7 +26,7 @@ def entry_recipe(
         SpecError: The name cannot be one of an entry.
         RepositoryError: The engines are of several precisions.
     """
-    name = name or default_entry_name(model.name, precision_of(model, engines), is_plan=bool(engines))
+    name = name or default_entry_name(model.name, resolved.backend, resolved.precision)
     check_entry_name(name, hint="choose another name with --name")
     return Recipe(
         stage="entry",
@@ -35,6 +34,8 @@ def entry_recipe(
         spec={
             # With what the tier adds, and with the buckets: a dump does not say whether a value was given.
             "serving": resolved.choices.model_dump(mode="json"),
+            "runtime": resolved.backend,
+            "precision": resolved.precision,
             "server_arguments": list(arguments_from_serving(resolved.choices)),
             # What `prep verify` may send: the range that every plan accepts.
             "min_sequence": resolved.shortest,
@@ -47,19 +48,25 @@ def entry_recipe(
     )
 
 
+def spec_of_entry(entry: RepositoryEntry, serving: ServingSpec, *, name: str | None = None) -> EntrySpec:
+    """Return the request for a model entry that is there, with other serving choices."""
+    return EntrySpec.model_validate(
+        {"runtime": entry.runtime, "precision": entry.precision, "serving": serving, "name": name}
+    )
+
+
 def entry_fields(model: OnnxModel, engines: Sequence[Engine], resolved: ResolvedServing) -> dict[str, Any]:
     """Return what the manifest of a model entry says, besides what every artifact's does."""
     nowhere = {"folder": Path()}  # a record within a record has no folder of its own
-    precision = precision_of(model, engines)
     return {
         "runtime": resolved.backend,
-        "precision": precision,
+        "precision": resolved.precision,
         "task": model.task,
         "architecture": model.architecture,
         "weights": model.weights,
         "max_batch_size": resolved.max_batch_size,
         "compute_capabilities": tuple(engine.compute_capability for engine in engines),
-        "tolerance": tolerance_of(model, precision),
+        "tolerance": tolerance_of(model, resolved),
         "tier": resolved.choices.tier,
         "length_buckets": resolved.length_buckets,
         "onnx": model.model_copy(update=nowhere),
@@ -68,22 +75,7 @@ def entry_fields(model: OnnxModel, engines: Sequence[Engine], resolved: Resolved
     }
 
 
-def tolerance_of(model: OnnxModel, precision: Precision) -> float:
+def tolerance_of(model: OnnxModel, resolved: ResolvedServing) -> float:
     """Return the smallest cosine to PyTorch FP32, of any one answer of what serves a graph, that verify lets pass."""
-    gate = model.gate or ConversionSpec(runtime="tensorrt", precision=precision).required_gate()
+    gate = model.gate or ConversionSpec(runtime=resolved.backend, precision=resolved.precision).required_gate()
     return UNCONVERTED_TOLERANCE if gate is None else gate.min_row_cosine or 0.0
-
-
-def precision_of(model: OnnxModel, engines: Sequence[Engine]) -> Precision:
-    """Return the precision of what is served.
-
-    Raises:
-        RepositoryError: The engines are of several.
-    """
-    precisions = sorted({engine.precision for engine in engines}) or [model.precision]
-    if len(precisions) > 1:
-        raise RepositoryError(
-            f"the engines are of several precisions: {', '.join(precisions)}",
-            hint="assemble one entry for each precision",
-        )
-    return precisions[0]

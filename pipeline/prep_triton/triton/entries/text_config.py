@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import EmbeddingRecord, OnnxModel, RepositoryEntry
 from prep_triton.errors import RepositoryError
-from prep_triton.spec import TextSpec
+from prep_triton.spec import MOST_ROWS, TextSpec
 from prep_triton.tasks import TASKS, TextTensor
 from prep_triton.triton.entries.names import TextNames
+from prep_triton.triton.server.batch_axis import has_batch_axis
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 _WINDOW = TextTensor("WINDOW", "INT32", (5,))  # see `encode.encoder`
 _INPUT_IDS = "input_ids"
+_ANY = -1
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class TextConfigs:
         if self.entry.spec.get("serving", {}).get("padding") == "longest":
             # The shortest row that every plan takes; a graph takes one token.
             parameters |= {"padding": "longest", "min_length": str(self.entry.spec.get("min_sequence", 1))}
+        if not self.model.max_batch_size:
+            parameters["max_rows"] = str(MOST_ROWS)
         if self._embedding.prompt:
             parameters["prompt"] = self._embedding.prompt
         self._set_parameters(config, parameters)
@@ -103,9 +107,10 @@ class TextConfigs:
         return config
 
     def _check_model(self) -> None:
-        if self.model.max_batch_size < 1:
+        if not has_batch_axis(self.model):
             raise RepositoryError(
-                f"{self.entry.name} has max_batch_size {self.model.max_batch_size}, and text needs one of 1 or more",
+                f"{self.entry.name} has max_batch_size {self.model.max_batch_size} and takes one row at a time, and "
+                "text needs a batch axis",
                 hint="assemble the entry again with `prep assemble`",
             )
         count = self.model.output[0].dims[-1]
@@ -143,11 +148,13 @@ class TextConfigs:
         width = self.model.output[0].dims[-1] * len(self._embedding.pooling)
         sizes = {"width": width, "best": min(self.spec.top_k, len(self.labels))}
         types = self._proto.DataType
+        # Without a max_batch_size the batch is an axis like any other: what a client sends is the same.
+        batch = () if self.model.max_batch_size else (_ANY,)
         return [
             _Tensor(
                 tensor.name,
                 types.Value(f"TYPE_{tensor.dtype}"),
-                tuple(size if isinstance(size, int) else sizes[size] for size in tensor.dims),
+                (*batch, *(size if isinstance(size, int) else sizes[size] for size in tensor.dims)),
             )
             for tensor in tensors
         ]

@@ -33,7 +33,7 @@ from prep_triton.layout import (
     plan_name,
 )
 from prep_triton.progress import Progress, ignore_progress
-from prep_triton.spec import ServingSpec
+from prep_triton.spec import EntrySpec
 from prep_triton.triton.config import model_config_from_artifact, render_config, resolve_serving
 from prep_triton.triton.config.traps import find_traps
 from prep_triton.triton.config.warmup import write_warmup_files
@@ -51,21 +51,19 @@ log = logging.getLogger(__name__)
 def assemble_entry(
     model: OnnxModel,
     engines: Sequence[Engine],
-    serving: ServingSpec,
+    spec: EntrySpec,
     repository_dir: Path,
     *,
-    name: str | None = None,
     progress: Progress = ignore_progress,
 ) -> Produced[RepositoryEntry]:
     """Write one entry of a model repository, or find that it is already there.
 
     Args:
         model: The graph to serve, and the source of the reference answers and the tokenizer.
-        engines: The plans to serve instead of the graph, one for each GPU architecture; none means
-            that ONNX Runtime serves the graph.
-        serving: The choices of config.pbtxt.
+        engines: The plans to serve instead of the graph, one for each GPU architecture, of runtime tensorrt alone.
+        spec: The runtime, the choices of config.pbtxt, and perhaps a name instead of ``<model>-onnx-<precision>``,
+            ``<model>-openvino-<precision>`` or ``<model>-trt-<precision>``.
         repository_dir: The repository; made if it is not there.
-        name: The entry's name instead of ``<model>-onnx-<precision>`` or ``<model>-trt-<precision>``.
         progress: Is called with what is being written.
 
     Raises:
@@ -75,8 +73,8 @@ def assemble_entry(
         WorkspaceBusyError: Another run writes this repository and does not finish.
         DiskFullError, WorkspaceError: The repository cannot be written; the old entry is still whole.
     """
-    resolved = resolve_serving(engines or model, serving, longest=model.max_sequence_length, usual=model.usual_length)
-    recipe = entry_recipe(model, engines, resolved, name=name)
+    resolved = resolve_serving(engines or model, spec, longest=model.max_sequence_length, usual=model.usual_length)
+    recipe = entry_recipe(model, engines, resolved, name=spec.name)
 
     def make(staging: Path) -> dict[str, Any]:
         check_shared_resources(repository_dir, recipe.name, resolved.choices)
@@ -93,16 +91,14 @@ def assemble_entry(
     return place_entry(recipe, repository_dir, make, progress=progress)
 
 
-def preview_entry(
-    model: OnnxModel, engines: Sequence[Engine], serving: ServingSpec, *, name: str | None = None
-) -> tuple[str, str]:
+def preview_entry(model: OnnxModel, engines: Sequence[Engine], spec: EntrySpec) -> tuple[str, str]:
     """Return the name and the config.pbtxt of the entry that `assemble_entry` would write; writes nothing.
 
     Raises:
         SpecError, RepositoryError: As `assemble_entry`.
     """
-    resolved = resolve_serving(engines or model, serving, longest=model.max_sequence_length, usual=model.usual_length)
-    recipe = entry_recipe(model, engines, resolved, name=name)
+    resolved = resolve_serving(engines or model, spec, longest=model.max_sequence_length, usual=model.usual_length)
+    recipe = entry_recipe(model, engines, resolved, name=spec.name)
     return recipe.name, render_config(model_config_from_artifact(recipe.name, engines or model, resolved))
 
 

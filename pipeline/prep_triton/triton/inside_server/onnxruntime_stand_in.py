@@ -21,8 +21,8 @@ import numpy as np
 import onnxruntime
 import triton_python_backend_utils as pb  # type: ignore[import-not-found]
 
-sys.path.insert(0, str(Path(__file__).parent))  # a copy of triton/config/onnxruntime_rules.py lies there
-from onnxruntime_rules import (  # type: ignore[import-not-found]
+sys.path.insert(0, str(Path(__file__).parent))  # a copy of triton/config/tensor_rules.py lies there
+from tensor_rules import (  # type: ignore[import-not-found]
     ServedTensor,
     find_input_problem,
     find_output_problem,

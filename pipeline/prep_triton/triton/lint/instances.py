@@ -10,14 +10,13 @@ from prep_triton.spec import AcceleratorSpec, ServingSpec
 from prep_triton.spec.server_rules import find_device_problem
 from prep_triton.triton.config.backends import (
     BACKEND_LABELS,
-    MODEL_PARAMETERS,
     OPTIMIZATION_READERS,
-    PROVIDER_PARAMETERS,
-    PROVIDERS_OF_FIELD,
     check_accelerator,
     check_backend_fields,
 )
+from prep_triton.triton.config.parameters import MODEL_PARAMETERS, PROVIDER_PARAMETERS, PROVIDERS_OF_FIELD
 from prep_triton.triton.config.rules import (
+    OPENVINO_NEEDS_CPU,
     PLAN_NEEDS_GPU,
     SCOPE_HINT,
     TakenResource,
@@ -40,7 +39,7 @@ _OTHER_PARAMETERS = {
     ),
     "python": ("EXECUTION_ENV_PATH", _CPU_TENSORS, "TRITON_ENABLE_BATCH_CLEANUP"),
 }  # fmt: skip
-_KNOWN_BACKENDS = ("onnxruntime", "tensorrt", "python")
+_KNOWN_BACKENDS = ("onnxruntime", "tensorrt", "openvino", "python")
 
 
 def kind_name(group: Any) -> str:
@@ -65,6 +64,9 @@ def find_instance_problems(entry: EntryFolder) -> Iterator[Finding]:
         if entry.backend == "tensorrt" and kind in {"KIND_CPU", "KIND_MODEL"}:
             message = f"{PLAN_NEEDS_GPU}, and this instance is of {kind}"
             yield entry.at("instance-kind", f"{where}.kind", message, "set kind: KIND_GPU")
+        if entry.backend == "openvino" and kind in {"KIND_GPU", "KIND_MODEL"}:
+            message = f"{OPENVINO_NEEDS_CPU}, and this instance is of {kind}"
+            yield entry.at("instance-kind", f"{where}.kind", message, "set kind: KIND_CPU")
         if group.profile:
             yield from _find_profile_problems(entry, group, f"{where}.profile")
 

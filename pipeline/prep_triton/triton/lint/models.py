@@ -4,14 +4,19 @@ import ast
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prep_triton.artifact import Engine, TensorSpec
 from prep_triton.layout import MANIFEST_NAME, list_names
-from prep_triton.triton.config.onnxruntime_rules import ServedTensor, find_input_problem, find_output_problem
+from prep_triton.triton.config.backends import BACKEND_LABELS
 from prep_triton.triton.config.rules import find_builder_problem, find_plan_batch_problem
+from prep_triton.triton.config.tensor_rules import (
+    ServedTensor,
+    find_input_problem,
+    find_output_problem,
+    find_shape_problem,
+)
 from prep_triton.triton.lint.entry import MODEL_FILES, EntryFolder
 from prep_triton.triton.lint.finding import Finding
 from prep_triton.triton.lint.graph import DamagedGraphError, Signature, read_signature
@@ -20,6 +25,8 @@ from prep_triton.triton.lint.tree import is_readable_file, is_within
 
 # Both engines that tensorrt-rtx 1.7.1 builds begin so; a version-compatible plan may too, so it proves nothing.
 _RTX_MAGIC = b"vtrt"
+# openvino_backend, src/openvino.cc, ReadModel
+_OPENVINO_FILE = "model.xml"
 # onnx.proto, ModelProto: ir_version (field 1, a small number) comes first, and then one of its other fields' tags.
 _ONNX_BEGIN = re.compile(rb"\x08[\x01-\x1f][\x12\x1a\x22\x28\x32\x3a\x42\x72]")
 _BUILD_PLAN = "build a plan with --builder tensorrt on a machine with that GPU, or serve the graph with onnxruntime"
@@ -29,6 +36,7 @@ def find_model_problems(entry: EntryFolder) -> Iterator[Finding]:
     """Find how the model files of the served versions contradict the configuration."""
     find = {
         "onnxruntime": _find_onnx_problems,
+        "openvino": _find_openvino_problems,
         "tensorrt": _find_plan_problems,
         "python": _find_python_problems,
     }.get(entry.backend)
@@ -62,6 +70,20 @@ def _find_onnx_problems(entry: EntryFolder, version: int) -> Iterator[Finding]:
         yield from _find_graph_problems(entry, version, name)
 
 
+def _find_openvino_problems(entry: EntryFolder, version: int) -> Iterator[Finding]:
+    """Look into an ONNX graph; of OpenVINO's own format only whether both of its files are there."""
+    config: Any = entry.config
+    name = config.default_model_filename or _OPENVINO_FILE
+    if name.endswith(".onnx"):
+        yield from _find_graph_problems(entry, version, name)
+        return
+    names = [name, f"{name.removesuffix('.xml')}.bin"] if name.endswith(".xml") else [name]
+    for needed in names:
+        path = entry.folder / str(version) / needed
+        if not (is_readable_file(path) or path.is_dir()):
+            yield _missing(entry, version, needed)
+
+
 def list_graphs(entry: EntryFolder, version: int) -> list[str]:
     """Return the graphs that ONNX Runtime's backend loads for a version, relative to the version's folder."""
     config: Any = entry.config
@@ -83,10 +105,14 @@ def _find_graph_problems(entry: EntryFolder, version: int, name: str) -> Iterato
     except DamagedGraphError as err:
         yield entry.on("model-damaged", relative, f"{relative} {err}", "export or assemble it again")
         return
-    if signature.custom_operators and not config.model_operations.op_library_filename:
+    has_library = config.model_operations.op_library_filename or "CPU_EXTENSION_PATH" in config.parameters
+    if signature.custom_operators and not has_library:
         operators = ", ".join(signature.custom_operators[:3])
-        message = f"{relative} has operators that ONNX Runtime does not bring ({operators}): the server refuses it"
+        label = BACKEND_LABELS["openvino" if entry.backend == "openvino" else "onnxruntime"]
+        message = f"{relative} has operators that {label} does not bring ({operators}): the server refuses it"
         hint = 'name their library in model_operations { op_library_filename: ["/PATH/ON/THE/SERVER.so"] }'
+        if entry.backend == "openvino":
+            hint = "name their library in parameters CPU_EXTENSION_PATH, or export it without them"
         yield entry.on("model-operators", relative, message, hint)
     yield from _compare(entry, signature, of=relative, must_give_all=True)
 
@@ -116,25 +142,34 @@ def _compare(entry: EntryFolder, model: Signature, *, of: str, must_give_all: bo
 
 def _compare_tensor(entry: EntryFolder, tensor: Any, actual: TensorSpec, where: str, of: str) -> Iterator[Finding]:
     dtype = data_type_name(tensor.data_type)
-    if dtype not in {"INVALID", actual.dtype}:
+    # OpenVINO's backend converts (ValidateInputs, set_element_type).
+    if dtype not in {"INVALID", actual.dtype} and entry.backend != "openvino":
         message = f"'{tensor.name}' is TYPE_{dtype} here and TYPE_{actual.dtype} in {of}"
         yield entry.at("model-tensor", where, message, f"write data_type: TYPE_{actual.dtype}")
     shape = [size if isinstance(size, int) else WILDCARD for size in actual.shape]
     if not tensor.dims or (entry.is_batched() and shape[:1] != [WILDCARD]):
         return  # reported as tensor-invalid, or as model-batch-axis
-    served = _served_tensor_from_message(tensor)
-    is_input = where.startswith("input")
-    if entry.backend != "onnxruntime":
-        # tensorrt_backend takes any of the narrower dims, also of an output, and other rules for ragged batches.
-        if is_input and tensor.allow_ragged_batch:
-            return
-        is_input, served = True, replace(served, is_optional=False)
-    find = find_input_problem if is_input else find_output_problem
-    if problem := find(served, shape, is_batched=entry.is_batched()):
+    if problem := _find_tensor_problem(entry, tensor, shape, is_input=where.startswith("input")):
         expected = describe_dims(shape[1:] if entry.is_batched() else shape)
         batch = " (the batch axis is left out, for max_batch_size > 0)" if entry.is_batched() else ""
         field, hint = _field_and_hint(tensor, where, expected)
         yield entry.at("model-tensor", field, f"{problem.replace('the graph', of)}{batch}", hint)
+
+
+def _find_tensor_problem(entry: EntryFolder, tensor: Any, shape: Sequence[int], *, is_input: bool) -> str | None:
+    """Say why the entry's backend refuses a tensor of a graph or a plan."""
+    served, is_batched = _served_tensor_from_message(tensor), entry.is_batched()
+    match entry.backend:
+        case "onnxruntime":
+            find = find_input_problem if is_input else find_output_problem
+            return find(served, shape, is_batched=is_batched)
+        case "openvino":
+            return find_shape_problem(served, shape, is_batched=is_batched, is_exact=not is_input)
+        case _:
+            # tensorrt_backend takes any of the narrower dims, also of an output; its ragged batches have other rules.
+            if is_input and tensor.allow_ragged_batch:
+                return None
+            return find_shape_problem(served, shape, is_batched=is_batched, is_exact=False)
 
 
 def _served_tensor_from_message(tensor: Any) -> ServedTensor:

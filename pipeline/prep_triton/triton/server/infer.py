@@ -10,6 +10,7 @@ from prep_triton.artifact import Record
 from prep_triton.errors import ServerError, SpecError, find_nearest
 from prep_triton.tasks import TASKS, Task, find_task
 from prep_triton.triton.server.answer import parse_answer
+from prep_triton.triton.server.batch_axis import has_batch_axis
 from prep_triton.triton.server.client import TIMED_OUT, RefusedRequestError, TritonClient
 from prep_triton.triton.server.statistics import ModelStatistics, wait_for_statistics
 from prep_triton.triton.server.truncation import find_cut
@@ -117,7 +118,7 @@ def _text_model_from_config(config: "ModelConfig", texts: Sequence[str]) -> Text
             hint=f"say --model {nearest}" if texts else f"assemble it with text: true, which makes {own}; name that",
         )
     steps = tuple(dict.fromkeys(step.model_name for step in config.ensemble_scheduling.step))
-    return TextModel(config.name, task, inputs, outputs, steps or (config.name,), config.max_batch_size > 0)
+    return TextModel(config.name, task, inputs, outputs, steps or (config.name,), has_batch_axis(config))
 
 
 def infer_text(

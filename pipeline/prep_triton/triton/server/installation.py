@@ -1,8 +1,8 @@
 """Which Triton server this machine has, and how to start it.
 
 In this order: the environment variable ``PREP_TRITONSERVER``, a `tritonserver` on PATH, the server inside the
-`nvidia-pytriton` wheel. The wheel has the Python backend alone, so its ONNX Runtime entries are served by
-`prep_triton.triton.inside_server.onnxruntime_stand_in`, which takes the same configuration.
+`nvidia-pytriton` wheel. The wheel has the Python backend alone, so its ONNX Runtime and OpenVINO entries are served by
+`onnxruntime_stand_in` and `openvino_stand_in` of `prep_triton.triton.inside_server`, which take the same configuration.
 """
 
 import importlib.metadata
@@ -25,8 +25,10 @@ WHEEL = "nvidia-pytriton"
 ON_STAND_IN = "on a stand-in"
 _PYTHON_WITHOUT_WHEEL = (3, 13)  # its numpy has no wheel for it; pyproject.toml says so too
 STUB_NAME = "triton_python_backend_stub"
-STAND_IN_PATH = Path(__file__).parents[1] / "inside_server" / "onnxruntime_stand_in.py"
-STAND_IN_RULES_PATH = Path(__file__).parents[1] / "config" / "onnxruntime_rules.py"
+STAND_IN_PATHS = {
+    name: Path(__file__).parents[1] / "inside_server" / f"{name}_stand_in.py" for name in ("onnxruntime", "openvino")
+}
+STAND_IN_RULES_PATH = Path(__file__).parents[1] / "config" / "tensor_rules.py"
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def describe_server() -> str:
     if own:
         return f"tritonserver at {own}"
     _find_wheel()
-    return f"{WHEEL} wheel {importlib.metadata.version(WHEEL)}, ONNX Runtime entries {ON_STAND_IN}"
+    return f"{WHEEL} wheel {importlib.metadata.version(WHEEL)}, ONNX Runtime and OpenVINO entries {ON_STAND_IN}"
 
 
 def prepare_installation(folder: Path, *, shm_prefix: str) -> Installation:
@@ -134,24 +136,26 @@ def _stub_path(wheel: Path) -> Path:
 
 
 def _lay_out_backends(wheel: Path, backends: Path) -> Path:
-    python, stand_in = backends / "python", backends / "onnxruntime"
+    python = backends / "python"
     python.mkdir(parents=True)
-    stand_in.mkdir()
     for source in (wheel / "backends" / "python").iterdir():
         if source.is_file():
             # Copied: the server refuses a backend library whose real path leaves the backend directory.
             shutil.copyfile(source, python / source.name)
     # Linked: the loader finds the stub's libraries relative to where the stub really is.
     (python / STUB_NAME).symlink_to(_stub_path(wheel))
-    shutil.copyfile(STAND_IN_PATH, stand_in / PYTHON_MODEL_NAME)
-    shutil.copyfile(STAND_IN_RULES_PATH, stand_in / STAND_IN_RULES_PATH.name)
+    for name, path in STAND_IN_PATHS.items():
+        stand_in = backends / name
+        stand_in.mkdir()
+        shutil.copyfile(path, stand_in / PYTHON_MODEL_NAME)
+        shutil.copyfile(STAND_IN_RULES_PATH, stand_in / STAND_IN_RULES_PATH.name)
     return backends
 
 
 def _wheel_environment(wheel: Path) -> dict[str, str]:
-    """Return what lets the stub be this Python: its libpython, its prefix (by PATH), numpy and onnxruntime."""
+    """Return what lets the stub be this Python: its libpython, its prefix (by PATH), numpy and the runtimes."""
     libraries = [str(wheel.parent.parent / "nvidia_pytriton.libs"), sysconfig.get_config_var("LIBDIR")]
-    packages = [_package_root(name) for name in ("numpy", "onnxruntime")]
+    packages = [_package_root(name) for name in ("numpy", *STAND_IN_PATHS)]
     return {
         "PATH": _join(str(Path(sys.executable).parent), os.environ.get("PATH")),
         "LD_LIBRARY_PATH": _join(*libraries, os.environ.get("LD_LIBRARY_PATH")),
@@ -164,7 +168,7 @@ def _package_root(name: str) -> str:
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise ServerError(
-            f"the package {name}, which the server's stand-in for ONNX Runtime needs, is not installed",
+            f"the package {name}, which a stand-in of the server needs, is not installed",
             hint=hint_to_install("local"),
         )
     return str(Path(spec.origin).parent.parent)

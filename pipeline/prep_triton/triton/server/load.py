@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from prep_triton.tasks import Task, find_task
+from prep_triton.triton.server.batch_axis import has_batch_axis, row_dims
 from prep_triton.triton.server.statistics import ModelStatistics
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class ServedModel:
 
     `steps` are the models that an ensemble calls, in order; `task` is known of text ensembles alone. `config_digest`
     is the SHA-256 of the configuration by which it is served. `priority_levels` are those of its queue, of an ensemble
-    the most that a step has: it has no queue of its own.
+    the most that a step has: it has no queue of its own. `has_batch` says whether the first axis of what is sent counts
+    rows; `max_batch_size` may be 0 then, for any number.
     """
 
     name: str
@@ -76,6 +78,7 @@ class ServedModel:
     task: Task | None
     config_digest: str
     priority_levels: int = 0
+    has_batch: bool = True
 
     @property
     def takes_text(self) -> bool:
@@ -98,10 +101,9 @@ def read_served_model(client: ServerClient, name: str) -> ServedModel:
     steps = tuple(dict.fromkeys(step.model_name for step in config.ensemble_scheduling.step))
     return ServedModel(
         name=name,
-        inputs=tuple(
-            InputTensor(tensor.name, _wire_type(tensor), tuple(map(int, tensor.dims))) for tensor in config.input
-        ),
+        inputs=tuple(InputTensor(tensor.name, _wire_type(tensor), row_dims(config, tensor)) for tensor in config.input),
         max_batch_size=int(config.max_batch_size),
+        has_batch=has_batch_axis(config),
         steps=steps,
         task=find_task([tensor.name for tensor in config.output]),
         config_digest=hashlib.sha256(config.SerializeToString(deterministic=True)).hexdigest(),

@@ -7,6 +7,7 @@ from statistics import fmean, median
 from typing import Any
 
 from prep_triton.artifact import RepositoryEntry
+from prep_triton.triton.server.batch_axis import has_batch_axis, largest_request
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.verify.expected_answers import AnswerCheck, TextRow, compare_answer, text_from_bytes
 from prep_triton.triton.verify.in_flight import infer_until_batched, notes_of_batching
@@ -88,7 +89,7 @@ class EnsembleCheck:
 
     def _infer_full_batches(self) -> None:
         """Send batches of texts of unequal length, as large as the ensemble takes."""
-        size = min(self.config.max_batch_size, self.affordable)
+        size = min(largest_request(self.config), self.affordable)
         if size < 2:
             return
         for indices in full_batches(range(len(self.rows)), size):
@@ -99,7 +100,7 @@ class EnsembleCheck:
         for row in self.library.rows():
             check = self.library.compare_ids(row)
             if not check.mismatch and self.library.compares_answer(row):
-                request = tensors_from_rows(self.inputs, [row], has_batch=self.config.max_batch_size > 0)
+                request = tensors_from_rows(self.inputs, [row], has_batch=has_batch_axis(self.config))
                 answer, _ = self.client.infer(self.entry.name, request, self.outputs)
                 check = self.library.compare(row, self._outputs_of(answer, 0))
                 self.requests += 1
@@ -107,10 +108,10 @@ class EnsembleCheck:
             self.library_texts += 1
 
     def _outputs_of(self, answer: dict[str, Any], index: int) -> dict[str, Any]:
-        return {name: array[index] if self.config.max_batch_size else array for name, array in answer.items()}
+        return {name: array[index] if has_batch_axis(self.config) else array for name, array in answer.items()}
 
     def _tensors(self, rows: Sequence[TextRow]) -> dict[str, Any]:
-        return tensors_from_rows(self.inputs, rows, has_batch=self.config.max_batch_size > 0)
+        return tensors_from_rows(self.inputs, rows, has_batch=has_batch_axis(self.config))
 
     def _infer(self, rows: Sequence[TextRow]) -> tuple[dict[str, Any], float]:
         answer, elapsed_ms = self.client.infer(self.entry.name, self._tensors(rows), self.outputs)

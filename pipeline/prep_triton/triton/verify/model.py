@@ -11,6 +11,7 @@ from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import VerifyError
 from prep_triton.layout import REFERENCE_NAME, TOKENIZER_NAME
 from prep_triton.reference import load_reference
+from prep_triton.triton.server.batch_axis import largest_request
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.verify.comparison import Comparison, check_tokenizer
 from prep_triton.triton.verify.in_flight import infer_until_batched, notes_of_batching
@@ -153,7 +154,7 @@ class ModelCheck:
         widest = self._widest()
         for width in sorted({self._width(row) for row in self.rows}):
             rows = self.rows if width == widest else [row for row in self.rows if self._width(row) == width]
-            for batch in full_batches(rows, min(max(1, self.config.max_batch_size), self._affordable(width))):
+            for batch in full_batches(rows, min(largest_request(self.config), self._affordable(width))):
                 self._infer(batch, width)
                 self.full_batch = max(self.full_batch, len(batch))
 

@@ -12,6 +12,7 @@ from prep_triton.layout import CONFIG_NAME
 from prep_triton.reference import Reference
 from prep_triton.triton.config import decode_config, parse_config
 from prep_triton.triton.config.shapes import choose_bucket
+from prep_triton.triton.server.batch_axis import row_dims
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -68,8 +69,8 @@ def numpy_dtype(tensor: Any) -> Any:
 
 
 def sequence_outputs(config: "ModelConfig") -> dict[str, bool]:
-    """Return for each output whether its first axis is the sequence: a fixed one (labels) has no padding."""
-    return {tensor.name: tensor.dims[0] == -1 for tensor in config.output}
+    """Return for each output whether the first axis of a row is the sequence: a fixed one (labels) has no padding."""
+    return {tensor.name: row_dims(config, tensor)[:1] == (-1,) for tensor in config.output}
 
 
 def affordable_rows(reference: Reference, is_sequence: Mapping[str, bool], width: int) -> int:

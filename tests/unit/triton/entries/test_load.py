@@ -6,8 +6,8 @@ import pytest
 from prep_triton.errors import RepositoryError
 from prep_triton.spec import ServingSpec
 from prep_triton.triton.entries.load import load_repository
-from prep_triton.triton.entries.write import assemble_entry
 
+from scripts.benchmarks.serving_configs import assemble_entry
 from scripts.benchmarks.small_artifacts import make_model
 
 

@@ -7,14 +7,16 @@ from pathlib import PurePosixPath
 import numpy as np
 import pytest
 from prep_triton.errors import RepositoryError, SpecError
-from prep_triton.spec import ServingSpec, TextSpec
+from prep_triton.spec import EntrySpec, ServingSpec, TextSpec
 from prep_triton.triton.config import parse_config
+from prep_triton.triton.entries import write
 from prep_triton.triton.entries.load import load_repository
 from prep_triton.triton.entries.text import assemble_text_entries
 from prep_triton.triton.entries.text_config import TextConfigs
-from prep_triton.triton.entries.write import assemble_entry
+from prep_triton.triton.lint import lint_repository
 from prep_triton.triton.vendored.packages import copy_tokenizers, describe_tokenizers
 
+from scripts.benchmarks.serving_configs import assemble_entry
 from scripts.benchmarks.small_artifacts import make_model
 
 SERVING = ServingSpec(max_batch_size=4, length_buckets=(8, 32))
@@ -172,7 +174,7 @@ def test_labels_must_be_those_of_the_logits(entry):
 def test_a_model_without_batches_is_refused(entry):
     model = config_of(entry)
     model.max_batch_size = 0
-    with pytest.raises(RepositoryError, match="has max_batch_size 0, and text needs one of 1 or more") as caught:
+    with pytest.raises(RepositoryError, match="takes one row at a time, and text needs a batch axis") as caught:
         TextConfigs(entry, model, TextSpec())
     assert "prep assemble" in caught.value.hint
 
@@ -308,3 +310,18 @@ def test_padding_to_the_longest_row_is_the_tokenizers(tmp_path):
     tokenizer = assemble_text_entries(entry, TextSpec(), tmp_path / "repo")[0].artifact
     parameters = {name: value.string_value for name, value in config_of(tokenizer).parameters.items()}
     assert (parameters["padding"], parameters["min_length"], parameters["length_buckets"]) == ("longest", "1", "8,32")
+
+
+def test_the_text_entries_of_a_model_without_a_largest_batch_take_what_those_with_one_take(tmp_path):
+    model, repository = make_model(tmp_path / "model"), tmp_path / "repo"
+    spec = EntrySpec(runtime="openvino", serving=ServingSpec(length_buckets=(8, 32)))
+    entry = write.assemble_entry(model, [], spec, repository).artifact
+    tokenizer, postprocessor, ensemble = (
+        config_of(produced.artifact) for produced in assemble_text_entries(entry, TextSpec(), repository)
+    )
+    assert {config.max_batch_size for config in (tokenizer, postprocessor, ensemble)} == {0}
+    assert dims(ensemble.input) == {"TEXT": [-1, 1]}
+    assert dims(tokenizer.output)["WINDOW"] == [-1, 5]
+    assert dims(postprocessor.output) == dims(ensemble.output) == {"EMBEDDING": [-1, 8]}
+    assert tokenizer.parameters["max_rows"].string_value == "64"
+    assert lint_repository(repository).errors == ()

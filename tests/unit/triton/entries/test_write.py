@@ -15,9 +15,8 @@ from prep_triton.triton.entries import exchange
 from prep_triton.triton.entries import load as repository_loading
 from prep_triton.triton.entries.edits import discard_edit
 from prep_triton.triton.entries.load import load_repository
-from prep_triton.triton.entries.write import assemble_entry
 
-from scripts.benchmarks.serving_configs import recipe_of
+from scripts.benchmarks.serving_configs import assemble_entry, recipe_of
 from scripts.benchmarks.small_artifacts import make_engine, make_model
 
 
@@ -201,11 +200,12 @@ def test_a_killed_run_leaves_the_old_entry_and_the_next_one_cleans_up(model, tmp
         "import os, sys\n"
         "from pathlib import Path\n"
         "from prep_triton.artifact import OnnxModel\n"
-        "from prep_triton.spec import ServingSpec\n"
+        "from prep_triton.spec import EntrySpec\n"
         "from prep_triton.triton.entries import place, write\n"
         "place.swap_folders = lambda *_: os.kill(os.getpid(), 9)\n"
         "model = OnnxModel.model_validate_json(sys.argv[1]).model_copy(update={'folder': Path(sys.argv[2])})\n"
-        "write.assemble_entry(model, [], ServingSpec(max_batch_size=2), Path(sys.argv[3]))\n"
+        "spec = EntrySpec(runtime='onnxruntime', serving={'max_batch_size': 2})\n"
+        "write.assemble_entry(model, [], spec, Path(sys.argv[3]))\n"
     )
     arguments = [model.model_dump_json(), str(model.folder), str(tmp_path / "repo")]
     assert subprocess.run([sys.executable, "-c", script, *arguments], check=False).returncode == -9

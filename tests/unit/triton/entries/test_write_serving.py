@@ -10,10 +10,10 @@ from prep_triton.spec import QueuePolicySpec, QueueSpec, RateLimiterSpec, Resour
 from prep_triton.triton.config.server_arguments import CACHE, RATE_LIMIT
 from prep_triton.triton.entries.load import load_repository
 from prep_triton.triton.entries.place import place_entry
-from prep_triton.triton.entries.write import assemble_entry, preview_entry
+from prep_triton.triton.entries.write import preview_entry
 from prep_triton.workspace import Recipe
 
-from scripts.benchmarks.serving_configs import recipe_of
+from scripts.benchmarks.serving_configs import assemble_entry, entry_spec, recipe_of
 from scripts.benchmarks.small_artifacts import make_engine, make_model
 
 
@@ -179,7 +179,7 @@ def test_an_ensemble_warns_of_its_steps_priorities_whichever_is_written_last(mod
 
 def test_a_preview_is_what_would_be_written_and_writes_nothing(model, repo):
     serving = ServingSpec(tier=1, warmup=True)
-    name, text = preview_entry(model, [], serving)
+    name, text = preview_entry(model, [], entry_spec(model, serving))
     assert not repo.exists()
     entry = assemble_entry(model, [], serving, repo).artifact
     assert (name, text) == (entry.name, (entry.folder / "config.pbtxt").read_text())

@@ -3,9 +3,9 @@
 import pytest
 from prep_triton.spec import ServingSpec, TextSpec
 from prep_triton.triton.entries.text import assemble_text_entries
-from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.lint import lint_repository
 
+from scripts.benchmarks.serving_configs import assemble_entry
 from scripts.benchmarks.small_artifacts import make_engine, make_model
 from tests.fakes.lint_helpers import codes, edit_config, only, save_manifest_again
 

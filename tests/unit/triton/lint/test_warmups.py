@@ -4,9 +4,9 @@ import struct
 
 import pytest
 from prep_triton.spec import ServingSpec
-from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.lint import lint_repository
 
+from scripts.benchmarks.serving_configs import assemble_entry
 from scripts.benchmarks.small_artifacts import make_model
 from tests.fakes.lint_cases import (
     TENSORS,

@@ -8,9 +8,9 @@ from prep_triton.artifact import RepositoryEntry
 from prep_triton.manifest import load_manifest
 from prep_triton.spec import ServingSpec, TextSpec
 from prep_triton.triton.entries.text import assemble_text_entries
-from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.lint import lint_repository
 
+from scripts.benchmarks.serving_configs import assemble_entry
 from scripts.benchmarks.small_artifacts import make_model
 from tests.fakes.lint_helpers import save_manifest_again
 

@@ -7,9 +7,9 @@ from prep_triton.artifact import EntryKind
 from prep_triton.spec import ServingSpec, TextSpec
 from prep_triton.triton.entries.names import TextNames
 from prep_triton.triton.entries.text import assemble_text_entries, text_recipe
-from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.vendored import server_side
 
+from scripts.benchmarks.serving_configs import assemble_entry
 from scripts.benchmarks.small_artifacts import make_model
 
 KINDS: tuple[EntryKind, ...] = ("tokenizer", "postprocessor", "ensemble")

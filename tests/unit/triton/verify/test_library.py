@@ -19,10 +19,10 @@ from prep_triton.library_answers import (
 from prep_triton.manifest import record_files
 from prep_triton.spec import ServingSpec, TextSpec
 from prep_triton.triton.entries.text import assemble_text_entries
-from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.verify.library import LibraryCheck
 from prep_triton.triton.verify.text_rows import TextRows
 
+from scripts.benchmarks.serving_configs import assemble_entry
 from tests.fakes.task_models import LABELS, make_task_model
 
 

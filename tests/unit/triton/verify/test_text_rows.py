@@ -7,10 +7,10 @@ import pytest
 from prep_triton.errors import VerifyError
 from prep_triton.spec import ServingSpec, TextSpec
 from prep_triton.triton.entries.text import assemble_text_entries
-from prep_triton.triton.entries.write import assemble_entry
 from prep_triton.triton.verify.comparison import check_tokenizer
 from prep_triton.triton.verify.text_rows import TextRows, masked_texts, question_pairs
 
+from scripts.benchmarks.serving_configs import assemble_entry
 from scripts.benchmarks.small_artifacts import make_model
 
 

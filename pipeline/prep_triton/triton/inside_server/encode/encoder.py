@@ -54,7 +54,7 @@ class EncoderSettings:
         return cls(
             task=parameters["task"],
             length_buckets=tuple(int(bucket) for bucket in parameters["length_buckets"].split(",")),
-            max_rows=max_batch_size,
+            max_rows=max_batch_size or int(parameters["max_rows"]),
             long_input=parameters["long_input"],
             stride=int(parameters["stride"]),
             prompt=parameters.get("prompt", ""),

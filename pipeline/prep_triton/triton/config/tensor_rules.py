@@ -1,8 +1,8 @@
-"""What Triton's ONNX Runtime backend refuses in a configuration, for lint and for the backend's stand-in alike.
+"""What Triton's ONNX Runtime and OpenVINO backends refuse of tensors, for lint and for the backends' stand-ins alike.
 
-onnxruntime_backend, ``src/onnxruntime.cc``, `ValidateInputs` and `ValidateOutputs`; backend,
-``src/backend_model.cc``, `CompareDimsSupported`. The stand-in runs inside the server with a copy of this file beside
-it, so it imports nothing of prep.
+onnxruntime_backend, ``src/onnxruntime.cc``, and openvino_backend, ``src/openvino.cc``, `ValidateInputs` and
+`ValidateOutputs`; backend, ``src/backend_model.cc``, `CompareDimsSupported`. A stand-in runs inside the server with a
+copy of this file beside it, so it imports nothing of prep.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class ServedTensor:
 
 
 def find_input_problem(tensor: ServedTensor, shape: Sequence[int], *, is_batched: bool) -> str | None:
-    """Say why the backend refuses an input.
+    """Say why the ONNX Runtime backend refuses an input.
 
     Args:
         tensor: The input.
@@ -41,16 +41,20 @@ def find_input_problem(tensor: ServedTensor, shape: Sequence[int], *, is_batched
             return None
         message = f"'{tensor.name}' has allow_ragged_batch, for which the ONNX Runtime backend needs the shape [-1]"
         return f"{message} in the graph; it has {list(shape)}"
-    return _find_shape_problem(tensor, shape, is_batched=is_batched, is_exact=False)
+    return find_shape_problem(tensor, shape, is_batched=is_batched, is_exact=False)
 
 
 def find_output_problem(tensor: ServedTensor, shape: Sequence[int], *, is_batched: bool) -> str | None:
-    """Say why the backend refuses an output; the arguments are those of `find_input_problem`."""
-    return _find_shape_problem(tensor, shape, is_batched=is_batched, is_exact=True)
+    """Say why the ONNX Runtime backend refuses an output; the arguments are those of `find_input_problem`."""
+    return find_shape_problem(tensor, shape, is_batched=is_batched, is_exact=True)
 
 
-def _find_shape_problem(tensor: ServedTensor, shape: Sequence[int], *, is_batched: bool, is_exact: bool) -> str | None:
-    """An input may be narrower than the graph's, an output is what the graph says; a scalar has sizes of 1 alone."""
+def find_shape_problem(tensor: ServedTensor, shape: Sequence[int], *, is_batched: bool, is_exact: bool) -> str | None:
+    """Say why a backend refuses the dims of a tensor.
+
+    An input may be narrower than the graph's, an output is what the graph says (`is_exact`); a scalar has sizes of 1
+    alone. The other arguments are those of `find_input_problem`.
+    """
     if not shape:
         fits = all(size == 1 for size in tensor.dims)
         return None if fits else f"'{tensor.name}' has the dims {list(tensor.dims)} and is a scalar in the graph"

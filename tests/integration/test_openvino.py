@@ -1,0 +1,133 @@
+"""Entries of the OpenVINO backend on a real Triton: any batch and length, a static batch, BF16, text, refusals."""
+
+import numpy as np
+import pytest
+from prep_triton.precision.int8.stage import quantize_for_openvino
+from prep_triton.precision.measure.openvino_runner import OpenVinoRunner
+from prep_triton.spec import CalibrationSpec, EntrySpec, QuantizationSpec, ServingSpec, TextSpec, VerifySpec
+from prep_triton.triton.config import parse_config, render_config
+from prep_triton.triton.entries.load import load_repository
+from prep_triton.triton.entries.text import assemble_text_entries
+from prep_triton.triton.entries.write import assemble_entry
+from prep_triton.triton.server.client import RefusedRequestError, TritonClient
+from prep_triton.triton.server.process import run_triton
+from prep_triton.triton.verify.repository import verify_entries
+from prep_triton.workspace import Workspace
+
+from scripts.benchmarks.small_artifacts import make_model
+from tests.fakes.onnx_bert import VOCAB, make_bert, store_model
+
+pytestmark = pytest.mark.integration
+
+IDS = ("input_ids", "attention_mask", "token_type_ids")
+SERVED = {
+    "any": EntrySpec(runtime="openvino", serving=ServingSpec(threads=1)),
+    "bf16": EntrySpec(runtime="openvino", precision="bf16", serving=ServingSpec(threads=1, instance_count=2)),
+    "padded": EntrySpec(runtime="openvino", serving=ServingSpec(threads=1, max_batch_size=4, length_buckets=(8, 16))),
+}
+REFUSED = {
+    "kind": ("KIND_CPU", "KIND_MODEL", "supports only Kind CPU and AUTO"),
+    "dims": ("dims: [-1, -1, 8]", "dims: [-1, -1, 9]", "'last_hidden_state' has the dims [-1, -1, 9]"),
+    "hint": (
+        '"INFERENCE_NUM_THREADS"',
+        '"PERFORMANCE_HINT"',
+        "expected the parameter 'PERFORMANCE_HINT' to be",
+    ),
+    "file": ('"model.onnx"', '"model.xml"', "unable to find '"),
+}
+
+
+def rows(count, width=8):
+    ids = np.random.default_rng(count).integers(5, 10, (count, width))
+    return {name: (ids if name == "input_ids" else np.full_like(ids, name == "attention_mask")) for name in IDS}
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("openvino")
+    model = make_model(folder / "model")
+    for name, spec in SERVED.items():
+        entry = assemble_entry(model, [], spec.model_copy(update={"name": name}), folder / "repo").artifact
+        if name == "any":
+            assemble_text_entries(entry, TextSpec(), folder / "repo")
+    return folder / "repo"
+
+
+@pytest.fixture(scope="module")
+def server(repository):
+    """Serves the entries, those that a stand-in must refuse, and one that wants a full batch."""
+    for name, (old, new, _) in REFUSED.items():
+        copy_entry(repository, "any", name, lambda text, old=old, new=new: text.replace(old, new, 1))
+    copy_entry(repository, "padded", "full", lambda text: text.replace('"ENABLE_BATCH_PADDING"', '"MINE"'))
+    with run_triton(str(repository)) as running:
+        yield running
+
+
+def copy_entry(repository, source, name, edit):
+    """An entry of prep's without a manifest, with another configuration."""
+    text = (repository / source / "config.pbtxt").read_text()
+    config = parse_config(edit(text), where=name)
+    config.name = name
+    (repository / name / "1").mkdir(parents=True)
+    (repository / name / "config.pbtxt").write_text(render_config(config))
+    (repository / name / "1" / "model.onnx").write_bytes((repository / source / "1" / "model.onnx").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with TritonClient(server.grpc_url, timeout_s=20) as client:
+        yield client
+
+
+def test_entries_of_the_backend_pass_verify(server, repository):
+    entries = [entry for entry in load_repository(repository) if entry.name.startswith(tuple(SERVED))]
+    spec = VerifySpec(server_url=f"http://{server.grpc_url}", timeout_s=20)
+    report = verify_entries(entries, str(repository), spec=spec)
+    states = {entry.name: entry.status for entry in report.entries if entry.kind in ("model", "ensemble")}
+    assert states == {"any": "loaded", "bf16": "loaded", "padded": "loaded", "any-text": "loaded"}
+    full = {entry.name: entry.full_batch for entry in report.entries}
+    assert (full["any"], full["padded"]) == (8, 4)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_rows_of_a_request_are_those_of_single_requests(client, count):
+    request = rows(count)
+    together, _ = client.infer("any", request, ["last_hidden_state"])
+    padded, _ = client.infer("padded", request, ["last_hidden_state"])
+    for index in range(count):
+        row = {name: array[index : index + 1] for name, array in request.items()}
+        alone, _ = client.infer("any", row, ["last_hidden_state"])
+        for answers in (together, padded):
+            np.testing.assert_allclose(answers["last_hidden_state"][index], alone["last_hidden_state"][0], atol=1e-5)
+
+
+def test_a_static_batch_without_padding_wants_all_of_its_rows(client):
+    with pytest.raises(RefusedRequestError, match="expected requests with batch size '4', got '3'"):
+        client.infer("full", rows(3), ["last_hidden_state"])
+    assert len(client.infer("full", rows(4), ["last_hidden_state"])[0]["last_hidden_state"]) == 4
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_the_stand_in_refuses_what_the_backend_refuses(server, name):
+    assert REFUSED[name][2] in server.failures[name]
+
+
+def test_a_text_request_has_a_bound_of_rows(client):
+    texts = np.array([[b"sea"]] * 65, np.object_)
+    with pytest.raises(RefusedRequestError, match="make 65 rows, and the model takes 64 at once"):
+        client.infer("any-text", {"TEXT": texts}, ["EMBEDDING"])
+    assert client.infer("any-text", {"TEXT": texts[:64]}, ["EMBEDDING"])[0]["EMBEDDING"].shape == (64, 8)
+
+
+def test_int8_for_openvino_is_judged_by_its_own_kernels(tmp_path):
+    workspace, rng = Workspace(tmp_path / "build"), np.random.default_rng(0)
+    mask = (np.arange(12) < rng.integers(3, 13, 100)[:, None]).astype(np.int64)
+    np.savez(tmp_path / "rows.npz", input_ids=rng.integers(0, VOCAB, (100, 12)), attention_mask=mask)
+    spec = QuantizationSpec(calibration=CalibrationSpec(path=str(tmp_path / "rows.npz"), samples=32))
+    quantized = quantize_for_openvino(store_model(workspace, make_bert()), spec, workspace).artifact
+    assert (quantized.name, quantized.quantization.runtime) == ("tiny-int8-openvino", "openvino")
+    assert quantized.fidelity.runtime.startswith("openvino ")
+    assert quantized.fidelity.mean_cosine > 0.999
+    assert quantized.overflow is None
+    products = OpenVinoRunner(quantized.path("model.onnx"), precision="f32").count_products()
+    assert products["i8"] + products.get("u8", 0) == 6 * 2
