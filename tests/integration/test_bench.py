@@ -45,8 +45,16 @@ def prep(tmp_path_factory: pytest.TempPathFactory) -> Prep:
     return Prep(folder)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server(prep: Prep) -> Iterator[RunningTriton]:
+    """A server that runs already, for the tests that leave it as it is: to start and end one takes four seconds."""
+    with run_triton(str(prep.folder / "repo")) as running:
+        running.check_loaded()
+        yield running
+
+
+@pytest.fixture
+def own_server(prep: Prep) -> Iterator[RunningTriton]:
     with run_triton(str(prep.folder / "repo")) as running:
         running.check_loaded()
         yield running
@@ -299,23 +307,23 @@ def test_ctrl_c_keeps_what_was_measured(prep: Prep, server: RunningTriton):
     assert use["server_memory_peak_mib"] or "memory" in use["unknown"]
 
 
-def test_a_server_that_dies_midway_keeps_what_was_measured(prep: Prep, server: RunningTriton):
-    started = start_and_wait(prep, server, "died.json")
-    os.kill(server.pid, signal.SIGKILL)
+def test_a_server_that_dies_midway_keeps_what_was_measured(prep: Prep, own_server: RunningTriton):
+    started = start_and_wait(prep, own_server, "died.json")
+    os.kill(own_server.pid, signal.SIGKILL)
     _, errors = started.communicate(timeout=60)
     assert started.returncode == 1, errors
     assert "Traceback" not in errors
     assert "error: " in errors
-    assert server.grpc_url in read_partial(prep, "died.json")["partial_reason"]
+    assert own_server.grpc_url in read_partial(prep, "died.json")["partial_reason"]
 
 
-def test_a_server_that_hangs_midway_keeps_what_was_measured(prep: Prep, server: RunningTriton):
-    started = start_and_wait(prep, server, "hung.json", "--timeout-s", "2")
-    os.kill(server.pid, signal.SIGSTOP)
+def test_a_server_that_hangs_midway_keeps_what_was_measured(prep: Prep, own_server: RunningTriton):
+    started = start_and_wait(prep, own_server, "hung.json", "--timeout-s", "2")
+    os.kill(own_server.pid, signal.SIGSTOP)
     try:
         _, errors = started.communicate(timeout=60)
     finally:
-        os.kill(server.pid, signal.SIGCONT)
+        os.kill(own_server.pid, signal.SIGCONT)
     assert started.returncode == 1, errors
     assert "Traceback" not in errors
     read_partial(prep, "hung.json")

@@ -14,6 +14,7 @@ from prep_triton.cli.bench_costs import CostOptions, price_from_options
 from prep_triton.cli.burst_options import BurstOptions, check_burst_options, play_bursts
 from prep_triton.cli.exclusive import list_given
 from prep_triton.cli.groups import expand_groups
+from prep_triton.cli.measurements import settle_interruption
 from prep_triton.cli.options import OutputOptions, ReleaseOption
 from prep_triton.cli.output import Output, session
 from prep_triton.cli.report_files import check_report_path, write_report_of_run
@@ -163,7 +164,7 @@ def bench(
         _check_generator(request, kept, traffic, compared)
         price = price_from_options(cost)
         with out.progress(f"bench {request.target or request.server}") as progress:
-            outcome = bench_and_compare(request, compared, progress)
+            outcome = settle_interruption(bench_and_compare(request, compared, progress))
         report = add_costs(outcome.report, price) if price else outcome.report
         _save(report, kept)
         if kept.report:

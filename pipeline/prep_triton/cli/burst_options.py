@@ -9,6 +9,7 @@ import typer
 
 from prep_triton.cli import interrupts
 from prep_triton.cli.exclusive import check_alone
+from prep_triton.cli.measurements import settle_interruption
 from prep_triton.cli.output import Output
 
 if TYPE_CHECKING:
@@ -74,9 +75,8 @@ def play_bursts(
     rounds, phase_s = timing
     plan = replace(request.plan, repeats=rounds or DEFAULT_ROUNDS, duration_s=phase_s or DEFAULT_PHASE_S)
     with out.progress(f"bench {request.target}") as progress:
-        outcome = bench_bursts(
-            BurstRequest(replace(request, plan=plan), bursts.tier_1, bursts.tier_2), progress=progress
-        )
+        burst_request = BurstRequest(replace(request, plan=plan), bursts.tier_1, bursts.tier_2)
+        outcome = settle_interruption(bench_bursts(burst_request, progress=progress))
     if run_file:
         write_atomically(run_file, outcome.report.model_dump_json(indent=1).encode() + b"\n")
     if outcome.error is None or not out.as_json:

@@ -11,6 +11,7 @@ import typer
 from prep_triton.cli import interrupts
 from prep_triton.cli.completions import complete_entry
 from prep_triton.cli.groups import expand_groups
+from prep_triton.cli.measurements import settle_interruption
 from prep_triton.cli.options import OutputOptions
 from prep_triton.cli.output import Output, session
 from prep_triton.layout import DEFAULT_REPOSITORY
@@ -98,7 +99,7 @@ def tune(
         _check_evidence(evidence)
         check_serving_file(serving_file, is_default=serving is None)
         with out.progress(f"tune {entry}") as progress:
-            outcome = tune_entry(request, progress=progress)
+            outcome = settle_interruption(tune_entry(request, progress=progress))
         report = outcome.report
         if report.best and not report.partial:
             write_serving_file(report, serving_file)
@@ -166,7 +167,7 @@ def _show(out: Output, report: "TuneReport") -> None:
 
 
 def _exit(out: Output, report: "TuneReport") -> None:
-    from prep_triton.run.tuning import INTERRUPTED
+    from prep_triton.run.benching import INTERRUPTED
 
     if report.partial_reason == INTERRUPTED:
         interrupts.take_interruption()

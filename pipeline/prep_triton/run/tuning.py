@@ -21,6 +21,7 @@ from prep_triton.bench.tuning_records import (
 )
 from prep_triton.errors import PrepError, ServerError, SpecError
 from prep_triton.progress import Progress, ignore_progress
+from prep_triton.run.benching import INTERRUPTED
 from prep_triton.run.candidate import TunedEntry, choice_from_entry, find_tuned_entry, largest_batch, serving_keys
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-INTERRUPTED = "interrupted"
 # One for batch times, one to look, one to be sure.
 FEWEST_MEASUREMENTS = 4
 # Of a duration that was not asked for: batch times of a dozen shapes.

