@@ -22,13 +22,15 @@ LARGEST_BATCH = 32
 class TunedEntry:
     """An entry to tune: the model's own, and of a text ensemble the other three, by their kind.
 
-    `serving` are the choices that it is served with now.
+    `serving` are the choices that it is served with now. `is_merged` is False where the server cannot merge requests:
+    of OpenVINO without a static batch.
     """
 
     name: str
     model: RepositoryEntry
     text: Mapping[str, RepositoryEntry]
     serving: ServingSpec
+    is_merged: bool = True
     server_arguments: tuple[str, ...] = ()
 
     @property
@@ -71,7 +73,8 @@ def find_tuned_entry(repository: Path, name: str) -> TunedEntry:
     if entry.kind == "ensemble":
         text = {by_name[part].kind: by_name[part] for part in (*entry.composes, name) if part != model.name}
     serving = ServingSpec.model_validate(model.spec["serving"])
-    return TunedEntry(name, model, text, serving, tuple(find_server_arguments(entries, str(repository))))
+    is_merged = model.runtime != "openvino" or model.max_batch_size > 0
+    return TunedEntry(name, model, text, serving, is_merged, tuple(find_server_arguments(entries, str(repository))))
 
 
 def choice_from_entry(entry: TunedEntry) -> Choice:
@@ -80,7 +83,7 @@ def choice_from_entry(entry: TunedEntry) -> Choice:
     return Choice(
         layout=Layout(instances=sum(group.count for group in serving.groups()), threads=serving.threads),
         merges=queue is not None,
-        max_batch=entry.model.max_batch_size,
+        max_batch=entry.model.max_batch_size or largest_batch(entry),
         delay_us=queue.max_queue_delay_us if queue else 0,
         preferred=queue.preferred_batch_sizes if queue else (),
         padding=serving.padding if entry.text else None,
@@ -96,10 +99,11 @@ def serving_keys(entry: TunedEntry, choice: Choice) -> dict[str, Any]:
     kept["instance_count"] = choice.layout.instances
     if choice.layout.threads is not None:
         kept["threads"] = choice.layout.threads
-    kept["max_batch_size"] = choice.max_batch
-    queue = kept.get("dynamic_batching") or {}
-    queue |= {"max_queue_delay_us": choice.delay_us, "preferred_batch_sizes": list(choice.preferred)}
-    kept["dynamic_batching"] = queue if choice.merges else None
+    if entry.is_merged:
+        kept["max_batch_size"] = choice.max_batch
+        queue = kept.get("dynamic_batching") or {}
+        queue |= {"max_queue_delay_us": choice.delay_us, "preferred_batch_sizes": list(choice.preferred)}
+        kept["dynamic_batching"] = queue if choice.merges else None
     if choice.padding is not None:
         kept["padding"] = choice.padding
     return kept

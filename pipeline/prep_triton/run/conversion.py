@@ -1,11 +1,12 @@
 """An exported graph to the graph that a runtime wants, and the gate it must pass."""
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import AccuracyRecord, Artifact, FidelityRecord, OnnxModel
 from prep_triton.errors import PrecisionError
@@ -15,6 +16,13 @@ from prep_triton.progress import Progress, ignore_progress
 from prep_triton.spec import ConversionSpec, GateSpec, Runtime, flags_from_precision
 from prep_triton.workspace import Produced, Recipe, Workspace
 
+if TYPE_CHECKING:
+    from prep_triton.precision.measure.runner import RowRunner
+
+log = logging.getLogger(__name__)
+
+# What runs a graph that its precision's gate measures; ONNX Runtime where it is not named.
+_RUNTIMES_OF = {"bf16": ("onnxruntime", "openvino")}
 # Part of the key: raise it when a gate decides otherwise about the same graph.
 GATE_VERSION = 4
 
@@ -49,7 +57,7 @@ def put_in_precision(
         SpecError: The calibration or evaluation data cannot be used.
         PrecisionError: The graph cannot be put into the precision, or misses its gate.
     """
-    if spec.precision in ("fp32", "bf16"):  # BF16 is what OpenVINO computes an FP32 graph in
+    if spec.precision == "fp32":
         return Produced(model, reused=True)
     gate = spec.required_gate()
     if spec.quantization is not None:
@@ -61,6 +69,9 @@ def put_in_precision(
         from prep_triton.precision.fp16.stage import convert_to_fp16
 
         produced = convert_to_fp16(model, workspace, progress=progress)
+    elif spec.precision == "bf16":  # what OpenVINO computes an FP32 graph in
+        in_bf16 = model.model_copy(update={"name": f"{model.name}-bf16", "precision": "bf16"})
+        produced = Produced(in_bf16, reused=True)
     elif spec.runtime == "onnxruntime":
         from prep_triton.precision.cpu.stage import quantize_for_cpu
 
@@ -114,7 +125,9 @@ def _pass_gate(
         name=converted.name,
         spec=gate.model_dump(exclude={"eval_data"}) | {"eval_data": content, "gate": GATE_VERSION},
         inputs={"reference": model.key, "converted": converted.key},
-        tools={tool: version(tool) for tool in ("onnxruntime", "tokenizers")},
+        tools={
+            tool: version(tool) for tool in (*_RUNTIMES_OF.get(converted.precision, ("onnxruntime",)), "tokenizers")
+        },
     )
 
     def measure(folder: Path) -> Mapping[str, Any]:  # noqa: ARG001 the record holds everything
@@ -145,13 +158,13 @@ def _check_fidelity(
 
 def _describe_remedy(model: OnnxModel, converted: OnnxModel, fidelity: FidelityRecord) -> str:
     """Return what to do about a missed gate: for a CPU as commands, since `prep assemble` converts for it as well."""
-    if converted.quantization is None or converted.quantization.runtime == "tensorrt":
+    if converted.precision == "fp16" or (converted.quantization and converted.quantization.runtime == "tensorrt"):
         return (
             "use --fp32 (not for a T4: TensorRT-RTX has no fp32 products for it), or a lower --min-cosine or "
             "--min-row-cosine"
         )
     plain = f"keep fp32: prep assemble {model.name} --runtime onnxruntime --precision fp32"
-    if fidelity.changed_labels:
+    if fidelity.changed_labels or converted.quantization is None:
         return plain
     mean, row = (max(math.floor(cosine * 100) / 100, 0.01) for cosine in (fidelity.mean_cosine, fidelity.min_cosine))
     flags = f"--int8 --min-cosine {mean:g} --min-row-cosine {row:g}"
@@ -167,7 +180,16 @@ def _measure_fidelity(converted: OnnxModel) -> FidelityRecord:
     if converted.precision == "fp16":
         runner = open_in_half_arithmetic(graph_path)
         return measure_fidelity(runner, reference_path, converted, arithmetic="in FP16 arithmetic")
-    return measure_fidelity(GraphRunner(graph_path), reference_path, converted)
+    opened: RowRunner = _open_in_bf16(graph_path) if converted.precision == "bf16" else GraphRunner(graph_path)
+    return measure_fidelity(opened, reference_path, converted)
+
+
+def _open_in_bf16(path: Path) -> "RowRunner":
+    from prep_triton.precision.measure.openvino_runner import OpenVinoRunner, has_bf16
+
+    if not has_bf16():
+        log.warning("this CPU has no BF16: what is measured is what OpenVINO computes instead")
+    return OpenVinoRunner(path, precision="bf16")
 
 
 def _check_accuracy(
@@ -178,7 +200,12 @@ def _check_accuracy(
     from prep_triton.precision.measure.accuracy import check_accuracy, measure_accuracy
 
     accuracy = measure_accuracy(
-        model.path(GRAPH_NAME), converted.path(GRAPH_NAME), model, Path(gate.eval_data), progress=progress
+        model.path(GRAPH_NAME),
+        converted.path(GRAPH_NAME),
+        model,
+        Path(gate.eval_data),
+        progress=progress,
+        open_candidate=_open_in_bf16 if converted.precision == "bf16" else None,
     )
     check_accuracy(accuracy, gate.max_accuracy_drop)
     return accuracy

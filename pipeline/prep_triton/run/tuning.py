@@ -132,7 +132,9 @@ def _search(run: _Run, request: TuneRequest) -> None:
     assert run.mix is not None
     seed = request.load.inputs.seed
     predictor = Predictor(run.mix, tables, request.load.slo, cores=run.cores, seed=seed)
-    space = Space(layouts, largest, run.mix.rows, tuple(run.mix.lengths), run.entry.model.max_batch_size)
+    # Where nothing is merged, no batch is larger than a request.
+    merged = largest if run.entry.is_merged else run.mix.rows
+    space = Space(layouts, merged, run.mix.rows, tuple(run.mix.lengths), current.max_batch)
     budget = request.max_measurements - len(run.timed)
     rate = request.rate
     if request.objective == "latency" and rate is None:

@@ -29,16 +29,23 @@ def test_int8_for_onnxruntime_needs_no_calibration(workspace: Workspace):
 @pytest.mark.parametrize("runtime", ["tensorrt", "openvino"])
 def test_int8_without_calibration_is_the_graph_made_before_or_an_error(workspace: Workspace, runtime: Runtime):
     model = store_with_reference(workspace, make_bert())
-    with pytest.raises(PrecisionError, match=f"was not quantised for {runtime} in ") as refused:
+    with pytest.raises(PrecisionError, match=f"was not quantised for {runtime} in") as refused:
         put_in_precision(model, ConversionSpec(runtime=runtime, precision="int8"), workspace)
     named = " --runtime openvino" if runtime == "openvino" else ""
     assert refused.value.hint == f"prep build-engine tiny{named} --int8 --calibration-data texts.txt"
 
 
-def test_bf16_is_the_exported_graph_itself(workspace: Workspace):
+def test_bf16_is_the_exported_graph_judged_by_openvino(workspace: Workspace):
     model = store_with_reference(workspace, make_bert())
-    converted = put_in_precision(model, ConversionSpec(runtime="openvino", precision="bf16"), workspace)
-    assert (converted.artifact, converted.reused) == (model, True)
+    converted = put_in_precision(model, ConversionSpec(runtime="openvino", precision="bf16"), workspace).artifact
+    assert (converted.key, converted.folder, converted.precision) == (model.key, model.folder, "bf16")
+    assert converted.fidelity is not None
+    assert converted.fidelity.runtime.startswith("openvino ")
+    assert converted.fidelity.mean_cosine > 0.999
+    unreachable = ConversionSpec(runtime="openvino", precision="bf16", gate=GateSpec(min_cosine=1.0))
+    with pytest.raises(PrecisionError, match="tiny-bf16 misses its gate: it has a mean cosine of") as refused:
+        put_in_precision(model, unreachable, workspace)
+    assert refused.value.hint == "keep fp32: prep assemble tiny --runtime onnxruntime --precision fp32"
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])

@@ -18,6 +18,7 @@ from prep_triton.tasks import TASKS
 if TYPE_CHECKING:
     import numpy as np
 
+    from prep_triton.precision.measure.runner import RowRunner
     from prep_triton.precision.measure.scoring import Scoring
 
     Array = np.ndarray[Any, Any]
@@ -29,7 +30,13 @@ _ROUNDING = 1e-9
 
 
 def measure_accuracy(
-    reference: Path, candidate: Path, model: OnnxModel, eval_path: Path, *, progress: Progress = ignore_progress
+    reference: Path,
+    candidate: Path,
+    model: OnnxModel,
+    eval_path: Path,
+    *,
+    progress: Progress = ignore_progress,
+    open_candidate: "Callable[[Path], RowRunner] | None" = None,
 ) -> AccuracyRecord:
     """Measure a task's metric on labelled rows, before and after conversion.
 
@@ -39,6 +46,7 @@ def measure_accuracy(
         model: The FP32 artifact: its task, its labels and the tokenizer.json beside it.
         eval_path: A .jsonl; `prep_triton.precision.measure.labelled` names the fields of each task.
         progress: Called with how far it is.
+        open_candidate: Opens the converted graph in what is to run it; ONNX Runtime where None.
 
     Returns:
         accuracy (text-classification), token accuracy (token-classification: the first token of each
@@ -50,8 +58,11 @@ def measure_accuracy(
     """
     progress("tokenizing the evaluation rows", 0.0)
     scoring = load_scoring(model, eval_path)
-    before = _score_graph(reference, model, scoring, lambda done: progress("scoring fp32", 0.5 * done))
-    after = _score_graph(candidate, model, scoring, lambda done: progress("scoring the conversion", 0.5 + 0.5 * done))
+    from prep_triton.precision.measure.runner import GraphRunner
+
+    before = _score_graph(GraphRunner(reference), model, scoring, lambda done: progress("scoring fp32", 0.5 * done))
+    runner = (open_candidate or GraphRunner)(candidate)
+    after = _score_graph(runner, model, scoring, lambda done: progress("scoring the conversion", 0.5 + 0.5 * done))
     return AccuracyRecord(
         metric=scoring.metric,
         rows=scoring.rows,
@@ -148,29 +159,27 @@ def _load_tokenizer(model: OnnxModel) -> Any:
 
 
 def _score_graph(
-    graph_path: Path, model: OnnxModel, scoring: "Scoring", report: Callable[[float], None]
+    runner: "RowRunner", model: OnnxModel, scoring: "Scoring", report: Callable[[float], None]
 ) -> dict[str, float]:
     """Let a graph answer every row, keep what the score needs, and score it."""
-    from prep_triton.precision.measure.runner import GraphRunner
-
     choices: list[Any] = [None] * len(scoring.sequences)
     done = 0
-    for batch in GraphRunner(graph_path).answer_batches(model, scoring.sequences):
+    for batch in runner.answer_batches(model, scoring.sequences):
         for index, answers in batch:
-            _check_finite(answers, graph_path)
+            _check_finite(answers, runner.label)
             choices[index] = scoring.choose(index, answers)
         done += len(batch)
         report(done / len(choices))
     return scoring.score(choices)
 
 
-def _check_finite(answers: "Mapping[str, Array]", graph_path: Path) -> None:
+def _check_finite(answers: "Mapping[str, Array]", label: str) -> None:
     """Refuse NaN, which argmax() would take for the largest value."""
     import numpy as np
 
     for name, values in answers.items():
         if not np.isfinite(values).all():
             raise PrecisionError(
-                f"{graph_path} answers NaN or infinity in {name} of an evaluation row",
+                f"{label} answers NaN or infinity in {name} of an evaluation row",
                 hint="a conversion that overflows does this: keep more layers out, or use another precision",
             )
