@@ -58,9 +58,9 @@ class QueueOptions:
         typer.Option("--preferred-batch-size", metavar="<int>", help="Preferred batch size (repeatable)."),
     ] = None
     preserve_ordering: Annotated[bool | None, typer.Option(help="Answer in the order of the requests.")] = None
-    priority_levels: Annotated[
-        int | None, typer.Option(help="Levels of request priority; 1 is the highest. [0, or 2 with --tier 2]")
-    ] = None
+    priority_levels: Annotated[int | None, typer.Option(help="Levels of request priority; 1 is the highest. [0]")] = (
+        None
+    )
     default_priority_level: Annotated[int | None, typer.Option(help="Priority level of a request that names none.")] = (
         None
     )

@@ -14,7 +14,6 @@ from prep_triton.target import needs_gpu
 TIERS: tuple[Tier, Tier] = (1, 2)
 # What a tier decides.
 _OF_TIERS = ("tier", "rate_limiter", "stream_priority")
-_OF_QUEUES = ("priority_levels", "default_priority_level", "priority_queue_policies")
 # Files of warm-up are named by paths of the entry, and answers of a cache are no work.
 _LEFT_OUT = ("warmup", "response_cache")
 
@@ -119,8 +118,6 @@ def serving_of_tier(entry: RepositoryEntry, tier: Tier | None) -> ServingSpec:
     # A tier fills in what was not given, and a stored choice does not say what was.
     choices: dict[str, Any] = stored.model_dump(mode="json", exclude_defaults=True)
     choices = _without(choices, (*_OF_TIERS, *_LEFT_OUT))
-    if queue := choices.get("dynamic_batching"):
-        choices["dynamic_batching"] = _without(queue, _OF_QUEUES)
     if groups := choices.get("instance_groups"):
         choices["instance_groups"] = [_without(group, ("rate_limiter",)) for group in groups]
     return ServingSpec.model_validate(choices | ({"tier": tier} if tier else {}))

@@ -91,7 +91,7 @@ def test_each_tier_has_what_it_adds_and_no_tier_has_nothing_of_it(ranked: Reposi
         assert [config.name for config in configs] == ["tier-1", "tier-2"]
         limited = [config.instance_group[0].rate_limiter.priority for config in configs]
         assert limited == ([1000, 2**32 - 1] if is_tiered else [0, 0])
-        assert [config.dynamic_batching.priority_levels for config in configs] == [0, 2 if is_tiered else 0]
+        assert [config.dynamic_batching.priority_levels for config in configs] == [0, 0]
         assert {config.dynamic_batching.max_queue_delay_microseconds for config in configs} == {900}
         assert not any(config.response_cache.enable for config in configs)
         graph = folder / "tier-2" / "1" / "model.onnx"

@@ -1,4 +1,4 @@
-"""What `tier: 1` and `tier: 2` become in Triton: a stream's priority, a share between models, levels within a queue.
+"""What `tier: 1` and `tier: 2` become in Triton: a stream's priority, and a share between models.
 
 Tier 1 keeps its throughput when the server is asked for more than it can do; tier 2 gets what is left. Between
 models only the rate limiter arbitrates: an execution needs the one copy of a resource, and of the instances that
@@ -6,6 +6,10 @@ wait for it the one with the least `executions so far * priority` is next (trito
 `src/rate_limiter.cc`, `ScaledPriority` and `AttemptAllocation`). It is off unless the server is started with
 `prep_triton.triton.config.server_arguments.RATE_LIMIT`. `prep bench --bursts` measures what they are worth, and
 docs/figures.md has what it found. Whatever the user wrote of these wins.
+
+Priority levels within a queue are no part of a tier. In tier 1 Triton prepares no batch ahead where there are some, so
+that one instance takes turns with tier 2 (33 % of its throughput kept in burst 2), and two contend for a CPU (59-76 %;
+without levels, one instance, 99 %). In tier 2 they hold batches back: see `HELD_BATCH` in `traps`.
 """
 
 from typing import Any
@@ -13,7 +17,6 @@ from typing import Any
 from prep_triton.spec import (
     InstanceGroupSpec,
     InstanceKind,
-    QueueSpec,
     RateLimiterSpec,
     ResourceSpec,
     Runtime,
@@ -38,7 +41,6 @@ TIER_1_WEIGHT = 1000
 RESOURCE_COUNT = 1
 CPU_RESOURCE = "prep-cpu"
 GPU_RESOURCE = "prep-gpu"
-PRIORITY_LEVELS = 2
 
 
 def rate_limiter_weight(tier: Tier) -> int:
@@ -61,25 +63,6 @@ def stream_priority(tier: Tier) -> StreamPriority:
     return "max" if tier == 1 else "min"
 
 
-def levels_of(tier: Tier) -> int:
-    """Return how many priority levels an entry's queue gets: in tier 2 a request of level 1 overtakes the others.
-
-    None in tier 1: with levels Triton prepares no batch ahead, so that one instance takes turns with tier 2 (33 % of
-    its throughput kept in burst 2 of `prep bench --bursts`), and the second instance that mends this
-    costs more than it gives on a CPU, where the two contend for the cores (59-76 % kept; without levels, one instance,
-    99 %). What it costs on a GPU was not measured.
-    """
-    return PRIORITY_LEVELS if tier == 2 else 0
-
-
-def default_priority_level(tier: Tier) -> int:
-    """Return the level, of `PRIORITY_LEVELS`, of a request that names none: 1 is the highest.
-
-    Levels rank requests within one entry and do nothing between entries. For one entry that both tiers use.
-    """
-    return int(tier)
-
-
 def apply_tier(serving: ServingSpec, backend: Runtime) -> ServingSpec:
     """Return the choices with the tier's own where the user made none.
 
@@ -97,8 +80,6 @@ def apply_tier(serving: ServingSpec, backend: Runtime) -> ServingSpec:
     elif serving.rate_limiter is None:
         changed["rate_limiter"] = _limiter(serving.groups()[0], tier, backend)
     queue = serving.dynamic_batching
-    if queue is not None:
-        queue = changed["dynamic_batching"] = _rank_queue(queue, tier)
     if not {"instance_count", "instance_groups"} & serving.model_fields_set:
         is_ruled = queue is not None and is_queue_ruled(queue)
         changed["instance_count"] = smallest_instance_count(tier, is_queue_ruled=is_ruled)
@@ -114,14 +95,3 @@ def _limit_group(group: InstanceGroupSpec, tier: Tier, backend: Runtime) -> Inst
 def _limiter(group: InstanceGroupSpec, tier: Tier, backend: Runtime) -> RateLimiterSpec:
     resource = rate_limiter_resource(kind_of(group, backend))
     return RateLimiterSpec(resources=(resource,), priority=rate_limiter_weight(tier))
-
-
-def _rank_queue(queue: QueueSpec, tier: Tier) -> QueueSpec:
-    """Give a queue of tier 2 its levels, unless it has some, or keeps an order that levels would break.
-
-    In tier 1 nothing overtakes anything: see `levels_of`.
-    """
-    if not levels_of(tier) or "priority_levels" in queue.model_fields_set or queue.preserve_ordering:
-        return queue
-    levels = {"priority_levels": levels_of(tier), "default_priority_level": default_priority_level(tier)}
-    return queue.model_copy(update=levels)

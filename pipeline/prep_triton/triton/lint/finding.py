@@ -95,6 +95,7 @@ _WARNINGS = {
     "config-incomplete": "inputs or outputs are left to the server's auto-complete",
     "labels-count": "fewer labels than an output has values",
     "batching-useless": "a setting of the queue, or a model's batch axis, without effect",
+    "batching-held": f"priority levels on one instance, which hold batches back ({traps.HELD_BATCH.name})",
     "batching-timeout": f"a default timeout that is reported to slow the server down ({traps.DEFAULT_TIMEOUT.name})",
     "backend-ignores-field": "a field that the backend never reads",
     "path-relative": "a path that the server follows from the folder it was started in",

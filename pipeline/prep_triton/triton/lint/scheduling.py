@@ -62,7 +62,8 @@ def _find_batching_problems(entry: EntryFolder) -> Iterator[Finding]:
         if problem := server_rules.find_preferred_size_problem(size, largest):
             hint = "remove it; the server batches well without preferred sizes"
             yield entry.at("batching-preferred-size", f"{where}.preferred_batch_size", problem, hint)
-    if largest <= 0 and entry.backend != "ensemble":
+    # A queue that ranks requests does so whether they are merged or not.
+    if largest <= 0 and entry.backend != "ensemble" and not batching.priority_levels:
         message = f"dynamic_batching means nothing with max_batch_size {largest}: no requests are merged"
         yield entry.at("batching-useless", where, message, "set max_batch_size, or remove dynamic_batching")
     levels, default = batching.priority_levels, batching.default_priority_level
@@ -76,14 +77,26 @@ def _find_batching_problems(entry: EntryFolder) -> Iterator[Finding]:
     if problem := server_rules.find_unused_level_problem(default, len(batching.priority_queue_policy), levels):
         yield entry.at("batching-useless", where, problem, "set priority_levels, or remove them")
     yield from _find_ordering_problems(entry)
+    yield from _find_queue_traps(entry)
+
+
+def _find_queue_traps(entry: EntryFolder) -> Iterator[Finding]:
+    config: Any = entry.config
+    batching, where = config.dynamic_batching, "dynamic_batching"
     policies = {"default_queue_policy": batching.default_queue_policy}
     policies |= {
         f"priority_queue_policy.{level}": batching.priority_queue_policy[level]
         for level in sorted(batching.priority_queue_policy)
     }
     timeouts_us = {key: policy.default_timeout_microseconds for key, policy in policies.items()}
+    instances = sum(max(1, group.count) for group in config.instance_group) or 1
+    if entry.backend != "ensemble" and traps.holds_batches(
+        priority_levels=batching.priority_levels, instances=instances
+    ):
+        trap = traps.HELD_BATCH
+        yield entry.at("batching-held", f"{where}.priority_levels", f"{trap.message} ({trap.name})", trap.hint)
     if traps.slows_down(
-        instances=sum(max(1, group.count) for group in config.instance_group),
+        instances=instances,
         queue_delay_us=batching.max_queue_delay_microseconds,
         default_timeouts_us=timeouts_us.values(),
     ):

@@ -5,7 +5,7 @@ from prep_triton.spec import InstanceGroupSpec, QueuePolicySpec, QueueSpec, Rate
 from prep_triton.triton.config import tiers
 from prep_triton.triton.config.shapes import choose_bucket, length_buckets_from_artifact
 from prep_triton.triton.config.tiers import apply_tier
-from prep_triton.triton.config.traps import DEFAULT_TIMEOUT, ENSEMBLE_PRIORITY, SINGLE_INSTANCE, find_traps
+from prep_triton.triton.config.traps import DEFAULT_TIMEOUT, ENSEMBLE_PRIORITY, HELD_BATCH, SINGLE_INSTANCE, find_traps
 from prep_triton.triton.inside_server.encode.windows import choose_bucket as choose_inside_server
 
 from scripts.benchmarks.serving_configs import build_config
@@ -15,14 +15,13 @@ PLAN = (drawn_engine(*GPUS[0], PROFILE_SETS[0]),)
 
 
 @pytest.mark.parametrize(("tier", "priority"), [(1, "PRIORITY_MAX"), (2, "PRIORITY_MIN")])
-def test_a_plan_of_a_tier_has_stream_priority_a_share_and_levels(tier, priority):
+def test_a_plan_of_a_tier_has_stream_priority_and_a_share_and_no_levels(tier, priority):
     config = build_config("entry", PLAN, ServingSpec(tier=tier))
     assert config.optimization.priority == config.optimization.ModelPriority.Value(priority)
     limiter = config.instance_group[0].rate_limiter
     assert limiter.priority == tiers.rate_limiter_weight(tier)
     assert [resource.name for resource in limiter.resources] == [tiers.GPU_RESOURCE]
-    levels = (config.dynamic_batching.priority_levels, config.dynamic_batching.default_priority_level)
-    assert levels == {1: (0, 0), 2: (2, 2)}[tier]
+    assert config.dynamic_batching.priority_levels == 0
     assert config.instance_group[0].count == 1
 
 
@@ -67,11 +66,11 @@ def test_the_known_traps_are_found():
     late = QueueSpec(default_queue_policy=QueuePolicySpec(default_timeout_us=5))
     ranked = QueueSpec(priority_levels=2, default_priority_level=1)
     cases = [
-        (ServingSpec(dynamic_batching=ranked), True, [ENSEMBLE_PRIORITY]),
-        (ServingSpec(dynamic_batching=ranked), False, []),
+        (ServingSpec(dynamic_batching=ranked, instance_count=2), True, [ENSEMBLE_PRIORITY]),
+        (ServingSpec(dynamic_batching=ranked), False, [HELD_BATCH]),
         (ServingSpec(dynamic_batching=late, instance_count=2), True, [DEFAULT_TIMEOUT]),
         (ServingSpec(dynamic_batching=late), True, []),
-        (ServingSpec(dynamic_batching=ranked, tier=1, instance_count=1), False, [SINGLE_INSTANCE]),
+        (ServingSpec(dynamic_batching=ranked, tier=1, instance_count=1), False, [HELD_BATCH, SINGLE_INSTANCE]),
         (apply_tier(ServingSpec(tier=1), "onnxruntime"), False, []),
         (ServingSpec(dynamic_batching=None, tier=1), True, []),
     ]

@@ -4,10 +4,8 @@ import pytest
 from prep_triton.spec import ResourceSpec, ServingSpec
 from prep_triton.triton.config.server_arguments import CACHE, RATE_LIMIT, arguments_from_serving
 from prep_triton.triton.config.tiers import (
-    PRIORITY_LEVELS,
     RESOURCE_COUNT,
     apply_tier,
-    default_priority_level,
     rate_limiter_resource,
     rate_limiter_weight,
     stream_priority,
@@ -33,9 +31,8 @@ def test_cpu_entries_share_one_pool_and_gpu_entries_one_for_each_device():
     assert gpu == ResourceSpec(name="prep-gpu", count=RESOURCE_COUNT, scope="device")
 
 
-def test_tiers_name_streams_and_levels():
+def test_tiers_name_streams():
     assert (stream_priority(1), stream_priority(2)) == ("max", "min")
-    assert [default_priority_level(tier) for tier in (1, 2)] == list(range(1, PRIORITY_LEVELS + 1))
 
 
 @pytest.mark.parametrize(

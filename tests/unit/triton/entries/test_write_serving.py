@@ -150,7 +150,7 @@ def test_traps_are_told_when_an_entry_is_written(model, repo, caplog):
 
 
 def test_an_ensemble_warns_of_its_steps_priorities_whichever_is_written_last(model, repo, caplog):
-    ranked = ServingSpec(dynamic_batching=QueueSpec(priority_levels=2, default_priority_level=2))
+    ranked = ServingSpec(dynamic_batching=QueueSpec(priority_levels=2, default_priority_level=2), instance_count=2)
     assemble_entry(model, [], ranked, repo, name="step")
     assert not warnings_of(caplog)
 

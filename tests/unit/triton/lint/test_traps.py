@@ -1,7 +1,7 @@
 """What the server does unexpectedly has the same words in lint as when an entry is written."""
 
 import pytest
-from prep_triton.triton.config.traps import DEFAULT_TIMEOUT, ENSEMBLE_PRIORITY
+from prep_triton.triton.config.traps import DEFAULT_TIMEOUT, ENSEMBLE_PRIORITY, HELD_BATCH
 from prep_triton.triton.lint import lint_repository
 
 from tests.fakes.lint_cases import ensemble_config, python_config, step, write_python
@@ -42,3 +42,12 @@ def test_a_ranked_step_of_an_ensemble_is_reported(tmp_path, levels):
     findings = [finding for finding in lint_repository(tmp_path).findings if finding.code == "ensemble-priority"]
     assert [finding.hint for finding in findings] == [ENSEMBLE_PRIORITY.hint] * (levels - 1)
     assert all(ENSEMBLE_PRIORITY.message in finding.message for finding in findings)
+
+
+@pytest.mark.parametrize(("levels", "count", "found"), [(2, 1, 1), (1, 1, 1), (2, 2, 0), (0, 1, 0)])
+def test_levels_on_one_instance_are_reported(tmp_path, levels, count, found):
+    ranked = f"priority_levels: {levels} default_priority_level: 1" if levels else ""
+    extra = f"dynamic_batching {{ {ranked} }}\ninstance_group [{{ count: {count} kind: KIND_CPU }}]"
+    write_python(tmp_path, "a", python_config("a", extra))
+    findings = [finding for finding in lint_repository(tmp_path).findings if finding.code == "batching-held"]
+    assert [(finding.severity, finding.hint) for finding in findings] == [("warning", HELD_BATCH.hint)] * found
