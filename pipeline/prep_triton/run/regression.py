@@ -53,7 +53,6 @@ def _compare(name: str, old: "EntryFigures", new: "EntryFigures", limits: Regres
         ("cosine", old.served_cosine, new.served_cosine, _drop, limits.max_cosine_drop, ""),
         ("accuracy", old.accuracy, new.accuracy, _drop, limits.max_accuracy_drop, " points"),
         ("size_bytes", old.size_bytes, new.size_bytes, _rise_percent, limits.max_size_increase_percent, " %"),
-        ("latency_ms", old.latency_ms, new.latency_ms, _rise_percent, limits.max_latency_increase_percent, " %"),
     )
     regressions = []
     for figure, before, after, worsening, limit, unit in checks:

@@ -130,14 +130,6 @@ class RegressionSpec(Spec):
     max_size_increase_percent: Annotated[
         float | None, Field(ge=0.0, description="Largest growth of an entry's files, in percent.")
     ] = 25.0
-    max_latency_increase_percent: Annotated[
-        float | None,
-        Field(
-            ge=0.0,
-            description="Largest growth of the median latency of single requests as verify sees it, in percent: "
-            "compare it only where runs are on the same quiet machine.",
-        ),
-    ] = None
 
 
 class WorkspaceSpec(Spec):

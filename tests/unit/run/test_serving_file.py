@@ -72,9 +72,8 @@ def test_a_tuned_file_is_taken_by_assemble_and_by_a_pipeline_file(repository: Pa
     assert serving.dynamic_batching is not None
     assert serving.dynamic_batching.max_queue_delay_us == 1000
     assert serving.dynamic_batching.preferred_batch_sizes == (4, 8)
-    # What is not tuned stays as it was asked for; levels are the tier's.
+    # What is not tuned stays as it was asked for.
     assert (serving.tier, serving.warmup, serving.graph_level) == (2, True, 1)
-    assert serving.dynamic_batching.priority_levels == 2
 
 
 def test_the_comments_are_the_evidence():
