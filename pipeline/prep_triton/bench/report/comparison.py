@@ -160,12 +160,15 @@ def _size_cell(variant: Variant, _: Decision) -> Cell:
 
 
 def _list_absent(variants: Sequence[Variant]) -> Iterator[tuple[str, str]]:
-    """Yield what a run names and did not measure, with the reason."""
-    reports = {id(variant.run): variant.run.report for variant in variants}
-    for report in reports.values():
-        for row in report.not_measured:
-            yield row.entry, row.reason
-        yield from report.not_loaded.items()
+    """Yield what a run names and none measured, with the reason; several runs of one pipeline file name the same."""
+    reports = {id(variant.run): variant.run.report for variant in variants}.values()
+    measured = {point.entry for report in reports for point in report.points}
+    rows = [
+        named
+        for report in reports
+        for named in (*((row.entry, row.reason) for row in report.not_measured), *report.not_loaded.items())
+    ]
+    yield from (named for named in dict.fromkeys(rows) if named[0] not in measured)
 
 
 def _absent(name: str, reason: str, columns: int) -> tuple[Cell, ...]:

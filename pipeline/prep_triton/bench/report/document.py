@@ -113,7 +113,7 @@ def _list_warnings(run: ReportedRun) -> Iterator[str]:
     yield from run.notes
     yield from (clean(note, 400) for note in run.report.notes)
     if "stand-in" in conditions.triton_flavour:
-        words = "entries on a stand-in are served by ONNX Runtime from Python, and not by Triton's own backend"
+        words = "their runtime is called from Python there, and not by Triton's own backend"
         yield f"{clean(conditions.triton_flavour)}; {words}"
     share = conditions.steal_share or 0.0
     if conditions.load_before > conditions.cores / 2 or share > _MOST_STEAL:

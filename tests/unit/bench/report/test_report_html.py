@@ -93,6 +93,15 @@ def test_what_was_not_measured_is_a_row_with_its_reason():
     assert page.words.count("not measured") == 2
 
 
+def test_what_another_run_measured_is_no_row_and_the_same_is_named_once():
+    gpu = NotMeasured(entry="bert-gpu", model="bert", precision="fp32", runtime="onnxruntime", reason="needs a GPU")
+    left = NotMeasured(entry="m-fp32", model="m", precision="fp32", runtime="onnxruntime", reason="left out by --entry")
+    runs = [make_run().model_copy(update={"not_measured": (gpu, left)}) for _ in range(2)]
+    page = Page(render(*runs))
+    assert page.words.count("bert-gpu") == 1
+    assert "left out by --entry" not in page.text
+
+
 def test_a_partial_run_is_marked():
     page = Page(render(make_run().model_copy(update={"partial": True, "partial_reason": "interrupted"})))
     assert "run0.json: partial, ended before its end: interrupted." in page.words
