@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 
 import typer
 
-from prep_triton.cli import interrupts
 from prep_triton.cli.bench_comparison import DEFAULT_REPEATS, ComparedOptions, bench_and_compare, choose_repeats
 from prep_triton.cli.bench_costs import CostOptions, price_from_options
 from prep_triton.cli.burst_options import BurstOptions, check_burst_options, play_bursts
 from prep_triton.cli.exclusive import list_given
 from prep_triton.cli.groups import expand_groups
-from prep_triton.cli.measurements import settle_interruption
+from prep_triton.cli.measurements import end_if_interrupted, settle_interruption
 from prep_triton.cli.options import OutputOptions, ReleaseOption
 from prep_triton.cli.output import Output, session
 from prep_triton.cli.report_files import check_report_path, write_report_of_run
@@ -291,11 +290,6 @@ def _show(out: Output, report: "BenchReport") -> None:
 
 def _exit(out: Output, report: "BenchReport") -> None:
     """End a run that was interrupted, or that is slower than its baseline, with its exit code."""
-    from prep_triton.run.benching import INTERRUPTED
-
-    if report.partial_reason == INTERRUPTED:
-        interrupts.take_interruption()
-        out.note("interrupted: what was measured until then is kept, and marked partial")
-        raise typer.Exit(interrupts.EXIT_INTERRUPTED)
+    end_if_interrupted(out, report)
     if report.comparison and report.comparison.is_slower:
         raise typer.Exit(EXIT_SLOWER)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prep_triton.cli import interrupts
 from prep_triton.cli.exclusive import check_alone
-from prep_triton.cli.measurements import settle_interruption
+from prep_triton.cli.measurements import end_if_interrupted, settle_interruption
 from prep_triton.cli.output import Output
 
 if TYPE_CHECKING:
@@ -83,19 +82,10 @@ def play_bursts(
         _show(out, outcome.report)
     if outcome.error is not None:
         raise outcome.error
-    _exit(out, outcome.report)
+    end_if_interrupted(out, outcome.report, kept="what was played until then")
 
 
 def _show(out: Output, report: "BurstReport") -> None:
     from prep_triton.cli.documents.bursts import BurstDocument, render_bursts
 
     out.show(BurstDocument(**dict(report)), render_bursts)
-
-
-def _exit(out: Output, report: "BurstReport") -> None:
-    from prep_triton.run.benching import INTERRUPTED
-
-    if report.partial_reason == INTERRUPTED:
-        interrupts.take_interruption()
-        out.note("interrupted: what was played until then is kept, and marked partial")
-        raise typer.Exit(interrupts.EXIT_INTERRUPTED)

@@ -3,7 +3,10 @@
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
+import typer
+
 from prep_triton.cli import interrupts
+from prep_triton.cli.output import Output
 from prep_triton.errors import PrepError
 
 
@@ -30,3 +33,13 @@ def settle_interruption(outcome: Outcome) -> Outcome:
         return outcome
     report = outcome.report.model_copy(update={"partial": True, "partial_reason": INTERRUPTED})
     return replace(outcome, report=report, error=None)  # type: ignore[type-var]
+
+
+def end_if_interrupted(out: Output, report: Any, *, kept: str = "what was measured until then", more: str = "") -> None:
+    """End a command that was interrupted with its exit code, and say what is kept."""
+    from prep_triton.run.benching import INTERRUPTED
+
+    if report.partial_reason == INTERRUPTED:
+        interrupts.take_interruption()
+        out.note(f"interrupted: {kept} is kept, and marked partial{more}")
+        raise typer.Exit(interrupts.EXIT_INTERRUPTED)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from prep_triton.cli import interrupts
 from prep_triton.cli.completions import complete_entry
 from prep_triton.cli.groups import expand_groups
-from prep_triton.cli.measurements import settle_interruption
+from prep_triton.cli.measurements import end_if_interrupted, settle_interruption
 from prep_triton.cli.options import OutputOptions
 from prep_triton.cli.output import Output, session
 from prep_triton.layout import DEFAULT_REPOSITORY
@@ -167,11 +166,6 @@ def _show(out: Output, report: "TuneReport") -> None:
 
 
 def _exit(out: Output, report: "TuneReport") -> None:
-    from prep_triton.run.benching import INTERRUPTED
-
-    if report.partial_reason == INTERRUPTED:
-        interrupts.take_interruption()
-        out.note("interrupted: what was measured until then is kept, and marked partial; no serving file is written")
-        raise typer.Exit(interrupts.EXIT_INTERRUPTED)
+    end_if_interrupted(out, report, more="; no serving file is written")
     if report.best is None:
         raise typer.Exit(EXIT_NOT_HELD)

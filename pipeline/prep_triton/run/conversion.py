@@ -82,9 +82,11 @@ def put_in_precision(
         gate = find_passed_gate(produced.artifact, workspace) or gate
     if gate is None:
         return produced
-    passed = _pass_gate(model, produced.artifact, gate, workspace, progress)
+    gated = _pass_gate(model, produced.artifact, gate, workspace, progress)
+    passed = gated.artifact
     measured = {key: value for key in ("fidelity", "accuracy", "gate") if (value := getattr(passed, key)) is not None}
-    return replace(produced, artifact=produced.artifact.model_copy(update=measured))
+    artifact = produced.artifact.model_copy(update=measured)
+    return replace(produced, artifact=artifact, reused=produced.reused and gated.reused)
 
 
 def find_quantized(model: OnnxModel, runtime: Runtime, workspace: Workspace) -> OnnxModel:
@@ -113,7 +115,7 @@ def find_passed_gate(converted: OnnxModel, workspace: Workspace) -> GateSpec | N
 
 def _pass_gate(
     model: OnnxModel, converted: OnnxModel, gate: GateSpec, workspace: Workspace, progress: Progress
-) -> GatePassed:
+) -> Produced[GatePassed]:
     """Measure a converted graph against its gate, unless this very graph passed it before.
 
     Raises:
@@ -137,7 +139,7 @@ def _pass_gate(
             "gate": gate,
         }
 
-    return workspace.produce(recipe, GatePassed, measure).artifact
+    return workspace.produce(recipe, GatePassed, measure)
 
 
 def _check_fidelity(

@@ -44,6 +44,7 @@ def row(**more) -> StageRow:
         ),
         ({}, ""),
         ({"size_bytes": 2048, "max_batch_size": 16}, "2.0 KiB; max batch 16"),
+        ({"size_bytes": 2048, "max_batch_size": 0}, "2.0 KiB; any batch"),
         ({"size_bytes": 2048, "max_abs_error": 1.2e-6}, "2.0 KiB; parity: largest difference 1.2e-06"),
         ({"files": 3, "uploaded_bytes": 0}, "3 files, 0 B uploaded"),
         (

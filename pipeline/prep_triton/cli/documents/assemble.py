@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from prep_triton.artifact import Record, RepositoryEntry
+from prep_triton.cli.documents.rows import describe_batch
 from prep_triton.cli.output import Output
 from prep_triton.layout import CONFIG_NAME, DEFAULT_REPOSITORY, SERVER_ARGUMENTS_NAME
 from prep_triton.run.built import LeftOut
@@ -43,7 +44,7 @@ def render_assemble(out: Output, document: AssembleDocument) -> None:
     for entry in document.entries:
         state = "unchanged" if entry.reused else "written"
         what = f"{entry.runtime} {entry.precision}" if entry.kind == "model" else entry.kind
-        out.line(f"{entry.name}: {state} ({what}, max batch {entry.max_batch_size})", style="bold")
+        out.line(f"{entry.name}: {state} ({what}, {describe_batch(entry.max_batch_size)})", style="bold")
         out.line(f"  {repository / entry.name / CONFIG_NAME}")
     for left in document.left_out:
         command = f": {left.command}" if left.command else ""

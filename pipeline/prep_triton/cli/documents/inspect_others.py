@@ -65,7 +65,7 @@ def render_entry(out: Output, document: InspectedEntry) -> None:
         ("runtime", document.runtime),
         ("precision", document.precision),
         ("task", document.task),
-        ("max batch", str(document.max_batch_size)),
+        ("max batch", str(document.max_batch_size or "any")),
         ("tier", "" if document.tier is None else str(document.tier)),
         ("compute capabilities", ", ".join(document.compute_capabilities)),
         ("smallest cosine that verify lets pass", f"{document.tolerance:g}"),

@@ -134,6 +134,11 @@ def describe_overflow(largest: Mapping[str, float], most: int = 3) -> str:
     return ", ".join(names[:most]) + more
 
 
+def describe_batch(largest: int) -> str:
+    """Say how many rows an entry takes at once; without a max_batch_size its own axis takes any number."""
+    return f"max batch {largest}" if largest else "any batch"
+
+
 def describe_row(row: StageRow) -> str:
     """Say a row's numbers in a few words."""
     figures, parts = row.figures, []
@@ -152,7 +157,7 @@ def describe_row(row: StageRow) -> str:
         share = ", ".join(f"{value:.0%} {name}" for name, value in figures["gemm_flops_share"].items() if value)
         parts.append(f"{figures['builder']} {figures['compute_capability']}, GEMM FLOPs {share} ({figures['proof']})")
     if "max_batch_size" in figures:
-        parts.append(f"max batch {figures['max_batch_size']}")
+        parts.append(describe_batch(figures["max_batch_size"]))
     if "uploaded_bytes" in figures:
         parts.append(f"{figures['files']} files, {format_size(figures['uploaded_bytes'])} uploaded")
     return "; ".join([*parts, row.note] if row.note else parts)
