@@ -148,7 +148,8 @@ class QuantizationRecord(Record):
     """How a graph was quantised, and for which runtime.
 
     `linear_flops_share` is the share of the encoder's linear-layer GEMM FLOPs in INT8, 0..1. `damage`
-    maps a layer to the cosine distance that quantising it alone costs.
+    maps a layer to the relative error that quantising it alone costs: half the squared distance of the answers over
+    their squared length, which is the cosine distance of answers of one length.
     """
 
     scheme: Literal["static symmetric W8A8", "dynamic W8A8"]

@@ -37,8 +37,10 @@ def write_rows(tmp_path, count=100, seed=0):
 
 
 def make_outlier_bert():
-    """A BERT whose second FFN-down input has one channel that is a hundred times larger than the others."""
-    proto = change_weight(make_bert(), "layer1.up.bias", lambda bias: bias.__setitem__(0, 200.0))
+    """A BERT whose second FFN-down input has one channel that varies several hundred times more than the others."""
+    proto = change_weight(
+        make_bert(), "layer1.up.weight", lambda weight: weight.__setitem__((slice(None), 0), weight[:, 0] * 600.0)
+    )
     return change_weight(proto, "layer1.down.weight", lambda weight: weight.__setitem__(0, weight[0] * 1e-3))
 
 
@@ -108,10 +110,13 @@ def test_ranges_are_measured_once_for_all_gates_and_smoothings(workspace, spec):
     choices: tuple[dict[str, Any], ...] = ({}, {"smoothing_alpha": 0.5}, {"keep_out": ("layer0.up",)})
     for more, gate in product(choices, gates):
         quantize_to_int8(model, spec(**more), workspace, gate=gate, progress=lambda phase, _=None: phases.append(phase))
-    assert len(list_made(workspace, "calibration")) == 1
+    made = sorted(path.name for path in (workspace.root / "calibration").iterdir())
+    assert made == ["tiny-channels", "tiny-weights"]
+    assert len(list_made(workspace, "calibration")) == 1 + 2  # the channels; the weights of each smoothing
     assert phases.count("calibrating") > 0
     again = []
-    quantize_to_int8(model, spec(smoothing_alpha=0.6), workspace, progress=lambda phase, _=None: again.append(phase))
+    more = spec(keep_out=("layer0.down",))
+    quantize_to_int8(model, more, workspace, progress=lambda phase, _=None: again.append(phase))
     assert "calibrating" not in again
 
 
@@ -119,7 +124,8 @@ def test_ranges_are_measured_once_for_all_gates_and_smoothings(workspace, spec):
 def test_every_method_gives_a_close_answer(workspace, spec, method):
     quantized = quantize_to_int8(store_model(workspace, make_bert()), spec(method=method), workspace).artifact
     assert quantized.fidelity.mean_cosine > 0.98
-    assert len(list_made(workspace, "calibration")) == 2  # channels, and histograms of what smoothing made of them
+    # Channels, histograms of what smoothing made of them, and the rounded weights.
+    assert len(list_made(workspace, "calibration")) == 3
 
 
 def test_smoothing_mends_an_outlier_channel(workspace, spec):
@@ -292,7 +298,7 @@ def test_what_one_text_calibrates_is_not_taken_for_good(workspace, tmp_path):
     path.write_text("the sea\n", encoding="utf-8")
     spec = QuantizationSpec(calibration=CalibrationSpec(path=str(path), samples=1), smoothing_alpha=None, search=False)
     with pytest.raises(PrecisionError, match="in int8 has a mean cosine of") as caught:
-        quantize_to_int8(model, spec, workspace, gate=GateSpec(min_cosine=0.99))
+        quantize_to_int8(model, spec, workspace, gate=GateSpec(min_cosine=0.995))
     assert "calibrate on more text" in caught.value.hint
 
 

@@ -5,7 +5,7 @@ written is the FP16 form of that very graph: its scales and multipliers are the 
 """
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from prep_triton.precision.fp16.arithmetic import open_in_half_arithmetic
 from prep_triton.precision.fp16.graph import rewrite_to_fp16
 from prep_triton.precision.fp16.ranges import find_remedy
 from prep_triton.precision.int8.calibration import CalibrationRows
-from prep_triton.precision.int8.qdq import InputScale, Linear, insert_qdq, insert_switches, smooth_weight
+from prep_triton.precision.int8.qdq import Linear, QuantizedTensors, insert_qdq, insert_switches, smooth_weight
 from prep_triton.precision.int8.sensitivity import SwitchedGraph, count_kept_out, describe_worst
 from prep_triton.precision.measure.accuracy import check_accuracy, measure_accuracy
 from prep_triton.precision.measure.fidelity import (
@@ -49,7 +49,7 @@ class Quantizer:
     Args:
         model: The FP32 model.
         linears: The linear layers of its encoder.
-        scales: For the tensor that each of them reads.
+        tensors: What each of them becomes.
         rows: Rows to evaluate on, and rows for the sensitivity runs.
         spec: The layers kept out, and whether to search for more.
         gate: What the INT8 graph must reach.
@@ -59,7 +59,7 @@ class Quantizer:
 
     model: OnnxModel
     linears: Sequence[Linear]
-    scales: Mapping[str, InputScale]
+    tensors: QuantizedTensors
     rows: CalibrationRows
     spec: QuantizationSpec
     gate: GateSpec
@@ -110,7 +110,7 @@ class Quantizer:
     def build_with_fp32_scales(self, kept_out: Collection[str]) -> ModelProto:
         """Return the graph with Q/DQ whose scales, and everything that is not INT8, are FP32."""
         proto = load_model(self.model.path(GRAPH_NAME))
-        insert_qdq(proto, self._without(kept_out), self.scales)
+        insert_qdq(proto, self._without(kept_out), self.tensors)
         return proto
 
     def write(self, kept_out: Collection[str], path: Path) -> OverflowRecord | None:
@@ -164,10 +164,11 @@ class Quantizer:
         stored = {tensor.name: tensor for tensor in load_model(self.model.path(GRAPH_NAME)).graph.initializer}
         weights = {
             linear.weight: smooth_weight(
-                numpy_helper.to_array(stored[linear.weight]), self.scales[linear.source].multiplier
+                numpy_helper.to_array(stored[linear.weight]), self.tensors.inputs[linear.source].multiplier
             )
             for linear in linears
         }
+        weights |= {linear.bias: numpy_helper.to_array(stored[linear.bias]) for linear in linears if linear.bias}
         del stored
         proto = self.build_with_fp32_scales(self.spec.keep_out)
         insert_switches(proto, linears, weights)

@@ -1,7 +1,7 @@
-"""From calibration rows to the scale and the smoothing of every quantised input, measured once and kept.
+"""From calibration rows to what every linear layer becomes in INT8, measured once and kept.
 
-What was measured is an artifact of its own, ``calibration/<model>-channels`` (or ``-histograms``): a run that only
-changes the gate, the search or the layers kept out reads it again.
+What was measured is an artifact of its own, ``calibration/<model>-channels`` (or ``-histograms``, and ``-weights`` for
+the rounded weights): a run that only changes the gate, the search or the layers kept out reads it again.
 """
 
 import logging
@@ -23,16 +23,19 @@ from prep_triton.workspace import Recipe, Workspace
 if TYPE_CHECKING:
     import numpy as np
 
-    from prep_triton.precision.int8.qdq import InputScale, Linear
+    from prep_triton.precision.int8.qdq import InputScale, Linear, QuantizedTensors
 
     Array = np.ndarray[Any, Any]
 
 log = logging.getLogger(__name__)
 
 # Part of the key: raise it when a measurement gives other numbers for the same rows.
-CALIBRATION_VERSION = 1
+CALIBRATION_VERSION = 2
 
 _RANGES_FILE = "ranges.npz"
+# A tensor whose values reach less than this share of its largest value on the other side of zero, as GELU's, is
+# shifted: half of the steps would stand for values that it never takes.
+_ONE_SIDED_SHARE = 0.25
 TOOLS = ("numpy", "onnx", "onnxruntime", "tokenizers")
 
 
@@ -83,8 +86,8 @@ class Calibrator:
         """
         return cls(model, spec, digest_file(locate_calibration_data(spec.calibration)), workspace, progress)
 
-    def find_scales(self, linears: "Sequence[Linear]", rows: Sequence[TokenRow]) -> "dict[str, InputScale]":
-        """Return how each tensor that a linear layer reads becomes INT8.
+    def quantize(self, linears: "Sequence[Linear]", rows: Sequence[TokenRow]) -> "QuantizedTensors":
+        """Return what each linear layer becomes in INT8.
 
         Args:
             linears: The linear layers of the encoder.
@@ -93,26 +96,81 @@ class Calibrator:
         Raises:
             PrecisionError: A weight or an activation is not finite.
         """
-        from prep_triton.precision.int8.activations import measure_channel_max, measure_histograms
-        from prep_triton.precision.int8.qdq import InputScale, scale_from_range
+        from prep_triton.precision.int8.qdq import QuantizedTensors, QuantizedWeight
+
+        weights = _load_weights(self.model.path(GRAPH_NAME), linears)
+        scales = self._find_scales(linears, rows, weights)
+        spec = self.spec.calibration.model_dump(include={"method", "percentile"})
+        rounded = self._measure(
+            "weights",
+            rows,
+            {**spec, "smoothing_alpha": self.spec.smoothing_alpha},
+            lambda: self._round_weights(linears, rows, scales, weights),
+        )
+        return QuantizedTensors(
+            inputs=scales,
+            weights={
+                linear.name: QuantizedWeight(rounded[f"{linear.name}/values"], rounded[f"{linear.name}/scale"])
+                for linear in linears
+            },
+        )
+
+    def _find_scales(
+        self, linears: "Sequence[Linear]", rows: Sequence[TokenRow], weights: "Mapping[str, Array]"
+    ) -> "dict[str, InputScale]":
+        from prep_triton.precision.int8.activations import measure_channel_ranges, measure_histograms
+        from prep_triton.precision.int8.qdq import LARGEST, InputScale, scale_from_range
         from prep_triton.precision.int8.ranges import range_from_histogram
 
         path, alpha = self.model.path(GRAPH_NAME), self.spec.smoothing_alpha
         channels = self._measure(
-            "channels", rows, {}, lambda: measure_channel_max(path, linears, rows, progress=self.progress)
+            "channels", rows, {}, lambda: measure_channel_ranges(path, linears, rows, progress=self.progress)
         )
-        multipliers = _find_multipliers(path, linears, channels, alpha=alpha)
-        ranges = {source: _find_largest(channel_max, multipliers[source]) for source, channel_max in channels.items()}
-        if self.spec.calibration.method != "max":
-            counts = self._measure(
-                "histograms",
-                rows,
-                {"smoothing_alpha": alpha},
-                lambda: measure_histograms(path, linears, rows, multipliers, ranges, progress=self.progress),
+        readers: dict[str, list[Linear]] = {}
+        for linear in linears:
+            readers.setdefault(linear.source, []).append(linear)
+        scales = {
+            source: make_input_scale(
+                channels[source],
+                [weights[linear.weight] for linear in layers],
+                alpha=alpha,
+                can_shift=all(linear.bias for linear in layers),
             )
-            for source, histogram in counts.items():
-                ranges[source] = range_from_histogram(histogram, ranges[source], self.spec.calibration)
-        return {source: InputScale(scale_from_range(ranges[source]), multipliers[source]) for source in ranges}
+            for source, layers in readers.items()
+        }
+        if self.spec.calibration.method == "max":
+            return scales
+        counts = self._measure(
+            "histograms",
+            rows,
+            {"smoothing_alpha": alpha},
+            lambda: measure_histograms(path, linears, rows, scales, progress=self.progress),
+        )
+        for source, scale in scales.items():
+            largest = range_from_histogram(counts[source], LARGEST * scale.scale, self.spec.calibration)
+            scales[source] = InputScale(scale_from_range(largest), scale.multiplier, scale.shift)
+        return scales
+
+    def _round_weights(
+        self,
+        linears: "Sequence[Linear]",
+        rows: Sequence[TokenRow],
+        scales: "Mapping[str, InputScale]",
+        weights: "Mapping[str, Array]",
+    ) -> "Mapping[str, Array]":
+        from prep_triton.precision.int8.activations import measure_grams
+        from prep_triton.precision.int8.qdq import smooth_weight
+        from prep_triton.precision.int8.rounding import round_weights
+
+        path, rounded, done = self.model.path(GRAPH_NAME), dict[str, Any](), 0
+        for layers, gram in measure_grams(path, linears, rows, scales, progress=self.progress):
+            self.progress("rounding weights", done / len(linears))
+            multiplier = scales[layers[0].source].multiplier
+            smoothed = [smooth_weight(weights[linear.weight], multiplier) for linear in layers]
+            for linear, weight in zip(layers, round_weights(smoothed, gram), strict=True):
+                rounded[f"{linear.name}/values"], rounded[f"{linear.name}/scale"] = weight.values, weight.scale
+            done += len(layers)
+        return rounded
 
     def _measure(
         self, kind: str, rows: Sequence[TokenRow], more: Mapping[str, Any], run: "Callable[[], Mapping[str, Array]]"
@@ -137,25 +195,53 @@ class Calibrator:
             return dict(archive)
 
 
-def _find_largest(channel_max: "Array", multiplier: "Array | None") -> float:
-    return float((channel_max if multiplier is None else channel_max * multiplier).max())
+def make_input_scale(
+    channel_range: "Array", weights: "Sequence[Array]", *, alpha: float | None, can_shift: bool = True
+) -> "InputScale":
+    """Return how a tensor becomes INT8 so that nothing that was seen of it is cut off.
+
+    Args:
+        channel_range: The least and the largest value of each channel, [2, channels].
+        weights: Of every layer that reads it, each [channels, size_out].
+        alpha: How much of the spread of its channels moves into the weights; None: nothing.
+        can_shift: Whether its layers have biases that can take up a shift.
+    """
+    import numpy as np
+
+    from prep_triton.precision.int8.qdq import InputScale, scale_from_range
+    from prep_triton.precision.int8.smoothing import find_multiplier, raise_silent
+
+    low, high = channel_range
+    is_shifted = can_shift and -float(low.min()) < _ONE_SIDED_SHARE * float(high.max())
+    if is_shifted:
+        high = raise_silent(high)
+        reach = (high - low) / 2
+    else:
+        reach = raise_silent(np.maximum(-low, high))
+    multiplier = None if alpha is None else find_multiplier(reach, weights, alpha)
+    smoothed = reach if multiplier is None else reach * multiplier
+    scale = scale_from_range(float(smoothed.max()))
+    if not is_shifted:
+        return InputScale(scale, multiplier)
+    middle = (high + low) / 2 if multiplier is None else (high + low) / 2 * multiplier
+    steps = np.rint(middle / np.float32(scale))  # whole ones, so that zero, GELU's most frequent value, stays exact
+    return InputScale(scale, multiplier, (steps * np.float32(scale)).astype(np.float16).astype(np.float32))
 
 
-def _find_multipliers(
-    path: Path, linears: "Sequence[Linear]", channels: "Mapping[str, Array]", *, alpha: float | None
-) -> "dict[str, Array | None]":
-    if alpha is None:
-        return dict.fromkeys(channels)
+def _load_weights(path: Path, linears: "Sequence[Linear]") -> "dict[str, Array]":
+    """Load the weights of linear layers.
+
+    Raises:
+        PrecisionError: One is not finite.
+    """
     from onnx import numpy_helper
 
     from prep_triton.onnx_file import load_model
-    from prep_triton.precision.int8.smoothing import find_multiplier
     from prep_triton.precision.rewrite.weights import check_finite
 
-    weights = {tensor.name: tensor for tensor in load_model(path).graph.initializer}
-    read: dict[str, list[Array]] = {}
+    stored = {tensor.name: tensor for tensor in load_model(path).graph.initializer}
+    weights = {}
     for linear in linears:
-        weight = numpy_helper.to_array(weights[linear.weight])
-        check_finite(weight, linear.weight)
-        read.setdefault(linear.source, []).append(weight)
-    return {source: find_multiplier(channels[source], read[source], alpha) for source in channels}
+        weights[linear.weight] = numpy_helper.to_array(stored[linear.weight])
+        check_finite(weights[linear.weight], linear.weight)
+    return weights

@@ -4,7 +4,7 @@ Every answer comes from one graph, in which each quantised layer has a switch
 (`prep_triton.precision.int8.qdq.insert_switches`): a layer's damage is what switching it alone costs.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -46,16 +46,30 @@ class SwitchedGraph:
 
     def mean_cosine(self, names: Collection[str]) -> float:
         """Return the mean cosine to FP32 with these layers alone in INT8."""
+        return float(np.mean([cosine(left, right) for left, right in self._pair_answers(names)]))
+
+    def mean_error(self, names: Collection[str]) -> float:
+        """Return the mean of ``|y - y'|^2 / 2 |y|^2`` with these layers alone in INT8.
+
+        It is the cosine distance of answers y and y' of one length, and also sees two logits that only grow or shrink.
+        """
+        errors = []
+        for own, answer in self._pair_answers(names):
+            length = max(float((own**2).sum()), float(np.finfo(np.float32).tiny))
+            errors.append(float(((own - answer) ** 2).sum()) / (2 * length))
+        return float(np.mean(errors))
+
+    def _pair_answers(self, names: Collection[str]) -> Iterator[tuple[Vector, Vector]]:
         switches = np.array([linear.name in names for linear in self.linears])
         answers = answer_rows(self.switched, self.model, self.rows, extra_inputs={SWITCHES: switches})
-        return float(np.mean([cosine(left, right) for left, right in zip(self.expected, answers, strict=True)]))
+        yield from zip(self.expected, answers, strict=True)
 
     def measure_damage(self, *, progress: Progress) -> dict[str, float]:
-        """Return the cosine distance that each layer alone in INT8 costs, the largest first."""
+        """Return the relative error (see `mean_error`) that each layer alone in INT8 costs, the largest first."""
         damage = {}
         for number, linear in enumerate(self.linears):
             progress("measuring each layer's damage", number / len(self.linears))
-            damage[linear.name] = max(0.0, 1.0 - self.mean_cosine((linear.name,)))
+            damage[linear.name] = self.mean_error((linear.name,))
         return dict(sorted(damage.items(), key=lambda item: -item[1]))
 
 

@@ -15,10 +15,9 @@ min       0.9546   0.7983   0.9592   0.9867   0.9890   0.9900   0.9913   0.9792
 On top of alpha = 0.8 (mean 0.9974, min 0.9932 in a run of its own), these were measured and left out:
 
 - an alpha for each layer by its output error: 0.9975, 0.9704
-- a shift of each channel to the middle of its range: 0.9811, 0.9088
 - ranges by the least error of the layer's output: 0.9974, 0.9934
 - weights by the least squared error: 0.9975, 0.9939
-- biases corrected for the mean error of the weights: 0.9978, 0.9939
+- biases corrected for the mean error of the weights: 0.9978, 0.9939; nothing once rounding looks at the output
 """
 
 from collections.abc import Sequence
@@ -30,6 +29,9 @@ from numpy.typing import NDArray
 # Keeps a channel that is nearly silent in the calibration text from being blown up, or its weights crushed.
 _SMALLEST_SHARE = 1e-5
 _WIDEST = 2.0**10
+# MiniLM calibrated on one kind of text: mean and least cosine on another 0.9977 and 0.9899 without it, 0.9982 and
+# 0.9932 with it; on the same kind 0.9991 and 0.9973, 0.9992 and 0.9981.
+_SILENT_SHARE = 0.8
 
 
 def find_multiplier(
@@ -50,6 +52,15 @@ def find_multiplier(
     smoothing = np.clip(smoothing / np.exp(np.log(smoothing).mean()), 1 / _WIDEST, _WIDEST)
     multiplier: NDArray[np.float32] = (1 / smoothing).astype(np.float16).astype(np.float32)
     return multiplier
+
+
+def raise_silent(channel_range: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ranges [channels] of which none is below `_SILENT_SHARE` of the median one.
+
+    A channel that is nearly silent on the calibration text may speak on another: multiplied up to the range of the
+    others, it would be cut off there.
+    """
+    return np.maximum(channel_range, np.float32(_SILENT_SHARE) * np.median(channel_range))
 
 
 def _floored(values: NDArray[Any]) -> NDArray[np.float64]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from prep_triton.precision.int8.quantize import Quantizer
 
 # Part of the key: raise it when quantisation gives other bytes for the same request.
-QUANTIZATION_VERSION = 2
+QUANTIZATION_VERSION = 3
 
 NO_GATE = GateSpec()
 
@@ -154,8 +154,8 @@ def _quantize(
     del proto
     check_keep_out(spec.keep_out, linears)
     rows = load_calibration_rows(spec.calibration, model)
-    scales = calibrator.find_scales(linears, rows.calibration)
-    quantizer = target.open_quantizer()(model, linears, scales, rows, spec, gate, calibrator.progress, one_file_bytes)
+    tensors = calibrator.quantize(linears, rows.calibration)
+    quantizer = target.open_quantizer()(model, linears, tensors, rows, spec, gate, calibrator.progress, one_file_bytes)
     kept_out, fidelity, accuracy = quantizer.choose_layers()
     overflow = quantizer.write(kept_out, folder / GRAPH_NAME)
     total = sum(linear.flops for linear in linears)
