@@ -1,9 +1,11 @@
 """Entries of the OpenVINO backend on a real Triton: any batch and length, a static batch, BF16, text, refusals."""
 
 import numpy as np
+import openvino
 import pytest
+from prep_triton.cli.app import app
 from prep_triton.precision.int8.stage import quantize_for_openvino
-from prep_triton.precision.measure.openvino_runner import OpenVinoRunner
+from prep_triton.precision.measure.executed import read_execution
 from prep_triton.spec import CalibrationSpec, EntrySpec, QuantizationSpec, ServingSpec, TextSpec, VerifySpec
 from prep_triton.triton.config import parse_config, render_config
 from prep_triton.triton.entries.load import load_repository
@@ -13,8 +15,10 @@ from prep_triton.triton.server.client import RefusedRequestError, TritonClient
 from prep_triton.triton.server.process import run_triton
 from prep_triton.triton.verify.repository import verify_entries
 from prep_triton.workspace import Workspace
+from typer.testing import CliRunner
 
 from scripts.benchmarks.small_artifacts import make_model
+from tests.fakes.documents import parse_document
 from tests.fakes.onnx_bert import VOCAB, make_bert, store_model
 
 pytestmark = pytest.mark.integration
@@ -129,5 +133,33 @@ def test_int8_for_openvino_is_judged_by_its_own_kernels(tmp_path):
     assert quantized.fidelity.runtime.startswith("openvino ")
     assert quantized.fidelity.mean_cosine > 0.999
     assert quantized.overflow is None
-    products = OpenVinoRunner(quantized.path("model.onnx"), precision="f32").count_products()
-    assert products["i8"] + products.get("u8", 0) == 6 * 2
+    execution = read_execution(quantized.path("model.onnx"), longest=16, precision="f32")
+    # 8 products of 32 x 32 for each token in a layer's linear layers, and 2 of 16 x 32 in its attention.
+    linear, attention = 8 * 32 * 32, 2 * 16 * 32
+    assert (execution.weighed_at, execution.inference_precision) == ((1, 16), "f32")
+    assert execution.linear_flops_share == {"int8": 1.0}
+    assert execution.attention_flops_share == {"fp32": 1.0}
+    assert execution.gemm_flops_share == pytest.approx(
+        {"int8": linear / (linear + attention), "fp32": attention / (linear + attention)}
+    )
+
+
+def test_inspect_says_what_this_cpu_executes_of_an_entry(tmp_path, monkeypatch):
+    model = store_model(Workspace(tmp_path / "build"), make_bert())
+    entry = assemble_entry(model, [], EntrySpec(name="bert", runtime="openvino"), tmp_path / "repo").artifact
+    document = inspect_entry(entry.folder)
+    execution = document["execution"]
+    assert document["problem"] is None
+    assert execution["runtime"] == f"openvino {openvino.__version__.partition('-')[0]}"
+    # An FP32 graph is computed in one type throughout: BF16, where the CPU has it.
+    expected = {"bf16": "bf16", "f32": "fp32"}[execution["inference_precision"]]
+    assert execution["gemm_flops_share"] == {expected: 1.0}
+    assert f"100.0% {expected.upper()}, at 1x64" in CliRunner().invoke(app, ["inspect", str(entry.folder)]).output
+    monkeypatch.setattr("prep_triton.extras.is_installed", lambda name: name != "openvino")
+    without = inspect_entry(entry.folder)
+    assert without["execution"] is None
+    assert "needs openvino, which is not installed (pip install 'prep-triton[openvino]')" in without["problem"]
+
+
+def inspect_entry(folder):
+    return parse_document(CliRunner().invoke(app, ["inspect", str(folder), "--json"]).stdout, "inspect")

@@ -1,6 +1,6 @@
 """`prep inspect`: what an artifact, an entry or a release holds."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,7 +10,10 @@ from prep_triton.cli.options import DEFAULT_WORKSPACE, OutputOptions, WorkspaceO
 from prep_triton.cli.output import Output, session
 
 if TYPE_CHECKING:
-    from prep_triton.artifact import Engine, OnnxModel
+    from pathlib import Path
+
+    from prep_triton.artifact import Engine, OnnxModel, RepositoryEntry
+    from prep_triton.spec import Precision
 
 
 @expand_groups
@@ -27,7 +30,8 @@ def inspect(
 ) -> None:
     """Show what an export, a graph, an engine, an entry or a release holds, and how that is known.
 
-    Where this machine can run an engine, it is loaded and described too.
+    Where this machine can run an engine, it is loaded and described too. What OpenVINO serves is compiled for this
+    CPU, to see which of its products are executed in INT8, BF16 and FP32.
 
     \b
     Examples:
@@ -56,9 +60,7 @@ def inspect(
         elif isinstance(subject, OnnxModel):
             _show_graph(out, subject)
         else:
-            from prep_triton.cli.documents.inspect_others import InspectedEntry, render_entry
-
-            out.show(InspectedEntry(**dict(subject)), render_entry)
+            _show_entry(out, subject)
 
 
 def _show_engine(out: Output, engine: "Engine") -> None:
@@ -81,9 +83,38 @@ def _show_graph(out: Output, model: "OnnxModel") -> None:
     from prep_triton.layout import GRAPH_NAME
     from prep_triton.precision.measure.products import count_products
 
-    products = count_products(model.path(GRAPH_NAME))
-    document = InspectedGraph(**dict(model), flops_share=dict(products.share), layers=dict(products.layers))
+    path = model.path(GRAPH_NAME)
+    products = count_products(path)
+    is_for_openvino = model.quantization.runtime == "openvino" if model.quantization else model.precision == "fp32"
+    document = InspectedGraph(
+        **dict(model),
+        flops_share=dict(products.share),
+        layers=dict(products.layers),
+        **(_execute(path, model.max_sequence_length, model.precision) if is_for_openvino else {}),
+    )
     out.show(document, render_graph)
+
+
+def _show_entry(out: Output, entry: "RepositoryEntry") -> None:
+    from prep_triton.cli.documents.inspect_others import InspectedEntry, render_entry
+    from prep_triton.layout import GRAPH_NAME, VERSION_DIR
+
+    path = entry.folder / VERSION_DIR / GRAPH_NAME
+    is_for_openvino = entry.runtime == "openvino" and entry.kind == "model" and entry.onnx is not None
+    longest = entry.onnx.max_sequence_length if entry.onnx else 0
+    execution = _execute(path, longest, entry.precision) if is_for_openvino else {}
+    out.show(InspectedEntry(**dict(entry), **execution), render_entry)
+
+
+def _execute(path: "Path", longest: int, precision: "Precision") -> dict[str, Any]:
+    """Return what OpenVINO executes a graph in, as fields of the document; or why that is not known."""
+    from prep_triton.errors import PrepError
+    from prep_triton.run.execution import execute_on_this_cpu
+
+    try:
+        return {"execution": execute_on_this_cpu(path, longest, precision)}
+    except PrepError as err:
+        return {"problem": f"{err.message} ({err.hint})"}
 
 
 def _show_release(out: Output, uri: str) -> None:

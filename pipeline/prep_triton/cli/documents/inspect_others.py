@@ -1,5 +1,6 @@
 """What `prep inspect` answers of a graph, an entry and a release."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import Field
@@ -8,21 +9,30 @@ from prep_triton.artifact import AccuracyRecord, OnnxModel, RepositoryEntry, Sha
 from prep_triton.cli.documents.inspect import rows_of_tensors
 from prep_triton.cli.output import Output
 from prep_triton.cli.units import format_size
+from prep_triton.precision.measure.execution import Execution
 from prep_triton.publish.record import Release
 
 
 class InspectedGraph(OnnxModel):
-    """The record of a graph, with its products with weights: their number, and the share of FLOPs, by precision."""
+    """The record of a graph, with its products with weights: their number, and the share of FLOPs, by precision.
+
+    `execution` is what OpenVINO makes of it on this CPU, of a graph that an OpenVINO entry serves; where it is None of
+    such a graph, `problem` says why.
+    """
 
     folder: Path
+    execution: Execution | None = None
+    problem: str | None = None
     flops_share: dict[str, Share] = Field(default_factory=dict)
     layers: dict[str, int] = Field(default_factory=dict)
 
 
 class InspectedEntry(RepositoryEntry):
-    """The record of an entry of a repository."""
+    """The record of an entry of a repository; `execution` and `problem` are those of its graph, in OpenVINO."""
 
     folder: Path
+    execution: Execution | None = None
+    problem: str | None = None
 
 
 class InspectedRelease(Release):
@@ -33,7 +43,7 @@ class InspectedRelease(Release):
 
 def render_graph(out: Output, document: InspectedGraph) -> None:
     """Print what the record of a graph holds."""
-    share = ", ".join(f"{part:.1%} {word.upper()}" for word, part in document.flops_share.items())
+    share = _describe_share(document.flops_share)
     layers = ", ".join(f"{count} {word.upper()}" for word, count in document.layers.items())
     rows = [
         ("precision", document.precision),
@@ -56,6 +66,7 @@ def render_graph(out: Output, document: InspectedGraph) -> None:
     out.table(document.name, ("what", "is"), [row for row in rows if row[1]])
     tensors = [*rows_of_tensors("input", document.model_inputs), *rows_of_tensors("output", document.model_outputs)]
     out.table("", ("tensor", "name", "type", "shape"), tensors)
+    _render_execution(out, document)
 
 
 def render_entry(out: Output, document: InspectedEntry) -> None:
@@ -79,6 +90,7 @@ def render_entry(out: Output, document: InspectedEntry) -> None:
         ("folder", str(document.folder)),
     ]
     out.table(document.name, ("what", "is"), [row for row in rows if row[1]])
+    _render_execution(out, document)
 
 
 def render_release(out: Output, document: InspectedRelease) -> None:
@@ -94,6 +106,29 @@ def render_release(out: Output, document: InspectedRelease) -> None:
     out.table(document.id, ("what", "is"), [row for row in rows if row[1]])
     entries = [(entry.name, entry.kind, entry.runtime, entry.precision, entry.task) for entry in document.entries]
     out.table("", ("entry", "kind", "runtime", "precision", "task"), entries)
+
+
+def _render_execution(out: Output, document: InspectedGraph | InspectedEntry) -> None:
+    execution = document.execution
+    if document.problem:
+        out.line(f"What this CPU executes it in is not known: {document.problem}", style="dim")
+    if execution is None:
+        return
+    batch, sequence = execution.weighed_at
+    fused = ", fused" if execution.fused_attention else ""
+    rows = [
+        ("GEMM FLOPs", f"{_describe_share(execution.gemm_flops_share) or 'none'}, at {batch}x{sequence}"),
+        ("encoder's linear layers", _describe_share(execution.linear_flops_share)),
+        ("attention's products", f"{_describe_share(execution.attention_flops_share)}{fused}"),
+        ("kernels", ", ".join(f"{count} {kernel}" for kernel, count in execution.kernels.items())),
+        ("what is not quantised", execution.inference_precision),
+        ("seen with", f"{execution.runtime}, {execution.processor}"),
+    ]
+    out.table("what OpenVINO executes on this CPU", ("=what", "is"), [row for row in rows if row[1]])
+
+
+def _describe_share(share: Mapping[str, float]) -> str:
+    return ", ".join(f"{part:.1%} {word.upper()}" for word, part in share.items())
 
 
 def _describe_fidelity(document: OnnxModel) -> str:
