@@ -71,7 +71,8 @@ def main() -> None:
     parser.add_argument("--neighbours", type=int, default=2, help="how many of them [2]")
     parser.add_argument("--concurrency", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5, help="of a run [5]")
-    parser.add_argument("--repeats-in-turns", type=int, default=20, help="of a side with --against [20]")
+    parser.add_argument("--repeats-in-turns", type=int, default=72, help="of a side with --against [72]")
+    parser.add_argument("--duration-in-turns-s", type=float, default=0.2, help="of such a repeat [0.2]")
     parser.add_argument("--duration-s", type=float, default=0.8, help="of a repeat [0.8]")
     parser.add_argument("--seed", type=int, default=0, help="of the neighbours")
     parser.add_argument("--folder", type=Path, default=Path("build/measure-comparison"))
@@ -124,14 +125,14 @@ class Session:
         """Measure a repository on its own."""
         path = self.runs / f"{name}-{number}.json"
         if not path.exists():
-            request = self._request(name, self.arguments.repeats)
+            request = self._request(name, self.arguments.repeats, self.arguments.duration_s)
             _save(_measure_whole(lambda: bench(request)), path)
 
     def run_in_turns(self, name: str, number: int) -> None:
         """Measure a repository in turns with the unchanged one."""
         path = self.runs / f"{name}-in-turns-{number}.json"
         if not path.exists():
-            request = self._request(name, self.arguments.repeats_in_turns)
+            request = self._request(name, self.arguments.repeats_in_turns, self.arguments.duration_in_turns_s)
             _save(_measure_whole(lambda: bench_against(request, str(self.repositories["base"]))), path)
 
     def load(self, name: str, number: int) -> BenchReport:
@@ -142,12 +143,12 @@ class Session:
         """Read a run of the unchanged entry, as a baseline is read."""
         return load_baseline(self.runs / f"base-{number}.json")
 
-    def _request(self, name: str, repeats: int) -> BenchRequest:
+    def _request(self, name: str, repeats: int, duration_s: float) -> BenchRequest:
         plan = Plan(
             loads=(Load(kind="closed", value=self.arguments.concurrency),),
             repeats=repeats,
             warmup_s=0.2,
-            duration_s=self.arguments.duration_s,
+            duration_s=duration_s,
             seed=0,
             timeout_s=60.0,
         )
@@ -251,7 +252,7 @@ def print_counts(session: Session, pairs: int) -> None:
         f"neighbours of our own: {arguments.neighbours if arguments.busy else 0}; {others} during the runs, "
         f"whose rates have a standard deviation of {spread:.0%}",
         f"run: {arguments.repeats} x {arguments.duration_s:g} s; history: {RUNS_OF_A_HISTORY} of them; turns: "
-        f"{arguments.repeats_in_turns} x {arguments.duration_s:g} s a side",
+        f"{arguments.repeats_in_turns} x {arguments.duration_in_turns_s:g} s a side",
     )
     print()
     table = Table(

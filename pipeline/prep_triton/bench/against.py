@@ -1,14 +1,15 @@
 """Two servers in one session: each load on both in turn, a few seconds apart, so that drift falls on both.
 
-Only one of the two is under load at a time. A round measures every load on both sides in the order A B B A, the next
-round in the order B A A B: what grows or falls steadily meanwhile cancels. Servers that prep starts are started anew
-for each round, since the same server started twice differs with itself (where its weights come to lie in memory); so
-the round, and not the request, is what repeats.
+Only one of the two is under load at a time. A round measures every load on both sides in the order A B B A A B, the
+next round in the order B A A B B A: what grows or falls steadily meanwhile cancels, and a program that comes or goes
+meets one pair of turns of a round, whose median is taken. Servers that prep starts are started anew for each round,
+since the same server started twice differs with itself (where its weights come to lie in memory); so the round, and not
+the request, is what repeats.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from prep_triton.bench.measure import Plan, Tools, list_cases, measure_case
@@ -20,7 +21,9 @@ from prep_triton.progress import Progress
 from prep_triton.triton.server.load import ServerClient
 
 Side = Literal["own", "other"]
-REPEATS_IN_A_ROUND = 2
+REPEATS_IN_A_ROUND = 3
+# A server that answered a moment ago needs no more than this share of the measured time to be as it was.
+_WARM_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,11 @@ def count_rounds(repeats: int) -> int:
 
 def list_turns(number: int, repeats: int) -> list[tuple[int, int]]:
     """Return the turns of a round: which side's (0 or 1), and which repeat of that side it is."""
-    first = number % 2
     start = number * REPEATS_IN_A_ROUND
-    turns = [(first, start), (1 - first, start), (1 - first, start + 1), (first, start + 1)]
+    turns = []
+    for pair in range(REPEATS_IN_A_ROUND):
+        first = (number + pair) % 2
+        turns += [(first, start + pair), (1 - first, start + pair)]
     return [(side, repeat) for side, repeat in turns if repeat < repeats]
 
 
@@ -65,6 +70,7 @@ def measure_round(
     cases = list(zip(*(list_cases(side.workloads, plan) for side in sides), strict=True))
     first = number % len(cases)
     turns = list_turns(number, plan.repeats)
+    warm_plan = replace(plan, warmup_s=min(plan.warmup_s, _WARM_SHARE * plan.duration_s))
     with SendingProcesses(plan.processes) if plan.processes > 1 else nullcontext() as processes:
         for index, case in enumerate([*cases[first:], *cases[:first]]):
             for turn, (which, repeat) in enumerate(turns):
@@ -73,5 +79,6 @@ def measure_round(
                 what = " and ".join(f"{workload.model.name}, {load.describe()}" for workload, load in case[which])
                 progress(f"{what}, repeat {repeat + 1} of {plan.repeats} each", done)
                 tools = Tools(side.meter, processes)
-                for measured in measure_case(side.client, case[which], plan, repeat, tools):
+                own_plan = plan if turn < len(sides) else warm_plan
+                for measured in measure_case(side.client, case[which], own_plan, repeat, tools):
                     yield side.side, measured

@@ -19,7 +19,7 @@ from prep_triton.bench.compare import (
     logs_of,
     match_points,
 )
-from prep_triton.bench.disturbance import WORTH_SAYING, log_left, share_of_others
+from prep_triton.bench.disturbance import WORTH_SAYING, share_of_others
 from prep_triton.bench.intervals import BlockTable
 from prep_triton.bench.paired import paired_interval
 from prep_triton.bench.records import (
@@ -29,7 +29,6 @@ from prep_triton.bench.records import (
     Point,
     PointComparison,
     RatioFigure,
-    RepeatResources,
 )
 
 if TYPE_CHECKING:
@@ -61,12 +60,16 @@ def compare_turns(report: BenchReport, other: BenchReport, name: str) -> Baselin
 def list_rounds(point: Point, across: StoredPoint) -> list[int]:
     """Return the rounds in which both sides were measured, the same number of times."""
     own, other = ({block.repeat for block in side.blocks} for side in (point, across))
-    rounds = sorted({repeat // REPEATS_IN_A_ROUND for repeat in own & other})
+    rounds = sorted({_round_of(repeat) for repeat in own & other})
     return [number for number in rounds if _repeats_of(own, number) == _repeats_of(other, number)]
 
 
+def _round_of(repeat: int) -> int:
+    return repeat // REPEATS_IN_A_ROUND
+
+
 def _repeats_of(repeats: set[int], number: int) -> set[int]:
-    return {repeat for repeat in repeats if repeat // REPEATS_IN_A_ROUND == number}
+    return {repeat for repeat in repeats if _round_of(repeat) == number}
 
 
 def compare_rounds(point: Point, across: StoredPoint, level: float, cores: int) -> PointComparison | None:
@@ -81,11 +84,10 @@ def compare_rounds(point: Point, across: StoredPoint, level: float, cores: int) 
     rounds = list_rounds(point, across)
     if len(rounds) < FEWEST_ROUNDS:
         return None
-    left = _left_in_rounds(point.repeat_resources, across.repeat_resources, rounds, cores)
     ratios: dict[Metric, RatioFigure] = {}
     for metric in METRICS:
-        logs = _logs_of_rounds(metric, point.blocks, rounds) - _logs_of_rounds(metric, across.blocks, rounds)
-        ratio, low, high = paired_interval(logs, left, level)
+        logs = _ratios_of_rounds(metric, point.blocks, across.blocks, rounds)
+        ratio, low, high = paired_interval(logs, level)
         ratios[metric] = RatioFigure(metric=metric, ratio=math.exp(ratio), low=math.exp(low), high=math.exp(high))
     judged = judge_ratios(point, across, ratios)
     shares = [share_of_others(side.repeat_resources, cores) for side in (point, across)]
@@ -96,25 +98,25 @@ def compare_rounds(point: Point, across: StoredPoint, level: float, cores: int) 
     return judged.model_copy(update={"reason": took})
 
 
-def _logs_of_rounds(metric: Metric, blocks: Sequence[Block], rounds: Sequence[int]) -> "Array":
-    table = BlockTable.from_blocks(blocks)
-    weights = np.array(
-        [[float(repeat // REPEATS_IN_A_ROUND == number) for repeat in table.repeats] for number in rounds]
+def _ratios_of_rounds(metric: Metric, own: Sequence[Block], other: Sequence[Block], rounds: Sequence[int]) -> "Array":
+    """Return the logarithm of the ratio of each round, [rounds].
+
+    It is the median of the round's pairs of turns, which a program that came or went between two turns does not move. A
+    high percentile needs more answers than a turn has, so it is of the round as a whole.
+    """
+    tables = [BlockTable.from_blocks(blocks) for blocks in (own, other)]
+    if metric == "p99_ms":
+        logs = [logs_of(metric, table, _weights_of_rounds(table, rounds)) for table in tables]
+        return np.asarray(logs[0] - logs[1])
+    own_logs, other_logs = (
+        dict(zip(sorted(set(table.repeats)), logs_of(metric, table, table.by_repeat()), strict=True))
+        for table in tables
     )
-    return np.asarray(logs_of(metric, table, weights))
+    pairs = {repeat: own_logs[repeat] - other_logs[repeat] for repeat in own_logs.keys() & other_logs.keys()}
+    return np.array(
+        [np.median([log for repeat, log in pairs.items() if _round_of(repeat) == number]) for number in rounds]
+    )
 
 
-def _left_in_rounds(
-    own: Sequence[RepeatResources], other: Sequence[RepeatResources], rounds: Sequence[int], cores: int
-) -> "Array | None":
-    """Return of each round the logarithm of the ratio of what others left to the two sides; None where not known."""
-    left = []
-    for number in rounds:
-        shares = [
-            share_of_others([use for use in side if use.repeat // REPEATS_IN_A_ROUND == number], cores)
-            for side in (own, other)
-        ]
-        if shares[0] is None or shares[1] is None:
-            return None
-        left.append(log_left(shares[0]) - log_left(shares[1]))
-    return np.array(left)
+def _weights_of_rounds(table: BlockTable, rounds: Sequence[int]) -> "Array":
+    return np.array([[float(_round_of(repeat) == number) for repeat in table.repeats] for number in rounds])

@@ -28,7 +28,6 @@ from prep_triton.bench.compare import (
 )
 from prep_triton.bench.disturbance import WORTH_SAYING, log_left, share_of_others, widen
 from prep_triton.bench.intervals import BlockTable, t_quantile
-from prep_triton.bench.paired import FEWEST_FOR_A_LINE, LEAST_SPREAD
 from prep_triton.bench.records import BaselineComparison, BenchReport, Block, Point, PointComparison, RatioFigure
 from prep_triton.errors import SpecError
 
@@ -36,6 +35,9 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 FEWEST_RUNS = 3
+# A line through fewer says nothing that its own error would not hide; neither does one where all have the same.
+FEWEST_FOR_A_LINE = 6
+LEAST_SPREAD = 0.05
 
 
 def check_history(count: int) -> None:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 
 import typer
 
-from prep_triton.cli.bench_comparison import DEFAULT_REPEATS, ComparedOptions, bench_and_compare, choose_repeats
+from prep_triton.cli.bench_comparison import (
+    DEFAULT_DURATION_S,
+    DEFAULT_REPEATS,
+    ComparedOptions,
+    bench_and_compare,
+    choose_duration,
+    choose_repeats,
+)
 from prep_triton.cli.bench_costs import CostOptions, price_from_options
 from prep_triton.cli.burst_options import BurstOptions, check_burst_options, play_bursts
 from prep_triton.cli.exclusive import list_given
@@ -26,7 +33,6 @@ if TYPE_CHECKING:
 
 # Beside 1 and 2: nothing failed, and something is slower than the baseline.
 EXIT_SLOWER = 4
-DEFAULT_DURATION_S = 2.0
 Arrivals = Literal["poisson", "constant"]
 
 
@@ -46,12 +52,12 @@ class LoadOptions:
     repeats: Annotated[
         int | None,
         typer.Option(
-            min=1, max=1000, help="How often each load is measured, interleaved. [5, --against 20, --bursts 3]"
+            min=1, max=1000, help="How often each load is measured, interleaved. [5, --against 72, --bursts 3]"
         ),
     ] = None
     duration_s: Annotated[
         float | None,
-        typer.Option(min=0.1, max=86400, help="Measured seconds of a repeat. [2, or 5 with --bursts]"),
+        typer.Option(min=0.1, max=86400, help="Measured seconds of a repeat. [2, --against 0.5, --bursts 5]"),
     ] = None
     warmup_s: Annotated[float, typer.Option(min=0, max=3600, help="Seconds before them, not counted.")] = 0.5
 
@@ -147,7 +153,9 @@ def bench(
         given = [*list_given(load, traffic, generator, sent, kept, compared, cost), *(["--entry"] if entry else [])]
         check_burst_options(bursts, [*given, *(["--server"] if server else [])])
         asked = load.repeats, load.duration_s
-        load = replace(load, repeats=choose_repeats(load.repeats, compared))
+        load = replace(
+            load, repeats=choose_repeats(load.repeats, compared), duration_s=choose_duration(load.duration_s, compared)
+        )
         groups = (load, sent, generator)
         request = _request_from_flags((target, release, server), entry or [], groups, (kept.slo, timeout_s))
         request = apply_traffic(

@@ -11,9 +11,12 @@ if TYPE_CHECKING:
     from prep_triton.run.benching import BenchOutcome, BenchRequest
 
 DEFAULT_REPEATS = 5
-DEFAULT_REPEATS_AGAINST = 20
+DEFAULT_REPEATS_AGAINST = 72
+DEFAULT_DURATION_S = 2.0
+# Short turns have the same neighbours.
+DEFAULT_DURATION_AGAINST_S = 0.5
 # Two rounds: of one, nothing says how far rounds lie apart.
-FEWEST_REPEATS_AGAINST = 4
+FEWEST_REPEATS_AGAINST = 6
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,15 @@ def choose_repeats(repeats: int | None, compared: ComparedOptions) -> int:
         return DEFAULT_REPEATS_AGAINST if compared.against else DEFAULT_REPEATS
     if compared.against and repeats < FEWEST_REPEATS_AGAINST:
         raise SpecError(
-            f"--repeats {repeats} is too few for --against, which measures in rounds of two",
+            f"--repeats {repeats} is too few for --against, which measures in rounds of three",
             hint=f"write --repeats {FEWEST_REPEATS_AGAINST} or more; {DEFAULT_REPEATS_AGAINST} without",
         )
     return repeats
+
+
+def choose_duration(duration_s: float | None, compared: ComparedOptions) -> float:
+    """Return the measured seconds of a repeat."""
+    return duration_s or (DEFAULT_DURATION_AGAINST_S if compared.against else DEFAULT_DURATION_S)
 
 
 def bench_and_compare(request: "BenchRequest", compared: ComparedOptions, progress: "Progress") -> "BenchOutcome":

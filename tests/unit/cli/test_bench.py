@@ -137,7 +137,7 @@ def test_a_wrong_request_is_refused_before_a_server_starts(
 
 
 def test_a_comparison_in_turns_says_so_and_what_others_took(capsys):
-    own, other = (make_report((make_point([0.3] * 8, noise=0.02, seed=seed),)) for seed in (1, 2))
+    own, other = (make_report((make_point([0.3] * 12, noise=0.02, seed=seed),)) for seed in (1, 2))
     report = own.model_copy(update={"comparison": compare_turns(own, other, "localhost:9001")})
     text = render(BenchDocument(**dict(report)), capsys)
     assert "against localhost:9001, in turns, 4 rounds" in text

@@ -25,9 +25,11 @@ def test_the_slower_stand_in_pads_its_rows_and_answers_the_same(tmp_path: Path):
     assert padded.files["model.onnx"].sha256 != model.files["model.onnx"].sha256
 
 
-def test_neighbours_end_with_their_block():
+def test_neighbours_are_none_of_ours_and_end_with_their_block():
     own = psutil.Process()
-    before = set(own.children())
-    with run_neighbours(2, seed=0):
-        assert len(set(own.children()) - before) == 2
-    assert set(own.children()) - before == set()
+    before = set(own.children(recursive=True))
+    with run_neighbours(2, seed=0) as pids:
+        neighbours = [psutil.Process(pid) for pid in pids]
+        assert len(neighbours) == 2
+        assert not set(neighbours) & (set(own.children(recursive=True)) - before)
+    assert psutil.wait_procs(neighbours, timeout=10)[1] == []
