@@ -223,7 +223,7 @@ def _error_of_silence(
     answers = [sample.ended_s - sample.intended_s for sample in samples if sample.error is None]
     if answers:
         return ServerError(
-            f"{name} answered no request within {plan.duration_s:g} s: its fastest answer took {min(answers):.1f} s",
+            f"{name} answered no request within {plan.duration_s:g} s: its fastest answer took {min(answers):.2g} s",
             hint="measure longer with --duration-s",
         )
     return ServerError(

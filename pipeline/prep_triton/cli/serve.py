@@ -71,6 +71,7 @@ def _serve(out: Output, served: "ServedRepository", ports: PortOptions, timeout_
     from prep_triton.run.serving import serve as serve_repository
     from prep_triton.run.serving import wait_for_end
     from prep_triton.triton.server.ports import Ports
+    from prep_triton.triton.server.process import drain_server
 
     listened = Ports(http=ports.http_port, grpc=ports.grpc_port, metrics=ports.metrics_port)
     with ExitStack() as stack:
@@ -81,4 +82,5 @@ def _serve(out: Output, served: "ServedRepository", ports: PortOptions, timeout_
             wait_for_end(running)
         except KeyboardInterrupt:  # how it is meant to end; SIGTERM does as well
             out.note("stopping Triton")
+            drain_server(running)  # its clients get the answers that it has begun
     interrupts.take_interruption()

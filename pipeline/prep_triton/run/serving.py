@@ -1,6 +1,5 @@
 """A repository or a release on a Triton in the foreground, as `prep serve` has it."""
 
-import os
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -88,7 +87,9 @@ def wait_for_end(running: "RunningTriton", *, sleep: Callable[[float], None] = t
     Raises:
         ServerError: It ended.
     """
-    while os.waitid(os.P_PID, running.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+    from prep_triton.triton.server.process import has_not_ended
+
+    while has_not_ended(running):
         sleep(_POLL_S)
     raise ServerError("Triton ended by itself", hint="see what it wrote with -v; prep doctor checks the server itself")
 

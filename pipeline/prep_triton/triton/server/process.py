@@ -253,16 +253,25 @@ def _load_entries(
     )
 
 
+def drain_server(running: RunningTriton) -> None:
+    """Let a server end by itself, once it has answered what it began: within `STOP_GRACE_S` seconds."""
+    with suppress(ProcessLookupError):
+        os.kill(running.pid, signal.SIGTERM)
+    give_up_at = time.monotonic() + STOP_GRACE_S + 1
+    while has_not_ended(running) and time.monotonic() < give_up_at:
+        time.sleep(POLL_INTERVAL_S)
+
+
+def has_not_ended(running: RunningTriton) -> bool:
+    """Whether the process of a server that was started here still runs."""
+    return os.waitid(os.P_PID, running.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
 def _stop_server(started: subprocess.Popen[bytes]) -> None:
-    """End the server gently, then whatever is left of its group by force."""
-    try:
-        started.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            started.wait(STOP_GRACE_S + 1)
-    finally:  # also after a second Ctrl-C
-        with suppress(ProcessLookupError):
-            os.killpg(started.pid, signal.SIGKILL)
-        started.wait()
+    """End a server and its group by force: it writes nothing, and its own gentle end takes it two seconds and more."""
+    with suppress(ProcessLookupError):
+        os.killpg(started.pid, signal.SIGKILL)
+    started.wait()
 
 
 def _shared_memory_prefix(folder: Path) -> str:
