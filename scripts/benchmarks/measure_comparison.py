@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5, help="of a run [5]")
     parser.add_argument("--repeats-in-turns", type=int, default=72, help="of a side with --against [72]")
-    parser.add_argument("--duration-in-turns-s", type=float, default=0.2, help="of such a repeat [0.2]")
+    parser.add_argument("--duration-in-turns-s", type=float, default=0.3, help="of such a repeat [0.3]")
     parser.add_argument("--duration-s", type=float, default=0.8, help="of a repeat [0.8]")
     parser.add_argument("--seed", type=int, default=0, help="of the neighbours")
     parser.add_argument("--folder", type=Path, default=Path("build/measure-comparison"))

@@ -240,7 +240,7 @@ def test_what_is_slower_than_its_baseline_ends_with_code_4(prep: Prep):
 
 def test_two_servers_are_measured_in_turns(prep: Prep, server: RunningTriton):
     """One is started anew for each round, the other one runs."""
-    arguments = ("repo", "--entry", MODEL, "--concurrency", "1", "--seq-len", "16", "--repeats", "4")
+    arguments = ("repo", "--entry", MODEL, "--concurrency", "1", "--seq-len", "16", "--repeats", "6")
     short = ("--duration-s", "0.3", "--warmup-s", "0.1")
     done = prep.run("bench", *arguments, *short, "--against", server.grpc_url, "--json")
     document = json.loads(done.stdout)
@@ -252,7 +252,7 @@ def test_two_servers_are_measured_in_turns(prep: Prep, server: RunningTriton):
     assert point["decided_by"]["low"] <= point["decided_by"]["ratio"] <= point["decided_by"]["high"]
     (own,), (other,) = document["points"], comparison["other_points"]
     for side in (own, other):
-        assert (side["repeats"], side["errors"], len(side["repeat_resources"])) == (4, 0, 4)
+        assert (side["repeats"], side["errors"], len(side["repeat_resources"])) == (6, 0, 6)
     assert f"server: started by prep, the baseline's {server.grpc_url}" in comparison["differences"]
 
 

@@ -7,18 +7,21 @@ since the same server started twice differs with itself (where its weights come 
 the request, is what repeats.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from prep_triton.bench.measure import Plan, Tools, list_cases, measure_case
+from prep_triton.bench.measure import NoAnswerInTimeError, Plan, Tools, list_cases, measure_case
 from prep_triton.bench.points import Measured
 from prep_triton.bench.requests import Workload
 from prep_triton.bench.resources import ResourceMeter
 from prep_triton.bench.sending_processes import SendingProcesses
 from prep_triton.progress import Progress
 from prep_triton.triton.server.load import ServerClient
+
+log = logging.getLogger(__name__)
 
 Side = Literal["own", "other"]
 REPEATS_IN_A_ROUND = 3
@@ -62,7 +65,11 @@ def measure_round(
         number: The round, from 0.
         progress: Is told what is measured.
 
+    A turn of a later round in which nothing was answered in time is left out, and with it its round: other programs had
+    the processor.
+
     Raises:
+        NoAnswerInTimeError: Nothing was answered in time in a turn of the first round: turns are too short.
         ServerError: A server died or hangs, or answered no request of a repeat.
         SpecError: A concurrency is too little for the mix.
         GeneratorError: A process that sends died.
@@ -80,5 +87,12 @@ def measure_round(
                 progress(f"{what}, repeat {repeat + 1} of {plan.repeats} each", done)
                 tools = Tools(side.meter, processes)
                 own_plan = plan if turn < len(sides) else warm_plan
-                for measured in measure_case(side.client, case[which], own_plan, repeat, tools):
-                    yield side.side, measured
+                try:
+                    measured = measure_case(side.client, case[which], own_plan, repeat, tools)
+                except NoAnswerInTimeError as err:
+                    if number == 0:
+                        raise
+                    log.info("left out of the comparison: %s", err.message)
+                    continue
+                for part in measured:
+                    yield side.side, part

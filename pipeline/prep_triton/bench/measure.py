@@ -47,6 +47,10 @@ class Plan:
     processes: int = 1
 
 
+class NoAnswerInTimeError(ServerError):
+    """The server answered, but nothing within the measured time of a repeat."""
+
+
 # What is sent at once: entries, each under its own load.
 Case = tuple[tuple[Workload, Load], ...]
 
@@ -222,7 +226,7 @@ def _error_of_silence(
         )
     answers = [sample.ended_s - sample.intended_s for sample in samples if sample.error is None]
     if answers:
-        return ServerError(
+        return NoAnswerInTimeError(
             f"{name} answered no request within {plan.duration_s:g} s: its fastest answer took {min(answers):.2g} s",
             hint="measure longer with --duration-s",
         )
