@@ -13,11 +13,11 @@ Three comparisons of each pair:
 
 - run: a run (`--repeats` of `--duration-s`) against the run before it, `--baseline` once.
 - history: a run against seven other runs of the unchanged entry, `--baseline` seven times.
-- turns: `--against`, with `--repeats-in-turns` of a side.
+- turns: `--against`, with at most `--repeats-in-turns` of a side.
 
 Right is "no difference shown" of the same thing, and "slower" of a stand-in. Every run is a file below `--folder`,
-made once: another call goes on where the last one ended, or with the same `--pairs` counts again. About three minutes a
-pair on two cores, an hour in all, most of it servers that start; `--pairs 8` takes 25 minutes.
+made once: another call goes on where the last one ended, or with the same `--pairs` counts again. About five minutes a
+pair on two busy cores; `--pairs 8` takes 40 minutes.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--neighbours", type=int, default=2, help="how many of them [2]")
     parser.add_argument("--concurrency", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5, help="of a run [5]")
-    parser.add_argument("--repeats-in-turns", type=int, default=72, help="of a side with --against [72]")
+    parser.add_argument("--repeats-in-turns", type=int, default=216, help="of a side with --against, at most [216]")
     parser.add_argument("--duration-in-turns-s", type=float, default=0.3, help="of such a repeat [0.3]")
     parser.add_argument("--duration-s", type=float, default=0.8, help="of a repeat [0.8]")
     parser.add_argument("--seed", type=int, default=0, help="of the neighbours")

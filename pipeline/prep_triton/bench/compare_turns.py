@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 FEWEST_ROUNDS = 2
+# A session ends when its intervals are this narrow, as logarithms, and not before so many rounds: 15 % are shown then.
+# Of 960 rounds measured beside programs that took 40 % of two cores, resampled in the order they had: 98 % of 15 % are
+# shown and 99 % of the same thing show nothing, after 33 and 27 rounds in the mean.
+NARROW = 0.10
+FEWEST_FOR_AN_END = 16
 
 
 def compare_turns(report: BenchReport, other: BenchReport, name: str) -> BaselineComparison:
@@ -55,6 +60,12 @@ def compare_turns(report: BenchReport, other: BenchReport, name: str) -> Baselin
         unmatched=tuple(describe_point(point) for point in report.points if point not in matched),
         other_points=other.points,
     )
+
+
+def is_narrow(comparison: BaselineComparison) -> bool:
+    """Whether no more rounds are needed: every interval is narrow, whatever it shows."""
+    widths = [math.log(point.decided_by.high / point.decided_by.low) / 2 for point in comparison.points]
+    return comparison.rounds >= FEWEST_FOR_AN_END and bool(widths) and max(widths) <= NARROW
 
 
 def list_rounds(point: Point, across: StoredPoint) -> list[int]:

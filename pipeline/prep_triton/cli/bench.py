@@ -52,7 +52,7 @@ class LoadOptions:
     repeats: Annotated[
         int | None,
         typer.Option(
-            min=1, max=1000, help="How often each load is measured, interleaved. [5, --against 72, --bursts 3]"
+            min=1, max=1000, help="How often each load is measured, interleaved. [5, --against 216 at most, --bursts 3]"
         ),
     ] = None
     duration_s: Annotated[

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from prep_triton.run.benching import BenchOutcome, BenchRequest
 
 DEFAULT_REPEATS = 5
-DEFAULT_REPEATS_AGAINST = 72
+# At most: it ends when the intervals are narrow.
+DEFAULT_REPEATS_AGAINST = 216
 DEFAULT_DURATION_S = 2.0
 # Short turns have the same neighbours.
 DEFAULT_DURATION_AGAINST_S = 0.5

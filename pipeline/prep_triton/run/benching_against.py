@@ -28,7 +28,7 @@ from prep_triton.run.benching import (
 if TYPE_CHECKING:
     from prep_triton.bench.against import Side
     from prep_triton.bench.points import Measured
-    from prep_triton.bench.records import BenchConditions, BenchReport
+    from prep_triton.bench.records import BaselineComparison, BenchConditions, BenchReport
     from prep_triton.bench.requests import Workload
 
 _ADDRESS = re.compile(r"[\w.-]+:[0-9]+")
@@ -60,15 +60,16 @@ def _find_targets(requests: "Mapping[Side, BenchRequest]") -> "dict[Side, BenchT
 def bench_against(request: BenchRequest, against: str, *, progress: Progress = ignore_progress) -> BenchOutcome:
     """Measure a server and another one in turns, and compare them; see `prep_triton.bench.against`.
 
-    Servers that are not named by their address are started anew for each round. Ctrl-C, and a server that dies, keep
-    what was measured until then. The report is of the request's own server, its comparison has the other's points.
+    Servers that are not named by their address are started anew for each round. The plan's repeats are the most: it
+    ends sooner where `prep_triton.bench.compare_turns.is_narrow`. Ctrl-C, and a server that dies, keep what was
+    measured until then. The report is of the request's own server, its comparison has the other's points.
 
     Raises:
         SpecError, RepositoryMissingError: An entry does not take what is to be sent, or one side does not have it.
         ServerError: A server did not start, or failed before anything was measured.
     """
     from prep_triton.bench.against import count_rounds
-    from prep_triton.bench.compare_turns import compare_turns
+    from prep_triton.bench.compare_turns import FEWEST_FOR_AN_END, is_narrow
 
     requests: dict[Side, BenchRequest] = {"own": request, "other": request_of_other(request, against)}
     session = _Session(requests, _find_targets(requests), progress)
@@ -77,6 +78,8 @@ def bench_against(request: BenchRequest, against: str, *, progress: Progress = i
         for number in range(count_rounds(request.plan.repeats)):
             for side, repeat in session.measure(number):
                 session.measured[side].append(repeat)  # what was measured outlives what interrupts it
+            if number + 1 >= FEWEST_FOR_AN_END and is_narrow(session.compare(against, "")[1]):
+                break
     except KeyboardInterrupt:
         if not session.is_comparable:
             raise
@@ -85,8 +88,7 @@ def bench_against(request: BenchRequest, against: str, *, progress: Progress = i
         if not session.is_comparable:
             raise
         reason, error = err.message, err
-    report, other = session.report("own", reason), session.report("other", "")
-    comparison = compare_turns(report, other, against)
+    report, comparison = session.compare(against, reason)
     return BenchOutcome(report.model_copy(update={"comparison": comparison}), error, session.entries)
 
 
@@ -137,6 +139,13 @@ class _Session:
                     self.conditions[loaded.side] = make_conditions(
                         self.requests[loaded.side], servers[loaded.side], loaded.workloads, self._before
                     ).model_copy(update={"gpus": loaded.meter.gpus})
+
+    def compare(self, against: str, reason: str) -> "tuple[BenchReport, BaselineComparison]":
+        """Make the document of the own side, and its comparison with the other one, which is called `against`."""
+        from prep_triton.bench.compare_turns import compare_turns
+
+        report = self.report("own", reason)
+        return report, compare_turns(report, self.report("other", ""), against)
 
     def report(self, side: "Side", reason: str) -> "BenchReport":
         """Make the document of a side."""

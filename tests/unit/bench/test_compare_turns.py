@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from prep_triton.bench.against import REPEATS_IN_A_ROUND, count_rounds, list_turns
-from prep_triton.bench.compare_turns import compare_turns
+from prep_triton.bench.compare_turns import compare_turns, is_narrow
 from prep_triton.bench.paired import paired_interval
 from prep_triton.bench.records import BaselineComparison, Block, Point
 
@@ -61,6 +61,14 @@ def test_a_neighbour_that_slows_one_side_of_some_rounds_hides_nothing():
         shown += compare(make_point(own, slowdown=1.15, seed=2 * seed), unchanged).points[0].verdict == "slower"
     assert same >= 19
     assert shown >= 18
+
+
+def test_a_session_ends_when_its_intervals_are_narrow_and_not_too_soon():
+    assert is_narrow(compare(*draw_session(0, 1.15, rounds=16, noise=0.02)))
+    assert not is_narrow(compare(*draw_session(0, 1.15, rounds=15, noise=0.02)))
+    assert not is_narrow(compare(*draw_session(0, 1.15, rounds=16, noise=0.6)))
+    few = make_point([0.0] * REPEATS_IN_A_ROUND)
+    assert not is_narrow(compare(few, few))
 
 
 def test_the_reason_says_what_others_took():
