@@ -82,8 +82,9 @@ def feed(text):
     row = tokenizer.encode(text)
     values = {"input_ids": row.ids, "attention_mask": row.attention_mask, "token_type_ids": row.type_ids}
     return {name: np.array([values[name]], np.int64) for name in names}
+
 rows = open(texts, encoding="utf-8").read().splitlines()
-dataset = nncf.Dataset(rows, feed)
+dataset = nncf.Dataset([feed(row) for row in rows])
 quantized = nncf.quantize(model, dataset, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(rows))
 ov.save_model(quantized, output)
 """
@@ -96,7 +97,7 @@ source, texts, output = sys.argv[1:]
 tokenizer = AutoTokenizer.from_pretrained(source)
 model = OVModelForFeatureExtraction.from_pretrained(source, export=True)
 rows = open(texts, encoding="utf-8").read().splitlines()
-data = [dict(tokenizer(row, truncation=True, max_length=128, return_tensors="pt")) for row in rows]
+data = [dict(tokenizer(row, truncation=True, max_length=128)) for row in rows]
 config = OVConfig(quantization_config=OVQuantizationConfig(num_samples=len(data)))
 OVQuantizer.from_pretrained(model).quantize(calibration_dataset=data, ov_config=config, save_directory=output)
 """
@@ -152,6 +153,8 @@ def ensure_peers(folder: Path) -> dict[str, Path]:
             log(f"making a peer's environment in {bins[name].parent}: pip install {' '.join(wanted)}")
             venv.create(bins[name].parent, with_pip=True, clear=True)
             subprocess.run([bins[name] / "pip", "install", "--quiet", *wanted], check=True)
+            # Required by optimum-intel, needed by no text model, and of no use beside a CPU build of torch.
+            subprocess.run([bins[name] / "pip", "uninstall", "--quiet", "--yes", "torchvision"], check=True)
     return bins
 
 
