@@ -27,7 +27,6 @@ IDS = ("input_ids", "attention_mask", "token_type_ids")
 SERVED = {
     "any": EntrySpec(runtime="openvino", serving=ServingSpec(threads=1)),
     "bf16": EntrySpec(runtime="openvino", precision="bf16", serving=ServingSpec(threads=1, instance_count=2)),
-    "padded": EntrySpec(runtime="openvino", serving=ServingSpec(threads=1, max_batch_size=4, length_buckets=(8, 16))),
 }
 REFUSED = {
     "kind": ("KIND_CPU", "KIND_MODEL", "supports only Kind CPU and AUTO"),
@@ -62,9 +61,18 @@ def server(repository):
     """Serves the entries, those that a stand-in must refuse, and one that wants a full batch."""
     for name, (old, new, _) in REFUSED.items():
         copy_entry(repository, "any", name, lambda text, old=old, new=new: text.replace(old, new, 1))
-    copy_entry(repository, "padded", "full", lambda text: text.replace('"ENABLE_BATCH_PADDING"', '"MINE"'))
+    copy_entry(repository, "any", "full", make_static)
+    copy_entry(repository, "any", "padded", lambda text: make_static(text.replace('"INFERENCE_NUM_THREADS"', _PADDING)))
     with run_triton(str(repository)) as running:
         yield running
+
+
+_PADDING = '"ENABLE_BATCH_PADDING" value { string_value: "YES" } } parameters { key: "INFERENCE_NUM_THREADS"'
+
+
+def make_static(text):
+    """A configuration as others write it: with a max_batch_size, and dims without the batch."""
+    return "max_batch_size: 4\n" + text.replace("dims: [-1, ", "dims: [")
 
 
 def copy_entry(repository, source, name, edit):
@@ -88,27 +96,29 @@ def test_entries_of_the_backend_pass_verify(server, repository):
     spec = VerifySpec(server_url=f"http://{server.grpc_url}", timeout_s=20)
     report = verify_entries(entries, str(repository), spec=spec)
     states = {entry.name: entry.status for entry in report.entries if entry.kind in ("model", "ensemble")}
-    assert states == {"any": "loaded", "bf16": "loaded", "padded": "loaded", "any-text": "loaded"}
-    full = {entry.name: entry.full_batch for entry in report.entries}
-    assert (full["any"], full["padded"]) == (8, 4)
+    assert states == {"any": "loaded", "bf16": "loaded", "any-text": "loaded"}
+    assert {entry.full_batch for entry in report.entries if entry.name == "any"} == {8}
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_rows_of_a_request_are_those_of_single_requests(client, count):
     request = rows(count)
     together, _ = client.infer("any", request, ["last_hidden_state"])
-    padded, _ = client.infer("padded", request, ["last_hidden_state"])
     for index in range(count):
         row = {name: array[index : index + 1] for name, array in request.items()}
         alone, _ = client.infer("any", row, ["last_hidden_state"])
-        for answers in (together, padded):
-            np.testing.assert_allclose(answers["last_hidden_state"][index], alone["last_hidden_state"][0], atol=1e-5)
+        np.testing.assert_allclose(together["last_hidden_state"][index], alone["last_hidden_state"][0], atol=1e-5)
 
 
-def test_a_static_batch_without_padding_wants_all_of_its_rows(client):
-    with pytest.raises(RefusedRequestError, match="expected requests with batch size '4', got '3'"):
+def test_a_static_batch_wants_all_of_its_rows_and_padding_is_no_way_out(client):
+    with pytest.raises(RefusedRequestError, match=r"expected requests with batch size '4', got '3'\.\.\. this error"):
         client.infer("full", rows(3), ["last_hidden_state"])
-    assert len(client.infer("full", rows(4), ["last_hidden_state"])[0]["last_hidden_state"]) == 4
+    with pytest.raises(RefusedRequestError, match="unexpected total byte size 192 for input 'input_ids', expecting 0"):
+        client.infer("padded", rows(3), ["last_hidden_state"])
+    with pytest.raises(RefusedRequestError, match="batch-size must be <= 4"):
+        client.infer("full", rows(5), ["last_hidden_state"])
+    for name in ("full", "padded"):
+        assert len(client.infer(name, rows(4), ["last_hidden_state"])[0]["last_hidden_state"]) == 4
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -23,7 +23,7 @@ class TunedEntry:
     """An entry to tune: the model's own, and of a text ensemble the other three, by their kind.
 
     `serving` are the choices that it is served with now. `is_merged` is False where the server cannot merge requests:
-    of OpenVINO without a static batch.
+    of OpenVINO.
     """
 
     name: str
@@ -73,7 +73,7 @@ def find_tuned_entry(repository: Path, name: str) -> TunedEntry:
     if entry.kind == "ensemble":
         text = {by_name[part].kind: by_name[part] for part in (*entry.composes, name) if part != model.name}
     serving = ServingSpec.model_validate(model.spec["serving"])
-    is_merged = model.runtime != "openvino" or model.max_batch_size > 0
+    is_merged = model.runtime != "openvino"
     return TunedEntry(name, model, text, serving, is_merged, tuple(find_server_arguments(entries, str(repository))))
 
 

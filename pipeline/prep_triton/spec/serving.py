@@ -197,8 +197,7 @@ class ServingSpec(Spec):
         int | None,
         Field(
             ge=1,
-            description="Largest batch; null: as large as the artifact takes. OpenVINO: its only batch; "
-            "null: any, one request at a time.",
+            description="Largest batch; null: as large as the artifact takes. Not of OpenVINO, which takes any.",
         ),
     ] = None
     length_buckets: Sizes = Field(

@@ -51,9 +51,3 @@ def test_an_entry_that_merges_none_gets_neither(find, tmp_path):
     config = config_of(tmp_path / "candidate", entry.model.name)
     assert (config.max_batch_size, config.HasField("dynamic_batching")) == (0, False)
     assert config.parameters["NUM_STREAMS"].string_value == "2"
-
-
-def test_a_static_batch_is_one_that_is_merged_into(find):
-    entry = find("openvino", max_batch_size=4)
-    assert entry.is_merged
-    assert choice_from_entry(entry).max_batch == 4

@@ -35,7 +35,7 @@ def profiles_of_groups(engines: Sequence[Engine], serving: ServingSpec) -> tuple
 def largest_batch_size(
     artifact: OnnxModel | Sequence[Engine], serving: ServingSpec, backend: Runtime = "onnxruntime"
 ) -> int:
-    """Return the `max_batch_size` that the entry gets; OpenVINO's is 0 unless a batch is asked for.
+    """Return the `max_batch_size` that the entry gets; OpenVINO's is always 0.
 
     A plan accepts no batch beyond its optimization profile, so an entry of several plans is as large
     as the smallest profile in use among them.

@@ -57,6 +57,7 @@ class TritonPythonModel:
             for tensor in model.inputs:
                 tensor.get_node().set_layout(openvino.Layout("N..."))
             openvino.set_batch(model, self.batch)
+        self.is_fixed = not any(tensor.get_partial_shape().is_dynamic for tensor in model.inputs)
         count = sum(int(group["count"]) for group in config["instance_group"])
         self.request = core.compile_model(model, DEVICE, _properties(parameters, count)).create_infer_request()
         self.inputs = {tensor["name"]: pb.triton_string_to_numpy(tensor["data_type"]) for tensor in config["input"]}
@@ -70,14 +71,22 @@ class TritonPythonModel:
         ]
         if not self.batch:
             return [response for request in arrays for response in self._answer([request])]
-        rows = sum(request[0].shape[0] for request in arrays)
-        if rows != self.batch and not self.is_padded:
-            message = f"expected requests with batch size '{self.batch}', got '{rows}'; see ENABLE_BATCH_PADDING"
-            return [pb.InferenceResponse(error=pb.TritonError(message))] * len(requests)
+        if problem := self._find_batch_problem(arrays):
+            return [pb.InferenceResponse(error=pb.TritonError(problem))] * len(requests)
         return self._answer(arrays)
 
-    def _arrays(self, request: Any) -> list[np.ndarray[Any, Any]]:
-        return [pb.get_input_tensor_by_name(request, name).as_numpy() for name in self.inputs]
+    def _find_batch_problem(self, requests: list[list[np.ndarray[Any, Any]]]) -> str | None:
+        """Say why the real backend answers no such batch (ProcessRequests, SetInputTensors)."""
+        first = requests[0][0].shape[0]
+        if not self.is_padded and first != self.batch:  # it compares after each request, so merged ones do not add up
+            return (
+                f"expected requests with batch size '{self.batch}', got '{first}'... this error can be avoided by "
+                "setting 'ENABLE_BATCH_PADDING' parameter in model configuration to 'YES' at a performance cost."
+            )
+        if first != self.batch and not self.is_fixed:  # it copies into the tensor that OpenVINO allocated
+            name, array = next(iter(self.inputs)), requests[0][0]
+            return f"unexpected total byte size {array.nbytes} for input '{name}', expecting 0"
+        return None
 
     def _answer(self, requests: list[list[np.ndarray[Any, Any]]]) -> list[Any]:
         ends = np.cumsum([request[0].shape[0] for request in requests])

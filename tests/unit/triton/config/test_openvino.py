@@ -56,14 +56,6 @@ def test_bf16_is_a_hint_and_the_graph_stays(model):
     assert parameters_of(config) == {"HINT_BF16": "YES"}
 
 
-def test_a_batch_that_is_asked_for_is_the_only_one_and_smaller_ones_are_padded(model):
-    resolved, config = build(model, max_batch_size=8)
-    assert (config.max_batch_size, resolved.choices.padding) == (8, "buckets")
-    assert {tuple(tensor.dims) for tensor in config.input} == {(-1,)}
-    assert parameters_of(config) == {"ENABLE_BATCH_PADDING": "YES"}
-    assert config.dynamic_batching.max_queue_delay_microseconds == 500
-
-
 def test_a_queue_may_rank_requests_though_it_merges_none(model):
     config = build(model, dynamic_batching=QueueSpec(priority_levels=2, default_priority_level=2))[1]
     assert (config.max_batch_size, config.dynamic_batching.priority_levels) == (0, 2)
@@ -73,7 +65,14 @@ def test_a_queue_may_rank_requests_though_it_merges_none(model):
 @pytest.mark.parametrize(
     ("serving", "message"),
     [
-        ({"dynamic_batching": QueueSpec(max_queue_delay_us=100)}, "max_queue_delay_us was asked for, but Triton's"),
+        (
+            {"dynamic_batching": QueueSpec(max_queue_delay_us=100)},
+            "max_queue_delay_us was asked for, but requests",
+        ),
+        (
+            {"max_batch_size": 8},
+            "max_batch_size 8 was asked for, but with one Triton's OpenVINO backend takes requests of",
+        ),
         ({"instance_kind": "gpu"}, "instance_kind gpu was asked for, but Triton's OpenVINO backend runs on a CPU only"),
         ({"graph_level": 1}, "graph_level 1 was asked for, but it means nothing to the OpenVINO backend"),
         ({"inter_op_threads": 1}, "inter_op_threads 1 was asked for, but it means nothing"),
