@@ -50,6 +50,21 @@ def resolve_target(spec: TargetSpec) -> Target:
     return Target(release=release, gpus=gpus, platform=spec.platform, driver=spec.driver)
 
 
+def find_openvino_platform_problem(target: Target) -> tuple[str, str] | None:
+    """Say that a target has no OpenVINO backend, and what to do; None where it has one.
+
+    Source: Triton's backend-platform support matrix (backend, docs/backend_platform_support_matrix.md): on ARM-SBSA
+    OpenVINO serves neither a CPU nor a GPU.
+    """
+    if target.platform != "linux/arm64":
+        return None
+    return (
+        f"Triton {target.release.tag} has no OpenVINO backend on ARM (its backend-platform support matrix), and the "
+        "target is linux/arm64",
+        "serve it by ONNX Runtime there: prep assemble MODEL --runtime onnxruntime --precision fp32",
+    )
+
+
 def needs_gpu(entry: RepositoryEntry) -> bool:
     """Return whether an entry needs a GPU: it has plans, or instances that its request puts on one."""
     serving = entry.spec.get("serving") or {}
@@ -67,6 +82,8 @@ def find_misfits(entry: RepositoryEntry, target: Target) -> list[Misfit]:
     for engine in _served_engines(entry):
         misfits += [_misfit(entry, *misfit) for misfit in _find_version_misfits(engine, target)]
     misfits += [_misfit(entry, *misfit) for misfit in _find_vendored_misfits(entry, target)]
+    if entry.kind == "model" and entry.runtime == "openvino" and (problem := find_openvino_platform_problem(target)):
+        misfits.append(_misfit(entry, "target-platform", *problem))
     misfits += [_misfit(entry, *misfit) for misfit in _find_doubts(entry, target)]
     return misfits
 

@@ -411,6 +411,27 @@ def quantized_graph(name: str, scale_type: int, *, is_constant: bool = False) ->
     return write
 
 
+def openvino_config(name: str, extra: str = ON_CPU, *, batch: int = 0) -> str:
+    """An entry of OpenVINO's backend for `save_graph`'s graph, its batch among the dims unless there is a `batch`."""
+    tensors = GRAPH_TENSORS if batch else GRAPH_TENSORS.replace("dims: [", "dims: [-1, ")
+    head = f'name: "{name}"\nbackend: "openvino"\ndefault_model_filename: "model.onnx"\nmax_batch_size: {batch}\n'
+    return f"{head}{tensors}{extra}"
+
+
+def openvino_graph(name: str, operator: str = "") -> Callable[[Path], object]:
+    def write(repository: Path) -> None:
+        path = write_graph(repository, name, openvino_config(name)) / "1" / "model.onnx"
+        if operator:
+            model = onnx.load(path)
+            model.graph.node.append(helper.make_node(operator, ["input_ids"], ["extra"]))
+            onnx.save(model, path)
+
+    return write
+
+
+_ARM = {"triton": "26.07", "platform": "linux/arm64"}
+
+
 @dataclass(frozen=True)
 class TargetCase:
     """An entry that a target does not serve as it should: `code` is found with `target`, and not with `other`.
@@ -435,6 +456,11 @@ TARGET_CASES = [
         quantized_graph("half-constant", _HALF, is_constant=True),
         {"triton": "26.05"},
         {"triton": "26.05-trtllm"},
+    ),
+    TargetCase("ov", "target-platform", openvino_graph("ov"), _ARM, {"triton": "26.07"}),
+    TargetCase("at", "target-openvino", openvino_graph("at", "Attention"), {"triton": "26.03"}, {"triton": "26.04"}),
+    TargetCase(
+        "rms", "target-openvino", openvino_graph("rms", "RMSNormalization"), {"triton": "26.07"}, {"triton": "26.08"}
     ),
     TargetCase("e-limited", "ensemble-queue", _write_ensemble_over_a_queue, {"triton": "26.02"}, {"triton": "26.03"}),
     *(

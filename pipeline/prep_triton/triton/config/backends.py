@@ -98,7 +98,8 @@ def check_backend_fields(serving: ServingSpec, backend: Runtime) -> None:
         expected = MODEL_PARAMETERS[backend].get(name)
         if expected is not None and not is_of_kind(value, expected):
             raise SpecError(
-                f"parameters.{name} is '{value}', which the {BACKEND_LABELS[backend]} backend refuses",
+                f"parameters.{name} is '{value}', which the {BACKEND_LABELS[backend]} backend "
+                f"{'takes for NO' if expected == 'switch' else 'refuses'}",
                 hint=f"it takes {describe_kind(expected)}",
             )
 

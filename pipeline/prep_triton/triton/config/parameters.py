@@ -6,7 +6,7 @@ from typing import Literal
 
 from prep_triton.spec import Runtime
 
-Kind = Literal["int", "size", "bool", "precision", "text", "hint", "streams", "yes"]
+Kind = Literal["int", "size", "bool", "precision", "text", "hint", "streams", "yes", "switch"]
 _INT = re.compile(r"[+-]?[0-9]{1,9}")
 _SIZE = re.compile(r"[0-9]{1,18}")
 # Words that are taken in any case.
@@ -15,6 +15,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "hint": ("latency", "throughput", "cumulative_throughput"),
     "streams": ("auto", "numa"),
     "yes": ("yes",),
+    "switch": ("yes", "no"),
 }
 _PRECISIONS = ("FP32", "FP16", "BF16", "INT8")
 _EXPECTED: dict[Kind, str] = {
@@ -26,6 +27,7 @@ _EXPECTED: dict[Kind, str] = {
     "hint": "LATENCY or THROUGHPUT",
     "streams": "a whole number, AUTO or NUMA",
     "yes": "YES; leave it out for no",
+    "switch": "YES or NO",
 }
 
 # onnxruntime_backend, src/onnxruntime.cc, ModelState::LoadModel: it refuses every other parameter.
@@ -124,16 +126,17 @@ MODEL_PARAMETERS: dict[Runtime, Mapping[str, tuple[str, ...] | Kind]] = {
         "gpu_mem_limit": "size",
     },
     "tensorrt": {"execution_context_allocation_strategy": ("STATIC", "ON_PROFILE_CHANGE")},
-    # openvino_backend, src/openvino.cc, ParseParameterHelper: its words in any case; whatever is not YES is no.
+    # openvino_backend, src/openvino.cc, ParseParameterHelper: its words in any case. A switch that is not YES is
+    # off, so any other word but NO misleads.
     "openvino": {
         "PERFORMANCE_HINT": "hint",
         "NUM_STREAMS": "streams",
         "INFERENCE_NUM_THREADS": "size",
         "COMPILATION_NUM_THREADS": "size",
         "HINT_BF16": "yes",
-        "SKIP_OV_DYNAMIC_BATCHSIZE": "yes",
-        "ENABLE_BATCH_PADDING": "yes",
-        "RESHAPE_IO_LAYERS": "yes",
+        "SKIP_OV_DYNAMIC_BATCHSIZE": "switch",
+        "ENABLE_BATCH_PADDING": "switch",
+        "RESHAPE_IO_LAYERS": "switch",
         "CPU_EXTENSION_PATH": "text",
         "TARGET_DEVICE": "text",
     },

@@ -128,7 +128,7 @@ def _check_tensors(config: Mapping[str, Any], model: Any, *, is_batched: bool) -
             problem = f"the graph has no {role} '{tensor.name}'"
             if tensor.name in shapes:
                 shape = shapes[tensor.name]
-                problem = find_shape_problem(tensor, shape, is_batched=is_batched, is_exact=role == "output")
+                problem = find_shape_problem(tensor, shape, is_batched=is_batched, is_exact=False)
             if problem:
                 _refuse(problem)
 

@@ -77,8 +77,9 @@ _ERRORS = {
     "target-gpu": "an entry does not fit the target's GPUs",
     "target-tensorrt": "a plan was built by another TensorRT than the target has",
     "target-onnxruntime": "a graph for which the target's ONNX Runtime gives wrong answers",
+    "target-openvino": "a graph with an operator that the target's OpenVINO does not read",
     "target-python": "a vendored package does not fit the target's Python",
-    "target-platform": "a vendored package does not fit the target's platform",
+    "target-platform": "an entry, or a package in it, does not fit the target's platform",
 }
 _WARNINGS = {
     "config-edited": "config.pbtxt was edited by hand: a server takes it, verify and publish once it is adopted",
@@ -95,6 +96,7 @@ _WARNINGS = {
     "config-incomplete": "inputs or outputs are left to the server's auto-complete",
     "labels-count": "fewer labels than an output has values",
     "batching-useless": "a setting of the queue, or a model's batch axis, without effect",
+    "batching-static": "a batch that OpenVINO's backend makes static: it answers requests that fill it alone",
     "batching-held": f"priority levels on one instance, which hold batches back ({traps.HELD_BATCH.name})",
     "batching-timeout": f"a default timeout that is reported to slow the server down ({traps.DEFAULT_TIMEOUT.name})",
     "backend-ignores-field": "a field that the backend never reads",

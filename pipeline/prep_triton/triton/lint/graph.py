@@ -18,6 +18,7 @@ _TYPES = {
 _FP16 = 10
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")  # (x, scale, zero point)
 
+_ONNX_DOMAINS = ("", "ai.onnx")
 # onnxruntime, core/session/environment.cc (the domains that it registers) and core/graph/constants.h (their names)
 SERVED_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
 
@@ -31,8 +32,8 @@ class Signature:
     """Inputs and outputs of a model; an input that an initializer stands in for is optional.
 
     `is_partial` means that some tensor's rank is not written down. `custom_operators` are those of domains that ONNX
-    Runtime does not bring, ``domain:Operator``, without the functions that the file itself defines. `has_fp16_scales`
-    means that something is quantised with a scale in FP16.
+    Runtime does not bring, ``domain:Operator``, without the functions that the file itself defines. `operators` are the
+    names of ONNX's own. `has_fp16_scales` means that something is quantised with a scale in FP16.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -40,6 +41,7 @@ class Signature:
     optional_inputs: frozenset[str] = field(default=frozenset())
     is_partial: bool = False
     custom_operators: tuple[str, ...] = ()
+    operators: frozenset[str] = field(default=frozenset())
     has_fp16_scales: bool = False
 
 
@@ -74,6 +76,7 @@ def read_signature(path: Path) -> Signature:
             optional_inputs=frozenset(initial),
             is_partial=any(not value.type.tensor_type.HasField("shape") for value in values),
             custom_operators=_find_custom_operators(model),
+            operators=frozenset(node.op_type for node in _walk_nodes(model.graph.node) if node.domain in _ONNX_DOMAINS),
             has_fp16_scales=_has_fp16_scales(model),
         )
     except ValidationError as err:  # onnx.proto is proto2, whose strings may be no UTF-8

@@ -20,6 +20,7 @@ from prep_triton.triton.config.tensor_rules import (
 from prep_triton.triton.lint.entry import MODEL_FILES, EntryFolder
 from prep_triton.triton.lint.finding import Finding
 from prep_triton.triton.lint.graph import DamagedGraphError, Signature, read_signature
+from prep_triton.triton.lint.openvino import is_yes
 from prep_triton.triton.lint.tensors import WILDCARD, data_type_name, describe_dims
 from prep_triton.triton.lint.tree import is_readable_file, is_within
 
@@ -163,8 +164,10 @@ def _find_tensor_problem(entry: EntryFolder, tensor: Any, shape: Sequence[int], 
         case "onnxruntime":
             find = find_input_problem if is_input else find_output_problem
             return find(served, shape, is_batched=is_batched)
-        case "openvino":
-            return find_shape_problem(served, shape, is_batched=is_batched, is_exact=not is_input)
+        case "openvino":  # doesMatch takes any size where the graph leaves it open, of an output as well
+            is_reshaped = is_input and is_yes(entry.config, "RESHAPE_IO_LAYERS")
+            graph_shape = [WILDCARD] * len(shape) if is_reshaped else shape
+            return find_shape_problem(served, graph_shape, is_batched=is_batched, is_exact=False)
         case _:
             # tensorrt_backend takes any of the narrower dims, also of an output; its ragged batches have other rules.
             if is_input and tensor.allow_ragged_batch:

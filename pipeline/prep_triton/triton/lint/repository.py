@@ -24,6 +24,7 @@ from prep_triton.triton.lint.manifests import (
 )
 from prep_triton.triton.lint.models import find_model_problems
 from prep_triton.triton.lint.named_files import find_named_file_problems
+from prep_triton.triton.lint.openvino import find_openvino_problems, find_openvino_target_problems
 from prep_triton.triton.lint.place import check_is_repository
 from prep_triton.triton.lint.scheduling import find_scheduling_problems
 from prep_triton.triton.lint.sequences import find_sequence_problems
@@ -189,6 +190,7 @@ def _find_entry_problems(entry: EntryFolder, repository: _Repository) -> Iterato
     yield from find_manifest_problems(entry, digest_all=repository.digest_all)
     if repository.target is not None:
         yield from find_target_problems(entry, repository.target, repository.entries)
+        yield from find_openvino_target_problems(entry, repository.target)
     if entry.config is None:
         return
     yield from find_scheduling_problems(entry)
@@ -203,5 +205,6 @@ def _find_entry_problems(entry: EntryFolder, repository: _Repository) -> Iterato
     yield from find_instance_problems(entry)
     yield from find_backend_problems(entry)
     yield from find_model_problems(entry)
+    yield from find_openvino_problems(entry)
     yield from find_warmup_problems(entry)
     yield from find_vendored_problems(entry, repository.target)
