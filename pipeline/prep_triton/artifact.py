@@ -149,7 +149,8 @@ class QuantizationRecord(Record):
 
     `linear_flops_share` is the share of the encoder's linear-layer GEMM FLOPs in INT8, 0..1. `damage`
     maps a layer to the relative error that quantising it alone costs: half the squared distance of the answers over
-    their squared length, which is the cosine distance of answers of one length.
+    their squared length, which is the cosine distance of answers of one length. ``dynamic W8A8`` is read, and no
+    longer made: releases that were published with it are served, and rolled back to.
     """
 
     scheme: Literal["static symmetric W8A8", "dynamic W8A8"]

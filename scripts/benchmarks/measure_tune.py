@@ -296,8 +296,8 @@ def main() -> None:
     for name in parts:
         parser.add_argument(f"--{name}", action="store_true", help="measure this part alone, or with the others named")
     parser.add_argument("--repository", default="build/model_repository", help="folder of the repository")
-    parser.add_argument("--entry", default="minilm-onnx-int8", help="model entry of --grid and --simulation")
-    parser.add_argument("--text-entry", default="minilm-onnx-int8-text", help="text ensemble of --padding")
+    parser.add_argument("--entry", default="minilm-onnx-fp32", help="model entry of --grid and --simulation")
+    parser.add_argument("--text-entry", default="minilm-onnx-fp32-text", help="text ensemble of --padding")
     parser.add_argument("--texts", help="file with a text a line; prep's own sentences otherwise")
     parser.add_argument("--slo", default="p99=60ms", help="service level")
     parser.add_argument("--seq-len", type=int, default=64, help="tokens of a row of ids")

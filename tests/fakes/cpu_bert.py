@@ -1,4 +1,4 @@
-"""The small BERT with a reference that holds its own FP32 answers, as the CPU variant needs to measure itself."""
+"""The small BERT with a reference that holds its own FP32 answers, as a converted graph needs to be measured."""
 
 from onnx import ModelProto
 from prep_triton.artifact import OnnxModel

@@ -90,7 +90,7 @@ def test_a_server_is_asked(prep: Prep):
         ("run night.yaml --dry-run", "export", "transformers"),
         ("build-engine tiny --fp16 --gpu t4 --profile 1x8,2x16,4x32", "engine", "tensorrt-rtx"),
         ("build-engine tiny --fp16 --gpu t4 --profile 1x8,2x16,4x32 --builder tensorrt", "tensorrt", "tensorrt"),
-        ("build-engine tiny --runtime onnxruntime --int8", "cpu", "onnxruntime"),
+        ("build-engine tiny --runtime onnxruntime --fp16", "cpu", "onnxruntime"),
         ("verify build/model_repository", "local", "nvidia-pytriton"),
     ],
 )

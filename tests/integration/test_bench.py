@@ -148,7 +148,7 @@ models:
   - model: tiny
     variants:
       - {{runtime: onnxruntime, name: {MODEL}, text: true}}
-      - {{runtime: onnxruntime, precision: int8}}
+      - {{runtime: onnxruntime, precision: fp16}}
 """
 
 
@@ -161,12 +161,12 @@ def test_of_a_pipeline_file_the_rest_is_a_row(prep: Prep):
     load_validator("bench").validate(written)
     assert [point["entry"] for point in written["points"]] == [TEXT]
     reason = "not assembled: prep run tiny.yaml"
-    row = {"entry": "tiny-onnx-int8", "model": "tiny", "precision": "int8", "runtime": "onnxruntime", "reason": reason}
+    row = {"entry": "tiny-onnx-fp16", "model": "tiny", "precision": "fp16", "runtime": "onnxruntime", "reason": reason}
     assert written["not_measured"] == [row]
-    assert "tiny-onnx-int8\t-\t" in done.stdout
+    assert "tiny-onnx-fp16\t-\t" in done.stdout
     assert f"\tnot measured: {reason}" in done.stdout
-    error = prep.fail("bench", "tiny.yaml", "--entry", "tiny-onnx-int8", code=2)
-    assert error["message"] == f"tiny-onnx-int8 is not measured here: {reason}"
+    error = prep.fail("bench", "tiny.yaml", "--entry", "tiny-onnx-fp16", code=2)
+    assert error["message"] == f"tiny-onnx-fp16 is not measured here: {reason}"
 
 
 def test_entries_are_loaded_at_once_and_over_http(prep: Prep, server: RunningTriton):

@@ -6,6 +6,7 @@ import shutil
 import warnings
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from google.cloud import storage
@@ -13,10 +14,10 @@ from onnx import TensorProto, helper
 from prep_triton.cli.app import app
 from prep_triton.errors import ParityError, SourceError
 from prep_triton.export.source import name_from_place
-from prep_triton.precision.cpu.stage import quantize_for_cpu
 from prep_triton.precision.fp16.stage import convert_to_fp16
+from prep_triton.precision.int8.stage import quantize_for_openvino
 from prep_triton.run.export import export_from_anywhere
-from prep_triton.spec import ModelSpec
+from prep_triton.spec import CalibrationSpec, GateSpec, ModelSpec, QuantizationSpec
 from prep_triton.workspace import Workspace
 from typer.testing import CliRunner
 
@@ -100,7 +101,11 @@ def test_a_traced_graph_answers_as_pytorch_and_goes_through_the_chain(
     assert {"model.onnx", "reference.npz", "tokenizer.json", "library.json"} <= set(model.files)
     half = convert_to_fp16(model, Workspace(tmp_path)).artifact
     assert half.precision == "fp16" and half.graph_bytes < 0.7 * model.graph_bytes
-    assert quantize_for_cpu(model, Workspace(tmp_path)).artifact.quantization.linear_flops_share > 0.9
+    rows = np.random.default_rng(0).integers(5, CONFIG["vocab_size"], (100, 12))
+    np.savez(tmp_path / "rows.npz", input_ids=rows, attention_mask=np.ones_like(rows))
+    spec = QuantizationSpec(calibration=CalibrationSpec(path=str(tmp_path / "rows.npz"), samples=32), search=False)
+    quantized = quantize_for_openvino(model, spec, Workspace(tmp_path), gate=GateSpec(min_cosine=0.9)).artifact
+    assert quantized.quantization.linear_flops_share > 0.9
 
 
 def test_without_weights_it_is_compared_with_itself_and_says_so(

@@ -11,15 +11,16 @@ from onnx import TensorProto
 from prep_triton.artifact import OnnxModel
 from prep_triton.cli.app import app
 from prep_triton.errors import SpecError
-from prep_triton.precision.cpu.stage import quantize_for_cpu
 from prep_triton.precision.fp16.stage import convert_to_fp16
+from prep_triton.precision.int8.stage import quantize_for_openvino
 from prep_triton.precision.measure.products import count_products
 from prep_triton.run.compare import CompareSpec, compare_artifacts
+from prep_triton.spec import CalibrationSpec, QuantizationSpec
 from prep_triton.workspace import Workspace
 from typer.testing import CliRunner
 
 from tests.fakes.documents import parse_document
-from tests.fakes.onnx_bert import make_bert, store_model
+from tests.fakes.onnx_bert import VOCAB, make_bert, store_model
 
 pytestmark = pytest.mark.integration
 
@@ -33,7 +34,10 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def model(workspace: Workspace) -> OnnxModel:
     model = store_model(workspace, make_bert(layers=2))
     convert_to_fp16(model, workspace)
-    quantize_for_cpu(model, workspace)
+    rows = np.random.default_rng(0).integers(0, VOCAB, (100, 12))
+    np.savez(workspace.root / "rows.npz", input_ids=rows, attention_mask=np.ones_like(rows))
+    calibration = CalibrationSpec(path=str(workspace.root / "rows.npz"), samples=32)
+    quantize_for_openvino(model, QuantizationSpec(calibration=calibration), workspace)
     return model
 
 

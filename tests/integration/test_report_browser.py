@@ -16,7 +16,7 @@ from tests.fakes.reported import SLO, make_run, make_served
 
 pytestmark = pytest.mark.integration
 
-NAMED = ("minilm-onnx-fp32", "minilm-onnx-int8", "minilm-onnx-int8-text")
+NAMED = ("minilm-onnx-fp32", "minilm-openvino-int8", "minilm-openvino-int8-text")
 HOSTILE = "</title></svg><script>alert(1)</script><img src=http://127.0.0.1:9/x onerror=alert(2)>"
 CLOSED = tuple(Load(kind="closed", value=value) for value in (1, 2, 4, 8))
 LOADS = (*CLOSED, Load(kind="open", value=100, arrivals="poisson"))

@@ -10,9 +10,9 @@ from prep_triton.artifact import OnnxModel
 from prep_triton.engine.build import build_engine
 from prep_triton.engine.machine import detect_machine
 from prep_triton.export.onnx import export_model
-from prep_triton.precision.cpu.stage import quantize_for_cpu
 from prep_triton.precision.fp16.stage import convert_to_fp16
-from prep_triton.spec import EngineSpec, ModelSpec
+from prep_triton.precision.int8.stage import quantize_for_openvino
+from prep_triton.spec import CalibrationSpec, EngineSpec, ModelSpec, QuantizationSpec
 from prep_triton.workspace import Workspace
 
 pytestmark = pytest.mark.integration
@@ -75,7 +75,10 @@ def test_what_is_made_of_a_tied_graph_is_whole(tmp_path: Path):
     half = convert_to_fp16(model, workspace).artifact
     assert len(matrices(half.path("model.onnx"))) == 1
     assert np.abs(answer(half.path("model.onnx"), ids) - expected).max() < 0.05 * np.abs(expected).max()
-    quantized = quantize_for_cpu(model, workspace).artifact
+    rows = np.random.default_rng(1).integers(5, VOCABULARY, (100, 9))
+    np.savez(tmp_path / "rows.npz", input_ids=rows, attention_mask=np.ones_like(rows))
+    calibration = CalibrationSpec(path=str(tmp_path / "rows.npz"), samples=32)
+    quantized = quantize_for_openvino(model, QuantizationSpec(calibration=calibration), workspace).artifact
     assert quantized.quantization is not None
     assert quantized.quantization.linear_flops_share == 1.0  # the decoder too
     cosine = np.vdot(answer(quantized.path("model.onnx"), ids), expected) / np.vdot(expected, expected)

@@ -71,7 +71,7 @@ class Mix:
 
 
 def parse_mix(text: str) -> Mix:
-    """Return the mix of ``minilm-onnx-int8=3,minilm-onnx-fp32@2=1``: entry, priority and share of each stream.
+    """Return the mix of ``minilm-openvino-int8=3,minilm-onnx-fp32@2=1``: entry, priority and share of each stream.
 
     Raises:
         SpecError: It is none, or names the same stream twice.

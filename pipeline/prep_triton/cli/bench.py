@@ -139,8 +139,8 @@ def bench(
       prep bench
       prep bench --concurrency 4:24:2 --batch 2 --seq-len 384
       prep bench --server localhost:8001 --entry minilm-onnx-fp32 --rate 50:400:50 --slo p99=50ms
-      prep bench --mix minilm-onnx-int8=3,minilm-onnx-fp32=1 --rate 100
-      prep bench --bursts --tier-1 minilm-onnx-int8 --tier-2 minilm-onnx-fp32
+      prep bench --mix minilm-openvino-int8=3,minilm-onnx-fp32=1 --rate 100
+      prep bench --bursts --tier-1 minilm-openvino-int8 --tier-2 minilm-onnx-fp32
       prep bench --report report.html
       prep bench -o today.json --baseline yesterday.json
       prep bench --against gs://bucket/models --concurrency 4

@@ -32,7 +32,7 @@ def build_engine(
       prep build-engine minilm --fp16 --gpu t4 --gpu l4 --profile 1x16,8x128,16x256
       prep build-engine minilm --int8 --calibration-data texts.jsonl --min-cosine 0.99 --gpu t4
       prep build-engine minilm --runtime openvino --int8 --calibration-data texts.txt
-      prep build-engine minilm --runtime onnxruntime --int8
+      prep build-engine minilm --runtime openvino --bf16
     """
     with session(output) as out:
         from prep_triton.cli.documents.build_engine import BuildDocument, render_build

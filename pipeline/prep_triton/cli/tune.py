@@ -84,9 +84,9 @@ def tune(
 
     \b
     Examples:
-      prep tune minilm-onnx-int8 --slo p99=50ms
-      prep tune minilm-onnx-int8-text --slo p99=80ms --texts texts.txt -o evidence.json
-      prep tune minilm-onnx-int8 --slo p99=50ms --objective latency --rate 40
+      prep tune minilm-onnx-fp32 --slo p99=50ms
+      prep tune minilm-onnx-fp32-text --slo p99=80ms --texts texts.txt -o evidence.json
+      prep tune minilm-onnx-fp32 --slo p99=50ms --objective latency --rate 40
     """
     with session(output) as out:
         from prep_triton.files import write_atomically

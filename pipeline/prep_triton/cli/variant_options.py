@@ -24,7 +24,7 @@ class PrecisionOptions:
     fp32: Annotated[bool, typer.Option("--fp32", help="Build in FP32.")] = False
     bf16: Annotated[bool, typer.Option("--bf16", help="Compute in BF16 (openvino).")] = False
     int8: Annotated[
-        bool, typer.Option("--int8", help="Build in INT8; tensorrt and openvino need --calibration-data.")
+        bool, typer.Option("--int8", help="Build in INT8 (tensorrt, openvino); needs --calibration-data.")
     ] = False
     int8_if_faster: Annotated[
         bool, typer.Option("--int8-if-faster", help="Build in INT8 if that is faster on this GPU, else in FP16.")
@@ -117,7 +117,7 @@ class CalibrationOptions:
 
 @dataclass(frozen=True)
 class QuantizationOptions:
-    """How a model is quantised for TensorRT: the keys of `QuantizationSpec`."""
+    """How a model is quantised: the keys of `QuantizationSpec`."""
 
     calibration: CalibrationOptions = CalibrationOptions()
     smoothing_alpha: Annotated[
@@ -214,21 +214,23 @@ def _check_quantization(options: VariantOptions) -> None:
         SpecError: There are such.
     """
     from prep_triton.errors import SpecError
+    from prep_triton.spec import find_precision_problem
 
     quantization = options.quantization
     flags = list(list_given(quantization))
     precision = choose_precision(options.precision, options.runtime)
-    is_calibrated = precision == "int8" and options.runtime != "onnxruntime"
-    if flags and not is_calibrated:
+    if find_precision_problem(options.runtime, precision):
+        return  # whatever the flags are: the request says it
+    if flags and precision != "int8":
         raise SpecError(
             f"{flags[0]} means nothing for {options.runtime} {precision}: int8 of tensorrt and openvino is calibrated",
             hint="add --int8 for tensorrt or openvino, or remove it",
         )
-    if is_calibrated and quantization.calibration.path is None:
+    if precision == "int8" and quantization.calibration.path is None:
         flag = next(list_given(options.precision))
         raise SpecError(
             f"{flag} for {options.runtime} needs text to calibrate on",
-            hint="add --calibration-data texts.txt, or --runtime onnxruntime, which needs none",
+            hint="add --calibration-data texts.txt; --fp16 (tensorrt) and --bf16 (openvino) need none",
         )
     if quantization.smoothing_alpha is not None:
         check_alone("--smoothing-alpha", {"--no-smoothing": not quantization.smoothing})

@@ -75,7 +75,7 @@ def check_precision(model: OnnxModel, spec: EngineSpec) -> None:
     """Refuse a precision that the graph does not have: a builder would quietly build the graph's own.
 
     Raises:
-        SpecError: The precisions differ, or the graph was quantised for the CPU.
+        SpecError: The precisions differ, or the graph was quantised for a CPU.
     """
     if spec.precision != model.precision:
         raise SpecError(
@@ -86,8 +86,8 @@ def check_precision(model: OnnxModel, spec: EngineSpec) -> None:
         )
     if model.quantization is not None and model.quantization.runtime != "tensorrt":
         raise SpecError(
-            f"the graph of {model.name} is quantised for ONNX Runtime on the CPU ({model.quantization.scheme}), "
-            "expected explicit Q/DQ for an engine",
+            f"the graph of {model.name} is quantised for {model.quantization.runtime} "
+            f"({model.quantization.scheme}), expected explicit Q/DQ for tensorrt",
             hint=f"quantise the exported fp32 graph for TensorRT: prep build-engine {flags_from_precision('int8')}",
         )
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from prep_triton.artifact import Engine, OnnxModel, Record
-from prep_triton.spec import EntrySpec, Runtime
+from prep_triton.spec import EntrySpec, Runtime, find_precision_problem
 from prep_triton.workspace import Workspace
 
 
@@ -59,7 +59,7 @@ def _other_plans(model: OnnxModel, engines: Sequence[Engine], spec: EntrySpec) -
 def _other_graphs(
     model: OnnxModel, engines: Sequence[Engine], spec: EntrySpec, workspace: Workspace
 ) -> Iterator[LeftOut]:
-    """Yield the graphs that were converted for ONNX Runtime: those that no engine was built of."""
+    """Yield the graphs that were converted for a CPU: those that no engine was built of."""
     built = {engine.inputs.get("onnx") for engine in engines}
     for graph in _list_graphs(model, workspace):
         runtime = graph.quantization.runtime if graph.quantization else "onnxruntime"
@@ -69,7 +69,9 @@ def _other_graphs(
             yield LeftOut(
                 artifact=graph.name,
                 reason=f"a graph in {graph.precision} for {label}",
-                command=f"prep assemble {model.name} --runtime {runtime} --precision {graph.precision}",
+                command=None
+                if find_precision_problem(runtime, graph.precision)  # an older prep made it
+                else f"prep assemble {model.name} --runtime {runtime} --precision {graph.precision}",
             )
 
 

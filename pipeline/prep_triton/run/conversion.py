@@ -1,7 +1,6 @@
 """An exported graph to the graph that a runtime wants, and the gate it must pass."""
 
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -72,10 +71,6 @@ def put_in_precision(
     elif spec.precision == "bf16":  # what OpenVINO computes an FP32 graph in
         in_bf16 = model.model_copy(update={"name": f"{model.name}-bf16", "precision": "bf16"})
         produced = Produced(in_bf16, reused=True)
-    elif spec.runtime == "onnxruntime":
-        from prep_triton.precision.cpu.stage import quantize_for_cpu
-
-        produced = quantize_for_cpu(model, workspace, progress=progress)
     else:
         return Produced(find_quantized(model, spec.runtime, workspace), reused=True)
     if reuse_gate and spec.gate is None:
@@ -153,24 +148,13 @@ def _check_fidelity(
     fidelity = converted.fidelity or _measure_fidelity(converted)
     if miss := check_fidelity(fidelity, gate):
         raise PrecisionError(
-            f"{converted.name} misses its gate: it has {miss}", hint=_describe_remedy(model, converted, fidelity)
+            f"{converted.name} misses its gate: it has {miss}",
+            hint="use --fp32 (not for a T4: TensorRT-RTX has no fp32 products for it), or a lower --min-cosine or "
+            "--min-row-cosine"
+            if converted.precision == "fp16"
+            else f"keep fp32: prep assemble {model.name} --runtime onnxruntime --precision fp32",
         )
     return fidelity
-
-
-def _describe_remedy(model: OnnxModel, converted: OnnxModel, fidelity: FidelityRecord) -> str:
-    """Return what to do about a missed gate: for a CPU as commands, since `prep assemble` converts for it as well."""
-    if converted.precision == "fp16" or (converted.quantization and converted.quantization.runtime == "tensorrt"):
-        return (
-            "use --fp32 (not for a T4: TensorRT-RTX has no fp32 products for it), or a lower --min-cosine or "
-            "--min-row-cosine"
-        )
-    plain = f"keep fp32: prep assemble {model.name} --runtime onnxruntime --precision fp32"
-    if fidelity.changed_labels or converted.quantization is None:
-        return plain
-    mean, row = (max(math.floor(cosine * 100) / 100, 0.01) for cosine in (fidelity.mean_cosine, fidelity.min_cosine))
-    flags = f"--int8 --min-cosine {mean:g} --min-row-cosine {row:g}"
-    return f"{plain}; or let it pass: prep build-engine {model.name} --runtime onnxruntime {flags}"
 
 
 def _measure_fidelity(converted: OnnxModel) -> FidelityRecord:

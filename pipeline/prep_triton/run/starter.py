@@ -109,7 +109,7 @@ def _render_variant(runtime: Runtime, request: Starter) -> list[str]:
     if runtime == "onnxruntime":
         lines = [
             _comment("      - runtime: onnxruntime", "a graph, on the CPU; serving: {instance_kind: gpu} for a GPU"),
-            _comment("        precision: fp32", "or fp16, int8"),
+            _comment("        precision: fp32", "or fp16"),
         ]
     elif runtime == "openvino":
         lines = [

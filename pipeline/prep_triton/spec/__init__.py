@@ -39,6 +39,7 @@ from prep_triton.spec.precision import (
     Precision,
     QuantizationSpec,
     Runtime,
+    find_precision_problem,
 )
 from prep_triton.spec.run import (
     EntrySpec,
@@ -132,6 +133,7 @@ __all__ = [
     "Weights",
     "build_spec",
     "default_profile",
+    "find_precision_problem",
     "flags_from_precision",
     "load_run_spec",
     "load_serving_file",

@@ -93,7 +93,7 @@ class GateSpec(Spec):
 
 
 class QuantizationSpec(Spec):
-    """Static symmetric INT8 for TensorRT: explicit Q/DQ, weights per channel, activations per tensor."""
+    """Static symmetric INT8 for TensorRT and OpenVINO: explicit Q/DQ, weights per channel, activations per tensor."""
 
     calibration: CalibrationSpec = Field(description="The text that activation ranges are measured on.")
     smoothing_alpha: Annotated[
@@ -104,7 +104,7 @@ class QuantizationSpec(Spec):
             description="How much of activations' scale moves into weights (SmoothQuant, arXiv:2211.10438); null: 0.",
         ),
     ] = 0.8
-    keep_out: tuple[str, ...] = Field(default=(), description="Layers that stay FP16, whatever is measured.")
+    keep_out: tuple[str, ...] = Field(default=(), description="Layers that stay out of INT8, whatever is measured.")
     search: bool = Field(
         default=True, description="Whether the sensitivity search keeps out more layers until the gate is met."
     )
@@ -119,12 +119,20 @@ _DEFAULT_GATES: Mapping[Precision, GateSpec] = {
 }
 
 
-def find_precision_problem(runtime: Runtime, precision: Precision) -> str | None:
-    """A runtime computes in the numbers that its backend and its processors have."""
+def find_precision_problem(runtime: str, precision: str) -> tuple[str, str] | None:
+    """A runtime computes in the numbers that its backend and its processors have: what is wrong, and what to do."""
+    use_openvino = "use runtime: openvino"
+    if precision == "int8" and runtime == "onnxruntime":
+        return (
+            "onnxruntime serves fp32 and fp16; int8 on a CPU is openvino's",
+            f"{use_openvino}; prep build-engine MODEL --runtime openvino --int8 --calibration-data texts.txt makes it, "
+            "and --runtime openvino --bf16 needs no text",
+        )
     if precision == "bf16" and runtime != "openvino":
-        return f"bf16 is for openvino, on a CPU; {runtime} has {'fp16' if runtime == 'tensorrt' else 'fp32'}"
+        own = "fp16" if runtime == "tensorrt" else "fp32"
+        return f"bf16 is for openvino, on a CPU; {runtime} has {own}", use_openvino
     if precision == "fp16" and runtime == "openvino":
-        return "fp16 on a CPU is computed in fp32; openvino has bf16, which halves the numbers"
+        return "fp16 on a CPU is computed in fp32; openvino has bf16, which halves the numbers", "use bf16"
     return None
 
 
@@ -137,27 +145,22 @@ class ConversionSpec(Spec):
     precision: Precision = Field(default="fp32", description="The numbers that it computes in.")
     quantization: QuantizationSpec | None = Field(
         default=None,
-        description="How INT8 is made, of tensorrt and openvino: ONNX Runtime's needs no calibration.",
+        description="How INT8 is made, of tensorrt and openvino: what it is calibrated on.",
     )
     gate: GateSpec | None = Field(
         default=None,
         description="What it must reach; null: a mean cosine of 0.999 for fp16 and bf16, 0.99 for int8.",
     )
 
-    @property
-    def is_calibrated(self) -> bool:
-        """Whether activation ranges are measured on text: INT8, but not ONNX Runtime's."""
-        return self.precision == "int8" and self.runtime != "onnxruntime"
-
     @model_validator(mode="after")
-    def check_quantization(self) -> Self:
-        """Refuse calibration where nothing is calibrated, gates on FP32, and numbers that a runtime lacks."""
-        if self.quantization is not None and not self.is_calibrated:
+    def check_precision(self) -> Self:
+        """Refuse numbers that a runtime lacks, calibration where nothing is calibrated, and gates on FP32."""
+        if problem := find_precision_problem(self.runtime, self.precision):
+            refuse_all([describe_rule(*problem)])
+        if self.quantization is not None and self.precision != "int8":
             raise ValueError(
                 f"quantization means nothing for {self.runtime} {self.precision}: int8 of tensorrt and openvino has it"
             )
-        if problem := find_precision_problem(self.runtime, self.precision):
-            raise ValueError(problem)
         if self.gate is not None and self.precision == "fp32":
             raise ValueError("a gate means nothing for fp32, which is what the others are compared with")
         return self

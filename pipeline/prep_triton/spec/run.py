@@ -67,7 +67,7 @@ class VariantSpec(EntrySpec, BuildOptions):
             for key in ("gpus", "int8_if_faster", *BuildOptions.model_fields):
                 if key in self.model_fields_set:
                     yield describe_rule(f"{key} means nothing for runtime {self.runtime}", f"remove {key}")
-        if self.is_calibrated and self.quantization is None:
+        if self.precision == "int8" and self.quantization is None:
             yield describe_rule(
                 f"int8 for {self.runtime} needs calibration text: quantization.calibration (--calibration-data)",
                 "add quantization: {calibration: {path: texts.txt}}",

@@ -12,6 +12,7 @@ from tests.fakes.exported import store_export
 
 RELEASE = "20260131T235959Z-0123456789ab"
 INT8 = "build-engine tiny --gpu t4 --int8 --calibration-data c.jsonl"
+NO_INT8 = "onnxruntime serves fp32 and fp16; int8 on a CPU is openvino's"
 
 # A command line, and what its error says: each pair is of flags of which one would be dropped.
 PAIRS = {
@@ -30,7 +31,10 @@ PAIRS = {
     "build-engine tiny --no-search": "--no-search means nothing for tensorrt fp16",
     "build-engine tiny --no-smoothing": "--no-smoothing means nothing for tensorrt fp16",
     "build-engine tiny --smoothing-alpha 0.5": "--smoothing-alpha means nothing for tensorrt fp16",
-    "build-engine tiny --runtime onnxruntime --int8 --keep-out x": "--keep-out means nothing for onnxruntime int8",
+    "build-engine tiny --runtime onnxruntime --fp16 --keep-out x": "--keep-out means nothing for onnxruntime fp16",
+    "build-engine tiny --runtime onnxruntime --int8": NO_INT8,
+    "build-engine tiny --runtime onnxruntime --int8 --calibration-data c.txt": NO_INT8,
+    "assemble tiny --runtime onnxruntime --precision int8": NO_INT8,
     "build-engine tiny --int8 --gpu t4": "--int8 for tensorrt needs text to calibrate on",
     f"{INT8} --percentile 99.9": "--percentile belongs to --calibration-method percentile, not max",
     f"{INT8} --calibration-method mse --percentile 99.9": "--percentile belongs to --calibration-method percentile",
@@ -43,7 +47,7 @@ PAIRS = {
     "build-engine tiny --gpu t4 --builder tensorrt-rtx --refit": "--refit means nothing to the tensorrt-rtx builder",
     "build-engine tiny --runtime onnxruntime --gpu t4": "--gpu means nothing for runtime onnxruntime",
     "build-engine tiny --runtime onnxruntime --seq-lens 8": "--seq-lens means nothing for runtime onnxruntime",
-    "build-engine tiny --runtime onnxruntime --int8-if-faster": "--int8-if-faster means nothing",
+    "build-engine tiny --runtime openvino --int8-if-faster --calibration-data c.txt": "--int8-if-faster means nothing",
     "build-engine tiny --gpu t4 --fp32 --min-cosine 0.9": "a gate means nothing for fp32",
     "build-engine tiny --gpu t4 --eval-data x.jsonl": "--eval-data and --max-accuracy-drop belong together",
     "build-engine tiny --gpu t4 --max-accuracy-drop 1": "--eval-data and --max-accuracy-drop belong together",

@@ -146,6 +146,6 @@ def test_variant_flags_become_the_keys_of_their_names():
 
 
 def test_onnxruntime_gets_no_key_of_tensorrt_unless_it_was_asked_for():
-    assert variant(runtime="onnxruntime", int8=True) == VariantSpec(runtime="onnxruntime", precision="int8")
+    assert variant(runtime="onnxruntime", fp32=True) == VariantSpec(runtime="onnxruntime", precision="fp32")
     with pytest.raises(SpecError, match="builder means nothing for runtime onnxruntime"):
         variant(runtime="onnxruntime", builder="tensorrt")

@@ -16,7 +16,7 @@ models:
   - model: ./bert
     variants:
       - runtime: onnxruntime
-      - {runtime: onnxruntime, precision: int8, gate: {eval_data: labelled.jsonl, max_accuracy_drop: 1}}
+      - {runtime: onnxruntime, precision: fp16, gate: {eval_data: labelled.jsonl, max_accuracy_drop: 1}}
       - runtime: tensorrt
         builder: tensorrt
         precision: int8
@@ -33,7 +33,7 @@ models:
   - model: ./nowhere
     variants:
       - {runtime: onnxruntime, serving: {cuda_graphs: true}}
-      - {runtime: onnxruntime, precision: int8, gate: {eval_data: no.jsonl, max_accuracy_drop: 1}}
+      - {runtime: onnxruntime, precision: fp16, gate: {eval_data: no.jsonl, max_accuracy_drop: 1}}
       - runtime: tensorrt
         precision: int8
         gpus: [t4, t5]
@@ -98,7 +98,7 @@ def test_a_file_with_which_nothing_is_wrong_tells_its_entries(folder: Path):
     done = check(folder, GOOD)
     assert done.exit_code == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "bert: bert-onnx-fp32, bert-onnx-int8, bert-trt-int8",
+        "bert: bert-onnx-fp16, bert-onnx-fp32, bert-trt-int8",
         "model: model-onnx-fp32",
         "random: random-onnx-fp32",
         "nothing is wrong with c.yaml",

@@ -240,8 +240,8 @@ def test_a_gate_within_quantization_is_refused_with_its_place():
 def test_a_precision_has_a_gate_of_its_own_until_another_is_asked_for():
     gates = {
         (runtime, precision): gate and gate.min_cosine
-        for runtime in ("tensorrt", "onnxruntime")
-        for precision in ("fp32", "fp16", "int8")
+        for runtime, others in (("tensorrt", "fp16 int8"), ("onnxruntime", "fp16"), ("openvino", "bf16 int8"))
+        for precision in ("fp32", *others.split())
         for gate in [ConversionSpec(runtime=runtime, precision=precision).required_gate()]
     }
     assert gates == {
@@ -250,7 +250,9 @@ def test_a_precision_has_a_gate_of_its_own_until_another_is_asked_for():
         ("tensorrt", "int8"): 0.99,
         ("onnxruntime", "fp32"): None,
         ("onnxruntime", "fp16"): 0.999,
-        ("onnxruntime", "int8"): 0.99,
+        ("openvino", "fp32"): None,
+        ("openvino", "bf16"): 0.999,
+        ("openvino", "int8"): 0.99,
     }
 
 
@@ -265,7 +267,7 @@ def test_a_precision_has_a_gate_of_its_own_until_another_is_asked_for():
     ],
 )
 def test_a_gate_implies_a_bound_on_single_rows_until_one_is_asked_for(asked: dict, row: float):
-    gate = ConversionSpec(runtime="onnxruntime", precision="int8", gate=GateSpec(**asked)).required_gate()
+    gate = ConversionSpec(runtime="openvino", precision="int8", gate=GateSpec(**asked)).required_gate()
     assert gate == GateSpec(**{**asked, "min_row_cosine": row})
 
 
@@ -273,7 +275,9 @@ def test_a_gate_implies_a_bound_on_single_rows_until_one_is_asked_for(asked: dic
     ("variant", "message"),
     [
         ({"runtime": "tensorrt", "precision": "int8", "gpus": ["t4"]}, "int8 for tensorrt needs calibration text"),
-        ({"runtime": "onnxruntime", "precision": "int8", "quantization": TEXTS}, "means nothing for onnxruntime int8"),
+        ({"runtime": "openvino", "precision": "int8"}, "int8 for openvino needs calibration text"),
+        ({"runtime": "onnxruntime", "precision": "fp16", "quantization": TEXTS}, "means nothing for onnxruntime fp16"),
+        ({"runtime": "onnxruntime", "precision": "int8", "quantization": TEXTS}, "int8 on a CPU is openvino's"),
         (
             {"runtime": "tensorrt", "precision": "fp16", "gpus": ["t4"], "quantization": TEXTS},
             "means nothing for tensorrt fp16",

@@ -87,11 +87,11 @@ x-served: &served
   text: true
 x-anything: 3
 models:
-  - {model: a, variants: [{<<: *served}, {<<: *served, precision: int8}]}
+  - {model: a, variants: [{<<: *served}, {<<: *served, precision: fp16}]}
   - {model: b, variants: [*served]}
 """
     spec = parse_run_spec(text, where="c.yaml")
-    assert [variant.precision for model in spec.models for variant in model.variants] == ["fp32", "int8", "fp32"]
+    assert [variant.precision for model in spec.models for variant in model.variants] == ["fp32", "fp16", "fp32"]
     assert all(variant.text for model in spec.models for variant in model.variants)
 
 
@@ -109,6 +109,6 @@ def test_the_example_of_the_guide_is_a_pipeline():
     ]
     assert served == [
         ("./sentiment", "fp32", False),
-        ("./sentiment", "int8", False),
+        ("./sentiment", "fp16", False),
         ("./topics", "fp32", False),
     ]

@@ -19,7 +19,7 @@ models:
     variants:
       - {{runtime: onnxruntime, name: tiny-onnx-cpu, text: true}}
       - {{runtime: onnxruntime, name: tiny-onnx-gpu, serving: {{instance_kind: gpu}}}}
-      - {{runtime: onnxruntime, precision: int8}}
+      - {{runtime: onnxruntime, precision: fp16}}
       - {{runtime: tensorrt, precision: fp16, gpus: [t4, l4]}}
       - {{runtime: tensorrt, precision: fp16, builder: tensorrt-rtx, gpus: [l4]}}
 """
@@ -67,7 +67,7 @@ def test_what_needs_a_gpu_or_is_not_assembled_is_a_row(repository: Path, tmp_pat
     rows = target.rows_without(["tiny-onnx-cpu-text"], {}, "")
     assert [(row.entry, row.model, row.precision, row.runtime, row.reason) for row in rows] == [
         ("tiny-onnx-gpu", "tiny", "fp32", "onnxruntime", "needs an NVIDIA GPU"),
-        ("tiny-onnx-int8", "tiny", "int8", "onnxruntime", f"not assembled: prep run '{file}'"),
+        ("tiny-onnx-fp16", "tiny", "fp16", "onnxruntime", f"not assembled: prep run '{file}'"),
         ("tiny-trt-fp16", "tiny", "fp16", "tensorrt", "needs an NVIDIA GPU: its plans are built on t4 or l4"),
         ("tiny (tensorrt-rtx)", "tiny", "fp16", "tensorrt", "TensorRT-RTX engines, which no Triton backend loads"),
     ]

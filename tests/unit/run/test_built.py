@@ -69,7 +69,13 @@ def test_the_plans_that_were_built_last_are_served(workspace: Workspace, model: 
 
 
 def test_a_graph_for_onnx_runtime_is_left_out_until_it_is_asked_for(workspace: Workspace, model: OnnxModel):
+    store_graph(workspace, model, "fp16")
+    (left,) = find_left_out(model, FP32, workspace)
+    assert left.command == "prep assemble tiny --runtime onnxruntime --precision fp16"
+    assert find_left_out(model, EntrySpec(runtime="onnxruntime", precision="fp16"), workspace) == []
+
+
+def test_a_graph_that_is_no_longer_made_has_no_command(workspace: Workspace, model: OnnxModel):
     store_graph(workspace, model, "int8", "tiny-int8-cpu")
     (left,) = find_left_out(model, FP32, workspace)
-    assert left.command == "prep assemble tiny --runtime onnxruntime --precision int8"
-    assert find_left_out(model, EntrySpec(runtime="onnxruntime", precision="int8"), workspace) == []
+    assert (left.artifact, left.reason, left.command) == ("tiny-int8-cpu", "a graph in int8 for ONNX Runtime", None)

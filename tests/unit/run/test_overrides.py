@@ -16,7 +16,7 @@ models:
   - model: ./all.mini.lm
     variants:
       - {runtime: onnxruntime, text: true}
-      - {runtime: onnxruntime, precision: int8, serving: {tier: 1}}
+      - {runtime: onnxruntime, precision: fp16, serving: {tier: 1}}
   - {model: bert-base, weights: random, variants: [{runtime: tensorrt, precision: fp16, gpus: [t4]}]}
 """
 

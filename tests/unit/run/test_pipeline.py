@@ -152,7 +152,7 @@ def test_a_model_whose_files_are_not_there_fails_at_once_and_alone(stages: Stage
     gate = "gate: {eval_data: nowhere.jsonl, max_accuracy_drop: 1}"
     spec = parse_run_spec(
         f"models: [{{model: ./tiny, variants: [{ONNX}]}}, "
-        f"{{model: ./tiny, name: other, variants: [{{runtime: onnxruntime, precision: int8, {gate}}}]}}]",
+        f"{{model: ./tiny, name: other, variants: [{{runtime: onnxruntime, precision: fp16, {gate}}}]}}]",
         where="a test",
     )
     report = run(spec, dry_run=dry_run)

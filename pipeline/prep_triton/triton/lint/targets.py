@@ -15,7 +15,8 @@ from prep_triton.triton.lint.models import list_graphs
 # Seen with 1.24.4: the same graph is right in 1.32, and with scales in FP32 in both.
 _WRONG_WITH_FP16_SCALES = ("1.24.4",)
 _FP32_SCALES = (
-    "choose 26.03 or 26.07, or serve a graph whose scales are FP32: prep build-engine --int8 --runtime onnxruntime"
+    "choose 26.03 or 26.07, or serve a graph whose scales are FP32: "
+    "prep build-engine --runtime openvino --int8 --calibration-data texts.txt"
 )
 _NO_GPU = "name the target's GPUs with --gpu, or serve it on a CPU: kind: KIND_CPU"
 

@@ -1,1 +1,0 @@
-"""INT8 for ONNX Runtime on the CPU."""
