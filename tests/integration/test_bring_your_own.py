@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from google.cloud import storage
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from prep_triton.cli.app import app
 from prep_triton.errors import ParityError, SourceError
 from prep_triton.export.source import name_from_place
@@ -171,6 +171,21 @@ def age(proto) -> None:
     proto.opset_import[0].version = 11
 
 
+def quantize(proto, zero: int = 0) -> None:
+    """Quantise one weight, as others do: explicit Q/DQ with a zero point."""
+    weight = next(tensor for tensor in proto.graph.initializer if len(tensor.dims) == 2)
+    values = np.clip(np.rint(numpy_helper.to_array(weight) * 100) + zero, -128, 127).astype(np.int8)
+    constants = {"stored": values, "scale": np.float32(0.01), "zero": np.int8(zero)}
+    name = weight.name
+    proto.graph.initializer.remove(weight)
+    proto.graph.initializer.extend(numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items())
+    proto.graph.node.insert(0, helper.make_node("DequantizeLinear", [*constants], [name]))
+
+
+def shift_zero_point(proto) -> None:
+    quantize(proto, zero=5)
+
+
 @pytest.mark.parametrize(
     ("edit", "sentence"),
     [
@@ -179,6 +194,8 @@ def age(proto) -> None:
         (drop_mask, "lacks attention_mask"),
         (rename_output, "has the outputs scores"),
         (age, "opset 11; prep takes 13"),
+        (quantize, r"is quantized already \(DequantizeLinear\), expected an FP32"),
+        (shift_zero_point, r"\(DequantizeLinear, with zero points other than 0, which TensorRT refuses and OpenVINO"),
     ],
 )
 def test_what_is_not_such_a_graph_is_refused_in_a_sentence(

@@ -1,8 +1,10 @@
 """Entries of the OpenVINO backend on a real Triton: any batch and length, a static batch, BF16, text, refusals."""
 
 import numpy as np
+import onnx
 import openvino
 import pytest
+from onnx import helper, numpy_helper
 from prep_triton.cli.app import app
 from prep_triton.precision.int8.stage import quantize_for_openvino
 from prep_triton.precision.measure.executed import read_execution
@@ -152,6 +154,36 @@ def test_int8_for_openvino_is_judged_by_its_own_kernels(tmp_path):
     assert execution.gemm_flops_share == pytest.approx(
         {"int8": linear / (linear + attention), "fp32": attention / (linear + attention)}
     )
+
+
+def test_asymmetric_zero_points_which_tensorrt_refuses_are_executed_in_int8(tmp_path):
+    path = tmp_path / "model.onnx"
+    proto = insert_zero_points(make_bert(), 5)
+    onnx.save(proto, path)
+    assert read_execution(path, longest=16, precision="f32").linear_flops_share == {"int8": 1.0}
+
+
+def insert_zero_points(proto, zero):
+    """Explicit Q/DQ around each product with a weight, the activations with a zero point."""
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    constants, nodes = {"zero": np.int8(zero), "scale": np.float32(0.05)}, []
+    for node in proto.graph.node:
+        if node.op_type == "MatMul" and node.input[1] in weights:
+            name, weight = node.input[1], weights[node.input[1]]
+            scales = (np.abs(weight).max(axis=0) / 127).astype(np.float32)
+            constants |= {f"{name}/int8": np.rint(weight / scales).astype(np.int8), f"{name}/scales": scales}
+            small, back, weight_back = (f"{name}/{role}" for role in ("small", "back", "weight"))
+            nodes += [
+                helper.make_node("QuantizeLinear", [node.input[0], "scale", "zero"], [small]),
+                helper.make_node("DequantizeLinear", [small, "scale", "zero"], [back]),
+                helper.make_node("DequantizeLinear", [f"{name}/int8", f"{name}/scales"], [weight_back], axis=1),
+            ]
+            node.input[:] = [back, weight_back]
+        nodes.append(node)
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    proto.graph.initializer.extend(numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items())
+    return proto
 
 
 def test_inspect_says_what_this_cpu_executes_of_an_entry(tmp_path, monkeypatch):

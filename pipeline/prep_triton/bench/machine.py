@@ -16,6 +16,7 @@ SHOWN_FLAGS = (
     "amx_int8",
     "amx_bf16",
     "asimd",
+    "asimddp",
     "i8mm",
     "bf16",
     "sve",

@@ -13,7 +13,7 @@ from pathlib import Path
 import onnx
 import onnx.inliner
 import onnx.version_converter
-from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, ValueInfoProto
+from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, ValueInfoProto, numpy_helper
 from onnx.helper import make_node, make_tensor_value_info
 
 from prep_triton.artifact import TensorSpec
@@ -148,6 +148,13 @@ def _raise_opset(proto: ModelProto, opset: int, path: Path) -> tuple[ModelProto,
         return proto, opset
 
 
+def _has_zero_points(proto: ModelProto) -> bool:
+    """Whether something of an explicit Q/DQ graph is asymmetric: a third input that is not 0 throughout."""
+    pairs = (node for node in _walk_nodes(proto.graph) if node.op_type in ("QuantizeLinear", "DequantizeLinear"))
+    names = {node.input[2] for node in pairs if len(node.input) > 2}
+    return any(numpy_helper.to_array(tensor).any() for tensor in proto.graph.initializer if tensor.name in names)
+
+
 def _check_operators(proto: ModelProto, path: Path) -> None:
     """Refuse operators that no server has, and weights that are not FP32; say what the rest cannot become."""
     nodes = list(_walk_nodes(proto.graph))
@@ -159,8 +166,10 @@ def _check_operators(proto: ModelProto, path: Path) -> None:
             hint="export it with ONNX's own operators alone",
         )
     if quantized := next((node.op_type for node in nodes if node.op_type in _QUANTIZED), None):
+        shifted = ", with zero points other than 0, which TensorRT refuses and OpenVINO takes"
         raise SourceError(
-            f"{path} is quantized already ({quantized}), expected an FP32 graph",
+            f"{path} is quantized already ({quantized}{shifted if _has_zero_points(proto) else ''}), expected an FP32 "
+            "graph",
             hint="bring the graph it was quantized from; prep quantizes it with --int8",
         )
     halves = (TensorProto.FLOAT16, TensorProto.BFLOAT16)

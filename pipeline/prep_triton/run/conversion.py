@@ -171,11 +171,29 @@ def _measure_fidelity(converted: OnnxModel) -> FidelityRecord:
 
 
 def _open_in_bf16(path: Path) -> "RowRunner":
+    """Open a graph in BF16; say where that is emulated.
+
+    Raises:
+        PrecisionError: OpenVINO refuses the graph, or BF16 on this CPU.
+    """
     from prep_triton.precision.measure.openvino_runner import OpenVinoRunner, has_bf16
 
+    try:
+        runner = OpenVinoRunner(path, precision="bf16")
+    except PrecisionError as err:
+        if has_bf16():
+            raise
+        raise PrecisionError(
+            f"this CPU has no BF16 of its own (AVX512_BF16 or AMX), and OpenVINO does not emulate it here: {err}",
+            hint="take --precision fp32 here, or make bf16 on a CPU that has it: prep doctor shows what a CPU has",
+        ) from err
     if not has_bf16():
-        log.warning("this CPU has no BF16: what is measured is what OpenVINO computes instead")
-    return OpenVinoRunner(path, precision="bf16")
+        log.warning(
+            "this CPU has no BF16 of its own (AVX512_BF16 or AMX): %s is emulated, and slower than fp32 where it is "
+            "served on such a CPU: take fp32 there",
+            runner.runtime,
+        )
+    return runner
 
 
 def _check_accuracy(

@@ -66,21 +66,16 @@ def _examine_extra(stage: str, capability: str, extra: Extra) -> Finding:
 def _examine_processor() -> Finding:
     """Say what this CPU multiplies by itself: what OpenVINO and ONNX Runtime gain from INT8 and BF16 hangs on it."""
     from prep_triton.bench.machine import read_processor
+    from prep_triton.run.processor import advise_precision, describe_processor, find_processor_problem
 
     processor = read_processor()
-    has = set(processor.flags)
-    kinds = {
-        "INT8": next((flag for flag in ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm") if flag in has), None),
-        "BF16": next((flag for flag in ("amx_bf16", "avx512_bf16", "bf16") if flag in has), None),
-    }
-    words = [f"{kind} by {flag.upper()}" if flag else f"no {kind} of its own" for kind, flag in kinds.items()]
-    is_slow = has.isdisjoint({"avx2", "asimd"})
+    detail, problem = describe_processor(processor), find_processor_problem(processor.flags)
     return Finding(
         stage="precision",
         capability="compute in INT8 and BF16 on this CPU",
-        available=not is_slow and any(kinds.values()),
-        detail=f"{processor.name or 'unknown'}, {processor.cores} cores: {', '.join(words)}",
-        hint="" if kinds["BF16"] else "serve fp32 or int8: a CPU without BF16 computes it in FP32 or emulates it",
+        available=problem is None,
+        detail=detail if problem else f"{detail}: {advise_precision(processor.flags)}",
+        hint=problem or "",
     )
 
 

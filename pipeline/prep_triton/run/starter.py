@@ -128,7 +128,8 @@ def _render_variant(runtime: Runtime, request: Starter) -> list[str]:
         ]
     if request.text:
         lines.append(_comment("        text: true", "text in, answer out; without it clients send token ids"))
-    lines.append("        # serving: {max_batch_size: 16, warmup: true, tier: 1}")
+    own = "instance_count: 2, threads: 1" if runtime == "openvino" else "max_batch_size: 16, warmup: true"
+    lines.append(f"        # serving: {{{own}, tier: 1}}")
     return lines
 
 

@@ -39,6 +39,37 @@ def test_bf16_is_the_exported_graph_judged_by_openvino(workspace: Workspace):
     assert refused.value.hint == "keep fp32: prep assemble tiny --runtime onnxruntime --precision fp32"
 
 
+def without_bf16(monkeypatch: pytest.MonkeyPatch) -> ConversionSpec:
+    monkeypatch.setattr("prep_triton.precision.measure.openvino_runner.has_bf16", lambda: False)
+    return ConversionSpec(runtime="openvino", precision="bf16")
+
+
+def test_where_bf16_would_be_emulated_it_is_said(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    model, spec = store_with_reference(workspace, make_bert()), without_bf16(monkeypatch)
+    with caplog.at_level("WARNING"):
+        put_in_precision(model, spec, workspace)
+    assert "this CPU has no BF16 of its own (AVX512_BF16 or AMX): openvino" in caplog.text
+    assert "is emulated, and slower than fp32" in caplog.text
+
+
+def test_where_openvino_refuses_bf16_nothing_is_made_and_fp32_is_named(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+):
+    model, spec = store_with_reference(workspace, make_bert()), without_bf16(monkeypatch)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PrecisionError("openvino refuses it", hint="")
+
+    # What OpenVINO does on a CPU without AVX-512 (its documentation, "CPU Device").
+    monkeypatch.setattr("prep_triton.precision.measure.openvino_runner.compile_graph", refuse)
+    with pytest.raises(PrecisionError, match=r"no BF16 of its own .* not emulate it here: openvino") as refused:
+        put_in_precision(model, spec, workspace)
+    assert refused.value.hint.startswith("take --precision fp32 here")
+    assert not list(workspace.root.glob("gate/*/*/manifest.json"))
+
+
 def test_a_graph_that_misses_its_gate_is_refused_with_the_distance(workspace: Workspace):
     model = store_with_reference(workspace, make_bert())
     unreachable = ConversionSpec(runtime="onnxruntime", precision="fp16", gate=GateSpec(min_cosine=1.0))
