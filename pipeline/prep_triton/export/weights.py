@@ -3,6 +3,7 @@
 Finding them is cheap: torch is imported where tensors are read.
 """
 
+import shlex
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "base_model.model.")
 # Where training libraries keep the state dict in a checkpoint of theirs.
 _STATE_KEYS = ("state_dict", "model_state_dict", "model", "module")
+# What torch's restricted reader puts before its own reason, below paragraphs of advice.
+_READER = "WeightsUnpickler error: "
 # Types whose numbers mean nothing without scales that lie elsewhere.
 _QUANTIZED = ("I8", "U8", "F8_", "F4", "I4")
 
@@ -152,11 +155,12 @@ def _load_pickle(path: Path, *, where: str) -> dict[str, Any]:
         raise SourceError(f"{path} cannot be read: {err.strerror or err}", hint="check its permissions") from err
     except Exception as err:  # pickle's, zip's and torch's own
         raise SourceError(
-            f"{path.name} of {where} cannot be read without running code from it, or is damaged: {_first_line(err)}",
-            hint="copy the file again; where it holds more than tensors and you trust it, write its tensors anew: "
-            + _command_to_extract(path),
+            f"{path.name} of {where} cannot be read without running code from it, or is damaged: "
+            f"{find_pickle_reason(err)}",
+            hint="copy the file again where it is damaged; else write its tensors as safetensors, without running any "
+            f"of it: python -m prep_triton.export.inert {shlex.quote(str(path.parent))}",
         ) from err
-    tensors = _find_tensors(content)
+    tensors = find_tensors(content)
     if not tensors:
         raise SourceError(
             f"{path.name} of {where} is no mapping of names to tensors",
@@ -165,25 +169,18 @@ def _load_pickle(path: Path, *, where: str) -> dict[str, Any]:
     return tensors
 
 
-def _find_tensors(content: Any) -> dict[str, Any]:
+def find_tensors(content: Any) -> dict[str, Any]:
     """Return the tensors of a state dict, or of the one that a training library put beside its own state."""
     import torch
 
     if not isinstance(content, dict):
         return {}
     tensors = {str(name): value for name, value in content.items() if torch.is_tensor(value)}
-    return tensors or next((inner for key in _STATE_KEYS if (inner := _find_tensors(content.get(key)))), {})
+    return tensors or next((inner for key in _STATE_KEYS if (inner := find_tensors(content.get(key)))), {})
 
 
-def _command_to_extract(path: Path) -> str:
-    """Return the command that writes a pickle's tensors in its place; what it was stays beside it (optimizers, too)."""
-    return (
-        f"python -c \"import os, torch; p='{path}'; d=torch.load(p, map_location='cpu', weights_only=False); "
-        "d=d.state_dict() if hasattr(d, 'state_dict') else d.get('state_dict', d); os.rename(p, p + '.old'); "
-        'torch.save({k: v for k, v in d.items() if torch.is_tensor(v)}, p)"'
-    )
-
-
-def _first_line(err: Exception) -> str:
-    text = str(err).strip()
-    return text.splitlines()[0] if text else type(err).__name__
+def find_pickle_reason(err: Exception) -> str:
+    """Return why torch did not read a pickle, without its advice to read it another way: that runs the file's code."""
+    lines = str(err).strip().splitlines() or [type(err).__name__]
+    refused = next((line for line in lines if _READER in line or "GLOBAL" in line), lines[0])
+    return refused.strip().removeprefix(_READER).partition(". ")[0].rstrip(".")

@@ -1,13 +1,18 @@
 import json
+import os
 import re
+import shlex
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
 from prep_triton.errors import SourceError
+from prep_triton.export.inert import convert_pickles
 from prep_triton.export.weights import check_weights, find_weights, load_state_dict
+from safetensors.torch import load_file
 
 
 def refused(call, *args) -> SourceError:
@@ -54,24 +59,59 @@ class Payload:
         return (open, (str(self.path), "w"))
 
 
-def follow_hint(hint):
-    command = re.search(r'python (-c) "(.+)"$', hint)
+def follow_hint(hint: str) -> None:
+    command = re.search(r"python (-m \S+ .+)$", hint)
     assert command
-    subprocess.run([sys.executable, command[1], command[2]], check=True, capture_output=True)
+    subprocess.run([sys.executable, *shlex.split(command[1])], check=True, capture_output=True)
 
 
-def test_pickle_runs_no_code_and_the_hint_converts_one_that_is_trusted(tmp_path):
-    path, trace = tmp_path / "pytorch_model.bin", tmp_path / "ran"
-    torch.save({"state_dict": {"a": torch.ones(2)}, "step": Payload(trace)}, path)
+def converted(folder: Path) -> dict[str, list[float]]:
+    (path,) = find_weights(folder, where="it")
+    assert path.name == "model.safetensors"
+    return {name: tensor.flatten().tolist() for name, tensor in load_file(path).items()}
+
+
+def test_pickle_runs_no_code_and_neither_does_the_command_of_the_hint(tmp_path):
+    folder, trace = tmp_path / "My checkpoint", tmp_path / "ran"
+    folder.mkdir()
+    path = folder / "pytorch_model.bin"
+    torch.save({"state_dict": {"a": torch.ones(2)}, "step": Payload(trace), "args": Namespace(rate=0.1)}, path)
+    before = path.read_bytes()
     error = refused(load_state_dict, (path,))
     assert "without running code" in error.message
-    assert not trace.exists()
-    before = path.read_bytes()
     follow_hint(error.hint)
-    weights = load_state_dict((path,), where="it")
-    assert weights is not None
-    assert weights["a"].tolist() == [1, 1]
-    assert path.with_name("pytorch_model.bin.old").read_bytes() == before
+    assert not trace.exists()
+    assert converted(folder) == {"a": [1, 1]}
+    assert path.read_bytes() == before
+
+
+def test_pickled_shards_with_tied_weights_become_one_file(tmp_path):
+    tied = torch.ones(1, 2)
+    shards = {"1": {"a": tied, "b": tied, "args": Namespace()}, "2": {"c": torch.zeros(1), "args": Path("x")}}
+    paths = [tmp_path / f"pytorch_model-0000{number}-of-00002.bin" for number in shards]
+    for path, content in zip(paths, shards.values(), strict=True):
+        torch.save(content, path)
+    follow_hint(refused(load_state_dict, tuple(paths)).hint)
+    assert converted(tmp_path) == {"a": [1, 1], "b": [1, 1], "c": [0]}
+
+
+def test_a_pickle_that_calls_the_system_is_not_converted(tmp_path):
+    class Call:
+        def __reduce__(self):
+            return (os.system, (f"touch {tmp_path / 'ran'}",))
+
+    torch.save({"a": torch.ones(1), "step": Call()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(SourceError, match=r"whose module posix is blocked"):
+        convert_pickles(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["pytorch_model.bin"]
+
+
+def test_a_folder_without_pickles_or_tensors_is_not_converted(tmp_path):
+    with pytest.raises(SourceError, match=r"has no pytorch_model.bin"):
+        convert_pickles(tmp_path)
+    torch.save([Namespace()], tmp_path / "pytorch_model.bin")
+    with pytest.raises(SourceError, match="holds no tensors by name"):
+        convert_pickles(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -118,11 +158,10 @@ def test_weights_in_whole_numbers_are_refused(tmp_path):
 
 def test_the_hint_for_a_pickled_model_leads_to_its_tensors(tmp_path):
     path = tmp_path / "pytorch_model.bin"
-    torch.save(torch.nn.Linear(1, 2), path)
+    model = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.BatchNorm1d(2))
+    torch.save(model, path)
     follow_hint(refused(load_state_dict, (path,)).hint)
-    weights = load_state_dict((path,), where="it")
-    assert weights is not None
-    assert weights["weight"].shape == (2, 1)
+    assert converted(tmp_path) == {name: tensor.flatten().tolist() for name, tensor in model.state_dict().items()}
 
 
 @pytest.mark.parametrize("content", [b"", b"pickle", b"PK\x03\x04"])
