@@ -68,9 +68,14 @@ def compile_graph(
         return model, core.compile_model(model, DEVICE, properties)
     except RuntimeError as err:
         raise PrecisionError(
-            f"openvino {openvino.__version__} refuses {path}: {err}",
+            f"{describe_runtime()} refuses {path}: {_brief(err)}",
             hint="serve it with runtime onnxruntime, or export the model again: prep export MODEL",
         ) from err
+
+
+def _brief(err: RuntimeError) -> str:
+    """Return the last line of OpenVINO's text, which says why; those before it say where in its sources."""
+    return next((line for text in reversed(str(err).splitlines()) if (line := text.strip())), "without a reason")
 
 
 def describe_runtime() -> str:
