@@ -21,6 +21,8 @@ _OTHER_HEADS = (
     *("pooler.", "cls.", "classifier.", "qa_outputs.", "pre_classifier."),
     *("vocab_transform.", "vocab_layer_norm.", "vocab_projector."),
 )
+# What predicts tokens, and is the transposed embedding where config.json does not say otherwise.
+_DECODERS = ("cls.predictions.decoder.", "vocab_projector.")
 # What a loss function of the training keeps beside the model.
 _LOSSES = ("loss.", "loss_fct.", "loss_fn.", "criterion.")
 _LAYER_KEYS = ("num_hidden_layers", "n_layers")
@@ -173,6 +175,13 @@ def _check_loaded(source: Source, model: Any, info: Mapping[str, Any]) -> None:
     body = f"{model.base_model_prefix}."
     is_body = "Model" in TASKS[source.task].class_suffixes
     if not is_body and not any(key.startswith(body) and ".pooler." not in key for key in missing):
+        if source.config.get("tie_word_embeddings") is False and all(key.startswith(_DECODERS) for key in missing):
+            raise SourceError(
+                f"config.json of {source.label} says that its decoder is not the embedding (tie_word_embeddings is "
+                f"false), and {_list_some(missing)} are not among its weights",
+                hint='write "tie_word_embeddings": true into config.json if it was trained so, as BERT is; else copy '
+                "the checkpoint again",
+            )
         trained_for = source.config.get("architectures")
         raise SourceError(
             f"{source.label} has no {source.task} head: {_list_some(missing)} are not among its weights "

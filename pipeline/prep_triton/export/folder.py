@@ -5,12 +5,13 @@ Everything here is cheap: neither torch nor transformers is imported.
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from prep_triton.errors import SourceError
+from prep_triton.errors import SourceError, find_nearest
 from prep_triton.export.heads import ARCHITECTURES, Architecture
 from prep_triton.export.sentence_transformers import (
     MODULES_NAME,
@@ -37,6 +38,13 @@ VOCABULARY_NAME = "vocab.txt"
 TOKENIZER_FILES = (
     *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json"),
     *(VOCABULARY_NAME, "vocab.json", "merges.txt", "*.model"),
+)
+
+# What tokenizers that are not BERT's keep a vocabulary in where they have no tokenizer.json.
+_SLOW_VOCABULARIES = ("*.model", "vocab.json")
+_CONVERT_VOCABULARY = (
+    "from transformers import AutoTokenizer; folder = {folder!r}; "
+    "AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
 )
 
 # All of a checkpoint that an export reads, and the weights that stand in for safetensors where there are none.
@@ -101,10 +109,8 @@ def architecture_from_config(config: Mapping[str, Any], *, where: str) -> Archit
             hint=f'add "model_type": "{kind}" to it if that is what the checkpoint is',
         )
     if model_type not in ARCHITECTURES:
-        raise SourceError(
-            f"{where} is a '{model_type}' model; supported are {' and '.join(ARCHITECTURES)}",
-            hint="choose a BERT or DistilBERT checkpoint (model_type in its config.json)",
-        )
+        raise _unsupported_architecture(config, str(model_type), where)
+    _check_code(config, where)
     if key := next((key for key in ("is_decoder", "add_cross_attention") if config.get(key)), None):
         raise SourceError(
             f"{where} is configured as a decoder ({key}); supported are encoders",
@@ -125,9 +131,11 @@ def architecture_from_config(config: Mapping[str, Any], *, where: str) -> Archit
         )
     for key in _SIZE_KEYS:
         size = config.get(key, 1)
-        if isinstance(size, bool) or not isinstance(size, int) or size < (0 if key == "type_vocab_size" else 1):
+        # DistilBERT has no token types, and no class of it reads how many there are.
+        least = 0 if (model_type, key) == ("distilbert", "type_vocab_size") else 1
+        if isinstance(size, bool) or not isinstance(size, int) or size < least:
             raise SourceError(
-                f"{CONFIG_NAME} of {where} has {key} {size!r:.40}, expected a whole number of 1 or more",
+                f"{CONFIG_NAME} of {where} has {key} {size!r:.40}, expected a whole number of {least} or more",
                 hint="compare it with the config.json that the checkpoint was saved with",
             )
     if config.get("quantization_config"):
@@ -136,6 +144,36 @@ def architecture_from_config(config: Mapping[str, Any], *, where: str) -> Archit
             hint="export the checkpoint it was quantized from, then choose a precision with prep",
         )
     return "distilbert" if model_type == "distilbert" else "bert"
+
+
+def _unsupported_architecture(config: Mapping[str, Any], model_type: str, where: str) -> SourceError:
+    """Return which architectures there are, and which of them a checkpoint meant or is nearest to."""
+    code = ", whose code it brings itself (auto_map)" if config.get("auto_map") else ""
+    message = f"{where} is a '{model_type:.60}' model{code}; supported are {' and '.join(ARCHITECTURES)}"
+    kind = _guess_model_type(config)
+    classes = config.get("architectures")
+    named = str(classes[0]) if isinstance(classes, list) and classes else ""
+    if named.startswith(("BertFor", "BertModel", "DistilBertFor", "DistilBertModel")) and not code:
+        return SourceError(message, hint=f'write "model_type": "{kind}" into its {CONFIG_NAME}: it names {named:.60}')
+    if not (nearest := find_nearest(model_type, ARCHITECTURES)):
+        return SourceError(message, hint="choose a BERT or DistilBERT checkpoint (model_type in its config.json)")
+    return SourceError(
+        message,
+        hint=f"the nearest is {nearest[0]}: choose a checkpoint with that model_type, trained for the same task",
+    )
+
+
+def _check_code(config: Mapping[str, Any], where: str) -> None:
+    """Refuse a model whose own code makes its answers: transformers' class would load its weights and answer others."""
+    declared = config.get("auto_map")
+    classes = declared if isinstance(declared, dict) else {}
+    if name := next((name for name in sorted(classes) if name.startswith(("AutoModel", "AutoConfig"))), None):
+        raise SourceError(
+            f"{where} brings code of its own for its model (auto_map: {name} is {classes[name]!r:.80}), which prep "
+            "does not run",
+            hint="choose a checkpoint that runs without trust_remote_code; remove auto_map from its "
+            f"{CONFIG_NAME} only if that code computes what transformers' own class does",
+        )
 
 
 def _guess_model_type(config: Mapping[str, Any]) -> str:
@@ -153,6 +191,13 @@ def find_vocabulary(folder: Path, *, where: str) -> Path:
     for name in (TOKENIZER_NAME, VOCABULARY_NAME):
         if (folder / name).is_file():
             return folder / name
+    slow = next((path.name for pattern in _SLOW_VOCABULARIES for path in sorted(folder.glob(pattern))), None)
+    if slow:
+        raise SourceError(
+            f"{where} has its vocabulary in {slow} only; prep reads {TOKENIZER_NAME} and {VOCABULARY_NAME}",
+            hint=f"have transformers write {TOKENIZER_NAME} beside it (for a .model file pip install sentencepiece "
+            f"protobuf): python -c {shlex.quote(_CONVERT_VOCABULARY.format(folder=str(folder)))}",
+        )
     raise SourceError(
         f"vocabulary missing: {where} has neither {TOKENIZER_NAME} nor {VOCABULARY_NAME}",
         hint="copy the tokenizer's files of the checkpoint beside its weights",

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from prep_triton.reference import TOKENIZER_PROBES, encode_all, is_tokenizer_err
 
 _AGAIN = "copy the checkpoint again"
 _SETTINGS_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_ADDING_FILES = (*_SETTINGS_FILES, TOKENIZER_NAME)
 
 
 def save_tokenizer(folder: Path, target: Path, vocab_size: int, *, where: str) -> Any:
@@ -35,6 +37,7 @@ def save_tokenizer(folder: Path, target: Path, vocab_size: int, *, where: str) -
     """
     vocabulary = find_vocabulary(folder, where=where).name
     _check_settings(folder, where)
+    _check_code(folder, where)
     lowers = load_transformer_settings(folder, where=where).get("do_lower_case")
     try:
         with silence_vendors():
@@ -59,7 +62,7 @@ def save_tokenizer(folder: Path, target: Path, vocab_size: int, *, where: str) -
             raise
         raise _unreadable(vocabulary, folder, where, err) from err
     _check_ids(tokenizer, origin, expected, where)
-    _check_size(tokenizer, vocab_size, where)
+    _check_size(tokenizer, folder, vocab_size, where)
     return tokenizer
 
 
@@ -79,6 +82,21 @@ def _check_settings(folder: Path, where: str) -> None:
             problem = f"is not JSON: {err}"
         if problem:
             raise SourceError(f"{name} of {where} {problem}", hint=_AGAIN)
+
+
+def _check_code(folder: Path, where: str) -> None:
+    """Refuse a tokenizer of the checkpoint's own code, which transformers reads as one of its own where it may not."""
+    for name in ("tokenizer_config.json", CONFIG_NAME):
+        path = folder / name
+        content = load_json(path) if path.is_file() else {}
+        declared = content.get("auto_map") if isinstance(content, dict) else None
+        if isinstance(declared, dict) and "AutoTokenizer" in declared:
+            raise SourceError(
+                f"{where} brings code of its own for its tokenizer (auto_map in {name}: "
+                f"{declared['AutoTokenizer']!r:.80}), which prep does not run",
+                hint=f"remove AutoTokenizer from auto_map in {name} only if the {TOKENIZER_NAME} beside it gives the "
+                "ids that the code gives; else choose a checkpoint that runs without trust_remote_code",
+            )
 
 
 def _load_written(path: Path) -> Any:
@@ -140,17 +158,32 @@ def _check_ids(tokenizer: Any, origin: Any, expected: list[list[int]], where: st
         )
 
 
-def _check_size(tokenizer: Any, vocab_size: int, where: str) -> None:
+def _check_size(tokenizer: Any, folder: Path, vocab_size: int, where: str) -> None:
     ids = tokenizer.get_vocab(with_added_tokens=True)
     largest = max(ids.values(), default=-1)
-    if not 0 <= largest < vocab_size:
-        beyond = sorted((token for token, index in ids.items() if index >= vocab_size), key=ids.__getitem__)[:3]
-        raise SourceError(
-            f"the vocabulary of {where} has {largest + 1} ids, and its model has {vocab_size}: it has no row for "
-            f"{', '.join(repr(token[:30]) for token in beyond)}",
-            hint="copy the tokenizer that belongs to this checkpoint, with the tokenizer_class and the special tokens "
-            "that it was saved with",
-        )
+    if 0 <= largest < vocab_size:
+        return
+    beyond = sorted((token for token, index in ids.items() if index >= vocab_size), key=ids.__getitem__)
+    hint = (
+        "copy the tokenizer that belongs to this checkpoint, with the tokenizer_class and the special tokens that it "
+        "was saved with"
+    )
+    added = {str(token) for token in tokenizer.get_added_tokens_decoder().values()}
+    naming = [name for name in _ADDING_FILES if beyond and _names_any(folder / name, beyond)]
+    if naming and added.issuperset(beyond):
+        hint = f"remove them from {', '.join(naming)}: no text with one of them has an answer, in transformers either"
+    raise SourceError(
+        f"the vocabulary of {where} has {largest + 1} ids, and its model has {vocab_size}: it has no row for "
+        f"{', '.join(repr(token[:30]) for token in beyond[:3])}",
+        hint=hint,
+    )
+
+
+def _names_any(path: Path, tokens: Sequence[str]) -> bool:
+    if not path.is_file():
+        return False
+    text = path.read_text(encoding="utf-8")
+    return any(json.dumps(token, ensure_ascii=ascii_only) in text for token in tokens for ascii_only in (True, False))
 
 
 def _unreadable(vocabulary: str, folder: Path, where: str, err: BaseException) -> SourceError:

@@ -37,7 +37,21 @@ def test_config_that_is_not_one_is_refused(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("config", "message", "hint"),
     [
-        ({"model_type": "roberta"}, "'roberta' model; supported are bert and distilbert", "BERT or DistilBERT"),
+        ({"model_type": "roberta"}, "'roberta' model; supported are bert and distilbert", "nearest is bert"),
+        ({"model_type": "distilroberta"}, "supported are bert and distilbert", "nearest is distilbert"),
+        ({"model_type": "t5"}, "'t5' model; supported are bert and distilbert", "BERT or DistilBERT"),
+        ({"model_type": "BERT", "architectures": ["BertModel"]}, "a 'BERT' model", 'write "model_type": "bert"'),
+        (
+            {"model_type": "nomic_bert", "auto_map": {"AutoModel": "m.X"}, "architectures": ["BertModel"]},
+            "a 'nomic_bert' model, whose code it brings itself (auto_map); supported are",
+            "nearest is bert",
+        ),
+        (
+            {"model_type": "bert", "auto_map": {"AutoModelForMaskedLM": "m.X"}},
+            "code of its own for its model (auto_map: AutoModelForMaskedLM is 'm.X'), which prep does not run",
+            "trust_remote_code",
+        ),
+        ({"model_type": "bert", "type_vocab_size": 0}, "type_vocab_size 0, expected a whole number of 1", "saved with"),
         ({}, "has no model_type", '"model_type": "bert"'),
         ({"architectures": ["DistilBertModel"]}, "has no model_type", '"model_type": "distilbert"'),
         ({"model_type": "bert", "num_hidden_layers": 0}, "num_hidden_layers 0, expected", "saved with"),
@@ -61,7 +75,7 @@ def test_unsupported_configuration_is_refused(config, message, hint):
 
 def test_supported_configurations_pass():
     assert architecture_from_config({"model_type": "bert", "position_embedding_type": "absolute"}, where="it") == "bert"
-    assert architecture_from_config({"model_type": "distilbert"}, where="it") == "distilbert"
+    assert architecture_from_config({"model_type": "distilbert", "type_vocab_size": 0}, where="it") == "distilbert"
 
 
 def test_tokenizer_json_wins_over_the_vocabulary_and_neither_is_refused(tmp_path):
