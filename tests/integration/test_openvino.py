@@ -28,6 +28,7 @@ pytestmark = pytest.mark.integration
 IDS = ("input_ids", "attention_mask", "token_type_ids")
 SERVED = {
     "any": EntrySpec(runtime="openvino", serving=ServingSpec(threads=1)),
+    "warm": EntrySpec(runtime="openvino", serving=ServingSpec(threads=1, warmup=True, length_buckets=(8, 16))),
     "bf16": EntrySpec(runtime="openvino", precision="bf16", serving=ServingSpec(threads=1, instance_count=2)),
 }
 REFUSED = {
@@ -98,7 +99,7 @@ def test_entries_of_the_backend_pass_verify(server, repository):
     spec = VerifySpec(server_url=f"http://{server.grpc_url}", timeout_s=20)
     report = verify_entries(entries, str(repository), spec=spec)
     states = {entry.name: entry.status for entry in report.entries if entry.kind in ("model", "ensemble")}
-    assert states == {"any": "loaded", "bf16": "loaded", "any-text": "loaded"}
+    assert states == {"any": "loaded", "bf16": "loaded", "warm": "loaded", "any-text": "loaded"}
     assert {entry.full_batch for entry in report.entries if entry.name == "any"} == {8}
 
 

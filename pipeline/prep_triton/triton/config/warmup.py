@@ -26,6 +26,8 @@ _NUMPY_TYPES = {"INT64": "<i8", "INT32": "<i4"}
 def fill_warmup(config: "ModelConfig", artifact: OnnxModel | Sequence[Engine], serving: ServingSpec) -> None:
     """Write one sample for each length bucket at the smallest batch, and one at the largest.
 
+    Where an entry has no max_batch_size, its inputs have the batch among their dims, and a sample has a batch of 1 there.
+
     Raises:
         SpecError: The largest batch is more than a server should prepare.
     """
@@ -39,12 +41,12 @@ def fill_warmup(config: "ModelConfig", artifact: OnnxModel | Sequence[Engine], s
         )
     tensors = {tensor.name: tensor for tensor in _inputs_of(artifact)}
     for bucket in serving.length_buckets:
-        for batch in sorted({smallest_batch_size(artifact, serving, bucket), largest}):
+        for batch in sorted({smallest_batch_size(artifact, serving, bucket), largest or 1}):
             sample = config.model_warmup.add(name=f"length-{bucket}-batch-{batch}", batch_size=batch, count=1)
             for tensor in config.input:
                 entry = sample.inputs[tensor.name]
                 entry.data_type = tensor.data_type
-                entry.dims.extend(dims_at_length(tensors[tensor.name], bucket))
+                entry.dims.extend([*([] if largest else [1]), *dims_at_length(tensors[tensor.name], bucket)])
                 entry.input_data_file = warmup_file_name(tensor.name, bucket)
 
 
