@@ -26,7 +26,7 @@ _NUMPY_TYPES = {"INT64": "<i8", "INT32": "<i4"}
 def fill_warmup(config: "ModelConfig", artifact: OnnxModel | Sequence[Engine], serving: ServingSpec) -> None:
     """Write one sample for each length bucket at the smallest batch, and one at the largest.
 
-    Where an entry has no max_batch_size, its inputs have the batch among their dims, and a sample has a batch of 1 there.
+    Where an entry has no max_batch_size, its inputs have the batch among their dims, and a sample a batch of 1.
 
     Raises:
         SpecError: The largest batch is more than a server should prepare.
