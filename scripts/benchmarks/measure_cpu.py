@@ -7,7 +7,6 @@ Graphs, from the same checkpoints (MiniLM with its real weights, package gt-all-
 =================  =============================================================================================
 ours-int8          prep build-engine --runtime openvino --int8, calibrated on 128 sentences
 ours-bf16          prep's FP32 graph in OpenVINO, in BF16
-ours-onnx-int8     prep build-engine --runtime onnxruntime --int8: its own graph, dynamic, nothing is calibrated
 nncf               NNCF post-training quantisation of prep's FP32 graph, model_type transformer, the same 128 sentences
 optimum-intel      OVModel export and OVQuantizer with the same 128 sentences
 optimum-onnx       optimum-cli export onnx, then onnxruntime quantize --avx512_vnni --per_channel
@@ -189,12 +188,10 @@ def prepare_ours(model: str, source: Path, work_dir: Path, texts: Path, graphs: 
     build = [PREP, "build-engine", model, *place, "--int8"]
     calibration = ["--calibration-data", str(texts), "--calibration-samples", str(CALIBRATION_ROWS)]
     static = run_step("int8", [*build, "--runtime", "openvino", *calibration, "--min-cosine", "0.5"], work_dir)
-    dynamic = run_step("onnx-int8", [*build, "--runtime", "onnxruntime", "--min-cosine", "0.5"], work_dir)
     workspace = Workspace(work_dir)
     graphs.add("fp32", _graph(workspace, "export", model), exported)
     graphs.add("ours-bf16", graphs.paths["fp32"], exported)
     graphs.add("ours-int8", _graph(workspace, "precision", f"{model}-int8-openvino"), exported, static)
-    graphs.add("ours-onnx-int8", _graph(workspace, "precision", f"{model}-int8-cpu"), exported, dynamic)
 
 
 def _graph(workspace: Workspace, stage: str, name: str) -> Path:
@@ -238,7 +235,7 @@ def run_step(name: str, command: list[str], folder: Path) -> Cost:
 
 def open_graph(side: str, path: Path, threads: int) -> Run:
     """Open a graph in the runtime that serves its kind."""
-    if side in ("fp32", "ours-onnx-int8", "optimum-onnx"):
+    if side in ("fp32", "optimum-onnx"):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3

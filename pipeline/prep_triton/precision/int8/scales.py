@@ -98,14 +98,13 @@ class Calibrator:
         """
         from prep_triton.precision.int8.qdq import QuantizedTensors, QuantizedWeight
 
-        weights = _load_weights(self.model.path(GRAPH_NAME), linears)
-        scales = self._find_scales(linears, rows, weights)
+        scales = self._find_scales(linears, rows)
         spec = self.spec.calibration.model_dump(include={"method", "percentile"})
         rounded = self._measure(
             "weights",
             rows,
             {**spec, "smoothing_alpha": self.spec.smoothing_alpha},
-            lambda: self._round_weights(linears, rows, scales, weights),
+            lambda: self._round_weights(linears, rows, scales),
         )
         return QuantizedTensors(
             inputs=scales,
@@ -115,9 +114,7 @@ class Calibrator:
             },
         )
 
-    def _find_scales(
-        self, linears: "Sequence[Linear]", rows: Sequence[TokenRow], weights: "Mapping[str, Array]"
-    ) -> "dict[str, InputScale]":
+    def _find_scales(self, linears: "Sequence[Linear]", rows: Sequence[TokenRow]) -> "dict[str, InputScale]":
         from prep_triton.precision.int8.activations import measure_channel_ranges, measure_histograms
         from prep_triton.precision.int8.qdq import LARGEST, InputScale, scale_from_range
         from prep_triton.precision.int8.ranges import range_from_histogram
@@ -129,10 +126,11 @@ class Calibrator:
         readers: dict[str, list[Linear]] = {}
         for linear in linears:
             readers.setdefault(linear.source, []).append(linear)
+        weights = _Weights(path)
         scales = {
             source: make_input_scale(
                 channels[source],
-                [weights[linear.weight] for linear in layers],
+                [weights.read(linear) for linear in layers],
                 alpha=alpha,
                 can_shift=all(linear.bias for linear in layers),
             )
@@ -156,17 +154,17 @@ class Calibrator:
         linears: "Sequence[Linear]",
         rows: Sequence[TokenRow],
         scales: "Mapping[str, InputScale]",
-        weights: "Mapping[str, Array]",
     ) -> "Mapping[str, Array]":
         from prep_triton.precision.int8.activations import measure_grams
         from prep_triton.precision.int8.qdq import smooth_weight
         from prep_triton.precision.int8.rounding import round_weights
 
         path, rounded, done = self.model.path(GRAPH_NAME), dict[str, Any](), 0
+        weights = _Weights(path)
         for layers, gram in measure_grams(path, linears, rows, scales, progress=self.progress):
             self.progress("rounding weights", done / len(linears))
             multiplier = scales[layers[0].source].multiplier
-            smoothed = [smooth_weight(weights[linear.weight], multiplier) for linear in layers]
+            smoothed = [smooth_weight(weights.read(linear), multiplier) for linear in layers]
             for linear, weight in zip(layers, round_weights(smoothed, gram), strict=True):
                 rounded[f"{linear.name}/values"], rounded[f"{linear.name}/scale"] = weight.values, weight.scale
             done += len(layers)
@@ -228,20 +226,29 @@ def make_input_scale(
     return InputScale(scale, multiplier, (steps * np.float32(scale)).astype(np.float16).astype(np.float32))
 
 
-def _load_weights(path: Path, linears: "Sequence[Linear]") -> "dict[str, Array]":
-    """Load the weights of linear layers.
+class _Weights:
+    """The weights of linear layers, read from their file one at a time: together they are as large as the model."""
 
-    Raises:
-        PrecisionError: One is not finite.
-    """
-    from onnx import numpy_helper
+    def __init__(self, path: Path) -> None:
+        from prep_triton.onnx_file import load_without_weights
 
-    from prep_triton.onnx_file import load_model
-    from prep_triton.precision.rewrite.weights import check_finite
+        proto, self._spans = load_without_weights(path)
+        self._stored = {tensor.name: tensor for tensor in proto.graph.initializer}
 
-    stored = {tensor.name: tensor for tensor in load_model(path).graph.initializer}
-    weights = {}
-    for linear in linears:
-        weights[linear.weight] = numpy_helper.to_array(stored[linear.weight])
-        check_finite(weights[linear.weight], linear.weight)
-    return weights
+    def read(self, linear: "Linear") -> "Array":
+        """Return a weight [size_in, size_out].
+
+        Raises:
+            PrecisionError: It is not finite.
+        """
+        import numpy as np
+        from onnx import numpy_helper
+
+        from prep_triton.precision.rewrite.weights import check_finite
+
+        if span := self._spans.get(linear.weight):
+            weight = np.frombuffer(span.read(), "<f4").reshape(linear.size_in, linear.size_out)
+        else:
+            weight = numpy_helper.to_array(self._stored[linear.weight])
+        check_finite(weight, linear.weight)
+        return weight

@@ -25,8 +25,9 @@ _WIDTHS = (*dict.fromkeys(_WORDS.values()), "unknown")
 # Compiled nodes that hold the whole of an attention, and where its queries, keys and values come in.
 _FUSED = {"Subgraph": (0, 1, -1), "ScaledDotProductAttention": (0, 1, 2)}
 _PRODUCT = (0, 1)
-# How OpenVINO names the scale that a quantised product becomes.
-_SCALE_SUFFIX = "/DequantizationMultiply"
+# How OpenVINO names the scale that a quantised product becomes, and the weight that it turns around for it.
+_SCALE_SUFFIX, _WEIGHT_SUFFIX = "/DequantizationMultiply", "/transpose_b"
+_WITH_WEIGHTS = "FullyConnected"
 _LINEARS_IN_LAYER = 6
 _USUAL_LENGTH = 128
 
@@ -67,8 +68,16 @@ def _info(node: Any, key: str) -> str:
 
 
 def _index_nodes(compiled: Any) -> Mapping[str, Any]:
-    """Return the compiled node that each operator of the graph went into, by the operator's name."""
+    """Return the compiled node that each operator of the graph went into, by the operator's name.
+
+    A product with weights may have lost its own name to the scale behind it; its weight has kept it.
+    """
     index: dict[str, Any] = {}
+    for node in compiled.get_ops():
+        if _info(node, "layerType") == _WITH_WEIGHTS:
+            weight = node.input_value(1).get_node().get_friendly_name()
+            if weight.endswith(_WEIGHT_SUFFIX):
+                index[weight.removesuffix(_WEIGHT_SUFFIX)] = node
     for node in compiled.get_ops():
         if _info(node, "layerType") != "Const":
             for name in (node.get_friendly_name(), *_info(node, "originalLayersNames").split(",")):
