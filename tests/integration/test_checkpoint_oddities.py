@@ -258,6 +258,13 @@ def test_a_bert_without_token_types_is_refused_since_transformers_answers_nothin
     assert "type_vocab_size 0, expected a whole number of 1 or more" in refused(folder).message
 
 
+def test_a_head_without_labels_is_refused_with_random_weights_too(tmp_path):
+    folder = draw_checkpoint(tmp_path / "mute", "BertForSequenceClassification")
+    change_config(folder, id2label={}, label2id={}, num_labels=0)
+    for weights in ("hub", "random"):
+        assert "declares no labels, and a text-classification head" in refused(folder, weights=weights).message
+
+
 @pytest.mark.parametrize("class_name", ["BertForMaskedLM", "DistilBertForMaskedLM"])
 def test_a_decoder_that_is_neither_stored_nor_tied_is_not_drawn_and_the_hint_ties_it(tmp_path, class_name):
     folder = draw_checkpoint(tmp_path / "loose", class_name)

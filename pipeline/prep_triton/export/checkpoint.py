@@ -69,6 +69,11 @@ def build_config(source: Source) -> Any:
             "numbers a token, for start and end",
             hint="compare num_labels and id2label with the config.json that the checkpoint was saved with",
         )
+    if TASKS[source.task].has_labels and config.num_labels < 1:
+        raise SourceError(
+            f"config.json of {source.label} declares no labels, and a {source.task} head answers one number for each",
+            hint="compare num_labels and id2label with the config.json that the checkpoint was saved with",
+        )
     config._attn_implementation = "eager"
     _check_activation(source, config)
     return config

@@ -82,6 +82,18 @@ def _check_settings(folder: Path, where: str) -> None:
             problem = f"is not JSON: {err}"
         if problem:
             raise SourceError(f"{name} of {where} {problem}", hint=_AGAIN)
+    _check_length(folder, where)
+
+
+def _check_length(folder: Path, where: str) -> None:
+    """Refuse a limit in quotes, which transformers compares with a number where it cuts a text."""
+    path = folder / "tokenizer_config.json"
+    length = load_json(path).get("model_max_length") if path.is_file() else None
+    if length is not None and not isinstance(length, int | float):
+        raise SourceError(
+            f"{path.name} of {where} has model_max_length {length!r:.40}, expected a number",
+            hint=f"write it without quotes into {path.name}, or remove it",
+        )
 
 
 def _check_code(folder: Path, where: str) -> None:

@@ -73,6 +73,13 @@ def test_a_damaged_settings_file_is_the_one_that_is_named(checkpoint, name, cont
     assert refusal(checkpoint).startswith(f"{name} of it {problem}")
 
 
+def test_a_limit_that_is_no_number_is_named(checkpoint):
+    write(checkpoint, "tokenizer_config.json", {"model_max_length": "512"})
+    assert refusal(checkpoint) == "tokenizer_config.json of it has model_max_length '512', expected a number"
+    write(checkpoint, "tokenizer_config.json", {"model_max_length": 512})
+    save(checkpoint)
+
+
 def test_a_class_that_adds_tokens_beyond_the_model_is_refused_by_their_names(checkpoint):
     save(checkpoint)
     (checkpoint / "tokenizer.json").write_bytes((checkpoint.parent / "artifact" / "tokenizer.json").read_bytes())
