@@ -151,4 +151,8 @@ def _properties(parameters: Mapping[str, str], instances: int) -> dict[str, Any]
             properties[key] = max(1, int(value) // instances) if int(value) else 0
         elif value:
             properties[key] = "bf16" if name == "HINT_BF16" else value
+    if instances > 1:
+        # The backend's instances are streams of one compiled model, which share out the cores. Those of separate
+        # processes would all be pinned to the first ones: half the rate, and less.
+        properties["ENABLE_CPU_PINNING"] = False
     return properties
