@@ -182,18 +182,27 @@ Activation = Literal["softmax", "sigmoid", "none"]
 
 
 # What makes one vector of token vectors, as sentence-transformers' Pooling calls them.
-Pooling = Literal["cls", "max", "mean", "mean_sqrt_len_tokens"]
+Pooling = Literal["cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
 
 
 class EmbeddingRecord(Record):
     """How a checkpoint makes one vector of a text, as its modules.json declares; else the normalized mean.
 
-    `pooling` names what is joined, in this order; `prompt` is put before every text.
+    `pooling` names what is joined, in this order; `prompt` is put before every text. `is_normalized`: what is answered
+    has the length 1. `dense` are the widths that Dense modules make of the joined vector, and `dimension` how many of
+    the first values are kept; both are computed by the graph, and belong to sentence-embedding.
     """
 
     pooling: tuple[Pooling, ...] = ("mean",)
     is_normalized: bool = True
     prompt: str = ""
+    dense: tuple[Length, ...] = ()
+    dimension: Length | None = None
+
+    def width(self, hidden_size: int) -> int:
+        """Return how many values the graph of a sentence-embedding answers, of token vectors of `hidden_size`."""
+        width = self.dense[-1] if self.dense else hidden_size * len(self.pooling)
+        return min(width, self.dimension or width)
 
 
 # Who answered what `reference.npz` holds: PyTorch, or the graph itself where it came without its checkpoint's weights.
@@ -215,7 +224,7 @@ class OnnxModel(Artifact):
     the tokenizer's own, for fill-mask. `declared_length` is where the checkpoint's tokenizer cuts a text, special
     tokens included: at most `max_sequence_length`, which is what the graph takes; `cuts_beginning`: it drops the
     beginning of a long text, and not its end. `embedding` belongs to
-    feature-extraction. `gate` is what a converted graph had to reach.
+    feature-extraction and sentence-embedding. `gate` is what a converted graph had to reach.
 
     `reference` is ``onnxruntime`` of a graph that was exported elsewhere and came without its checkpoint's weights:
     its own answers then stand where PyTorch's would, and `parity` is None.

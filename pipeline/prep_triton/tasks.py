@@ -1,6 +1,6 @@
 """What a task is: the one table of the tasks that a model can have.
 
-A sixth task is one row of `TASKS`, one word of `Task`, and the branches that mypy then points out: each ends in
+A seventh task is one row of `TASKS`, one word of `Task`, and the branches that mypy then points out: each ends in
 ``assert_never``. What runs inside the server (`triton/inside_server`) imports nothing of `prep_triton` and has its
 own functions for each task; a test holds their tensors against this table.
 """
@@ -16,6 +16,7 @@ Task = Literal[
     "text-classification",
     "token-classification",
     "feature-extraction",
+    "sentence-embedding",
 ]
 TASK_NAMES: tuple[Task, ...] = get_args(Task)
 
@@ -27,9 +28,9 @@ OTHER_TASK_NAMES: Mapping[str, Task] = MappingProxyType(
         "ner": "token-classification",
         "masked-lm": "fill-mask",
         "qa": "question-answering",
-        "embedding": "feature-extraction",
-        "embeddings": "feature-extraction",
-        "sentence-similarity": "feature-extraction",
+        "embedding": "sentence-embedding",
+        "embeddings": "sentence-embedding",
+        "sentence-similarity": "sentence-embedding",
     }
 )
 
@@ -40,8 +41,13 @@ TASK_CHOICES: tuple[TaskChoice, ...] = ("auto", *TASK_NAMES)
 # What a text is: any text, one with a [MASK], or a question and the context that answers it.
 TextForm = Literal["plain", "masked", "question"]
 
-# What the last dimension of a model's outputs is called in a transformers configuration.
-OutputWidth = Literal["vocab_size", "num_labels", "hidden_size"]
+# What the last dimension of a model's outputs is called in a transformers configuration; `embedding` is in none: it is
+# what sentence-transformers' modules make of the hidden size.
+OutputWidth = Literal["vocab_size", "num_labels", "hidden_size", "embedding"]
+
+# The graph's modules, by the beginnings of their nodes' names, that compute in FP32 whatever the precision: sums over
+# all tokens of a text, and the root of a sum of squares.
+POOLING_SCOPE, NORMALIZE_SCOPE = "sentence.pooling", "sentence.normalize"
 
 MASK_TOKEN = "[MASK]"  # noqa: S105 - BERT's word, not a secret
 
@@ -108,8 +114,23 @@ class TaskFacts:
 
     @property
     def answers_embedding(self) -> bool:
-        """Whether an answer is a vector: one, or several joined, of the hidden states of all tokens."""
+        """Whether an answer is one vector of the hidden states of all tokens."""
+        return self.pools_outside or self.pools_in_graph
+
+    @property
+    def pools_outside(self) -> bool:
+        """Whether the graph answers token vectors, of which the post-processor makes one."""
         return self.width == "hidden_size"
+
+    @property
+    def pools_in_graph(self) -> bool:
+        """Whether the graph makes the one vector itself."""
+        return self.width == "embedding"
+
+    @property
+    def has_postprocessor(self) -> bool:
+        """Whether something has to be made of the graph's outputs before a client reads them."""
+        return tuple(tensor.name for tensor in self.answers) != self.outputs
 
     @property
     def answers_tokens(self) -> bool:
@@ -200,6 +221,14 @@ TASKS: Mapping[Task, TaskFacts] = MappingProxyType(
             text_form="plain",
             answers=(TextTensor("EMBEDDING", "FP32", ("width",)),),
             options=("normalize",),
+        ),
+        "sentence-embedding": TaskFacts(
+            class_suffixes=("Model",),
+            outputs=("embedding",),
+            width="embedding",
+            per_token=False,
+            text_form="plain",
+            answers=(TextTensor("embedding", "FP32", ("width",)),),
         ),
     }
 )

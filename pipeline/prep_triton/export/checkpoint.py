@@ -10,6 +10,7 @@ from typing import Any
 from prep_triton.errors import SourceError, find_nearest
 from prep_triton.export.folder import GRAPH_KEYS
 from prep_triton.export.heads import class_name
+from prep_triton.export.sentence_modules import read_modules
 from prep_triton.export.source import Source
 from prep_triton.export.weights import check_weights, find_weights, load_state_dict
 from prep_triton.tasks import TASKS
@@ -30,7 +31,7 @@ _NOISY_LOGGERS = ("torch", "onnxscript", "onnx_ir", "sentence_transformers")
 
 
 def load_model(source: Source, folder: Path | None, seed: int) -> Any:
-    """Return the source's torch model: FP32, eager attention, evaluation mode.
+    """Return the source's torch model: FP32, eager attention, evaluation mode, sentence-transformers' modules in it.
 
     Eager attention exports to the smallest graph: `sdpa` adds IsNaN and Where nodes to every layer.
 
@@ -45,6 +46,10 @@ def load_model(source: Source, folder: Path | None, seed: int) -> Any:
     with silence_vendors():
         config = build_config(source)
         model = _draw_model(source, config, seed) if folder is None else _read_model(source, config, folder)
+    if TASKS[source.task].pools_in_graph:
+        from prep_triton.export.sentence_head import attach_head
+
+        attach_head(model, read_modules(folder, where=source.label), where=source.label)
     model.eval()
     _check_finite(model, source)
     return model

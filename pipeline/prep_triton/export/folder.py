@@ -51,7 +51,9 @@ _CONVERT_VOCABULARY = (
 CHECKPOINT_FILES = (
     *(CONFIG_NAME, WEIGHTS_NAME, INDEX_NAME, "model-*.safetensors"),
     *TOKENIZER_FILES,
-    *(MODULES_NAME, PROMPTS_NAME, TRANSFORMER_PATTERN, "[0-9]*_*/config.json"),
+    *(MODULES_NAME, PROMPTS_NAME, TRANSFORMER_PATTERN),
+    # A module's weights as pickle too, whatever the transformer has: it is small, and may have no others.
+    *(f"[0-9]*_*/{name}" for name in (CONFIG_NAME, WEIGHTS_NAME, PICKLE_NAME)),
 )
 PICKLE_FILES = (PICKLE_NAME, PICKLE_INDEX_NAME, "pytorch_model-*.bin")
 

@@ -30,7 +30,7 @@ MIN_OPSET = 13
 _FIRST_WITH_LAYER_NORM = 17
 # What else the inputs are called: google-research/bert, and ONNX's own model zoo.
 _INPUT_ALIASES = {"input_mask": "attention_mask", "segment_ids": "token_type_ids"}
-_OUTPUT_ALIASES = {"token_embeddings": "last_hidden_state"}
+_OUTPUT_ALIASES = {"token_embeddings": "last_hidden_state", "sentence_embedding": "embedding"}
 _STANDARD_DOMAINS = ("", "ai.onnx")
 _RUNTIME_DOMAIN = "com.microsoft"
 _QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul")

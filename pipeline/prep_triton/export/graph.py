@@ -38,6 +38,7 @@ from prep_triton.errors import ExportError
 from prep_triton.export.checkpoint import silence_vendors
 from prep_triton.export.heads import OPSET, Architecture, count_token_types, input_names
 from prep_triton.export.layers import LayersDifferError, Weight, repeat_layer
+from prep_triton.export.sentence_head import read_outputs
 from prep_triton.extras import hint_to_compare_versions
 from prep_triton.layout import ONE_FILE_BYTES
 from prep_triton.onnx_file import ArrayWeight, save_with_weights
@@ -64,10 +65,10 @@ class ExportedModule(torch.nn.Module):  # type: ignore[misc]  # torch is not fol
     (`masking_utils._preprocess_mask_arguments`), so no mask subgraph is exported. As there, every value but 0 attends.
     """
 
-    def __init__(self, model: Any, outputs: tuple[str, ...]) -> None:
+    def __init__(self, model: Any, task: Task) -> None:
         super().__init__()
         self.model = model
-        self.outputs = outputs
+        self.task = task
 
     def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None) -> Any:
         """Answer a batch; see `prep_triton.export.heads` for the shapes."""
@@ -77,7 +78,7 @@ class ExportedModule(torch.nn.Module):  # type: ignore[misc]  # torch is not fol
             more["token_type_ids"] = _refuse_negatives(token_type_ids, count_token_types(self.model.config))
         ids = _refuse_negatives(input_ids, int(self.model.config.vocab_size))
         answer = self.model(input_ids=ids, attention_mask=bias, **more)
-        return tuple(getattr(answer, name) for name in self.outputs)
+        return read_outputs(self.model, answer, attention_mask, self.task)
 
 
 def _refuse_negatives(ids: Any, count: int) -> Any:
@@ -162,7 +163,7 @@ def _trace_graph(model: Any, architecture: Architecture, task: Task, layers: int
     try:
         with silence_vendors(), torch.no_grad():
             program = torch.onnx.export(
-                ExportedModule(_make_stand_in(model, architecture, layers), outputs).eval(),
+                ExportedModule(_make_stand_in(model, architecture, layers), task).eval(),
                 example,
                 dynamic_shapes=tuple(axes for _ in names),
                 input_names=list(names),

@@ -6,10 +6,12 @@ emits them and as Triton's configuration will declare them; outputs are FP32.
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
-from prep_triton.artifact import TensorSpec
+from prep_triton.artifact import EmbeddingRecord, TensorSpec
 from prep_triton.errors import SourceError
+from prep_triton.export.sentence_transformers import find_kind
 from prep_triton.tasks import TASK_NAMES, TASKS, Task, TaskChoice
 
 log = logging.getLogger(__name__)
@@ -32,22 +34,32 @@ _INPUT_NAMES: Mapping[Architecture, tuple[str, ...]] = {
 }
 _PREFIXES: Mapping[Architecture, str] = {"bert": "Bert", "distilbert": "DistilBert"}
 
-_TASK_OF_SUFFIX = {suffix: task for task, facts in TASKS.items() for suffix in facts.class_suffixes}
+# A body alone is saved for its token vectors; what else is made of them is declared beside it, not by its class.
+_TASK_OF_SUFFIX = {
+    suffix: task for task, facts in TASKS.items() if not facts.pools_in_graph for suffix in facts.class_suffixes
+}
+_DECLARED_TASK: Task = next(task for task, facts in TASKS.items() if facts.pools_in_graph)
 
 
-def resolve_task(requested: TaskChoice, config: Mapping[str, Any], *, where: str) -> Task:
+def resolve_task(requested: TaskChoice, config: Mapping[str, Any], *, where: str, folder: Path | None = None) -> Task:
     """Return the task to export.
 
     Args:
         requested: A task, or ``auto`` for the one that the checkpoint was saved with.
         config: The content of config.json.
         where: The model in the user's words, for the message.
+        folder: The checkpoint; with ``auto``, one of sentence-transformers makes one embedding of a text, whatever
+            class its transformer was saved with. None where nothing beside the configuration decides.
 
     Raises:
-        SourceError: ``auto``, and the configuration names no head that is known.
+        SourceError: ``auto``, and the configuration names no head that is known, or a file of sentence-transformers
+            is damaged.
     """
     if requested != "auto":
         return requested
+    if find_kind(folder, where=where) == "SentenceTransformer":
+        log.info("%s: --task auto is %s (its modules.json)", where, _DECLARED_TASK)
+        return _DECLARED_TASK
     if saved := _find_saved(config):
         log.info("%s: --task auto is %s (%s)", where, *saved)
         return saved[0]
@@ -61,7 +73,7 @@ def resolve_task(requested: TaskChoice, config: Mapping[str, Any], *, where: str
 def warn_of_head(task: Task, config: Mapping[str, Any], *, where: str) -> None:
     """Say where trained weights are exported for another task than the one that they were saved for."""
     saved = _find_saved(config)
-    if saved and saved[0] != task:
+    if saved and TASKS[saved[0]].class_suffixes != TASKS[task].class_suffixes:
         log.warning("%s was saved for %s (%s) and is exported for %s: its own head is left out", where, *saved, task)
 
 
@@ -102,15 +114,18 @@ def input_specs(architecture: Architecture, *, token_types: int = 2) -> tuple[Te
     return tuple(TensorSpec(name=name, dtype="INT64", shape=("batch", "sequence")) for name in names)
 
 
-def output_specs(task: Task, config: Any) -> tuple[TensorSpec, ...]:
+def output_specs(task: Task, config: Any, embedding: EmbeddingRecord | None = None) -> tuple[TensorSpec, ...]:
     """Return the graph's outputs: FP32, with the dimensions that the task has.
 
     Args:
         task: Decides which outputs there are.
         config: The transformers configuration object.
+        embedding: What the graph makes of token vectors, for sentence-embedding.
     """
     facts = TASKS[task]
     shape: tuple[int | str, ...] = ("batch", "sequence") if facts.per_token else ("batch",)
-    if facts.width is not None:
+    if facts.pools_in_graph:
+        shape = (*shape, (embedding or EmbeddingRecord()).width(int(config.hidden_size)))
+    elif facts.width is not None:
         shape = (*shape, int(getattr(config, facts.width)))
     return tuple(TensorSpec(name=name, dtype="FP32", shape=shape) for name in facts.outputs)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from prep_triton.errors import ModelMissingError, SourceError
 from prep_triton.export.folder import CHECKPOINT_FILES, CONFIG_NAME, PICKLE_FILES
+from prep_triton.export.sentence_transformers import MODULES_NAME, PROMPTS_NAME
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,27 @@ def fetch_config(repo: str, revision: str | None) -> Path:
     with translate_hub_errors(repo, revision), _silence_client():
         # By its revision, not its commit: so the cache learns what the revision means.
         return Path(HfApi().hf_hub_download(repo, CONFIG_NAME, revision=revision, etag_timeout=TIMEOUT_S)).parent
+
+
+def fetch_declarations(repo: str, commit: str) -> None:
+    """Put what a repository of sentence-transformers says of itself beside its config.json, where it has such files.
+
+    What a commit does not have is asked for once: the client's cache remembers it. A hub that cannot be reached, or
+    refuses, is no error here: what its cache has was fetched with the weights, and without these the export ends.
+    """
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    for name in (MODULES_NAME, PROMPTS_NAME):
+        if try_to_load_from_cache(repo, name, revision=commit) is not None:
+            continue
+        try:
+            with _silence_client():
+                HfApi().hf_hub_download(repo, name, revision=commit, etag_timeout=TIMEOUT_S)
+        except RemoteEntryNotFoundError:
+            continue
+        except OSError:
+            return
 
 
 def fetch_folder(repo: str, commit: str) -> Path:

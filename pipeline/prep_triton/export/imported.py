@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prep_triton.artifact import OnnxModel, ParityRecord
+from prep_triton.artifact import OnnxModel, ParityRecord, TensorSpec
 from prep_triton.errors import ExportError, ParityError, SourceError
 from prep_triton.export import heads
 from prep_triton.export.folder import (
@@ -152,7 +152,8 @@ def _make(source: Source, graph: Path, folder: Path, progress: Progress, one_fil
     with silence_vendors():
         config = build_config(source)
     token_types = heads.count_token_types(config)
-    outputs = heads.output_specs(source.task, config)
+    declared = declare_embedding(source, source.folder)
+    outputs = heads.output_specs(source.task, config, declared.get("embedding"))
     progress("checking the graph", 0.1)
     foreign = load_foreign(graph, Interface(heads.input_specs(source.architecture, token_types=token_types), outputs))
     _check_fits(source, foreign.proto.graph, graph, config)
@@ -171,14 +172,16 @@ def _make(source: Source, graph: Path, folder: Path, progress: Progress, one_fil
         "max_sequence_length": int(config.max_position_embeddings),
         "vocab_size": int(config.vocab_size),
         "parameters": _count_parameters(foreign.proto.graph),
-        **declare_embedding(source, source.folder),
+        **declared,
     }
     progress("answering", 0.5)
-    compared = _compare(source, graph, folder, foreign, config)
+    compared = _compare(source, graph, folder, foreign, config, outputs)
     return {**fields, **compared}
 
 
-def _compare(source: Source, graph: Path, folder: Path, foreign: "ForeignGraph", config: Any) -> dict[str, Any]:
+def _compare(
+    source: Source, graph: Path, folder: Path, foreign: "ForeignGraph", config: Any, outputs: tuple[TensorSpec, ...]
+) -> dict[str, Any]:
     """Answer with the reference, compare the graph with it, and return the fields that are known then."""
     from prep_triton.export import reference
     from prep_triton.export.parity import check_parity
@@ -189,7 +192,6 @@ def _compare(source: Source, graph: Path, folder: Path, foreign: "ForeignGraph",
     if vocabulary is None:
         log.warning("%s has no vocabulary: %s takes token ids, and becomes no text entry", checkpoint, source.name)
     rows = find_rows(source, vocabulary, folder, config, _SEED)
-    outputs = heads.output_specs(source.task, config)
     chosen = reference.choose_rows(rows, int(outputs[0].shape[-1]) if TASKS[source.task].width else 1)
     names = tuple(spec.name for spec in foreign.inputs)
     with paused_collector():

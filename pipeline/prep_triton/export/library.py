@@ -172,7 +172,7 @@ class _Library:
                 # transformers 5 has no pipeline for it: verify applies SQuAD's rule to these numbers.
                 numbers = {name: rounded(values[0].tolist()) for name, values in outputs.items()}
                 return {**_places(batch), "outputs": numbers}
-            case "feature-extraction":
+            case "feature-extraction" | "sentence-embedding":
                 return {}  # the embedder answers
             case _:
                 assert_never(self.task)
@@ -198,7 +198,7 @@ def _find_pipeline(task: Task, config: Any, tokenizer: Any) -> Any:
             kind = transformers.TokenClassificationPipeline
         case "fill-mask":
             kind = transformers.FillMaskPipeline
-        case "question-answering" | "feature-extraction":
+        case "question-answering" | "feature-extraction" | "sentence-embedding":
             return None
         case _:
             assert_never(task)

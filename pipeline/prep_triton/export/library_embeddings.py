@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ import torch
 from tokenizers import normalizers
 
 from prep_triton.export.sentence_transformers import MODULES_NAME, PROMPTS_NAME, TRANSFORMER_PATTERN
+from prep_triton.export.weights import PICKLE_NAME, WEIGHTS_NAME
 from prep_triton.files import load_json
 
 log = logging.getLogger(__name__)
@@ -98,6 +100,7 @@ class _TorchEmbedder:
             backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
         self.length = shortest_length(settings.get("max_seq_length"), longest)
         prompts = _load_first(folder, PROMPTS_NAME)
+        self._dimension = prompts.get("truncate_dim")
         self._prompt = str((prompts.get("prompts") or {}).get(prompts.get("default_prompt_name")) or "")
         self._modules: list[dict[str, Any]] = [{"type": "Transformer"}, {"type": "Pooling"}, {"type": "Normalize"}]
         if folder is not None:
@@ -112,10 +115,14 @@ class _TorchEmbedder:
         vector = hidden[0].float()
         for module in self._modules:
             kind = str(module["type"]).rsplit(".", 1)[-1]
+            config = _load_first(self._folder, f"{module.get('path') or '.'}/config.json")
             if kind == "Pooling":
-                vector = _pool(vector, _load_first(self._folder, f"{module.get('path', '')}/config.json"))
+                vector = _pool(vector, config)
+            elif kind == "Dense":
+                vector = _apply_dense(vector, config, _load_dense(self._folder, str(module["path"])))
             elif kind == "Normalize":
                 vector = torch.nn.functional.normalize(vector, dim=0)
+        vector = vector[: self._dimension]
         return batch["input_ids"][0].tolist(), bool(batch.encodings[0].overflowing), vector.tolist()
 
 
@@ -126,6 +133,8 @@ def _pool(tokens: torch.Tensor, config: dict[str, Any]) -> torch.Tensor:
         "max": tokens.amax(0),
         "mean": tokens.mean(0),
         "mean_sqrt_len_tokens": tokens.sum(0) / len(tokens) ** 0.5,
+        "weightedmean": torch.arange(1, len(tokens) + 1.0) @ tokens / (len(tokens) * (len(tokens) + 1) / 2),
+        "lasttoken": tokens[-1],
     }
     declared = config.get("pooling_mode")  # since version 6; a switch for each, in a fixed order, before
     switched = [
@@ -137,6 +146,22 @@ def _pool(tokens: torch.Tensor, config: dict[str, Any]) -> torch.Tensor:
     ]
     modes = [declared] if isinstance(declared, str) else declared or switched or ["mean"]
     return torch.cat([by_name[mode] for mode in modes])
+
+
+def _apply_dense(vector: torch.Tensor, config: dict[str, Any], weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    activation = str(config.get("activation_function", "Tanh")).rsplit(".", 1)[-1]
+    product = weights["linear.weight"].float() @ vector
+    bias = weights.get("linear.bias")
+    return getattr(torch.nn, activation)()(product if bias is None else product + bias.float())
+
+
+def _load_dense(folder: Path | None, path: str) -> Mapping[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    place = (folder or Path()) / path
+    if (place / WEIGHTS_NAME).is_file():
+        return dict(load_file(place / WEIGHTS_NAME))
+    return dict(torch.load(place / PICKLE_NAME, map_location="cpu", weights_only=True))
 
 
 def _load_first(folder: Path | None, pattern: str) -> dict[str, Any]:

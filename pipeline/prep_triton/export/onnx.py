@@ -153,7 +153,7 @@ def _write_model(source: Source, seed: int, folder: Path, progress: Progress, on
     rows = find_rows(source, origin, folder, config, seed)
 
     progress("answering with PyTorch", 0.2)
-    outputs = heads.output_specs(source.task, config)
+    outputs = heads.output_specs(source.task, config, declared.get("embedding"))
     width = outputs[0].shape[-1] if TASKS[source.task].width else 1
     chosen = reference.choose_rows(rows, int(width))
     answered = reference.answer_rows(model, source.architecture, source.task, chosen)
@@ -217,18 +217,22 @@ def declare(source: Source, origin: Path | None, model: Any) -> dict[str, Any]:
 
 def declare_embedding(source: Source, origin: Path | None) -> dict[str, Any]:
     """Return the record's fields of what a sentence-transformers folder says; it is refused before weights load."""
-    from prep_triton.export.sentence_transformers import find_embedding, find_kind
+    from prep_triton.export.sentence_modules import find_embedding, read_modules
+    from prep_triton.export.sentence_transformers import find_kind
 
     if not TASKS[source.task].answers_embedding:
         kind = find_kind(origin, where=source.label)
         if kind not in ("", "CrossEncoder"):
             log.warning(
                 "%s is a %s of sentence-transformers, and is exported for %s: its answers are not the embeddings that "
-                "its modules.json declares (--task feature-extraction)",
+                "its modules.json declares (--task sentence-embedding)",
                 source.label, kind, source.task,
             )  # fmt: skip
         return {}
-    embedding = find_embedding(origin, where=source.label)
+    if TASKS[source.task].pools_in_graph:
+        embedding = read_modules(origin, where=source.label).record()
+    else:
+        embedding = find_embedding(origin, where=source.label)
     if embedding.prompt:
         log.info("%s: its default prompt %r is put before every text", source.label, embedding.prompt)
     return {"embedding": embedding}

@@ -16,6 +16,7 @@ import torch
 
 from prep_triton.export.heads import Architecture, count_token_types, input_names
 from prep_triton.export.parity import Case
+from prep_triton.export.sentence_head import read_outputs
 from prep_triton.tasks import TASKS, Task
 
 # An even batch of one, an odd length, a longer one: sizes that a graph specialised by mistake would not take.
@@ -153,8 +154,9 @@ def answer(
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Return PyTorch's answers to a batch, by the names of the task's outputs."""
     with one_thread(), torch.inference_mode():
-        outputs = model(**{name: torch.from_numpy(array) for name, array in inputs.items()})
-    return {name: getattr(outputs, name).numpy() for name in TASKS[task].outputs}
+        tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+        outputs = read_outputs(model, model(**tensors), tensors["attention_mask"], task)
+    return {name: output.numpy() for name, output in zip(TASKS[task].outputs, outputs, strict=True)}
 
 
 @contextmanager

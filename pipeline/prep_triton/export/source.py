@@ -183,7 +183,7 @@ def check_source(spec: ModelSpec) -> None:
     folder, where = found
     config = load_config(folder, where=where)
     architecture_from_config(config, where=where)
-    resolve_task(spec.task, config, where=where)
+    resolve_task(spec.task, config, where=where, folder=None if spec.weights == "random" else folder)
     if spec.weights == "random":
         return
     files = [find_vocabulary(folder, where=where), *find_weights(folder, where=where)]
@@ -299,7 +299,7 @@ def _checkpoint_source(folder: Path, spec: ModelSpec, *, default_name: str, labe
         name=spec.name or name_from_text(default_name),
         label=label,
         architecture=architecture_from_config(config, where=where),
-        task=resolve_task(spec.task, config, where=where),
+        task=resolve_task(spec.task, config, where=where, folder=folder),
         weights="hub",
         config=config,
         digest=digest_folder(folder, where=where),
@@ -317,11 +317,13 @@ def _source_from_hub(repo: str, spec: ModelSpec, *, default_name: str | None = N
     commit, config = folder.name, load_config(folder, where=repo)
     if spec.weights == "random":
         return _random_source(name, config, spec, where=repo)
+    if spec.task == "auto":
+        hub.fetch_declarations(repo, commit)
     return Source(
         name=spec.name or name_from_text(name),
         label=f"hub:{repo}@{commit}",
         architecture=architecture_from_config(config, where=repo),
-        task=resolve_task(spec.task, config, where=repo),
+        task=resolve_task(spec.task, config, where=repo, folder=folder),
         weights="hub",
         config=config,
         digest=f"{repo}@{commit}",

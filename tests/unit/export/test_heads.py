@@ -1,4 +1,5 @@
 import pytest
+from prep_triton.artifact import EmbeddingRecord
 from prep_triton.errors import SourceError
 from prep_triton.export.heads import class_name, input_specs, output_specs, resolve_task, warn_of_head
 from prep_triton.tasks import TASKS
@@ -39,6 +40,7 @@ def test_trained_weights_exported_without_their_head_are_told(caplog: pytest.Log
     config = {"architectures": ["BertForSequenceClassification"]}
     warn_of_head("text-classification", config, where="it")
     warn_of_head("fill-mask", {}, where="it")
+    warn_of_head("sentence-embedding", {"architectures": ["BertModel"]}, where="it")
     assert not caplog.records
     warn_of_head("feature-extraction", config, where="it")
     assert "it was saved for text-classification (BertForSequenceClassification) and is exported for" in caplog.text
@@ -67,7 +69,27 @@ def test_interface_is_int64_in_and_fp32_out():
         "text-classification": [("logits", ("batch", 3))],
         "token-classification": [("logits", ("batch", "sequence", 3))],
         "feature-extraction": [("last_hidden_state", ("batch", "sequence", 32))],
+        "sentence-embedding": [("embedding", ("batch", 32))],
     }
+
+
+@pytest.mark.parametrize(
+    ("fields", "width"),
+    [({"pooling": ("cls", "max")}, 64), ({"dense": (48, 8)}, 8), ({"dimension": 12}, 12), ({"dimension": 99}, 32)],
+)
+def test_an_embedding_is_as_wide_as_its_modules_make_it(fields, width):
+    (spec,) = output_specs("sentence-embedding", Config, EmbeddingRecord(**fields))
+    assert spec.shape == ("batch", width)
+
+
+def test_a_folder_of_sentence_transformers_is_an_embedder_whatever_its_class(tmp_path):
+    (tmp_path / "modules.json").write_text("[]")
+    config = {"architectures": ["BertForMaskedLM"]}
+    assert resolve_task("auto", config, where="it", folder=tmp_path) == "sentence-embedding"
+    assert resolve_task("feature-extraction", config, where="it", folder=tmp_path) == "feature-extraction"
+    for kind in ("CrossEncoder", "SparseEncoder"):
+        (tmp_path / "config_sentence_transformers.json").write_text(f'{{"model_type": "{kind}"}}')
+        assert resolve_task("auto", config, where="it", folder=tmp_path) == "fill-mask"
 
 
 def test_a_model_with_one_token_type_takes_none():

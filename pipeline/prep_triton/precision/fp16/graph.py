@@ -5,6 +5,8 @@ Every float tensor becomes FP16 but for these:
 - **LayerNormalization** runs in FP32 between two Casts. Its variance overflows FP16 (NVIDIA/TensorRT
   issues 2564 and 4493), and a strongly typed network has no other way to ask for FP32 statistics: the
   ``compute_precision`` of a normalization layer is gone, so ``stash_type`` alone promises nothing.
+- **Pooling and normalisation** of an embedding run in FP32: they add a value for each of hundreds of tokens, and
+  squares. A Dense module between them is a matrix product like any other.
 - **Graph outputs** stay FP32, so that a client sees the same types whatever the precision. BERT ends
   in a LayerNormalization (no Cast at all) or a small head (one Cast of a few numbers).
 - **What FP16 cannot hold** on measured rows runs in FP32, and its matrix products are scaled
@@ -44,6 +46,7 @@ from prep_triton.errors import PrecisionError
 from prep_triton.precision.fp16.remedy import FP32_OPS, NOTHING, Remedy, apply_remedy
 from prep_triton.precision.rewrite.checks import MASK_VALUE, check_rewritable
 from prep_triton.precision.rewrite.weights import FP16_MAX, half_from_array
+from prep_triton.tasks import NORMALIZE_SCOPE, POOLING_SCOPE
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +86,8 @@ def rewrite_to_fp16(
     graph = proto.graph
     _lift_constants(graph)
     _forget_initializer_inputs(graph)
-    fp32, factors = apply_remedy(graph, remedy)
+    kept_out, factors = apply_remedy(graph, remedy)
+    fp32 = kept_out | _find_sums(graph)
     float_names = _find_float_tensors(proto)
     _clamp_masks(graph)
     _retype_attributes(graph, fp32)
@@ -97,6 +101,8 @@ def rewrite_to_fp16(
 def find_rewritten_tensors(proto: ModelProto) -> set[str]:
     """Return the names of the tensors that `rewrite_to_fp16` makes FP16; mask constants are clamped, in place.
 
+    Those within sums that stay FP32 are not among them, what is read of a sum elsewhere is.
+
     Raises:
         PrecisionError: The graph is not valid ONNX.
     """
@@ -104,7 +110,15 @@ def find_rewritten_tensors(proto: ModelProto) -> set[str]:
     _forget_initializer_inputs(proto.graph)
     names = _find_float_tensors(proto)
     _clamp_masks(proto.graph)
-    return names
+    sums = _find_sums(proto.graph)
+    read = {name for node in proto.graph.node if node.output[0] not in sums for name in node.input}
+    return names - (sums - read)
+
+
+def _find_sums(graph: GraphProto) -> set[str]:
+    """Return the first output of each node that pools or normalises an embedding."""
+    scopes = (f"{POOLING_SCOPE}/", NORMALIZE_SCOPE)
+    return {node.output[0] for node in graph.node if node.name.startswith(scopes)}
 
 
 def _lift_constants(graph: GraphProto) -> None:

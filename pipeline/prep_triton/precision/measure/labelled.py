@@ -237,7 +237,7 @@ def _find_parser(task: Task) -> Callable[[Mapping[str, Any], Sequence[str], str]
             return _parse_question
         case "fill-mask":
             return _parse_masked_text
-        case "feature-extraction":
+        case "feature-extraction" | "sentence-embedding":
             raise ValueError(f"{task} has no labels")
         case _:
             assert_never(task)

@@ -212,7 +212,7 @@ def _find_planner(task: Task) -> Callable[[Sequence[Any], Any, int], Scoring]:
             return _plan_question_answering
         case "fill-mask":
             return _plan_fill_mask
-        case "feature-extraction":
+        case "feature-extraction" | "sentence-embedding":
             raise ValueError(f"{task} has no labels")
         case _:
             assert_never(task)

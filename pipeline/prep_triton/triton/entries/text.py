@@ -6,6 +6,7 @@
     <entry>-postprocessor/1/   model.py, answer/, perhaps labels.json or tokenizer.json
     <entry>-text/1/            README.txt: object stores have no empty folders
 
+A task whose graph answers what a client reads (sentence-embedding) has no post-processor.
 Clients call the ensemble ``<entry>-text``; the model entry stays callable with ids. A request's priority may be lost
 on the way (triton-inference-server/server#7116: older servers call the steps with priority 0, which is each step's
 default), so that tiers rank text by the model entry's own default; see `prep_triton.triton.config.tiers`.
@@ -59,7 +60,7 @@ def assemble_text_entries(
         progress: Is called with what is being written.
 
     Returns:
-        Tokenizer, post-processor, ensemble.
+        Tokenizer, post-processor where the task has one, ensemble.
 
     Raises:
         SpecError: A choice does not fit the task or the length buckets, or a name would be too long.
@@ -75,9 +76,10 @@ def assemble_text_entries(
     names = TextNames.of(entry)
     parts: list[tuple[str, EntryKind, Callable[[Path], dict[str, Any]]]] = [
         (names.tokenizer, "tokenizer", assembly.make_tokenizer),
-        (names.postprocessor, "postprocessor", assembly.make_postprocessor),
         (names.ensemble, "ensemble", assembly.make_ensemble),
     ]
+    if TASKS[entry.task].has_postprocessor:
+        parts.insert(1, (names.postprocessor, "postprocessor", assembly.make_postprocessor))
     return [
         place_entry(text_recipe(name, kind, entry, spec), repository_dir, make, progress=progress)
         for name, kind, make in parts
@@ -85,7 +87,7 @@ def assemble_text_entries(
 
 
 def text_recipe(name: str, kind: EntryKind, entry: RepositoryEntry, spec: TextSpec) -> Recipe:
-    """Return everything that decides the bytes of one of the three entries; imports no vendor library.
+    """Return everything that decides the bytes of one of the entries; imports no vendor library.
 
     Raises:
         SpecError: The name would be too long.
@@ -120,6 +122,16 @@ def _check_cut(model: OnnxModel, spec: TextSpec) -> None:
             "entry drops its end",
             hint="choose long_input reject or stride (--long-input), or write truncation_side right into "
             "tokenizer_config.json and export it again",
+        )
+
+
+def _check_windows(task: Task, name: str, spec: TextSpec) -> None:
+    if spec.long_input == "stride" and not TASKS[task].has_postprocessor:
+        raise SpecError(
+            f"text.long_input stride was asked for, and nothing behind the graph of {name} joins the windows of a text "
+            f"({task} has no post-processor)",
+            hint="choose long_input truncate or reject (--long-input), or export it with --task "
+            f"{next(task for task, facts in TASKS.items() if facts.pools_outside)}",
         )
 
 
@@ -159,6 +171,7 @@ def check_text_request(model: OnnxModel, spec: TextSpec) -> None:
     _check_mask(model, model)
     _check_cut(model, spec)
     _check_task(model.task, model.name, spec)
+    _check_windows(model.task, model.name, spec)
 
 
 def _no_tokenizer(name: str) -> RepositoryError:
@@ -182,6 +195,7 @@ def _check_task(task: Task, name: str, spec: TextSpec) -> None:
 def _check_spec(entry: RepositoryEntry, spec: TextSpec) -> None:
     """Refuse choices that mean nothing, and windows that could not move on."""
     _check_task(entry.task, entry.name, spec)
+    _check_windows(entry.task, entry.name, spec)
     if entry.onnx:
         _check_cut(entry.onnx, spec)
     if spec.long_input != "stride":
@@ -253,7 +267,8 @@ class _Assembly:
         # Not hidden: what is hidden is not published.
         note = "An ensemble's version needs no files, and an object store keeps no empty folder.\n"
         (version_dir / PLACEHOLDER_NAME).write_text(note, encoding="utf-8")
-        steps = (self.names.tokenizer, self.entry.name, self.names.postprocessor)
+        last = (self.names.postprocessor,) if TASKS[self.entry.task].has_postprocessor else ()
+        steps = (self.names.tokenizer, self.entry.name, *last)
         return {**self._fields("ensemble", "ensemble"), "composes": steps}
 
     def _configs(self) -> TextConfigs:

@@ -1,4 +1,4 @@
-"""config.pbtxt of the three entries that turn text into answers."""
+"""config.pbtxt of the entries that turn text into answers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class _Tensor:
 
 
 class TextConfigs:
-    """Builds the three configurations from the model entry's own, so that names, types and batches agree.
+    """Builds the configurations from the model entry's own, so that names, types and batches agree.
 
     Args:
         entry: The model entry.
@@ -48,7 +48,7 @@ class TextConfigs:
         self._check_model()
         self._task = TASKS[entry.task]
         self._embedding = entry.onnx.embedding if entry.onnx else EmbeddingRecord()
-        self._details = self._from_table((_WINDOW, *self._task.details))
+        self._details = self._from_table((_WINDOW, *self._task.details)) if self._task.has_postprocessor else []
 
     def tokenizer(self) -> "ModelConfig":
         """Text in; the model's inputs and the post-processor's details out. Batches across requests."""
@@ -87,18 +87,19 @@ class TextConfigs:
             return {}
         if self._task.answers_tokens:
             return {"mask_token": model.mask_token}
-        if self._task.answers_embedding:
+        if self._task.pools_outside:
             normalize = is_normalized(model, self.spec)
             return {"pooling": ",".join(model.embedding.pooling), "normalize": str(normalize).lower()}
         return {"activation": model.activation} if self._task.scores_texts else {}
 
     def ensemble(self) -> "ModelConfig":
-        """The three steps. A batch of N texts may become M >= N rows in the middle: the scheduler lets it."""
+        """The steps. A batch of N texts may become M >= N rows before a post-processor: the scheduler lets it."""
         config = self._proto.ModelConfig(name=self.names.ensemble, platform="ensemble")
         config.max_batch_size = self.model.max_batch_size
         _add(config.input, self._texts())
         _add(config.output, self._answers())
-        for step in (self.tokenizer(), self.model, self.postprocessor()):
+        steps = [self.tokenizer(), self.model, *([self.postprocessor()] if self._task.has_postprocessor else [])]
+        for step in steps:
             called = config.ensemble_scheduling.step.add(model_name=step.name, model_version=-1)
             for tensor in step.input:
                 called.input_map[tensor.name] = tensor.name
@@ -145,7 +146,8 @@ class TextConfigs:
         return [tensor for tensor in _tensors(self.model.input) if tensor.name == _INPUT_IDS]
 
     def _from_table(self, tensors: Iterable[TextTensor]) -> list[_Tensor]:
-        width = self.model.output[0].dims[-1] * len(self._embedding.pooling)
+        joined = len(self._embedding.pooling) if self._task.pools_outside else 1
+        width = self.model.output[0].dims[-1] * joined
         sizes = {"width": width, "best": min(self.spec.top_k, len(self.labels))}
         types = self._proto.DataType
         # Without a max_batch_size the batch is an axis like any other: what a client sends is the same.

@@ -78,6 +78,8 @@ def _parse(task: Task, values: Mapping[str, list[Any]]) -> _Answer:
     match task:
         case "feature-extraction":
             return _Embedding(embedding=values["EMBEDDING"])
+        case "sentence-embedding":
+            return _Embedding(embedding=values["embedding"])
         case "text-classification":
             pairs = zip(values["LABEL"], values["SCORE"], strict=True)
             labels = [{"label": label.decode(), "score": score} for label, score in pairs]

@@ -93,6 +93,8 @@ def _find_comparison(task: Task) -> "Callable[[TextRow, Mapping[str, Array], Ans
     match task:
         case "feature-extraction":
             return compare_embedding
+        case "sentence-embedding":
+            return compare_pooled
         case "text-classification":
             return compare_labels
         case "token-classification":
@@ -113,6 +115,14 @@ def compare_embedding(row: TextRow, answer: "Mapping[str, Array]", options: Answ
     expected = np.concatenate([_pool(vectors, mode) for mode in options.pooling])
     length = 1.0 if options.is_normalized else float(np.linalg.norm(expected))
     return compare_vectors(answer["EMBEDDING"], expected, length, options)
+
+
+def compare_pooled(row: TextRow, answer: "Mapping[str, Array]", options: AnswerOptions) -> AnswerCheck:
+    """Expect the model's own embedding, which nothing comes after."""
+    import numpy as np
+
+    expected = np.asarray(row.outputs["embedding"], dtype=np.float64).ravel()
+    return compare_vectors(answer["embedding"], expected, float(np.linalg.norm(expected)), options)
 
 
 def compare_vectors(answer: "Array", expected: "Array", length: float | None, options: AnswerOptions) -> AnswerCheck:
@@ -141,6 +151,8 @@ def compare_vectors(answer: "Array", expected: "Array", length: float | None, op
 
 def _pool(vectors: "Array", mode: Pooling) -> "Array":
     """Return one vector of a text's token vectors [S, H], without padding."""
+    import numpy as np
+
     pooled: Array
     match mode:
         case "cls":
@@ -151,6 +163,10 @@ def _pool(vectors: "Array", mode: Pooling) -> "Array":
             pooled = vectors.mean(axis=0)
         case "mean_sqrt_len_tokens":
             pooled = vectors.sum(axis=0) / math.sqrt(len(vectors))
+        case "weightedmean":
+            pooled = np.average(vectors, axis=0, weights=range(1, len(vectors) + 1))
+        case "lasttoken":
+            pooled = vectors[-1]
         case _:
             assert_never(mode)
     return pooled

@@ -50,7 +50,8 @@ class TextRows:
         self.tokenizer = load_tokenizer(served.path(TOKENIZER_NAME), error=VerifyError)
         self.options = options_from_entry(entry, served, self.tokenizer)
         self.lengths = SequenceLengths.from_entry(served)
-        self.longest = max(self.lengths.buckets, default=self.lengths.longest)
+        # Where the tokenizer cuts a text, whatever rows are padded to.
+        self.longest = min(max(served.length_buckets, default=self.lengths.longest), self.lengths.longest)
         self.prompt = served.onnx.embedding.prompt if served.onnx else ""
         # The reference holds plain text: no [MASK], no question and no prompt.
         is_plain = self.text_form == "plain" and not self.prompt
@@ -85,8 +86,12 @@ class TextRows:
         draw = np.random.default_rng(0)
 
         def noise(length: int) -> dict[str, "Array"]:
-            shapes = {name: self.reference.outputs[name].shape[2:] for name in self.outputs}
-            return {name: draw.normal(0, 2, (length, *shape)).astype(np.float32) for name, shape in shapes.items()}
+            arrays = {}
+            for name in self.outputs:
+                row = self.reference.outputs[name].shape[1:]
+                shape = (length, *row[1:]) if self.is_sequence[name] else row
+                arrays[name] = draw.normal(0, 2, shape).astype(np.float32)
+            return arrays
 
         return self._checked(
             row_from_encoding(question, text, encoding, noise(len(encoding.ids)))

@@ -227,6 +227,18 @@ def test_a_tokenizer_that_drops_the_beginning_is_served_only_where_nothing_is_dr
     assert len(assemble_text_entries(asked, TextSpec(long_input="reject"), tmp_path)) == 3
 
 
+def test_an_embedding_of_the_graph_needs_no_post_processor_and_takes_no_windows(entry):
+    configs = TextConfigs(as_task(entry, "sentence-embedding"), model_config(entry, embedding=[384]), TextSpec())
+    ensemble, tokenizer = configs.ensemble(), configs.tokenizer()
+    steps = [step.model_name for step in ensemble.ensemble_scheduling.step]
+    assert steps == ["tiny-onnx-fp32-tokenizer", "tiny-onnx-fp32"]
+    assert dims(ensemble.output) == {"embedding": [384]}
+    assert [tensor.name for tensor in tokenizer.output] == [tensor.name for tensor in config_of(entry).input]
+    with pytest.raises(SpecError, match="nothing behind the graph of tiny-onnx-fp32 joins the windows") as caught:
+        assemble_text_entries(as_task(entry, "sentence-embedding"), TextSpec(long_input="stride"), entry.folder)
+    assert "--long-input" in caught.value.hint
+
+
 def test_a_tokenizer_without_the_mask_cannot_fill_masks(entry, tmp_path):
     asked = as_task(entry, "fill-mask")
     asked = asked.model_copy(update={"onnx": asked.onnx.model_copy(update={"mask_token": "<blank>"})})

@@ -1,0 +1,166 @@
+"""Embeddings that the graph makes are sentence-transformers' own: every pooling, Dense, Normalize, a cut vector."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto
+from prep_triton.errors import SourceError
+from prep_triton.export.onnx import export_model
+from prep_triton.precision.cpu.stage import quantize_for_cpu
+from prep_triton.precision.fp16.stage import convert_to_fp16
+from prep_triton.precision.int8.stage import quantize_for_openvino, quantize_to_int8
+from prep_triton.spec import CalibrationSpec, ModelSpec, QuantizationSpec, ServingSpec, TextSpec, VerifySpec
+from prep_triton.triton.entries.load import load_repository
+from prep_triton.triton.entries.text import assemble_text_entries
+from prep_triton.triton.server.client import TritonClient
+from prep_triton.triton.server.process import run_triton
+from prep_triton.triton.verify.repository import verify_entries
+from prep_triton.workspace import Workspace
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
+
+from scripts.benchmarks.serving_configs import assemble_entry
+from tests.fakes.bert_checkpoint import VOCABULARY
+from tests.integration.test_embedding_library import WIDTH, write_bert
+
+pytestmark = pytest.mark.integration
+
+TEXTS = ["the a of and to in is.", "Is it a 2?", "", "abc Def, ghi jkl! to-do: a; " * 6]
+MODES = ("cls", "lasttoken", "max", "mean", "mean_sqrt_len_tokens", "weightedmean")
+
+
+@pytest.fixture(scope="module")
+def libraries(tmp_path_factory):
+    """Folders that the library saved: every pooling joined; two Dense modules; a prompt and a vector that is cut."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    write_bert(root / "body")
+    torch.manual_seed(7)
+    projected = [Dense(2 * WIDTH, 24), Normalize(), Dense(24, 16, bias=False, activation_function=torch.nn.Identity())]
+    chains = {
+        "joined": [Pooling(WIDTH, MODES), Normalize()],
+        "projected": [Pooling(WIDTH, ("cls", "mean")), *projected],
+        "cut": [Pooling(WIDTH, "mean"), Normalize()],
+    }
+    libraries = {}
+    for name, modules in chains.items():
+        is_cut = name == "cut"
+        libraries[name] = SentenceTransformer(
+            modules=[Transformer(str(root / "body")), *modules],
+            device="cpu",
+            truncate_dim=12 if is_cut else None,
+            prompts={"query": "to the: "} if is_cut else None,
+            default_prompt_name="query" if is_cut else None,
+        )
+        libraries[name].save(str(root / name))
+    return root, libraries
+
+
+@pytest.fixture(scope="module")
+def exported(libraries, tmp_path_factory):
+    workspace = Workspace(tmp_path_factory.mktemp("workspace"))
+    root, names = libraries[0], libraries[1]
+    return workspace, {name: export_model(ModelSpec(model=str(root / name)), workspace).artifact for name in names}
+
+
+def embed(model, library, texts, path=None):
+    """Answer texts with a graph, in one padded batch, by the library's own ids."""
+    prompt = model.embedding.prompt
+    batch = library.tokenizer([prompt + text for text in texts], padding=True, truncation=True, return_tensors="np")
+    session = onnxruntime.InferenceSession(path or model.path("model.onnx"), providers=["CPUExecutionProvider"])
+    feeds = {spec.name: batch[spec.name].astype(np.int64) for spec in model.model_inputs}
+    return session.run(["embedding"], feeds)[0], feeds, session
+
+
+@pytest.mark.parametrize(("name", "width"), [("joined", 6 * WIDTH), ("projected", 16), ("cut", 12)])
+def test_a_folder_of_the_library_is_a_sentence_embedding_and_answers_as_it(libraries, exported, name, width):
+    model, library = exported[1][name], libraries[1][name]
+    assert model.task == "sentence-embedding"
+    assert [spec.shape for spec in model.model_outputs] == [("batch", width)]
+    assert model.parity is not None and model.parity.max_abs_error < 1e-5
+    answers, feeds, session = embed(model, library, TEXTS)
+    np.testing.assert_allclose(answers, library.encode(TEXTS), atol=2e-6)
+    for side in ((0, 9), (5, 0)):
+        # Padding moves no embedding; before the text it moves positions too, so that the body's answer is another.
+        padded = {key: np.pad(array, ((0, 0), side)) for key, array in feeds.items()}
+        moved = session.run(["embedding"], padded)[0]
+        features = {key: torch.from_numpy(array) for key, array in padded.items()}
+        expected = library(features)["sentence_embedding"].detach().numpy()[:, :width]
+        np.testing.assert_allclose(moved, expected, atol=2e-6)
+        if side[0] == 0:
+            np.testing.assert_allclose(moved, answers, atol=2e-6)
+
+
+def test_sums_over_tokens_and_squares_are_fp32_in_an_fp16_graph_and_products_are_not(exported, libraries):
+    workspace, models = exported
+    for name, products in (("joined", 0), ("projected", 2)):
+        converted = convert_to_fp16(models[name], workspace).artifact
+        assert converted.overflow is None
+        answers = embed(models[name], libraries[1][name], TEXTS, converted.path("model.onnx"))[0]
+        np.testing.assert_allclose(answers, libraries[1][name].encode(TEXTS), atol=5e-3)
+        graph = onnx.shape_inference.infer_shapes(onnx.load(converted.path("model.onnx"))).graph
+        types = {info.name: info.type.tensor_type.elem_type for info in (*graph.value_info, *graph.output)}
+        sums = [node for node in graph.node if node.name.startswith(("sentence.pooling/", "sentence.normalize_"))]
+        assert {"ReduceSum", "Div"} <= {node.op_type for node in sums}
+        assert TensorProto.FLOAT16 not in {types[node.output[0]] for node in sums}
+        dense = [node for node in graph.node if node.name.startswith("sentence.dense_") and node.op_type == "Gemm"]
+        assert [types[node.output[0]] for node in dense] == [TensorProto.FLOAT16] * products
+
+
+def test_int8_is_the_encoders_alone_and_its_gate_is_of_the_embedding(exported, tmp_path):
+    workspace, models = exported
+    model = models["projected"]
+    draw = np.random.default_rng(0)
+    texts = [" ".join(draw.choice(VOCABULARY[5:31], size=draw.integers(3, 30))) for _ in range(100)]
+    (tmp_path / "texts.txt").write_text("\n".join(texts))
+    spec = QuantizationSpec(calibration=CalibrationSpec(path=str(tmp_path / "texts.txt"), samples=32))
+    quantized = [convert(model, spec, workspace).artifact for convert in (quantize_to_int8, quantize_for_openvino)]
+    for artifact in (*quantized, quantize_for_cpu(model, workspace).artifact):
+        assert artifact.fidelity is not None
+        assert artifact.fidelity.mean_cosine > 0.99
+        graph = onnx.load(artifact.path("model.onnx")).graph
+        dense = [node.op_type for node in graph.node if node.name.startswith("sentence.dense_")]
+        assert [kind for kind in dense if kind in ("Gemm", "MatMul", "MatMulInteger")] == ["Gemm", "Gemm"]
+
+
+@pytest.fixture(scope="module")
+def repository(exported, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("repository")
+    for name in ("projected", "cut"):
+        serving = ServingSpec(threads=1, max_batch_size=4, padding="longest" if name == "cut" else "buckets")
+        entry = assemble_entry(exported[1][name], [], serving, folder, name=name).artifact
+        parts = assemble_text_entries(entry, TextSpec(), folder)
+        assert [part.artifact.kind for part in parts] == ["tokenizer", "ensemble"]
+    return folder
+
+
+def test_the_ensembles_output_is_the_graphs_and_the_librarys(repository, libraries):
+    column = np.array([[text.encode()] for text in TEXTS], np.object_)
+    with run_triton(str(repository)) as server:
+        server.check_loaded()
+        with TritonClient(server.grpc_url, timeout_s=60) as client:
+            for name in ("projected", "cut"):
+                answer = client.infer(f"{name}-text", {"TEXT": column}, ["embedding"])[0]["embedding"]
+                np.testing.assert_allclose(answer, libraries[1][name].encode(TEXTS), atol=2e-6)
+
+
+def test_verify_finds_them_right_and_compares_with_the_library(repository):
+    report = verify_entries(load_repository(repository), str(repository), VerifySpec())
+    assert {entry.name: entry.detail for entry in report.entries if entry.status != "loaded"} == {}
+    assert all(entry.library_texts for entry in report.entries if entry.name.endswith("-text"))
+
+
+def test_a_dense_module_that_does_not_fit_is_refused_by_its_name(libraries, tmp_path):
+    folder = tmp_path / "model"
+    libraries[1]["projected"].save(str(folder))
+    config = folder / "2_Dense" / "config.json"
+    content = config.read_text()
+    for old, new, message in (
+        ('"in_features": 64', '"in_features": 65', "2_Dense of .* takes vectors of 65 values, and what .* gives 64"),
+        ('"bias": true', '"bias": false', "weights of 2_Dense of .* linear.bias 24, linear.weight 24x64; its config"),
+    ):
+        assert old in content
+        config.write_text(content.replace(old, new))
+        with pytest.raises(SourceError, match=message):
+            export_model(ModelSpec(model=str(folder)), Workspace(tmp_path / "build"))
