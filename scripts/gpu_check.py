@@ -35,7 +35,7 @@ from prep_triton.workspace import Workspace
 
 EXIT_FAILED, EXIT_CANNOT = 1, 3
 MODELS = {
-    "minilm": ModelSpec(model="minilm"),
+    "minilm": ModelSpec(model="minilm", task="feature-extraction"),
     "bert-base": ModelSpec(model="bert-base", weights="random"),
 }
 SEQ_LENS, BATCH = (128, 384), (1, 8, 16)

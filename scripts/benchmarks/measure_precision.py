@@ -60,7 +60,9 @@ def main() -> None:
 
 def measure_minilm(workspace: Workspace, text_path: Path) -> OnnxModel:
     """Print the fidelity of the real MiniLM in both precisions."""
-    model = export_model(ModelSpec(model=str(find_minilm()), name="minilm"), workspace).artifact
+    model = export_model(
+        ModelSpec(model=str(find_minilm()), name="minilm", task="feature-extraction"), workspace
+    ).artifact
     rows = tokenize_texts(collect_sentences(HELD, held_out=True), model)
     print(f"\nMiniLM, {HELD} held-out sentences, cosine of mean-pooled embeddings to FP32")
     share = "INT8 share of linear FLOPs"

@@ -1,4 +1,4 @@
-"""Embeddings on a real Triton are sentence-transformers' own, for folders that declare other than the default."""
+"""Embeddings that a post-processor makes on a real Triton are sentence-transformers' own, for folders of many forms."""
 
 import json
 import logging
@@ -79,7 +79,8 @@ def folders(tmp_path_factory):
 def repository(folders, tmp_path_factory):
     workspace, folder = Workspace(tmp_path_factory.mktemp("workspace")), tmp_path_factory.mktemp("repository")
     for name in NAMES:
-        model = export_model(ModelSpec(model=str(folders / name)), workspace).artifact
+        spec = ModelSpec(model=str(folders / name), task="feature-extraction")
+        model = export_model(spec, workspace).artifact
         entry = assemble_entry(model, [], ServingSpec(threads=1, max_batch_size=4), folder, name=name).artifact
         assemble_text_entries(entry, TextSpec(), folder)
     return folder

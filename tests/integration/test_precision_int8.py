@@ -308,7 +308,7 @@ def test_real_minilm_keeps_its_embeddings_with_every_linear_layer_in_int8(worksp
     from prep_triton.spec import ModelSpec
 
     folder = Path(package.__file__).parent / "model"
-    model = export_model(ModelSpec(model=str(folder), name="minilm"), workspace).artifact
+    model = export_model(ModelSpec(model=str(folder), name="minilm", task="feature-extraction"), workspace).artifact
     text = Path(__file__).parents[2] / "pipeline" / "prep_triton" / "export" / "sentences.txt"
     lines = [f"{line} {more}" for line in text.read_text(encoding="utf-8").split("\n") for more in ("", "Rain again.")]
     path = tmp_path / "text.txt"
