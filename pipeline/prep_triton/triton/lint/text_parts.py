@@ -7,6 +7,7 @@ from prep_triton.artifact import RepositoryEntry
 from prep_triton.layout import MANIFEST_NAME
 from prep_triton.spec import Padding, parse_sizes
 from prep_triton.spec.server_rules import find_bucket_order_problem
+from prep_triton.tasks import TASKS
 from prep_triton.triton.config.rules import find_bucket_problem
 from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding
@@ -30,7 +31,10 @@ def find_text_problems(entry: EntryFolder, entries: Mapping[str, EntryFolder]) -
     model = served.manifest if served is not None else None
     if model is not None and manifest.inputs.get("entry", model.key) != model.key:
         message = f"{entry.name} was made for an earlier {model.name}, which was assembled again without it"
-        yield entry.on("text-stale", MANIFEST_NAME, message, f"assemble {model.name} again with --text")
+        hint = f"assemble {model.name} again with --text"
+        if manifest.kind == "postprocessor" and not TASKS[model.task].has_postprocessor:
+            hint = f"remove it, since {model.task} has no post-processor: rm -r {entry.folder}"
+        yield entry.on("text-stale", MANIFEST_NAME, message, hint)
     if manifest.kind == "tokenizer":
         yield from _find_bucket_problems(entry, model)
         yield from _find_limit_problems(entry)

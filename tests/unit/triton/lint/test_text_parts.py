@@ -27,6 +27,15 @@ def test_text_parts_of_an_earlier_model_entry_are_stale(text_entries, repository
     assert {finding.hint for finding in findings} == {"assemble bert again with --text"}
 
 
+def test_a_post_processor_that_the_models_new_task_does_not_have_is_to_be_removed(text_entries, repository, tmp_path):
+    model = make_model(tmp_path / "model").model_copy(update={"task": "sentence-embedding"})
+    assemble_entry(model, (), ServingSpec(length_buckets=(8,)), repository, name="bert")
+    hints = {finding.path: finding.hint for finding in lint_repository(repository).errors}
+    removal = f"remove it, since sentence-embedding has no post-processor: rm -r {repository / 'bert-postprocessor'}"
+    assert hints["bert-postprocessor/manifest.json"] == removal
+    assert hints["bert-tokenizer/manifest.json"] == "assemble bert again with --text"
+
+
 @pytest.mark.parametrize(
     ("buckets", "message"),
     [
