@@ -5,6 +5,7 @@ the rounded weights): a run that only changes the gate, the search or the layers
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -210,20 +211,35 @@ def make_input_scale(
     from prep_triton.precision.int8.smoothing import find_multiplier, raise_silent
 
     low, high = channel_range
-    is_shifted = can_shift and -float(low.min()) < _ONE_SIDED_SHARE * float(high.max())
-    if is_shifted:
-        high = raise_silent(high)
-        reach = (high - low) / 2
-    else:
-        reach = raise_silent(np.maximum(-low, high))
-    multiplier = None if alpha is None else find_multiplier(reach, weights, alpha)
-    smoothed = reach if multiplier is None else reach * multiplier
-    scale = scale_from_range(float(smoothed.max()))
-    if not is_shifted:
-        return InputScale(scale, multiplier)
-    middle = (high + low) / 2 if multiplier is None else (high + low) / 2 * multiplier
-    steps = np.rint(middle / np.float32(scale))  # whole ones, so that zero, GELU's most frequent value, stays exact
-    return InputScale(scale, multiplier, (steps * np.float32(scale)).astype(np.float16).astype(np.float32))
+
+    def scale_reach(reach: "Array") -> InputScale:
+        multiplier = None if alpha is None else find_multiplier(reach, weights, alpha)
+        smoothed = reach if multiplier is None else reach * multiplier
+        return InputScale(scale_from_range(float(smoothed.max())), multiplier)
+
+    if can_shift and -float(low.min()) < _ONE_SIDED_SHARE * float(high.max()):
+        high_or_more = raise_silent(high)
+        scale, middle = scale_reach((high_or_more - low) / 2), (high_or_more + low) / 2
+        if _is_shift_worth_it(middle, weights, scale):
+            smoothed = middle if scale.multiplier is None else middle * scale.multiplier
+            # Whole steps, so that zero, GELU's most frequent value, stays exact.
+            shift = np.rint(smoothed / np.float32(scale.scale)) * np.float32(scale.scale)
+            return InputScale(scale.scale, scale.multiplier, shift.astype(np.float16).astype(np.float32))
+    return scale_reach(raise_silent(np.maximum(-low, high)))
+
+
+def _is_shift_worth_it(middle: "Array", weights: "Sequence[Array]", scale: "InputScale") -> bool:
+    """Whether FP16 loses less by a shift than a step of most channels is worth.
+
+    The product lacks what the bias adds, and FP16 rounds both to 11 bits. A channel that is far larger than the others
+    makes them so large that every token pays for it, also those in which it is silent.
+    """
+    import numpy as np
+
+    step = scale.scale if scale.multiplier is None else float(np.median(scale.scale / scale.multiplier))
+    lost = np.mean([np.abs(middle @ weight).mean() for weight in weights]) * 2.0**-11
+    rounding = np.mean([np.linalg.norm(weight, axis=0).mean() for weight in weights]) * step / math.sqrt(12)
+    return bool(lost < rounding)
 
 
 class _Weights:

@@ -46,3 +46,13 @@ def test_nothing_that_was_seen_is_cut_off(ranges: list[tuple[float, float]], alp
     scale: InputScale = make_input_scale(channel_range, WEIGHTS, alpha=alpha, can_shift=can_shift)
     smoothed = scale.smooth(channel_range)
     assert (np.abs(smoothed) <= 128.1 * scale.scale).all()  # a whole number of steps away: half a step at most
+
+
+def test_a_channel_far_beyond_fp16s_bits_is_not_shifted():
+    """What its shift takes from every product and adds to the bias would cost FP16 more than the finer steps give."""
+    channels = 512
+    usual = np.stack([np.full(channels, -0.17), np.full(channels, 4.0)]).astype(np.float32)
+    weights = [np.random.default_rng(0).normal(0, 0.05, (channels, 64)).astype(np.float32)]
+    assert make_input_scale(usual, weights, alpha=0.8).shift is not None
+    usual[1, 3] = 5e4
+    assert make_input_scale(usual, weights, alpha=0.8).shift is None
