@@ -155,7 +155,7 @@ def digest_file(path: Path) -> str:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old content or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    staging = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
         with staging.open("wb") as stream:
             stream.write(content)
