@@ -130,7 +130,7 @@ class TaskFacts:
     @property
     def has_postprocessor(self) -> bool:
         """Whether something has to be made of the graph's outputs before a client reads them."""
-        return tuple(tensor.name for tensor in self.answers) != self.outputs
+        return not self.pools_in_graph
 
     @property
     def answers_tokens(self) -> bool:
@@ -228,7 +228,7 @@ TASKS: Mapping[Task, TaskFacts] = MappingProxyType(
             width="embedding",
             per_token=False,
             text_form="plain",
-            answers=(TextTensor("embedding", "FP32", ("width",)),),
+            answers=(TextTensor("EMBEDDING", "FP32", ("width",)),),
         ),
     }
 )

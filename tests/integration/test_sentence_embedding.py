@@ -154,7 +154,7 @@ def test_the_ensembles_output_is_the_graphs_and_the_librarys(repository, librari
         server.check_loaded()
         with TritonClient(server.grpc_url, timeout_s=60) as client:
             for name in ("projected", "cut"):
-                answer = client.infer(f"{name}-text", {"TEXT": column}, ["embedding"])[0]["embedding"]
+                answer = client.infer(f"{name}-text", {"TEXT": column}, ["EMBEDDING"])[0]["EMBEDDING"]
                 np.testing.assert_allclose(answer, libraries[1][name].encode(TEXTS), atol=2e-6)
 
 

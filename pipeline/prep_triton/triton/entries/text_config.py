@@ -105,6 +105,9 @@ class TextConfigs:
                 called.input_map[tensor.name] = tensor.name
             for tensor in step.output:
                 called.output_map[tensor.name] = tensor.name
+        if not self._task.has_postprocessor:  # the model's own answer, under the name that clients read
+            for tensor, answer in zip(self.model.output, self._task.answers, strict=True):
+                called.output_map[tensor.name] = answer.name
         return config
 
     def _check_model(self) -> None:

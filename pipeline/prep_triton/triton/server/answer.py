@@ -76,10 +76,8 @@ def parse_answer(task: Task, tensors: Mapping[str, Any]) -> dict[str, Any]:
 
 def _parse(task: Task, values: Mapping[str, list[Any]]) -> _Answer:
     match task:
-        case "feature-extraction":
+        case "feature-extraction" | "sentence-embedding":
             return _Embedding(embedding=values["EMBEDDING"])
-        case "sentence-embedding":
-            return _Embedding(embedding=values["embedding"])
         case "text-classification":
             pairs = zip(values["LABEL"], values["SCORE"], strict=True)
             labels = [{"label": label.decode(), "score": score} for label, score in pairs]

@@ -122,7 +122,7 @@ def compare_pooled(row: TextRow, answer: "Mapping[str, Array]", options: AnswerO
     import numpy as np
 
     expected = np.asarray(row.outputs["embedding"], dtype=np.float64).ravel()
-    return compare_vectors(answer["embedding"], expected, float(np.linalg.norm(expected)), options)
+    return compare_vectors(answer["EMBEDDING"], expected, float(np.linalg.norm(expected)), options)
 
 
 def compare_vectors(answer: "Array", expected: "Array", length: float | None, options: AnswerOptions) -> AnswerCheck:

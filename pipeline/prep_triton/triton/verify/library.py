@@ -132,7 +132,7 @@ class LibraryCheck:
                 return compare_vectors(answer["EMBEDDING"], vector, self._expected_length(vector), options)
             case "sentence-embedding":
                 vector = np.array(row.embedding)
-                return compare_vectors(answer["embedding"], vector, self._expected_length(vector), options)
+                return compare_vectors(answer["EMBEDDING"], vector, self._expected_length(vector), options)
             case "text-classification":
                 return compare_scores(np.array(row.outputs["logits"]), np.array(row.scores), answer, options)
             case "token-classification":

@@ -232,7 +232,8 @@ def test_an_embedding_of_the_graph_needs_no_post_processor_and_takes_no_windows(
     ensemble, tokenizer = configs.ensemble(), configs.tokenizer()
     steps = [step.model_name for step in ensemble.ensemble_scheduling.step]
     assert steps == ["tiny-onnx-fp32-tokenizer", "tiny-onnx-fp32"]
-    assert dims(ensemble.output) == {"embedding": [384]}
+    assert dims(ensemble.output) == {"EMBEDDING": [384]}
+    assert ensemble.ensemble_scheduling.step[-1].output_map == {"embedding": "EMBEDDING"}
     assert [tensor.name for tensor in tokenizer.output] == [tensor.name for tensor in config_of(entry).input]
     with pytest.raises(SpecError, match="nothing behind the graph of tiny-onnx-fp32 joins the windows") as caught:
         assemble_text_entries(as_task(entry, "sentence-embedding"), TextSpec(long_input="stride"), entry.folder)

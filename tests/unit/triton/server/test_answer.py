@@ -20,7 +20,7 @@ def strings(*values):
     ("task", "tensors", "answer"),
     [
         ("feature-extraction", {"EMBEDDING": np.array([[1.0, 2.0]])}, {"embedding": [1.0, 2.0]}),
-        ("sentence-embedding", {"embedding": np.array([[1.0, 2.0]])}, {"embedding": [1.0, 2.0]}),
+        ("sentence-embedding", {"EMBEDDING": np.array([[1.0, 2.0]])}, {"embedding": [1.0, 2.0]}),
         (
             "text-classification",
             {"LABEL": strings("süß", "b"), "SCORE": np.array([[0.75, 0.25]])},

@@ -54,8 +54,8 @@ def test_an_embedding_is_the_mean_over_all_tokens():
 def test_an_embedding_of_the_graph_is_expected_as_it_is():
     text_row = row({"embedding": np.array([3.0, 4.0])})
     options = AnswerOptions(EXACT)
-    assert not compare_answer("sentence-embedding", text_row, {"embedding": np.array([3.0, 4.0])}, options).mismatch
-    shorter = compare_answer("sentence-embedding", text_row, {"embedding": np.array([0.6, 0.8])}, options)
+    assert not compare_answer("sentence-embedding", text_row, {"EMBEDDING": np.array([3.0, 4.0])}, options).mismatch
+    shorter = compare_answer("sentence-embedding", text_row, {"EMBEDDING": np.array([0.6, 0.8])}, options)
     assert shorter.mismatch == "the embedding's length is 1.000000, expected 5"
     assert "does not have the form" in compare_answer("sentence-embedding", text_row, {}, options).mismatch
 
