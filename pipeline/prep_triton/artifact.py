@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from prep_triton.architectures import Architecture
 from prep_triton.gpus import AMPERE_PLUS, is_runnable
 from prep_triton.layout import CONFIG_NAME, ENGINE_NAME, GRAPH_NAME, REFERENCE_NAME, is_graph_file
 from prep_triton.server_arguments import ServerArgument
@@ -210,7 +211,7 @@ ReferenceOrigin = Literal["pytorch", "onnxruntime"]
 
 
 class OnnxModel(Artifact):
-    """An ONNX graph of a BERT or DistilBERT: ``model.onnx``, ``reference.npz``, perhaps ``tokenizer.json`` and more.
+    """An ONNX graph of an encoder: ``model.onnx``, ``reference.npz``, perhaps ``tokenizer.json`` and more.
 
     Weights that ``model.onnx`` cannot hold (2 GiB) lie in ``model.onnx.data`` beside it.
 
@@ -233,7 +234,7 @@ class OnnxModel(Artifact):
     noun = "model"
     always = (GRAPH_NAME, REFERENCE_NAME)
 
-    architecture: Literal["bert", "distilbert"]
+    architecture: Architecture
     task: Task
     weights: Literal["hub", "random"]
     source: str

@@ -80,8 +80,8 @@ class TaskFacts:
     """One task.
 
     Args:
-        class_suffixes: The transformers class is ``Bert<suffix>`` or ``DistilBert<suffix>``. The first is the one that
-            is exported; a checkpoint of any of them has the task.
+        class_suffixes: The transformers class is an architecture's `class_prefix` and one of these. The first is the
+            one that is exported; a checkpoint of any of them has the task.
         outputs: The graph's outputs, which are attributes of the transformers output of the same name.
         width: What their last dimension is, or None where they have no dimension beyond the sequence.
         per_token: Whether there is an output for each position of the sequence.

@@ -98,7 +98,7 @@ def test_torch_answers_as_the_library_where_it_is_not_installed(libraries, name,
     root, installed = libraries
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     body, own = (kind.from_pretrained(root / "body") for kind in (BertModel, AutoTokenizer))
-    without = find_embedder(body.eval(), own, root / name, 48)
+    without = find_embedder(body.eval(), own, root / name, 48, positions=48)
     assert without.name.startswith("torch ")
     with torch.inference_mode():
         vectors = [without.embed(text)[2] for text in TEXTS]

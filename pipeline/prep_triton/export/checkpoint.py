@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from prep_triton.architectures import ARCHITECTURES
 from prep_triton.errors import SourceError, find_nearest
 from prep_triton.export.folder import GRAPH_KEYS
 from prep_triton.export.heads import class_name
@@ -18,15 +19,9 @@ from prep_triton.tasks import TASKS
 # Buffers that old checkpoints stored and new ones rebuild.
 _IGNORED_KEYS = ("position_ids", "token_type_ids")
 # What a checkpoint has for another task than the one that is exported; a body's own weights are never among them.
-_OTHER_HEADS = (
-    *("pooler.", "cls.", "classifier.", "qa_outputs.", "pre_classifier."),
-    *("vocab_transform.", "vocab_layer_norm.", "vocab_projector."),
-)
-# What predicts tokens, and is the transposed embedding where config.json does not say otherwise.
-_DECODERS = ("cls.predictions.decoder.", "vocab_projector.")
+_OTHER_HEADS = tuple(dict.fromkeys(module for facts in ARCHITECTURES.values() for module in facts.head_modules))
 # What a loss function of the training keeps beside the model.
 _LOSSES = ("loss.", "loss_fct.", "loss_fn.", "criterion.")
-_LAYER_KEYS = ("num_hidden_layers", "n_layers")
 _NOISY_LOGGERS = ("torch", "onnxscript", "onnx_ir", "sentence_transformers")
 
 
@@ -63,7 +58,7 @@ def build_config(source: Source) -> Any:
     """
     import transformers
 
-    config_class = {"bert": transformers.BertConfig, "distilbert": transformers.DistilBertConfig}[source.architecture]
+    config_class = getattr(transformers, f"{ARCHITECTURES[source.architecture].class_prefix}Config")
     try:
         config = config_class.from_dict({key: source.config[key] for key in GRAPH_KEYS if key in source.config})
     except Exception as err:  # its validators raise many types
@@ -87,7 +82,7 @@ def build_config(source: Source) -> Any:
 def _check_activation(source: Source, config: Any) -> None:
     from transformers.activations import ACT2FN
 
-    key = "activation" if source.architecture == "distilbert" else "hidden_act"
+    key = ARCHITECTURES[source.architecture].activation_key
     name = getattr(config, key)
     if not isinstance(name, str) or name not in ACT2FN:
         nearest = find_nearest(str(name), list(ACT2FN))
@@ -105,8 +100,9 @@ def _unusable_config(source: Source, err: Exception) -> SourceError:
 
 
 def _model_arguments(source: Source) -> dict[str, Any]:
-    # The pooler answers nothing in last_hidden_state, and many checkpoints do not have one.
-    return {"add_pooling_layer": False} if class_name(source.architecture, source.task) == "BertModel" else {}
+    facts = ARCHITECTURES[source.architecture]
+    is_body = class_name(source.architecture, source.task) == f"{facts.class_prefix}Model"
+    return dict(facts.body_arguments) if is_body else {}
 
 
 def _draw_model(source: Source, config: Any, seed: int) -> Any:
@@ -185,7 +181,9 @@ def _check_loaded(source: Source, model: Any, info: Mapping[str, Any]) -> None:
     body = f"{model.base_model_prefix}."
     is_body = "Model" in TASKS[source.task].class_suffixes
     if not is_body and not any(key.startswith(body) and ".pooler." not in key for key in missing):
-        if source.config.get("tie_word_embeddings") is False and all(key.startswith(_DECODERS) for key in missing):
+        if source.config.get("tie_word_embeddings") is False and all(
+            key.startswith(ARCHITECTURES[source.architecture].decoder) for key in missing
+        ):
             raise SourceError(
                 f"config.json of {source.label} says that its decoder is not the embedding (tie_word_embeddings is "
                 f"false), and {_list_some(missing)} are not among its weights",
@@ -217,7 +215,8 @@ def _check_left_over(source: Source, model: Any, unexpected: Collection[str]) ->
         if not name.startswith((*other, *_LOSSES)) and not name.endswith(_IGNORED_KEYS)
     )
     if left_over:
-        layers = next((f", with {key} {source.config[key]}," for key in _LAYER_KEYS if key in source.config), "")
+        key = ARCHITECTURES[source.architecture].layer_key
+        layers = f", with {key} {source.config[key]}," if key in source.config else ""
         raise SourceError(
             f"config.json of {source.label}{layers} has no place for {len(left_over)} of its weights: "
             f"{_list_some(left_over)}",

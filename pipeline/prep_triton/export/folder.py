@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from prep_triton.architectures import ARCHITECTURES, Architecture, find_architecture, list_titles
 from prep_triton.errors import SourceError, find_nearest
-from prep_triton.export.heads import ARCHITECTURES, Architecture
 from prep_triton.export.sentence_transformers import (
     MODULES_NAME,
     PROMPTS_NAME,
@@ -110,7 +110,8 @@ def architecture_from_config(config: Mapping[str, Any], *, where: str) -> Archit
             f"{CONFIG_NAME} of {where} has no model_type, which says what the weights are",
             hint=f'add "model_type": "{kind}" to it if that is what the checkpoint is',
         )
-    if model_type not in ARCHITECTURES:
+    architecture = next((name for name in ARCHITECTURES if name == model_type), None)
+    if architecture is None:
         raise _unsupported_architecture(config, str(model_type), where)
     _check_code(config, where)
     if key := next((key for key in ("is_decoder", "add_cross_attention") if config.get(key)), None):
@@ -133,8 +134,8 @@ def architecture_from_config(config: Mapping[str, Any], *, where: str) -> Archit
         )
     for key in _SIZE_KEYS:
         size = config.get(key, 1)
-        # DistilBERT has no token types, and no class of it reads how many there are.
-        least = 0 if (model_type, key) == ("distilbert", "type_vocab_size") else 1
+        # Where there are no token types, no class reads how many there are.
+        least = 1 if key != "type_vocab_size" or ARCHITECTURES[architecture].has_token_types else 0
         if isinstance(size, bool) or not isinstance(size, int) or size < least:
             raise SourceError(
                 f"{CONFIG_NAME} of {where} has {key} {size!r:.40}, expected a whole number of {least} or more",
@@ -145,20 +146,20 @@ def architecture_from_config(config: Mapping[str, Any], *, where: str) -> Archit
             f"{where} has quantized weights; supported are floating-point ones",
             hint="export the checkpoint it was quantized from, then choose a precision with prep",
         )
-    return "distilbert" if model_type == "distilbert" else "bert"
+    return architecture
 
 
 def _unsupported_architecture(config: Mapping[str, Any], model_type: str, where: str) -> SourceError:
     """Return which architectures there are, and which of them a checkpoint meant or is nearest to."""
     code = ", whose code it brings itself (auto_map)" if config.get("auto_map") else ""
-    message = f"{where} is a '{model_type:.60}' model{code}; supported are {' and '.join(ARCHITECTURES)}"
+    message = f"{where} is a '{model_type:.60}' model{code}; supported are {', '.join(ARCHITECTURES)}"
     kind = _guess_model_type(config)
     classes = config.get("architectures")
     named = str(classes[0]) if isinstance(classes, list) and classes else ""
-    if named.startswith(("BertFor", "BertModel", "DistilBertFor", "DistilBertModel")) and not code:
+    if find_architecture(named) and not code:
         return SourceError(message, hint=f'write "model_type": "{kind}" into its {CONFIG_NAME}: it names {named:.60}')
     if not (nearest := find_nearest(model_type, ARCHITECTURES)):
-        return SourceError(message, hint="choose a BERT or DistilBERT checkpoint (model_type in its config.json)")
+        return SourceError(message, hint=f"choose a checkpoint of {list_titles()} (model_type in its {CONFIG_NAME})")
     return SourceError(
         message,
         hint=f"the nearest is {nearest[0]}: choose a checkpoint with that model_type, trained for the same task",
@@ -181,7 +182,7 @@ def _check_code(config: Mapping[str, Any], where: str) -> None:
 def _guess_model_type(config: Mapping[str, Any]) -> str:
     named = config.get("architectures")
     first = str(named[0]) if isinstance(named, list) and named else ""
-    return "distilbert" if first.startswith("DistilBert") or "n_layers" in config else "bert"
+    return find_architecture(first) or ("distilbert" if "n_layers" in config else "bert")
 
 
 def find_vocabulary(folder: Path, *, where: str) -> Path:

@@ -34,9 +34,10 @@ import numpy.typing as npt
 import torch
 from onnx import helper
 
+from prep_triton.architectures import ARCHITECTURES, Architecture
 from prep_triton.errors import ExportError
 from prep_triton.export.checkpoint import silence_vendors
-from prep_triton.export.heads import OPSET, Architecture, count_token_types, input_names
+from prep_triton.export.heads import OPSET, count_token_types, input_names
 from prep_triton.export.layers import LayersDifferError, Weight, repeat_layer
 from prep_triton.export.sentence_head import read_outputs
 from prep_triton.extras import hint_to_compare_versions
@@ -55,7 +56,6 @@ TRACED_LAYERS = 2
 _EXAMPLE_SHAPE = (2, 8)
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 _WRAPPER = "model."
-_STACKS: Mapping[Architecture, tuple[str, str]] = {"bert": ("encoder", "layer"), "distilbert": ("transformer", "layer")}
 
 
 class ExportedModule(torch.nn.Module):  # type: ignore[misc]  # torch is not followed by mypy
@@ -116,13 +116,13 @@ def export_graph(model: Any, architecture: Architecture, task: Task) -> Exported
     Raises:
         ExportError: torch cannot export it.
     """
-    parent, name = _STACKS[architecture]
-    count = len(model.base_model.get_submodule(parent).get_submodule(name))
+    layers = ARCHITECTURES[architecture].layers
+    count = len(model.base_model.get_submodule(layers))
     if count > TRACED_LAYERS:
         prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
         graph = _trace_graph(model, architecture, task, TRACED_LAYERS)
         try:
-            repeat_layer(graph.skeleton.graph, graph.weights, f"{prefix}{parent}.{name}", count)
+            repeat_layer(graph.skeleton.graph, graph.weights, f"{prefix}{layers}", count)
         except LayersDifferError as err:
             log.debug("tracing all %d layers: %s", count, err)
         else:
@@ -156,7 +156,7 @@ def save_graph(graph: ExportedGraph, model: Any, path: Path, *, one_file_bytes: 
 def _trace_graph(model: Any, architecture: Architecture, task: Task, layers: int) -> ExportedGraph:
     """Let torch export a model's first layers."""
     names, outputs = input_names(architecture, token_types=count_token_types(model.config)), TASKS[task].outputs
-    longest = int(model.config.max_position_embeddings)
+    longest = ARCHITECTURES[architecture].find_longest_input(model.config)
     batch, sequence = _EXAMPLE_SHAPE[0], min(_EXAMPLE_SHAPE[1], longest)
     example = tuple(torch.ones(batch, sequence, dtype=torch.int64, device="meta") for _ in names)
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence", max=longest)}
@@ -191,9 +191,9 @@ def _make_stand_in(model: Any, architecture: Architecture, layers: int) -> Any:
     for parameter in model.parameters():
         without_weights[id(parameter)] = torch.nn.Parameter(parameter.to("meta"), requires_grad=False)
     stand_in = copy.deepcopy(model, without_weights)
-    parent, name = _STACKS[architecture]
-    holder = stand_in.base_model.get_submodule(parent)
-    setattr(holder, name, holder.get_submodule(name)[:layers])
+    facts = ARCHITECTURES[architecture]
+    holder = stand_in.base_model.get_submodule(facts.layers_parent)
+    setattr(holder, facts.layers_attribute, holder.get_submodule(facts.layers_attribute)[:layers])
     return stand_in
 
 

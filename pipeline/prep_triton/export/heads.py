@@ -7,8 +7,9 @@ emits them and as Triton's configuration will declare them; outputs are FP32.
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from prep_triton.architectures import ARCHITECTURES, Architecture, find_architecture
 from prep_triton.artifact import EmbeddingRecord, TensorSpec
 from prep_triton.errors import SourceError
 from prep_triton.export.sentence_transformers import find_kind
@@ -24,15 +25,6 @@ TOKENIZER_VERSION = 1
 # The first opset with Gelu (20) and LayerNormalization (17), each one layer to TensorRT; 23 has Attention, which
 # TensorRT builds in FP16 only.
 OPSET = 20
-
-Architecture = Literal["bert", "distilbert"]
-
-ARCHITECTURES: tuple[Architecture, ...] = ("bert", "distilbert")
-_INPUT_NAMES: Mapping[Architecture, tuple[str, ...]] = {
-    "bert": ("input_ids", "attention_mask", "token_type_ids"),
-    "distilbert": ("input_ids", "attention_mask"),
-}
-_PREFIXES: Mapping[Architecture, str] = {"bert": "Bert", "distilbert": "DistilBert"}
 
 # A body alone is saved for its token vectors; what else is made of them is declared beside it, not by its class.
 _TASK_OF_SUFFIX = {
@@ -80,21 +72,21 @@ def warn_of_head(task: Task, config: Mapping[str, Any], *, where: str) -> None:
 def _find_saved(config: Mapping[str, Any]) -> tuple[Task, str] | None:
     """Return the task that a checkpoint was saved for and its class; None where no class is known."""
     named = config.get("architectures")
-    for architecture in named if isinstance(named, list) else []:
-        for prefix in sorted(_PREFIXES.values(), key=len, reverse=True):
-            task = _TASK_OF_SUFFIX.get(str(architecture).removeprefix(prefix))
-            if task and str(architecture).startswith(prefix):
-                return task, str(architecture)
+    for saved in (str(name) for name in (named if isinstance(named, list) else [])):
+        architecture = find_architecture(saved)
+        task = architecture and _TASK_OF_SUFFIX.get(saved.removeprefix(ARCHITECTURES[architecture].class_prefix))
+        if task:
+            return task, saved
     return None
 
 
 def class_name(architecture: Architecture, task: Task) -> str:
     """Return the name of the transformers class of a task."""
-    return f"{_PREFIXES[architecture]}{TASKS[task].class_suffixes[0]}"
+    return f"{ARCHITECTURES[architecture].class_prefix}{TASKS[task].class_suffixes[0]}"
 
 
 def count_token_types(config: Any) -> int:
-    """Return how many token types a model tells apart; DistilBERT has none, which is one to all."""
+    """Return how many token types a model tells apart; one that has none has one to all."""
     return int(getattr(config, "type_vocab_size", 1))
 
 
@@ -104,8 +96,8 @@ def input_names(architecture: Architecture, *, token_types: int = 2) -> tuple[st
     A model with one token type has nothing to choose: tokenizers give the second of two texts the type 1, for which
     it has no row.
     """
-    names = _INPUT_NAMES[architecture]
-    return names if token_types > 1 else tuple(name for name in names if name != "token_type_ids")
+    names = ("input_ids", "attention_mask")
+    return (*names, "token_type_ids") if ARCHITECTURES[architecture].has_token_types and token_types > 1 else names
 
 
 def input_specs(architecture: Architecture, *, token_types: int = 2) -> tuple[TensorSpec, ...]:

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prep_triton.architectures import ARCHITECTURES
 from prep_triton.artifact import OnnxModel, ParityRecord, TensorSpec
 from prep_triton.errors import ExportError, ParityError, SourceError
 from prep_triton.export import heads
@@ -79,7 +80,7 @@ def import_graph(
     progress: Progress = ignore_progress,
     one_file_bytes: int = ONE_FILE_BYTES,
 ) -> Produced[OnnxModel]:
-    """Make an artifact of a BERT or DistilBERT that another tool exported to ONNX.
+    """Make an artifact of an encoder that another tool exported to ONNX.
 
     The checkpoint's folder says what the graph is: architecture, task, labels, tokenizer. With its weights the graph is
     compared with PyTorch as an export of ours is; without, with itself in ONNX Runtime, and `reference` says so.
@@ -169,7 +170,7 @@ def _make(source: Source, graph: Path, folder: Path, progress: Progress, one_fil
         "opset": foreign.opset,
         "model_inputs": foreign.inputs,
         "model_outputs": outputs,
-        "max_sequence_length": int(config.max_position_embeddings),
+        "max_sequence_length": ARCHITECTURES[source.architecture].find_longest_input(config),
         "vocab_size": int(config.vocab_size),
         "parameters": _count_parameters(foreign.proto.graph),
         **declared,
@@ -197,7 +198,7 @@ def _compare(
     with paused_collector():
         is_pytorch, respond, fields = _find_responder(source, graph, folder, foreign, config, vocabulary)
         answered = reference.lay_out_rows(chosen.ids, names, source.task, respond)
-        sizes = reference.Sizes(int(config.vocab_size), int(config.max_position_embeddings))
+        sizes = reference.Sizes(int(config.vocab_size), ARCHITECTURES[source.architecture].find_longest_input(config))
         cases = reference.draw_cases(sizes, names, _SEED, respond)
     save_reference(folder / REFERENCE_NAME, answered.inputs, answered.answers, chosen.texts)
     who = "PyTorch" if is_pytorch else "the graph itself without padding"

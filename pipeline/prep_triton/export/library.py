@@ -18,6 +18,7 @@ from typing import Any, assert_never
 import torch
 import transformers
 
+from prep_triton.architectures import ARCHITECTURES
 from prep_triton.export.checkpoint import silence_vendors
 from prep_triton.export.heads import count_token_types, input_names
 from prep_triton.export.library_embeddings import Embedder, find_embedder, shortest_length
@@ -80,7 +81,8 @@ class _Library:
         self.task: Task = source.task
         self.tokenizer = load_origin(vocabulary)
         self.inputs = input_names(source.architecture, token_types=count_token_types(model.config))
-        self.length = shortest_length(self.tokenizer.model_max_length, int(model.config.max_position_embeddings))
+        positions = ARCHITECTURES[source.architecture].find_longest_input(model.config)
+        self.length = shortest_length(self.tokenizer.model_max_length, positions)
         self.name = f"transformers {transformers.__version__}"
         self.labels: tuple[str, ...] = ()
         self.embedder: Embedder | None = None
@@ -92,7 +94,7 @@ class _Library:
             config.id2label = {index: names.get(index, f"LABEL_{index}") for index in range(count)}
             self.labels = tuple(config.id2label.values())
         if TASKS[self.task].answers_embedding:
-            self.embedder = find_embedder(model, self.tokenizer, origin, self.length)
+            self.embedder = find_embedder(model, self.tokenizer, origin, self.length, positions=positions)
             self.name, self.length = self.embedder.name, self.embedder.length
         self.pipeline = _find_pipeline(self.task, config, self.tokenizer)
 

@@ -30,7 +30,7 @@ class Embedder(Protocol):
         """Return the ids of a text with special tokens, whether it was cut, and its vector."""
 
 
-def find_embedder(model: Any, tokenizer: Any, folder: Path | None, longest: int) -> Embedder:
+def find_embedder(model: Any, tokenizer: Any, folder: Path | None, longest: int, *, positions: int) -> Embedder:
     """Return what answers for a checkpoint.
 
     Args:
@@ -38,12 +38,13 @@ def find_embedder(model: Any, tokenizer: Any, folder: Path | None, longest: int)
         tokenizer: transformers' own.
         folder: The checkpoint; None where there is none.
         longest: Where transformers cuts a text, in tokens.
+        positions: How many tokens the model takes, whatever its tokenizer says.
     """
     if folder is None or not (folder / MODULES_NAME).is_file():
         return _TorchEmbedder(model, tokenizer, None, longest)
     if importlib.util.find_spec(_LIBRARY) and _has_only_known_classes(folder):
         try:
-            return _LibraryEmbedder(model, folder)
+            return _LibraryEmbedder(model, folder, positions)
         except Exception as err:  # of any of its modules, and of what they import
             log.info("sentence-transformers does not load %s (%s): torch pools as its files declare", folder, err)
     return _TorchEmbedder(model, tokenizer, folder, longest)
@@ -62,7 +63,7 @@ def shortest_length(declared: Any, longest: int) -> int:
 class _LibraryEmbedder:
     """sentence-transformers with the torch model that is exported in the place of its own."""
 
-    def __init__(self, model: Any, folder: Path) -> None:
+    def __init__(self, model: Any, folder: Path, positions: int) -> None:
         from sentence_transformers import SentenceTransformer
 
         self.name = f"sentence-transformers {importlib.metadata.version('sentence-transformers')}"
@@ -72,7 +73,7 @@ class _LibraryEmbedder:
         )
         transformer = self._library[0]
         setattr(transformer, "model" if "model" in dict(transformer.named_children()) else "auto_model", model)
-        self.length = shortest_length(self._library.max_seq_length, int(model.config.max_position_embeddings))
+        self.length = shortest_length(self._library.max_seq_length, positions)
         # It takes a declared length beyond the model's positions at its word, and fails at the first long text.
         self._library.max_seq_length = self.length
         self._seen: list[dict[str, Any]] = []

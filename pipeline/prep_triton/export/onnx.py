@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from prep_triton.architectures import ARCHITECTURES
 from prep_triton.artifact import OnnxModel
 from prep_triton.export import heads, hub
 from prep_triton.export.replacement import check_replacement, describe_replacement
@@ -43,7 +44,7 @@ def export_model(
     progress: Progress = ignore_progress,
     one_file_bytes: int = ONE_FILE_BYTES,
 ) -> Produced[OnnxModel]:
-    """Export a BERT or DistilBERT to ONNX and check it against PyTorch.
+    """Export an encoder to ONNX and check it against PyTorch.
 
     The artifact holds ``model.onnx`` (weights inside, or in ``model.onnx.data`` beside it where one file cannot hold
     them), ``reference.npz`` and, where there is a vocabulary, ``tokenizer.json`` and ``library.json``.
@@ -175,7 +176,7 @@ def _write_model(source: Source, seed: int, folder: Path, progress: Progress, on
         "opset": heads.OPSET,
         "model_inputs": heads.input_specs(source.architecture, token_types=heads.count_token_types(config)),
         "model_outputs": outputs,
-        "max_sequence_length": int(config.max_position_embeddings),
+        "max_sequence_length": ARCHITECTURES[source.architecture].find_longest_input(config),
         "vocab_size": int(config.vocab_size),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         **declare(source, origin, model),
@@ -203,7 +204,7 @@ def declare(source: Source, origin: Path | None, model: Any) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "labels": declared.find_labels(source.task, model.config, where=source.label),
         "declared_length": declared.find_length(
-            origin, limit=int(model.config.max_position_embeddings), where=source.label
+            origin, limit=ARCHITECTURES[source.architecture].find_longest_input(model.config), where=source.label
         ),
         "cuts_beginning": bool(vocabulary and declared.cuts_beginning(vocabulary)),
     }
@@ -243,7 +244,7 @@ def find_rows(source: Source, origin: Path | None, folder: Path, config: Any, se
     from prep_triton.export import reference
     from prep_triton.export.tokenizer import save_tokenizer
 
-    longest = int(config.max_position_embeddings)
+    longest = ARCHITECTURES[source.architecture].find_longest_input(config)
     vocabulary = origin or source.vocabulary
     if vocabulary is None:
         return reference.rows_from_seed(seed, int(config.vocab_size), longest)

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from prep_triton.export.heads import Architecture, count_token_types, input_names
+from prep_triton.architectures import ARCHITECTURES, Architecture
+from prep_triton.export.heads import count_token_types, input_names
 from prep_triton.export.parity import Case
 from prep_triton.export.sentence_head import read_outputs
 from prep_triton.tasks import TASKS, Task
@@ -95,7 +96,7 @@ def choose_rows(rows: Rows, width: int) -> Rows:
 def answer_shapes(model: Any, architecture: Architecture, task: Task, seed: int) -> list[Case]:
     """Answer random batches of `PARITY_SHAPES`; see `draw_cases`."""
     names = input_names(architecture, token_types=count_token_types(model.config))
-    sizes = Sizes(int(model.config.vocab_size), int(model.config.max_position_embeddings))
+    sizes = Sizes(int(model.config.vocab_size), ARCHITECTURES[architecture].find_longest_input(model.config))
     return draw_cases(sizes, names, seed, partial(answer, model, task=task))
 
 

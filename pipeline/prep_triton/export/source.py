@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from prep_triton.architectures import Architecture
 from prep_triton.errors import ModelMissingError, SourceError, SpecError, find_nearest
 from prep_triton.export import hub
 from prep_triton.export.folder import (
@@ -24,7 +25,7 @@ from prep_triton.export.folder import (
     find_vocabulary,
     load_config,
 )
-from prep_triton.export.heads import Architecture, resolve_task
+from prep_triton.export.heads import resolve_task
 from prep_triton.export.weights import find_weights
 from prep_triton.spec import ModelSpec, Weights
 from prep_triton.tasks import Task

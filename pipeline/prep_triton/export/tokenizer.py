@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from prep_triton.architectures import ARCHITECTURE_NAMES, ARCHITECTURES
 from prep_triton.errors import SourceError
 from prep_triton.export.checkpoint import silence_vendors
 from prep_triton.export.folder import CONFIG_NAME, find_vocabulary
@@ -122,16 +123,19 @@ def _load_written(path: Path) -> Any:
 
 def load_origin(folder: Path) -> Any:
     """Return the tokenizer that transformers' AutoTokenizer makes of a folder."""
-    from transformers import AutoTokenizer, BertConfig, DistilBertConfig
+    import transformers
 
     # Of config.json the kind of model and the tokenizer's class alone: its other keys say how transformers runs the
     # model, and some of them it refuses to read together. A folder of a vocabulary alone names no model.
     path = folder / CONFIG_NAME
     content = load_json(path) if path.is_file() else {}
     declared = content if isinstance(content, dict) else {}
-    config = DistilBertConfig() if declared.get("model_type") == "distilbert" else BertConfig()
+    kind = next((name for name in ARCHITECTURES if name == declared.get("model_type")), ARCHITECTURE_NAMES[0])
+    config = getattr(transformers, f"{ARCHITECTURES[kind].class_prefix}Config")()
     config.tokenizer_class = declared.get("tokenizer_class")
-    return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, config=config)
+    return transformers.AutoTokenizer.from_pretrained(
+        str(folder), local_files_only=True, trust_remote_code=False, config=config
+    )
 
 
 def _lower_case(tokenizer: Any) -> None:

@@ -37,9 +37,9 @@ def test_config_that_is_not_one_is_refused(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("config", "message", "hint"),
     [
-        ({"model_type": "roberta"}, "'roberta' model; supported are bert and distilbert", "nearest is bert"),
-        ({"model_type": "distilroberta"}, "supported are bert and distilbert", "nearest is distilbert"),
-        ({"model_type": "t5"}, "'t5' model; supported are bert and distilbert", "BERT or DistilBERT"),
+        ({"model_type": "roberta"}, "'roberta' model; supported are bert, distilbert", "nearest is bert"),
+        ({"model_type": "distilroberta"}, "supported are bert, distilbert", "nearest is distilbert"),
+        ({"model_type": "t5"}, "'t5' model; supported are bert, distilbert", "BERT or DistilBERT"),
         ({"model_type": "BERT", "architectures": ["BertModel"]}, "a 'BERT' model", 'write "model_type": "bert"'),
         (
             {"model_type": "nomic_bert", "auto_map": {"AutoModel": "m.X"}, "architectures": ["BertModel"]},
@@ -59,7 +59,7 @@ def test_config_that_is_not_one_is_refused(tmp_path, content, message):
         ({"model_type": "bert", "hidden_size": "768"}, "hidden_size '768', expected", "saved with"),
         ({"model_type": "bert", "vocab_size": None}, "vocab_size None, expected", "saved with"),
         ({"model_type": "bert", "pruned_heads": {"0": [1]}}, "pruned attention heads", "pruned_heads"),
-        ({"model_type": ["bert"]}, "supported are bert and distilbert", "model_type"),
+        ({"model_type": ["bert"]}, "supported are bert, distilbert", "model_type"),
         ({"model_type": "bert", "is_decoder": True}, "decoder", "is_decoder"),
         ({"model_type": "bert", "add_cross_attention": True}, "decoder", "add_cross_attention"),
         ({"model_type": "bert", "position_embedding_type": "relative_key"}, "'relative_key'", "absolute"),

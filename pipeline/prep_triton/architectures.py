@@ -1,0 +1,107 @@
+"""What an architecture is: the one table of the encoders that prep exports.
+
+Another one is one row of `ARCHITECTURES`, one word of `Architecture`, and what docs/extending.md lists beside them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+# transformers' `model_type`.
+Architecture = Literal["bert", "distilbert"]
+ARCHITECTURE_NAMES: tuple[Architecture, ...] = get_args(Architecture)
+
+
+@dataclass(frozen=True)
+class ArchitectureFacts:
+    """One architecture, in the words of its transformers classes.
+
+    Args:
+        title: Its name in a sentence.
+        class_prefix: Its classes are ``<class_prefix>Config``, ``<class_prefix>Model``, ``<class_prefix>For<Task>``.
+        layers: The dotted path of the list of layers in the body; the last part is the attribute.
+        head_modules: What may stand beside the body, for one task or another: the beginnings of the weights' names.
+        decoder: Of these what predicts tokens, and is the transposed embedding where config.json says nothing else.
+        layer_key: How config.json calls the number of layers.
+        activation_key: How config.json calls the activation of the feed-forward layers.
+        has_token_types: Whether the classes take ``token_type_ids``; a `type_vocab_size` of 1 leaves no choice of them.
+        positions_follow_padding: Whether the first token's position is the padding token's id + 1, and not 0.
+        body_arguments: What the body's class is made with, beside the configuration.
+    """
+
+    title: str
+    class_prefix: str
+    layers: str
+    head_modules: tuple[str, ...]
+    decoder: str
+    layer_key: str = "num_hidden_layers"
+    activation_key: str = "hidden_act"
+    has_token_types: bool = True
+    positions_follow_padding: bool = False
+    body_arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def layers_parent(self) -> str:
+        """The dotted path of the module that has the list of layers; empty for the body itself."""
+        return self.layers.rpartition(".")[0]
+
+    @property
+    def layers_attribute(self) -> str:
+        """The name of the list of layers there."""
+        return self.layers.rpartition(".")[2]
+
+    def find_longest_input(self, config: Any) -> int:
+        """Return how many tokens a text may have, special ones included.
+
+        Args:
+            config: The transformers configuration object.
+        """
+        skipped = int(config.pad_token_id or 0) + 1 if self.positions_follow_padding else 0
+        return int(config.max_position_embeddings) - skipped
+
+
+# The pooler answers nothing in last_hidden_state, and many checkpoints do not have one.
+_WITHOUT_POOLER = MappingProxyType({"add_pooling_layer": False})
+
+ARCHITECTURES: Mapping[Architecture, ArchitectureFacts] = MappingProxyType(
+    {
+        "bert": ArchitectureFacts(
+            title="BERT",
+            class_prefix="Bert",
+            layers="encoder.layer",
+            head_modules=("pooler.", "cls.", "classifier.", "qa_outputs."),
+            decoder="cls.predictions.decoder.",
+            body_arguments=_WITHOUT_POOLER,
+        ),
+        "distilbert": ArchitectureFacts(
+            title="DistilBERT",
+            class_prefix="DistilBert",
+            layers="transformer.layer",
+            head_modules=(
+                *("pre_classifier.", "classifier.", "qa_outputs."),
+                *("vocab_transform.", "vocab_layer_norm.", "vocab_projector."),
+            ),
+            decoder="vocab_projector.",
+            layer_key="n_layers",
+            activation_key="activation",
+            has_token_types=False,
+        ),
+    }
+)
+
+
+def list_titles() -> str:
+    """Return the names of all architectures, as a choice of one."""
+    *first, last = (facts.title for facts in ARCHITECTURES.values())
+    return f"{', '.join(first)} or {last}"
+
+
+def find_architecture(class_name: str) -> Architecture | None:
+    """Return the architecture that a transformers class belongs to, by its name."""
+    fitting = [
+        name
+        for name, facts in ARCHITECTURES.items()
+        if class_name.startswith((f"{facts.class_prefix}For", f"{facts.class_prefix}Model"))
+    ]
+    return fitting[0] if fitting else None
