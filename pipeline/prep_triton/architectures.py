@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 # transformers' `model_type`.
-Architecture = Literal["bert", "distilbert"]
+Architecture = Literal["bert", "distilbert", "roberta", "xlm-roberta", "camembert"]
 ARCHITECTURE_NAMES: tuple[Architecture, ...] = get_args(Architecture)
 
 
@@ -64,6 +64,20 @@ class ArchitectureFacts:
 # The pooler answers nothing in last_hidden_state, and many checkpoints do not have one.
 _WITHOUT_POOLER = MappingProxyType({"add_pooling_layer": False})
 
+
+def _describe_roberta(title: str, class_prefix: str) -> ArchitectureFacts:
+    """Describe one of RoBERTa's line: BERT's layers with other positions, heads without a pooler."""
+    return ArchitectureFacts(
+        title=title,
+        class_prefix=class_prefix,
+        layers="encoder.layer",
+        head_modules=("pooler.", "lm_head.", "classifier.", "qa_outputs."),
+        decoder="lm_head.decoder.",
+        positions_follow_padding=True,
+        body_arguments=_WITHOUT_POOLER,
+    )
+
+
 ARCHITECTURES: Mapping[Architecture, ArchitectureFacts] = MappingProxyType(
     {
         "bert": ArchitectureFacts(
@@ -87,6 +101,9 @@ ARCHITECTURES: Mapping[Architecture, ArchitectureFacts] = MappingProxyType(
             activation_key="activation",
             has_token_types=False,
         ),
+        "roberta": _describe_roberta("RoBERTa", "Roberta"),
+        "xlm-roberta": _describe_roberta("XLM-RoBERTa", "XLMRoberta"),
+        "camembert": _describe_roberta("CamemBERT", "Camembert"),
     }
 )
 

@@ -65,9 +65,10 @@ class ExportedModule(torch.nn.Module):  # type: ignore[misc]  # torch is not fol
     (`masking_utils._preprocess_mask_arguments`), so no mask subgraph is exported. As there, every value but 0 attends.
     """
 
-    def __init__(self, model: Any, task: Task) -> None:
+    def __init__(self, model: Any, architecture: Architecture, task: Task) -> None:
         super().__init__()
         self.model = model
+        self.facts = ARCHITECTURES[architecture]
         self.task = task
 
     def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None) -> Any:
@@ -76,9 +77,25 @@ class ExportedModule(torch.nn.Module):  # type: ignore[misc]  # torch is not fol
         more = {}
         if token_type_ids is not None:
             more["token_type_ids"] = _refuse_negatives(token_type_ids, count_token_types(self.model.config))
+        elif self.facts.has_token_types:
+            # The one type there is. transformers would gather it from a buffer by each token's position.
+            more["token_type_ids"] = torch.zeros(1, 1, dtype=torch.int64)
         ids = _refuse_negatives(input_ids, int(self.model.config.vocab_size))
+        if self.facts.positions_follow_padding:
+            more["position_ids"] = _count_positions(ids, int(self.model.config.pad_token_id))
         answer = self.model(input_ids=ids, attention_mask=bias, **more)
         return read_outputs(self.model, answer, attention_mask, self.task)
+
+
+def _count_positions(ids: Any, pad_id: int) -> Any:
+    """Return the position of every token as RoBERTa counts it: `pad_id` + 1, + 2, ...; each padding token has `pad_id`.
+
+    As in the library the ids decide and not the mask: a `<pad>` that stands in a text moves what follows it. The int32
+    sum of its `create_position_ids_from_input_ids` is one of FP32 here, since TensorRT's parser takes no CumSum of
+    integers; it is exact up to 2**24 tokens.
+    """
+    is_token = (ids != pad_id).to(torch.float32)
+    return (torch.cumsum(is_token, dim=1) * is_token).to(torch.int64) + pad_id
 
 
 def _refuse_negatives(ids: Any, count: int) -> Any:
@@ -163,7 +180,7 @@ def _trace_graph(model: Any, architecture: Architecture, task: Task, layers: int
     try:
         with silence_vendors(), torch.no_grad():
             program = torch.onnx.export(
-                ExportedModule(_make_stand_in(model, architecture, layers), task).eval(),
+                ExportedModule(_make_stand_in(model, architecture, layers), architecture, task).eval(),
                 example,
                 dynamic_shapes=tuple(axes for _ in names),
                 input_names=list(names),

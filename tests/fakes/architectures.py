@@ -1,0 +1,108 @@
+"""A tiny checkpoint of each architecture, with a tokenizer of its kind, laid out as the hub has them.
+
+Another architecture is one row of `TINY`. BERT and DistilBERT have their own tests.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+import transformers
+from prep_triton.architectures import Architecture
+from prep_triton.export.heads import class_name
+from prep_triton.tasks import TASK_NAMES, TASKS, Task
+
+from tests.fakes.subword import write_byte_level, write_unigram
+
+TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+
+
+@dataclass(frozen=True)
+class TinyArchitecture:
+    """What is drawn of one architecture.
+
+    Args:
+        config: Keys of config.json; `vocab_size` is the tokenizer's. Three layers, so that one is repeated.
+        write_tokenizer: Writes the tokenizer's files into a folder.
+        tasks: The tasks that transformers has a head for.
+        repeats_layers: Whether two layers are traced for all of them.
+    """
+
+    config: Mapping[str, Any]
+    write_tokenizer: Callable[[Path], None]
+    tasks: tuple[Task, ...] = TASK_NAMES
+    repeats_layers: bool = True
+
+
+# BERT's sizes, as most have them.
+SIZES: Mapping[str, Any] = MappingProxyType(
+    {
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "hidden_act": "gelu",
+        "initializer_range": 0.3,
+    }
+)
+_ROBERTA = {
+    **SIZES,
+    "max_position_embeddings": 66,
+    "type_vocab_size": 1,
+    "layer_norm_eps": 1e-5,
+    "bos_token_id": 0,
+    "pad_token_id": 1,
+    "eos_token_id": 2,
+}
+
+TINY: Mapping[Architecture, TinyArchitecture] = MappingProxyType(
+    {
+        "roberta": TinyArchitecture(_ROBERTA, write_byte_level),
+        "xlm-roberta": TinyArchitecture(_ROBERTA, write_unigram),
+        "camembert": TinyArchitecture(
+            {**_ROBERTA, "bos_token_id": 5, "eos_token_id": 6}, partial(write_unigram, is_camembert=True)
+        ),
+    }
+)
+
+
+def draw_architecture(folder: Path, architecture: Architecture, task: Task, **keys: Any) -> Path:
+    """Save a model of a task's class with seeded weights, as save_pretrained() does, and its tokenizer.
+
+    Args:
+        folder: The checkpoint's folder to be.
+        architecture: A row of `TINY`.
+        task: Decides the class.
+        keys: Of config.json, beside the row's.
+    """
+    row = TINY[architecture]
+    folder.mkdir(parents=True)
+    row.write_tokenizer(folder)
+    vocabulary = transformers.AutoTokenizer.from_pretrained(folder).backend_tokenizer.get_vocab()
+    labels = {"id2label": dict(enumerate(TAGS))} if task == "token-classification" else {}
+    kind = getattr(transformers, class_name(architecture, task))
+    config = kind.config_class(**{**row.config, "vocab_size": max(vocabulary.values()) + 1, **labels, **keys})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = kind(config)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.dim() == 1:  # no bias of 0 and no scale of 1: a lost one shows
+                    parameter.add_(torch.randn_like(parameter), alpha=0.2)
+    model.save_pretrained(folder)
+    return folder
+
+
+def change_object(path: Path, **keys: Any) -> None:
+    """Change keys of a JSON file."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
+
+
+def list_heads() -> list[tuple[Architecture, Task]]:
+    """Return each architecture with each task that it has a head for."""
+    return [(architecture, task) for architecture, row in TINY.items() for task in TASKS if task in row.tasks]

@@ -1,0 +1,109 @@
+"""Every head of every architecture: from a checkpoint's folder to a graph that answers as PyTorch does."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from prep_triton.architectures import Architecture
+from prep_triton.artifact import OnnxModel
+from prep_triton.export import graph
+from prep_triton.export.checkpoint import load_model
+from prep_triton.export.layers import LayersDifferError, repeat_layer
+from prep_triton.export.onnx import export_model
+from prep_triton.export.source import resolve_source
+from prep_triton.reference import load_tokenizer
+from prep_triton.spec import ModelSpec
+from prep_triton.tasks import TASKS, Task
+from prep_triton.workspace import Workspace
+from transformers import AutoTokenizer
+
+from tests.fakes.architectures import TINY, draw_architecture, list_heads
+
+pytestmark = pytest.mark.integration
+
+# transformers' own mask of -3.4e38 lies beyond it.
+_LARGEST_FP16 = 65504.0
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Workspace:
+    return Workspace(tmp_path_factory.mktemp("workspace"))
+
+
+@pytest.fixture(scope="module")
+def find_folder(tmp_path_factory):
+    """Draw the checkpoint of an architecture and a task once."""
+    root = tmp_path_factory.mktemp("checkpoints")
+
+    def find(architecture: Architecture, task: Task) -> Path:
+        folder = root / f"{architecture}-{task}"
+        return folder if folder.is_dir() else draw_architecture(folder, architecture, task)
+
+    return find
+
+
+@pytest.fixture(scope="module")
+def find_model(workspace, find_folder):
+    """Export a head once. The task is found by itself, but for a body: it is saved for its token vectors."""
+
+    def find(architecture: Architecture, task: Task) -> OnnxModel:
+        choice = "sentence-embedding" if TASKS[task].pools_in_graph else "auto"
+        name = f"{architecture}-{task}"
+        spec = ModelSpec(model=str(find_folder(architecture, task)), task=choice, name=name)
+        return export_model(spec, workspace).artifact
+
+    return find
+
+
+@pytest.mark.parametrize(("architecture", "task"), list_heads())
+def test_every_head_answers_as_pytorch_from_a_graph_without_what_fp16_cannot_hold(find_model, architecture, task):
+    model = find_model(architecture, task)
+    assert (model.architecture, model.task) == (architecture, task)
+    assert model.parity is not None
+    assert model.parity.max_abs_error < 1e-4
+    assert model.parity.mean_cosine > 0.999999
+    content = onnx.load(model.path("model.onnx"))
+    onnx.checker.check_model(content, full_check=True)
+    numbers = [numpy_helper.to_array(tensor) for tensor in content.graph.initializer]
+    assert max(np.abs(array).max() for array in numbers if array.dtype == np.float32) < _LARGEST_FP16
+    operators = Counter(node.op_type for node in content.graph.node)
+    assert not operators.keys() & {"If", "Loop", "IsNaN", "Identity", "Dropout", "GatherElements"}
+
+
+@pytest.mark.parametrize("architecture", TINY)
+def test_two_layers_are_traced_and_repeated_or_all_where_they_differ(find_folder, monkeypatch, architecture):
+    row = TINY[architecture]
+    source = resolve_source(ModelSpec(model=str(find_folder(architecture, row.tasks[0]))))
+    model = load_model(source, source.folder, 0)
+    calls = []
+
+    def differ(*_) -> None:
+        raise LayersDifferError("not these")
+
+    def repeat(*arguments) -> None:
+        repeat_layer(*arguments)
+        calls.append(arguments)
+
+    monkeypatch.setattr(graph, "repeat_layer", repeat)
+    exported = graph.export_graph(model, architecture, source.task)
+    assert bool(calls) == row.repeats_layers
+    monkeypatch.setattr(graph, "repeat_layer", differ)
+    traced = graph.export_graph(model, architecture, source.task)
+    assert exported.skeleton.SerializeToString(deterministic=True) == traced.skeleton.SerializeToString(
+        deterministic=True
+    )
+    assert dict(exported.weights) == dict(traced.weights)
+
+
+@pytest.mark.parametrize("architecture", TINY)
+def test_the_tokenizer_is_the_librarys(find_model, find_folder, architecture):
+    task = TINY[architecture].tasks[0]
+    written = load_tokenizer(find_model(architecture, task).path("tokenizer.json"))
+    library = AutoTokenizer.from_pretrained(find_folder(architecture, task))
+    texts = ("Ada Lovelace wrote it, in <mask>.", "\uff21 \ufb01ne day\u3000here", "It costs 3.50 EUR")
+    for text in texts:
+        assert written.encode(text).ids == library(text)["input_ids"]
+        assert len(written.encode(text).ids) > 4
