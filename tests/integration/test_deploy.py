@@ -75,7 +75,7 @@ def test_release_becomes_a_base_that_kubernetes_accepts(publish, folder: Path):
     assert message["release"] == uri.rpartition("/")[2]
     assert message["deployments"] == ["triton-t4", "triton-l4"]
     objects = load_base(folder / "base")
-    assert len(objects) == len(message["written"]) == 13
+    assert len(objects) == len(message["written"]) == 14
     for manifest in objects:
         if manifest["apiVersion"] not in CUSTOM:
             for version in KUBERNETES:
@@ -89,7 +89,7 @@ def test_kubectl_accepts_the_base(publish, folder: Path):
     done = subprocess.run([*command, str(folder / "base")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     objects = list(yaml.safe_load_all(done.stdout))
-    assert {manifest["metadata"]["namespace"] for manifest in objects} == {"ml"}
+    assert {manifest["metadata"].get("namespace", manifest["metadata"]["name"]) for manifest in objects} == {"ml"}
     assert {manifest["metadata"]["labels"]["app.kubernetes.io/version"] for manifest in objects} == {
         uri.rpartition("/")[2]
     }
@@ -98,6 +98,23 @@ def test_kubectl_accepts_the_base(publish, folder: Path):
     assert container["image"] == "nvcr.io/nvidia/tritonserver:25.08-py3"
     assert f"--model-repository={uri}" in container["args"]
     assert "app.kubernetes.io/version" not in deployment["spec"]["selector"]["matchLabels"]
+
+
+def test_kubernetes_and_kubectl_accept_a_base_that_mounts_the_bucket(publish, folder: Path):
+    validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed").validate
+    uri = publish(make_plan("t4"))
+    deploy(uri, "-o", "base", "--model-loading", "fuse", "--namespace", "ml", "--priority-class", "serving")
+    done = subprocess.run([*find_kustomize(), str(folder / "base")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    objects = list(yaml.safe_load_all(done.stdout))
+    assert [manifest["metadata"]["name"] for manifest in objects if manifest["kind"] == "Namespace"] == ["ml"]
+    for manifest in objects:
+        if manifest["apiVersion"] not in CUSTOM:
+            for version in KUBERNETES:
+                validate(manifest, version, strict=True)
+    (deployment,) = (manifest for manifest in objects if manifest["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert f"--model-repository=/models/{uri.rpartition('/')[2]}" in container["args"]
 
 
 def test_what_was_measured_becomes_targets_and_sizes_that_kubernetes_accepts(publish, folder: Path):
@@ -178,6 +195,10 @@ def test_second_release_changes_what_it_must_and_no_selector(publish, folder: Pa
         (["gs://{bucket}/models/releases/20200101T000000Z-0123456789ab"], 2, "has no release 2020", "prep releases"),
         (["gs://{bucket}/models"], 2, "there is no release under", "prep publish"),
         (["gs://{bucket}/models", "--replicas", "9"], 2, "replicas must be MIN,MAX", ""),
+        (["gs://{bucket}/models", "--name", "t" * 41], 2, "is not a name: at most 40", ""),
+        (["gs://{bucket}/models", "--namespace", "kube-system"], 2, "'kube-system' belongs to the cluster", ""),
+        (["gs://{bucket}/models", "--namespace", "-"], 2, "'-' is not a name in Kubernetes", ""),
+        (["gs://{bucket}/models", "--model-loading", "mount"], 2, "--model-loading", "copy"),
         (["gs://{bucket}/models", "--no-istio", "--host", "a.b"], 2, "host belongs to Istio's gateway", ""),
     ],
 )

@@ -51,6 +51,12 @@ def _snippets() -> Words:
     return LANGUAGES
 
 
+def _model_loadings() -> Words:
+    from prep_triton.deploy.request import ModelLoading
+
+    return get_args(ModelLoading)
+
+
 def _schema_files() -> Words:
     from prep_triton.spec.schema import FILES
 
@@ -66,6 +72,7 @@ CHOICES: Mapping[str, Callable[[], Words]] = {
     "instance_kinds": _of_spec("InstanceKind"),
     "kinds": _kinds,
     "long_inputs": _of_spec("LongInput"),
+    "model_loadings": _model_loadings,
     "paddings": _of_spec("Padding"),
     "performance_hints": _of_spec("PerformanceHint"),
     "platforms": _platforms,

@@ -49,6 +49,14 @@ class DeploymentOptions:
             autocompletion=complete_target,
         ),
     ] = None
+    model_loading: Annotated[
+        str,
+        typer.Option(
+            help="How servers get the models: {model_loadings}; Triton's own copy, or Cloud Storage FUSE.",
+            autocompletion=complete("model_loadings"),
+        ),
+    ] = "copy"
+    priority_class: Annotated[str | None, typer.Option(help="PriorityClass of the servers. [the cluster's]")] = None
     cluster: Annotated[
         str | None, typer.Option(help="Name of the cluster, for the autoscaler, where a project has several.")
     ] = None
@@ -77,13 +85,14 @@ def deploy(
 ) -> None:
     """Write a Kustomize base that serves a release on GKE.
 
-    The base holds servers, autoscaler and gateway.
+    The base holds namespace, servers, autoscaler and gateway.
 
     \b
     Examples:
       prep deploy gs://bucket/models -o deploy --service-account triton@project.iam.gserviceaccount.com
       prep deploy gs://bucket/models --release 20260131 --target 25.08 --gpu t4 --host bert.example.com
       prep deploy gs://bucket/models --no-istio --dry-run
+      prep deploy gs://bucket/models --model-loading fuse
       prep deploy gs://bucket/models --bench run.json
     """
     with session(output) as out:

@@ -4,7 +4,11 @@
 
     request.py        what is asked for: DeploymentSpec, and ServedRelease, the release as its servers see it
     fleet.py          which container serves the release, on which pools of nodes; accelerators.py has GKE's GPUs
-    workload.py       Deployment and PodDisruptionBudget: a pool's servers, and what each takes
+    workload.py       Deployment and PodDisruptionBudget: a pool's servers
+    sizes.py          what each takes of memory and disk
+    model_loading.py  how it gets its models: Triton's copy, or a mounted bucket
+    lifecycle.py      how it ends, and its proxy with it
+    namespace.py      Namespace, where it is not default
     scaling.py        HorizontalPodAutoscaler and PodMonitoring: how many servers, by which figures
     measured.py       what a benchmark says of one server, and what of that goes into these
     network.py        Service, ServiceAccount, Istio's Gateway and VirtualService

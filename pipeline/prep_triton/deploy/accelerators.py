@@ -21,6 +21,19 @@ ACCELERATOR_BY_GPU: dict[str, str] = {
     "rtxpro6000": "nvidia-rtx-pro-6000",
 }
 
+# The most that one node has: T4 on N1, L4 on G2, A100 on a2-megagpu-16g and A2 Ultra, H100 on A3, H200 on A3 Ultra,
+# B200 on A4, RTX PRO 6000 on G4. Source: https://cloud.google.com/compute/docs/gpus.
+MOST_GPUS_BY_NODE: dict[str, int] = {
+    "t4": 4,
+    "l4": 8,
+    "a100": 16,
+    "a100-80gb": 8,
+    "h100": 8,
+    "h200": 8,
+    "b200": 8,
+    "rtxpro6000": 8,
+}
+
 # The GPU for plans of which only the architecture is known.
 _USUAL_GPU = {"7.5": "t4", "8.0": "a100", "8.9": "l4", "10.0": "b200", "12.0": "rtxpro6000"}
 

@@ -10,6 +10,7 @@ from prep_triton.artifact import Record
 from prep_triton.deploy.fleet import Fleet, plan_fleet
 from prep_triton.deploy.measured import MeasuredServer, Measurement, choose_pools, measure_pool
 from prep_triton.deploy.names import Manifest, name_of_pool
+from prep_triton.deploy.namespace import render_namespace
 from prep_triton.deploy.network import (
     render_gateway,
     render_headless_service,
@@ -30,6 +31,7 @@ _NOTES = {
         "The queries name the namespace: Kustomize does not change it there.",
         "A counter is read as its rate: 1M is, on average, one request that waits.",
     ),
+    "namespace": ("To remove the base removes it too, with all that is in it: kubectl delete -k asks nothing.",),
     "podmonitoring": ("Its name is the label 'job' of the series, by which the autoscaler finds them.",),
     "serviceaccount": (
         "Google's account needs roles/storage.objectViewer and roles/storage.legacyBucketReader on the bucket,",
@@ -69,14 +71,16 @@ def plan_base(release: ServedRelease, spec: DeploymentSpec, measured: MeasuredSe
         pools = choose_pools(measured, fleet.pools)
         measurements = {pool.label: measure_pool(measured, release.size_bytes, chosen) for pool in pools}
     objects = _render_objects(release, spec, fleet, measurements)
-    files = {f"{name}.yaml": _render_file(release, manifest) for name, manifest in objects.items()}
-    kustomization = _render_kustomization(release, spec, fleet, sorted(files))
+    # The namespace first: what is in it is made after it, also from one stream.
+    names = sorted(objects, key=lambda name: (name != "namespace", name))
+    files = {f"{name}.yaml": _render_file(release, objects[name]) for name in names}
+    kustomization = _render_kustomization(release, spec, fleet, list(files))
     return Base(
         release=release.id,
         namespace=spec.namespace,
         fleet=fleet,
         deployments=tuple(name_of_pool(spec, pool) for pool in fleet.pools),
-        files={**dict(sorted(files.items())), KUSTOMIZATION_NAME: _render_file(release, kustomization)},
+        files={**files, KUSTOMIZATION_NAME: _render_file(release, kustomization)},
         measured=measured,
         measured_pools=tuple(measurements),
     )
@@ -97,6 +101,8 @@ def _render_objects(
     release: ServedRelease, spec: DeploymentSpec, fleet: Fleet, measurements: Mapping[str, Measurement]
 ) -> dict[str, Manifest]:
     objects = {"serviceaccount": render_service_account(spec), "service": render_service(spec)}
+    if namespace := render_namespace(spec):
+        objects["namespace"] = namespace
     if not spec.istio:
         objects["service-grpc"] = render_headless_service(spec)
     if spec.istio:

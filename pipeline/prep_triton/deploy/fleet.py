@@ -5,7 +5,13 @@ from collections.abc import Iterable, Sequence
 
 from prep_triton.artifact import Engine, Record, RepositoryEntry
 from prep_triton.containers import TABLE_VARIABLE, TritonRelease, load_triton_releases
-from prep_triton.deploy.accelerators import CPU_POOL, Pool, pool_from_capability, pool_from_gpu
+from prep_triton.deploy.accelerators import (
+    CPU_POOL,
+    MOST_GPUS_BY_NODE,
+    Pool,
+    pool_from_capability,
+    pool_from_gpu,
+)
 from prep_triton.deploy.request import DeploymentSpec, ServedRelease
 from prep_triton.errors import RepositoryError, SpecError
 from prep_triton.gpus import order_of_capability
@@ -18,11 +24,15 @@ _DEFAULT_PLATFORM = "linux/amd64"
 
 
 class Fleet(Record):
-    """The container that serves a release, and one pool of nodes for each kind of GPU."""
+    """The container that serves a release, and one pool of nodes for each kind of GPU.
+
+    `gpus_per_server` is how many one server needs on a pool that has them; 0 where none is needed.
+    """
 
     triton: TritonRelease
     platform: str
     pools: tuple[Pool, ...]
+    gpus_per_server: int = 0
 
 
 def plan_fleet(release: ServedRelease, spec: DeploymentSpec) -> Fleet:
@@ -34,10 +44,11 @@ def plan_fleet(release: ServedRelease, spec: DeploymentSpec) -> Fleet:
 
     Raises:
         SpecError: The container or a GPU is not known, or several would do and none was named.
-        RepositoryError: No container, or no GPU of GKE's, serves all entries.
+        RepositoryError: No container, or no GPU of GKE's, serves all entries; or no node has so many of them.
     """
     platform = release.target.platform if release.target else _DEFAULT_PLATFORM
     triton = _choose_triton(release, spec, platform)
+    _check_image(release, triton)
     pools = _choose_pools(release, spec, Target(release=triton, gpus={}, platform=platform))
     target = _target(triton, pools, platform)
     misfits = _find_misfits(release.entries, target)
@@ -47,7 +58,61 @@ def plan_fleet(release: ServedRelease, spec: DeploymentSpec) -> Fleet:
         target = target.model_copy(update={"driver": release.target.driver})
     for doubt in (misfit for entry in release.entries for misfit in find_misfits(entry, target)):
         log.warning("%s; %s", doubt.message, doubt.hint)
-    return Fleet(triton=triton, platform=platform, pools=pools)
+    gpus = _count_gpus(release.entries, pools)
+    _warn_of_cpu_entries(release.entries, pools)
+    return Fleet(triton=triton, platform=platform, pools=pools, gpus_per_server=gpus)
+
+
+def _check_image(release: ServedRelease, triton: TritonRelease) -> None:
+    """Refuse the image with TensorRT-LLM: it has that backend and Python's alone, as Triton's page on NGC says."""
+    served = [entry for entry in release.entries if entry.kind == "model"]
+    if triton.image_kind == "trtllm" and served:
+        raise RepositoryError(
+            f"{served[0].name} is served by {served[0].runtime}, and the image of Triton {triton.tag} has the backends "
+            "tensorrtllm and python alone",
+            hint=f"serve it in the month's other image: --target {triton.tag.partition('-')[0]}",
+        )
+
+
+def _count_gpus(entries: Sequence[RepositoryEntry], pools: Sequence[Pool]) -> int:
+    """Return how many GPUs one server needs: an instance group that names a GPU by its index needs all before it.
+
+    Raises:
+        RepositoryError: No node of a pool has so many.
+    """
+    largest = {entry.name: _largest_gpu(entry) for entry in entries if entry.kind == "model" and needs_gpu(entry)}
+    if not largest:
+        return 0
+    name, index = max(largest.items(), key=lambda item: item[1])
+    for pool in pools:
+        most = MOST_GPUS_BY_NODE.get(pool.gpu or "", 0)
+        if index >= most:
+            others = [gpu for gpu, count in MOST_GPUS_BY_NODE.items() if count > index]
+            raise RepositoryError(
+                f"{name} has instances on GPU {index}, and no node with {pool.gpu} has more than {most} GPUs "
+                f"(0 to {most - 1})",
+                hint=f"name GPUs up to {most - 1} in its instance_groups and assemble again"
+                + (f"; nodes with {', '.join(others)} have more" if others else ""),
+            )
+    return index + 1
+
+
+def _largest_gpu(entry: RepositoryEntry) -> int:
+    groups = (entry.spec.get("serving") or {}).get("instance_groups") or ()
+    return max((int(gpu) for group in groups for gpu in group.get("gpus") or ()), default=0)
+
+
+def _warn_of_cpu_entries(entries: Sequence[RepositoryEntry], pools: Sequence[Pool]) -> None:
+    """Say that entries which need no GPU are served beside those that do: a release has one kind of server."""
+    idle = [entry.name for entry in entries if entry.kind == "model" and not needs_gpu(entry)]
+    gpus = [pool.gpu for pool in pools if pool.gpu]
+    if idle and gpus:
+        log.warning(
+            "%s: served by the CPU of nodes with %s, since every server loads the whole release; publish what needs no "
+            "GPU to a prefix of its own to serve it on nodes without one",
+            ", ".join(idle),
+            " and ".join(gpus),
+        )
 
 
 def _choose_triton(release: ServedRelease, spec: DeploymentSpec, platform: str) -> TritonRelease:
@@ -75,7 +140,7 @@ def _choose_triton(release: ServedRelease, spec: DeploymentSpec, platform: str) 
     names = ", ".join(triton.tag for triton in fitting)
     raise SpecError(
         f"Triton {names} all serve plans of TensorRT {built_by}, and the release does not say which it was made for",
-        hint=f"choose one: --triton {fitting[-1].tag}",
+        hint=f"choose one: --target {fitting[-1].tag}",
     )
 
 

@@ -30,7 +30,8 @@ LEAST_WAITING = 1.0
 MEMORY_MARGIN = 1.25
 LEAST_CPU_CORES = 0.1
 
-_PREFIX = "prep"
+# Of the annotations that say where a number is from.
+PREFIX = "prep"
 _MIB = 1 << 20
 _Amount = Annotated[float, Field(ge=0.0)]
 _Positive = Annotated[float, Field(gt=0.0)]
@@ -162,11 +163,11 @@ def measure_pool(measured: MeasuredServer, size_bytes: int, chosen_waiting: int 
 
 def _describe_run(measured: MeasuredServer) -> dict[str, str]:
     return {
-        f"{_PREFIX}/bench-run": measured.run,
-        f"{_PREFIX}/bench-command": measured.command,
-        f"{_PREFIX}/bench-machine": measured.machine,
-        f"{_PREFIX}/service-level": measured.slo,
-        f"{_PREFIX}/bench-points": "; ".join(
+        f"{PREFIX}/bench-run": measured.run,
+        f"{PREFIX}/bench-command": measured.command,
+        f"{PREFIX}/bench-machine": measured.machine,
+        f"{PREFIX}/service-level": measured.slo,
+        f"{PREFIX}/bench-points": "; ".join(
             f"{entry.name} at {entry.load}: {entry.inferences_per_s:.1f} inferences/s, {entry.verdict}"
             for entry in measured.entries
         ),
@@ -185,8 +186,8 @@ def _describe_scaling(measured: MeasuredServer, waiting: float, chosen: int | No
     )
     return {
         **_describe_run(measured),
-        f"{_PREFIX}/waiting-requests": words,
-        f"{_PREFIX}/inferences-per-second": rates,
+        f"{PREFIX}/waiting-requests": words,
+        f"{PREFIX}/inferences-per-second": rates,
     }
 
 
@@ -200,4 +201,4 @@ def _describe_server(measured: MeasuredServer, cpu: float | None, loading_mib: i
             f"{measured.memory_mib:,.0f} MiB were held at most; {MEMORY_MARGIN - 1:.0%} more, and {loading_mib:,} MiB "
             "of models that loading holds twice; the limit has a full /dev/shm more"
         )
-    return {**_describe_run(measured), f"{_PREFIX}/cpu": cpu_words, f"{_PREFIX}/memory": memory_words}
+    return {**_describe_run(measured), f"{PREFIX}/cpu": cpu_words, f"{PREFIX}/memory": memory_words}

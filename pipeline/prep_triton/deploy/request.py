@@ -1,7 +1,7 @@
 """What is deployed, and how: a release as its servers see it, and the choices of the cluster."""
 
 import re
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -10,12 +10,15 @@ from prep_triton.spec import GpuName, Sizes
 from prep_triton.spec.base import Spec
 from prep_triton.target import Target
 
-# RFC 1035: a Service's name begins with a letter; "-rtxpro6000" still has to fit into 63 characters after it.
+# RFC 1035: a Service's name begins with a letter; "-rtxpro6000-canary" still has to fit into 63 characters after it.
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 # RFC 1123.
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _HOST = re.compile(r"(\*|(\*\.)?([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)+[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)")
-_TAG = re.compile(r"[0-9]{2}\.[0-9]{2}")
+_TAG = re.compile(r"[0-9]{2}\.[0-9]{2}(-trtllm)?")
+# The prefix kube- is reserved: https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces. In GKE's
+# own nobody may change anything.
+_RESERVED_NAMESPACES = ("kube-", "gke-managed-")
 _SERVICE_ACCOUNT = re.compile(r"[a-z0-9][-a-z0-9]*@[a-z0-9][-a-z0-9.]*\.gserviceaccount\.com")
 
 
@@ -29,6 +32,12 @@ def _check_label(text: str) -> str:
     if not _LABEL.fullmatch(text):
         raise ValueError(f"'{text}' is not a name in Kubernetes: at most 63 lower-case letters, digits and '-'")
     return text
+
+
+def _check_namespace(text: str) -> str:
+    if text.startswith(_RESERVED_NAMESPACES):
+        raise ValueError(f"the namespace '{text}' belongs to the cluster, as all of kube-… and gke-managed-… do")
+    return _check_label(text)
 
 
 def _check_host(text: str) -> str:
@@ -49,19 +58,23 @@ def _check_service_account(text: str) -> str:
     return text
 
 
+ModelLoading = Literal["copy", "fuse"]
+
+
 class DeploymentSpec(Spec):
     """How a release is served on GKE.
 
     `replicas` is the smallest and the largest number of servers of each GPU type. `gpus` empty means those that
     the release was built for. `service_account` is Google's, and reads the release. `host` is what Istio's
     gateway answers for; `tls_secret` the Secret of its certificate. `triton` names the container, such as
-    ``25.08``, where the plans leave a choice. `cluster` narrows the autoscaler's query where one project has
-    several clusters. `waiting_requests` is how many requests may wait, on average, at one server before there is
-    another.
+    ``25.08``, where the plans leave a choice. `model_loading` is Triton's own copy of the release, or a bucket mounted
+    by Cloud Storage FUSE; `priority_class` names a PriorityClass of the cluster. `cluster` narrows the autoscaler's
+    query where one project has several clusters. `waiting_requests` is how many requests may wait, on average, at one
+    server before there is another.
     """
 
     name: Annotated[str, AfterValidator(_check_name)] = "triton"
-    namespace: Annotated[str, AfterValidator(_check_label)] = "triton"
+    namespace: Annotated[str, AfterValidator(_check_namespace)] = "triton"
     replicas: Sizes = (1, 4)
     gpus: tuple[GpuName, ...] = ()
     service_account: Annotated[str, AfterValidator(_check_service_account)] | None = None
@@ -69,6 +82,8 @@ class DeploymentSpec(Spec):
     host: Annotated[str, AfterValidator(_check_host)] | None = None
     tls_secret: Annotated[str, AfterValidator(_check_label)] | None = None
     triton: Annotated[str, AfterValidator(_check_tag)] | None = None
+    model_loading: ModelLoading = "copy"
+    priority_class: Annotated[str, AfterValidator(_check_label)] | None = None
     cluster: Annotated[str, AfterValidator(_check_label)] | None = None
     waiting_requests: int = Field(default=8, ge=1)
 

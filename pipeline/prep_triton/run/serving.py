@@ -105,7 +105,7 @@ def render_docker_command(served: ServedRepository, target: TargetSpec | None) -
         SpecError: The release is unknown.
     """
     from prep_triton.containers import load_triton_releases
-    from prep_triton.deploy.workload import measure_shared_memory_mib
+    from prep_triton.deploy.sizes import measure_shared_memory_mib
     from prep_triton.target import needs_gpu, resolve_target
 
     release = resolve_target(target).release if target else list(load_triton_releases().values())[-1]

@@ -5,13 +5,11 @@ from typing import Any
 
 import pytest
 import yaml
-from prep_triton.artifact import TensorSpec
+from prep_triton.deploy.accelerators import ACCELERATOR_BY_GPU
 from prep_triton.deploy.base import Base, is_unchanged, plan_base
 from prep_triton.deploy.network import GRPC_METHODS, HTTP_PATHS
 from prep_triton.deploy.request import DeploymentSpec
-from prep_triton.deploy.workload import measure_release
 
-from scripts.benchmarks.records import make_graph
 from tests.fakes.served_release import ID, URI, make_entry, make_plan, make_release, make_target
 
 
@@ -55,11 +53,17 @@ def test_server_is_given_the_release_and_its_arguments():
     assert {"--strict-readiness=true", "--exit-on-error=true", "--allow-gpu-metrics=true"} <= set(args)
 
 
-def test_entry_point_of_the_image_runs_where_a_driver_may_be_old():
-    """NVIDIA's entry point enables CUDA forward compatibility; a `command` of ours would replace it."""
-    container = container_of(plan())
-    assert "command" not in container
-    assert container["securityContext"]["readOnlyRootFilesystem"] is False
+def test_entry_point_of_the_image_runs():
+    """NVIDIA's entry point enables CUDA forward compatibility, and says where there is no GPU."""
+    on_cpu = container_of(plan(make_release(make_entry("bert-onnx"), target=make_target())), "cpu")
+    for container in (container_of(plan()), on_cpu):
+        assert "command" not in container
+        assert container["args"][0] == "tritonserver"
+
+
+def test_the_entry_point_can_write_where_it_enables_forward_compatibility():
+    """It is kept beside the libraries in the image, where no volume can be mounted without hiding them."""
+    assert container_of(plan())["securityContext"]["readOnlyRootFilesystem"] is False
 
 
 def test_gpu_server_asks_for_its_gpu():
@@ -115,24 +119,43 @@ def test_pod_outlives_its_drain_and_the_servers_own_end():
     assert pod["terminationGracePeriodSeconds"] > drain_s + exit_s
 
 
-def test_sizes_grow_with_the_release():
-    small, large = measure_release(make_release()), measure_release(make_release(make_entry("x", size_mib=20_000)))
-    text = measure_release(make_release(make_entry("tokenizer", runtime="python", kind="tokenizer", size_mib=1)))
-    assert large.models_gib > small.models_gib
-    assert large.memory_gib > small.memory_gib
-    assert large.start_s > small.start_s
-    assert text.shared_memory_mib > small.shared_memory_mib
+def test_a_classic_proxy_lives_as_long_as_triton_answers_and_no_longer_than_the_pod():
+    """A native one does not wait for the duration: it ends after Triton, drained by its own preStop."""
+    template = load(plan(istio=True), "deployment-t4")["spec"]["template"]
+    proxy = yaml.safe_load(template["metadata"]["annotations"]["proxy.istio.io/config"])
+    assert proxy["holdApplicationUntilProxyStarts"] is True
+    drained_s = int(proxy["terminationDrainDuration"].removesuffix("s"))
+    drain_s = int(template["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][-1])
+    exit_s = next(int(arg.partition("=")[2]) for arg in container_of(plan())["args"] if "exit-timeout" in arg)
+    assert drain_s + exit_s <= drained_s < template["spec"]["terminationGracePeriodSeconds"]
 
 
-@pytest.mark.parametrize(("instances", "mib"), [(1, 477), (2, 954)])
-def test_shared_memory_holds_a_full_batch_of_the_longest_bucket(instances, mib):
-    """fill-mask hands [batch, sequence, vocabulary] numbers on: 8 x 512 x 30522 FP32 values are 477 MiB."""
-    logits = TensorSpec(name="logits", dtype="FP32", shape=("batch", "sequence", 30522))
-    graph = make_graph(model_inputs=(), model_outputs=(logits,))
-    model = make_entry("m", onnx=graph, length_buckets=(128, 512))
-    text = {"text": {"instance_count": instances}}
-    step = make_entry("m-postprocessor", runtime="python", kind="postprocessor", serves="m", spec=text)
-    assert measure_release(make_release(model, step)).shared_memory_mib >= mib
+def test_namespace_is_made_before_what_is_in_it():
+    base = plan(namespace="ml")
+    namespace = load(base, "namespace")
+    assert (namespace["kind"], namespace["metadata"]["name"]) == ("Namespace", "ml")
+    assert next(iter(base.files)) == "namespace.yaml"
+    assert load(base, "kustomization")["resources"][0] == "namespace.yaml"
+    assert "namespace.yaml" not in plan(namespace="default").files
+
+
+def test_priority_class_is_named_where_one_was_asked_for():
+    assert "priorityClassName" not in load(plan(), "deployment-t4")["spec"]["template"]["spec"]
+    pod = load(plan(priority_class="serving"), "deployment-t4")["spec"]["template"]["spec"]
+    assert pod["priorityClassName"] == "serving"
+
+
+@pytest.mark.parametrize("gpu", ACCELERATOR_BY_GPU)
+def test_the_longest_name_fits_into_kubernetes_with_all_that_is_added_to_it(gpu: str):
+    release = make_release(make_entry("m", spec={"serving": {"instance_kind": "gpu"}}))
+    base = plan(release, name="t" * 40, namespace="n" * 63, gpus=[gpu], triton="25.08")
+    for text in base.files.values():
+        manifest = yaml.safe_load(text)
+        names = [manifest.get("metadata", {}).get("name", "")]
+        if manifest["kind"] == "Deployment":
+            names += [container["name"] for container in manifest["spec"]["template"]["spec"]["containers"]]
+            names += manifest["spec"]["selector"]["matchLabels"].values()
+        assert all(len(name) <= 63 for name in names), names
 
 
 def test_grpc_without_a_mesh_reaches_every_server():

@@ -37,7 +37,7 @@ def test_several_containers_of_one_tensorrt_are_a_question():
     release = make_release(make_entry("bert", make_plan(version="10.13.3.9")))
     with pytest.raises(SpecError, match=r"25\.09, 25\.10 all serve plans of TensorRT 10\.13\.3") as message:
         plan(release)
-    assert message.value.hint == "choose one: --triton 25.10"
+    assert message.value.hint == "choose one: --target 25.10"
     assert plan(release, triton="25.09").triton.tag == "25.09"
 
 
@@ -171,3 +171,65 @@ def test_what_is_in_doubt_is_deployed_and_said(caplog: pytest.LogCaptureFixture)
     fitting = make_release(target=target)
     assert plan(fitting).triton.tag == "25.08"
     assert "the driver 550.54 is older than R580" in caplog.text
+
+
+def make_gpu_entry(*gpus: int, name: str = "bert-onnx", plans=()):
+    groups = [{"kind": "gpu", "gpus": [gpu]} for gpu in gpus]
+    return make_entry(name, *plans, spec={"serving": {"instance_groups": groups}})
+
+
+def test_a_server_needs_all_gpus_up_to_the_largest_that_an_instance_names():
+    assert plan(make_release()).gpus_per_server == 1
+    assert plan(make_release(make_gpu_entry(0, 2)), gpus=["l4"]).gpus_per_server == 3
+    assert plan(make_release(make_gpu_entry(1, plans=[make_plan("t4")]))).gpus_per_server == 2
+    assert plan(make_release(make_entry("bert-onnx"))).gpus_per_server == 0
+
+
+def test_more_gpus_than_a_node_has_are_refused_with_the_nodes_that_have_them():
+    release = make_release(make_gpu_entry(0, 4))
+    with pytest.raises(
+        RepositoryError, match="bert-onnx has instances on GPU 4, and no node with t4 has more than 4 GPUs"
+    ) as message:
+        plan(release, gpus=["l4", "t4"])
+    assert "name GPUs up to 3 in its instance_groups" in message.value.hint
+    assert "nodes with l4, a100, " in message.value.hint
+    assert plan(release, gpus=["l4"]).gpus_per_server == 5
+    with pytest.raises(RepositoryError, match="on GPU 99, and no node with l4 has more than 8 GPUs") as message:
+        plan(make_release(make_gpu_entry(99)), gpus=["l4"])
+    assert "nodes with" not in message.value.hint
+
+
+def test_entries_for_a_cpu_are_served_beside_those_for_a_gpu_and_said(caplog: pytest.LogCaptureFixture):
+    tokenizer = make_entry("bert-tokenizer", runtime="python", kind="tokenizer", serves="bert")
+    release = make_release(
+        make_entry("bert", make_plan("t4")), make_entry("minilm-openvino", runtime="openvino"), tokenizer
+    )
+    fleet = plan(release)
+    assert [pool.label for pool in fleet.pools] == ["t4"]
+    assert "minilm-openvino: served by the CPU of nodes with t4" in caplog.text
+    assert "bert-tokenizer" not in caplog.text
+
+
+@pytest.mark.parametrize("tag", ["27.01", "26.11"])
+def test_container_newer_than_the_table_is_refused_with_how_to_add_it(tag: str):
+    with pytest.raises(SpecError, match=f"Triton {tag} is not in the table of releases") as message:
+        plan(make_release(), triton=tag)
+    assert TABLE_VARIABLE in message.value.hint
+
+
+def test_image_with_tensorrt_llm_is_refused_for_what_it_does_not_have():
+    with pytest.raises(RepositoryError, match="has the backends tensorrtllm and python alone") as message:
+        plan(make_release(make_entry("bert-onnx")), triton="26.05-trtllm")
+    assert message.value.hint.endswith("--target 26.05")
+
+
+@pytest.mark.parametrize(("built", "served"), [("10.16.1.11", "10.16.1.12"), ("10.16.1.12", "10.16.1.11")])
+def test_plan_of_another_build_of_tensorrt_is_refused(
+    built: str, served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """TensorRT loads what the same four numbers built."""
+    (tmp_path / "table.yaml").write_text(TABLE.replace("10.13.2", served))
+    monkeypatch.setenv(TABLE_VARIABLE, str(tmp_path / "table.yaml"))
+    release = make_release(make_entry("bert", make_plan(version=built)))
+    with pytest.raises(RepositoryError, match=f"built by TensorRT {built}, Triton 30.01 has TensorRT {served}"):
+        plan(release, triton="30.01")

@@ -126,7 +126,9 @@ def test_a_run_on_one_gpu_is_for_that_pool_alone(caplog: pytest.LogCaptureFixtur
     base = plan(make_measured(gpu="Tesla T4"), release)
     assert base.measured_pools == ("t4",)
     assert resources_of(base, "t4")["requests"]["memory"].endswith("Mi")
-    assert "annotations" not in load(base, "deployment-l4")["metadata"]
+    annotations = load(base, "deployment-l4")["metadata"]["annotations"]
+    assert annotations["prep/memory"].startswith("an estimate, MiB: 2,048 the server")
+    assert not {"prep/bench-run", "prep/cpu"} & annotations.keys()
     assert len(load(base, "horizontalpodautoscaler-l4")["spec"]["metrics"]) == 2
     assert "measured on Tesla T4: servers on l4 keep prep's own numbers" in caplog.text
 

@@ -43,5 +43,4 @@ def render_deploy(out: Output, document: DeployDocument) -> None:
     if "service-grpc.yaml" in document.files:
         way = "call dns:///NAME-grpc:8001 with round_robin; the plain Service keeps a client on one server"
         out.line(f"gRPC without a mesh: {way}", style="dim")
-    namespace = document.namespace
-    out.note(f"next: kubectl create namespace {namespace}, then kubectl apply -k {document.output}")
+    out.note(f"next: kubectl apply -k {document.output}")
