@@ -75,7 +75,7 @@ def test_release_becomes_a_base_that_kubernetes_accepts(publish, folder: Path):
     assert message["release"] == uri.rpartition("/")[2]
     assert message["deployments"] == ["triton-t4", "triton-l4"]
     objects = load_base(folder / "base")
-    assert len(objects) == len(message["written"]) == 14
+    assert len(objects) == len(message["written"]) == 13
     for manifest in objects:
         if manifest["apiVersion"] not in CUSTOM:
             for version in KUBERNETES:
@@ -168,11 +168,14 @@ def test_store_means_its_current_release_and_the_target_that_it_was_made_for(pub
     assert list(folder.iterdir()) == []
 
 
-def test_dry_run_prints_what_kubectl_takes(publish, folder: Path):
-    done = Prep(folder).run("deploy", publish(), "--dry-run")
+def test_dry_run_prints_what_kubectl_takes(publish, folder: Path, gcs_bucket: str):
+    done = Prep(folder).run("deploy", publish(), "--gateway", "istio", "--host", "bert.example.com", "--dry-run")
     kinds = [manifest["kind"] for manifest in yaml.safe_load_all(done.stdout)]
     assert "Deployment" in kinds
     assert "Gateway" in kinds
+    older = Prep(folder).run("deploy", f"gs://{gcs_bucket}/models", "--no-istio", "--dry-run")
+    assert "--no-istio is an older name of --gateway none, the default" in older.stderr
+    assert "Gateway" not in [manifest["kind"] for manifest in yaml.safe_load_all(older.stdout)]
     assert list(folder.iterdir()) == []
 
 
@@ -199,7 +202,7 @@ def test_second_release_changes_what_it_must_and_no_selector(publish, folder: Pa
         (["gs://{bucket}/models", "--namespace", "kube-system"], 2, "'kube-system' belongs to the cluster", ""),
         (["gs://{bucket}/models", "--namespace", "-"], 2, "'-' is not a name in Kubernetes", ""),
         (["gs://{bucket}/models", "--model-loading", "mount"], 2, "--model-loading", "copy"),
-        (["gs://{bucket}/models", "--no-istio", "--host", "a.b"], 2, "host belongs to Istio's gateway", ""),
+        (["gs://{bucket}/models", "--host", "a.b"], 2, "host belongs to --gateway gateway-api or istio", "--gateway"),
     ],
 )
 def test_wrong_request_is_one_sentence_and_writes_nothing(

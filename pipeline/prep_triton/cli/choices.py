@@ -27,6 +27,17 @@ def _of_spec(name: str) -> Callable[[], Words]:
     return look_up
 
 
+def _of_deployment(name: str) -> Callable[[], Words]:
+    """Return a table of choices that `deploy.request` states as a Literal of that name."""
+
+    def look_up() -> Words:
+        from prep_triton.deploy import request
+
+        return tuple(map(str, get_args(getattr(request, name))))
+
+    return look_up
+
+
 def _aliases() -> Words:
     from prep_triton.export.source import ALIASES
 
@@ -67,6 +78,8 @@ CHOICES: Mapping[str, Callable[[], Words]] = {
     "aliases": _aliases,
     "builders": _of_spec("Builder"),
     "calibration_methods": _of_spec("CalibrationMethod"),
+    "gateway_classes": _of_deployment("GatewayClass"),
+    "gateways": _of_deployment("Gateway"),
     "gpus": lambda: tuple(CAPABILITY_BY_GPU),
     "hardware": _of_spec("HardwareCompatibility"),
     "instance_kinds": _of_spec("InstanceKind"),

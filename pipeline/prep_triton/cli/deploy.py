@@ -35,11 +35,24 @@ class DeploymentOptions:
     service_account: Annotated[
         str | None, typer.Option(metavar="EMAIL", help="Google service account that reads the release.")
     ] = None
-    host: Annotated[str | None, typer.Option(help="Host that Istio's gateway answers for. [every host]")] = None
+    gateway: Annotated[
+        str,
+        typer.Option(help="What lets requests into the cluster: {gateways}.", autocompletion=complete("gateways")),
+    ] = "none"
+    gateway_class: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS",
+            help="Class of GKE's Gateway: {gateway_classes}. [gke-l7-rilb, reached from the VPC alone]",
+            autocompletion=complete("gateway_classes"),
+        ),
+    ] = None
+    host: Annotated[
+        str | None, typer.Option(help="Host that the gateway answers for, such as bert.example.com; * for every host.")
+    ] = None
     tls_secret: Annotated[
         str | None, typer.Option(metavar="SECRET", help="Secret with the gateway's certificate: HTTPS on 443.")
     ] = None
-    istio: Annotated[bool, typer.Option(help="Write Istio's Gateway and VirtualService.")] = True
     triton: Annotated[
         str | None,
         typer.Option(
@@ -81,17 +94,19 @@ def deploy(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the YAML and write nothing.")] = False,
     triton_tag: Annotated[str | None, typer.Option("--triton", hidden=True)] = None,
+    istio: Annotated[bool | None, typer.Option("--istio/--no-istio", hidden=True)] = None,
     output: OutputOptions = OutputOptions(),
 ) -> None:
     """Write a Kustomize base that serves a release on GKE.
 
-    The base holds namespace, servers, autoscaler and gateway.
+    The base holds namespace, servers, autoscaler and, where one is asked for, a gateway.
 
     \b
     Examples:
       prep deploy gs://bucket/models -o deploy --service-account triton@project.iam.gserviceaccount.com
-      prep deploy gs://bucket/models --release 20260131 --target 25.08 --gpu t4 --host bert.example.com
-      prep deploy gs://bucket/models --no-istio --dry-run
+      prep deploy gs://bucket/models --release 20260131 --target 25.08 --gpu t4
+      prep deploy gs://bucket/models --gateway gateway-api --host bert.example.com --tls-secret bert-tls
+      prep deploy gs://bucket/models --gateway istio --host bert.example.com --dry-run
       prep deploy gs://bucket/models --model-loading fuse
       prep deploy gs://bucket/models --bench run.json
     """
@@ -102,7 +117,13 @@ def deploy(
 
         if dry_run:
             check_alone("--dry-run", {"--force": force})
-        spec = spec_from_flags(DeploymentSpec, options, triton=options.triton or triton_tag)
+        if istio is not None:
+            flag, instead = ("--istio", "--gateway istio") if istio else ("--no-istio", "--gateway none, the default")
+            check_alone(flag, {"--gateway": options.gateway != "none"})
+            out.message(f"note: {flag} is an older name of {instead}")
+        spec = spec_from_flags(
+            DeploymentSpec, options, triton=options.triton or triton_tag, gateway="istio" if istio else None
+        )
         base = plan_deployment(uri, spec, release, bench)
         written = [] if dry_run else save_deployment(base, folder, force=force)
         document = DeployDocument(

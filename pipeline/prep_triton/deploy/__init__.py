@@ -11,8 +11,11 @@
     namespace.py      Namespace, where it is not default
     scaling.py        HorizontalPodAutoscaler and PodMonitoring: how many servers, by which figures
     measured.py       what a benchmark says of one server, and what of that goes into these
-    network.py        Service, ServiceAccount, Istio's Gateway and VirtualService
+    network.py        Services, ServiceAccount, and the paths that clients use
+    istio.py          Istio's Gateway and VirtualService
+    gateway_api.py    GKE's Gateway, HTTPRoutes, health check and time limits
     names.py          the names, labels and ports by which these refer to each other
+    notes.py          what a file's comments say that its fields do not
     base.py           plan_base(release, spec): all of them as text
     folder.py         save_base(base, folder): never over a file that somebody changed
 """

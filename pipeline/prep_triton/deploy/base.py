@@ -1,43 +1,25 @@
 """A Kustomize base: one file for each object, and the kustomization that lists them."""
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, assert_never
 
 import yaml
 
 from prep_triton.artifact import Record
+from prep_triton.deploy import gateway_api, istio
 from prep_triton.deploy.fleet import Fleet, plan_fleet
 from prep_triton.deploy.measured import MeasuredServer, Measurement, choose_pools, measure_pool
 from prep_triton.deploy.names import Manifest, name_of_pool
 from prep_triton.deploy.namespace import render_namespace
-from prep_triton.deploy.network import (
-    render_gateway,
-    render_headless_service,
-    render_service,
-    render_service_account,
-    render_virtual_service,
-)
+from prep_triton.deploy.network import Backend, render_headless_service, render_service, render_service_account
+from prep_triton.deploy.notes import find_notes
 from prep_triton.deploy.request import DeploymentSpec, ServedRelease
 from prep_triton.deploy.scaling import render_autoscaler, render_pod_monitoring
 from prep_triton.deploy.workload import render_deployment, render_disruption_budget, resize_deployment
 
 KUSTOMIZATION_NAME = "kustomization.yaml"
 MARK = "# Written by prep deploy, "
-
-_NOTES = {
-    "horizontalpodautoscaler": (
-        "The cluster needs the Custom Metrics Stackdriver Adapter, and its account roles/monitoring.viewer.",
-        "The queries name the namespace: Kustomize does not change it there.",
-        "A counter is read as its rate: 1M is, on average, one request that waits.",
-    ),
-    "namespace": ("To remove the base removes it too, with all that is in it: kubectl delete -k asks nothing.",),
-    "podmonitoring": ("Its name is the label 'job' of the series, by which the autoscaler finds them.",),
-    "serviceaccount": (
-        "Google's account needs roles/storage.objectViewer and roles/storage.legacyBucketReader on the bucket,",
-        "and roles/iam.workloadIdentityUser for this one.",
-    ),
-}
 
 
 class Base(Record):
@@ -73,14 +55,15 @@ def plan_base(release: ServedRelease, spec: DeploymentSpec, measured: MeasuredSe
     objects = _render_objects(release, spec, fleet, measurements)
     # The namespace first: what is in it is made after it, also from one stream.
     names = sorted(objects, key=lambda name: (name != "namespace", name))
-    files = {f"{name}.yaml": _render_file(release, objects[name]) for name in names}
+    files = {f"{name}.yaml": _render_file(release, spec, name, objects[name]) for name in names}
     kustomization = _render_kustomization(release, spec, fleet, list(files))
+    listing = _render_file(release, spec, KUSTOMIZATION_NAME, kustomization)
     return Base(
         release=release.id,
         namespace=spec.namespace,
         fleet=fleet,
         deployments=tuple(name_of_pool(spec, pool) for pool in fleet.pools),
-        files={**files, KUSTOMIZATION_NAME: _render_file(release, kustomization)},
+        files={**files, KUSTOMIZATION_NAME: listing},
         measured=measured,
         measured_pools=tuple(measurements),
     )
@@ -105,9 +88,7 @@ def _render_objects(
         objects["namespace"] = namespace
     if not spec.istio:
         objects["service-grpc"] = render_headless_service(spec)
-    if spec.istio:
-        objects["gateway"] = render_gateway(spec)
-        objects["virtualservice"] = render_virtual_service(spec)
+    objects |= _render_gateway(release, spec, [Backend(service=spec.name)])
     for pool in fleet.pools:
         measurement = measurements.get(pool.label)
         deployment = render_deployment(release, spec, fleet, pool)
@@ -118,6 +99,26 @@ def _render_objects(
         objects[f"podmonitoring-{pool.label}"] = render_pod_monitoring(spec, pool)
         objects[f"horizontalpodautoscaler-{pool.label}"] = render_autoscaler(spec, pool, measurement)
     return objects
+
+
+def _render_gateway(release: ServedRelease, spec: DeploymentSpec, backends: Sequence[Backend]) -> dict[str, Manifest]:
+    """Render what lets requests in; nothing where no gateway was asked for."""
+    match spec.gateway:
+        case "none":
+            return {}
+        case "istio":
+            service = istio.render_virtual_service(spec, backends)
+            return {"gateway": istio.render_gateway(spec), "virtualservice": service}
+        case "gateway-api":
+            routes = gateway_api.render_routes(release, spec, backends)
+            return {
+                "gateway": gateway_api.render_gateway(spec),
+                **{f"httproute{route['metadata']['name'].removeprefix(spec.name)}": route for route in routes},
+                "healthcheckpolicy": gateway_api.render_health_check(spec),
+                "gcpbackendpolicy": gateway_api.render_backend_policy(spec),
+            }
+        case _:
+            assert_never(spec.gateway)
 
 
 def _render_kustomization(release: ServedRelease, spec: DeploymentSpec, fleet: Fleet, resources: list[str]) -> Manifest:
@@ -134,9 +135,8 @@ def _render_kustomization(release: ServedRelease, spec: DeploymentSpec, fleet: F
     }
 
 
-def _render_file(release: ServedRelease, manifest: Manifest) -> str:
-    notes = _NOTES.get(manifest["kind"].lower(), ())
-    body = "".join(f"# {note}\n" for note in notes) + _dump(manifest)
+def _render_file(release: ServedRelease, spec: DeploymentSpec, name: str, manifest: Manifest) -> str:
+    body = "".join(f"# {note}\n" for note in find_notes(spec, name)) + _dump(manifest)
     return f"{MARK}for {release.uri}: {digest_text(body)}\n{body}"
 
 

@@ -1,7 +1,9 @@
-"""How requests arrive: a Service over all pools, and Istio's Gateway and VirtualService before it."""
+"""How requests arrive: the Services, and which requests are let in from outside the cluster."""
 
+import re
 from typing import Any
 
+from prep_triton.artifact import Record, RepositoryEntry
 from prep_triton.deploy.names import (
     GRPC_PORT,
     HTTP_PORT,
@@ -10,22 +12,56 @@ from prep_triton.deploy.names import (
     head_of,
     labels_of_service,
 )
-from prep_triton.deploy.request import DeploymentSpec
-
-ISTIO_API = "networking.istio.io/v1"
+from prep_triton.deploy.request import DeploymentSpec, ServedRelease
 
 # Inference, health and metadata. Not among them: loading models, registering shared memory, logging and tracing,
 # which Triton offers to everybody who reaches its port. Source: the KServe v2 protocol and Triton's extensions of it,
-# grpc_service.proto (triton-inference-server/common).
+# http_server.cc and grpc_service.proto (triton-inference-server/server, /common).
+_SERVER_PATHS = ("/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/stats")
+_MODEL_PATHS = ("", "/ready", "/config", "/stats", "/infer", "/generate", "/generate_stream")
+_GRPC_SERVICES = {
+    "inference.GRPCInferenceService": (
+        "ServerLive",
+        "ServerReady",
+        "ServerMetadata",
+        "ModelReady",
+        "ModelMetadata",
+        "ModelConfig",
+        "ModelStatistics",
+        "ModelInfer",
+        "ModelStreamInfer",
+    ),
+    "grpc.health.v1.Health": ("Check", "Watch"),
+}
+# The same as expressions, with models of any name: RE2, as Istio takes it.
 HTTP_PATHS = (
-    r"/v2(/health/(live|ready)|/models/stats"
-    r"|/models/[^/]+(/versions/[^/]+)?(/(ready|config|stats|infer|generate|generate_stream))?)?"
+    "|".join(_SERVER_PATHS)
+    + rf"|/v2/models/[^/]+(/versions/[^/]+)?({'|'.join(path for path in _MODEL_PATHS if path)})?"
 )
-GRPC_METHODS = (
-    r"/inference\.GRPCInferenceService/"
-    r"(Server(Live|Ready|Metadata)|Model(Ready|Metadata|Config|Statistics|Infer|StreamInfer))"
-    r"|/grpc\.health\.v1\.Health/(Check|Watch)"
-)
+GRPC_METHODS = "|".join(rf"/{re.escape(service)}/({'|'.join(methods)})" for service, methods in _GRPC_SERVICES.items())
+
+
+class Backend(Record):
+    """A Service behind a gateway, and its part of the requests: of all backends together, 100."""
+
+    service: str
+    weight: int = 100
+
+
+def list_http_paths(release: ServedRelease) -> list[str]:
+    """Return every path of HTTP by which clients use the entries of a release."""
+    return [*_SERVER_PATHS, *(path for entry in release.entries for path in _list_paths_of_entry(entry))]
+
+
+def list_grpc_paths() -> list[str]:
+    """Return the path of every gRPC method that clients use."""
+    return [f"/{service}/{method}" for service, methods in _GRPC_SERVICES.items() for method in methods]
+
+
+def _list_paths_of_entry(entry: RepositoryEntry) -> list[str]:
+    versions = sorted({version for file in entry.files if (version := file.partition("/")[0]).isdecimal()}, key=int)
+    heads = [f"/v2/models/{entry.name}", *(f"/v2/models/{entry.name}/versions/{version}" for version in versions)]
+    return [head + path for head in heads for path in _MODEL_PATHS]
 
 
 def render_service_account(spec: DeploymentSpec) -> Manifest:
@@ -38,6 +74,8 @@ def render_service_account(spec: DeploymentSpec) -> Manifest:
 def render_service(spec: DeploymentSpec) -> Manifest:
     """Render the Service in front of every server."""
     labels = labels_of_service(spec)
+    # GKE's Gateway speaks HTTP/1.1 to a port that does not say otherwise, and knows no `grpc`.
+    grpc = "kubernetes.io/h2c" if spec.gateway == "gateway-api" else "grpc"
     return {
         **head_of("Service", "v1", spec.name, labels=labels),
         "spec": {
@@ -45,7 +83,7 @@ def render_service(spec: DeploymentSpec) -> Manifest:
             "selector": labels,
             "ports": [
                 _port("http", HTTP_PORT, "http"),
-                _port("grpc", GRPC_PORT, "grpc"),
+                _port("grpc", GRPC_PORT, grpc),
                 _port("metrics", METRICS_PORT, "http"),
             ],
         },
@@ -65,50 +103,5 @@ def render_headless_service(spec: DeploymentSpec) -> Manifest:
     }
 
 
-def render_gateway(spec: DeploymentSpec) -> Manifest:
-    """Render the Gateway: HTTP and gRPC through one port, 443 where there is a certificate, else 80."""
-    hosts = [spec.host or "*"]
-    plain: dict[str, Any] = {"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": hosts}
-    servers = [plain]
-    if spec.tls_secret:
-        plain["tls"] = {"httpsRedirect": True}
-        servers.append(
-            {
-                "port": {"number": 443, "name": "https", "protocol": "HTTPS"},
-                "hosts": hosts,
-                "tls": {"mode": "SIMPLE", "credentialName": spec.tls_secret, "minProtocolVersion": "TLSV1_2"},
-            }
-        )
-    return {
-        **head_of("Gateway", ISTIO_API, spec.name, labels=labels_of_service(spec)),
-        "spec": {"selector": {"istio": "ingressgateway"}, "servers": servers},
-    }
-
-
-def render_virtual_service(spec: DeploymentSpec) -> Manifest:
-    """Render the VirtualService: which requests are let in, and to which port. Any other gets a 404."""
-    return {
-        **head_of("VirtualService", ISTIO_API, spec.name, labels=labels_of_service(spec)),
-        "spec": {
-            "hosts": [spec.host or "*"],
-            "gateways": [spec.name],
-            "http": [
-                _route(spec, "grpc", GRPC_METHODS, GRPC_PORT),
-                _route(spec, "http", HTTP_PATHS, HTTP_PORT),
-            ],
-        },
-    }
-
-
 def _port(name: str, number: int, protocol: str) -> dict[str, Any]:
     return {"name": name, "port": number, "targetPort": name, "appProtocol": protocol}
-
-
-def _route(spec: DeploymentSpec, name: str, paths: str, port: int) -> dict[str, Any]:
-    return {
-        "name": name,
-        "match": [{"uri": {"regex": paths}}],
-        "route": [{"destination": {"host": spec.name, "port": {"number": port}}}],
-        # An inference that was begun is not retried: it may be the request that broke the server.
-        "retries": {"attempts": 2, "retryOn": "connect-failure,refused-stream"},
-    }

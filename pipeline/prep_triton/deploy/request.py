@@ -7,8 +7,12 @@ from pydantic import AfterValidator, Field, model_validator
 
 from prep_triton.artifact import Record, RepositoryEntry
 from prep_triton.spec import GpuName, Sizes
-from prep_triton.spec.base import Spec
+from prep_triton.spec.base import Spec, describe_rule, refuse_all
 from prep_triton.target import Target
+
+Gateway = Literal["none", "gateway-api", "istio"]
+# GKE's own classes of its Gateway: inside the VPC, on the internet from one region, and from everywhere.
+GatewayClass = Literal["gke-l7-rilb", "gke-l7-regional-external-managed", "gke-l7-global-external-managed"]
 
 # RFC 1035: a Service's name begins with a letter; "-rtxpro6000-canary" still has to fit into 63 characters after it.
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
@@ -65,12 +69,13 @@ class DeploymentSpec(Spec):
     """How a release is served on GKE.
 
     `replicas` is the smallest and the largest number of servers of each GPU type. `gpus` empty means those that
-    the release was built for. `service_account` is Google's, and reads the release. `host` is what Istio's
-    gateway answers for; `tls_secret` the Secret of its certificate. `triton` names the container, such as
-    ``25.08``, where the plans leave a choice. `model_loading` is Triton's own copy of the release, or a bucket mounted
-    by Cloud Storage FUSE; `priority_class` names a PriorityClass of the cluster. `cluster` narrows the autoscaler's
-    query where one project has several clusters. `waiting_requests` is how many requests may wait, on average, at one
-    server before there is another.
+    the release was built for. `service_account` is Google's, and reads the release. `gateway` is what lets requests
+    in from outside the cluster, and chooses a server for each of them: GKE's own (of `gateway_class`, by default one
+    inside the VPC), or Istio's. `host` is what it answers for, ``*`` for every host; `tls_secret` the Secret of its
+    certificate. `triton` names the container, such as ``25.08``, where the plans leave a choice. `model_loading` is
+    Triton's own copy of the release, or a bucket mounted by Cloud Storage FUSE; `priority_class` names a PriorityClass
+    of the cluster. `cluster` narrows the autoscaler's query where one project has several clusters.
+    `waiting_requests` is how many requests may wait, on average, at one server before there is another.
     """
 
     name: Annotated[str, AfterValidator(_check_name)] = "triton"
@@ -78,7 +83,8 @@ class DeploymentSpec(Spec):
     replicas: Sizes = (1, 4)
     gpus: tuple[GpuName, ...] = ()
     service_account: Annotated[str, AfterValidator(_check_service_account)] | None = None
-    istio: bool = True
+    gateway: Gateway = "none"
+    gateway_class: GatewayClass | None = None
     host: Annotated[str, AfterValidator(_check_host)] | None = None
     tls_secret: Annotated[str, AfterValidator(_check_label)] | None = None
     triton: Annotated[str, AfterValidator(_check_tag)] | None = None
@@ -96,12 +102,27 @@ class DeploymentSpec(Spec):
         return self
 
     @model_validator(mode="after")
-    def check_istio(self) -> Self:
-        """Refuse a gateway's choices where there is no gateway."""
+    def check_gateway(self) -> Self:
+        """Refuse a gateway's choices where there is no such gateway, and a gateway for hosts that nobody named."""
+        faults = []
         for key in ("host", "tls_secret"):
-            if not self.istio and getattr(self, key) is not None:
-                raise ValueError(f"{key} belongs to Istio's gateway, which istio: false leaves out")
+            if self.gateway == "none" and getattr(self, key) is not None:
+                hint = f"add --gateway gateway-api or --gateway istio, or remove {key}"
+                faults.append(describe_rule(f"{key} belongs to gateway: gateway-api or istio", hint, loc=(key,)))
+        if self.gateway != "none" and self.host is None:
+            hint = "name it: --host bert.example.com; --host '*' answers for every host"
+            faults.append(describe_rule(f"there is no host for gateway: {self.gateway}", hint, loc=("gateway",)))
+        if self.gateway != "gateway-api" and self.gateway_class:
+            hint = "add --gateway gateway-api, or remove gateway_class"
+            message = "gateway_class belongs to gateway: gateway-api"
+            faults.append(describe_rule(message, hint, loc=("gateway_class",)))
+        refuse_all(faults)
         return self
+
+    @property
+    def istio(self) -> bool:
+        """Whether the servers have Istio's proxy beside them."""
+        return self.gateway == "istio"
 
 
 class ServedRelease(Record):

@@ -83,8 +83,15 @@ PAIRS = {
     "releases a --show current --current": "exclude each other",
     "releases a --show current --diff previous current": "exclude each other",
     f"fetch a/releases/{RELEASE} b --release 20260130T235959Z-0123456789ab": "one release and --release names another",
-    "deploy gs://bucket/models --no-istio --host a.b": "--host belongs to Istio's gateway, which --no-istio leaves out",
-    "deploy gs://bucket/models --no-istio --tls-secret a": "--tls-secret belongs to Istio's gateway",
+    "deploy gs://bucket/models --host a.b": "--host belongs to --gateway gateway-api or istio",
+    "deploy gs://bucket/models --tls-secret a": "--tls-secret belongs to --gateway gateway-api or istio",
+    "deploy gs://bucket/models --gateway istio": "there is no host for --gateway istio",
+    "deploy gs://bucket/models --gateway istio --host a.b --gateway-class gke-l7-global-external-managed": (
+        "--gateway-class belongs to --gateway gateway-api"
+    ),
+    "deploy gs://bucket/models --istio": "there is no host for --gateway istio",
+    "deploy gs://bucket/models --no-istio --host a.b": "--host belongs to --gateway gateway-api or istio",
+    "deploy gs://bucket/models --no-istio --gateway istio --host a.b": "--no-istio and --gateway exclude each other",
     "deploy gs://bucket/models --dry-run --force": "--dry-run and --force exclude each other",
     "init --no-input --gpu t4": "--gpu is for runtime tensorrt",
     "run c.yaml --check --dry-run": "--check and --dry-run exclude each other",

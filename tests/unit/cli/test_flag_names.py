@@ -66,7 +66,13 @@ def test_every_flag_and_key_of_the_table_is_there():
         assert set(re.findall(r"--[a-z0-9-]+", flag)) <= list_flags(), flag
 
 
-FLAGS = {"seed": "--seed", "weights": "--weights", "refit": "--refit", "min_cosine": "--min-cosine", "istio": "--istio"}
+FLAGS = {
+    "seed": "--seed",
+    "weights": "--weights",
+    "refit": "--refit",
+    "min_cosine": "--min-cosine",
+    "search": "--search",
+}
 
 
 @pytest.mark.parametrize(
@@ -75,7 +81,7 @@ FLAGS = {"seed": "--seed", "weights": "--weights", "refit": "--refit", "min_cosi
         ("seed belongs to weights: random", "--seed belongs to --weights random"),
         ("add weights: random, or remove seed", "add --weights random, or remove --seed"),
         ("min_cosine is 2", "--min-cosine is 2"),
-        ("which istio: false leaves out", "which --no-istio leaves out"),
+        ("which search: false leaves out", "which --no-search leaves out"),
         ("refit means nothing to weights: it has none", "--refit means nothing to weights: it has none"),
         ("the weights of min_cosines are a seed of doubt", "the weights of min_cosines are a seed of doubt"),
     ],

@@ -47,7 +47,7 @@ CHECKS: dict[str, tuple[Callable[[str], object], str]] = {
     "triton": (lambda text: TargetSpec(triton=text, gpus=("l4",)), "25.08"),
     "profile": (parse_profile, "1x16,8x128,16x384"),
     "deployment": (lambda text: DeploymentSpec(name=text), "triton-2"),
-    "host": (lambda text: DeploymentSpec(host=text), "models.example.com"),
+    "host": (lambda text: DeploymentSpec(gateway="istio", host=text), "models.example.com"),
     "account": (lambda text: DeploymentSpec(service_account=text), "r1@p.iam.gserviceaccount.com"),
 }
 

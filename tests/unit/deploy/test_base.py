@@ -7,7 +7,7 @@ import pytest
 import yaml
 from prep_triton.deploy.accelerators import ACCELERATOR_BY_GPU
 from prep_triton.deploy.base import Base, is_unchanged, plan_base
-from prep_triton.deploy.network import GRPC_METHODS, HTTP_PATHS
+from prep_triton.deploy.network import GRPC_METHODS, HTTP_PATHS, list_grpc_paths, list_http_paths
 from prep_triton.deploy.request import DeploymentSpec
 
 from tests.fakes.served_release import ID, URI, make_entry, make_plan, make_release, make_target
@@ -121,7 +121,7 @@ def test_pod_outlives_its_drain_and_the_servers_own_end():
 
 def test_a_classic_proxy_lives_as_long_as_triton_answers_and_no_longer_than_the_pod():
     """A native one does not wait for the duration: it ends after Triton, drained by its own preStop."""
-    template = load(plan(istio=True), "deployment-t4")["spec"]["template"]
+    template = load(plan(gateway="istio", host="a.b"), "deployment-t4")["spec"]["template"]
     proxy = yaml.safe_load(template["metadata"]["annotations"]["proxy.istio.io/config"])
     assert proxy["holdApplicationUntilProxyStarts"] is True
     drained_s = int(proxy["terminationDrainDuration"].removesuffix("s"))
@@ -159,10 +159,11 @@ def test_the_longest_name_fits_into_kubernetes_with_all_that_is_added_to_it(gpu:
 
 
 def test_grpc_without_a_mesh_reaches_every_server():
-    service = load(plan(istio=False), "service-grpc")
+    service = load(plan(), "service-grpc")
     assert service["spec"]["clusterIP"] == "None"
     assert [port["port"] for port in service["spec"]["ports"]] == [8001]
-    assert "service-grpc.yaml" not in plan().files
+    assert "round_robin" in plan().files["service-grpc.yaml"]
+    assert "service-grpc.yaml" not in plan(gateway="istio", host="a.b").files
 
 
 def test_autoscaler_queries_the_series_of_its_own_pool():
@@ -227,7 +228,7 @@ def test_service_account_acts_as_googles():
 
 
 def test_gateway_answers_for_its_host_in_plain_http():
-    base = plan(host="bert.example.com")
+    base = plan(gateway="istio", host="bert.example.com")
     (server,) = load(base, "gateway")["spec"]["servers"]
     assert server == {"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["bert.example.com"]}
     service = load(base, "virtualservice")["spec"]
@@ -237,14 +238,88 @@ def test_gateway_answers_for_its_host_in_plain_http():
 
 
 def test_gateway_with_a_certificate_redirects_to_https():
-    plain, secure = load(plan(tls_secret="cert"), "gateway")["spec"]["servers"]
+    plain, secure = load(plan(gateway="istio", host="*", tls_secret="cert"), "gateway")["spec"]["servers"]
     assert plain["tls"] == {"httpsRedirect": True}
     assert secure["tls"]["credentialName"] == "cert"
     assert secure["port"]["number"] == 443
 
 
-def test_no_istio_leaves_no_trace_of_it():
-    assert "istio" not in "".join(plan(istio=False).files.values())
+def test_nothing_is_let_in_unless_asked_for():
+    files = plan().files
+    assert "istio" not in "".join(files.values())
+    assert not [name for name in files if name.startswith(("gateway", "httproute", "virtualservice"))]
+
+
+def gke_gateway(release=None, **choices) -> Base:
+    return plan(release, gateway="gateway-api", **({"host": "bert.example.com"} | choices))
+
+
+def paths_of(route: dict[str, Any]) -> list[str]:
+    return [match["path"]["value"] for rule in route["spec"]["rules"] for match in rule["matches"]]
+
+
+def test_gateway_of_gke_is_internal_unless_asked_otherwise():
+    base = gke_gateway()
+    assert load(base, "gateway")["spec"] == {
+        "gatewayClassName": "gke-l7-rilb",
+        "listeners": [{"name": "http", "protocol": "HTTP", "port": 80, "hostname": "bert.example.com"}],
+    }
+    assert "hostname" not in load(gke_gateway(host="*"), "gateway")["spec"]["listeners"][0]
+    external = gke_gateway(gateway_class="gke-l7-regional-external-managed")
+    assert load(external, "gateway")["spec"]["gatewayClassName"] == "gke-l7-regional-external-managed"
+
+
+def test_routes_of_gke_lead_to_the_ports_of_the_service():
+    base = gke_gateway()
+    ports = {port["port"]: port["appProtocol"] for port in load(base, "service")["spec"]["ports"]}
+    for name, port, protocol in (("httproute", 8000, "http"), ("httproute-grpc", 8001, "kubernetes.io/h2c")):
+        route = load(base, name)["spec"]
+        assert route["parentRefs"] == [{"kind": "Gateway", "name": "triton", "sectionName": "http"}]
+        assert [rule["backendRefs"] for rule in route["rules"]] == [
+            [{"kind": "Service", "name": "triton", "port": port}] for _ in route["rules"]
+        ]
+        assert ports[port] == protocol
+
+
+def test_gateway_of_gke_with_a_certificate_redirects_to_https():
+    base = gke_gateway(tls_secret="cert")
+    secure = load(base, "gateway")["spec"]["listeners"][1]
+    assert (secure["port"], secure["tls"]["certificateRefs"]) == (443, [{"kind": "Secret", "name": "cert"}])
+    assert {load(base, name)["spec"]["parentRefs"][0]["sectionName"] for name in ("httproute", "httproute-grpc")} == {
+        "https"
+    }
+    redirect = load(base, "httproute-redirect")["spec"]
+    assert redirect["parentRefs"][0]["sectionName"] == "http"
+    assert redirect["rules"][0]["filters"][0]["requestRedirect"] == {"scheme": "https", "statusCode": 301}
+
+
+def test_load_balancer_checks_and_waits_as_the_servers_do():
+    base = gke_gateway()
+    check = load(base, "healthcheckpolicy")["spec"]
+    assert check["default"]["config"]["httpHealthCheck"]["requestPath"] == "/v2/health/ready"
+    assert check["default"]["config"]["httpHealthCheck"]["port"] == 8000
+    policy = load(base, "gcpbackendpolicy")["spec"]
+    assert check["targetRef"] == policy["targetRef"] == {"group": "", "kind": "Service", "name": "triton"}
+    exit_s = next(int(arg.partition("=")[2]) for arg in container_of(base)["args"] if "exit-timeout" in arg)
+    assert policy["default"]["timeoutSec"] == policy["default"]["connectionDraining"]["drainingTimeoutSec"] == exit_s
+
+
+def test_many_entries_take_as_many_routes_as_the_api_has_room_for():
+    release = make_release(*(make_entry(f"bert-{number}", make_plan()) for number in range(30)))
+    base = gke_gateway(release)
+    routes = [load(base, name) for name in ("httproute", "httproute-2", "httproute-3", "httproute-4")]
+    assert [path for route in routes for path in paths_of(route)] == list_http_paths(release)
+    for route in routes:
+        assert len(paths_of(route)) <= 128
+        assert all(len(rule["matches"]) <= 64 for rule in route["spec"]["rules"])
+
+
+def test_listed_paths_are_those_that_istio_lets_in():
+    release = make_release()
+    assert "/v2/models/bert-trt-fp16/versions/1/infer" in list_http_paths(release)
+    assert all(re.fullmatch(HTTP_PATHS, path) for path in list_http_paths(release))
+    assert all(re.fullmatch(GRPC_METHODS, path) for path in list_grpc_paths())
+    assert len(set(list_grpc_paths())) == 11
 
 
 @pytest.mark.parametrize(

@@ -31,15 +31,15 @@ def parts_of(base: Base) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]
 
 
 def test_triton_copies_the_release_into_a_volume_of_the_pod():
-    container, mount, volume = parts_of(plan(istio=False))
+    container, mount, volume = parts_of(plan())
     assert f"--model-repository={URI}" in container["args"]
     assert {"name": "TRITON_GCS_MOUNT_DIRECTORY", "value": "/models"} in container["env"]
     assert (mount["mountPath"], volume["emptyDir"]) == ("/models", {"sizeLimit": "2Gi"})
-    assert "annotations" not in template_of(plan(istio=False))["metadata"]
+    assert "annotations" not in template_of(plan())["metadata"]
 
 
 def test_a_mounted_release_is_read_only_and_nothing_is_copied():
-    base = plan(model_loading="fuse", istio=False)
+    base = plan(model_loading="fuse")
     container, mount, volume = parts_of(base)
     assert f"--model-repository=/models/{ID}" in container["args"]
     assert [variable["name"] for variable in container["env"]] == ["HOME"]
@@ -54,7 +54,7 @@ def test_a_mounted_release_is_read_only_and_nothing_is_copied():
 
 def test_the_cache_of_a_mount_holds_the_release_and_is_the_sidecars():
     release = make_release(make_entry("bert-onnx", size_mib=2500), target=make_target())
-    base = plan(release, model_loading="fuse", istio=False)
+    base = plan(release, model_loading="fuse")
     assert template_of(base)["metadata"]["annotations"] == {
         "gke-gcsfuse/volumes": "true",
         "gke-gcsfuse/ephemeral-storage-limit": "4Gi",
@@ -64,7 +64,7 @@ def test_the_cache_of_a_mount_holds_the_release_and_is_the_sidecars():
 
 
 def test_the_sidecar_of_a_mount_gets_its_token_past_the_proxy():
-    annotations = template_of(plan(model_loading="fuse", istio=True))["metadata"]["annotations"]
+    annotations = template_of(plan(model_loading="fuse", gateway="istio", host="a.b"))["metadata"]["annotations"]
     assert annotations["traffic.sidecar.istio.io/excludeOutboundIPRanges"] == "169.254.169.254/32"
     assert yaml.safe_load(annotations["proxy.istio.io/config"])["holdApplicationUntilProxyStarts"] is True
 

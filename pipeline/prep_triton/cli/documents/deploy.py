@@ -42,5 +42,7 @@ def render_deploy(out: Output, document: DeployDocument) -> None:
         out.line("no --service-account: the servers read the bucket as the cluster's own identity", style="dim")
     if "service-grpc.yaml" in document.files:
         way = "call dns:///NAME-grpc:8001 with round_robin; the plain Service keeps a client on one server"
-        out.line(f"gRPC without a mesh: {way}", style="dim")
+        out.line(f"gRPC inside the cluster: {way}", style="dim")
+    if "gateway.yaml" not in document.files:
+        out.line("no --gateway: the servers are reached from inside the cluster alone", style="dim")
     out.note(f"next: kubectl apply -k {document.output}")

@@ -1,0 +1,46 @@
+"""What a file of the base says in comments: what the cluster needs for it, and why it is there."""
+
+from prep_triton.deploy.request import DeploymentSpec
+
+_ROUTE = (
+    "Every path is listed: GKE matches whole paths or their beginnings, and what is not listed stays inside,",
+    "such as loading models, registering shared memory, logging and tracing.",
+)
+_NOTES = {
+    "horizontalpodautoscaler": (
+        "The cluster needs the Custom Metrics Stackdriver Adapter, and its account roles/monitoring.viewer.",
+        "The queries name the namespace: Kustomize does not change it there.",
+        "A counter is read as its rate: 1M is, on average, one request that waits.",
+    ),
+    "namespace": ("To remove the base removes it too, with all that is in it: kubectl delete -k asks nothing.",),
+    "podmonitoring": ("Its name is the label 'job' of the series, by which the autoscaler finds them.",),
+    "service-grpc": (
+        "For gRPC inside the cluster: a ClusterIP keeps a connection, with all its requests, on one server.",
+        "Clients call dns:///<this name>:8001 with the load-balancing policy round_robin.",
+    ),
+    "serviceaccount": (
+        "Google's account needs roles/storage.objectViewer and roles/storage.legacyBucketReader on the bucket,",
+        "and roles/iam.workloadIdentityUser for this one.",
+    ),
+}
+_NOTES_OF_GKE_GATEWAY = {
+    "gateway": (
+        "The cluster needs the Gateway API (--gateway-api=standard), and its region, for a regional class such as",
+        "gke-l7-rilb, a proxy-only subnet.",
+    ),
+    "httproute": _ROUTE,
+    "httproute-grpc": (
+        "GKE has no GRPCRoute. Its balancers pass gRPC to a port whose appProtocol is kubernetes.io/h2c, though GKE's",
+        "report of conformance does not list it: try it before clients rely on it. Over the internet it needs TLS.",
+    ),
+    "httproute-redirect": ("Plain HTTP is sent to HTTPS.",),
+    "healthcheckpolicy": ("By default Google asks GET / on the port that serves, which Triton does not answer.",),
+    "gcpbackendpolicy": ("A stream of gRPC ends after timeoutSec too: raise it for longer ones.",),
+}
+
+
+def find_notes(spec: DeploymentSpec, name: str) -> tuple[str, ...]:
+    """Return the comments of a file, by its name without suffix, such as ``podmonitoring-t4``."""
+    notes = {**_NOTES, **(_NOTES_OF_GKE_GATEWAY if spec.gateway == "gateway-api" else {})}
+    keys = [key for key in notes if name == key or name.startswith(f"{key}-")]
+    return notes[max(keys, key=len)] if keys else ()
