@@ -31,6 +31,9 @@ class Misfit(Record):
     hint: str
 
 
+# The key of a manifest's spec that has the instance groups of a config.pbtxt which was edited by hand and adopted.
+EDITED_INSTANCES = "edited_instances"
+
 UNKNOWN = "target-unknown"
 DOUBTS = frozenset((UNKNOWN, "target-driver", "target-unproven"))
 
@@ -65,11 +68,38 @@ def find_openvino_platform_problem(target: Target) -> tuple[str, str] | None:
     )
 
 
+class Instances(Record):
+    """A group of an entry's instances: how many on each device, and on which GPUs; all of them where none is named."""
+
+    count: int = 1
+    is_on_gpu: bool
+    gpus: tuple[int, ...] = ()
+
+
+def list_instances(entry: RepositoryEntry) -> tuple[Instances, ...]:
+    """Return the groups of an entry's instances as they are served: of an edited config.pbtxt, its own.
+
+    A group that does not say where it runs is on the GPUs that it names, else where its backend runs.
+    """
+    if entry.runtime == "ensemble":
+        return ()
+    serving = entry.spec.get("serving") or entry.spec.get("text") or {}
+    whole = {"count": serving.get("instance_count", 1), "kind": serving.get("instance_kind")}
+    groups = entry.spec.get(EDITED_INSTANCES) or serving.get("instance_groups") or (whole,)
+    own = "gpu" if entry.runtime == "tensorrt" else "cpu"
+    return tuple(
+        Instances(
+            count=group.get("count", 1),
+            is_on_gpu=(group.get("kind") or ("gpu" if group.get("gpus") else own)) == "gpu",
+            gpus=tuple(group.get("gpus") or ()),
+        )
+        for group in groups
+    )
+
+
 def needs_gpu(entry: RepositoryEntry) -> bool:
-    """Return whether an entry needs a GPU: it has plans, or instances that its request puts on one."""
-    serving = entry.spec.get("serving") or {}
-    groups = [serving, *(serving.get("instance_groups") or ())]
-    return bool(entry.engines) or any("gpu" in (group.get("instance_kind"), group.get("kind")) for group in groups)
+    """Return whether an entry needs a GPU: it has plans, or instances on one."""
+    return bool(entry.engines) or any(group.is_on_gpu for group in list_instances(entry))
 
 
 def find_misfits(entry: RepositoryEntry, target: Target) -> list[Misfit]:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.cli.app import app
+from prep_triton.containers import TABLE_VARIABLE
 from prep_triton.manifest import load_artifact, save_manifest
 from prep_triton.publish.release import publish_release
 from prep_triton.publish.uri import open_store
@@ -45,6 +46,11 @@ def publish(make_repository: Callable[..., Path], gcs_bucket: str) -> Callable[.
         return str(publish_release(repository, store, target=target).uri)
 
     return make
+
+
+TABLE = """
+"30.01": {triton: "3.1.0", tensorrt: "10.16.1.12", python: "3.12", min_compute_capability: "7.5"}
+"""
 
 
 @pytest.fixture
@@ -212,6 +218,43 @@ def test_wrong_request_is_one_sentence_and_writes_nothing(
     assert message in error["message"]
     assert hint in error["hint"]
     assert list(folder.iterdir()) == []
+
+
+def test_release_that_the_servers_would_not_load_is_one_sentence(
+    publish, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (folder / "table.yaml").write_text(TABLE)
+    monkeypatch.setenv(TABLE_VARIABLE, str(folder / "table.yaml"))
+    uri = publish(make_plan("t4", version="10.16.1.11"))
+    error = deploy(uri, "--target", "30.01", code=1)
+    assert "was built by TensorRT 10.16.1.11, Triton 30.01 has TensorRT 10.16.1.12" in error["message"]
+    assert "'tensorrt==10.16.1.12'" in error["hint"]
+    error = deploy(uri, "--target", "30.02", code=2)
+    assert "Triton 30.02 is not in the table of releases" in error["message"]
+    assert TABLE_VARIABLE in error["hint"]
+    error = deploy(uri, "--target", "26.05-trtllm", code=1)
+    assert error["hint"].endswith("--target 26.05")
+    assert [path.name for path in folder.iterdir()] == ["table.yaml"]
+
+
+def test_servers_get_the_gpus_that_instances_name_or_the_release_is_refused(
+    make_repository, gcs_bucket: str, folder: Path
+):
+    repository = make_repository("bert", "bert-onnx")
+    groups = [{"count": 1, "kind": "gpu", "gpus": [0, 4]}]
+    entry = load_artifact(repository / "bert", RepositoryEntry)
+    assert entry
+    spec = {**entry.spec, "serving": {**entry.spec.get("serving", {}), "instance_groups": groups}}
+    save_manifest(entry.model_copy(update={"spec": spec}), repository / "bert")
+    uri = str(publish_release(repository, open_store(f"gs://{gcs_bucket}/models"), target=None).uri)
+    error = deploy(uri, "--gpu", "t4", code=1)
+    assert error["message"] == ("bert has instances on GPU 4, and no node with t4 has more than 4 GPUs (0 to 3)")
+    done = Prep(folder).run("deploy", uri, "--gpu", "l4", "-o", "base")
+    assert "bert-onnx: served by the CPU of nodes with l4" in done.stderr
+    (container,) = yaml.safe_load((folder / "base" / "deployment-l4.yaml").read_text())["spec"]["template"]["spec"][
+        "containers"
+    ]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "5"
 
 
 def test_file_of_the_users_is_not_overwritten(publish, folder: Path):

@@ -16,7 +16,16 @@ from prep_triton.deploy.request import DeploymentSpec, ServedRelease
 from prep_triton.errors import RepositoryError, SpecError
 from prep_triton.gpus import order_of_capability
 from prep_triton.spec import TargetSpec
-from prep_triton.target import DOUBTS, UNKNOWN, Misfit, Target, find_misfits, needs_gpu, resolve_target
+from prep_triton.target import (
+    DOUBTS,
+    UNKNOWN,
+    Misfit,
+    Target,
+    find_misfits,
+    list_instances,
+    needs_gpu,
+    resolve_target,
+)
 
 log = logging.getLogger(__name__)
 
@@ -98,8 +107,7 @@ def _count_gpus(entries: Sequence[RepositoryEntry], pools: Sequence[Pool]) -> in
 
 
 def _largest_gpu(entry: RepositoryEntry) -> int:
-    groups = (entry.spec.get("serving") or {}).get("instance_groups") or ()
-    return max((int(gpu) for group in groups for gpu in group.get("gpus") or ()), default=0)
+    return max((gpu for group in list_instances(entry) for gpu in group.gpus), default=0)
 
 
 def _warn_of_cpu_entries(entries: Sequence[RepositoryEntry], pools: Sequence[Pool]) -> None:

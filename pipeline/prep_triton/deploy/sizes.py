@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from prep_triton.artifact import Record, RepositoryEntry
 from prep_triton.deploy.request import ServedRelease
 from prep_triton.spec import MOST_ROWS
+from prep_triton.target import list_instances
 
 SCRATCH_GIB = 1
 # The container's logs, and what its entry point writes into its own layer.
@@ -104,7 +105,7 @@ def _list_python(entries: Sequence[RepositoryEntry]) -> list[RepositoryEntry]:
 
 
 def _measure_python_mib(entries: Sequence[RepositoryEntry]) -> int:
-    return sum(_PYTHON_MIB + (_text_instances(entry) - 1) * _PYTHON_INSTANCE_MIB for entry in _list_python(entries))
+    return sum(_PYTHON_MIB + (_count_instances(entry) - 1) * _PYTHON_INSTANCE_MIB for entry in _list_python(entries))
 
 
 def _list_batches(entries: Sequence[RepositoryEntry]) -> dict[str, int]:
@@ -124,15 +125,15 @@ def _batch_bytes(step: RepositoryEntry, model: RepositoryEntry) -> int:
     sizes = {"batch": model.max_batch_size or MOST_ROWS, "sequence": max(model.length_buckets, default=1)}
     tensors = (*model.onnx.model_inputs, *(model.onnx.model_outputs if step.kind == "postprocessor" else ()))
     values = [(tensor.dtype, math.prod(_axis(axis, sizes) for axis in tensor.shape)) for tensor in tensors]
-    return _text_instances(step) * sum(_VALUE_BYTES.get(dtype, 8) * count for dtype, count in values)
+    return _count_instances(step) * sum(_VALUE_BYTES.get(dtype, 8) * count for dtype, count in values)
 
 
 def _axis(axis: int | str, sizes: dict[str, int]) -> int:
     return axis if isinstance(axis, int) else sizes.get(axis, sizes["sequence"])
 
 
-def _text_instances(step: RepositoryEntry) -> int:
-    return int((step.spec.get("text") or {}).get("instance_count", 1))
+def _count_instances(step: RepositoryEntry) -> int:
+    return sum(group.count for group in list_instances(step))
 
 
 def _size(entry: RepositoryEntry) -> int:
@@ -149,17 +150,12 @@ def _instance_bytes(entries: Sequence[RepositoryEntry]) -> int:
 
     Source: onnxruntime_backend, src/onnxruntime.cc, where ``share_session_between_instances`` is off.
     """
-    total = 0
-    for entry in entries:
-        serving = entry.spec.get("serving") or {}
-        if entry.kind != "model" or entry.runtime != "onnxruntime":
-            continue
-        groups = serving.get("instance_groups") or [
-            {"count": serving.get("instance_count", 1), "kind": serving.get("instance_kind")}
-        ]
-        count = sum(int(group.get("count", 1)) for group in groups if group.get("kind") in (None, "cpu"))
-        total += max(0, count - 1) * _size(entry)
-    return total
+    on_cpu = {
+        entry.name: sum(group.count for group in list_instances(entry) if not group.is_on_gpu)
+        for entry in entries
+        if entry.kind == "model" and entry.runtime == "onnxruntime"
+    }
+    return sum(max(0, on_cpu.get(entry.name, 0) - 1) * _size(entry) for entry in entries)
 
 
 def _pool_bytes(arguments: Sequence[str]) -> int:

@@ -2,13 +2,14 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import FileRecord, RepositoryEntry
 from prep_triton.errors import RepositoryError, RepositoryMissingError
 from prep_triton.files import digest_file, translate_os_errors
 from prep_triton.layout import CONFIG_NAME, SERVER_ARGUMENTS_NAME
 from prep_triton.manifest import load_manifest, save_manifest
+from prep_triton.target import EDITED_INSTANCES
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -56,7 +57,7 @@ def adopt_config(repository_dir: Path, name: str) -> RepositoryEntry:
                 "files": {**entry.files, CONFIG_NAME: record},
                 "max_batch_size": config.max_batch_size,
                 "server_arguments": arguments,
-                "spec": {**entry.spec, EDITED: [CONFIG_NAME]},
+                "spec": {**entry.spec, EDITED: [CONFIG_NAME], EDITED_INSTANCES: _list_instances(config)},
             }
         )
         save_manifest(adopted, folder)
@@ -88,6 +89,17 @@ def _check(repository_dir: Path, name: str) -> None:
     findings = dict.fromkeys([*report.findings, *shared])
     others = tuple(finding for finding in findings if finding.code != "config-edited")
     check_lint(report.model_copy(update={"findings": others}))
+
+
+def _list_instances(config: "ModelConfig") -> list[dict[str, Any]]:
+    """Return the instance groups of a configuration, in the words of the serving choices."""
+    from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
+
+    words = {ModelInstanceGroup.KIND_GPU: "gpu", ModelInstanceGroup.KIND_CPU: "cpu"}
+    return [
+        {"count": max(1, group.count), "kind": words.get(group.kind), "gpus": list(group.gpus)}
+        for group in config.instance_group
+    ]
 
 
 def _list_arguments(repository_dir: Path, entry: RepositoryEntry, config: "ModelConfig") -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from prep_triton.containers import TABLE_VARIABLE, TritonRelease, load_triton_re
 from prep_triton.errors import SpecError, UnsupportedGpuError
 from prep_triton.spec import TargetSpec
 from prep_triton.spec.faults import find_problems
-from prep_triton.target import Target, find_misfits, resolve_target
+from prep_triton.target import EDITED_INSTANCES, Target, find_misfits, list_instances, needs_gpu, resolve_target
 
 from scripts.benchmarks.records import make_entry
 from scripts.benchmarks.small_artifacts import make_engine
@@ -254,3 +254,31 @@ def test_a_vendored_package_must_fit_python_and_platform():
 def test_a_vendored_package_of_an_older_stable_abi_fits():
     package = VendoredRecord(package="tokenizers", version="0.22.1", python="3.10", platform="linux/amd64")
     assert message(minilm(kind="tokenizer", runtime="python", vendored=package), make_target()) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "groups"),
+    [
+        ({}, [(1, False, ())]),
+        ({"serving": {"instance_count": 3, "instance_kind": "gpu"}}, [(3, True, ())]),
+        (
+            {"serving": {"instance_groups": [{"count": 2, "kind": "cpu"}, {"gpus": [1, 3]}]}},
+            [(2, False, ()), (1, True, (1, 3))],
+        ),
+        ({"text": {"instance_count": 4}}, [(4, False, ())]),
+        (
+            {"serving": {"instance_count": 3}, EDITED_INSTANCES: [{"count": 2, "kind": None, "gpus": [2]}]},
+            [(2, True, (2,))],
+        ),
+    ],
+    ids=["none", "whole", "groups", "text", "edited by hand"],
+)
+def test_instances_are_where_the_server_has_them(spec, groups):
+    entry = minilm(runtime="onnxruntime", spec=spec)
+    assert [(group.count, group.is_on_gpu, group.gpus) for group in list_instances(entry)] == groups
+    assert needs_gpu(entry) is any(is_on_gpu for _, is_on_gpu, _ in groups)
+
+
+def test_a_plan_is_on_a_gpu_and_an_ensemble_nowhere():
+    assert [group.is_on_gpu for group in list_instances(minilm(spec={"serving": {"instance_count": 2}}))] == [True]
+    assert list_instances(minilm(runtime="ensemble")) == ()

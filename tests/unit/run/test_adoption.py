@@ -1,6 +1,7 @@
 """A config.pbtxt edited by hand: lint, verify and publish say the same, and their hint works."""
 
 import logging
+import re
 import shlex
 
 import pytest
@@ -9,6 +10,7 @@ from prep_triton.errors import RepositoryError
 from prep_triton.publish.repository import scan_repository
 from prep_triton.run.adoption import adopt_config
 from prep_triton.spec import RateLimiterSpec, ServingSpec
+from prep_triton.target import list_instances
 from prep_triton.triton.config.server_arguments import CACHE, RATE_LIMIT
 from prep_triton.triton.entries.load import load_repository
 from prep_triton.triton.lint import lint_repository
@@ -62,6 +64,15 @@ def test_bytes_that_no_server_reads_are_not_adopted(config, tmp_path, edit):
     config.write_bytes(config.read_bytes() + edit)
     with pytest.raises(RepositoryError, match="codec"):
         adopt_config(tmp_path / "repo", "bert")
+
+
+def test_an_edited_instance_group_is_where_a_deployment_counts_gpus(config, tmp_path):
+    text = config.read_text()
+    groups = "instance_group [{ count: 2 kind: KIND_GPU gpus: [0, 2] }]"
+    config.write_text(re.sub(r"instance_group \{.*?\n\}", groups, text, flags=re.DOTALL))
+    assert config.read_text() != text
+    (group,) = list_instances(adopt_config(tmp_path / "repo", "bert"))
+    assert (group.count, group.is_on_gpu, group.gpus) == (2, True, (0, 2))
 
 
 def test_an_adopted_edit_stays_until_other_choices_are_assembled(config, model, tmp_path, caplog):
