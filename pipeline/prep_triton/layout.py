@@ -65,6 +65,8 @@ WARMUP_DIR = "warmup"  # core, src/constants.h, kWarmupDataFolder
 PLAN_NAME = "model.plan"  # what the TensorRT backend opens where the configuration names no file
 PYTHON_MODEL_NAME = "model.py"
 LABELS_NAME = "labels.json"
+# What Triton's label_filename names: a label a line.
+LABEL_FILE_NAME = "labels.txt"
 PLACEHOLDER_NAME = "README.txt"  # an ensemble's version has no files, and an object store keeps no empty folder
 CACHE_DIRS = ("__pycache__",)  # what Python leaves in an entry that was loaded here; no part of it
 

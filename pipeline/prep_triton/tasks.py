@@ -66,6 +66,10 @@ class TextTensor:
     dims: tuple[int | Literal["width", "best"], ...] = (1,)
 
 
+# A score of every label, in the order of the labels: what answers where `TextSpec.answers` is ``scores``.
+SCORES = TextTensor("SCORES", "FP32", ("width",))
+
+
 @dataclass(frozen=True)
 class LabelledRows:
     """How a model of the task is scored: the metric, the fields of a labelled row, and a row to copy."""
@@ -194,7 +198,7 @@ TASKS: Mapping[Task, TaskFacts] = MappingProxyType(
             per_token=False,
             text_form="plain",
             answers=(TextTensor("LABEL", "STRING", ("best",)), TextTensor("SCORE", "FP32", ("best",))),
-            options=("top_k",),
+            options=("top_k", "answers"),
             labelled=LabelledRows(
                 metric="accuracy",
                 fields=("text", "label"),
@@ -242,4 +246,6 @@ def tasks_with_option(option: str) -> tuple[Task, ...]:
 
 def find_task(answers: Collection[str]) -> Task | None:
     """Return the task of a text model by the names of its outputs."""
+    if SCORES.name in answers:
+        return next(iter(tasks_with_option("answers")))
     return next((task for task, facts in TASKS.items() if facts.answers[0].name in answers), None)

@@ -14,6 +14,7 @@ from prep_triton.spec import ModelSpec, ServingSpec, TextSpec, VerifySpec
 from prep_triton.triton.entries.load import load_repository
 from prep_triton.triton.entries.text import assemble_text_entries
 from prep_triton.triton.server.client import TritonClient
+from prep_triton.triton.server.infer import find_text_model, infer_text
 from prep_triton.triton.server.process import run_triton
 from prep_triton.triton.verify.repository import verify_entries
 from prep_triton.workspace import Workspace
@@ -41,6 +42,7 @@ SIZES = {
     "num_attention_heads": 2,
     "intermediate_size": 64,
 }
+SCORED = ("good", "bad: very", "so so")
 TEXTS = ["the a of and to in is.", "Is it a 2?", "abc def, ghi jkl!", "to-do: a"]
 MODELS: dict[str, tuple[Any, dict[str, Any], TextSpec]] = {
     "multi-label": (
@@ -50,6 +52,11 @@ MODELS: dict[str, tuple[Any, dict[str, Any], TextSpec]] = {
     ),
     "regression": (BertForSequenceClassification, {"num_labels": 1, "problem_type": "regression"}, TextSpec()),
     "holes": (BertForSequenceClassification, {"id2label": {0: "same", 1: "same", 2: "other"}}, TextSpec()),
+    "scores": (
+        BertForSequenceClassification,
+        {"id2label": dict(enumerate(SCORED))},
+        TextSpec(answers="scores"),
+    ),
     "tags": (
         BertForTokenClassification,
         {"id2label": dict(enumerate(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]))},
@@ -112,6 +119,21 @@ def test_scores_are_the_classification_pipelines(client, folders, name):
     for row, expected in enumerate(library(TEXTS)):
         assert [label.decode() for label in answer["LABEL"][row]] == [item["label"] for item in expected]
         assert answer["SCORE"][row].tolist() == pytest.approx([item["score"] for item in expected], abs=1e-5)
+
+
+def test_scores_in_the_labels_order_have_names_by_the_label_file(client, folders):
+    """What Triton's classification extension, and Dynamo's /v1/classify, read: value, index and line of the file."""
+    library = pipeline("text-classification", model=str(folders / "scores"), top_k=None)
+    by_label = {item["label"]: item["score"] for item in library(TEXTS[:1])[0]}
+    answer = infer(client, "scores", ["SCORES"], TEXT=TEXTS[:1])
+    assert answer["SCORES"][0].tolist() == pytest.approx([by_label[name] for name in SCORED], abs=1e-5)
+    text = {"TEXT": np.array([[TEXTS[0].encode()]], np.object_)}
+    ranked, _ = client.rank_classes("scores-text", text, "SCORES", 2)
+    expected = sorted(by_label.items(), key=lambda item: -item[1])[:2]
+    assert [label for label, _ in ranked] == [label for label, _ in expected]
+    assert [score for _, score in ranked] == pytest.approx([score for _, score in expected], abs=1e-5)
+    labels = infer_text(client, find_text_model(client, "scores-text"), TEXTS[0]).answer["labels"]
+    assert [item["label"] for item in labels] == sorted(by_label, key=lambda label: -by_label[label])
 
 
 def test_entities_are_the_token_classification_pipelines(client, folders):

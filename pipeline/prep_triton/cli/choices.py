@@ -76,6 +76,7 @@ def _schema_files() -> Words:
 
 CHOICES: Mapping[str, Callable[[], Words]] = {
     "aliases": _aliases,
+    "answer_forms": _of_spec("AnswerForm"),
     "builders": _of_spec("Builder"),
     "calibration_methods": _of_spec("CalibrationMethod"),
     "gateway_classes": _of_deployment("GatewayClass"),
@@ -95,6 +96,7 @@ CHOICES: Mapping[str, Callable[[], Words]] = {
     "snippets": _snippets,
     "stream_priorities": _of_spec("StreamPriority"),
     "tasks": lambda: TASK_CHOICES,
+    "tasks_with_answers": lambda: tasks_with_option("answers"),
     "tasks_with_max_answer_tokens": lambda: tasks_with_option("max_answer_tokens"),
     "tasks_with_top_k": lambda: tasks_with_option("top_k"),
     "tiers": _of_spec("Tier"),

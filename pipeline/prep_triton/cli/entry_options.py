@@ -37,6 +37,13 @@ class TextOptions:
         bool | None, typer.Option(help="Scale embeddings to length 1. [as the checkpoint declares]")
     ] = None
     top_k: Annotated[int | None, typer.Option(help="Number of answers ({tasks_with_top_k}). [5]")] = None
+    answers: Annotated[
+        str | None,
+        typer.Option(
+            help="What to answer ({tasks_with_answers}): {answer_forms}. [ranked]",
+            autocompletion=complete("answer_forms"),
+        ),
+    ] = None
     max_answer_tokens: Annotated[
         int | None, typer.Option(help="Longest answer in tokens ({tasks_with_max_answer_tokens}). [30]")
     ] = None

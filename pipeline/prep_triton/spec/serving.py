@@ -17,6 +17,7 @@ StreamPriority = Literal["default", "max", "min"]
 InstanceKind = Literal["cpu", "gpu"]
 Tier = Literal[1, 2]
 LongInput = Literal["truncate", "stride", "reject"]
+AnswerForm = Literal["ranked", "scores"]
 Padding = Literal["buckets", "longest"]
 PerformanceHint = Literal["latency", "throughput"]
 
@@ -167,6 +168,11 @@ class TextSpec(Spec):
         default=None, description="Scale embeddings to length 1; null: as the checkpoint declares."
     )
     top_k: int = Field(default=5, ge=1, description="Answers given, of fill-mask and text-classification.")
+    answers: AnswerForm = Field(
+        default="ranked",
+        description="Of text-classification: the best labels with their scores, or the scores of all labels in their "
+        "own order with a label file, which Triton's classification extension and Dynamo's /v1/classify read.",
+    )
     max_answer_tokens: int = Field(default=30, ge=1, description="Longest answer of question-answering, in tokens.")
     handle_impossible_answer: bool = Field(
         default=False,

@@ -25,6 +25,7 @@ from prep_triton.errors import RepositoryError, SpecError
 from prep_triton.files import digest_file
 from prep_triton.layout import (
     CONFIG_NAME,
+    LABEL_FILE_NAME,
     LABELS_NAME,
     PLACEHOLDER_NAME,
     TOKENIZER_NAME,
@@ -135,6 +136,17 @@ def _check_windows(task: Task, name: str, spec: TextSpec) -> None:
         )
 
 
+def _check_labels(task: Task, model: OnnxModel, spec: TextSpec) -> None:
+    """Refuse a label that a label file, which has one a line, would read as two."""
+    if "answers" not in TASKS[task].options or spec.answers != "scores":
+        return
+    if broken := next((label for label in model.labels if len(label.splitlines()) != 1), None):
+        raise SpecError(
+            f"the label {broken!r:.60} of {model.name} is not one line, and a label file has one label a line",
+            hint="choose answers ranked (--answers), or write other names into id2label of its config.json",
+        )
+
+
 def _check_mask(artifact: OnnxModel | RepositoryEntry, model: OnnxModel) -> None:
     if not TASKS[model.task].answers_tokens:
         return
@@ -171,6 +183,7 @@ def check_text_request(model: OnnxModel, spec: TextSpec) -> None:
     _check_mask(model, model)
     _check_cut(model, spec)
     _check_task(model.task, model.name, spec)
+    _check_labels(model.task, model, spec)
     _check_windows(model.task, model.name, spec)
 
 
@@ -198,6 +211,7 @@ def _check_spec(entry: RepositoryEntry, spec: TextSpec) -> None:
     _check_windows(entry.task, entry.name, spec)
     if entry.onnx:
         _check_cut(entry.onnx, spec)
+        _check_labels(entry.task, entry.onnx, spec)
     if spec.long_input != "stride":
         if spec.stride != TextSpec.model_fields["stride"].default:
             raise SpecError(
@@ -267,6 +281,8 @@ class _Assembly:
         # Not hidden: what is hidden is not published.
         note = "An ensemble's version needs no files, and an object store keeps no empty folder.\n"
         (version_dir / PLACEHOLDER_NAME).write_text(note, encoding="utf-8")
+        if self.spec.answers == "scores":
+            (folder / LABEL_FILE_NAME).write_text("".join(f"{label}\n" for label in self._configs().labels), "utf-8")
         last = (self.names.postprocessor,) if TASKS[self.entry.task].has_postprocessor else ()
         steps = (self.names.tokenizer, self.entry.name, *last)
         return {**self._fields("ensemble", "ensemble"), "composes": steps}

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import EmbeddingRecord, OnnxModel, RepositoryEntry
 from prep_triton.errors import RepositoryError
+from prep_triton.layout import LABEL_FILE_NAME
 from prep_triton.spec import MOST_ROWS, TextSpec
-from prep_triton.tasks import TASKS, TextTensor
+from prep_triton.tasks import SCORES, TASKS, TextTensor
 from prep_triton.triton.entries.names import TextNames
 from prep_triton.triton.server.batch_axis import has_batch_axis
 
@@ -99,6 +100,8 @@ class TextConfigs:
         _add(config.input, self._texts())
         _add(config.output, self._answers())
         steps = [self.tokenizer(), self.model, *([self.postprocessor()] if self._task.has_postprocessor else [])]
+        if self._answers_scores:
+            config.output[0].label_filename = LABEL_FILE_NAME
         for step in steps:
             called = config.ensemble_scheduling.step.add(model_name=step.name, model_version=-1)
             for tensor in step.input:
@@ -141,7 +144,11 @@ class TextConfigs:
         return self._from_table(TextTensor(name, "STRING") for name in self._task.text_inputs)
 
     def _answers(self) -> list[_Tensor]:
-        return self._from_table(self._task.answers)
+        return self._from_table((SCORES,) if self._answers_scores else self._task.answers)
+
+    @property
+    def _answers_scores(self) -> bool:
+        return "answers" in self._task.options and self.spec.answers == "scores"
 
     def _ids_for_masks(self) -> list[_Tensor]:
         if not self._task.answers_tokens:

@@ -11,6 +11,8 @@ from prep_triton.tasks import TASKS
 from prep_triton.triton.config.rules import find_bucket_problem
 from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding
+from prep_triton.triton.lint.tensors import WILDCARD, data_type_name
+from prep_triton.triton.lint.tree import is_readable_file
 
 _BUCKETS = "length_buckets"
 _LIMIT = "max_characters"
@@ -35,10 +37,38 @@ def find_text_problems(entry: EntryFolder, entries: Mapping[str, EntryFolder]) -
         if manifest.kind == "postprocessor" and not TASKS[model.task].has_postprocessor:
             hint = f"remove it, since {model.task} has no post-processor: rm -r {entry.folder}"
         yield entry.on("text-stale", MANIFEST_NAME, message, hint)
+    if manifest.kind == "ensemble":
+        yield from _find_label_problems(entry, model)
     if manifest.kind == "tokenizer":
         yield from _find_bucket_problems(entry, model)
         yield from _find_limit_problems(entry)
         yield from _find_padding_problems(entry)
+
+
+def _find_label_problems(entry: EntryFolder, model: RepositoryEntry | None) -> Iterator[Finding]:
+    """A front that reads a label file takes the index of the largest value for that of its label.
+
+    So does Dynamo Triton's /v1/classify (ai-dynamo/dynamo, components/src/dynamo/triton/pooling_handlers.py), which
+    takes one string input of dims [1] or [-1] and one FP32 output, and refuses every other model when it starts.
+    """
+    config: Any = entry.config
+    labelled = [tensor for tensor in config.output if tensor.label_filename]
+    if not labelled:
+        return
+    path = entry.folder / labelled[0].label_filename
+    labels = tuple(path.read_text("utf-8", "replace").splitlines()) if is_readable_file(path) else ()
+    if labels and model is not None and model.onnx is not None and labels != model.onnx.labels:
+        message = f"{path.name} does not have the labels of {model.name} in their order: answers get other names"
+        yield entry.on("text-labels", path.name, message, f"assemble {model.name} again with --text --answers scores")
+    texts = [tensor for tensor in config.input if data_type_name(tensor.data_type) == "STRING"]
+    scores = [tensor for tensor in config.output if data_type_name(tensor.data_type) == "FP32"]
+    if len(texts) != 1 or len(scores) != 1 or list(texts[0].dims) not in ([1], [WILDCARD]):
+        message = (
+            f"Dynamo's /v1/classify takes one string input of dims [1] or [-1] and one FP32 output, and this has "
+            f"{len(texts)} and {len(scores)}{'' if config.max_batch_size else ', without a max_batch_size'}"
+        )
+        hint = "assemble the model again for onnxruntime or tensorrt with --text --answers scores, for that front alone"
+        yield entry.at("front-classify", "output", message, hint)
 
 
 def _find_bucket_problems(entry: EntryFolder, model: RepositoryEntry | None) -> Iterator[Finding]:

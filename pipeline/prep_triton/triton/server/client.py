@@ -173,6 +173,26 @@ class TritonClient:
         elapsed_ms = (time.perf_counter() - started) * 1000
         return self._arrays(name, answer, outputs), elapsed_ms
 
+    def rank_classes(
+        self, name: str, inputs: "Arrays", output: str, count: int, *, priority: int = 0
+    ) -> tuple[list[tuple[str, float]], float]:
+        """Send one request by Triton's classification extension, which names values by the output's label file.
+
+        Returns:
+            The `count` largest values of the first row with their labels (their indices where there are none),
+            largest first, and the time it took in ms.
+
+        Raises:
+            RefusedRequestError, ServerError: As `infer`.
+        """
+        requested = self._grpc.InferRequestedOutput(output, class_count=count)
+        started = time.perf_counter()
+        request = self._request(inputs, ()) | {"outputs": [requested], "priority": priority}
+        answer = self._translated(name, lambda: self._client.infer(name, **request))
+        elapsed_ms = (time.perf_counter() - started) * 1000
+        rows = [text.decode().split(":", 2) for text in self._arrays(name, answer, [output])[output].ravel()[:count]]
+        return [(row[-1], float(row[0])) for row in rows], elapsed_ms
+
     def infer_at_once(self, name: str, requests: Sequence["Arrays"], outputs: Sequence[str]) -> list[dict[str, Any]]:
         """Send requests without waiting in between, so that the server may batch them; answers in order.
 

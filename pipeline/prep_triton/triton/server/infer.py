@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import Record
 from prep_triton.errors import ServerError, SpecError, find_nearest
-from prep_triton.tasks import TASKS, Task, find_task
+from prep_triton.tasks import SCORES, TASKS, Task, find_task
 from prep_triton.triton.server.answer import parse_answer
 from prep_triton.triton.server.batch_axis import has_batch_axis
 from prep_triton.triton.server.client import TIMED_OUT, RefusedRequestError, TritonClient
@@ -61,7 +61,7 @@ class TextAnswer(Record):
 
 @dataclass(frozen=True)
 class TextModel:
-    """An ensemble that takes text."""
+    """An ensemble that takes text; `labels` is how many values its first output has, where that is known."""
 
     name: str
     task: Task
@@ -69,6 +69,7 @@ class TextModel:
     outputs: tuple[str, ...]
     steps: tuple[str, ...]
     has_batch: bool
+    labels: int = 0
 
 
 def find_text_model(client: TritonClient, name: str | None = None) -> TextModel:
@@ -118,7 +119,9 @@ def _text_model_from_config(config: "ModelConfig", texts: Sequence[str]) -> Text
             hint=f"say --model {nearest}" if texts else f"assemble it with text: true, which makes {own}; name that",
         )
     steps = tuple(dict.fromkeys(step.model_name for step in config.ensemble_scheduling.step))
-    return TextModel(config.name, task, inputs, outputs, steps or (config.name,), has_batch_axis(config))
+    return TextModel(
+        config.name, task, inputs, outputs, steps or (config.name,), has_batch_axis(config), config.output[0].dims[-1]
+    )
 
 
 def infer_text(
@@ -152,7 +155,7 @@ def infer_text(
     texts = name_texts(model, text, context)
     tensors = {name: _tensor(value, has_batch=model.has_batch) for name, value in texts.items()}
     try:
-        outputs, total_ms = client.infer(model.name, tensors, model.outputs, priority=priority)
+        outputs, total_ms = _infer(client, model, tensors, priority)
     except RefusedRequestError as err:
         message = err.server_message.removeprefix(f"in ensemble '{model.name}', ")
         raise ServerError(
@@ -171,6 +174,19 @@ def infer_text(
         steps=tuple(_latency_of(step, client, before[step]) for step in model.steps),
         cut_at_tokens=find_cut(client, model.steps[0], tensors) if len(model.steps) > 1 else None,
     )
+
+
+def _infer(
+    client: TritonClient, model: TextModel, tensors: dict[str, Any], priority: int
+) -> tuple[dict[str, Any], float]:
+    """Send a request; of scores in the order of their labels, ask for the names of these too."""
+    if model.outputs != (SCORES.name,):
+        return client.infer(model.name, tensors, model.outputs, priority=priority)
+    import numpy as np
+
+    ranked, total_ms = client.rank_classes(model.name, tensors, SCORES.name, model.labels, priority=priority)
+    names = np.array([label.encode() for label, _ in ranked], np.object_)
+    return {"LABEL": names, "SCORE": np.array([score for _, score in ranked])}, total_ms
 
 
 def name_texts(model: TextModel, text: str, context: str | None) -> dict[str, str]:

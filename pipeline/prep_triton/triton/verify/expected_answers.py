@@ -7,13 +7,13 @@ in the range that this error leaves it: see `prep_triton.triton.verify.tolerance
 import json
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any, assert_never
 
 from prep_triton.agreement import allowed_error
 from prep_triton.artifact import Activation, Pooling
-from prep_triton.tasks import Task
+from prep_triton.tasks import SCORES, Task
 from prep_triton.triton.verify.tolerance import (
     ROUNDING,
     probability_range,
@@ -182,12 +182,23 @@ def compare_scores(
     logits: "Array", expected: "Array", answer: "Mapping[str, Array]", options: AnswerOptions
 ) -> AnswerCheck:
     """Expect the labels with the best logits, and of each its expected score; both in the order of `options.labels`."""
+    if SCORES.name in answer:
+        answer, options = _rank_all(answer[SCORES.name].ravel(), options)
     names = [text_from_bytes(label) for label in answer["LABEL"].ravel()]
     scores = [float(score) for score in answer["SCORE"].ravel()]
     if len(names) != min(options.top_k, len(options.labels)):
         return AnswerCheck(mismatch=f"{len(names)} labels, expected {min(options.top_k, len(options.labels))}")
     ranking = _Ranking(_find_indices(names, options.labels, logits), scores, names)
     return _compare_ranking(logits, expected, ranking, options)
+
+
+def _rank_all(scores: "Array", options: AnswerOptions) -> "tuple[dict[str, Array], AnswerOptions]":
+    """Return scores of all labels, in their own order, as a ranking of all of them."""
+    import numpy as np
+
+    order = np.argsort(-scores, kind="stable")
+    names = np.array([label.encode() for label in options.labels], np.object_)
+    return {"LABEL": names[order], "SCORE": scores[order]}, replace(options, top_k=len(names))
 
 
 def _find_indices(names: Sequence[str], labels: Sequence[str], logits: "Array") -> list[int]:

@@ -11,7 +11,7 @@ from prep_triton.spec import EntrySpec, ServingSpec, TextSpec
 from prep_triton.triton.config import parse_config
 from prep_triton.triton.entries import write
 from prep_triton.triton.entries.load import load_repository
-from prep_triton.triton.entries.text import assemble_text_entries
+from prep_triton.triton.entries.text import assemble_text_entries, check_text_request
 from prep_triton.triton.entries.text_config import TextConfigs
 from prep_triton.triton.lint import lint_repository
 from prep_triton.triton.vendored.packages import copy_tokenizers, describe_tokenizers
@@ -156,6 +156,23 @@ def test_each_task_has_its_tensors(task, entry):
     assert set(dims(configs.ensemble().input)) == set(dims(configs.tokenizer().input)) == asked
     # Logits as wide as a vocabulary are not gathered from several requests.
     assert configs.postprocessor().HasField("dynamic_batching") == (task != "fill-mask")
+
+
+def test_scores_have_a_label_file_beside_them(entry):
+    scored = as_task(entry, "text-classification", ["no", "yes"])
+    configs = TextConfigs(scored, model_config(entry, logits=[2]), TextSpec(answers="scores"))
+    assert dims(configs.ensemble().output) == dims(configs.postprocessor().output) == {"SCORES": [2]}
+    assert configs.ensemble().output[0].label_filename == "labels.txt"
+    assert configs.postprocessor().parameters["answers"].string_value == "scores"
+
+
+def test_a_label_of_two_lines_has_no_place_in_a_label_file(tmp_path):
+    labels = {"task": "text-classification", "labels": ("no", "y\nes")}
+    model = make_model(tmp_path / "model").model_copy(update=labels)
+    with pytest.raises(SpecError, match="is not one line") as caught:
+        check_text_request(model, TextSpec(answers="scores"))
+    assert "--answers" in caught.value.hint
+    check_text_request(model, TextSpec())
 
 
 def test_a_batch_of_one_is_not_batched(entry):

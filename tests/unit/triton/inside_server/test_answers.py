@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prep_triton.triton.inside_server.answer.entities import TokenTensors, find_entities
 from prep_triton.triton.inside_server.answer.masks import fill_masks, vocabulary_from_tokenizer
-from prep_triton.triton.inside_server.answer.sequences import pool, rank_labels
+from prep_triton.triton.inside_server.answer.sequences import pool, rank_labels, score_labels
 from prep_triton.triton.inside_server.answer.spans import SpanTensors, find_spans
 from prep_triton.triton.inside_server.answer.tasks import answer_from_parameters
 from prep_triton.triton.inside_server.answer.windows import AnswerError, own_specials, own_tokens, softmax
@@ -88,6 +88,11 @@ def test_labels_are_ranked_by_their_softmax():
     assert names.tolist() == [[b"mid", "hóch".encode()], [b"low", b"mid"]]
     assert scores == pytest.approx(np.array([[0.5, 0.3], [0.7, 0.2]]))
     assert scores.dtype == np.float32
+
+
+def test_scores_of_all_labels_are_in_the_order_of_the_logits():
+    logits = np.log(np.array([[0.2, 0.5, 0.3], [0.7, 0.2, 0.1]]))
+    assert score_labels(logits, TWO_TEXTS, "softmax") == pytest.approx(np.array([[0.2, 0.5, 0.3], [0.7, 0.2, 0.1]]))
 
 
 def test_more_labels_than_there_are_cannot_be_ranked():

@@ -83,3 +83,31 @@ def test_a_tokenizers_buckets_are_within_the_plans(text_entries, repository, tmp
     edit_config(repository / "bert-tokenizer", '"8,16"', '"8,17"')
     message = only(lint_repository(repository), "parameter-value").message
     assert message == "length bucket 17 exceeds the model's longest sequence, 16"
+
+
+@pytest.fixture
+def scored_entries(tmp_path, repository):
+    drawn = make_model(tmp_path / "model")
+    names = tuple(f"label {index}" for index in range(int(drawn.model_outputs[0].shape[-1])))
+    model = drawn.model_copy(update={"task": "text-classification", "labels": names})
+    entry = assemble_entry(model, (), ServingSpec(length_buckets=(8, 16)), repository, name="bert").artifact
+    assemble_text_entries(entry, TextSpec(answers="scores"), repository)
+    return names
+
+
+def test_a_label_file_has_the_models_labels_in_their_order(scored_entries, repository):
+    assert "text-labels" not in codes(lint_repository(repository))
+    labels = repository / "bert-text" / "labels.txt"
+    assert labels.read_text().splitlines() == list(scored_entries)
+    labels.write_text("\n".join(reversed(scored_entries)))
+    assert only(lint_repository(repository), "text-labels").message.startswith("labels.txt does not have the labels of")
+
+
+def test_a_front_that_reads_labels_takes_one_string_and_one_fp32(scored_entries, repository):
+    assert "front-classify" not in codes(lint_repository(repository))
+    edit_config(repository / "bert-text", "TYPE_STRING\n  dims: [1]", "TYPE_STRING\n  dims: [2]")
+    message = only(lint_repository(repository), "front-classify").message
+    assert (
+        message
+        == "Dynamo's /v1/classify takes one string input of dims [1] or [-1] and one FP32 output, and this has 1 and 1"
+    )

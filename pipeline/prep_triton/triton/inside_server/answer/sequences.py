@@ -87,19 +87,36 @@ POOLINGS: Mapping[str, Callable[[Array, Array, Array], Array]] = {
 def rank_labels(
     logits: Array, window: Array, labels: Sequence[str], top_k: int, activation: str
 ) -> tuple[Array, Array]:
-    """Return the best labels of each text and their scores.
-
-    A text of several windows gets their mean score, weighted by the tokens that each answers for.
+    """Return the best labels of each text and their scores; see `score_labels`.
 
     Args:
         logits: [M, number of labels].
         window: [M, 5].
         labels: Of each logit.
         top_k: How many to return; all where there are fewer.
-        activation: What makes a score of a logit: ``softmax`` over the labels, ``sigmoid`` of each, or ``none``.
+        activation: As there.
 
     Returns:
         [N, k] of UTF-8 bytes, FP32 [N, k]; best first.
+    """
+    scores = score_labels(logits, window, activation)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
+    names = np.array([label.encode() for label in labels], np.object_)
+    return names[order], np.take_along_axis(scores, order, axis=1)
+
+
+def score_labels(logits: Array, window: Array, activation: str) -> Array:
+    """Return a score of each label for each text.
+
+    A text of several windows gets their mean score, weighted by the tokens that each answers for.
+
+    Args:
+        logits: [M, number of labels].
+        window: [M, 5].
+        activation: What makes a score of a logit: ``softmax`` over the labels, ``sigmoid`` of each, or ``none``.
+
+    Returns:
+        FP32 [N, number of labels], in the order of the logits.
     """
     logits = logits.astype(np.float32)
     scores = ACTIVATIONS[activation](logits)
@@ -108,9 +125,7 @@ def rank_labels(
     weights = np.maximum(tokens, 1).astype(np.float32)
     scores = _add_rows(scores * weights, window) / _add_rows(weights, window)
     check_finite(scores)
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
-    names = np.array([label.encode() for label in labels], np.object_)
-    return names[order], np.take_along_axis(scores, order, axis=1).astype(np.float32)
+    return scores.astype(np.float32)
 
 
 def _add_rows(values: Array, window: Array) -> Array:

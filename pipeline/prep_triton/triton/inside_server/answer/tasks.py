@@ -9,7 +9,7 @@ import numpy as np
 
 from .entities import TokenTensors, find_entities
 from .masks import Vocabulary, fill_masks, vocabulary_from_tokenizer
-from .sequences import pool, rank_labels
+from .sequences import pool, rank_labels, score_labels
 from .spans import SpanTensors, find_spans
 from .windows import Array
 
@@ -44,6 +44,8 @@ def answer_from_parameters(parameters: Mapping[str, str], version_dir: Path) -> 
     labels = json.loads((version_dir / LABELS_NAME).read_text(encoding="utf-8"))
     if task == "token-classification":
         return partial(_find_entities, labels=labels)
+    if parameters.get("answers") == "scores":
+        return partial(_score_labels, activation=parameters.get("activation", "softmax"))
     return partial(
         _rank_labels, labels=labels, top_k=int(parameters["top_k"]), activation=parameters.get("activation", "softmax")
     )
@@ -56,6 +58,10 @@ def _embed(tensors: Arrays, *, modes: Sequence[str], normalize: bool) -> dict[st
 def _rank_labels(tensors: Arrays, *, labels: Sequence[str], top_k: int, activation: str) -> dict[str, Array]:
     names, scores = rank_labels(tensors["logits"], tensors["WINDOW"], labels, top_k, activation)
     return {"LABEL": names, "SCORE": scores}
+
+
+def _score_labels(tensors: Arrays, *, activation: str) -> dict[str, Array]:
+    return {"SCORES": score_labels(tensors["logits"], tensors["WINDOW"], activation)}
 
 
 def _find_entities(tensors: Arrays, *, labels: Sequence[str]) -> dict[str, Array]:
