@@ -3,17 +3,23 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 
 import pytest
+import yaml
 from prep_triton.bench.burst_records import BURST_CASES
 from prep_triton.bench.requests import join_sentences
+from prep_triton.deploy.base import plan_base
+from prep_triton.deploy.dashboard import make_dashboard
+from prep_triton.deploy.request import DeploymentSpec
 from prep_triton.run.benching import read_texts
 from prep_triton.spec import QueueSpec, ServingSpec, TextSpec
 from prep_triton.triton.entries.text import assemble_text_entries
@@ -28,7 +34,9 @@ from scripts.benchmarks.small_artifacts import make_model
 from tests.fakes.documents import load_validator
 from tests.fakes.perf_analyzer import write_stand_in
 from tests.fakes.prep_command import Prep
+from tests.fakes.promql import list_metrics
 from tests.fakes.reported import Page
+from tests.fakes.served_release import make_release
 
 pytestmark = pytest.mark.integration
 
@@ -254,6 +262,34 @@ def test_two_servers_are_measured_in_turns(prep: Prep, server: RunningTriton):
     for side in (own, other):
         assert (side["repeats"], side["errors"], len(side["repeat_resources"])) == (6, 0, 6)
     assert f"server: started by prep, the baseline's {server.grpc_url}" in comparison["differences"]
+
+
+# Not exported without a GPU, or not Triton's: docs/user_guide/metrics.md of triton-inference-server/server, "GPU
+# Metrics"; and Prometheus' own, of every target that it scrapes.
+NOT_EXPORTED_HERE = {
+    *("nv_gpu_utilization", "nv_gpu_memory_used_bytes", "nv_gpu_memory_total_bytes", "nv_gpu_power_usage", "up"),
+}
+
+
+def test_alerts_and_dashboard_are_of_metrics_that_the_server_exports(server: RunningTriton):
+    with urllib.request.urlopen(server.metrics_url) as answer:
+        exported = set(re.findall(r"^# TYPE (\w+) ", answer.read().decode(), re.MULTILINE))
+    spec = DeploymentSpec(replicas=(2, 4))
+    (group,) = yaml.safe_load(plan_base(make_release(), spec).files["rules.yaml"])["spec"]["groups"]
+    named = {rule["alert"]: list_metrics(rule["expr"]) for rule in group["rules"]}
+    dashboard = make_dashboard(spec)
+    named |= {
+        panel["title"]: {metric for target in panel["targets"] for metric in list_metrics(target["expr"])}
+        for panel in dashboard["panels"]
+    }
+    queries = [variable["query"] for variable in dashboard["templating"]["list"] if variable["type"] == "query"]
+    named |= {query["refId"]: set(re.findall(r"nv_\w+", query["query"])) for query in queries}
+    assert all(named.values())
+    assert {name: metrics - exported - NOT_EXPORTED_HERE for name, metrics in named.items()} == {
+        name: set() for name in named
+    }
+    assert set().union(*named.values()) >= NOT_EXPORTED_HERE  # no allowance that nothing needs
+    assert NOT_EXPORTED_HERE & exported == set()
 
 
 def test_an_entry_that_is_not_there_names_the_nearest(prep: Prep, server: RunningTriton):

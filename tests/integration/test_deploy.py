@@ -81,7 +81,7 @@ def test_release_becomes_a_base_that_kubernetes_accepts(publish, folder: Path):
     assert message["release"] == uri.rpartition("/")[2]
     assert message["deployments"] == ["triton-t4", "triton-l4"]
     objects = load_base(folder / "base")
-    assert len(objects) == len(message["written"]) == 13
+    assert len(objects) == len(message["written"]) == 15
     for manifest in objects:
         if manifest["apiVersion"] not in CUSTOM:
             for version in KUBERNETES:

@@ -77,6 +77,13 @@ class DeploymentOptions:
         int | None,
         typer.Option(metavar="N", help="Average number of waiting requests at a server that adds another. [8]"),
     ] = None
+    monitoring: Annotated[
+        str,
+        typer.Option(
+            metavar="managed|operator|none",
+            help="Alert rules and a dashboard: for GKE's managed Prometheus, Prometheus' operator, or none.",
+        ),
+    ] = "managed"
 
 
 @expand_groups

@@ -10,6 +10,7 @@
     lifecycle.py      how it ends, and its proxy with it
     namespace.py      Namespace, where it is not default
     scaling.py        HorizontalPodAutoscaler and PodMonitoring: how many servers, by which figures
+    monitoring.py     alert rules on Triton's metrics; dashboard.py has Grafana's dashboard
     measured.py       what a benchmark says of one server, and what of that goes into these
     network.py        Services, ServiceAccount, and the paths that clients use
     istio.py          Istio's Gateway and VirtualService

@@ -8,8 +8,10 @@ import yaml
 
 from prep_triton.artifact import Record
 from prep_triton.deploy import gateway_api, istio
+from prep_triton.deploy.dashboard import BlockText, render_dashboard
 from prep_triton.deploy.fleet import Fleet, plan_fleet
 from prep_triton.deploy.measured import MeasuredServer, Measurement, choose_pools, measure_pool
+from prep_triton.deploy.monitoring import render_rules
 from prep_triton.deploy.names import Manifest, name_of_pool
 from prep_triton.deploy.namespace import render_namespace
 from prep_triton.deploy.network import Backend, render_headless_service, render_service, render_service_account
@@ -98,6 +100,9 @@ def _render_objects(
         objects[f"poddisruptionbudget-{pool.label}"] = render_disruption_budget(spec, pool)
         objects[f"podmonitoring-{pool.label}"] = render_pod_monitoring(spec, pool)
         objects[f"horizontalpodautoscaler-{pool.label}"] = render_autoscaler(spec, pool, measurement)
+    if spec.monitoring != "none":
+        objects["rules"] = render_rules(spec, fleet.pools, release.entries)
+        objects["configmap-dashboard"] = render_dashboard(spec)
     return objects
 
 
@@ -148,6 +153,11 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         return True
+
+
+_Dumper.add_representer(
+    BlockText, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style="|")
+)
 
 
 def _dump(manifest: Manifest) -> str:

@@ -7,6 +7,7 @@ _ROUTE = (
     "such as loading models, registering shared memory, logging and tracing.",
 )
 _NOTES = {
+    "configmap-dashboard": ("A dashboard for Grafana: its sidecar loads it by the label, or import the JSON below.",),
     "horizontalpodautoscaler": (
         "The cluster needs the Custom Metrics Stackdriver Adapter, and its account roles/monitoring.viewer.",
         "The queries name the namespace: Kustomize does not change it there.",
@@ -14,6 +15,10 @@ _NOTES = {
     ),
     "namespace": ("To remove the base removes it too, with all that is in it: kubectl delete -k asks nothing.",),
     "podmonitoring": ("Its name is the label 'job' of the series, by which the autoscaler finds them.",),
+    "rules": (
+        "Managed Prometheus' OperatorConfig says whom alerts reach. A PrometheusRule's queries name the namespace:",
+        "Kustomize does not change it there.",
+    ),
     "service-grpc": (
         "For gRPC inside the cluster: a ClusterIP keeps a connection, with all its requests, on one server.",
         "Clients call dns:///<this name>:8001 with the load-balancing policy round_robin.",

@@ -25,6 +25,8 @@ _TAG = re.compile(r"[0-9]{2}\.[0-9]{2}(-trtllm)?")
 _RESERVED_NAMESPACES = ("kube-", "gke-managed-")
 _SERVICE_ACCOUNT = re.compile(r"[a-z0-9][-a-z0-9]*@[a-z0-9][-a-z0-9.]*\.gserviceaccount\.com")
 
+Monitoring = Literal["managed", "operator", "none"]
+
 
 def _check_name(text: str) -> str:
     if not _NAME.fullmatch(text):
@@ -76,6 +78,7 @@ class DeploymentSpec(Spec):
     Triton's own copy of the release, or a bucket mounted by Cloud Storage FUSE; `priority_class` names a PriorityClass
     of the cluster. `cluster` narrows the autoscaler's query where one project has several clusters.
     `waiting_requests` is how many requests may wait, on average, at one server before there is another.
+    `monitoring` is who evaluates alert rules: GKE's managed Prometheus, Prometheus' operator, or nobody.
     """
 
     name: Annotated[str, AfterValidator(_check_name)] = "triton"
@@ -92,6 +95,7 @@ class DeploymentSpec(Spec):
     priority_class: Annotated[str, AfterValidator(_check_label)] | None = None
     cluster: Annotated[str, AfterValidator(_check_label)] | None = None
     waiting_requests: int = Field(default=8, ge=1)
+    monitoring: Monitoring = "managed"
 
     @model_validator(mode="after")
     def check_replicas(self) -> Self:
