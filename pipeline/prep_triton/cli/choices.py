@@ -77,6 +77,7 @@ def _schema_files() -> Words:
 CHOICES: Mapping[str, Callable[[], Words]] = {
     "aliases": _aliases,
     "answer_forms": _of_spec("AnswerForm"),
+    "autoscalers": _of_deployment("Autoscaler"),
     "builders": _of_spec("Builder"),
     "calibration_methods": _of_spec("CalibrationMethod"),
     "gateway_classes": _of_deployment("GatewayClass"),

@@ -70,8 +70,15 @@ class DeploymentOptions:
         ),
     ] = "copy"
     priority_class: Annotated[str | None, typer.Option(help="PriorityClass of the servers. [the cluster's]")] = None
+    autoscaler: Annotated[
+        str,
+        typer.Option(
+            help="What answers the autoscaler: {autoscalers}, which GKE >= 1.35.1 has.",
+            autocompletion=complete("autoscalers"),
+        ),
+    ] = "stackdriver"
     cluster: Annotated[
-        str | None, typer.Option(help="Name of the cluster, for the autoscaler, where a project has several.")
+        str | None, typer.Option(help="Name of the cluster, for stackdriver, where a project has several.")
     ] = None
     waiting_requests: Annotated[
         int | None,

@@ -17,7 +17,7 @@ from prep_triton.deploy.namespace import render_namespace
 from prep_triton.deploy.network import Backend, render_headless_service, render_service, render_service_account
 from prep_triton.deploy.notes import find_notes
 from prep_triton.deploy.request import DeploymentSpec, ServedRelease
-from prep_triton.deploy.scaling import render_autoscaler, render_pod_monitoring
+from prep_triton.deploy.scaling import render_autoscaler, render_autoscaling_metric, render_pod_monitoring
 from prep_triton.deploy.workload import render_deployment, render_disruption_budget, resize_deployment
 
 KUSTOMIZATION_NAME = "kustomization.yaml"
@@ -99,6 +99,8 @@ def _render_objects(
         objects[f"deployment-{pool.label}"] = deployment
         objects[f"poddisruptionbudget-{pool.label}"] = render_disruption_budget(spec, pool)
         objects[f"podmonitoring-{pool.label}"] = render_pod_monitoring(spec, pool)
+        if spec.autoscaler == "managed":
+            objects[f"autoscalingmetric-{pool.label}"] = render_autoscaling_metric(spec, pool)
         objects[f"horizontalpodautoscaler-{pool.label}"] = render_autoscaler(spec, pool, measurement)
     if spec.monitoring != "none":
         objects["rules"] = render_rules(spec, fleet.pools, release.entries)

@@ -32,6 +32,7 @@ LEAST_CPU_CORES = 0.1
 
 # Of the annotations that say where a number is from.
 PREFIX = "prep"
+INFERENCES_ANNOTATION = f"{PREFIX}/inferences-per-second"
 _MIB = 1 << 20
 _Amount = Annotated[float, Field(ge=0.0)]
 _Positive = Annotated[float, Field(gt=0.0)]
@@ -187,7 +188,7 @@ def _describe_scaling(measured: MeasuredServer, waiting: float, chosen: int | No
     return {
         **_describe_run(measured),
         f"{PREFIX}/waiting-requests": words,
-        f"{PREFIX}/inferences-per-second": rates,
+        INFERENCES_ANNOTATION: rates,
     }
 
 

@@ -6,15 +6,21 @@ _ROUTE = (
     "Every path is listed: GKE matches whole paths or their beginnings, and what is not listed stays inside,",
     "such as loading models, registering shared memory, logging and tracing.",
 )
+_MISSING = "While a metric is missing no server is removed: kubectl describe hpa says which one is."
 _NOTES = {
+    "autoscalingmetric": (
+        "The cluster needs GKE 1.35.1-gke.1396000 or later, and takes 20 metrics of this kind in all.",
+        "A server has a series of the gauge for each entry, and Google does not say how it puts several together:",
+        "--autoscaler stackdriver adds them up.",
+    ),
     "configmap-dashboard": ("A dashboard for Grafana: its sidecar loads it by the label, or import the JSON below.",),
     "horizontalpodautoscaler": (
         "The cluster needs the Custom Metrics Stackdriver Adapter, and its account roles/monitoring.viewer.",
-        "The queries name the namespace: Kustomize does not change it there.",
-        "A counter is read as its rate: 1M is, on average, one request that waits.",
+        "The queries name the namespace: Kustomize does not change it there. A counter is read as its rate.",
+        _MISSING,
     ),
     "namespace": ("To remove the base removes it too, with all that is in it: kubectl delete -k asks nothing.",),
-    "podmonitoring": ("Its name is the label 'job' of the series, by which the autoscaler finds them.",),
+    "podmonitoring": ("Its name is the label 'job' of the series, by which queries find them.",),
     "rules": (
         "Managed Prometheus' OperatorConfig says whom alerts reach. A PrometheusRule's queries name the namespace:",
         "Kustomize does not change it there.",
@@ -27,6 +33,9 @@ _NOTES = {
         "Google's account needs roles/storage.objectViewer and roles/storage.legacyBucketReader on the bucket,",
         "and roles/iam.workloadIdentityUser for this one.",
     ),
+}
+_NOTES_OF_MANAGED_AUTOSCALER = {
+    "horizontalpodautoscaler": ("The cluster needs the performance profile of horizontal Pod autoscaling.", _MISSING),
 }
 _NOTES_OF_GKE_GATEWAY = {
     "gateway": (
@@ -46,6 +55,10 @@ _NOTES_OF_GKE_GATEWAY = {
 
 def find_notes(spec: DeploymentSpec, name: str) -> tuple[str, ...]:
     """Return the comments of a file, by its name without suffix, such as ``podmonitoring-t4``."""
-    notes = {**_NOTES, **(_NOTES_OF_GKE_GATEWAY if spec.gateway == "gateway-api" else {})}
+    notes = {
+        **_NOTES,
+        **(_NOTES_OF_MANAGED_AUTOSCALER if spec.autoscaler == "managed" else {}),
+        **(_NOTES_OF_GKE_GATEWAY if spec.gateway == "gateway-api" else {}),
+    }
     keys = [key for key in notes if name == key or name.startswith(f"{key}-")]
     return notes[max(keys, key=len)] if keys else ()

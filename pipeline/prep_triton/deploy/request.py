@@ -13,6 +13,8 @@ from prep_triton.target import Target
 Gateway = Literal["none", "gateway-api", "istio"]
 # GKE's own classes of its Gateway: inside the VPC, on the internet from one region, and from everywhere.
 GatewayClass = Literal["gke-l7-rilb", "gke-l7-regional-external-managed", "gke-l7-global-external-managed"]
+# What answers the autoscaler's queries: an adapter to install, or GKE's own.
+Autoscaler = Literal["stackdriver", "managed"]
 
 # RFC 1035: a Service's name begins with a letter; "-rtxpro6000-canary" still has to fit into 63 characters after it.
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
@@ -76,7 +78,8 @@ class DeploymentSpec(Spec):
     inside the VPC), or Istio's. `host` is what it answers for, ``*`` for every host; `tls_secret` the Secret of its
     certificate. `triton` names the container, such as ``25.08``, where the plans leave a choice. `model_loading` is
     Triton's own copy of the release, or a bucket mounted by Cloud Storage FUSE; `priority_class` names a PriorityClass
-    of the cluster. `cluster` narrows the autoscaler's query where one project has several clusters.
+    of the cluster. `autoscaler` is the adapter that answers the autoscaler; `cluster` narrows the query of
+    ``stackdriver`` where one project has several clusters.
     `waiting_requests` is how many requests may wait, on average, at one server before there is another.
     `monitoring` is who evaluates alert rules: GKE's managed Prometheus, Prometheus' operator, or nobody.
     """
@@ -93,6 +96,7 @@ class DeploymentSpec(Spec):
     triton: Annotated[str, AfterValidator(_check_tag)] | None = None
     model_loading: ModelLoading = "copy"
     priority_class: Annotated[str, AfterValidator(_check_label)] | None = None
+    autoscaler: Autoscaler = "stackdriver"
     cluster: Annotated[str, AfterValidator(_check_label)] | None = None
     waiting_requests: int = Field(default=8, ge=1)
     monitoring: Monitoring = "managed"
@@ -106,8 +110,8 @@ class DeploymentSpec(Spec):
         return self
 
     @model_validator(mode="after")
-    def check_gateway(self) -> Self:
-        """Refuse a gateway's choices where there is no such gateway, and a gateway for hosts that nobody named."""
+    def check_forms(self) -> Self:
+        """Refuse choices that belong to another gateway or autoscaler, and a gateway for hosts that nobody named."""
         faults = []
         for key in ("host", "tls_secret"):
             if self.gateway == "none" and getattr(self, key) is not None:
@@ -120,6 +124,9 @@ class DeploymentSpec(Spec):
             hint = "add --gateway gateway-api, or remove gateway_class"
             message = "gateway_class belongs to gateway: gateway-api"
             faults.append(describe_rule(message, hint, loc=("gateway_class",)))
+        if self.autoscaler == "managed" and self.cluster is not None:
+            hint = "remove cluster: GKE's own adapter asks the pods"
+            faults.append(describe_rule("cluster belongs to autoscaler: stackdriver", hint, loc=("cluster",)))
         refuse_all(faults)
         return self
 

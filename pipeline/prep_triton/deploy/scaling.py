@@ -1,24 +1,38 @@
 """How many servers: which figures are scraped, and when they add or remove one.
 
-Managed Prometheus scrapes the servers (PodMonitoring); Cloud Monitoring (Stackdriver) keeps the series under
-``prometheus.googleapis.com/<metric>/<type>``; the Custom Metrics Stackdriver Adapter answers the autoscaler's
-queries, in which ``|`` stands for ``/`` and a selector's key is a field of Monitoring's filter language.
+The signal is the gauge of waiting requests, as Google advises: it grows before latency does, and where a GPU is busy
+without harm it stays small. Two adapters answer the autoscaler's queries:
+
+- ``stackdriver``: Managed Prometheus scrapes the servers (PodMonitoring), Cloud Monitoring keeps the series under
+  ``prometheus.googleapis.com/<metric>/<type>``, and the Custom Metrics Stackdriver Adapter answers. In its queries
+  ``|`` stands for ``/``, a selector's key is a field of Monitoring's filter language, and a counter is its rate.
+- ``managed``: GKE's own (AutoscalingMetric) asks the pods themselves, for gauges alone. Source:
+  https://cloud.google.com/kubernetes-engine/docs/how-to/expose-custom-metrics-autoscaling
 """
 
 from typing import Any
 
 from prep_triton.deploy.accelerators import Pool
-from prep_triton.deploy.measured import Measurement
-from prep_triton.deploy.names import Manifest, head_of, labels_of_pool, name_of_pool
+from prep_triton.deploy.measured import INFERENCES_ANNOTATION, Measurement
+from prep_triton.deploy.names import METRICS_PORT, Manifest, head_of, labels_of_pool, name_of_pool
 from prep_triton.deploy.request import DeploymentSpec
 
-QUEUE_METRIC = "prometheus.googleapis.com|nv_inference_queue_duration_us|counter"
+PENDING_METRIC = "nv_inference_pending_request_count"
+# Of all GPUs of a server, 0 to 1.
+UTILIZATION_METRIC = "nv_gpu_utilization"
+# What they are called within an AutoscalingMetric.
+_PENDING_NAME = "pending-requests"
+_UTILIZATION_NAME = "gpu-utilization"
+
 INFERENCE_METRIC = "prometheus.googleapis.com|nv_inference_count|counter"
 DUTY_CYCLE_METRIC = "kubernetes.io|container|accelerator|duty_cycle"
 SCRAPE_INTERVAL_S = 15
 # Percent of time in which a kernel runs. Beyond this a queue is near.
 DUTY_CYCLE_TARGET = 80
 CPU_TARGET = 70
+# A gauge is a moment: a burst that the next scrape does not see adds no server, which takes minutes to start.
+_ADD_AFTER_S = 2 * SCRAPE_INTERVAL_S
+_REMOVE_AFTER_S = 600
 
 
 def render_pod_monitoring(spec: DeploymentSpec, pool: Pool) -> Manifest:
@@ -34,30 +48,40 @@ def render_pod_monitoring(spec: DeploymentSpec, pool: Pool) -> Manifest:
     }
 
 
-def render_autoscaler(spec: DeploymentSpec, pool: Pool, measurement: Measurement | None = None) -> Manifest:
-    """Render a pool's HorizontalPodAutoscaler; the metric that asks for the most servers decides.
+def render_autoscaling_metric(spec: DeploymentSpec, pool: Pool) -> Manifest:
+    """Render what has GKE's own adapter ask a pool's servers for their gauges."""
+    gauges = {_PENDING_NAME: PENDING_METRIC, **({_UTILIZATION_NAME: UTILIZATION_METRIC} if pool.gpu else {})}
+    labels = labels_of_pool(spec, pool)
+    container = {
+        "endpoint": {"port": METRICS_PORT, "path": "/metrics"},
+        "metrics": [{"gauge": {"name": name, "prometheusMetricName": metric}} for name, metric in gauges.items()],
+    }
+    return {
+        **head_of("AutoscalingMetric", "autoscaling.gke.io/v1beta1", name_of_pool(spec, pool), labels=labels),
+        "spec": {"metrics": [{"pod": {"selector": {"matchLabels": labels}, "containers": [container]}}]},
+    }
 
-    The adapter turns a counter into its rate a second. The rate of the microseconds that requests spent in
-    queues is, by Little's law, the mean number of requests waiting, times a million. With a measurement, the rate of
-    each measured entry's inferences is a metric too: it grows before a queue does.
-    """
+
+def render_autoscaler(spec: DeploymentSpec, pool: Pool, measurement: Measurement | None = None) -> Manifest:
+    """Render a pool's HorizontalPodAutoscaler; the metric that asks for the most servers decides."""
     least, most = spec.replicas
-    waiting = f"{spec.waiting_requests}M"
-    if measurement:
-        waiting = f"{round(measurement.waiting_requests * 1000)}k"
-    metrics = [_external(QUEUE_METRIC, _select_scraped(spec, pool), waiting)]
-    for entry, rate in measurement.inferences_per_s.items() if measurement else ():
-        labels = {**_select_scraped(spec, pool), "metric.labels.model": entry}
-        metrics.append(_external(INFERENCE_METRIC, labels, f"{max(1, round(rate * 1000))}m"))
-    if pool.gpu:
-        metrics.append(_external(DUTY_CYCLE_METRIC, _select_container(spec, pool), str(DUTY_CYCLE_TARGET)))
+    waiting = str(spec.waiting_requests) if measurement is None else _in_thousandths(measurement.waiting_requests)
+    if spec.autoscaler == "managed":
+        metrics = _list_managed(spec, pool, waiting)
     else:
+        metrics = _list_stackdriver(spec, pool, waiting, measurement)
+    if not pool.gpu:
         target = {"type": "Utilization", "averageUtilization": CPU_TARGET}
         metrics.append({"type": "Resource", "resource": {"name": "cpu", "target": target}})
     name = name_of_pool(spec, pool)
-    about = {"annotations": measurement.scaling_annotations} if measurement else {}
     return {
-        **head_of("HorizontalPodAutoscaler", "autoscaling/v2", name, labels=labels_of_pool(spec, pool), **about),
+        **head_of(
+            "HorizontalPodAutoscaler",
+            "autoscaling/v2",
+            name,
+            labels=labels_of_pool(spec, pool),
+            **_annotate(spec, measurement),
+        ),
         "spec": {
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
             "minReplicas": least,
@@ -65,11 +89,58 @@ def render_autoscaler(spec: DeploymentSpec, pool: Pool, measurement: Measurement
             "metrics": metrics,
             # A server takes minutes to start: one quiet moment does not remove it.
             "behavior": {
-                "scaleUp": {"stabilizationWindowSeconds": 0, "policies": [_policy("Percent", 100, 60)]},
-                "scaleDown": {"stabilizationWindowSeconds": 600, "policies": [_policy("Pods", 1, 120)]},
+                "scaleUp": {"stabilizationWindowSeconds": _ADD_AFTER_S, "policies": [_policy("Percent", 100, 60)]},
+                "scaleDown": {"stabilizationWindowSeconds": _REMOVE_AFTER_S, "policies": [_policy("Pods", 1, 120)]},
             },
         },
     }
+
+
+def _list_stackdriver(
+    spec: DeploymentSpec, pool: Pool, waiting: str, measurement: Measurement | None
+) -> list[dict[str, Any]]:
+    """Return what the Stackdriver adapter is asked.
+
+    With a measurement, the rate of each measured entry's inferences too: it grows before a queue does.
+    """
+    series = _select_scraped(spec, pool)
+    metrics = [_external(f"prometheus.googleapis.com|{PENDING_METRIC}|gauge", series, waiting)]
+    for entry, rate in measurement.inferences_per_s.items() if measurement else ():
+        labels = {**series, "metric.labels.model": entry}
+        metrics.append(_external(INFERENCE_METRIC, labels, _in_thousandths(rate)))
+    if pool.gpu:
+        metrics.append(_external(DUTY_CYCLE_METRIC, _select_container(spec, pool), str(DUTY_CYCLE_TARGET)))
+    return metrics
+
+
+def _list_managed(spec: DeploymentSpec, pool: Pool, waiting: str) -> list[dict[str, Any]]:
+    """Return what GKE's adapter is asked: no rates, which are of counters."""
+    targets = {_PENDING_NAME: waiting}
+    if pool.gpu:
+        targets[_UTILIZATION_NAME] = f"{DUTY_CYCLE_TARGET * 10}m"
+    return [
+        {
+            "type": "Pods",
+            "pods": {
+                "metric": {"name": f"autoscaling.gke.io|{name_of_pool(spec, pool)}|{name}"},
+                "target": {"type": "AverageValue", "averageValue": target},
+            },
+        }
+        for name, target in targets.items()
+    ]
+
+
+def _annotate(spec: DeploymentSpec, measurement: Measurement | None) -> dict[str, dict[str, str]]:
+    """Say where the targets are from, without those that the adapter does not take."""
+    if measurement is None:
+        return {}
+    left_out = {INFERENCES_ANNOTATION} if spec.autoscaler == "managed" else set()
+    annotations = measurement.scaling_annotations
+    return {"annotations": {key: text for key, text in annotations.items() if key not in left_out}}
+
+
+def _in_thousandths(amount: float) -> str:
+    return f"{max(1, round(amount * 1000))}m"
 
 
 def _external(metric: str, labels: dict[str, str], average: str) -> dict[str, Any]:

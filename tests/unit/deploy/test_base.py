@@ -171,7 +171,7 @@ def test_autoscaler_queries_the_series_of_its_own_pool():
     for pool in ("t4", "l4"):
         queue, duty = load(base, f"horizontalpodautoscaler-{pool}")["spec"]["metrics"]
         assert queue["external"]["metric"] == {
-            "name": "prometheus.googleapis.com|nv_inference_queue_duration_us|counter",
+            "name": "prometheus.googleapis.com|nv_inference_pending_request_count|gauge",
             "selector": {
                 "matchLabels": {
                     "resource.type": "prometheus_target",
@@ -193,8 +193,45 @@ def test_autoscaler_queries_the_series_of_its_own_pool():
 def test_autoscaler_has_the_asked_replicas_and_target():
     spec = load(plan(replicas="2,9", waiting_requests=3), "horizontalpodautoscaler-t4")["spec"]
     assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 9)
-    assert spec["metrics"][0]["external"]["target"] == {"type": "AverageValue", "averageValue": "3M"}
+    assert spec["metrics"][0]["external"]["target"] == {"type": "AverageValue", "averageValue": "3"}
     assert "replicas" not in load(plan(), "deployment-t4")["spec"]
+
+
+def test_managed_autoscaler_asks_the_pods_for_their_gauges():
+    base = plan(autoscaler="managed", waiting_requests=3)
+    (metric,) = load(base, "autoscalingmetric-t4")["spec"]["metrics"]
+    assert metric["pod"]["selector"] == load(base, "deployment-t4")["spec"]["selector"]
+    (container,) = metric["pod"]["containers"]
+    assert container["endpoint"] == {"port": 8002, "path": "/metrics"}
+    names = {entry["gauge"]["name"]: entry["gauge"]["prometheusMetricName"] for entry in container["metrics"]}
+    assert names == {
+        "pending-requests": "nv_inference_pending_request_count",
+        "gpu-utilization": "nv_gpu_utilization",
+    }
+    asked = {
+        entry["pods"]["metric"]["name"]: entry["pods"]["target"]["averageValue"]
+        for entry in load(base, "horizontalpodautoscaler-t4")["spec"]["metrics"]
+    }
+    assert asked == {
+        "autoscaling.gke.io|triton-t4|pending-requests": "3",
+        "autoscaling.gke.io|triton-t4|gpu-utilization": "800m",
+    }
+    assert "Stackdriver" not in base.files["horizontalpodautoscaler-t4.yaml"]
+    assert "autoscalingmetric-t4.yaml" not in plan().files
+
+
+def test_managed_autoscaler_of_cpu_servers_looks_at_the_cpu_and_no_gpu():
+    base = plan(make_release(make_entry("bert-onnx"), target=make_target()), autoscaler="managed")
+    kinds = [entry["type"] for entry in load(base, "horizontalpodautoscaler-cpu")["spec"]["metrics"]]
+    assert kinds == ["Pods", "Resource"]
+    assert "nv_gpu_utilization" not in base.files["autoscalingmetric-cpu.yaml"]
+
+
+def test_autoscaler_waits_for_two_scrapes_before_it_adds_and_ten_minutes_before_it_removes():
+    behavior = load(plan(), "horizontalpodautoscaler-t4")["spec"]["behavior"]
+    interval = load(plan(), "podmonitoring-t4")["spec"]["endpoints"][0]["interval"]
+    assert behavior["scaleUp"]["stabilizationWindowSeconds"] == 2 * int(interval.removesuffix("s"))
+    assert behavior["scaleDown"]["stabilizationWindowSeconds"] == 600
 
 
 def test_autoscaler_of_cpu_servers_looks_at_the_cpu():

@@ -49,8 +49,7 @@ def resources_of(base: Base, pool: str = "cpu") -> dict[str, Any]:
 
 def test_the_autoscaler_has_the_queue_at_the_knee_and_a_share_of_the_rate():
     waiting, rate, cpu = load(plan(make_measured()), "horizontalpodautoscaler-cpu")["spec"]["metrics"]
-    # Microseconds of waiting a second: 2.345 requests.
-    assert waiting["external"]["target"] == {"type": "AverageValue", "averageValue": "2345k"}
+    assert waiting["external"]["target"] == {"type": "AverageValue", "averageValue": "2345m"}
     assert rate["external"]["target"] == {"type": "AverageValue", "averageValue": "82950m"}  # 70 % of 118.5
     assert rate["external"]["metric"]["name"] == "prometheus.googleapis.com|nv_inference_count|counter"
     assert rate["external"]["metric"]["selector"]["matchLabels"] == {
@@ -98,16 +97,16 @@ def test_the_numbers_stand_beside_where_they_are_from():
 def test_the_entry_with_the_shortest_queue_at_its_knee_decides():
     text = POINT.model_copy(update={"name": "bert-text", "waiting_requests": 1.5, "inferences_per_s": 60.0})
     metrics = load(plan(make_measured(POINT, text)), "horizontalpodautoscaler-cpu")["spec"]["metrics"]
-    assert [metric["external"]["target"]["averageValue"] for metric in metrics[:3]] == ["1500k", "82950m", "42000m"]
+    assert [metric["external"]["target"]["averageValue"] for metric in metrics[:3]] == ["1500m", "82950m", "42000m"]
 
 
 def test_less_than_one_waiting_request_adds_no_server_and_a_chosen_number_wins():
     measured = make_measured(POINT.model_copy(update={"waiting_requests": 0.2}))
     autoscaler = load(plan(measured), "horizontalpodautoscaler-cpu")
-    assert autoscaler["spec"]["metrics"][0]["external"]["target"]["averageValue"] == "1000k"
+    assert autoscaler["spec"]["metrics"][0]["external"]["target"]["averageValue"] == "1000m"
     assert "0.20 waited" in autoscaler["metadata"]["annotations"]["prep/waiting-requests"]
     chosen = load(plan(measured, waiting_requests=8), "horizontalpodautoscaler-cpu")
-    assert chosen["spec"]["metrics"][0]["external"]["target"]["averageValue"] == "8000k"
+    assert chosen["spec"]["metrics"][0]["external"]["target"]["averageValue"] == "8000m"
     assert chosen["metadata"]["annotations"]["prep/waiting-requests"].startswith("8 was chosen; 0.20 waited")
 
 
@@ -156,3 +155,13 @@ def test_of_a_server_elsewhere_the_rate_is_taken(caplog: pytest.LogCaptureFixtur
 )
 def test_gpus_are_known_by_either_name(name: str | None, gpu: str, *, is_it: bool):
     assert is_gpu(name, gpu) is is_it
+
+
+def test_the_managed_autoscaler_takes_the_queue_alone_since_rates_are_of_counters():
+    base = plan(make_measured(), autoscaler="managed")
+    autoscaler = load(base, "horizontalpodautoscaler-cpu")
+    waiting, cpu = autoscaler["spec"]["metrics"]
+    assert waiting["pods"]["target"] == {"type": "AverageValue", "averageValue": "2345m"}
+    assert cpu["type"] == "Resource"
+    assert "prep/waiting-requests" in autoscaler["metadata"]["annotations"]
+    assert "prep/inferences-per-second" not in autoscaler["metadata"]["annotations"]

@@ -42,6 +42,8 @@ from prep_triton.spec import build_spec
         ({"gateway": "gateway-api", "host": "a.b", "gateway_class": "nginx"}, "'nginx' is not a known value"),
         ({"gateway_class": "gke-l7-rilb"}, "gateway_class belongs to gateway: gateway-api"),
         ({"gateway": "istio", "host": "a.b", "gateway_class": "gke-l7-rilb"}, "gateway_class belongs to gateway"),
+        ({"autoscaler": "keda"}, "'keda' is not a known value"),
+        ({"autoscaler": "managed", "cluster": "prod"}, "cluster belongs to autoscaler: stackdriver"),
         ({"waiting_requests": 0}, "waiting_requests"),
     ],
 )
