@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from prep_triton.containers import TABLE_VARIABLE
-from prep_triton.deploy.accelerators import ACCELERATOR_BY_GPU, CPU_POOL, pool_from_gpu
+from prep_triton.deploy.accelerators import ACCELERATOR_BY_GPU, CPU_POOL, MOST_GPUS_BY_NODE, pool_from_gpu
 from prep_triton.deploy.fleet import plan_fleet
 from prep_triton.deploy.request import DeploymentSpec
 from prep_triton.errors import RepositoryError, SpecError
@@ -160,7 +160,8 @@ def test_unknown_gpu_is_refused_with_those_of_gke():
 
 
 @pytest.mark.parametrize("gpu", ACCELERATOR_BY_GPU)
-def test_every_gpu_of_gke_has_its_capability(gpu: str):
+def test_every_gpu_of_gke_has_its_capability_and_a_most_of_one_node(gpu: str):
+    assert MOST_GPUS_BY_NODE[gpu] >= 1
     pool = pool_from_gpu(gpu)
     assert pool.compute_capability == resolve_gpu(gpu.removesuffix("-80gb")).compute_capability
     assert pool_from_gpu(ACCELERATOR_BY_GPU[gpu].upper()) == pool
