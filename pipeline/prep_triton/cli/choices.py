@@ -82,6 +82,7 @@ CHOICES: Mapping[str, Callable[[], Words]] = {
     "calibration_methods": _of_spec("CalibrationMethod"),
     "gateway_classes": _of_deployment("GatewayClass"),
     "gateways": _of_deployment("Gateway"),
+    "gpu_sharings": _of_deployment("GpuSharing"),
     "gpus": lambda: tuple(CAPABILITY_BY_GPU),
     "hardware": _of_spec("HardwareCompatibility"),
     "instance_kinds": _of_spec("InstanceKind"),

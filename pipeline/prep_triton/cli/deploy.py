@@ -70,6 +70,20 @@ class DeploymentOptions:
         ),
     ] = "copy"
     priority_class: Annotated[str | None, typer.Option(help="PriorityClass of the servers. [the cluster's]")] = None
+    spot: Annotated[
+        bool, typer.Option("--spot", help="Ask for Spot nodes by a ComputeClass, on demand where there are none.")
+    ] = False
+    gpu_sharing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOW",
+            help="Let servers share a GPU: {gpu_sharings}. [a GPU each]",
+            autocompletion=complete("gpu_sharings"),
+        ),
+    ] = None
+    gpu_clients: Annotated[
+        int | None, typer.Option(metavar="N", help="Servers that share a GPU with --gpu-sharing, 2 to 48.")
+    ] = None
     autoscaler: Annotated[
         str,
         typer.Option(
@@ -122,6 +136,7 @@ def deploy(
       prep deploy gs://bucket/models --gateway gateway-api --host bert.example.com --tls-secret bert-tls
       prep deploy gs://bucket/models --gateway istio --host bert.example.com --dry-run
       prep deploy gs://bucket/models --model-loading fuse
+      prep deploy gs://bucket/models --spot --gpu-sharing time-sharing --gpu-clients 4
       prep deploy gs://bucket/models --bench run.json
     """
     with session(output) as out:

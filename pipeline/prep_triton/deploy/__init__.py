@@ -12,6 +12,7 @@
     scaling.py        HorizontalPodAutoscaler and PodMonitoring: how many servers, by which figures
     monitoring.py     alert rules on Triton's metrics; dashboard.py has Grafana's dashboard
     measured.py       what a benchmark says of one server, and what of that goes into these
+    nodes.py          Spot before on demand, and shared GPUs: ComputeClass and node selectors
     network.py        Services, ServiceAccount, and the paths that clients use
     istio.py          Istio's Gateway and VirtualService
     gateway_api.py    GKE's Gateway, HTTPRoutes, health check and time limits

@@ -15,6 +15,7 @@ from prep_triton.deploy.monitoring import render_rules
 from prep_triton.deploy.names import Manifest, name_of_pool
 from prep_triton.deploy.namespace import render_namespace
 from prep_triton.deploy.network import Backend, render_headless_service, render_service, render_service_account
+from prep_triton.deploy.nodes import check_sharing, place_servers, render_compute_class
 from prep_triton.deploy.notes import find_notes
 from prep_triton.deploy.request import DeploymentSpec, ServedRelease
 from prep_triton.deploy.scaling import render_autoscaler, render_autoscaling_metric, render_pod_monitoring
@@ -49,6 +50,7 @@ def plan_base(release: ServedRelease, spec: DeploymentSpec, measured: MeasuredSe
         RepositoryError: No container, or no GPU of GKE's, serves all entries.
     """
     fleet = plan_fleet(release, spec)
+    check_sharing(spec, fleet)
     measurements: dict[str, Measurement] = {}
     if measured:
         chosen = spec.waiting_requests if "waiting_requests" in spec.model_fields_set else None
@@ -96,7 +98,9 @@ def _render_objects(
         deployment = render_deployment(release, spec, fleet, pool)
         if measurement:
             deployment = resize_deployment(release, deployment, measurement)
-        objects[f"deployment-{pool.label}"] = deployment
+        objects[f"deployment-{pool.label}"] = place_servers(spec, pool, deployment)
+        if spec.spot:
+            objects[f"computeclass-{pool.label}"] = render_compute_class(spec, fleet, pool)
         objects[f"poddisruptionbudget-{pool.label}"] = render_disruption_budget(spec, pool)
         objects[f"podmonitoring-{pool.label}"] = render_pod_monitoring(spec, pool)
         if spec.autoscaler == "managed":

@@ -15,6 +15,8 @@ Gateway = Literal["none", "gateway-api", "istio"]
 GatewayClass = Literal["gke-l7-rilb", "gke-l7-regional-external-managed", "gke-l7-global-external-managed"]
 # What answers the autoscaler's queries: an adapter to install, or GKE's own.
 Autoscaler = Literal["stackdriver", "managed"]
+# How several servers use one GPU: in turns, or at once by NVIDIA's Multi-Process Service.
+GpuSharing = Literal["time-sharing", "mps"]
 
 # RFC 1035: a Service's name begins with a letter; "-rtxpro6000-canary" still has to fit into 63 characters after it.
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
@@ -28,6 +30,8 @@ _RESERVED_NAMESPACES = ("kube-", "gke-managed-")
 _SERVICE_ACCOUNT = re.compile(r"[a-z0-9][-a-z0-9]*@[a-z0-9][-a-z0-9.]*\.gserviceaccount\.com")
 
 Monitoring = Literal["managed", "operator", "none"]
+# Of NAMESPACE-NAME-POOL, which is a label's value too: 63 without the dashes and the longest pool, "rtxpro6000".
+_LONGEST_CLASS_PARTS = 51
 
 
 def _check_name(text: str) -> str:
@@ -79,8 +83,9 @@ class DeploymentSpec(Spec):
     certificate. `triton` names the container, such as ``25.08``, where the plans leave a choice. `model_loading` is
     Triton's own copy of the release, or a bucket mounted by Cloud Storage FUSE; `priority_class` names a PriorityClass
     of the cluster. `autoscaler` is the adapter that answers the autoscaler; `cluster` narrows the query of
-    ``stackdriver`` where one project has several clusters.
-    `waiting_requests` is how many requests may wait, on average, at one server before there is another.
+    ``stackdriver`` where one project has several clusters. `spot` asks for Spot nodes, and for others where there are
+    none; `gpu_sharing` and `gpu_clients` for GPUs that so many servers share. `waiting_requests` is how many requests
+    may wait, on average, at one server before there is another.
     `monitoring` is who evaluates alert rules: GKE's managed Prometheus, Prometheus' operator, or nobody.
     """
 
@@ -96,6 +101,9 @@ class DeploymentSpec(Spec):
     triton: Annotated[str, AfterValidator(_check_tag)] | None = None
     model_loading: ModelLoading = "copy"
     priority_class: Annotated[str, AfterValidator(_check_label)] | None = None
+    spot: bool = False
+    gpu_sharing: GpuSharing | None = None
+    gpu_clients: Annotated[int, Field(ge=2, le=48)] | None = None
     autoscaler: Autoscaler = "stackdriver"
     cluster: Annotated[str, AfterValidator(_check_label)] | None = None
     waiting_requests: int = Field(default=8, ge=1)
@@ -128,6 +136,21 @@ class DeploymentSpec(Spec):
             hint = "remove cluster: GKE's own adapter asks the pods"
             faults.append(describe_rule("cluster belongs to autoscaler: stackdriver", hint, loc=("cluster",)))
         refuse_all(faults)
+        return self
+
+    @model_validator(mode="after")
+    def check_nodes(self) -> Self:
+        """Refuse half a choice of shared GPUs, and a ComputeClass whose name is too long for a label."""
+        if (self.gpu_sharing is None) != (self.gpu_clients is None):
+            raise ValueError(
+                "gpu_sharing and gpu_clients belong together: how GPUs are shared, and by how many servers"
+            )
+        length = len(self.namespace) + len(self.name)
+        if self.spot and length > _LONGEST_CLASS_PARTS:
+            raise ValueError(
+                f"namespace and name have {length} characters, and the ComputeClass of spot has room for "
+                f"{_LONGEST_CLASS_PARTS} of them"
+            )
         return self
 
     @property
