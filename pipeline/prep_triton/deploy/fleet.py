@@ -44,6 +44,18 @@ class Fleet(Record):
     gpus_per_server: int = 0
 
 
+def check_choices(spec: DeploymentSpec) -> None:
+    """Refuse a container or a GPU that is not known, before a release is read.
+
+    Raises:
+        SpecError: Either.
+    """
+    if spec.triton:
+        resolve_target(TargetSpec(triton=spec.triton))
+    for name in spec.gpus:
+        pool_from_gpu(name)
+
+
 def plan_fleet(release: ServedRelease, spec: DeploymentSpec) -> Fleet:
     """Choose the container and the nodes.
 

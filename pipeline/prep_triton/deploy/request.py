@@ -36,7 +36,10 @@ _LONGEST_CLASS_PARTS = 51
 
 def _check_name(text: str) -> str:
     if not _NAME.fullmatch(text):
-        raise ValueError(f"'{text}' is not a name: at most 40 lower-case letters, digits and '-', a letter first")
+        raise ValueError(
+            f"'{text}' is not a name: at most 40 lower-case letters, digits and '-', a letter first; more is "
+            "added to it, and Kubernetes takes 63"
+        )
     return text
 
 

@@ -29,8 +29,10 @@ def plan_deployment(
         RepositoryError: No container, or no GPU of GKE's, serves all its entries.
     """
     from prep_triton.deploy.base import plan_base
+    from prep_triton.deploy.fleet import check_choices
     from prep_triton.run.measured_load import load_run, measured_server_from_run
 
+    check_choices(spec)
     run = load_run(bench) if bench else None
     release = load_served_release(uri, reference)
     measured = measured_server_from_run(bench, run, release) if bench and run else None
