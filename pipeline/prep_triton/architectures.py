@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 # transformers' `model_type`.
-Architecture = Literal["bert", "distilbert", "roberta", "xlm-roberta", "camembert"]
+Architecture = Literal["bert", "distilbert", "roberta", "xlm-roberta", "camembert", "mpnet", "electra"]
 ARCHITECTURE_NAMES: tuple[Architecture, ...] = get_args(Architecture)
 
 
@@ -27,7 +27,10 @@ class ArchitectureFacts:
         activation_key: How config.json calls the activation of the feed-forward layers.
         has_token_types: Whether the classes take ``token_type_ids``; a `type_vocab_size` of 1 leaves no choice of them.
         positions_follow_padding: Whether the first token's position is the padding token's id + 1, and not 0.
+        padding_id: The padding token that positions follow, where its classes do not read `pad_token_id`.
         body_arguments: What the body's class is made with, beside the configuration.
+        least_sizes: Keys of config.json whose number its classes read as if it were this one.
+        strange_heads: What its classes answer whose names are those of a task, by what follows `class_prefix`.
     """
 
     title: str
@@ -39,7 +42,10 @@ class ArchitectureFacts:
     activation_key: str = "hidden_act"
     has_token_types: bool = True
     positions_follow_padding: bool = False
+    padding_id: int | None = None
     body_arguments: Mapping[str, Any] = field(default_factory=dict)
+    least_sizes: Mapping[str, int] = field(default_factory=dict)
+    strange_heads: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def layers_parent(self) -> str:
@@ -57,8 +63,12 @@ class ArchitectureFacts:
         Args:
             config: The transformers configuration object.
         """
-        skipped = int(config.pad_token_id or 0) + 1 if self.positions_follow_padding else 0
+        skipped = self.find_padding_id(config) + 1 if self.positions_follow_padding else 0
         return int(config.max_position_embeddings) - skipped
+
+    def find_padding_id(self, config: Any) -> int:
+        """Return the id that positions follow, of a transformers configuration object."""
+        return int(config.pad_token_id or 0) if self.padding_id is None else self.padding_id
 
 
 # The pooler answers nothing in last_hidden_state, and many checkpoints do not have one.
@@ -104,6 +114,29 @@ ARCHITECTURES: Mapping[Architecture, ArchitectureFacts] = MappingProxyType(
         "roberta": _describe_roberta("RoBERTa", "Roberta"),
         "xlm-roberta": _describe_roberta("XLM-RoBERTa", "XLMRoberta"),
         "camembert": _describe_roberta("CamemBERT", "Camembert"),
+        "mpnet": ArchitectureFacts(
+            title="MPNet",
+            class_prefix="MPNet",
+            layers="encoder.layer",
+            head_modules=("pooler.", "lm_head.", "classifier.", "qa_outputs."),
+            decoder="lm_head.decoder.",
+            has_token_types=False,
+            positions_follow_padding=True,
+            padding_id=1,
+            least_sizes={"relative_attention_num_buckets": 32},
+            body_arguments=_WITHOUT_POOLER,
+        ),
+        "electra": ArchitectureFacts(
+            title="ELECTRA",
+            class_prefix="Electra",
+            layers="encoder.layer",
+            head_modules=(
+                *("generator_predictions.", "generator_lm_head.", "discriminator_predictions."),
+                *("classifier.", "qa_outputs.", "sequence_summary."),
+            ),
+            decoder="generator_lm_head.",
+            strange_heads={"ForPreTraining": "a discriminator, which says of every token whether another replaced it"},
+        ),
     }
 )
 

@@ -17,6 +17,8 @@ from prep_triton.architectures import Architecture
 from prep_triton.export.heads import class_name
 from prep_triton.tasks import TASK_NAMES, TASKS, Task
 
+from tests.fakes.bert_checkpoint import write_wordpiece
+from tests.fakes.mpnet_tokenizer import write_mpnet
 from tests.fakes.subword import write_byte_level, write_unigram
 
 TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
@@ -67,6 +69,8 @@ TINY: Mapping[Architecture, TinyArchitecture] = MappingProxyType(
         "camembert": TinyArchitecture(
             {**_ROBERTA, "bos_token_id": 5, "eos_token_id": 6}, partial(write_unigram, is_camembert=True)
         ),
+        "mpnet": TinyArchitecture({**SIZES, "max_position_embeddings": 66}, write_mpnet),
+        "electra": TinyArchitecture({**SIZES, "embedding_size": 16, "max_position_embeddings": 64}, write_wordpiece),
     }
 )
 

@@ -48,6 +48,14 @@ def write_checkpoint(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
+def write_wordpiece(folder: Path) -> None:
+    """Write a tokenizer as many an ELECTRA has it: vocab.txt as BERT has it, under a name of its own."""
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "ElectraTokenizer", "do_lower_case": True})
+    )
+
+
 def _shapes() -> dict[str, tuple[int, ...]]:
     hidden, inner = CONFIG["hidden_size"], CONFIG["intermediate_size"]
     shapes: dict[str, tuple[int, ...]] = {

@@ -33,7 +33,8 @@ _MOVES = frozenset(("SHUFFLE", "IDENTITY", "SQUEEZE", "UNSQUEEZE"))
 _FOLDED = _MOVES | {"CAST", "QUANTIZE", "DEQUANTIZE"}
 # Layers that no kernel runs: they are folded into their readers.
 _UNCOUNTED = frozenset(("CONSTANT", "QUANTIZE", "DEQUANTIZE"))
-# In every encoder layer of BERT and DistilBERT: attention output, FFN up, FFN down.
+# In every encoder layer: query, key and value before its attention; attention output, FFN up, FFN down after it.
+_LINEARS_BEFORE_ATTENTION = 3
 _LINEARS_AFTER_ATTENTION = 3
 
 
@@ -67,8 +68,9 @@ class NetworkReader:
     def find_gemms(self, shape: tuple[int, int]) -> list[Gemm]:
         """Return the products in network order, weighed at a (batch, sequence).
 
-        The heads' linear layers are those behind the third one after the last attention product: after its
-        attention, an encoder layer of BERT and DistilBERT has exactly three.
+        The heads' linear layers are those behind the third one after the last attention product, and those of the
+        embeddings (ELECTRA projects them) before the third one before the first: a layer has exactly three on each
+        side of its attention.
         """
         products: list[tuple[str, int, str, bool]] = []
         for layer in self.layers:
@@ -81,9 +83,11 @@ class NetworkReader:
                 flops = 4 * math.prod(_sized(query.shape, shape)) * _sized(key.shape, shape)[-2]
                 name = layer.name.removesuffix("_AttentionInput")  # what the parser adds to the node's name
                 products.append((name, flops, self._product_word([query, key]), False))
-        last = max((index for index, (*_, is_linear) in enumerate(products) if not is_linear), default=len(products))
+        attentions = [index for index, (*_, is_linear) in enumerate(products) if not is_linear]
+        first, last = (attentions[0], attentions[-1]) if attentions else (0, len(products))
+        encoder = range(first - _LINEARS_BEFORE_ATTENTION, last + _LINEARS_AFTER_ATTENTION + 1)
         return [
-            Gemm(name, flops, word, is_encoder_linear=is_linear and index <= last + _LINEARS_AFTER_ATTENTION)
+            Gemm(name, flops, word, is_encoder_linear=is_linear and index in encoder)
             for index, (name, flops, word, is_linear) in enumerate(products)
         ]
 

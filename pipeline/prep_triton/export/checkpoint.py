@@ -76,7 +76,18 @@ def build_config(source: Source) -> Any:
         )
     config._attn_implementation = "eager"
     _check_activation(source, config)
+    _check_heads(source, config)
     return config
+
+
+def _check_heads(source: Source, config: Any) -> None:
+    """Refuse heads that do not share the width: ELECTRA's class takes them, and its layers do not fit each other."""
+    if config.hidden_size % config.num_attention_heads:
+        raise SourceError(
+            f"config.json of {source.label} cannot be used: the hidden size ({config.hidden_size}) is not a multiple "
+            f"of the number of attention heads ({config.num_attention_heads})",
+            hint="compare it with the config.json that the checkpoint was saved with",
+        )
 
 
 def _check_activation(source: Source, config: Any) -> None:

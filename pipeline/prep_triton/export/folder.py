@@ -62,6 +62,7 @@ PICKLE_FILES = (PICKLE_NAME, PICKLE_INDEX_NAME, "pytorch_model-*.bin")
 _SIZE_KEYS = (
     *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
     *("max_position_embeddings", "type_vocab_size", "dim", "n_layers", "n_heads", "hidden_dim"),
+    *("embedding_size", "relative_attention_num_buckets"),
 )
 GRAPH_KEYS = (
     *_SIZE_KEYS,
@@ -132,21 +133,34 @@ def architecture_from_config(config: Mapping[str, Any], *, where: str) -> Archit
             f"{where} has pruned attention heads, which transformers {version('transformers')} no longer loads",
             hint="choose a checkpoint without pruned_heads in its config.json",
         )
-    for key in _SIZE_KEYS:
-        size = config.get(key, 1)
-        # Where there are no token types, no class reads how many there are.
-        least = 1 if key != "type_vocab_size" or ARCHITECTURES[architecture].has_token_types else 0
-        if isinstance(size, bool) or not isinstance(size, int) or size < least:
-            raise SourceError(
-                f"{CONFIG_NAME} of {where} has {key} {size!r:.40}, expected a whole number of {least} or more",
-                hint="compare it with the config.json that the checkpoint was saved with",
-            )
+    _check_sizes(config, architecture, where)
     if config.get("quantization_config"):
         raise SourceError(
             f"{where} has quantized weights; supported are floating-point ones",
             hint="export the checkpoint it was quantized from, then choose a precision with prep",
         )
     return architecture
+
+
+def _check_sizes(config: Mapping[str, Any], architecture: Architecture, where: str) -> None:
+    """Refuse sizes that are none, and those that the architecture's classes take and fail with."""
+    facts = ARCHITECTURES[architecture]
+    for key in _SIZE_KEYS:
+        size = config.get(key, 1)
+        # Where there are no token types, no class reads how many there are.
+        least = 1 if key != "type_vocab_size" or facts.has_token_types else 0
+        if isinstance(size, bool) or not isinstance(size, int) or size < least:
+            raise SourceError(
+                f"{CONFIG_NAME} of {where} has {key} {size!r:.40}, expected a whole number of {least} or more",
+                hint="compare it with the config.json that the checkpoint was saved with",
+            )
+    for key, least in facts.least_sizes.items():
+        if config.get(key, least) < least:
+            raise SourceError(
+                f"{CONFIG_NAME} of {where} has {key} {config[key]}; {facts.title}'s classes read {least}, whatever it "
+                "says",
+                hint="choose a checkpoint that was trained with them",
+            )
 
 
 def _unsupported_architecture(config: Mapping[str, Any], model_type: str, where: str) -> SourceError:

@@ -39,6 +39,7 @@ from prep_triton.errors import ExportError
 from prep_triton.export.checkpoint import silence_vendors
 from prep_triton.export.heads import OPSET, count_token_types, input_names
 from prep_triton.export.layers import LayersDifferError, Weight, repeat_layer
+from prep_triton.export.mpnet import add_bias_table, look_up_bias
 from prep_triton.export.sentence_head import read_outputs
 from prep_triton.extras import hint_to_compare_versions
 from prep_triton.layout import ONE_FILE_BYTES
@@ -82,7 +83,7 @@ class ExportedModule(torch.nn.Module):  # type: ignore[misc]  # torch is not fol
             more["token_type_ids"] = torch.zeros(1, 1, dtype=torch.int64)
         ids = _refuse_negatives(input_ids, int(self.model.config.vocab_size))
         if self.facts.positions_follow_padding:
-            more["position_ids"] = _count_positions(ids, int(self.model.config.pad_token_id))
+            more["position_ids"] = _count_positions(ids, self.facts.find_padding_id(self.model.config))
         answer = self.model(input_ids=ids, attention_mask=bias, **more)
         return read_outputs(self.model, answer, attention_mask, self.task)
 
@@ -134,6 +135,8 @@ def export_graph(model: Any, architecture: Architecture, task: Task) -> Exported
         ExportError: torch cannot export it.
     """
     layers = ARCHITECTURES[architecture].layers
+    if architecture == "mpnet":
+        add_bias_table(model, ARCHITECTURES[architecture].find_longest_input(model.config))
     count = len(model.base_model.get_submodule(layers))
     if count > TRACED_LAYERS:
         prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
@@ -209,6 +212,8 @@ def _make_stand_in(model: Any, architecture: Architecture, layers: int) -> Any:
         without_weights[id(parameter)] = torch.nn.Parameter(parameter.to("meta"), requires_grad=False)
     stand_in = copy.deepcopy(model, without_weights)
     facts = ARCHITECTURES[architecture]
+    if architecture == "mpnet":
+        look_up_bias(stand_in)
     holder = stand_in.base_model.get_submodule(facts.layers_parent)
     setattr(holder, facts.layers_attribute, holder.get_submodule(facts.layers_attribute)[:layers])
     return stand_in

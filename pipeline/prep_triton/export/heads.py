@@ -52,6 +52,7 @@ def resolve_task(requested: TaskChoice, config: Mapping[str, Any], *, where: str
     if find_kind(folder, where=where) == "SentenceTransformer":
         log.info("%s: --task auto is %s (its modules.json)", where, _DECLARED_TASK)
         return _DECLARED_TASK
+    _refuse_strange_head(config, where)
     if saved := _find_saved(config):
         log.info("%s: --task auto is %s (%s)", where, *saved)
         return saved[0]
@@ -60,6 +61,18 @@ def resolve_task(requested: TaskChoice, config: Mapping[str, Any], *, where: str
         f"{config.get('architectures')!r}",
         hint=f"say --task {'|'.join(TASK_NAMES)}",
     )
+
+
+def _refuse_strange_head(config: Mapping[str, Any], where: str) -> None:
+    """Refuse to guess the task of a class whose answers are none's: it would be guessed by its name."""
+    for saved in _list_classes(config):
+        architecture = find_architecture(saved)
+        facts = ARCHITECTURES[architecture] if architecture else None
+        if facts and (answer := facts.strange_heads.get(saved.removeprefix(facts.class_prefix))):
+            raise SourceError(
+                f"{where} was saved as {saved}, {answer}: that is none of prep's tasks",
+                hint="say --task feature-extraction for its token vectors, or choose a checkpoint that was fine-tuned",
+            )
 
 
 def warn_of_head(task: Task, config: Mapping[str, Any], *, where: str) -> None:
@@ -71,13 +84,20 @@ def warn_of_head(task: Task, config: Mapping[str, Any], *, where: str) -> None:
 
 def _find_saved(config: Mapping[str, Any]) -> tuple[Task, str] | None:
     """Return the task that a checkpoint was saved for and its class; None where no class is known."""
-    named = config.get("architectures")
-    for saved in (str(name) for name in (named if isinstance(named, list) else [])):
+    for saved in _list_classes(config):
         architecture = find_architecture(saved)
-        task = architecture and _TASK_OF_SUFFIX.get(saved.removeprefix(ARCHITECTURES[architecture].class_prefix))
-        if task:
+        if architecture is None:
+            continue
+        facts = ARCHITECTURES[architecture]
+        suffix = saved.removeprefix(facts.class_prefix)
+        if suffix not in facts.strange_heads and (task := _TASK_OF_SUFFIX.get(suffix)):
             return task, saved
     return None
+
+
+def _list_classes(config: Mapping[str, Any]) -> list[str]:
+    named = config.get("architectures")
+    return [str(name) for name in named] if isinstance(named, list) else []
 
 
 def class_name(architecture: Architecture, task: Task) -> str:

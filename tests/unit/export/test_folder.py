@@ -37,14 +37,14 @@ def test_config_that_is_not_one_is_refused(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("config", "message", "hint"),
     [
-        ({"model_type": "roberta"}, "'roberta' model; supported are bert, distilbert", "nearest is bert"),
+        ({"model_type": "albert"}, "'albert' model; supported are bert, distilbert", "nearest is bert"),
         ({"model_type": "distilroberta"}, "supported are bert, distilbert", "nearest is distilbert"),
-        ({"model_type": "t5"}, "'t5' model; supported are bert, distilbert", "BERT or DistilBERT"),
+        ({"model_type": "t5"}, "'t5' model; supported are bert, distilbert", "a checkpoint of BERT, DistilBERT"),
         ({"model_type": "BERT", "architectures": ["BertModel"]}, "a 'BERT' model", 'write "model_type": "bert"'),
         (
             {"model_type": "nomic_bert", "auto_map": {"AutoModel": "m.X"}, "architectures": ["BertModel"]},
             "a 'nomic_bert' model, whose code it brings itself (auto_map); supported are",
-            "nearest is bert",
+            "the nearest is",
         ),
         (
             {"model_type": "bert", "auto_map": {"AutoModelForMaskedLM": "m.X"}},
@@ -54,6 +54,12 @@ def test_config_that_is_not_one_is_refused(tmp_path, content, message):
         ({"model_type": "bert", "type_vocab_size": 0}, "type_vocab_size 0, expected a whole number of 1", "saved with"),
         ({}, "has no model_type", '"model_type": "bert"'),
         ({"architectures": ["DistilBertModel"]}, "has no model_type", '"model_type": "distilbert"'),
+        (
+            {"model_type": "mpnet", "relative_attention_num_buckets": 16},
+            "relative_attention_num_buckets 16; MPNet's classes read 32, whatever it says",
+            "trained",
+        ),
+        ({"model_type": "electra", "embedding_size": 0}, "embedding_size 0, expected", "saved with"),
         ({"model_type": "bert", "num_hidden_layers": 0}, "num_hidden_layers 0, expected", "saved with"),
         ({"model_type": "bert", "num_hidden_layers": -1}, "num_hidden_layers -1, expected", "saved with"),
         ({"model_type": "bert", "hidden_size": "768"}, "hidden_size '768', expected", "saved with"),

@@ -23,17 +23,28 @@ class Config:
         ("BertForTokenClassification", "token-classification"),
         ("BertModel", "feature-extraction"),
         ("DistilBertModel", "feature-extraction"),
+        ("MPNetForMaskedLM", "fill-mask"),
+        ("ElectraForMaskedLM", "fill-mask"),
+        ("ElectraModel", "feature-extraction"),
     ],
 )
 def test_auto_is_the_head_of_the_checkpoint(architecture, task):
     assert resolve_task("auto", {"architectures": [architecture]}, where="it") == task
 
 
-@pytest.mark.parametrize("named", [None, [], ["BertForNextSentencePrediction"], ["RobertaModel"], "BertModel", [7]])
+@pytest.mark.parametrize("named", [None, [], ["BertForNextSentencePrediction"], ["AlbertModel"], "BertModel", [7]])
 def test_auto_without_a_known_head_asks_for_a_task(named):
     with pytest.raises(SourceError, match="--task auto cannot tell") as caught:
         resolve_task("auto", {"architectures": named}, where="it")
     assert "--task fill-mask|question-answering" in caught.value.hint
+
+
+def test_a_discriminator_is_not_taken_for_what_its_class_is_called_after():
+    config = {"architectures": ["ElectraForPreTraining"]}
+    with pytest.raises(SourceError, match="saved as ElectraForPreTraining, a discriminator") as caught:
+        resolve_task("auto", config, where="it")
+    assert "--task feature-extraction" in caught.value.hint
+    assert resolve_task("feature-extraction", config, where="it") == "feature-extraction"
 
 
 def test_trained_weights_exported_without_their_head_are_told(caplog: pytest.LogCaptureFixture):

@@ -33,6 +33,7 @@ _ZERO = "int8_zero"
 _SHIFTED = "_shifted"
 # Query, key, value, attention output, FFN up, FFN down.
 _LINEARS_IN_LAYER = 6
+_LINEARS_BEFORE_ATTENTION, _PRODUCTS_IN_ATTENTION = 3, 2
 
 Array = NDArray[Any]
 
@@ -101,10 +102,10 @@ class QuantizedTensors:
 
 
 def find_linears(proto: ModelProto) -> tuple[Linear, ...]:
-    """Return the linear layers of the encoder, in graph order: six in each layer, none of a head.
+    """Return the linear layers of the encoder, in graph order: six in each layer, none of embeddings or of a head.
 
     Raises:
-        PrecisionError: The graph is not an encoder of BERT or DistilBERT, or its opset has no FP16 scales.
+        PrecisionError: The graph is not an encoder of BERT's kind, or its opset has no FP16 scales.
     """
     opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     if opset < _SMALLEST_OPSET:
@@ -116,18 +117,29 @@ def find_linears(proto: ModelProto) -> tuple[Linear, ...]:
     attentions = sum(node.op_type == "Softmax" for node in proto.graph.node)
     biases = _find_biases(proto.graph, shapes)
     products = [
-        _linear_from_node(node, shapes[node.input[1]], biases.get(node.output[0]))
-        for node in proto.graph.node
-        if node.op_type == "MatMul" and len(shapes.get(node.input[1], ())) == 2
+        node for node in proto.graph.node if node.op_type == "MatMul" and len(shapes.get(node.input[1], ())) == 2
     ]
-    encoder = products[: _LINEARS_IN_LAYER * attentions]  # what follows is a head
+    # What comes before is the embeddings' own, what follows is a head.
+    first = _count_before_layers(proto.graph, products)
+    encoder = products[first : first + _LINEARS_IN_LAYER * attentions]
     if not attentions or len(encoder) != _LINEARS_IN_LAYER * attentions:
         raise PrecisionError(
             f"the graph holds {attentions} attentions and {len(encoder)} linear layers of an encoder, "
             f"expected {_LINEARS_IN_LAYER} for each attention",
             hint="serve it as it is (prep assemble), or export the checkpoint itself: its graph can be quantised",
         )
-    return tuple(encoder)
+    return tuple(_linear_from_node(node, shapes[node.input[1]], biases.get(node.output[0])) for node in encoder)
+
+
+def _count_before_layers(graph: GraphProto, products: Sequence[NodeProto]) -> int:
+    """Count the linear layers that stand before the first layer's, as ELECTRA's projection of its embeddings.
+
+    Query, key and value stand before the second product of their attention, in whatever order.
+    """
+    known = {node.output[0] for node in products}
+    is_linear = [node.output[0] in known for node in graph.node if node.op_type == "MatMul"]
+    attention = [place for place, linear in enumerate(is_linear) if not linear][:_PRODUCTS_IN_ATTENTION]
+    return max(sum(is_linear[: attention[-1]]) - _LINEARS_BEFORE_ATTENTION, 0) if attention else 0
 
 
 def _linear_from_node(node: NodeProto, shape: Sequence[int], bias: str | None) -> Linear:

@@ -29,6 +29,8 @@ _PRODUCT = (0, 1)
 _SCALE_SUFFIX, _WEIGHT_SUFFIX = "/DequantizationMultiply", "/transpose_b"
 _WITH_WEIGHTS = "FullyConnected"
 _LINEARS_IN_LAYER = 6
+# Query, key and value: whatever their order, they stand before the second product of their attention.
+_LINEARS_BEFORE_ATTENTION, _PRODUCTS_IN_ATTENTION = 3, 2
 _USUAL_LENGTH = 128
 
 
@@ -86,18 +88,22 @@ def _index_nodes(compiled: Any) -> Mapping[str, Any]:
 
 
 def _split_products(graph: Any) -> tuple[list[Any], list[Any], list[Any]]:
-    """Return the encoder's products with weights, those of a head, and products of activations with each other."""
+    """Return the encoder's products with weights, all others with weights, and products of activations."""
     operators = graph.get_ordered_ops()
     constant: dict[str, bool] = {}
     with_weights, without = list[Any](), list[Any]()
+    first = 0  # before the layers stands what the embeddings have of their own, behind them a head
     for operator in operators:  # what an operator reads comes before it
         sources = [value.get_source_output().get_node().get_friendly_name() for value in operator.inputs()]
         kind = operator.get_type_name()
         constant[operator.get_friendly_name()] = kind != "Parameter" and all(constant[name] for name in sources)
         if kind == "MatMul" and not all(constant[name] for name in sources):
-            (with_weights if any(constant[name] for name in sources) else without).append(operator)
-    encoder = _LINEARS_IN_LAYER * sum(operator.get_type_name() == "Softmax" for operator in operators)
-    return with_weights[:encoder], with_weights[encoder:], without
+            has_weights = any(constant[name] for name in sources)
+            (with_weights if has_weights else without).append(operator)
+            if not has_weights and len(without) == _PRODUCTS_IN_ATTENTION:
+                first = max(len(with_weights) - _LINEARS_BEFORE_ATTENTION, 0)
+    last = first + _LINEARS_IN_LAYER * sum(operator.get_type_name() == "Softmax" for operator in operators)
+    return with_weights[first:last], with_weights[:first] + with_weights[last:], without
 
 
 def _find_node(product: Any, executed_by: Mapping[str, Any]) -> Any | None:

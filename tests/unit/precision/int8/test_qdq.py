@@ -59,6 +59,18 @@ def test_the_head_is_not_part_of_the_encoder():
     assert [linear.name for linear in find_linears(proto)] == [f"layer0.{role}" for role in SIX]
 
 
+def test_what_widens_the_embeddings_is_not_part_of_the_encoder():
+    proto = make_bert(layers=2)
+    proto.graph.initializer.append(numpy_helper.from_array(np.eye(HIDDEN, dtype=np.float32), "project.weight"))
+    place = next(index for index, node in enumerate(proto.graph.node) if node.op_type == "MatMul")
+    source = proto.graph.node[place].input[0]
+    node = onnx.helper.make_node("MatMul", [source, "project.weight"], ["projected"])
+    nodes = [*proto.graph.node[:place], node, *proto.graph.node[place:]]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    assert [linear.name for linear in find_linears(proto)] == [f"layer{n}.{role}" for n in (0, 1) for role in SIX]
+
+
 def test_a_graph_that_is_no_encoder_is_refused():
     proto = make_bert(layers=1)
     del proto.graph.node[-5:]  # the last linear layer among them
