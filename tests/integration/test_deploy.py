@@ -33,7 +33,7 @@ CUSTOM = ("networking.istio.io/v1", "monitoring.googleapis.com/v1", "kustomize.c
 def publish(make_repository: Callable[..., Path], gcs_bucket: str) -> Callable[..., str]:
     """Publish a release whose entry `bert` has these plans; return its URI."""
 
-    def make(*plans: Any, target: Any = None) -> str:
+    def make(*plans: Any, target: Any = None, current: bool = True) -> str:
         repository = make_repository("bert", "bert-onnx")
         if plans:
             folder = repository / "bert"
@@ -43,7 +43,7 @@ def publish(make_repository: Callable[..., Path], gcs_bucket: str) -> Callable[.
             update = {"runtime": "tensorrt", "engines": plans, "compute_capabilities": capabilities}
             save_manifest(entry.model_copy(update=update), folder)
         store = open_store(f"gs://{gcs_bucket}/models")
-        return str(publish_release(repository, store, target=target).uri)
+        return str(publish_release(repository, store, target=target, make_current=current).uri)
 
     return make
 
@@ -185,13 +185,33 @@ def test_dry_run_prints_what_kubectl_takes(publish, folder: Path, gcs_bucket: st
     assert list(folder.iterdir()) == []
 
 
+def test_candidate_gets_its_part_until_it_is_promoted(publish, folder: Path):
+    validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed").validate
+    current = publish(make_plan("t4"))
+    candidate = publish(make_plan("t4"), make_plan("l4"), current=False)
+    store, _, candidate_id = candidate.rpartition("/releases/")
+    options = [store, "-o", "base", "--gateway", "gateway-api", "--host", "bert.example.com"]
+    message = deploy(*options, "--canary", "10")
+    assert message["release"] == current.rpartition("/")[2]
+    assert message["canary"]["release"] == candidate_id
+    for manifest in load_base(folder / "base"):
+        if manifest["apiVersion"].partition("/")[0] in ("v1", "apps", "policy", "autoscaling"):
+            validate(manifest, KUBERNETES[-1], strict=True)
+    done = CliRunner().invoke(app, ["rollback", store, candidate_id])
+    assert done.exit_code == 0, done.output
+    error = deploy(*options, "--canary", "10", code=2)
+    assert f"the candidate {candidate_id} is the release that is served" in error["message"]
+    assert deploy(*options)["release"] == candidate_id
+    assert not list((folder / "base").glob("*canary*"))
+
+
 def test_second_release_changes_what_it_must_and_no_selector(publish, folder: Path):
     deploy(publish(make_plan("t4"), make_plan("l4")), "-o", "base")
     first = {manifest["kind"]: manifest for manifest in load_base(folder / "base")}
     deploy(publish(make_plan("t4")), "-o", "base")
     assert not (folder / "base" / "deployment-l4.yaml").exists()
     second = {manifest["kind"]: manifest for manifest in load_base(folder / "base")}
-    assert first["Service"] == second["Service"]
+    assert first["Service"]["spec"] == second["Service"]["spec"]
     assert first["Deployment"]["spec"]["selector"] == second["Deployment"]["spec"]["selector"]
     assert first["Deployment"]["spec"]["template"] != second["Deployment"]["spec"]["template"]
 

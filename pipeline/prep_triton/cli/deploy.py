@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from prep_triton.cli.choices import complete
-from prep_triton.cli.completions import complete_target
+from prep_triton.cli.completions import complete_release, complete_target
 from prep_triton.cli.exclusive import check_alone
 from prep_triton.cli.groups import expand_groups, spec_from_flags
 from prep_triton.cli.options import OutputOptions, ReleaseOption
@@ -70,6 +70,13 @@ class DeploymentOptions:
         ),
     ] = "copy"
     priority_class: Annotated[str | None, typer.Option(help="PriorityClass of the servers. [the cluster's]")] = None
+    canary: Annotated[
+        int | None, typer.Option(metavar="PERCENT", help="Percentage of requests for a candidate, 1 to 99.")
+    ] = None
+    canary_release: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="The candidate of --canary. [newest]", autocompletion=complete_release),
+    ] = None
     spot: Annotated[
         bool, typer.Option("--spot", help="Ask for Spot nodes by a ComputeClass, on demand where there are none.")
     ] = False
@@ -137,6 +144,7 @@ def deploy(
       prep deploy gs://bucket/models --gateway istio --host bert.example.com --dry-run
       prep deploy gs://bucket/models --model-loading fuse
       prep deploy gs://bucket/models --spot --gpu-sharing time-sharing --gpu-clients 4
+      prep deploy gs://bucket/models --gateway istio --host bert.example.com --canary 10
       prep deploy gs://bucket/models --bench run.json
     """
     with session(output) as out:

@@ -17,6 +17,8 @@
     istio.py          Istio's Gateway and VirtualService
     gateway_api.py    GKE's Gateway, HTTPRoutes, health check and time limits
     names.py          the names, labels and ports by which these refer to each other
+    canary.py         a candidate beside the release
+    objects.py        all objects of a base; split_requests: who gets which part of the requests
     notes.py          what a file's comments say that its fields do not
     base.py           plan_base(release, spec): all of them as text
     folder.py         save_base(base, folder): never over a file that somebody changed

@@ -30,8 +30,8 @@ _RESERVED_NAMESPACES = ("kube-", "gke-managed-")
 _SERVICE_ACCOUNT = re.compile(r"[a-z0-9][-a-z0-9]*@[a-z0-9][-a-z0-9.]*\.gserviceaccount\.com")
 
 Monitoring = Literal["managed", "operator", "none"]
-# Of NAMESPACE-NAME-POOL, which is a label's value too: 63 without the dashes and the longest pool, "rtxpro6000".
-_LONGEST_CLASS_PARTS = 51
+# Of NAMESPACE-NAME-canary-POOL, a label's value too: 63 without dashes, "canary" and the longest pool, "rtxpro6000".
+_LONGEST_CLASS_PARTS = 44
 
 
 def _check_name(text: str) -> str:
@@ -89,7 +89,8 @@ class DeploymentSpec(Spec):
     ``stackdriver`` where one project has several clusters. `spot` asks for Spot nodes, and for others where there are
     none; `gpu_sharing` and `gpu_clients` for GPUs that so many servers share. `waiting_requests` is how many requests
     may wait, on average, at one server before there is another.
-    `monitoring` is who evaluates alert rules: GKE's managed Prometheus, Prometheus' operator, or nobody.
+    `canary` is the percentage of requests that a candidate gets beside the release: `canary_release`, by default the
+    newest one. `monitoring` is who evaluates alert rules: GKE's managed Prometheus, Prometheus' operator, or nobody.
     """
 
     name: Annotated[str, AfterValidator(_check_name)] = "triton"
@@ -104,6 +105,8 @@ class DeploymentSpec(Spec):
     triton: Annotated[str, AfterValidator(_check_tag)] | None = None
     model_loading: ModelLoading = "copy"
     priority_class: Annotated[str, AfterValidator(_check_label)] | None = None
+    canary: Annotated[int, Field(ge=1, le=99)] | None = None
+    canary_release: str | None = None
     spot: bool = False
     gpu_sharing: GpuSharing | None = None
     gpu_clients: Annotated[int, Field(ge=2, le=48)] | None = None
@@ -135,6 +138,13 @@ class DeploymentSpec(Spec):
             hint = "add --gateway gateway-api, or remove gateway_class"
             message = "gateway_class belongs to gateway: gateway-api"
             faults.append(describe_rule(message, hint, loc=("gateway_class",)))
+        if self.canary is not None and self.gateway == "none":
+            hint = "add --gateway gateway-api or --gateway istio, and --host"
+            message = "canary splits requests at a gateway, and there is none: gateway: none"
+            faults.append(describe_rule(message, hint, loc=("canary",)))
+        if self.canary is None and self.canary_release is not None:
+            hint = "add --canary 10, or remove canary_release"
+            faults.append(describe_rule("canary_release belongs to canary", hint, loc=("canary_release",)))
         if self.autoscaler == "managed" and self.cluster is not None:
             hint = "remove cluster: GKE's own adapter asks the pods"
             faults.append(describe_rule("cluster belongs to autoscaler: stackdriver", hint, loc=("cluster",)))

@@ -1,5 +1,6 @@
 """From a published release to what serves it on GKE."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,13 +10,15 @@ if TYPE_CHECKING:
     from prep_triton.deploy.base import Base
     from prep_triton.deploy.request import DeploymentSpec, ServedRelease
 
+log = logging.getLogger(__name__)
+
 _GCS = "gs://"
 
 
 def plan_deployment(
     uri: str, spec: "DeploymentSpec", reference: str | None = None, bench: Path | None = None
 ) -> "Base":
-    """Render the Kustomize base that serves a release; writes nothing.
+    """Render the Kustomize base that serves a release, and a candidate beside it where asked for; writes nothing.
 
     Args:
         uri: A release (``gs://bucket/prefix/releases/<id>``), or a store of which the current one is meant.
@@ -36,7 +39,8 @@ def plan_deployment(
     run = load_run(bench) if bench else None
     release = load_served_release(uri, reference)
     measured = measured_server_from_run(bench, run, release) if bench and run else None
-    return plan_base(release, spec, measured)
+    candidate = _load_candidate(uri, spec.canary_release) if spec.canary else None
+    return plan_base(release, spec, measured, candidate)
 
 
 def save_deployment(base: "Base", folder: Path, *, force: bool = False) -> list[Path]:
@@ -44,6 +48,18 @@ def save_deployment(base: "Base", folder: Path, *, force: bool = False) -> list[
     from prep_triton.deploy.folder import save_base
 
     return save_base(base, folder, force=force)
+
+
+def _load_candidate(uri: str, reference: str | None) -> "ServedRelease":
+    """Read the release that is to become current, by default the newest; a warning says what is known against it."""
+    from prep_triton.publish.catalog import NEWEST, locate_release
+    from prep_triton.publish.reports import find_unfit
+
+    store, _ = locate_release(uri)
+    candidate = load_served_release(store.uri, reference or NEWEST)
+    if candidate.id in find_unfit(store):
+        log.warning("the candidate %s failed its verification, or was worse than the current release", candidate.id)
+    return candidate
 
 
 def load_served_release(uri: str, reference: str | None = None) -> "ServedRelease":

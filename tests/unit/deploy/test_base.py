@@ -251,10 +251,13 @@ def test_selectors_find_the_pods_of_their_pool_alone():
 
 
 def test_release_is_a_label_but_in_no_selector():
-    labels = load(plan(), "kustomization")["labels"]
-    assert labels[0]["pairs"]["app.kubernetes.io/version"] == ID
-    assert labels[0]["includeSelectors"] is False
-    assert labels[0]["includeTemplates"] is True
+    base = plan(gateway="gateway-api", host="a.b", spot=True, autoscaler="managed")
+    for name in base.files.keys() - {"kustomization.yaml"}:
+        assert yaml.safe_load(base.files[name])["metadata"]["labels"]["app.kubernetes.io/version"] == ID, name
+    deployment = load(base, "deployment-t4")["spec"]
+    assert deployment["template"]["metadata"]["labels"]["app.kubernetes.io/version"] == ID
+    selectors = [deployment["selector"]["matchLabels"], load(base, "service")["spec"]["selector"]]
+    assert not any("app.kubernetes.io/version" in selector for selector in selectors)
 
 
 def test_service_account_acts_as_googles():

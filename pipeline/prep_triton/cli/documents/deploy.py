@@ -4,6 +4,7 @@ from pathlib import Path
 
 from prep_triton.cli.output import Output
 from prep_triton.deploy.base import Base
+from prep_triton.deploy.canary import Canary
 
 
 class DeployDocument(Base):
@@ -46,3 +47,16 @@ def render_deploy(out: Output, document: DeployDocument) -> None:
     if "gateway.yaml" not in document.files:
         out.line("no --gateway: the servers are reached from inside the cluster alone", style="dim")
     out.note(f"next: kubectl apply -k {document.output}")
+    if document.canary:
+        _render_canary(out, document, document.canary)
+
+
+def _render_canary(out: Output, document: DeployDocument, canary: Canary) -> None:
+    """Print who gets what, and how to go on: the pointer decides, and kubectl removes what the next base lacks."""
+    servers = ", ".join(canary.deployments)
+    out.line(f"canary: {canary.percent} % of the requests go to {canary.release} on Triton {canary.triton} ({servers})")
+    out.note(f"to promote: prep rollback {canary.store} {canary.release} makes it current")
+    out.note("then, and to give it up: run this command again without --canary, and")
+    label = f"app.kubernetes.io/instance={canary.instance}"
+    remove = f"kubectl delete {','.join(canary.kinds)} -n {document.namespace} -l {label}"
+    out.note(f"  kubectl apply -k {document.output} && {remove}")
