@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 # transformers' `model_type`.
-Architecture = Literal["bert", "distilbert", "roberta", "xlm-roberta", "camembert", "mpnet", "electra"]
+Architecture = Literal["bert", "distilbert", "roberta", "xlm-roberta", "camembert", "mpnet", "electra", "modernbert"]
 ARCHITECTURE_NAMES: tuple[Architecture, ...] = get_args(Architecture)
 
 
@@ -28,6 +28,8 @@ class ArchitectureFacts:
         has_token_types: Whether the classes take ``token_type_ids``; a `type_vocab_size` of 1 leaves no choice of them.
         positions_follow_padding: Whether the first token's position is the padding token's id + 1, and not 0.
         padding_id: The padding token that positions follow, where its classes do not read `pad_token_id`.
+        makes_masks: Whether its layers do not all read one additive mask [batch, 1, 1, sequence].
+        linears_in_layer: How many products with weights a layer has; three of them stand behind its attention.
         body_arguments: What the body's class is made with, beside the configuration.
         least_sizes: Keys of config.json whose number its classes read as if it were this one.
         strange_heads: What its classes answer whose names are those of a task, by what follows `class_prefix`.
@@ -43,6 +45,8 @@ class ArchitectureFacts:
     has_token_types: bool = True
     positions_follow_padding: bool = False
     padding_id: int | None = None
+    makes_masks: bool = False
+    linears_in_layer: int = 6
     body_arguments: Mapping[str, Any] = field(default_factory=dict)
     least_sizes: Mapping[str, int] = field(default_factory=dict)
     strange_heads: Mapping[str, str] = field(default_factory=dict)
@@ -136,6 +140,17 @@ ARCHITECTURES: Mapping[Architecture, ArchitectureFacts] = MappingProxyType(
             ),
             decoder="generator_lm_head.",
             strange_heads={"ForPreTraining": "a discriminator, which says of every token whether another replaced it"},
+        ),
+        "modernbert": ArchitectureFacts(
+            title="ModernBERT",
+            class_prefix="ModernBert",
+            layers="layers",
+            head_modules=("head.", "decoder.", "classifier."),
+            decoder="decoder.",
+            activation_key="hidden_activation",
+            has_token_types=False,
+            makes_masks=True,
+            linears_in_layer=4,
         ),
     }
 )

@@ -19,7 +19,7 @@ from prep_triton.tasks import TASK_NAMES, TASKS, Task
 
 from tests.fakes.bert_checkpoint import write_wordpiece
 from tests.fakes.mpnet_tokenizer import write_mpnet
-from tests.fakes.subword import write_byte_level, write_unigram
+from tests.fakes.subword import write_byte_level, write_modern, write_unigram
 
 TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 
@@ -33,12 +33,14 @@ class TinyArchitecture:
         write_tokenizer: Writes the tokenizer's files into a folder.
         tasks: The tasks that transformers has a head for.
         repeats_layers: Whether two layers are traced for all of them.
+        repeated_at: With how many layers one is repeated: five where two kinds alternate.
     """
 
     config: Mapping[str, Any]
     write_tokenizer: Callable[[Path], None]
     tasks: tuple[Task, ...] = TASK_NAMES
     repeats_layers: bool = True
+    repeated_at: int = 3
 
 
 # BERT's sizes, as most have them.
@@ -61,6 +63,26 @@ _ROBERTA = {
     "pad_token_id": 1,
     "eos_token_id": 2,
 }
+# As answerdotai/ModernBERT-base writes them, keys of no class of transformers 5 among them.
+_MODERN = {
+    **SIZES,
+    "max_position_embeddings": 66,
+    "global_attn_every_n_layers": 2,
+    "global_rope_theta": 160000.0,
+    "local_rope_theta": 10000.0,
+    "local_attention": 8,
+    "hidden_activation": "gelu",
+    "classifier_pooling": "mean",
+    "position_embedding_type": "absolute",
+    "reference_compile": None,
+    "sparse_prediction": False,
+    "unk_token_id": 400,
+    "cls_token_id": 401,
+    "bos_token_id": 401,
+    "sep_token_id": 402,
+    "eos_token_id": 402,
+    "pad_token_id": 403,
+}
 
 TINY: Mapping[Architecture, TinyArchitecture] = MappingProxyType(
     {
@@ -71,6 +93,7 @@ TINY: Mapping[Architecture, TinyArchitecture] = MappingProxyType(
         ),
         "mpnet": TinyArchitecture({**SIZES, "max_position_embeddings": 66}, write_mpnet),
         "electra": TinyArchitecture({**SIZES, "embedding_size": 16, "max_position_embeddings": 64}, write_wordpiece),
+        "modernbert": TinyArchitecture(_MODERN, write_modern, repeated_at=5),
     }
 )
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from prep_triton.export.reference import load_sentences
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 # Ids that the converted checkpoints have: fairseq's four, and the mask behind all pieces.
 _FAIRSEQ = ("<s>", "<pad>", "</s>", "<unk>")
 _CAMEMBERT = ("<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED", "<s>", "</s>")
+_MODERN = ("[UNK]", "[CLS]", "[SEP]", "[PAD]")
 # Of NFKC's some: a ligature, wide letters, spaces; a control character is dropped.
 _CHARACTERS = {
     "\ufb01": "fi",
@@ -49,6 +50,31 @@ def write_byte_level(folder: Path, *, pieces: int = 400, add_prefix_space: bool 
     settings = {"tokenizer_class": "RobertaTokenizer", "model_max_length": 512}
     if add_prefix_space:
         settings["add_prefix_space"] = True
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def write_modern(folder: Path, *, pieces: int = 400) -> None:
+    """Write ModernBERT's files: tokenizer.json alone has the vocabulary, with BERT's special tokens behind it."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=pieces, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(load_sentences(), trainer)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([*_MODERN, AddedToken("[MASK]", lstrip=True)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B [SEP]",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_input_names": ["input_ids", "attention_mask"],
+        "model_max_length": 8192,
+        **{f"{token.strip('[]').lower()}_token": token for token in (*_MODERN, "[MASK]")},
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 

@@ -11,7 +11,7 @@ from prep_triton.architectures import Architecture
 from prep_triton.artifact import OnnxModel
 from prep_triton.export import graph
 from prep_triton.export.checkpoint import load_model
-from prep_triton.export.layers import LayersDifferError, repeat_layer
+from prep_triton.export.layers import LayersDifferError, repeat_layers
 from prep_triton.export.onnx import export_model
 from prep_triton.export.source import resolve_source
 from prep_triton.reference import load_tokenizer
@@ -74,23 +74,24 @@ def test_every_head_answers_as_pytorch_from_a_graph_without_what_fp16_cannot_hol
 
 
 @pytest.mark.parametrize("architecture", TINY)
-def test_two_layers_are_traced_and_repeated_or_all_where_they_differ(find_folder, monkeypatch, architecture):
+def test_two_layers_are_traced_and_repeated_or_all_where_they_differ(tmp_path, monkeypatch, architecture):
     row = TINY[architecture]
-    source = resolve_source(ModelSpec(model=str(find_folder(architecture, row.tasks[0]))))
+    folder = draw_architecture(tmp_path / "tiny", architecture, row.tasks[0], num_hidden_layers=row.repeated_at)
+    source = resolve_source(ModelSpec(model=str(folder)))
     model = load_model(source, source.folder, 0)
     calls = []
 
-    def differ(*_) -> None:
+    def differ(*_, **__) -> None:
         raise LayersDifferError("not these")
 
-    def repeat(*arguments) -> None:
-        repeat_layer(*arguments)
+    def repeat(*arguments, **options) -> None:
+        repeat_layers(*arguments, **options)
         calls.append(arguments)
 
-    monkeypatch.setattr(graph, "repeat_layer", repeat)
+    monkeypatch.setattr(graph, "repeat_layers", repeat)
     exported = graph.export_graph(model, architecture, source.task)
     assert bool(calls) == row.repeats_layers
-    monkeypatch.setattr(graph, "repeat_layer", differ)
+    monkeypatch.setattr(graph, "repeat_layers", differ)
     traced = graph.export_graph(model, architecture, source.task)
     assert exported.skeleton.SerializeToString(deterministic=True) == traced.skeleton.SerializeToString(
         deterministic=True
@@ -103,7 +104,12 @@ def test_the_tokenizer_is_the_librarys(find_model, find_folder, architecture):
     task = TINY[architecture].tasks[0]
     written = load_tokenizer(find_model(architecture, task).path("tokenizer.json"))
     library = AutoTokenizer.from_pretrained(find_folder(architecture, task))
-    texts = ("Ada Lovelace wrote it, in <mask>.", "\uff21 \ufb01ne day\u3000here", "It costs 3.50 EUR")
+    texts = (
+        "Ada Lovelace wrote it, in <mask>.",
+        "It is [MASK] here .",
+        "\uff21 \ufb01ne day\u3000here",
+        "It costs 3.50 EUR",
+    )
     for text in texts:
         assert written.encode(text).ids == library(text)["input_ids"]
         assert len(written.encode(text).ids) > 4

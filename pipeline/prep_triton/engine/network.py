@@ -33,7 +33,8 @@ _MOVES = frozenset(("SHUFFLE", "IDENTITY", "SQUEEZE", "UNSQUEEZE"))
 _FOLDED = _MOVES | {"CAST", "QUANTIZE", "DEQUANTIZE"}
 # Layers that no kernel runs: they are folded into their readers.
 _UNCOUNTED = frozenset(("CONSTANT", "QUANTIZE", "DEQUANTIZE"))
-# In every encoder layer: query, key and value before its attention; attention output, FFN up, FFN down after it.
+# In every encoder layer: query, key and value, or the one product that is all three (ModernBERT), before its attention;
+# attention output, FFN up, FFN down after it.
 _LINEARS_BEFORE_ATTENTION = 3
 _LINEARS_AFTER_ATTENTION = 3
 
@@ -69,8 +70,8 @@ class NetworkReader:
         """Return the products in network order, weighed at a (batch, sequence).
 
         The heads' linear layers are those behind the third one after the last attention product, and those of the
-        embeddings (ELECTRA projects them) before the third one before the first: a layer has exactly three on each
-        side of its attention.
+        embeddings (ELECTRA projects them) before the third one before the first: a layer has no more than three
+        before its attention, and exactly three behind it.
         """
         products: list[tuple[str, int, str, bool]] = []
         for layer in self.layers:

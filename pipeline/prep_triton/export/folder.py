@@ -63,11 +63,20 @@ _SIZE_KEYS = (
     *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
     *("max_position_embeddings", "type_vocab_size", "dim", "n_layers", "n_heads", "hidden_dim"),
     *("embedding_size", "relative_attention_num_buckets"),
+    *("local_attention", "global_attn_every_n_layers"),
+)
+# ModernBERT's own; `sparse_prediction` chooses what a loss sees, the others how it runs.
+_MODERNBERT_KEYS = (
+    *("hidden_activation", "norm_eps", "norm_bias", "attention_bias", "mlp_bias", "decoder_bias"),
+    *("classifier_pooling", "classifier_bias", "classifier_activation", "initializer_cutoff_factor"),
+    *("layer_types", "sliding_window", "head_dim"),
+    *("rope_parameters", "rope_scaling", "global_rope_theta", "local_rope_theta"),
 )
 GRAPH_KEYS = (
     *_SIZE_KEYS,
     *("hidden_act", "activation", "layer_norm_eps", "initializer_range", "pad_token_id", "sinusoidal_pos_embds"),
     *("id2label", "label2id", "num_labels", "problem_type", "tie_word_embeddings"),
+    *_MODERNBERT_KEYS,
 )
 
 

@@ -38,7 +38,8 @@ from prep_triton.architectures import ARCHITECTURES, Architecture
 from prep_triton.errors import ExportError
 from prep_triton.export.checkpoint import silence_vendors
 from prep_triton.export.heads import OPSET, count_token_types, input_names
-from prep_triton.export.layers import LayersDifferError, Weight, repeat_layer
+from prep_triton.export.layers import LayersDifferError, Weight, repeat_layers
+from prep_triton.export.modernbert import add_rotary_tables, simplify_modernbert
 from prep_triton.export.mpnet import add_bias_table, look_up_bias
 from prep_triton.export.sentence_head import read_outputs
 from prep_triton.extras import hint_to_compare_versions
@@ -51,8 +52,8 @@ log = logging.getLogger(__name__)
 # exp(-1e4) is 0 in FP32 and FP16; transformers' own -3.4e38 is -inf in FP16, and a fully masked row NaN.
 MASK_BIAS = -10000.0
 
-# The layers that are traced; the others are copies of the last of these.
-TRACED_LAYERS = 2
+# How often every kind of layer is traced, for most models 2 layers in all; the others are copies of the second ones.
+TRACED_PERIODS = 2
 
 _EXAMPLE_SHAPE = (2, 8)
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"
@@ -64,6 +65,7 @@ class ExportedModule(torch.nn.Module):  # type: ignore[misc]  # torch is not fol
 
     It makes the additive mask [batch, 1, 1, sequence] itself, which transformers 5 takes as it is
     (`masking_utils._preprocess_mask_arguments`), so no mask subgraph is exported. As there, every value but 0 attends.
+    A model that `makes_masks` gets the mask as it is.
     """
 
     def __init__(self, model: Any, architecture: Architecture, task: Task) -> None:
@@ -84,7 +86,8 @@ class ExportedModule(torch.nn.Module):  # type: ignore[misc]  # torch is not fol
         ids = _refuse_negatives(input_ids, int(self.model.config.vocab_size))
         if self.facts.positions_follow_padding:
             more["position_ids"] = _count_positions(ids, self.facts.find_padding_id(self.model.config))
-        answer = self.model(input_ids=ids, attention_mask=bias, **more)
+        mask = attention_mask if self.facts.makes_masks else bias
+        answer = self.model(input_ids=ids, attention_mask=mask, **more)
         return read_outputs(self.model, answer, attention_mask, self.task)
 
 
@@ -135,19 +138,29 @@ def export_graph(model: Any, architecture: Architecture, task: Task) -> Exported
         ExportError: torch cannot export it.
     """
     layers = ARCHITECTURES[architecture].layers
+    longest = ARCHITECTURES[architecture].find_longest_input(model.config)
     if architecture == "mpnet":
-        add_bias_table(model, ARCHITECTURES[architecture].find_longest_input(model.config))
+        add_bias_table(model, longest)
+    elif architecture == "modernbert":
+        add_rotary_tables(model, longest)
     count = len(model.base_model.get_submodule(layers))
-    if count > TRACED_LAYERS:
+    period = _find_period(model.config)
+    if count > TRACED_PERIODS * period:
         prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
-        graph = _trace_graph(model, architecture, task, TRACED_LAYERS)
+        graph = _trace_graph(model, architecture, task, TRACED_PERIODS * period)
         try:
-            repeat_layer(graph.skeleton.graph, graph.weights, f"{prefix}{layers}", count)
+            repeat_layers(graph.skeleton.graph, graph.weights, f"{prefix}{layers}", count, period=period)
         except LayersDifferError as err:
             log.debug("tracing all %d layers: %s", count, err)
         else:
             return graph
     return _trace_graph(model, architecture, task, count)
+
+
+def _find_period(config: Any) -> int:
+    """Return after how many layers one of the same kind comes again."""
+    kinds = getattr(config, "layer_types", None) or ()
+    return next((period for period in range(1, len(kinds)) if kinds[period:] == kinds[:-period]), max(1, len(kinds)))
 
 
 def save_graph(graph: ExportedGraph, model: Any, path: Path, *, one_file_bytes: int = ONE_FILE_BYTES) -> int:
@@ -214,6 +227,8 @@ def _make_stand_in(model: Any, architecture: Architecture, layers: int) -> Any:
     facts = ARCHITECTURES[architecture]
     if architecture == "mpnet":
         look_up_bias(stand_in)
+    elif architecture == "modernbert":
+        simplify_modernbert(stand_in, MASK_BIAS)
     holder = stand_in.base_model.get_submodule(facts.layers_parent)
     setattr(holder, facts.layers_attribute, holder.get_submodule(facts.layers_attribute)[:layers])
     return stand_in
@@ -282,8 +297,11 @@ def _clean_graph(skeleton: Any, constants: Mapping[str, npt.NDArray[Any]], weigh
     outputs = {value.name for value in graph.output}
     taken: dict[str, int] = {}
     kept = []
+    modules: dict[str, str] = {}  # by what is made there
     for node in graph.node:
-        module = _module_of_node(node)
+        # What the optimizer wrote itself (a Split for a chunk) belongs to what it reads.
+        module = _module_of_node(node, default=modules.get(node.input[0], "") if node.input else "")
+        modules.update(dict.fromkeys(node.output, module))
         if node.op_type == "Transpose" and node.input[0] in weights:  # a Linear's weight
             renamed[node.output[0]] = f"{module}.weight.T"
             sources[f"{module}.weight.T"] = Weight(renamed[node.input[0]], is_transposed=True)
@@ -317,14 +335,14 @@ def _list_initializers(graph: Any) -> list[str]:
     return [name for name in read if name not in known]
 
 
-def _module_of_node(node: Any) -> str:
+def _module_of_node(node: Any, *, default: str) -> str:
     """Return the dotted path of the module that a node was traced in, empty for the wrapper's own."""
     for entry in node.metadata_props:
         if entry.key == _SCOPES_KEY:
             scopes = ast.literal_eval(entry.value)
             inner = scopes[-2] if len(scopes) > 1 else ""
             return inner.removeprefix(_WRAPPER) if inner.startswith(_WRAPPER) else ""
-    return ""
+    return default
 
 
 def _unique_name(name: str, taken: dict[str, int]) -> str:

@@ -2,7 +2,8 @@
 
 Tracing costs torch half a second a layer. So `prep_triton.export.graph` traces two: the first also makes what
 all of them share (the exporter computes a shape once), and the second is what every later one is, but for its weights.
-Here it is written again for each of these, node for node as the exporter itself would have written them.
+Here it is written again for each of these, node for node as the exporter itself would have written them. Where layers
+alternate (ModernBERT: one with attention to all, two with a window), two periods of them are traced instead of two.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,33 +28,45 @@ class Weight:
     is_transposed: bool = False
 
 
-def repeat_layer(graph: Any, weights: dict[str, Weight], stack: str, count: int) -> None:
-    """Repeat the second of two layers until there are `count`.
+def repeat_layers(graph: Any, weights: dict[str, Weight], stack: str, count: int, *, period: int = 1) -> None:
+    """Repeat the second half of ``2 * period`` layers until there are `count`.
 
     Args:
         graph: The GraphProto, whose nodes, values and weights are named after their modules. It is changed in place.
         weights: The graph's weights by initializer. Those of the new layers are added.
         stack: The dotted path of the list of layers, such as ``bert.encoder.layer``.
-        count: The number of layers to be, at least 2.
+        count: The number of layers to be, at least ``2 * period``.
+        period: After how many layers one of the same kind comes again.
 
     Raises:
-        LayersDifferError: The second layer is not one run of nodes with one result, as the first one has it.
+        LayersDifferError: A layer to repeat is not one run of nodes with one result, as the ones before have it.
     """
     nodes = list(graph.node)
-    first, second = f"{stack}.0", f"{stack}.1"
-    run = _find_run(nodes, second)
-    before, layer, after = nodes[: run.start], nodes[run.start : run.stop], nodes[run.stop :]
     outputs = [value.name for value in graph.output]
-    leaving, ending = _find_result(layer, after, outputs)
-    incoming = _find_incoming(before, layer, _move(layer[ending].name, second, first))
+    first = f"{stack}.{period}"
+    runs = [_find_run(nodes, f"{stack}.{number}") for number in range(period, 2 * period)]
+    before, after = nodes[: runs[0].start], nodes[runs[-1].stop :]
+    layers = [nodes[run.start : run.stop] for run in runs]
+    if sum(map(len, runs)) != len(nodes) - len(before) - len(after):
+        raise LayersDifferError("there are nodes between the layers")
+    results = [_find_result(layer, nodes[run.stop :], outputs) for layer, run in zip(layers, runs, strict=True)]
+    ends = [layer[index] for layer, (_, index) in zip(layers, results, strict=True)]
+    makers = [_move(ends[0].name, first, f"{stack}.{period - 1}"), *(end.name for end in ends[:-1])]
+    incoming = [
+        _find_incoming(nodes[: run.start], layer, maker) for run, layer, maker in zip(runs, layers, makers, strict=True)
+    ]
 
-    layer[ending].output[0] = layer[ending].name
-    layers = [layer]
-    for number in range(2, count):
-        replaced = {incoming: layers[-1][ending].output[0]}
-        layers.append([_copy_node(node, second, f"{stack}.{number}", replaced) for node in layer])
-        weights.update(_copy_weights(weights, second, f"{stack}.{number}"))
-    _hand_over(layers[-1][ending], leaving, after, is_output=leaving in outputs)
+    leaving = results[-1][0]
+    ends[-1].output[0] = ends[-1].name
+    end = ends[-1]
+    for number in range(2 * period, count):
+        kind = number % period
+        old, new = f"{stack}.{period + kind}", f"{stack}.{number}"
+        replaced = {incoming[kind]: end.output[0]}
+        layers.append([_copy_node(node, old, new, replaced) for node in layers[kind]])
+        weights.update(_copy_weights(weights, old, new))
+        end = layers[-1][results[kind][1]]
+    _hand_over(end, leaving, after, is_output=leaving in outputs)
     del graph.node[:]
     graph.node.extend([*before, *(node for layer in layers for node in layer), *after])
 

@@ -39,10 +39,14 @@ class Rows:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What ids a model takes, 0 to `vocab_size` - 1, and how many of them at once."""
+    """What ids a model takes, 0 to `vocab_size` - 1, and how many of them at once.
+
+    `window` is how far to either side the attention of some layers reaches; 0 where all see everything.
+    """
 
     vocab_size: int
     longest: int
+    window: int = 0
 
 
 # Answers a batch, INT64 [batch, sequence] by input, with FP32 by output.
@@ -96,18 +100,23 @@ def choose_rows(rows: Rows, width: int) -> Rows:
 def answer_shapes(model: Any, architecture: Architecture, task: Task, seed: int) -> list[Case]:
     """Answer random batches of `PARITY_SHAPES`; see `draw_cases`."""
     names = input_names(architecture, token_types=count_token_types(model.config))
-    sizes = Sizes(int(model.config.vocab_size), ARCHITECTURES[architecture].find_longest_input(model.config))
+    sizes = Sizes(
+        int(model.config.vocab_size),
+        ARCHITECTURES[architecture].find_longest_input(model.config),
+        int(getattr(model.config, "sliding_window", None) or 0),
+    )
     return draw_cases(sizes, names, seed, partial(answer, model, task=task))
 
 
 def draw_cases(sizes: Sizes, names: Sequence[str], seed: int, respond: Responder) -> list[Case]:
     """Draw random batches of `PARITY_SHAPES`, padded and capped by the model's positions, and answer them.
 
-    The first row of each is whole and every further one is shorter.
+    The first row of each is whole and every further one is shorter. Where attention has a window, there is a batch that
+    it does not span.
     """
     generator = np.random.default_rng(seed)
     cases = []
-    for batch, length in PARITY_SHAPES:
+    for batch, length in (*PARITY_SHAPES, *([(2, 3 * sizes.window)] if sizes.window else [])):
         sequence = min(length, sizes.longest)
         lengths = [max(1, sequence - row * (sequence // batch)) for row in range(batch)]
         ids = tuple(tuple(generator.integers(0, sizes.vocab_size, length).tolist()) for length in lengths)

@@ -133,6 +133,11 @@ def attach_head(model: Any, modules: SentenceModules, *, where: str) -> None:
     model.add_module(_HEAD, head.eval())
 
 
+def add_mean_pooling(model: Any) -> None:
+    """Give a model a head that is the mean of the tokens alone, without weights."""
+    model.add_module(_HEAD, SentenceHead(SentenceModules(steps=())))
+
+
 def _load_weights(dense: Any, module: DenseModule, where: str) -> None:
     from safetensors.torch import load_file
 
@@ -153,6 +158,11 @@ def _list_shapes(shapes: Mapping[str, tuple[int, ...]]) -> str:
     return ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in sorted(shapes.items())) or "none"
 
 
+def pool_tokens(model: Any, hidden: Any, attention_mask: Any) -> Any:
+    """Return what a model's head makes of its token vectors."""
+    return model.get_submodule(_HEAD)(hidden, attention_mask)
+
+
 def read_outputs(model: Any, answer: Any, attention_mask: Any, task: Task) -> tuple[Any, ...]:
     """Return the outputs of a task, in their order, of what a transformers model answered.
 
@@ -163,5 +173,5 @@ def read_outputs(model: Any, answer: Any, attention_mask: Any, task: Task) -> tu
         task: Decides what is read.
     """
     if TASKS[task].pools_in_graph:
-        return (model.get_submodule(_HEAD)(answer.last_hidden_state, attention_mask),)
+        return (pool_tokens(model, answer.last_hidden_state, attention_mask),)
     return tuple(getattr(answer, name) for name in TASKS[task].outputs)

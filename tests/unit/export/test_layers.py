@@ -1,6 +1,6 @@
 import pytest
 from onnx import TensorProto, helper
-from prep_triton.export.layers import LayersDifferError, Weight, repeat_layer
+from prep_triton.export.layers import LayersDifferError, Weight, repeat_layers
 
 STACK = "encoder.layer"
 
@@ -38,7 +38,7 @@ def weights_of(*layers: int) -> dict[str, Weight]:
 
 def test_repeated_layers_read_each_other_the_shared_values_and_their_own_weights():
     graph, weights = two_layers(), weights_of(0, 1)
-    repeat_layer(graph, weights, STACK, 4)
+    repeat_layers(graph, weights, STACK, 4)
     expected = [*layer(1, f"{STACK}.0/Add"), *layer(2, f"{STACK}.1/Add"), *layer(3, f"{STACK}.2/Add", "y")]
     assert list(graph.node)[5:] == expected
     assert weights == weights_of(0, 1, 2, 3)
@@ -46,7 +46,7 @@ def test_repeated_layers_read_each_other_the_shared_values_and_their_own_weights
 
 def test_what_follows_reads_the_last_layer():
     graph = two_layers(node("head/Relu", f"{STACK}.1/Add", "y"))
-    repeat_layer(graph, weights_of(0, 1), STACK, 12)
+    repeat_layers(graph, weights_of(0, 1), STACK, 12)
     assert len(graph.node) == 2 + 3 * 12 + 1
     assert list(graph.node[-1].input) == [f"{STACK}.11/Add"]
     assert len({entry.name for entry in graph.node}) == len(graph.node)
@@ -54,7 +54,7 @@ def test_what_follows_reads_the_last_layer():
 
 def test_two_layers_stay_as_they_are():
     graph, weights = two_layers(), weights_of(0, 1)
-    repeat_layer(graph, weights, STACK, 2)
+    repeat_layers(graph, weights, STACK, 2)
     assert graph == two_layers()
     assert weights == weights_of(0, 1)
 
@@ -91,11 +91,11 @@ def test_layers_of_another_form_are_not_repeated(change, message):
     change(graph)
     before = graph.SerializeToString()
     with pytest.raises(LayersDifferError, match=message):
-        repeat_layer(graph, weights_of(0, 1), STACK, 4)
+        repeat_layers(graph, weights_of(0, 1), STACK, 4)
     assert graph.SerializeToString() == before
 
 
 def test_layer_with_a_weight_of_another_module_is_not_repeated():
     weights = {**weights_of(0, 1), f"{STACK}.1.dense.weight.T": Weight("shared.weight")}
     with pytest.raises(LayersDifferError, match=r"is shared\.weight, which is not the layer's own"):
-        repeat_layer(two_layers(), weights, STACK, 3)
+        repeat_layers(two_layers(), weights, STACK, 3)

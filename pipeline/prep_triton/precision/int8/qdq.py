@@ -31,9 +31,8 @@ SMALLEST_SCALE = 2.0**-14
 _SMALLEST_OPSET = 19
 _ZERO = "int8_zero"
 _SHIFTED = "_shifted"
-# Query, key, value, attention output, FFN up, FFN down.
-_LINEARS_IN_LAYER = 6
-_LINEARS_BEFORE_ATTENTION, _PRODUCTS_IN_ATTENTION = 3, 2
+# In BERT's layers and those of its relatives, behind each attention: its output, FFN up, FFN down.
+_LINEARS_AFTER_ATTENTION, _PRODUCTS_IN_ATTENTION = 3, 2
 
 Array = NDArray[Any]
 
@@ -101,11 +100,15 @@ class QuantizedTensors:
     weights: Mapping[str, QuantizedWeight]
 
 
-def find_linears(proto: ModelProto) -> tuple[Linear, ...]:
-    """Return the linear layers of the encoder, in graph order: six in each layer, none of embeddings or of a head.
+def find_linears(proto: ModelProto, *, in_layer: int = 6) -> tuple[Linear, ...]:
+    """Return the linear layers of the encoder, in graph order: as many in each layer, none of embeddings or of a head.
+
+    Args:
+        proto: The FP32 graph.
+        in_layer: How many a layer has: BERT's query, key, value, attention output, FFN up, FFN down.
 
     Raises:
-        PrecisionError: The graph is not an encoder of BERT's kind, or its opset has no FP16 scales.
+        PrecisionError: The graph is not an encoder of that kind, or its opset has no FP16 scales.
     """
     opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     if opset < _SMALLEST_OPSET:
@@ -120,18 +123,18 @@ def find_linears(proto: ModelProto) -> tuple[Linear, ...]:
         node for node in proto.graph.node if node.op_type == "MatMul" and len(shapes.get(node.input[1], ())) == 2
     ]
     # What comes before is the embeddings' own, what follows is a head.
-    first = _count_before_layers(proto.graph, products)
-    encoder = products[first : first + _LINEARS_IN_LAYER * attentions]
-    if not attentions or len(encoder) != _LINEARS_IN_LAYER * attentions:
+    first = _count_before_layers(proto.graph, products, in_layer - _LINEARS_AFTER_ATTENTION)
+    encoder = products[first : first + in_layer * attentions]
+    if not attentions or len(encoder) != in_layer * attentions:
         raise PrecisionError(
             f"the graph holds {attentions} attentions and {len(encoder)} linear layers of an encoder, "
-            f"expected {_LINEARS_IN_LAYER} for each attention",
+            f"expected {in_layer} for each attention",
             hint="serve it as it is (prep assemble), or export the checkpoint itself: its graph can be quantised",
         )
     return tuple(_linear_from_node(node, shapes[node.input[1]], biases.get(node.output[0])) for node in encoder)
 
 
-def _count_before_layers(graph: GraphProto, products: Sequence[NodeProto]) -> int:
+def _count_before_layers(graph: GraphProto, products: Sequence[NodeProto], before_attention: int) -> int:
     """Count the linear layers that stand before the first layer's, as ELECTRA's projection of its embeddings.
 
     Query, key and value stand before the second product of their attention, in whatever order.
@@ -139,7 +142,7 @@ def _count_before_layers(graph: GraphProto, products: Sequence[NodeProto]) -> in
     known = {node.output[0] for node in products}
     is_linear = [node.output[0] in known for node in graph.node if node.op_type == "MatMul"]
     attention = [place for place, linear in enumerate(is_linear) if not linear][:_PRODUCTS_IN_ATTENTION]
-    return max(sum(is_linear[: attention[-1]]) - _LINEARS_BEFORE_ATTENTION, 0) if attention else 0
+    return max(sum(is_linear[: attention[-1]]) - before_attention, 0) if attention else 0
 
 
 def _linear_from_node(node: NodeProto, shape: Sequence[int], bias: str | None) -> Linear:

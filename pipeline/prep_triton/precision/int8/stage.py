@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prep_triton.architectures import ARCHITECTURES
 from prep_triton.artifact import OnnxModel, QuantizationRecord
 from prep_triton.errors import SpecError, suggest
 from prep_triton.files import digest_file
@@ -150,7 +151,7 @@ def _quantize(
         check_eval_data(model, Path(gate.eval_data))
     proto = load_model(model.path(GRAPH_NAME))
     check_rewritable(proto)
-    linears = find_linears(proto)
+    linears = find_linears(proto, in_layer=ARCHITECTURES[model.architecture].linears_in_layer)
     del proto
     check_keep_out(spec.keep_out, linears)
     rows = load_calibration_rows(spec.calibration, model)

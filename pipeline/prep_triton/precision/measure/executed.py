@@ -28,9 +28,9 @@ _PRODUCT = (0, 1)
 # How OpenVINO names the scale that a quantised product becomes, and the weight that it turns around for it.
 _SCALE_SUFFIX, _WEIGHT_SUFFIX = "/DequantizationMultiply", "/transpose_b"
 _WITH_WEIGHTS = "FullyConnected"
-_LINEARS_IN_LAYER = 6
-# Query, key and value: whatever their order, they stand before the second product of their attention.
-_LINEARS_BEFORE_ATTENTION, _PRODUCTS_IN_ATTENTION = 3, 2
+# Query, key and value, where they are not one: whatever their order, they stand before the second product of their
+# attention. Behind it stand its output, FFN up and FFN down.
+_MOST_BEFORE_ATTENTION, _PRODUCTS_IN_ATTENTION, _AFTER_ATTENTION = 3, 2, 3
 _USUAL_LENGTH = 128
 
 
@@ -92,7 +92,7 @@ def _split_products(graph: Any) -> tuple[list[Any], list[Any], list[Any]]:
     operators = graph.get_ordered_ops()
     constant: dict[str, bool] = {}
     with_weights, without = list[Any](), list[Any]()
-    first = 0  # before the layers stands what the embeddings have of their own, behind them a head
+    first = last = 0  # before the layers stands what the embeddings have of their own, behind them a head
     for operator in operators:  # what an operator reads comes before it
         sources = [value.get_source_output().get_node().get_friendly_name() for value in operator.inputs()]
         kind = operator.get_type_name()
@@ -101,8 +101,9 @@ def _split_products(graph: Any) -> tuple[list[Any], list[Any], list[Any]]:
             has_weights = any(constant[name] for name in sources)
             (with_weights if has_weights else without).append(operator)
             if not has_weights and len(without) == _PRODUCTS_IN_ATTENTION:
-                first = max(len(with_weights) - _LINEARS_BEFORE_ATTENTION, 0)
-    last = first + _LINEARS_IN_LAYER * sum(operator.get_type_name() == "Softmax" for operator in operators)
+                first = max(len(with_weights) - _MOST_BEFORE_ATTENTION, 0)
+            if not has_weights:
+                last = len(with_weights) + _AFTER_ATTENTION
     return with_weights[first:last], with_weights[:first] + with_weights[last:], without
 
 
