@@ -40,7 +40,7 @@ def test_a_rehearsal_takes_every_step_but_those_of_the_gpu(tmp_path: Path):
     assert names >= {"sweep.json", "bursts.json", "report.html", "figures.json", "logs/verify.txt", "nvidia-smi.txt"}
     sweep = json.loads((folder / "sweep.json").read_text())
     load_validator("bench").validate(sweep)
-    assert {point["entry"] for point in sweep["points"]} == {"tiny-onnxruntime-fp32", "tiny-openvino-fp32"}
+    assert {point["entry"] for point in sweep["points"]} == {"tiny-onnxruntime-fp32", "tiny-openvino-bf16"}
     for precision in ("fp16", "int8"):
         # What a real check assembles next to each other finds these engines, which it must not take for plans.
         flags = ("--runtime", "tensorrt", "--precision", precision, "--tier", "1", "--workspace", build)

@@ -181,6 +181,21 @@ def test_workflow_hands_over_the_engines_when_only_some_models_failed(tmp_path: 
     assert ("::warning::some models failed on l4" in done.stdout) == (code == 3)
 
 
+@pytest.mark.parametrize("gpus", [(), ("t4",), ("l4", "t4")], ids=["none", "one", "two"])
+def test_workflow_merges_the_workspaces_of_however_many_gpus(tmp_path: Path, gpus: tuple[str, ...]):
+    """A single artifact is unpacked into the path itself: download-artifact.ts, `artifacts.length === 1`, since v5."""
+    steps = load_workflow()["jobs"]["gather"]["steps"]
+    (script,) = [step["run"] for step in steps if step.get("name") == "Merge the workspaces"]
+    for gpu in gpus:
+        engine = tmp_path / "parts" / (f"workspace-{gpu}" if len(gpus) > 1 else "") / "engine" / f"tiny-{gpu}" / "key"
+        engine.mkdir(parents=True)
+        (engine / "manifest.json").touch()
+    done = run_script(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    merged = sorted(path.relative_to(tmp_path / "build").as_posix() for path in tmp_path.rglob("build/**/*.json"))
+    assert merged == [f"engine/tiny-{gpu}/key/manifest.json" for gpu in gpus]
+
+
 def test_workflow_gathers_whatever_became_of_the_engines():
     gather = load_workflow()["jobs"]["gather"]
     assert gather["needs"] == ["plan", "engines"]
@@ -257,3 +272,42 @@ def test_the_one_that_gathers_begins_when_no_gpu_can_be_at_work():
         spec = jobs[name]["spec"]
         longest_s = spec["startingDeadlineSeconds"] + spec["jobTemplate"]["spec"]["activeDeadlineSeconds"]
         assert (hour - gpu_hour) * 3600 + (minute - gpu_minute) * 60 >= longest_s
+
+
+KUEUE_DIR = JOBS_DIR.with_name("nightly-kueue")
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+
+
+def load_queues() -> dict[str, dict[str, Any]]:
+    documents = yaml.safe_load_all((KUEUE_DIR / "queues.yaml").read_text())
+    return {f"{document['kind']} {document['metadata']['name']}": document for document in documents}
+
+
+def test_kueue_has_the_jobs_of_the_gpus_wait_and_not_the_one_that_waits_for_them():
+    kustomization = yaml.safe_load((KUEUE_DIR / "kustomization.yaml").read_text())
+    assert [Path(resource).name for resource in kustomization["resources"]] == [JOBS_DIR.name, "queues.yaml"]
+    (patch,) = kustomization["patches"]
+    names = {yaml.safe_load(path.read_text())["metadata"]["name"] for path in list_jobs()}
+    queued = {name for name in names if re.fullmatch(patch["target"]["name"], name)}
+    assert queued == names - {"prep-gather"}
+    labels = yaml.safe_load(patch["patch"])["spec"]["jobTemplate"]["metadata"]["labels"]
+    assert f"LocalQueue {labels[QUEUE_LABEL]}" in load_queues()
+    # With Kueue and without the queue a Job would wait for ever: the label is where the queue is.
+    assert not any(QUEUE_LABEL in path.read_text() for path in JOBS_DIR.glob("*.yaml"))
+
+
+def test_kueues_quota_has_room_for_a_job_of_each_gpu():
+    queues = load_queues()
+    local = queues["LocalQueue prep-nightly"]
+    (group,) = queues[f"ClusterQueue {local['spec']['clusterQueue']}"]["spec"]["resourceGroups"]
+    flavors = {flavor["name"]: flavor["resources"] for flavor in group["flavors"]}
+    nodes = {name: queues[f"ResourceFlavor {name}"]["spec"]["nodeLabels"] for name in flavors}
+    for path in JOBS_DIR.glob("engines-*.yaml"):
+        pod = load_pod(path)
+        (name,) = [name for name, labels in nodes.items() if labels == pod["nodeSelector"]]
+        resources = pod["containers"][0]["resources"]
+        # A limit without a request is one.
+        requested = {**resources["limits"], **resources["requests"]}
+        quota = {resource["name"]: resource["nominalQuota"] for resource in flavors[name]}
+        assert quota == requested
+        assert set(group["coveredResources"]) == set(requested)
