@@ -12,6 +12,8 @@ from prep_triton.gpus import find_present_gpus
 # The last image with TensorRT 10, which is the safe one for a T4.
 IMAGE = "nvcr.io/nvidia/tritonserver:26.05-py3"
 IMAGE_SERVER = Path("/opt/tritonserver/bin/tritonserver")
+# torch only exports here: its build for the CPU, without gigabytes of CUDA.
+TORCH_FOR_CPUS = "https://download.pytorch.org/whl/cpu"
 # The container's own word on the TensorRT of its server, such as 10.16.1.11+cuda13.2.
 TENSORRT_VARIABLE = "TRT_VERSION"
 
@@ -32,11 +34,13 @@ def find_tritonserver() -> Path | None:
 
 
 def render_docker_line(root: Path) -> str:
-    """Return the line that runs the check inside the stock image, which has TensorRT and the server."""
-    inside = "apt-get update -q && apt-get install -qy python3-venv && scripts/gpu-check"
+    """Return the line that runs the check inside the stock image, which has TensorRT and the server.
+
+    Its environment is a volume of the container, beside which the checkout's own .venv stays as it is.
+    """
     return (
-        f"docker run --rm --gpus all --shm-size 2g --ulimit memlock=-1 -v {root}:/prep -w /prep {IMAGE} "
-        f"bash -c '{inside}'"
+        f"docker run --rm --gpus all --shm-size 2g --ulimit memlock=-1 -e PIP_EXTRA_INDEX_URL={TORCH_FOR_CPUS} "
+        f"-v {root}:/prep -v /prep/.venv -w /prep {IMAGE} scripts/gpu-check"
     )
 
 

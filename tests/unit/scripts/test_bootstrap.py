@@ -23,13 +23,13 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def add_python(checkout: Path, name: str, version: tuple[int, int]) -> None:
+def add_python(checkout: Path, name: str, version: tuple[int, int], *, lacks: str = "") -> None:
     """Put a Python on PATH that says it has a version, and whose virtual environments are empty."""
-    pretend = f"import sys; sys.version_info = {(*version, 0)}; exec(sys.argv[1])"
+    pretend = f'import sys; sys.version_info = {(*version, 0)}; sys.modules["{lacks}"] = None; exec(sys.argv[1])'
     script = f"""#!/bin/sh
 if [ "$1" = -c ]; then exec {sys.executable} -c '{pretend}' "$2"; fi
 if [ "$1" = --version ]; then echo "Python {version[0]}.{version[1]}"; fi
-if [ "$1" = -m ]; then echo "{name}" >"{checkout}/taken"; exit 9; fi
+if [ "$1" = -m ]; then echo "{name}" "$2" >"{checkout}/taken"; exit 9; fi
 """
     path = checkout / "bin" / name
     path.write_text(script)
@@ -55,7 +55,14 @@ def test_the_first_python_that_can_run_everything_is_taken(checkout: Path, pytho
         add_python(checkout, name, version)
     done = run_bootstrap(checkout)
     assert done.returncode == 9, done.stderr  # its `-m venv`
-    assert (checkout / "taken").read_text() == f"{taken}\n"
+    assert (checkout / "taken").read_text() == f"{taken} venv\n"
+
+
+def test_where_venv_has_no_pip_virtualenv_is_taken(checkout: Path):
+    """As in Triton's image, which has Ubuntu's Python without python3-venv."""
+    add_python(checkout, "python3.12", (3, 12), lacks="ensurepip")
+    assert run_bootstrap(checkout).returncode == 9
+    assert (checkout / "taken").read_text() == "python3.12 virtualenv\n"
 
 
 @pytest.mark.parametrize("version", [(3, 10), (3, 13), (3, 14)])

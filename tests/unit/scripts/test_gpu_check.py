@@ -1,6 +1,8 @@
 """`scripts/gpu-check` where there is no GPU: its steps, what it compares, reports and sends back."""
 
 import json
+import re
+import shlex
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +63,14 @@ def test_without_a_gpu_it_says_why_prints_the_docker_line_and_does_not_pass(monk
     assert "docker run --rm --gpus all" in words
     assert "scripts/gpu-check --rehearse" in words
     assert not (tmp_path / "out").exists()
+
+
+def test_the_line_for_docker_is_that_of_the_readme():
+    readme = (Path(command.ROOT) / "scripts" / "README.md").read_text()
+    (line,) = re.findall(r"^ {4}(docker run (?:.*\\\n)*.*)\n", readme, re.MULTILINE)
+    assert shlex.split(line.replace("\\\n", " ").replace("$PWD", "/prep")) == shlex.split(
+        machine.render_docker_line(Path("/prep"))
+    )
 
 
 def test_every_step_is_named_and_ends_somehow(tmp_path):
