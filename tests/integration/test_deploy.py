@@ -18,15 +18,13 @@ from typer.testing import CliRunner
 
 from tests.fakes.benched import make_judged_run
 from tests.fakes.documents import parse_document
+from tests.fakes.kubernetes_schemas import check_manifests
 from tests.fakes.prep_command import Prep
 from tests.fakes.served_release import make_plan, make_target
 
 pytestmark = pytest.mark.integration
 
-# What GKE's channels run, from the oldest to the newest that the schemas know.
-KUBERNETES = ("1.31", "1.33", "1.35")
 JOBS_DIR = Path(__file__).parents[2] / "configs" / "gke" / "nightly"
-CUSTOM = ("networking.istio.io/v1", "monitoring.googleapis.com/v1", "kustomize.config.k8s.io/v1beta1")
 
 
 @pytest.fixture
@@ -75,17 +73,13 @@ def load_base(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_release_becomes_a_base_that_kubernetes_accepts(publish, folder: Path):
-    validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed").validate
     uri = publish(make_plan("t4"), make_plan("l4"))
     message = deploy(uri, "-o", "base", "--service-account", "triton@project.iam.gserviceaccount.com")
     assert message["release"] == uri.rpartition("/")[2]
     assert message["deployments"] == ["triton-t4", "triton-l4"]
     objects = load_base(folder / "base")
     assert len(objects) == len(message["written"]) == 15
-    for manifest in objects:
-        if manifest["apiVersion"] not in CUSTOM:
-            for version in KUBERNETES:
-                validate(manifest, version, strict=True)
+    check_manifests(objects)
 
 
 def test_kubectl_accepts_the_base(publish, folder: Path):
@@ -107,33 +101,25 @@ def test_kubectl_accepts_the_base(publish, folder: Path):
 
 
 def test_kubernetes_and_kubectl_accept_a_base_that_mounts_the_bucket(publish, folder: Path):
-    validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed").validate
     uri = publish(make_plan("t4"))
     deploy(uri, "-o", "base", "--model-loading", "fuse", "--namespace", "ml", "--priority-class", "serving")
     done = subprocess.run([*find_kustomize(), str(folder / "base")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     objects = list(yaml.safe_load_all(done.stdout))
     assert [manifest["metadata"]["name"] for manifest in objects if manifest["kind"] == "Namespace"] == ["ml"]
-    for manifest in objects:
-        if manifest["apiVersion"] not in CUSTOM:
-            for version in KUBERNETES:
-                validate(manifest, version, strict=True)
+    check_manifests(objects)
     (deployment,) = (manifest for manifest in objects if manifest["kind"] == "Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert f"--model-repository=/models/{uri.rpartition('/')[2]}" in container["args"]
 
 
 def test_what_was_measured_becomes_targets_and_sizes_that_kubernetes_accepts(publish, folder: Path):
-    validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed").validate
     uri = publish()
     (folder / "run.json").write_text(make_judged_run(name="bert", key=f"{0:016x}").model_dump_json())
     message = deploy(uri, "-o", "base", "--bench", "run.json")
     assert message["measured_pools"] == ["cpu"]
     assert message["measured"]["entries"][0]["load"] == "100/s poisson, batch 1"
-    for manifest in load_base(folder / "base"):
-        if manifest["apiVersion"] not in CUSTOM:
-            for version in KUBERNETES:
-                validate(manifest, version, strict=True)
+    check_manifests(load_base(folder / "base"))
     autoscaler = yaml.safe_load((folder / "base" / "horizontalpodautoscaler-cpu.yaml").read_text())
     assert autoscaler["metadata"]["annotations"]["prep/bench-run"] == "run.json of 2026-01-02"
     # The run did not load bert-onnx, which the release has too.
@@ -145,12 +131,7 @@ def test_what_was_measured_becomes_targets_and_sizes_that_kubernetes_accepts(pub
 
 
 def test_kubernetes_and_kubectl_accept_the_nightly_jobs():
-    validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed").validate
-    for path in sorted(JOBS_DIR.glob("*.yaml")):
-        manifest = yaml.safe_load(path.read_text())
-        if manifest["apiVersion"] not in CUSTOM:
-            for version in KUBERNETES:
-                validate(manifest, version, strict=True)
+    check_manifests(load_base(JOBS_DIR))
     done = subprocess.run([*find_kustomize(), str(JOBS_DIR)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert {manifest["metadata"]["namespace"] for manifest in yaml.safe_load_all(done.stdout)} == {"prep"}
@@ -186,7 +167,6 @@ def test_dry_run_prints_what_kubectl_takes(publish, folder: Path, gcs_bucket: st
 
 
 def test_candidate_gets_its_part_until_it_is_promoted(publish, folder: Path):
-    validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed").validate
     current = publish(make_plan("t4"))
     candidate = publish(make_plan("t4"), make_plan("l4"), current=False)
     store, _, candidate_id = candidate.rpartition("/releases/")
@@ -194,9 +174,7 @@ def test_candidate_gets_its_part_until_it_is_promoted(publish, folder: Path):
     message = deploy(*options, "--canary", "10")
     assert message["release"] == current.rpartition("/")[2]
     assert message["canary"]["release"] == candidate_id
-    for manifest in load_base(folder / "base"):
-        if manifest["apiVersion"].partition("/")[0] in ("v1", "apps", "policy", "autoscaling"):
-            validate(manifest, KUBERNETES[-1], strict=True)
+    check_manifests(load_base(folder / "base"))
     done = CliRunner().invoke(app, ["rollback", store, candidate_id])
     assert done.exit_code == 0, done.output
     error = deploy(*options, "--canary", "10", code=2)
