@@ -4,6 +4,7 @@ A stage reads specs and these records, never another stage's innards. A record i
 is where its files lie on this machine and is not written into the manifest.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -189,14 +190,17 @@ Pooling = Literal["cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", 
 class EmbeddingRecord(Record):
     """How a checkpoint makes one vector of a text, as its modules.json declares; else the normalized mean.
 
-    `pooling` names what is joined, in this order; `prompt` is put before every text. `is_normalized`: what is answered
-    has the length 1. `dense` are the widths that Dense modules make of the joined vector, and `dimension` how many of
-    the first values are kept; both are computed by the graph, and belong to sentence-embedding.
+    `pooling` names what is joined, in this order. `prompt` is put before a text that names none of `prompts`, which are
+    empty where the checkpoint declares none; `includes_prompt`: its tokens count in the pooling. `is_normalized`: what
+    is answered has the length 1. `dense` are the widths that Dense modules make of the joined vector, and `dimension`
+    how many of the first values are kept; both are computed by the graph, and belong to sentence-embedding.
     """
 
     pooling: tuple[Pooling, ...] = ("mean",)
     is_normalized: bool = True
     prompt: str = ""
+    prompts: Mapping[str, str] = {}
+    includes_prompt: bool = True
     dense: tuple[Length, ...] = ()
     dimension: Length | None = None
 
@@ -204,6 +208,10 @@ class EmbeddingRecord(Record):
         """Return how many values the graph of a sentence-embedding answers, of token vectors of `hidden_size`."""
         width = self.dense[-1] if self.dense else hidden_size * len(self.pooling)
         return min(width, self.dimension or width)
+
+    def find_prompt(self, *names: str) -> str:
+        """Return the prompt of the first of these names that is declared, else what is put before every text."""
+        return next((self.prompts[name] for name in names if name in self.prompts), self.prompt)
 
 
 # Who answered what `reference.npz` holds: PyTorch, or the graph itself where it came without its checkpoint's weights.

@@ -47,6 +47,8 @@ class LibraryMask(Record):
 class LibraryRow(Record):
     """One text, perhaps a `question` before it, and what the library makes of it; what the task does not have is empty.
 
+    `prompt_name` is that of the prompt which the library was told to put before the text; without it the default.
+
     `is_ordinary`: a sentence as the gates of a quantised model have seen them; other texts move its answers further.
     `ids` are transformers' own, cut where the library cuts (`is_cut`), with special tokens. For each of them,
     where an answer has a place in the text: the characters `offsets`, in `sequences` which text it is of (None: a
@@ -59,6 +61,7 @@ class LibraryRow(Record):
 
     text: str
     question: str = ""
+    prompt_name: str = ""
     is_ordinary: bool = False
     ids: tuple[int, ...]
     is_cut: bool = False

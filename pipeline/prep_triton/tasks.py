@@ -49,6 +49,13 @@ OutputWidth = Literal["vocab_size", "num_labels", "hidden_size", "embedding"]
 # all tokens of a text, and the root of a sum of squares.
 POOLING_SCOPE, NORMALIZE_SCOPE = "sentence.pooling", "sentence.normalize"
 
+# What an attention_mask says of a prompt's tokens where the pooling leaves them out (include_prompt: false): every
+# value but 0 attends, and the pooling counts those of 1. `inside_server` has its own.
+PROMPT_MASK = 2
+
+# The optional input of a text entry whose checkpoint declares prompts: for each text the name of one, or nothing.
+PROMPT_NAME = "PROMPT_NAME"
+
 MASK_TOKEN = "[MASK]"  # noqa: S105 - BERT's word, not a secret
 
 

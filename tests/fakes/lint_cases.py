@@ -56,10 +56,12 @@ def write_graph(repository: Path, name: str, config: str | None = None) -> Path:
     return folder
 
 
-def ensemble_config(name: str, *steps: str, batch: int = 8, input_type: str = "INT64", extra: str = "") -> str:
+def ensemble_config(
+    name: str, *steps: str, batch: int = 8, input_type: str = "INT64", input_fields: str = "", extra: str = ""
+) -> str:
     return (
         f'name: "{name}"\nplatform: "ensemble"\nmax_batch_size: {batch}\n'
-        f'input [{{ name: "IN" data_type: TYPE_{input_type} dims: [-1] }}]\n'
+        f'input [{{ name: "IN" data_type: TYPE_{input_type} dims: [-1] {input_fields} }}]\n'
         f'output [{{ name: "OUT" data_type: TYPE_FP32 dims: [-1] }}]\n'
         f"ensemble_scheduling {{ step [{', '.join(steps)}] }}\n{extra}"
     )
@@ -377,6 +379,7 @@ SERVED_CASES = [
     Case("nameless", "", lambda at: write_python(at, "nameless", 'backend: "python"\nmax_batch_size: 8\n' + TENSORS)),
     _ensemble_case("e-plain", "version-empty", step("ok")),
     _ensemble_case("e-single", "version-empty", step("ok"), batch=0),
+    _ensemble_case("e-optional", "ensemble-optional", step("ok"), input_fields="optional: true"),
 ]
 
 

@@ -103,6 +103,16 @@ def test_embeddings_are_sentence_transformers_own(client, folders, name):
     assert answer == pytest.approx(expected, abs=2e-4)
 
 
+def test_prompts_of_a_post_processors_embedding_are_sentence_transformers_own(client, folders):
+    library = SentenceTransformer(str(folders / "saved"), device="cpu")
+    for name in ("query", "document"):
+        names = np.array([[name.encode()]] * len(TEXTS), np.object_)
+        column = np.array([[text.encode()] for text in TEXTS], np.object_)
+        request = {"TEXT": column, "PROMPT_NAME": names}
+        answer = client.infer("saved-text", request, ["EMBEDDING"])[0]["EMBEDDING"]
+        assert answer == pytest.approx(library.encode(TEXTS, prompt_name=name), abs=2e-4)
+
+
 def test_the_longest_bucket_is_where_the_library_cuts(repository, folders):
     longest = {entry.name: entry.length_buckets[-1] for entry in load_repository(repository) if entry.kind == "model"}
     assert longest == {name: SentenceTransformer(str(folders / name), device="cpu").max_seq_length for name in NAMES}

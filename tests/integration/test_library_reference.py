@@ -98,7 +98,9 @@ def models(folders, tmp_path_factory):
     return {name: export_model(spec, workspace).artifact for name, spec in specs.items()}
 
 
-EMBEDDING = EmbeddingRecord(pooling=("cls", "max"), is_normalized=False, prompt="to the: ")
+EMBEDDING = EmbeddingRecord(
+    pooling=("cls", "max"), is_normalized=False, prompt="to the: ", prompts={"query": "to the: "}
+)
 # How prep may misread a checkpoint: which, what is on record then, and what verify says.
 MISREAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "pooling": (
@@ -108,7 +110,7 @@ MISREAD: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "prompt": (
         "embedder",
-        {"embedding": EMBEDDING.model_copy(update={"prompt": ""})},
+        {"embedding": EMBEDDING.model_copy(update={"prompt": "", "prompts": {"query": ""}})},
         "than sentence-transformers",
     ),
     "length": ("embedder", {"declared_length": 40}, "than sentence-transformers"),

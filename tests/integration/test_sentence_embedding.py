@@ -14,7 +14,7 @@ from prep_triton.precision.int8.stage import quantize_for_openvino, quantize_to_
 from prep_triton.spec import CalibrationSpec, ModelSpec, QuantizationSpec, ServingSpec, TextSpec, VerifySpec
 from prep_triton.triton.entries.load import load_repository
 from prep_triton.triton.entries.text import assemble_text_entries
-from prep_triton.triton.server.client import TritonClient
+from prep_triton.triton.server.client import RefusedRequestError, TritonClient
 from prep_triton.triton.server.process import run_triton
 from prep_triton.triton.verify.repository import verify_entries
 from prep_triton.workspace import Workspace
@@ -29,18 +29,22 @@ from tests.integration.test_embedding_library import WIDTH, write_bert
 pytestmark = pytest.mark.integration
 
 TEXTS = ["the a of and to in is.", "Is it a 2?", "", "abc Def, ghi jkl! to-do: a; " * 6]
+PROMPTS = {
+    "cut": {"document": "", "query": "to the: "},
+    "joined": {"document": "", "passage": "Is it in ", "query": "to the: "},
+}
 MODES = ("cls", "lasttoken", "max", "mean", "mean_sqrt_len_tokens", "weightedmean")
 
 
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory):
-    """Folders that the library saved: every pooling joined; two Dense modules; a prompt and a vector that is cut."""
+    """Folders that the library saved: every pooling joined, without the prompts; two Dense modules; a cut vector."""
     root = tmp_path_factory.mktemp("checkpoints")
     write_bert(root / "body")
     torch.manual_seed(7)
     projected = [Dense(2 * WIDTH, 24), Normalize(), Dense(24, 16, bias=False, activation_function=torch.nn.Identity())]
     chains = {
-        "joined": [Pooling(WIDTH, MODES), Normalize()],
+        "joined": [Pooling(WIDTH, MODES, include_prompt=False), Normalize()],
         "projected": [Pooling(WIDTH, ("cls", "mean")), *projected],
         "cut": [Pooling(WIDTH, "mean"), Normalize()],
     }
@@ -51,7 +55,7 @@ def libraries(tmp_path_factory):
             modules=[Transformer(str(root / "body")), *modules],
             device="cpu",
             truncate_dim=12 if is_cut else None,
-            prompts={"query": "to the: "} if is_cut else None,
+            prompts=PROMPTS.get(name),
             default_prompt_name="query" if is_cut else None,
         )
         libraries[name].save(str(root / name))
@@ -100,9 +104,12 @@ def test_torch_answers_as_the_library_where_it_is_not_installed(libraries, name,
     body, own = (kind.from_pretrained(root / "body") for kind in (BertModel, AutoTokenizer))
     without = find_embedder(body.eval(), own, root / name, 48, positions=48)
     assert without.name.startswith("torch ")
-    with torch.inference_mode():
-        vectors = [without.embed(text)[2] for text in TEXTS]
-    np.testing.assert_allclose(vectors, installed[name].encode(TEXTS), atol=2e-6)
+    assert without.prompt_names == tuple(PROMPTS.get(name, ()))
+    for prompt in ("", *without.prompt_names):
+        with torch.inference_mode():
+            vectors = [without.embed(text, prompt)[2] for text in TEXTS]
+        expected = [installed[name].encode(text, prompt_name=prompt or None) for text in TEXTS]
+        np.testing.assert_allclose(vectors, expected, atol=2e-6)
 
 
 def test_sums_over_tokens_and_squares_are_fp32_in_an_fp16_graph_and_products_are_not(exported, libraries):
@@ -140,7 +147,7 @@ def test_int8_is_the_encoders_alone_and_its_gate_is_of_the_embedding(exported, t
 @pytest.fixture(scope="module")
 def repository(exported, tmp_path_factory):
     folder = tmp_path_factory.mktemp("repository")
-    for name in ("projected", "cut"):
+    for name in ("projected", "cut", "joined"):
         serving = ServingSpec(threads=1, max_batch_size=4, padding="longest" if name == "cut" else "buckets")
         entry = assemble_entry(exported[1][name], [], serving, folder, name=name).artifact
         parts = assemble_text_entries(entry, TextSpec(), folder)
@@ -148,20 +155,60 @@ def repository(exported, tmp_path_factory):
     return folder
 
 
-def test_the_ensembles_output_is_the_graphs_and_the_librarys(repository, libraries):
-    column = np.array([[text.encode()] for text in TEXTS], np.object_)
+def column(*texts):
+    return np.array([[text.encode()] for text in texts], np.object_)
+
+
+@pytest.fixture(scope="module")
+def client(repository):
     with run_triton(str(repository)) as server:
         server.check_loaded()
-        with TritonClient(server.grpc_url, timeout_s=60) as client:
-            for name in ("projected", "cut"):
-                answer = client.infer(f"{name}-text", {"TEXT": column}, ["EMBEDDING"])[0]["EMBEDDING"]
-                np.testing.assert_allclose(answer, libraries[1][name].encode(TEXTS), atol=2e-6)
+        with TritonClient(server.grpc_url, timeout_s=60) as connection:
+            yield connection
+
+
+def test_the_ensembles_output_is_the_graphs_and_the_librarys(client, libraries):
+    for name in ("projected", "cut", "joined"):
+        answer = client.infer(f"{name}-text", {"TEXT": column(*TEXTS)}, ["EMBEDDING"])[0]["EMBEDDING"]
+        np.testing.assert_allclose(answer, libraries[1][name].encode(TEXTS), atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["cut", "joined"])
+def test_a_request_names_a_prompt_for_each_of_its_texts(client, libraries, name):
+    """Of a batch each text has its own; requests with and without names are answered side by side."""
+    library = libraries[1][name]
+    names = ["query", *PROMPTS[name], ""][: len(TEXTS)]
+    expected = [library.encode(text, prompt_name=prompt or None) for text, prompt in zip(TEXTS, names, strict=True)]
+    batch = {"TEXT": column(*TEXTS), "PROMPT_NAME": column(*names)}
+    answer = client.infer(f"{name}-text", batch, ["EMBEDDING"])[0]["EMBEDDING"]
+    np.testing.assert_allclose(answer, expected, atol=2e-6)
+    single = [
+        {"TEXT": column(text), **({"PROMPT_NAME": column(prompt)} if prompt else {})}
+        for text, prompt in zip(TEXTS, names, strict=True)
+    ]
+    answers = client.infer_at_once(f"{name}-text", single * 3, ["EMBEDDING"])
+    vectors = np.concatenate([answer["EMBEDDING"] for answer in answers])
+    np.testing.assert_allclose(vectors, [*expected] * 3, atol=2e-6)
+    assert np.abs(expected[0] - library.encode(TEXTS[0], prompt_name="document")).max() > 0.01
+
+
+def test_a_prompt_that_is_not_there_or_not_for_each_text_is_refused(client):
+    with pytest.raises(RefusedRequestError, match="row 1 of PROMPT_NAME is 'topic', and the model's prompts are doc"):
+        names = column("query", "topic")
+        client.infer("joined-text", {"TEXT": column("a", "the"), "PROMPT_NAME": names}, ["EMBEDDING"])
+    # The server's own rule: every input of a batch has as many rows.
+    with pytest.raises(RefusedRequestError, match="PROMPT_NAME"):
+        client.infer("joined-text", {"TEXT": column("a", "the"), "PROMPT_NAME": column("query")}, ["EMBEDDING"])
+    with pytest.raises(RefusedRequestError, match="PROMPT_NAME"):
+        client.infer("projected-text", {"TEXT": column("a"), "PROMPT_NAME": column("query")}, ["EMBEDDING"])
 
 
 def test_verify_finds_them_right_and_compares_with_the_library(repository):
     report = verify_entries(load_repository(repository), str(repository), VerifySpec())
     assert {entry.name: entry.detail for entry in report.entries if entry.status != "loaded"} == {}
-    assert all(entry.library_texts for entry in report.entries if entry.name.endswith("-text"))
+    texts = {entry.name: entry.library_texts for entry in report.entries if entry.name.endswith("-text")}
+    assert texts["cut-text"] == texts["projected-text"] + 2
+    assert texts["joined-text"] == texts["projected-text"] + 3
 
 
 def test_a_dense_module_that_does_not_fit_is_refused_by_its_name(libraries, tmp_path):

@@ -37,6 +37,10 @@ class RequestOptions:
     ] = None
     question: Annotated[str | None, typer.Option(help="The question for question-answering; TEXT does as well.")] = None
     context: Annotated[str | None, typer.Option(help="The text that answers the question.")] = None
+    prompt_name: Annotated[
+        str | None,
+        typer.Option(help="Which of an embedder's prompts to put before each TEXT, such as query. [its default]"),
+    ] = None
     priority: Annotated[
         int,
         typer.Option(
@@ -73,6 +77,7 @@ def client(
     Examples:
       prep client "A happy person."
       prep client "Who wrote it?" --context "The letter was written by Ada." --model qa-onnx-fp32-text
+      prep client "How old is the ship?" --prompt-name query
       cat lines.txt | prep client - --server 10.0.0.7:8001 --json
       prep client --snippet python > client.py
     """
@@ -86,9 +91,9 @@ def client(
         with TritonClient(address, timeout_s=timeout_s) as connection:
             model = find_text_model(connection, request.model)
             if snippet:
-                out.show(_make_snippet(snippet, address, model, lines, request.context), render_snippet)
+                out.show(_make_snippet(snippet, address, model, lines, request), render_snippet)
                 return
-            warm_up(connection, model, lines[0], context=request.context)
+            warm_up(connection, model, lines[0], context=request.context, prompt_name=request.prompt_name)
             document = _infer_all(out, connection, model, lines, request)
         out.show(document, render_client)
     if document.failures:
@@ -112,7 +117,16 @@ def _infer_all(
             if len(texts) > 1:
                 progress("sending texts", (number - 1) / len(texts))
             try:
-                answers.append(infer_text(connection, model, text, context=request.context, priority=request.priority))
+                answers.append(
+                    infer_text(
+                        connection,
+                        model,
+                        text,
+                        context=request.context,
+                        prompt_name=request.prompt_name,
+                        priority=request.priority,
+                    )
+                )
             except ServerError as err:
                 if len(texts) == 1:
                     raise
@@ -125,7 +139,9 @@ def _infer_all(
     return ClientDocument(answers=tuple(answers), failures=tuple(failures), unsent=unsent)
 
 
-def _make_snippet(language: str, address: str, model: "TextModel", texts: Sequence[str], context: str | None) -> Any:
+def _make_snippet(
+    language: str, address: str, model: "TextModel", texts: Sequence[str], request: RequestOptions
+) -> Any:
     """Return the document with client code for a model.
 
     Raises:
@@ -141,7 +157,8 @@ def _make_snippet(language: str, address: str, model: "TextModel", texts: Sequen
     text = (
         texts[0] if texts else f"The harbour was {MASK_TOKEN}." if TASKS[model.task].text_form == "masked" else EXAMPLE
     )
-    named = name_texts(model, text, EXAMPLE_CONTEXT if context is None else context)
+    context = EXAMPLE_CONTEXT if request.context is None else request.context
+    named = name_texts(model, text, context, request.prompt_name)
     code = render_snippet(language, address, model.name, named, model.outputs, has_batch=model.has_batch)
     return SnippetDocument(model=model.name, language=language, code=code)
 

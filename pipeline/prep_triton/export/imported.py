@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prep_triton.architectures import ARCHITECTURES
-from prep_triton.artifact import OnnxModel, ParityRecord, TensorSpec
+from prep_triton.artifact import EmbeddingRecord, OnnxModel, ParityRecord, TensorSpec
 from prep_triton.errors import ExportError, ParityError, SourceError
 from prep_triton.export import heads
 from prep_triton.export.folder import (
@@ -154,6 +154,7 @@ def _make(source: Source, graph: Path, folder: Path, progress: Progress, one_fil
         config = build_config(source)
     token_types = heads.count_token_types(config)
     declared = declare_embedding(source, source.folder)
+    _check_prompts(source, declared.get("embedding"))
     outputs = heads.output_specs(source.task, config, declared.get("embedding"))
     progress("checking the graph", 0.1)
     foreign = load_foreign(graph, Interface(heads.input_specs(source.architecture, token_types=token_types), outputs))
@@ -285,6 +286,16 @@ def _check_pairs(source: Source, names: list[str], path: Path, token_types: int)
         raise SourceError(
             f"{path} has no input token_type_ids, which tells a question from its context",
             hint="export it with token_type_ids among its inputs",
+        )
+
+
+def _check_prompts(source: Source, embedding: EmbeddingRecord | None) -> None:
+    """Refuse prompts that the pooling leaves out: of which tokens they are, no graph but prep's own is told."""
+    if embedding is not None and not embedding.includes_prompt:
+        raise SourceError(
+            f"the Pooling of {source.folder} leaves prompts out (include_prompt is false), and a graph of another tool "
+            "has no input that says which tokens are a prompt's",
+            hint=f"export the checkpoint itself: prep export {source.folder}",
         )
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, assert_never
@@ -70,6 +70,7 @@ def answer_texts(model: Any, source: Source, origin: Path | None, vocabulary: Pa
 class _Text:
     text: str
     question: str = ""
+    prompt_name: str = ""
     is_ordinary: bool = False
 
 
@@ -116,7 +117,14 @@ class _Library:
                 yield from (_Text(text, QUESTIONS[1]) for text in ORDINARY_TEXTS)
             case "plain":
                 yield from (_Text(text, is_ordinary=True) for text in ORDINARY_TEXTS)
+                yield from self._prompted_texts()
                 yield from (_Text(text) for text in others)
+
+    def _prompted_texts(self) -> Iterator[_Text]:
+        """Yield a text for each prompt: another one as far as there are some."""
+        names = self.embedder.prompt_names if self.embedder else ()
+        for name, text in zip(names, cycle(ORDINARY_TEXTS), strict=False):
+            yield _Text(text, prompt_name=name, is_ordinary=True)
 
     def find_answer(self, source: _Text) -> LibraryRow | None:
         """Return what the library makes of a text; None also where its tokenizer panics: so does the served one."""
@@ -131,7 +139,7 @@ class _Library:
         """Return what the library makes of a text; None where it cannot, or the model's answer is no number."""
         text, question = source.text, source.question
         if self.embedder:
-            ids, is_cut, vector = self.embedder.embed(text)
+            ids, is_cut, vector = self.embedder.embed(text, source.prompt_name)
             if not all(math.isfinite(value) for value in vector):
                 return None
             fields = {"ids": ids, "is_cut": is_cut, "embedding": rounded(vector)}

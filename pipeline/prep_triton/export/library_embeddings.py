@@ -21,13 +21,14 @@ _LIBRARY = "sentence_transformers"
 
 
 class Embedder(Protocol):
-    """Who answers, where it cuts a text (in tokens), and its answer: ids, whether they were cut, the vector."""
+    """Who answers, where it cuts a text (in tokens), the prompts that the checkpoint declares, and its answer."""
 
     name: str
     length: int
+    prompt_names: tuple[str, ...]
 
-    def embed(self, text: str) -> tuple[list[int], bool, list[float]]:
-        """Return the ids of a text with special tokens, whether it was cut, and its vector."""
+    def embed(self, text: str, prompt_name: str = "") -> tuple[list[int], bool, list[float]]:
+        """Return the ids of a text with prompt and special tokens, whether it was cut, and its vector."""
 
 
 def find_embedder(model: Any, tokenizer: Any, folder: Path | None, longest: int, *, positions: int) -> Embedder:
@@ -67,6 +68,7 @@ class _LibraryEmbedder:
         from sentence_transformers import SentenceTransformer
 
         self.name = f"sentence-transformers {importlib.metadata.version('sentence-transformers')}"
+        self.prompt_names = _list_prompts(folder)
         # Without layers: its own model is not needed, and its weights would be in memory twice.
         self._library = SentenceTransformer(
             str(folder), device="cpu", local_files_only=True, config_kwargs={"num_hidden_layers": 0, "n_layers": 0}
@@ -79,9 +81,11 @@ class _LibraryEmbedder:
         self._seen: list[dict[str, Any]] = []
         transformer.register_forward_pre_hook(lambda _, arguments: self._seen.append(dict(arguments[0])))
 
-    def embed(self, text: str) -> tuple[list[int], bool, list[float]]:
+    def embed(self, text: str, prompt_name: str = "") -> tuple[list[int], bool, list[float]]:
         self._seen.clear()
-        vector = self._library.encode([text], batch_size=1, convert_to_numpy=True, show_progress_bar=False)[0]
+        (vector,) = self._library.encode(
+            [text], prompt_name=prompt_name or None, batch_size=1, convert_to_numpy=True, show_progress_bar=False
+        )
         (features,) = self._seen
         ids = features["input_ids"][0][features["attention_mask"][0] != 0].tolist()
         # The library does not say whether it cut: a text that fills it to the brim may have been.
@@ -100,15 +104,17 @@ class _TorchEmbedder:
             own = [backend.normalizer] if backend.normalizer else []
             backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
         self.length = shortest_length(settings.get("max_seq_length"), longest)
-        prompts = _load_first(folder, PROMPTS_NAME)
-        self._dimension = prompts.get("truncate_dim")
-        self._prompt = str((prompts.get("prompts") or {}).get(prompts.get("default_prompt_name")) or "")
+        declared = _load_first(folder, PROMPTS_NAME)
+        self.prompt_names = _list_prompts(folder)
+        self._dimension = declared.get("truncate_dim")
+        self._prompts, self._default = declared.get("prompts") or {}, declared.get("default_prompt_name")
         self._modules: list[dict[str, Any]] = [{"type": "Transformer"}, {"type": "Pooling"}, {"type": "Normalize"}]
         if folder is not None:
             self._modules = load_json(folder / MODULES_NAME)
 
-    def embed(self, text: str) -> tuple[list[int], bool, list[float]]:
-        batch = self._tokenizer(self._prompt + text, truncation=True, max_length=self.length, return_tensors="pt")
+    def embed(self, text: str, prompt_name: str = "") -> tuple[list[int], bool, list[float]]:
+        prompt = str(self._prompts.get(prompt_name or self._default) or "")
+        batch = self._tokenizer(prompt + text, truncation=True, max_length=self.length, return_tensors="pt")
         accepted = {"input_ids", "attention_mask"}
         if getattr(self._model.config, "type_vocab_size", 1) > 1:
             accepted.add("token_type_ids")
@@ -118,7 +124,7 @@ class _TorchEmbedder:
             kind = str(module["type"]).rsplit(".", 1)[-1]
             config = _load_first(self._folder, f"{module.get('path') or '.'}/config.json")
             if kind == "Pooling":
-                vector = _pool(vector, config)
+                vector = _pool(vector, config, self._count_left_out(prompt, config))
             elif kind == "Dense":
                 vector = _apply_dense(vector, config, _load_dense(self._folder, str(module["path"])))
             elif kind == "Normalize":
@@ -126,15 +132,30 @@ class _TorchEmbedder:
         vector = vector[: self._dimension]
         return batch["input_ids"][0].tolist(), bool(batch.encodings[0].overflowing), vector.tolist()
 
+    def _count_left_out(self, prompt: str, pooling: Mapping[str, Any]) -> int:
+        """Return how many tokens the pooling leaves out: a prompt's with the special ones before it, or none."""
+        if not prompt or pooling.get("include_prompt") is not False:
+            return 0
+        ids = self._tokenizer(prompt, truncation=True, max_length=self.length)["input_ids"]
+        return len(ids) - (ids[-1] in self._tokenizer.all_special_ids)
 
-def _pool(tokens: torch.Tensor, config: dict[str, Any]) -> torch.Tensor:
-    """Join what a Pooling module's configuration asks for, of token vectors [S, H]."""
+
+def _list_prompts(folder: Path | None) -> tuple[str, ...]:
+    """Return the names of the prompts that a checkpoint declares; none where all of them are empty."""
+    prompts = _load_first(folder, PROMPTS_NAME).get("prompts") or {}
+    return tuple(prompts) if any(prompts.values()) else ()
+
+
+def _pool(tokens: torch.Tensor, config: dict[str, Any], left_out: int) -> torch.Tensor:
+    """Join what a Pooling module's configuration asks for, of token vectors [S, H] but for the first `left_out`."""
+    weights = torch.arange(left_out + 1, len(tokens) + 1.0)
+    tokens = tokens[left_out:]
     by_name = {
         "cls": tokens[0],
         "max": tokens.amax(0),
         "mean": tokens.mean(0),
         "mean_sqrt_len_tokens": tokens.sum(0) / len(tokens) ** 0.5,
-        "weightedmean": torch.arange(1, len(tokens) + 1.0) @ tokens / (len(tokens) * (len(tokens) + 1) / 2),
+        "weightedmean": weights @ tokens / weights.sum(),
         "lasttoken": tokens[-1],
     }
     declared = config.get("pooling_mode")  # since version 6; a switch for each, in a fixed order, before

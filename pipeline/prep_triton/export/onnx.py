@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 STAGE = "export"
 # Raise it with every change of what is read off a checkpoint's files into the record, or asked of its library.
-DECLARED_VERSION = 3
+DECLARED_VERSION = 4
 
 # What decides the bytes: the graph, its weights where they are drawn, and the answers beside it.
 _TOOLS = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "tokenizers")
@@ -236,6 +236,8 @@ def declare_embedding(source: Source, origin: Path | None) -> dict[str, Any]:
         embedding = find_embedding(origin, where=source.label)
     if embedding.prompt:
         log.info("%s: its default prompt %r is put before every text", source.label, embedding.prompt)
+    if embedding.prompts:
+        log.info("%s: its text entries take PROMPT_NAME: %s", source.label, ", ".join(embedding.prompts))
     return {"embedding": embedding}
 
 

@@ -13,7 +13,7 @@ from prep_triton.artifact import Pooling
 from prep_triton.errors import SourceError
 from prep_triton.export.sentence_modules import DenseModule, SentenceModules
 from prep_triton.export.weights import check_weights, find_weights, load_state_dict
-from prep_triton.tasks import NORMALIZE_SCOPE, POOLING_SCOPE, TASKS, Task
+from prep_triton.tasks import NORMALIZE_SCOPE, POOLING_SCOPE, PROMPT_MASK, TASKS, Task
 
 # Below every output of a LayerNormalization, and inside of FP16.
 _BELOW_ALL = -30000.0
@@ -26,30 +26,36 @@ _NORMALIZE = NORMALIZE_SCOPE.split(".")[1]
 
 
 class _Pooling(torch.nn.Module):  # type: ignore[misc]  # torch is not followed by mypy
-    """Token vectors [batch, sequence, hidden] and their mask [batch, sequence] to [batch, poolings * hidden]."""
+    """Token vectors [batch, sequence, hidden] and their mask [batch, sequence] to [batch, poolings * hidden].
 
-    def __init__(self, modes: tuple[Pooling, ...]) -> None:
+    Without `includes_prompt` the tokens of `PROMPT_MASK` attend, and do not count.
+    """
+
+    def __init__(self, modes: tuple[Pooling, ...], *, includes_prompt: bool) -> None:
         super().__init__()
-        self.modes = modes
+        self.modes, self.includes_prompt = modes, includes_prompt
 
     def forward(self, hidden: Any, attention_mask: Any) -> Any:
-        mask = (attention_mask != 0).to(torch.float32)
-        tokens = _Tokens(hidden, mask)
+        attended = (attention_mask != 0).to(torch.float32)
+        counted = attended
+        if not self.includes_prompt:
+            counted = attended * (attention_mask != PROMPT_MASK).to(torch.float32)
+        tokens = _Tokens(hidden, counted, attended)
         return torch.cat([tokens.pool(mode) for mode in self.modes], dim=-1)
 
 
 class _Tokens:
-    """The token vectors of a batch, FP32, and which of them are a text's."""
+    """The token vectors of a batch, FP32, which of them count (`mask`), and which are a row's at all (`attended`)."""
 
-    def __init__(self, hidden: Any, mask: Any) -> None:
-        self.hidden, self.mask = hidden, mask
+    def __init__(self, hidden: Any, mask: Any, attended: Any) -> None:
+        self.hidden, self.mask, self.attended = hidden, mask, attended
         self.places = torch.arange(1, hidden.shape[1] + 1, device=hidden.device).to(torch.float32)
 
     def pool(self, mode: Pooling) -> Any:
         """Return one vector a row, [batch, hidden]."""
         match mode:
             case "cls":
-                return self._add((self.places == self._first()).to(torch.float32) * self.mask)
+                return self._add((self.places == self._first(self.mask)).to(torch.float32) * self.mask)
             case "lasttoken":
                 last = (self.places * self.mask).amax(1, keepdim=True)
                 return self._add((self.places == last).to(torch.float32))
@@ -60,14 +66,15 @@ class _Tokens:
             case "mean_sqrt_len_tokens":
                 return self._add(self.mask) / torch.sqrt(self._count(self.mask))
             case "weightedmean":
-                weights = (self.places - self._first() + 1) * self.mask
+                # The library weighs a token by its place in the row, prompt and all.
+                weights = (self.places - self._first(self.attended) + 1) * self.mask
                 return self._add(weights) / self._count(weights)
             case _:
                 assert_never(mode)
 
-    def _first(self) -> Any:
-        """Return the place of each row's first token, from 1 on: padding may stand before it."""
-        return torch.where(self.mask != 0, self.places, float(2**24)).amin(1, keepdim=True)
+    def _first(self, mask: Any) -> Any:
+        """Return the place of each row's first token of a mask, from 1 on: padding may stand before it."""
+        return torch.where(mask != 0, self.places, float(2**24)).amin(1, keepdim=True)
 
     def _add(self, weights: Any) -> Any:
         return (self.hidden * weights[:, :, None]).sum(1)
@@ -97,7 +104,7 @@ class SentenceHead(torch.nn.Module):  # type: ignore[misc]
     def __init__(self, modules: SentenceModules) -> None:
         super().__init__()
         self.dimension = modules.dimension
-        self.add_module(_POOLING, _Pooling(modules.pooling))
+        self.add_module(_POOLING, _Pooling(modules.pooling, includes_prompt=modules.includes_prompt))
         self.steps = []
         for place, step in enumerate(modules.steps, 1):
             self.steps.append(f"{_NORMALIZE}_{place}" if step is None else f"dense_{place}")

@@ -4,7 +4,7 @@ Read without the library; integration tests hold the answers against it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,6 +20,7 @@ from prep_triton.export.sentence_transformers import (
     load_object,
     load_transformer_settings,
 )
+from prep_triton.quoting import show_value
 from prep_triton.tasks import TASKS, Task
 
 _IN_GRAPH: Task = next(task for task, facts in TASKS.items() if facts.pools_in_graph)
@@ -61,6 +62,8 @@ class SentenceModules:
     steps: tuple[DenseModule | None, ...] = (None,)
     dimension: int | None = None
     prompt: str = ""
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    includes_prompt: bool = True
 
     def record(self) -> EmbeddingRecord:
         """Return what an artifact's record says of them."""
@@ -68,6 +71,8 @@ class SentenceModules:
             pooling=self.pooling,
             is_normalized=bool(self.steps) and self.steps[-1] is None and self.dimension is None,
             prompt=self.prompt,
+            prompts=self.prompts,
+            includes_prompt=self.includes_prompt,
             dense=tuple(step.out_features for step in self.steps if step),
             dimension=self.dimension,
         )
@@ -88,6 +93,7 @@ def find_embedding(folder: Path | None, *, where: str) -> EmbeddingRecord:
         "a Dense module" if any(modules.steps) else "",
         "several Normalize modules" if len(modules.steps) > 1 else "",
         f"vectors cut to their first {modules.dimension} values (truncate_dim)" if modules.dimension else "",
+        "prompts that its pooling leaves out (include_prompt is false)" if not modules.includes_prompt else "",
         *(f"the pooling {mode}" for mode in modules.pooling if mode in _POOLINGS_OF_GRAPH),
     )
     if declared := next(filter(None, beyond), None):
@@ -116,18 +122,15 @@ def read_modules(folder: Path | None, *, where: str) -> SentenceModules:
     check_place(folder, place, where)
     check_settings(load_transformer_settings(folder, where=where), where)
     pooling_config = load_object(folder / pooling_path / "config.json", where)
-    prompt = _find_prompt(folder, where)
-    if prompt and pooling_config.get("include_prompt") is False:
-        raise SourceError(
-            f"the Pooling module of {where} leaves the prompt {prompt!r} out (include_prompt is false), which prep "
-            "does not serve",
-            hint=f"remove default_prompt_name from {PROMPTS_NAME}, and have clients send no prompt",
-        )
+    prompt, prompts = _find_prompts(folder, where)
     return SentenceModules(
         pooling=_find_pooling(pooling_config, where),
         steps=tuple(_read_dense(folder / path, where) if kind == "Dense" else None for kind, path in others),
         dimension=_find_dimension(folder, where),
         prompt=prompt,
+        prompts=prompts,
+        # Without a prompt there is nothing to leave out.
+        includes_prompt=not prompts or pooling_config.get("include_prompt") is not False,
     )
 
 
@@ -195,18 +198,23 @@ def _find_dimension(folder: Path, where: str) -> int | None:
     return dimension
 
 
-def _find_prompt(folder: Path, where: str) -> str:
-    """Return what the library puts before a text that comes without a prompt of its own."""
+def _find_prompts(folder: Path, where: str) -> tuple[str, Mapping[str, str]]:
+    """Return what the library puts before a text that names no prompt, and all prompts by name.
+
+    Where every prompt is empty there are none: the library writes ``{"query": "", "document": ""}`` unasked.
+    """
     path = folder / PROMPTS_NAME
-    if not path.is_file():
-        return ""
-    config = load_object(path, where)
-    name, prompts = config.get("default_prompt_name"), config.get("prompts") or {}
-    if name is None:
-        return ""
-    if not isinstance(prompts, dict) or name not in prompts:
+    config = load_object(path, where) if path.is_file() else {}
+    name, declared = config.get("default_prompt_name"), config.get("prompts") or {}
+    if not isinstance(declared, dict) or not all(isinstance(text, str | None) for text in declared.values()):
+        raise SourceError(
+            f"{PROMPTS_NAME} of {where} has the prompts {show_value(declared)}, expected a text by each name",
+            hint="copy the checkpoint again",
+        )
+    if name is not None and name not in declared:
         raise SourceError(
             f"{PROMPTS_NAME} of {where} has no prompt of its default_prompt_name {name!r:.40}",
             hint="copy the checkpoint again",
         )
-    return str(prompts[name] or "")
+    prompts = {key: text or "" for key, text in declared.items()}
+    return prompts.get(name, ""), prompts if any(prompts.values()) else {}

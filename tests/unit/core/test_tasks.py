@@ -9,9 +9,21 @@ import numpy as np
 import prep_triton
 import pytest
 from prep_triton.spec import ModelSpec, TextSpec
-from prep_triton.tasks import TASK_CHOICES, TASK_NAMES, TASKS, Task, TaskChoice, find_task, tasks_with_option
+from prep_triton.tasks import (
+    PROMPT_MASK,
+    PROMPT_NAME,
+    TASK_CHOICES,
+    TASK_NAMES,
+    TASKS,
+    Task,
+    TaskChoice,
+    find_task,
+    tasks_with_option,
+)
 from prep_triton.triton.inside_server.answer import tasks as server_side
-from prep_triton.triton.inside_server.encode.encoder import Encoder, EncoderSettings
+from prep_triton.triton.inside_server.encode import prompts as server_prompts
+from prep_triton.triton.inside_server.encode.encoder import Encoder
+from prep_triton.triton.inside_server.encode.settings import EncoderSettings
 
 from tests.fakes.task_models import make_tokenizer
 
@@ -68,6 +80,10 @@ def test_what_runs_in_the_server_agrees_with_the_table(task: Task, tmp_path: Pat
     shape = (1, 16, *inner) if facts.per_token else (1, *inner)
     outputs = {name: np.ones(shape, np.float32) for name in facts.outputs}
     assert set(answer({**encoded, **outputs})) == {tensor.name for tensor in facts.answers}
+
+
+def test_the_server_side_and_the_table_agree_on_prompts() -> None:
+    assert (server_prompts.INPUT, server_prompts.MASK) == (PROMPT_NAME, PROMPT_MASK)
 
 
 def find_task_names(path: Path) -> Iterator[tuple[ast.AST, ast.Constant]]:

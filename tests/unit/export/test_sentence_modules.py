@@ -53,6 +53,11 @@ def test_a_dense_module_that_is_not_served_is_named(tmp_path, changes, message):
         (("Pooling", "Normalize", "Normalize"), {}, "several Normalize modules"),
         (("Pooling",), {"prompts": {"truncate_dim": 16}}, r"vectors cut to their first 16 values \(truncate_dim\)"),
         (("Pooling",), {"pooling": {"pooling_mode": "lasttoken"}}, "the pooling lasttoken"),
+        (
+            ("Pooling",),
+            {"pooling": {"include_prompt": False}, "prompts": {"prompts": {"query": "q: "}}},
+            r"prompts that its pooling leaves out \(include_prompt is false\)",
+        ),
         (("Pooling",), {"pooling": {"pooling_mode_weightedmean_tokens": True}}, "the pooling weightedmean"),
     ],
 )

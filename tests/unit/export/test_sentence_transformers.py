@@ -28,6 +28,12 @@ def test_without_modules_an_embedding_is_the_normalized_mean(tmp_path):
 
 def test_dropout_does_nothing_and_a_pooling_without_switches_is_the_mean(tmp_path):
     folder = declare(tmp_path, "Transformer", "Pooling", "Dropout", prompts={"prompts": {"query": "q: "}})
+    assert find_embedding(folder, where="it") == EmbeddingRecord(is_normalized=False, prompts={"query": "q: "})
+
+
+def test_prompts_that_are_all_empty_are_none(tmp_path):
+    prompts = {"prompts": {"query": "", "document": None}, "default_prompt_name": "query"}
+    folder = declare(tmp_path, "Transformer", "Pooling", pooling={"include_prompt": False}, prompts=prompts)
     assert find_embedding(folder, where="it") == EmbeddingRecord(is_normalized=False)
 
 
@@ -41,11 +47,13 @@ def test_dropout_does_nothing_and_a_pooling_without_switches_is_the_mean(tmp_pat
         (("Transformer", "Pooling"), {"prompts": {"truncate_dim": 0}}, "has the truncate_dim 0, expected"),
         (
             ("Transformer", "Pooling"),
-            {
-                "pooling": {"include_prompt": False},
-                "prompts": {"prompts": {"query": "q: "}, "default_prompt_name": "query"},
-            },
-            "leaves the prompt 'q: ' out",
+            {"prompts": {"prompts": {"query": 1}}},
+            "the prompts {'query': 1}, expected a text",
+        ),
+        (
+            ("Transformer", "Pooling"),
+            {"prompts": {"prompts": ["query"]}},
+            r"has the prompts \['query'\], expected a text",
         ),
         (("Transformer", "Pooling"), {"prompts": {"default_prompt_name": "query"}}, "no prompt of its default_prompt"),
         (

@@ -73,6 +73,8 @@ def render_client(out: Output, document: ClientDocument) -> None:
 def render_answer(out: Output, answer: TextAnswer) -> None:
     """Print one answer and its times."""
     out.line(_shortened(answer.text), style="bold")
+    if answer.prompt_name is not None:
+        out.line(f"  behind the prompt {answer.prompt_name}")
     if answer.context is not None:
         out.line(f"  in: {_shortened(answer.context)}")
     for line in describe_answer(answer.task, answer.answer):

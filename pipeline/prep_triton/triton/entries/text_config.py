@@ -1,14 +1,15 @@
 """config.pbtxt of the entries that turn text into answers."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import EmbeddingRecord, OnnxModel, RepositoryEntry
 from prep_triton.errors import RepositoryError
 from prep_triton.layout import LABEL_FILE_NAME
 from prep_triton.spec import MOST_ROWS, TextSpec
-from prep_triton.tasks import SCORES, TASKS, TextTensor
+from prep_triton.tasks import PROMPT_NAME, SCORES, TASKS, TextTensor
 from prep_triton.triton.entries.names import TextNames
 from prep_triton.triton.server.batch_axis import has_batch_axis
 
@@ -25,6 +26,7 @@ class _Tensor:
     name: str
     data_type: int
     dims: tuple[int, ...]
+    optional: bool = False
 
 
 class TextConfigs:
@@ -67,10 +69,19 @@ class TextConfigs:
             parameters |= {"padding": "longest", "min_length": str(self.entry.spec.get("min_sequence", 1))}
         if not self.model.max_batch_size:
             parameters["max_rows"] = str(MOST_ROWS)
-        if self._embedding.prompt:
-            parameters["prompt"] = self._embedding.prompt
-        self._set_parameters(config, parameters)
+        self._set_parameters(config, parameters | self._prompts())
         return config
+
+    def _prompts(self) -> dict[str, str]:
+        """Return the tokenizer's parameters of what is put before texts."""
+        embedding, parameters = self._embedding, {}
+        if embedding.prompt:
+            parameters["prompt"] = embedding.prompt
+        if embedding.prompts:
+            parameters["prompts"] = json.dumps(dict(embedding.prompts), ensure_ascii=False)
+        if not embedding.includes_prompt:
+            parameters["include_prompt"] = "false"
+        return parameters
 
     def postprocessor(self) -> "ModelConfig":
         """The model's outputs and the tokenizer's details in; answers out."""
@@ -141,7 +152,10 @@ class TextConfigs:
             config.parameters[name].string_value = value
 
     def _texts(self) -> list[_Tensor]:
-        return self._from_table(TextTensor(name, "STRING") for name in self._task.text_inputs)
+        texts = self._from_table(TextTensor(name, "STRING") for name in self._task.text_inputs)
+        if not self._embedding.prompts:
+            return texts
+        return [*texts, replace(texts[0], name=PROMPT_NAME, optional=True)]
 
     def _answers(self) -> list[_Tensor]:
         return self._from_table((SCORES,) if self._answers_scores else self._task.answers)
@@ -183,4 +197,6 @@ def _tensors(repeated: Iterable[Any]) -> list[_Tensor]:
 
 def _add(repeated: Any, tensors: Sequence[_Tensor]) -> None:
     for tensor in tensors:
-        repeated.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+        added = repeated.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+        if tensor.optional:  # an output has no such field
+            added.optional = True

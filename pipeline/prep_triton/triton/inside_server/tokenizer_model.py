@@ -19,7 +19,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import tokenizers  # noqa: E402
 import triton_python_backend_utils as pb  # type: ignore[import-not-found]  # noqa: E402
-from encode.encoder import Encoder, EncoderSettings, TextError  # type: ignore[import-not-found]  # noqa: E402
+from encode.encoder import Encoder  # type: ignore[import-not-found]  # noqa: E402
+from encode.prompts import INPUT, TextError  # type: ignore[import-not-found]  # noqa: E402
+from encode.settings import EncoderSettings  # type: ignore[import-not-found]  # noqa: E402
 
 
 class TritonPythonModel:
@@ -34,6 +36,7 @@ class TritonPythonModel:
         self.encoder = Encoder(tokenizer, settings)
         self.encoder.warm_up()
         self.columns = settings.columns
+        self.has_prompts = any(tensor["name"] == INPUT for tensor in config["input"])
         self.outputs = [(tensor["name"], pb.triton_string_to_numpy(tensor["data_type"])) for tensor in config["output"]]
         pb.Logger.log_info(f"{args['model_name']}: tokenizers {tokenizers.__version__} from {tokenizers.__file__}")
 
@@ -42,7 +45,12 @@ class TritonPythonModel:
         texts = [
             [pb.get_input_tensor_by_name(request, name).as_numpy() for name in self.columns] for request in requests
         ]
-        return [self._respond(result) for result in self.encoder.encode(texts)]
+        names = [self._read_prompt_names(request) for request in requests] if self.has_prompts else None
+        return [self._respond(result) for result in self.encoder.encode(texts, names)]
+
+    def _read_prompt_names(self, request: Any) -> Any:
+        tensor = pb.get_input_tensor_by_name(request, INPUT)
+        return None if tensor is None else tensor.as_numpy()
 
     def _respond(self, result: Any) -> Any:
         if isinstance(result, TextError):

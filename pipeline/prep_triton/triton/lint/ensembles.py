@@ -130,6 +130,15 @@ def _find_map_problems(entry: EntryFolder, where: str, step: Any, model: Any) ->
     if left_out:
         message = f"nothing is mapped to {', '.join(left_out)} of {name}"
         yield entry.at("ensemble-tensor", f"{where}.input_map", message, "map every input that is not optional")
+    # The server loads it; the step refuses each request that leaves the ensemble's input out.
+    config: Any = entry.config
+    optional = {tensor.name for tensor in config.input if tensor.optional}
+    for tensor in model.input:
+        source = dict(step.input_map).get(tensor.name)
+        if source in optional and not tensor.optional:
+            message = f"the optional input '{source}' is mapped to {tensor.name} of {name}, which is not optional"
+            hint = f"write optional: true in both, or in neither: {name} refuses each request without it"
+            yield entry.at("ensemble-optional", f"{where}.input_map.{tensor.name}", message, hint)
 
 
 def _note_edges(edges: dict[str, list[_End]], step: Any, other: EntryFolder) -> None:

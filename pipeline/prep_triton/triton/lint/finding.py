@@ -106,6 +106,7 @@ _WARNINGS = {
     "backend-parameter": "a parameter that looks misspelt",
     "plan-suspect": "a plan that begins as TensorRT-RTX engines do, and no manifest says what it is",
     "ensemble-priority": f"priority levels in a step, which a request's may not reach ({traps.ENSEMBLE_PRIORITY.name})",
+    "ensemble-optional": "an input is optional in an ensemble, and its step refuses requests without it",
     "warmup-skipped": "a warm-up sample of batch 0, which the server skips",
     "warmup-random": "random warm-up ids lie beyond any vocabulary",
     "warmup-length": "warm-up data is longer than its dims: the rest is not read",

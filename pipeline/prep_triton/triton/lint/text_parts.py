@@ -1,5 +1,6 @@
 """The tokenizer, post-processor and ensemble of a model entry, against the model entry that they serve."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
@@ -7,7 +8,7 @@ from prep_triton.artifact import RepositoryEntry
 from prep_triton.layout import MANIFEST_NAME
 from prep_triton.spec import Padding, parse_sizes
 from prep_triton.spec.server_rules import find_bucket_order_problem
-from prep_triton.tasks import TASKS
+from prep_triton.tasks import PROMPT_NAME, TASKS
 from prep_triton.triton.config.rules import find_bucket_problem
 from prep_triton.triton.lint.entry import EntryFolder
 from prep_triton.triton.lint.finding import Finding
@@ -17,6 +18,7 @@ from prep_triton.triton.lint.tree import is_readable_file
 _BUCKETS = "length_buckets"
 _LIMIT = "max_characters"
 _PADDING = "padding"
+_PROMPTS = "prompts"
 
 
 def find_text_problems(entry: EntryFolder, entries: Mapping[str, EntryFolder]) -> Iterator[Finding]:
@@ -43,6 +45,7 @@ def find_text_problems(entry: EntryFolder, entries: Mapping[str, EntryFolder]) -
         yield from _find_bucket_problems(entry, model)
         yield from _find_limit_problems(entry)
         yield from _find_padding_problems(entry)
+        yield from _find_prompt_problems(entry)
 
 
 def _find_label_problems(entry: EntryFolder, model: RepositoryEntry | None) -> Iterator[Finding]:
@@ -110,6 +113,27 @@ def _find_padding_problems(entry: EntryFolder) -> Iterator[Finding]:
     if text not in known:
         message = f"{_PADDING} is '{text:.40}', which the tokenizer cannot use: it is neither {' nor '.join(known)}"
         yield entry.at("parameter-value", f"parameters.{_PADDING}", message, f"write {known[0]}")
+
+
+def _find_prompt_problems(entry: EntryFolder) -> Iterator[Finding]:
+    config: Any = entry.config
+    text = config.parameters[_PROMPTS].string_value if _PROMPTS in config.parameters else ""
+    has_input = any(tensor.name == PROMPT_NAME for tensor in config.input)
+    if has_input and not text:
+        message = f"it takes {PROMPT_NAME} and has no parameter {_PROMPTS}, so that it refuses every name"
+        yield entry.at("parameter-value", "parameters", message, f"remove {PROMPT_NAME}, or assemble the entry again")
+    if not text:
+        return
+    try:
+        prompts = json.loads(text)
+    except (ValueError, RecursionError):
+        prompts = None
+    if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
+        message = (
+            f"{_PROMPTS} is '{text:.40}', which the tokenizer cannot use: it is not a JSON object of texts by name"
+        )
+        hint = 'write {"query": "query: "}, or assemble the entry again'
+        yield entry.at("parameter-value", f"parameters.{_PROMPTS}", message, hint)
 
 
 def _longest_sequence(model: RepositoryEntry) -> int | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import Record
 from prep_triton.errors import ServerError, SpecError, find_nearest
-from prep_triton.tasks import SCORES, TASKS, Task, find_task
+from prep_triton.tasks import PROMPT_NAME, SCORES, TASKS, Task, find_task
 from prep_triton.triton.server.answer import parse_answer
 from prep_triton.triton.server.batch_axis import has_batch_axis
 from prep_triton.triton.server.client import TIMED_OUT, RefusedRequestError, TritonClient
@@ -42,17 +42,19 @@ class StepLatency(Record):
 class TextAnswer(Record):
     """What a server answered to one text.
 
-    `answer` holds, by task: ``embedding`` (list of values); ``labels`` (list of {label, score}); ``entities``
-    (list of {label, score, start, end, text}); ``masks`` (for each [MASK] a list of {token, score}); or
-    ``answer``, ``score``, ``start`` and ``end``. `cut_at_tokens` is how many tokens of the text the model reads, where
-    there are more; None where it reads all of it, or the server does not tell. `total_ms` is what the client saw;
-    `steps` are in the order in which the ensemble calls them.
+    `prompt_name` is that of the prompt that was asked for, None for the default. `answer` holds, by task:
+    ``embedding`` (list of values); ``labels`` (list of {label, score}); ``entities`` (list of {label, score, start,
+    end, text}); ``masks`` (for each [MASK] a list of {token, score}); or ``answer``, ``score``, ``start`` and
+    ``end``. `cut_at_tokens` is how many tokens of the text the model reads, where there are more; None where it reads
+    all of it, or the server does not tell. `total_ms` is what the client saw; `steps` are in the order in which the
+    ensemble calls them.
     """
 
     model: str
     task: Task
     text: str
     context: str | None = None
+    prompt_name: str | None = None
     answer: dict[str, Any]
     cut_at_tokens: int | None = None
     total_ms: float
@@ -61,7 +63,11 @@ class TextAnswer(Record):
 
 @dataclass(frozen=True)
 class TextModel:
-    """An ensemble that takes text; `labels` is how many values its first output has, where that is known."""
+    """An ensemble that takes text.
+
+    `labels` is how many values its first output has, where that is known; `takes_prompt`: a request may name one of
+    its checkpoint's prompts.
+    """
 
     name: str
     task: Task
@@ -70,6 +76,7 @@ class TextModel:
     steps: tuple[str, ...]
     has_batch: bool
     labels: int = 0
+    takes_prompt: bool = False
 
 
 def find_text_model(client: TritonClient, name: str | None = None) -> TextModel:
@@ -107,7 +114,7 @@ def _suggest_model(name: str, texts: Sequence[str]) -> str:
 
 
 def _text_model_from_config(config: "ModelConfig", texts: Sequence[str]) -> TextModel:
-    inputs = tuple(tensor.name for tensor in config.input)
+    inputs = tuple(tensor.name for tensor in config.input if tensor.name != PROMPT_NAME)
     outputs = tuple(tensor.name for tensor in config.output)
     task = find_task(outputs)
     if task is None or set(inputs) != set(TASKS[task].text_inputs):
@@ -120,12 +127,25 @@ def _text_model_from_config(config: "ModelConfig", texts: Sequence[str]) -> Text
         )
     steps = tuple(dict.fromkeys(step.model_name for step in config.ensemble_scheduling.step))
     return TextModel(
-        config.name, task, inputs, outputs, steps or (config.name,), has_batch_axis(config), config.output[0].dims[-1]
+        name=config.name,
+        task=task,
+        inputs=inputs,
+        outputs=outputs,
+        steps=steps or (config.name,),
+        has_batch=has_batch_axis(config),
+        labels=config.output[0].dims[-1],
+        takes_prompt=any(tensor.name == PROMPT_NAME for tensor in config.input),
     )
 
 
 def infer_text(
-    client: TritonClient, model: TextModel, text: str, *, context: str | None = None, priority: int = 0
+    client: TritonClient,
+    model: TextModel,
+    text: str,
+    *,
+    context: str | None = None,
+    prompt_name: str | None = None,
+    priority: int = 0,
 ) -> TextAnswer:
     """Send one text and return the answer with the time of every step.
 
@@ -135,10 +155,11 @@ def infer_text(
         text: The text, or the question about a `context`. What of it is not UTF-8 goes to the server as it
             was (`surrogateescape`, as in ``sys.argv``).
         context: Where the answer to a question stands.
+        prompt_name: Which of the model's prompts to put before the text; its default where None.
         priority: The request's priority level, 1 is the highest; 0 takes the default.
 
     Raises:
-        SpecError: A context is missing, or means nothing to this model.
+        SpecError: A context is missing, or context or prompt mean nothing to this model.
         ServerError: The model refused the text; carries its own words.
     """
     if ("CONTEXT" in model.inputs) != (context is not None):
@@ -149,10 +170,10 @@ def infer_text(
             if context is None
             else "leave --context out",
         )
+    texts = name_texts(model, text, context, prompt_name)
     if priority:
         _warn_of_priority(client, model, priority)
     before = {step: client.read_statistics(step) for step in model.steps}
-    texts = name_texts(model, text, context)
     tensors = {name: _tensor(value, has_batch=model.has_batch) for name, value in texts.items()}
     try:
         outputs, total_ms = _infer(client, model, tensors, priority)
@@ -160,15 +181,14 @@ def infer_text(
         message = err.server_message.removeprefix(f"in ensemble '{model.name}', ")
         raise ServerError(
             f"{model.name} refused it: {message}",
-            hint="allow more time with --timeout-s"
-            if message.startswith(TIMED_OUT)
-            else "change the text as it says; the server's log says more",
+            hint=_hint_to_refusal(message),
         ) from err
     return TextAnswer(
         model=model.name,
         task=model.task,
         text=_readable(text),
         context=None if context is None else _readable(context),
+        prompt_name=prompt_name,
         answer=parse_answer(model.task, outputs),
         total_ms=total_ms,
         steps=tuple(_latency_of(step, client, before[step]) for step in model.steps),
@@ -189,13 +209,33 @@ def _infer(
     return {"LABEL": names, "SCORE": np.array([score for _, score in ranked])}, total_ms
 
 
-def name_texts(model: TextModel, text: str, context: str | None) -> dict[str, str]:
-    """Return what a request sends, by the name of the input."""
+def _hint_to_refusal(message: str) -> str:
+    if message.startswith(TIMED_OUT):
+        return "allow more time with --timeout-s"
+    if PROMPT_NAME in message:
+        return "write the name of one of them after --prompt-name"
+    return "change the text as it says; the server's log says more"
+
+
+def name_texts(model: TextModel, text: str, context: str | None, prompt_name: str | None = None) -> dict[str, str]:
+    """Return what a request sends, by the name of the input; the text that may be long is the last.
+
+    Raises:
+        SpecError: The model has no prompts to name.
+    """
+    if prompt_name is not None and not model.takes_prompt:
+        raise SpecError(
+            f"{model.name} has no input {PROMPT_NAME}: its checkpoint declares no prompts",
+            hint="leave --prompt-name out",
+        )
     texts = {"TEXT": text, "QUESTION": text, "CONTEXT": context or ""}
-    return {name: texts[name] for name in model.inputs}
+    named = {} if prompt_name is None else {PROMPT_NAME: prompt_name}
+    return named | {name: texts[name] for name in model.inputs}
 
 
-def warm_up(client: TritonClient, model: TextModel, text: str, *, context: str | None = None) -> None:
+def warm_up(
+    client: TritonClient, model: TextModel, text: str, *, context: str | None = None, prompt_name: str | None = None
+) -> None:
     """Send a request that nobody measures: the first one after a start or a pause takes longer than the rest.
 
     It is the text backwards, which has as many words and is not in the server's response cache. What comes of it does
@@ -206,7 +246,8 @@ def warm_up(client: TritonClient, model: TextModel, text: str, *, context: str |
     """
     words = text.split()[::-1]
     with suppress(ServerError):
-        infer_text(client, model, " ".join(words if len(words) > 1 else words * 2), context=context)
+        backwards = " ".join(words if len(words) > 1 else words * 2)
+        infer_text(client, model, backwards, context=context, prompt_name=prompt_name)
 
 
 def _warn_of_priority(client: TritonClient, model: TextModel, priority: int) -> None:

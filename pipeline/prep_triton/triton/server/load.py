@@ -65,10 +65,11 @@ class InputTensor:
 class ServedModel:
     """What a server says of an entry that it serves.
 
-    `steps` are the models that an ensemble calls, in order; `task` is known of text ensembles alone. `config_digest`
-    is the SHA-256 of the configuration by which it is served. `priority_levels` are those of its queue, of an ensemble
-    the most that a step has: it has no queue of its own. `has_batch` says whether the first axis of what is sent counts
-    rows; `max_batch_size` may be 0 then, for any number.
+    `inputs` are those that a request must have. `steps` are the models that an ensemble calls, in order; `task` is
+    known of text ensembles alone. `config_digest` is the SHA-256 of the configuration by which it is served.
+    `priority_levels` are those of its queue, of an ensemble the most that a step has: it has no queue of its own.
+    `has_batch` says whether the first axis of what is sent counts rows; `max_batch_size` may be 0 then, for any
+    number.
     """
 
     name: str
@@ -101,7 +102,11 @@ def read_served_model(client: ServerClient, name: str) -> ServedModel:
     steps = tuple(dict.fromkeys(step.model_name for step in config.ensemble_scheduling.step))
     return ServedModel(
         name=name,
-        inputs=tuple(InputTensor(tensor.name, _wire_type(tensor), row_dims(config, tensor)) for tensor in config.input),
+        inputs=tuple(
+            InputTensor(tensor.name, _wire_type(tensor), row_dims(config, tensor))
+            for tensor in config.input
+            if not tensor.optional
+        ),
         max_batch_size=int(config.max_batch_size),
         has_batch=has_batch_axis(config),
         steps=steps,

@@ -8,7 +8,7 @@ from prep_triton.errors import ServerError
 from prep_triton.triton.server.client import TIMED_OUT, RefusedRequestError
 from prep_triton.triton.server.load import ServedModel, ServerClient
 
-# What a tokenizer's step answers, beside ids: [rows, tokens], 0 where a row is padded.
+# What a tokenizer's step answers, beside ids: [rows, tokens], 0 where a row is padded, and nowhere else.
 _MASK = "attention_mask"
 # Enough for a mean; of more requests so many are taken, evenly.
 MOST_REQUESTS = 256
@@ -42,7 +42,8 @@ def count_tokens(client: ServerClient, model: ServedModel, requests: Sequence[by
     if not masks:
         return None
     return TokenCounts(
-        real=sum(float(mask.sum()) for mask in masks) / len(masks), padded=sum(mask.size for mask in masks) / len(masks)
+        real=sum(float((mask != 0).sum()) for mask in masks) / len(masks),
+        padded=sum(mask.size for mask in masks) / len(masks),
     )
 
 
@@ -50,7 +51,8 @@ def _find_tokenizer(client: ServerClient, model: ServedModel) -> str | None:
     texts = {tensor.name for tensor in model.inputs}
     for step in model.steps:
         config = client.read_config(step)
-        if _MASK in {tensor.name for tensor in config.output} and {tensor.name for tensor in config.input} <= texts:
+        needed = {tensor.name for tensor in config.input if not tensor.optional}
+        if _MASK in {tensor.name for tensor in config.output} and needed <= texts:
             return step
     return None
 

@@ -31,7 +31,7 @@ def find_cut(client: TritonClient, tokenizer: str, inputs: Mapping[str, Any]) ->
             return None
         outputs = [tensor.name for tensor in config.output if tensor.name in ("input_ids", "attention_mask")]
         whole, _ = client.infer(tokenizer, inputs, outputs)
-        if int(whole["attention_mask"].sum()) < longest:
+        if int((whole["attention_mask"] != 0).sum()) < longest:
             return None
         shorter = inputs[name].copy()
         shorter.ravel()[0] = text.rsplit(None, 1)[0] if len(text.split()) > 1 else text[: len(text) // 2]

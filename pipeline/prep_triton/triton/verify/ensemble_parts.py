@@ -56,11 +56,12 @@ def _infer_steps(
     """Return every tensor of the ensemble for one text, and what is wrong with the tokenizer's; empty where nothing."""
     tensors = tensors_from_rows([tensor.name for tensor in config.input], [row], has_batch=True)
     mismatch = ""
+    optional = {tensor.name for tensor in config.input if tensor.optional}
     for step in config.ensemble_scheduling.step:
-        missing = [name for name in step.input_map.values() if name not in tensors]
+        missing = [name for name in step.input_map.values() if name not in tensors and name not in optional]
         if missing:
             return tensors, f"{step.model_name} needs {', '.join(missing)}, which no step before it gives"
-        inputs = {name: tensors[source] for name, source in step.input_map.items()}
+        inputs = {name: tensors[source] for name, source in step.input_map.items() if source in tensors}
         if step.model_name == texts.served.name:
             mismatch = mismatch or _compare_inputs(row, inputs, texts.width(row))
             outputs = _padded_outputs(row, texts)
@@ -74,7 +75,7 @@ def _compare_inputs(row: TextRow, inputs: Mapping[str, "Array"], width: int) -> 
     ids, mask = inputs["input_ids"][0], inputs["attention_mask"][0]
     if len(ids) != width:
         return f"the tokenizer pads {len(row.ids)} tokens to {len(ids)}, expected {width}"
-    if ids[: len(row.ids)].tolist() != list(row.ids) or int(mask.sum()) != len(row.ids):
+    if ids[: len(row.ids)].tolist() != list(row.ids) or int((mask != 0).sum()) != len(row.ids):
         return f"the tokenizer's ids for {row.text!r} are not the expected ones"
     return ""
 

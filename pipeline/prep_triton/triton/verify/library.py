@@ -15,7 +15,7 @@ from prep_triton.errors import VerifyError
 from prep_triton.layout import LIBRARY_NAME
 from prep_triton.library_answers import LibraryAnswers, LibraryMask, LibraryRow, load_library_answers
 from prep_triton.spec import TextSpec
-from prep_triton.tasks import TASKS
+from prep_triton.tasks import PROMPT_NAME, TASKS
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.verify.expected_answers import (
     AnswerCheck,
@@ -99,7 +99,8 @@ class LibraryCheck:
 
     def compare_ids(self, row: LibraryRow) -> AnswerCheck:
         """Send a text to the ensemble's tokenizer, and compare its ids one by one."""
-        tensors = tensors_from_rows(TASKS[self.entry.task].text_inputs, [row], has_batch=True)
+        names = (*TASKS[self.entry.task].text_inputs, PROMPT_NAME)
+        tensors = tensors_from_rows(names, [row], has_batch=True)
         answer, _ = self.client.infer(self.tokenizer, tensors, ["input_ids", "attention_mask"])
         ids = answer["input_ids"][0][answer["attention_mask"][0] != 0].tolist()
         if ids == list(row.ids):
@@ -231,4 +232,4 @@ def _compare_choices(mask: LibraryMask, ranking: Sequence[Mapping[str, Any]], op
 
 def _shorten(row: LibraryRow) -> str:
     text = row.text if len(row.text) <= 40 else f"{row.text[:40]}…"
-    return f"{text!r}"
+    return f"{text!r} behind the prompt {row.prompt_name!r}" if row.prompt_name else f"{text!r}"

@@ -14,7 +14,7 @@ from prep_triton.layout import REFERENCE_NAME, TOKENIZER_NAME
 from prep_triton.library_answers import LibraryRow
 from prep_triton.reference import encode_all, load_reference, load_tokenizer
 from prep_triton.spec import TextSpec
-from prep_triton.tasks import MASK_TOKEN, TASKS, TextForm
+from prep_triton.tasks import MASK_TOKEN, PROMPT_MASK, PROMPT_NAME, TASKS, TextForm
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.verify.expected_answers import AnswerOptions, TextRow
 from prep_triton.triton.verify.report import ComparedWith
@@ -52,7 +52,8 @@ class TextRows:
         self.lengths = SequenceLengths.from_entry(served)
         # Where the tokenizer cuts a text, whatever rows are padded to.
         self.longest = min(max(served.length_buckets, default=self.lengths.longest), self.lengths.longest)
-        self.prompt = served.onnx.embedding.prompt if served.onnx else ""
+        self.embedding = served.onnx.embedding if served.onnx else EmbeddingRecord()
+        self.prompt = self.embedding.prompt
         # The reference holds plain text: no [MASK], no question and no prompt.
         is_plain = self.text_form == "plain" and not self.prompt
         self.compared_with: ComparedWith = "pytorch" if is_plain else "bare model"
@@ -158,12 +159,22 @@ class TextRows:
         import numpy as np
 
         count, tensors = len(encoding.ids), {}
-        values = {"input_ids": encoding.ids, "attention_mask": [1] * count, "token_type_ids": encoding.type_ids}
+        values = {"input_ids": encoding.ids, "attention_mask": self._mask(encoding)}
+        values["token_type_ids"] = encoding.type_ids
         for tensor in self.config.input:
             tensors[tensor.name] = np.zeros((1, self.lengths.padded(count)), numpy_dtype(tensor))
             tensors[tensor.name][0, :count] = values[tensor.name]
         answer, _ = client.infer(self.served.name, tensors, self.outputs)
         return {name: array[0][:count] if self.is_sequence[name] else array[0] for name, array in answer.items()}
+
+    def _mask(self, encoding: "Encoding") -> list[int]:
+        """Return the attention mask of a text behind the default prompt, which the pooling may leave out."""
+        left_out = 0
+        if self.prompt and not self.embedding.includes_prompt:
+            left_out = encoding.special_tokens_mask.index(0) + len(
+                self.tokenizer.encode(self.prompt, add_special_tokens=False)
+            )
+        return [PROMPT_MASK] * left_out + [1] * (len(encoding.ids) - left_out)
 
 
 def options_from_entry(entry: RepositoryEntry, served: RepositoryEntry, tokenizer: "Tokenizer") -> AnswerOptions:
@@ -230,12 +241,20 @@ def question_pairs(texts: Sequence[str]) -> Iterator[tuple[str, str]]:
 def tensors_from_rows(
     names: Sequence[str], rows: Sequence[TextRow | LibraryRow], *, has_batch: bool
 ) -> dict[str, "Array"]:
-    """Lay texts into the inputs of a text entry: shape [rows, 1], or [1] where it takes no batch."""
+    """Lay texts into the inputs of a text entry: shape [rows, 1], or [1] where it takes no batch.
+
+    The names of prompts are left out where no row has one.
+    """
     import numpy as np
 
     tensors = {}
     for name in names:
-        texts = [(row.question if name == "QUESTION" else row.text) or "" for row in rows]
+        if name == PROMPT_NAME:
+            texts = [row.prompt_name if isinstance(row, LibraryRow) else "" for row in rows]
+            if not any(texts):
+                continue
+        else:
+            texts = [(row.question if name == "QUESTION" else row.text) or "" for row in rows]
         array = np.array([text.encode() for text in texts], dtype=object)
         tensors[name] = array.reshape(-1, 1) if has_batch else array
     return tensors

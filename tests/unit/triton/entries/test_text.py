@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
+from prep_triton.artifact import EmbeddingRecord
 from prep_triton.errors import RepositoryError, SpecError
 from prep_triton.spec import EntrySpec, ServingSpec, TextSpec
 from prep_triton.triton.config import parse_config
@@ -13,6 +14,7 @@ from prep_triton.triton.entries import write
 from prep_triton.triton.entries.load import load_repository
 from prep_triton.triton.entries.text import assemble_text_entries, check_text_request
 from prep_triton.triton.entries.text_config import TextConfigs
+from prep_triton.triton.inside_server.encode.prompts import Prompts
 from prep_triton.triton.lint import lint_repository
 from prep_triton.triton.vendored.packages import copy_tokenizers, describe_tokenizers
 
@@ -355,3 +357,18 @@ def test_the_text_entries_of_a_model_without_a_largest_batch_take_what_those_wit
     assert dims(postprocessor.output) == dims(ensemble.output) == {"EMBEDDING": [-1, 8]}
     assert tokenizer.parameters["max_rows"].string_value == "64"
     assert lint_repository(repository).errors == ()
+
+
+def test_prompts_are_data_of_the_tokenizer_and_an_optional_input_of_both(entry):
+    prompts = {"query": "quer\u00e9: ", "document": ""}
+    embedding = EmbeddingRecord(prompt="quer\u00e9: ", prompts=prompts, includes_prompt=False)
+    model = entry.onnx.model_copy(update={"embedding": embedding})
+    configs = TextConfigs(entry.model_copy(update={"onnx": model}), config_of(entry), TextSpec())
+    for config in (configs.tokenizer(), configs.ensemble()):
+        assert [(tensor.name, list(tensor.dims), tensor.optional) for tensor in config.input] == [
+            ("TEXT", [1], False),
+            ("PROMPT_NAME", [1], True),
+        ]
+    parameters = {name: value.string_value for name, value in configs.tokenizer().parameters.items()}
+    assert Prompts.parse(parameters) == Prompts("quer\u00e9: ", prompts, is_pooled=False)
+    assert configs.ensemble().ensemble_scheduling.step[0].input_map["PROMPT_NAME"] == "PROMPT_NAME"

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from prep_triton.triton.inside_server.encode.bounded import BoundedTokenizer
-from prep_triton.triton.inside_server.encode.encoder import Encoder, EncoderSettings, TextError
+from prep_triton.triton.inside_server.encode.encoder import Encoder
+from prep_triton.triton.inside_server.encode.prompts import TextError
+from prep_triton.triton.inside_server.encode.settings import EncoderSettings
 from tokenizers import AddedToken, normalizers, pre_tokenizers
 
 from tests.fakes.wordpiece import make_tokenizer

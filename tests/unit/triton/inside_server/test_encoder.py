@@ -1,12 +1,15 @@
 """Texts become rows of token ids: framed, cut into windows, padded to a bucket."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prep_triton.triton.inside_server.encode.encoder import Encoder, EncoderSettings, TextError
+from prep_triton.triton.inside_server.encode.encoder import Encoder
+from prep_triton.triton.inside_server.encode.prompts import Prompts, TextError
+from prep_triton.triton.inside_server.encode.settings import EncoderSettings
 from prep_triton.triton.inside_server.encode.windows import choose_bucket, cut_windows
 from tokenizers import normalizers, processors
 
@@ -245,3 +248,51 @@ def test_any_text_gives_rows_within_a_bucket(texts, long_input):
     assert sorted(set(found["WINDOW"][:, 0].tolist())) == list(range(len(texts)))
     assert rows == len(texts) or long_input == "stride"
     assert found["OFFSETS"].max() <= max(len(text) for text in texts)
+
+
+PROMPTS = Prompts(default="sea ", by_name={"query": "rain ", "document": ""})
+
+
+def test_a_request_names_a_prompt_for_each_text_or_gets_the_default():
+    encoder = make_encoder("feature-extraction", prompts=PROMPTS)
+    texts, names = column("rain", "rain", "rain"), column("document", "", "query")
+    named, unnamed = encoder.encode([[texts], [texts]], [names, None])
+    assert named["input_ids"][:, 1:3].tolist() == [[RAIN, SEP], [SEA, RAIN], [RAIN, RAIN]]
+    assert unnamed["input_ids"][:, 1:3].tolist() == [[SEA, RAIN]] * 3
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("query", "topic"), "row 1 of PROMPT_NAME is 'topic', and the model's prompts are query, document"),
+        (("query", b"\xff"), "row 1 of PROMPT_NAME is '\ufffd', and the model's prompts are query, document"),
+        (("query",), "PROMPT_NAME has 1 names for 2 texts: send one a text"),
+    ],
+)
+def test_a_name_that_is_no_prompts_costs_its_own_request_alone(names, message):
+    encoder = make_encoder("feature-extraction", prompts=PROMPTS)
+    texts = [[column("rain", "sea")]] * 2
+    refused, answered = encoder.encode(texts, [column(*names), column("query", "query")])
+    assert isinstance(refused, TextError)
+    assert str(refused) == message
+    assert answered["input_ids"][:, 1:3].tolist() == [[RAIN, RAIN], [RAIN, SEA]]
+
+
+def test_the_mask_tells_what_the_pooling_leaves_out():
+    """As the library counts: the special token before the prompt, and the prompt's tokens by themselves."""
+    encoder = make_encoder("sentence-embedding", prompts=replace(PROMPTS, is_pooled=False))
+    (arrays,) = encoder.encode([[column("rain", "", "rain")]], [column("query", "", "document")])
+    assert arrays["attention_mask"].tolist() == [
+        [2, 2, 1, 1, 0, 0, 0, 0],
+        [2, 2, 1, 0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0, 0, 0],
+    ]
+
+
+def test_prompts_are_read_from_parameters():
+    parameters = {"prompt": "q: ", "prompts": '{"query": "q: "}', "include_prompt": "false"}
+    assert Prompts.parse(parameters) == Prompts("q: ", {"query": "q: "}, is_pooled=False)
+    assert Prompts.parse({}) == Prompts()
+    for text in ("[]", '{"query": 1}', "q"):
+        with pytest.raises(ValueError, match=r"parameter prompts is not|Expecting value"):
+            Prompts.parse({"prompts": text})

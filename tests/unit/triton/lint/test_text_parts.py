@@ -1,6 +1,7 @@
 """The tokenizer, post-processor and ensemble of a model entry, against the model entry."""
 
 import pytest
+from prep_triton.artifact import EmbeddingRecord
 from prep_triton.spec import ServingSpec, TextSpec
 from prep_triton.triton.entries.text import assemble_text_entries
 from prep_triton.triton.lint import lint_repository
@@ -75,6 +76,38 @@ def test_a_tokenizers_limit_is_a_number_of_characters(text_entries, repository, 
     edit_config(repository / "bert-tokenizer", '"1000000"', f'"{limit}"')
     message = only(lint_repository(repository), "parameter-value").message
     assert message.startswith(f"max_characters is '{limit}', which the tokenizer cannot use")
+
+
+@pytest.fixture
+def prompted(repository, tmp_path):
+    embedding = EmbeddingRecord(prompts={"query": "q: "})
+    model = make_model(tmp_path / "model").model_copy(update={"embedding": embedding})
+    entry = assemble_entry(model, (), ServingSpec(length_buckets=(8, 16)), repository, name="bert").artifact
+    assemble_text_entries(entry, TextSpec(), repository)
+    assert codes(lint_repository(repository), "error") == set()
+    return repository
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            r'"{\"query\": \"q: \"}"',
+            '"q: "',
+            "prompts is 'q: ', which the tokenizer cannot use: it is not a JSON object",
+        ),
+        (r'"{\"query\": \"q: \"}"', r'"{\"query\": 1}"', "prompts is '{\"query\": 1}', which the tokenizer cannot use"),
+        ('key: "prompts"', 'key: "prompt"', "it takes PROMPT_NAME and has no parameter prompts"),
+    ],
+)
+def test_a_tokenizers_prompts_are_texts_by_their_names(prompted, old, new, message):
+    edit_config(prompted / "bert-tokenizer", old, new)
+    assert only(lint_repository(prompted), "parameter-value").message.startswith(message)
+
+
+def test_a_name_that_is_optional_in_the_ensemble_alone_is_named(prompted):
+    edit_config(prompted / "bert-tokenizer", "optional: true", "optional: false")
+    assert only(lint_repository(prompted), "ensemble-optional").severity == "warning"
 
 
 def test_a_tokenizers_buckets_are_within_the_plans(text_entries, repository, tmp_path):

@@ -1,6 +1,6 @@
 """From the texts of several requests to the arrays that the model and the post-processor take."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,65 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from .bounded import BoundedTokenizer, Part
+from .prompts import MASK, TextError
+from .settings import QUESTION_ANSWERING, EncoderSettings
 from .windows import choose_bucket, cut_windows
 
 Ints = npt.NDArray[np.int64]
 Arrays = dict[str, npt.NDArray[Any]]
 
-QUESTION_ANSWERING = "question-answering"
 WITH_WORDS = ("token-classification",)
-PADDINGS = ("buckets", "longest")
 WITH_OFFSETS = (*WITH_WORDS, QUESTION_ANSWERING)
-
-
-class TextError(ValueError):
-    """A request that has no answer; says which row, and why."""
-
-
-@dataclass(frozen=True)
-class EncoderSettings:
-    """The choices of `TextSpec`, and what the model takes: `max_rows` a request, padded to one length.
-
-    That is a length bucket or, with `padding` longest, the length of the longest row, at least `min_length`. `prompt`
-    is put before every text.
-    """
-
-    task: str
-    length_buckets: tuple[int, ...]
-    max_rows: int
-    long_input: str = "truncate"
-    stride: int = 64
-    prompt: str = ""
-    max_characters: int = 1_000_000
-    padding: str = "buckets"
-    min_length: int = 1
-
-    @classmethod
-    def parse(cls, parameters: Mapping[str, str], max_batch_size: int) -> "EncoderSettings":
-        """Read the parameters of config.pbtxt.
-
-        Raises:
-            ValueError: One is not what it should be.
-        """
-        padding = parameters.get("padding", "buckets")
-        if padding not in PADDINGS:
-            raise ValueError(f"parameter padding is '{padding}', expected one of {', '.join(PADDINGS)}")
-        return cls(
-            task=parameters["task"],
-            length_buckets=tuple(int(bucket) for bucket in parameters["length_buckets"].split(",")),
-            max_rows=max_batch_size or int(parameters["max_rows"]),
-            long_input=parameters["long_input"],
-            stride=int(parameters["stride"]),
-            prompt=parameters.get("prompt", ""),
-            max_characters=int(parameters.get("max_characters", cls.max_characters)),
-            padding=padding,
-            min_length=int(parameters.get("min_length", cls.min_length)),
-        )
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The names of the text inputs; the last is the one that may be long."""
-        return ("QUESTION", "CONTEXT") if self.task == QUESTION_ANSWERING else ("TEXT",)
 
 
 @dataclass(frozen=True)
@@ -108,6 +58,14 @@ def _frame_from_tokenizer(tokenizer: Any, texts: int) -> _Frame:
         at = begin + len(known)
     sides.append(_Side(whole.ids[at:], whole.type_ids[at:]))
     return _Frame(tuple(sides), tuple(types))
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The texts of a request with their prompts, and how many first tokens of a row the pooling leaves out."""
+
+    texts: list[tuple[str, ...]]
+    left_out: list[int]
 
 
 @dataclass(frozen=True)
@@ -157,52 +115,68 @@ class Encoder:
         encode_batch = tokenizer.encode_batch if settings.task in WITH_OFFSETS else tokenizer.encode_batch_fast
         # With more tokens than these a text is cut or refused, whatever else stands in it.
         enough = self.longest * (settings.max_rows if settings.long_input == "stride" else 1)
+        # What stands before the prompt is left out with it.
+        counts = settings.prompts.count_tokens(tokenizer)
+        self._left_out = {text: len(self.frame.sides[0]) + count for text, count in counts.items()}
         self._tokenizer = BoundedTokenizer(tokenizer, encode_batch, enough, settings.max_characters)
 
     def warm_up(self) -> None:
         """Encode one full row, which takes the library's first call off the first request."""
         self._tokenizer.encode(["a " * self.longest])
 
-    def encode(self, requests: Sequence[Sequence[npt.NDArray[np.object_]]]) -> list[Arrays | TextError]:
+    def encode(
+        self,
+        requests: Sequence[Sequence[npt.NDArray[np.object_]]],
+        prompt_names: Sequence[npt.NDArray[np.object_] | None] | None = None,
+    ) -> list[Arrays | TextError]:
         """Answer each request by itself; the tokenizer is called once for all of them.
 
         Args:
             requests: Of each request one array [N, 1] of UTF-8 bytes for each column.
+            prompt_names: Of each request an array [N, 1] of names of prompts, UTF-8 bytes; None where it names none.
 
         Returns:
             For each request its arrays, M >= N rows padded to one length S: ``input_ids``,
-            ``attention_mask``, ``token_type_ids`` [M, S]; ``WINDOW`` [M, 5], which says of a row: its text's
-            index, the first of the text's tokens in it and their number, where they stand in the row, and the
-            row's length without padding. Where the task needs them ``OFFSETS`` [M, S, 2], the characters of
-            each token in the text, ``WORDS`` [M, S], the index of its word (-1: none), and ``SOURCE`` [M, 1],
-            the text beside its first row. Or why there is no answer.
+            ``attention_mask`` (1, perhaps `prompts.MASK`, else 0), ``token_type_ids`` [M, S]; ``WINDOW`` [M, 5],
+            which says of a row: its text's index, the first of the text's tokens in it and their number, where they
+            stand in the row, and the row's length without padding. Where the task needs them ``OFFSETS`` [M, S, 2],
+            the characters of each token in the text, ``WORDS`` [M, S], the index of its word (-1: none), and
+            ``SOURCE`` [M, 1], the text beside its first row. Or why there is no answer.
         """
-        decoded = [self._decode(columns) for columns in requests]
-        flat = [text for texts in decoded if not isinstance(texts, TextError) for row in texts for text in row]
+        named = prompt_names or [None] * len(requests)
+        decoded = [self._decode(columns, names) for columns, names in zip(requests, named, strict=True)]
+        flat = [text for read in decoded if not isinstance(read, TextError) for row in read.texts for text in row]
         encodings = iter(self._tokenizer.encode(flat))
-        return [texts if isinstance(texts, TextError) else self._arrange(texts, encodings) for texts in decoded]
+        return [read if isinstance(read, TextError) else self._arrange(read, encodings) for read in decoded]
 
-    def _decode(self, columns: Sequence[npt.NDArray[np.object_]]) -> list[tuple[str, ...]] | TextError:
+    def _decode(
+        self, columns: Sequence[npt.NDArray[np.object_]], names: npt.NDArray[np.object_] | None
+    ) -> _Request | TextError:
         decoded: list[list[str]] = []
+        try:
+            prompts = self.settings.prompts.choose(names, columns[-1].size)
+        except TextError as err:
+            return err
         for name, column in zip(self.settings.columns, columns, strict=True):
             texts = []
-            for row, content in enumerate(column.reshape(-1)):
+            for row, (prompt, content) in enumerate(zip(prompts, column.reshape(-1), strict=True)):
                 try:
-                    texts.append(self.settings.prompt + content.decode())
+                    texts.append(prompt + content.decode())
                 except UnicodeDecodeError as err:
                     return TextError(f"row {row} of {name} is not UTF-8: {err.reason} at byte {err.start}")
             decoded.append(texts)
-        return list(zip(*decoded, strict=True))
+        return _Request(list(zip(*decoded, strict=True)), [self._left_out.get(prompt, 0) for prompt in prompts])
 
-    def _arrange(self, texts: list[tuple[str, ...]], encodings: Iterator[Part]) -> Arrays | TextError:
+    def _arrange(self, request: _Request, encodings: Iterator[Part]) -> Arrays | TextError:
         # All of the request's encodings are taken before anything can fail: the next request's come after them.
+        texts = request.texts
         parts = [[next(encodings) for _ in row] for row in texts]
         try:
             rows = [row for text, columns in enumerate(parts) for row in self._rows(text, columns)]
             self._check_count(len(rows), len(texts), is_whole=all(row[-1].is_whole for row in parts))
         except TextError as err:
             return err
-        return self._pack(rows, texts)
+        return self._pack(rows, request)
 
     def _check_count(self, rows: int, texts: int, *, is_whole: bool) -> None:
         if rows > self.settings.max_rows:
@@ -251,7 +225,7 @@ class Encoder:
             return max(longest, self.settings.min_length)
         return choose_bucket(longest, self.settings.length_buckets)
 
-    def _pack(self, rows: list[_Row], texts: list[tuple[str, ...]]) -> Arrays:
+    def _pack(self, rows: list[_Row], request: _Request) -> Arrays:
         width = self._choose_width(max(len(row) for row in rows))
         window = np.array([(row.text, row.begin, row.count, row.position, len(row)) for row in rows], np.int32)
         ids = np.full((len(rows), width), self.pad_id, np.int64)
@@ -260,11 +234,19 @@ class Encoder:
             ids[index, : len(row)] = [*row.head.ids, *body, *row.tail.ids]
         arrays: Arrays = {
             "input_ids": ids,
-            "attention_mask": (np.arange(width) < window[:, 4:]).astype(np.int64),
+            "attention_mask": self._mask(window, request.left_out, width),
             "token_type_ids": self._types(rows, width),
             "WINDOW": window,
         }
-        return arrays | self._details(rows, texts, width)
+        return arrays | self._details(rows, request.texts, width)
+
+    def _mask(self, window: npt.NDArray[np.int32], left_out: list[int], width: int) -> Ints:
+        places = np.arange(width)
+        mask: Ints = (places < window[:, 4:]).astype(np.int64)
+        if self._left_out:
+            counts = np.array(left_out)[window[:, 0], None]
+            mask[(places < counts) & (mask != 0)] = MASK
+        return mask
 
     def _types(self, rows: list[_Row], width: int) -> Ints:
         types = np.zeros((len(rows), width), np.int64)
