@@ -25,7 +25,8 @@ Cosine = Annotated[float, Field(ge=-1 - 1e-6, le=1 + 1e-6)]
 # The smallest cosine that is let pass: what lets everything pass is refused.
 Tolerance = Annotated[float, Field(gt=0.0, le=1.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Points = Annotated[float, Field(ge=0.0, le=100.0)]
+# A correlation may be negative.
+Points = Annotated[float, Field(ge=-100.0, le=100.0)]
 # What a server's configuration, or an array, can count.
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Length = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -120,7 +121,7 @@ class FidelityRecord(Record):
 
 
 class AccuracyRecord(Record):
-    """A task's metric before and after conversion, in points (0..100).
+    """A task's metric before and after conversion, in points (0..100, of a correlation -100..100).
 
     `rows` counts the labelled rows. `others` holds (reference, converted) of metrics that no budget is set on.
     """

@@ -79,7 +79,7 @@ SCORES = TextTensor("SCORES", "FP32", ("width",))
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """How a model of the task is scored: the metric, the fields of a labelled row, and a row to copy."""
+    """One way to score a model of the task: the metric, the fields of a labelled row, and a row to copy."""
 
     metric: str
     fields: tuple[str, ...]
@@ -100,7 +100,7 @@ class TaskFacts:
         details: What the post-processor takes from the tokenizer beside the model's outputs and ``WINDOW``.
         answers: What a client reads. The first one's name tells the task.
         options: The fields of `TextSpec` that belong to this task and not to all.
-        labelled: How it is scored; None where there are no labels to compare with.
+        labelled: How it is scored; of several the fields of a file's rows decide.
     """
 
     class_suffixes: tuple[str, ...]
@@ -111,7 +111,7 @@ class TaskFacts:
     per_token: bool = True
     details: tuple[TextTensor, ...] = ()
     options: tuple[str, ...] = ()
-    labelled: LabelledRows | None = None
+    labelled: tuple[LabelledRows, ...] = ()
 
     @property
     def has_labels(self) -> bool:
@@ -163,6 +163,21 @@ _OFFSETS = TextTensor("OFFSETS", "INT32", (-1, 2))
 _WORDS = TextTensor("WORDS", "INT32", (-1,))
 _SOURCE = TextTensor("SOURCE", "STRING")
 
+SPEARMAN = "Spearman correlation"
+NDCG = "nDCG@10"
+_RANKED_ROWS = (
+    LabelledRows(
+        metric=SPEARMAN,
+        fields=("text", "text_pair", "score"),
+        example='{"text": "A ship sails.", "text_pair": "A boat is at sea.", "score": 4.2}',
+    ),
+    LabelledRows(
+        metric=NDCG,
+        fields=("query", "documents", "relevance"),
+        example='{"query": "sea travel", "documents": ["A ship sails.", "It rains."], "relevance": [1, 0]}',
+    ),
+)
+
 TASKS: Mapping[Task, TaskFacts] = MappingProxyType(
     {
         "fill-mask": TaskFacts(
@@ -173,10 +188,12 @@ TASKS: Mapping[Task, TaskFacts] = MappingProxyType(
             text_form="masked",
             answers=(TextTensor("TOKENS", "STRING"),),
             options=("top_k",),
-            labelled=LabelledRows(
-                metric="top-1 accuracy",
-                fields=("text", "label"),
-                example='{"text": "Rain falls from the [MASK].", "label": "sky"}',
+            labelled=(
+                LabelledRows(
+                    metric="top-1 accuracy",
+                    fields=("text", "label"),
+                    example='{"text": "Rain falls from the [MASK].", "label": "sky"}',
+                ),
             ),
         ),
         "question-answering": TaskFacts(
@@ -192,10 +209,12 @@ TASKS: Mapping[Task, TaskFacts] = MappingProxyType(
                 TextTensor("END", "INT64"),
             ),
             options=("max_answer_tokens", "handle_impossible_answer"),
-            labelled=LabelledRows(
-                metric="F1",
-                fields=("question", "context", "answers"),
-                example='{"question": "Who wrote?", "context": "Ada wrote.", "answers": ["Ada"]}',
+            labelled=(
+                LabelledRows(
+                    metric="F1",
+                    fields=("question", "context", "answers"),
+                    example='{"question": "Who wrote?", "context": "Ada wrote.", "answers": ["Ada"]}',
+                ),
             ),
         ),
         "text-classification": TaskFacts(
@@ -206,10 +225,12 @@ TASKS: Mapping[Task, TaskFacts] = MappingProxyType(
             text_form="plain",
             answers=(TextTensor("LABEL", "STRING", ("best",)), TextTensor("SCORE", "FP32", ("best",))),
             options=("top_k", "answers"),
-            labelled=LabelledRows(
-                metric="accuracy",
-                fields=("text", "label"),
-                example='{"text": "A fine film.", "label": "positive"}',
+            labelled=(
+                LabelledRows(
+                    metric="accuracy",
+                    fields=("text", "label"),
+                    example='{"text": "A fine film.", "label": "positive"}',
+                ),
             ),
         ),
         "token-classification": TaskFacts(
@@ -219,10 +240,12 @@ TASKS: Mapping[Task, TaskFacts] = MappingProxyType(
             text_form="plain",
             details=(_OFFSETS, _WORDS, _SOURCE),
             answers=(TextTensor("ENTITIES", "STRING"),),
-            labelled=LabelledRows(
-                metric="token accuracy",
-                fields=("tokens", "labels"),
-                example='{"tokens": ["Ada", "wrote"], "labels": ["B-PER", "O"]}',
+            labelled=(
+                LabelledRows(
+                    metric="token accuracy",
+                    fields=("tokens", "labels"),
+                    example='{"tokens": ["Ada", "wrote"], "labels": ["B-PER", "O"]}',
+                ),
             ),
         ),
         "feature-extraction": TaskFacts(
@@ -232,6 +255,7 @@ TASKS: Mapping[Task, TaskFacts] = MappingProxyType(
             text_form="plain",
             answers=(TextTensor("EMBEDDING", "FP32", ("width",)),),
             options=("normalize",),
+            labelled=_RANKED_ROWS,
         ),
         "sentence-embedding": TaskFacts(
             class_suffixes=("Model",),
@@ -240,6 +264,7 @@ TASKS: Mapping[Task, TaskFacts] = MappingProxyType(
             per_token=False,
             text_form="plain",
             answers=(TextTensor("EMBEDDING", "FP32", ("width",)),),
+            labelled=_RANKED_ROWS,
         ),
     }
 )

@@ -1,5 +1,7 @@
 """Embeddings that the graph makes are sentence-transformers' own: every pooling, Dense, Normalize, a cut vector."""
 
+import json
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -11,12 +13,23 @@ from prep_triton.export.library_embeddings import find_embedder
 from prep_triton.export.onnx import export_model
 from prep_triton.precision.fp16.stage import convert_to_fp16
 from prep_triton.precision.int8.stage import quantize_for_openvino, quantize_to_int8
-from prep_triton.spec import CalibrationSpec, ModelSpec, QuantizationSpec, ServingSpec, TextSpec, VerifySpec
-from prep_triton.triton.entries.load import load_repository
+from prep_triton.precision.measure.accuracy import measure_accuracy
+from prep_triton.precision.measure.ranking import ndcg, spearman
+from prep_triton.run.conversion import put_in_precision
+from prep_triton.run.verification import verify_repository
+from prep_triton.spec import (
+    CalibrationSpec,
+    ConversionSpec,
+    GateSpec,
+    ModelSpec,
+    QuantizationSpec,
+    ServingSpec,
+    TextSpec,
+    VerifySpec,
+)
 from prep_triton.triton.entries.text import assemble_text_entries
 from prep_triton.triton.server.client import RefusedRequestError, TritonClient
 from prep_triton.triton.server.process import run_triton
-from prep_triton.triton.verify.repository import verify_entries
 from prep_triton.workspace import Workspace
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
@@ -25,6 +38,7 @@ from transformers import AutoTokenizer, BertModel
 from scripts.benchmarks.serving_configs import assemble_entry
 from tests.fakes.bert_checkpoint import VOCABULARY
 from tests.integration.test_embedding_library import WIDTH, write_bert
+from tests.integration.test_precision_accuracy import make_broken
 
 pytestmark = pytest.mark.integration
 
@@ -131,9 +145,7 @@ def test_sums_over_tokens_and_squares_are_fp32_in_an_fp16_graph_and_products_are
 def test_int8_is_the_encoders_alone_and_its_gate_is_of_the_embedding(exported, tmp_path):
     workspace, models = exported
     model = models["projected"]
-    draw = np.random.default_rng(0)
-    texts = [" ".join(draw.choice(VOCABULARY[5:31], size=draw.integers(3, 30))) for _ in range(100)]
-    (tmp_path / "texts.txt").write_text("\n".join(texts))
+    (tmp_path / "texts.txt").write_text("\n".join(random_texts(100, 0)))
     spec = QuantizationSpec(calibration=CalibrationSpec(path=str(tmp_path / "texts.txt"), samples=32))
     for convert in (quantize_to_int8, quantize_for_openvino):
         artifact = convert(model, spec, workspace).artifact
@@ -144,9 +156,60 @@ def test_int8_is_the_encoders_alone_and_its_gate_is_of_the_embedding(exported, t
         assert [kind for kind in dense if kind in ("Gemm", "MatMul", "DequantizeLinear")] == ["Gemm", "Gemm"]
 
 
+def random_texts(count, seed):
+    draw = np.random.default_rng(seed)
+    return [" ".join(draw.choice(VOCABULARY[5:31], size=draw.integers(1, 30))) for _ in range(count)]
+
+
+def write_queries(path):
+    texts = random_texts(60, 3)
+    rows = [
+        {"query": query, "documents": texts[at::10], "relevance": [0, 3, 1, 0, 0, 2]}
+        for at, query in enumerate(random_texts(10, 4))
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+@pytest.mark.parametrize("name", ["joined", "cut"])
+def test_a_gate_on_ranking_scores_what_the_library_embeds(exported, libraries, tmp_path, name):
+    model, library = exported[1][name], libraries[1][name]
+    graph = model.path("model.onnx")
+    scores = [*range(30)]
+    left, right = random_texts(30, 1), random_texts(30, 2)
+    pairs = [{"text": a, "text_pair": b, "score": score} for a, b, score in zip(left, right, scores, strict=True)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    record = measure_accuracy(graph, make_broken(graph, tmp_path / "broken.onnx"), model, tmp_path / "pairs.jsonl")
+    cosines = paired_cosines(library.encode(left), library.encode(right)).diagonal()
+    assert record.metric == "Spearman correlation"
+    assert record.reference == pytest.approx(100 * spearman(cosines.tolist(), scores), abs=0.1)
+    assert abs(record.converted - record.reference) > 1
+
+    path = write_queries(tmp_path / "queries.jsonl")
+    record = measure_accuracy(graph, graph, model, path)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    points = []
+    for row in rows:
+        query, documents = library.encode_query([row["query"]]), library.encode_document(row["documents"])
+        points.append(100 * ndcg(paired_cosines(query, documents)[0].tolist(), row["relevance"]))
+    assert (record.metric, record.rows, record.converted) == ("nDCG@10", 10, record.reference)
+    assert record.reference == pytest.approx(np.mean(points), abs=0.01)
+
+
+def paired_cosines(left, right):
+    return (left / np.linalg.norm(left, axis=1, keepdims=True)) @ (
+        right / np.linalg.norm(right, axis=1, keepdims=True)
+    ).T
+
+
 @pytest.fixture(scope="module")
 def repository(exported, tmp_path_factory):
     folder = tmp_path_factory.mktemp("repository")
+    gate = GateSpec(eval_data=str(write_queries(folder.parent / "queries.jsonl")), max_accuracy_drop=5.0)
+    half = put_in_precision(
+        exported[1]["joined"], ConversionSpec(runtime="onnxruntime", precision="fp16", gate=gate), exported[0]
+    ).artifact
+    assemble_entry(half, [], ServingSpec(threads=1, max_batch_size=4), folder, name="half")
     for name in ("projected", "cut", "joined"):
         serving = ServingSpec(threads=1, max_batch_size=4, padding="longest" if name == "cut" else "buckets")
         entry = assemble_entry(exported[1][name], [], serving, folder, name=name).artifact
@@ -197,15 +260,17 @@ def test_a_prompt_that_is_not_there_or_not_for_each_text_is_refused(client):
         names = column("query", "topic")
         client.infer("joined-text", {"TEXT": column("a", "the"), "PROMPT_NAME": names}, ["EMBEDDING"])
     # The server's own rule: every input of a batch has as many rows.
-    with pytest.raises(RefusedRequestError, match="PROMPT_NAME"):
+    with pytest.raises(RefusedRequestError, match="batch size does not match other inputs"):
         client.infer("joined-text", {"TEXT": column("a", "the"), "PROMPT_NAME": column("query")}, ["EMBEDDING"])
     with pytest.raises(RefusedRequestError, match="PROMPT_NAME"):
         client.infer("projected-text", {"TEXT": column("a"), "PROMPT_NAME": column("query")}, ["EMBEDDING"])
 
 
 def test_verify_finds_them_right_and_compares_with_the_library(repository):
-    report = verify_entries(load_repository(repository), str(repository), VerifySpec())
+    report = verify_repository(repository, VerifySpec())
     assert {entry.name: entry.detail for entry in report.entries if entry.status != "loaded"} == {}
+    ranked = next(entry.accuracy for entry in report.entries if entry.name == "half")
+    assert ranked is not None and ranked.metric == "nDCG@10" and 40 < ranked.converted < 100
     texts = {entry.name: entry.library_texts for entry in report.entries if entry.name.endswith("-text")}
     assert texts["cut-text"] == texts["projected-text"] + 2
     assert texts["joined-text"] == texts["projected-text"] + 3

@@ -148,7 +148,7 @@ class GateOptions:
         None
     )
     max_accuracy_drop: Annotated[
-        float | None, typer.Option(help="Points of accuracy or F1 that may be lost, such as 0.5.")
+        float | None, typer.Option(help="Points of the task's metric that may be lost, such as 0.5.")
     ] = None
 
 

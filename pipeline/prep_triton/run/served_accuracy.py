@@ -77,7 +77,7 @@ def _infer_rows(
         for start in range(0, len(indexes), size):
             batch = indexes[start : start + size]
             arrays: dict[str, list[Sequence[int]]] = {"input_ids": [rows[index].ids for index in batch]}
-            arrays["attention_mask"] = [[1] * len(ids) for ids in arrays["input_ids"]]
+            arrays["attention_mask"] = [rows[index].mask for index in batch]
             arrays["token_type_ids"] = [rows[index].type_ids for index in batch]
             inputs = {
                 tensor.name: np.array([[*ids, *[0] * (width - len(ids))] for ids in arrays[tensor.name]]).astype(

@@ -66,7 +66,9 @@ class GateSpec(Spec):
             "labels of FP32 instead, where these are clear.",
         ),
     ] = None
-    eval_data: str | None = Field(default=None, description="A .jsonl with labels, to measure the accuracy on.")
+    eval_data: str | None = Field(
+        default=None, description="A .jsonl of labelled rows, to measure the accuracy or the ranking on."
+    )
     max_accuracy_drop: Annotated[
         float | None,
         Field(ge=0.0, le=100.0, description="Largest drop in points (0.5: from 90.0 to no less than 89.5)."),

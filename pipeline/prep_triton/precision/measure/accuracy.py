@@ -1,4 +1,4 @@
-"""How a conversion changes what a task is measured by: accuracy, or EM and F1 for question answering.
+"""How a conversion changes what a task is measured by: accuracy, EM and F1 for question answering, ranks of embeddings.
 
 Both graphs, FP32 and converted, answer the same labelled rows in ONNX Runtime on the CPU.
 """
@@ -13,7 +13,7 @@ from prep_triton.layout import TOKENIZER_NAME
 from prep_triton.precision.measure.labelled import load_examples
 from prep_triton.progress import Progress, ignore_progress
 from prep_triton.reference import load_tokenizer, translate_tokenizer_errors
-from prep_triton.tasks import TASKS
+from prep_triton.tasks import SPEARMAN, TASKS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,10 +50,11 @@ def measure_accuracy(
 
     Returns:
         accuracy (text-classification), token accuracy (token-classification: the first token of each
-        word), top-1 accuracy (fill-mask), or F1 with the exact match in `others` (question-answering).
+        word), top-1 accuracy (fill-mask), F1 with the exact match in `others` (question-answering), or Spearman's
+        correlation or nDCG@10 (embeddings, by the rows' form).
 
     Raises:
-        SpecError: The model's task has no labels, the model has no tokenizer, or the file cannot be used.
+        SpecError: The model has too few labels or no tokenizer, or the file cannot be used.
         PrecisionError: ONNX Runtime cannot run a graph, or a graph answers NaN or infinity.
     """
     progress("tokenizing the evaluation rows", 0.0)
@@ -76,7 +77,7 @@ def check_eval_data(model: OnnxModel, eval_path: Path) -> None:
     """Refuse what `measure_accuracy` would refuse, before a long conversion instead of after it.
 
     Raises:
-        SpecError: The model's task has no labels, the model has no tokenizer, or the file cannot be used.
+        SpecError: The model has too few labels or no tokenizer, or the file cannot be used.
         PrecisionError: The model's tokenizer is damaged.
     """
     load_scoring(model, eval_path)
@@ -97,8 +98,8 @@ def check_accuracy(record: AccuracyRecord, max_drop: float) -> None:
     if drop > max_drop + _ROUNDING:
         message = f"{measured}: a drop of {drop:.6g} points, at most {max_drop:g} allowed"
         hint = "keep more layers out of int8 (keep_out), use --fp16, or raise --max-accuracy-drop"
-        if 100 / record.rows > max_drop:
-            hint += f"; one of {record.rows} rows weighs up to {100 / record.rows:.3g} points, more rows measure finer"
+        if (weight := _weight_of_row(record)) > max_drop:
+            hint += f"; one of {record.rows} rows weighs up to {weight:.3g} points, more rows measure finer"
         raise PrecisionError(message, hint=hint)
     if record.reference <= max_drop:
         raise PrecisionError(
@@ -107,19 +108,18 @@ def check_accuracy(record: AccuracyRecord, max_drop: float) -> None:
         )
 
 
+def _weight_of_row(record: AccuracyRecord) -> float:
+    """Return how many points one row can cost: of ranks 600 / (rows + 1), where the first becomes the last."""
+    return 600 / (record.rows + 1) if record.metric == SPEARMAN else 100 / record.rows
+
+
 def check_task(model: OnnxModel) -> None:
-    """Refuse a model whose task has no labels, or too few to be right or wrong.
+    """Refuse a model with too few labels to be right or wrong.
 
     Raises:
         SpecError: There is nothing to score.
     """
-    facts = TASKS[model.task]
-    if facts.labelled is None:
-        scored = ", ".join(task for task, others in TASKS.items() if others.labelled)
-        raise SpecError(
-            f"{model.name} does {model.task}, which has no labels; --eval-data takes {scored}", hint=_COSINE_HINT
-        )
-    if facts.has_labels and len(model.labels) < 2:
+    if TASKS[model.task].has_labels and len(model.labels) < 2:
         raise SpecError(
             f"{model.name} has {len(model.labels)} label(s): it answers a number, not a class, and has no accuracy",
             hint=_COSINE_HINT,
@@ -132,10 +132,10 @@ def load_scoring(model: OnnxModel, eval_path: Path, *, max_tokens: int | None = 
     Args:
         model: The artifact: its task, its labels and the tokenizer.json beside it.
         eval_path: A .jsonl.
-        max_tokens: Where longer rows are cut; what the model takes where None.
+        max_tokens: Where longer rows are cut. Where None, what the model takes; of an embedder, what it declares.
 
     Raises:
-        SpecError: The model's task has no labels, the model has no tokenizer, or the file cannot be used.
+        SpecError: The model has too few labels or no tokenizer, or the file cannot be used.
         PrecisionError: The tokenizer is damaged.
     """
     check_task(model)
@@ -145,7 +145,8 @@ def load_scoring(model: OnnxModel, eval_path: Path, *, max_tokens: int | None = 
     from prep_triton.precision.measure.scoring import plan_scoring
 
     with translate_tokenizer_errors(model.path(TOKENIZER_NAME), error=PrecisionError):
-        return plan_scoring(model.task, examples, tokenizer, max_tokens or model.max_sequence_length)
+        longest = model.usual_length if TASKS[model.task].answers_embedding else model.max_sequence_length
+        return plan_scoring(model.task, examples, tokenizer, max_tokens or longest, model.embedding)
 
 
 def _load_tokenizer(model: OnnxModel) -> Any:

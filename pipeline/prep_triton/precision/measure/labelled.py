@@ -5,9 +5,11 @@ text-classification    ``text``, perhaps ``text_pair``, and ``label`` (name or i
 token-classification   ``tokens`` and ``labels`` (name or index), one label a word
 question-answering     ``question``, ``context`` and ``answers`` (texts, or SQuAD's ``{"text": [...]}``)
 fill-mask              ``text`` with one [MASK], and ``label``, the token that stands there
+feature-extraction,    ``text``, ``text_pair`` and ``score``, how close they are, on any scale; or ``query``,
+sentence-embedding     ``documents`` and ``relevance``, a number of 0 or more for each
 =====================  ==============================================================================
 
-Other fields (``id``) are ignored. Every error names the line.
+All rows of a file have one form. Other fields (``id``) are ignored. Every error names the line.
 """
 
 import json
@@ -18,6 +20,8 @@ from typing import Any, assert_never
 
 from prep_triton.errors import SpecError, find_nearest
 from prep_triton.precision.measure.encodings import describe_conversion
+from prep_triton.precision.measure.field_checks import check_list, check_text, kind
+from prep_triton.precision.measure.ranked_rows import RankedDocuments, ScoredPair, parse_ranked_row
 from prep_triton.tasks import TASKS, LabelledRows, Task
 
 _LISTED_LABELS = 12
@@ -59,7 +63,7 @@ class MaskedText:
     where: str
 
 
-Example = LabelledText | LabelledWords | Question | MaskedText
+Example = LabelledText | LabelledWords | Question | MaskedText | ScoredPair | RankedDocuments
 
 
 def load_examples(path: Path, task: Task, labels: Sequence[str]) -> list[Example]:
@@ -93,27 +97,32 @@ def load_examples(path: Path, task: Task, labels: Sequence[str]) -> list[Example
 def parse_examples(text: str, task: Task, labels: Sequence[str], *, where: str) -> list[Example]:
     """Parse the text of a file of labelled rows; see `load_examples`."""
     parse = _find_parser(task)
-    examples = []
+    examples: list[Example] = []
     # Not splitlines(), which also breaks at U+2028, a character that may stand in a JSON string.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             place = f"{where}, line {number}"
             examples.append(parse(_parse_fields(line, task, place), labels, place))
+            if type(examples[-1]) is not type(examples[0]):
+                raise SpecError(
+                    f"{place}: a row of another form than those before it, and a file is scored by one metric",
+                    hint=f"put rows of each form into a file of its own; {_row_hint(task)}",
+                )
     if not examples:
         raise SpecError(f"{where} is empty, expected labelled rows", hint=_row_hint(task))
     return examples
 
 
 def labelled_rows(task: Task) -> LabelledRows:
-    """Return the form of a task's labelled rows; `check_task` has refused a task without labels."""
-    rows = TASKS[task].labelled
-    if rows is None:
-        raise ValueError(f"{task} has no labels")
+    """Return the form of a task's labelled rows, where it has one."""
+    (rows,) = TASKS[task].labelled
     return rows
 
 
 def _row_hint(task: Task) -> str:
-    return f"a line for {task} reads {labelled_rows(task).example}"
+    first, *others = TASKS[task].labelled
+    more = "".join(f"for {other.metric} a line is {other.example}; " for other in others)
+    return f"{more}a line for {task} reads {first.example}"
 
 
 def _parse_fields(line: str, task: Task, where: str) -> Mapping[str, Any]:
@@ -122,8 +131,10 @@ def _parse_fields(line: str, task: Task, where: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as err:
         raise SpecError(f"{where}: not JSON: {err}", hint=_row_hint(task)) from err
     if not isinstance(fields, dict):
-        raise SpecError(f"{where}: {_kind(fields)}, expected an object", hint=_row_hint(task))
-    for name in labelled_rows(task).fields:
+        raise SpecError(f"{where}: {kind(fields)}, expected an object", hint=_row_hint(task))
+    # Of several forms the one that the row has most of is meant.
+    rows = max(TASKS[task].labelled, key=lambda form: sum(name in fields for name in form.fields))
+    for name in rows.fields:
         if name not in fields:
             seen = ", ".join(fields) or "none"
             raise SpecError(f"{where}: no field '{name}'; its fields are {seen}", hint=_missing_hint(task, fields))
@@ -132,38 +143,11 @@ def _parse_fields(line: str, task: Task, where: str) -> Mapping[str, Any]:
 
 def _missing_hint(task: Task, fields: Mapping[str, Any]) -> str:
     for other, facts in TASKS.items():
-        if other != task and facts.labelled and all(name in fields for name in facts.labelled.fields):
+        if other != task and any(all(name in fields for name in rows.fields) for rows in facts.labelled):
             return f"these rows are for {other}, and the model does {task}; {_row_hint(task)}"
     if "data" in fields:
         return f"SQuAD's nested file must be flattened to one question a line; {_row_hint(task)}"
     return _row_hint(task)
-
-
-def _kind(value: Any) -> str:
-    """Name a JSON value in JSON's words."""
-    if value is None:
-        return "null"
-    names = {bool: "a boolean", int: "a number", float: "a number", str: "a text", list: "a list", dict: "an object"}
-    return names[type(value)]
-
-
-def _check_text(value: Any, name: str, where: str) -> str:
-    if not isinstance(value, str):
-        raise SpecError(f"{where}: '{name}' is {_kind(value)}, expected a text", hint="put the value in quotes")
-    try:
-        value.encode()
-    except UnicodeEncodeError as err:  # JSON can spell half of a surrogate pair, and no tokenizer takes it
-        raise SpecError(
-            f"{where}: '{name}' holds the lone surrogate {value[err.start]!r}",
-            hint="write the character itself instead of its escapes",
-        ) from err
-    return value
-
-
-def _check_list(value: Any, name: str, where: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise SpecError(f"{where}: '{name}' is {_kind(value)}, expected a list", hint="write it as [..., ...]")
-    return value
 
 
 def index_from_label(label: Any, labels: Sequence[str], *, where: str) -> int:
@@ -187,15 +171,15 @@ def index_from_label(label: Any, labels: Sequence[str], *, where: str) -> int:
 def _parse_labelled_text(fields: Mapping[str, Any], labels: Sequence[str], where: str) -> Example:
     pair = fields.get("text_pair")
     return LabelledText(
-        text=_check_text(fields["text"], "text", where),
-        text_pair=None if pair is None else _check_text(pair, "text_pair", where),
+        text=check_text(fields["text"], "text", where),
+        text_pair=None if pair is None else check_text(pair, "text_pair", where),
         label=index_from_label(fields["label"], labels, where=where),
     )
 
 
 def _parse_labelled_words(fields: Mapping[str, Any], labels: Sequence[str], where: str) -> Example:
-    words = [_check_text(word, "tokens", where) for word in _check_list(fields["tokens"], "tokens", where)]
-    names = _check_list(fields["labels"], "labels", where)
+    words = [check_text(word, "tokens", where) for word in check_list(fields["tokens"], "tokens", where)]
+    names = check_list(fields["labels"], "labels", where)
     if len(words) != len(names):
         raise SpecError(
             f"{where}: {len(words)} tokens and {len(names)} labels, expected one label a token",
@@ -214,16 +198,16 @@ def _parse_question(fields: Mapping[str, Any], _labels: Sequence[str], where: st
             )
         accepted = accepted["text"]
     answers = [answer.get("text") if isinstance(answer, dict) else answer
-               for answer in _check_list(accepted, "answers", where)]  # fmt: skip
+               for answer in check_list(accepted, "answers", where)]  # fmt: skip
     return Question(
-        question=_check_text(fields["question"], "question", where),
-        context=_check_text(fields["context"], "context", where),
-        answers=tuple(_check_text(answer, "answers", where) for answer in answers),
+        question=check_text(fields["question"], "question", where),
+        context=check_text(fields["context"], "context", where),
+        answers=tuple(check_text(answer, "answers", where) for answer in answers),
     )
 
 
 def _parse_masked_text(fields: Mapping[str, Any], _labels: Sequence[str], where: str) -> Example:
-    text, label = (_check_text(fields[name], name, where) for name in ("text", "label"))
+    text, label = (check_text(fields[name], name, where) for name in ("text", "label"))
     return MaskedText(text, label, where)
 
 
@@ -238,6 +222,6 @@ def _find_parser(task: Task) -> Callable[[Mapping[str, Any], Sequence[str], str]
         case "fill-mask":
             return _parse_masked_text
         case "feature-extraction" | "sentence-embedding":
-            raise ValueError(f"{task} has no labels")
+            return parse_ranked_row
         case _:
             assert_never(task)

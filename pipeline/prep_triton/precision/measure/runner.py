@@ -98,7 +98,7 @@ class RowRunner(ABC):
             length = len(row.ids)
             arrays["input_ids"][index, :length] = row.ids
             arrays["token_type_ids"][index, :length] = row.type_ids
-            arrays["attention_mask"][index, :length] = 1
+            arrays["attention_mask"][index, :length] = row.mask
         try:
             return self._infer(outputs, {**arrays, **extra_inputs})
         except Exception as err:  # a KeyError for an unknown input; the libraries' own share no base class

@@ -6,8 +6,10 @@ A `Scoring` is built once and given to the FP32 graph and to the converted one, 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
+from prep_triton.artifact import EmbeddingRecord
 from prep_triton.errors import SpecError, find_nearest
 from prep_triton.precision.measure.answer_spans import find_answer, split_windows
 from prep_triton.precision.measure.labelled import (
@@ -18,6 +20,7 @@ from prep_triton.precision.measure.labelled import (
     Question,
     labelled_rows,
 )
+from prep_triton.precision.measure.ranking import plan_ranking
 from prep_triton.precision.measure.squad import score_answers
 from prep_triton.precision.measure.token_rows import TokenRow
 from prep_triton.reference import find_mask_token
@@ -49,21 +52,28 @@ class Scoring:
     score: Callable[[Sequence[Any]], dict[str, float]]
 
 
-def plan_scoring(task: Task, examples: Sequence[Example], tokenizer: Any, max_tokens: int) -> Scoring:
+def plan_scoring(
+    task: Task,
+    examples: Sequence[Example],
+    tokenizer: Any,
+    max_tokens: int,
+    embedding: EmbeddingRecord | None = None,
+) -> Scoring:
     """Tokenize labelled rows and say how their answers are scored.
 
     Args:
-        task: One that has labels.
+        task: The model's.
         examples: The rows of `load_examples` for this task.
         tokenizer: A ``tokenizers.Tokenizer``; its padding and truncation are set here.
         max_tokens: The longest sequence that the model takes.
+        embedding: How an embedder makes one vector of a text; the normalized mean where None.
 
     Raises:
-        SpecError: A row cannot be scored: no mask, two masks, a label of several tokens.
+        SpecError: A row cannot be scored: no mask, two masks, a label of several tokens; or no row can.
     """
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    return _find_planner(task)(examples, tokenizer, max_tokens)
+    return _find_planner(task, embedding or EmbeddingRecord())(examples, tokenizer, max_tokens)
 
 
 def _sequence_from_encoding(encoding: Any) -> TokenRow:
@@ -202,7 +212,7 @@ def _plan_question_answering(examples: Sequence[Question], tokenizer: Any, max_t
     )
 
 
-def _find_planner(task: Task) -> Callable[[Sequence[Any], Any, int], Scoring]:
+def _find_planner(task: Task, embedding: EmbeddingRecord) -> Callable[[Sequence[Any], Any, int], Scoring]:
     match task:
         case "text-classification":
             return _plan_text_classification
@@ -213,6 +223,6 @@ def _find_planner(task: Task) -> Callable[[Sequence[Any], Any, int], Scoring]:
         case "fill-mask":
             return _plan_fill_mask
         case "feature-extraction" | "sentence-embedding":
-            raise ValueError(f"{task} has no labels")
+            return partial(plan_ranking, embedding=embedding)
         case _:
             assert_never(task)

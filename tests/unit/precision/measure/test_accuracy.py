@@ -66,13 +66,11 @@ def test_gate_that_cannot_fail_is_refused(before, after, budget):
     assert "--eval-data and its labels belong to this model" in caught.value.hint
 
 
-def test_task_without_labels_is_refused(tmp_path):
-    error = refused(tmp_path, SpecError, task="feature-extraction")
-    assert (
-        "tiny does feature-extraction, which has no labels; --eval-data takes fill-mask, question-answering, "
-        in error.message
-    )
-    assert "--min-cosine" in error.hint
+def test_a_row_of_ranks_weighs_as_much_as_where_the_first_becomes_the_last():
+    ranks = record(80.0, 70.0, rows=99).model_copy(update={"metric": "Spearman correlation"})
+    with pytest.raises(PrecisionError) as caught:
+        check_accuracy(ranks, 0.5)
+    assert "one of 99 rows weighs up to 6 points" in caught.value.hint
 
 
 @pytest.mark.parametrize("labels", [(), ("LABEL_0",)])

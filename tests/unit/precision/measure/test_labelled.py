@@ -15,10 +15,11 @@ from prep_triton.precision.measure.labelled import (
     load_examples,
     parse_examples,
 )
+from prep_triton.precision.measure.ranked_rows import RankedDocuments, ScoredPair
 from prep_triton.tasks import TASKS, Task
 
 LABELS = ("negative", "positive")
-SCORED_TASKS = [task for task, facts in TASKS.items() if facts.labelled]
+SCORED_TASKS = list(TASKS)
 
 
 def parse(task: Task, *rows) -> list:
@@ -233,3 +234,45 @@ def test_any_json_is_parsed_or_refused_with_a_hint(task, rows):
         assert error.hint
     else:
         assert len(examples) == len(rows)
+
+
+PAIR = {"text": "a", "text_pair": "b", "score": 0.5}
+QUERY = {"query": "a", "documents": ["b", "c"], "relevance": [1, 0]}
+
+
+@pytest.mark.parametrize("task", ["feature-extraction", "sentence-embedding"])
+def test_rows_of_embeddings_are_pairs_or_queries(task):
+    assert parse(task, PAIR, {**PAIR, "score": -3}) == [ScoredPair("a", "b", 0.5), ScoredPair("a", "b", -3)]
+    assert parse(task, {**QUERY, "id": 7}) == [RankedDocuments("a", ("b", "c"), (1, 0))]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": "a", "text_pair": "b"}, "no field 'score'; its fields are text, text_pair"),
+        ({"query": "a", "documents": ["b"]}, "no field 'relevance'; its fields are query, documents"),
+        ({**PAIR, "score": "high"}, "'score' is a text, expected a number"),
+        ({**PAIR, "score": True}, "'score' is a boolean, expected a number"),
+        ({**PAIR, "score": float("nan")}, "'score' is nan, expected a finite number"),
+        ({**PAIR, "score": 10**400}, "'score' is inf, expected a finite number"),
+        ({**PAIR, "text_pair": None}, "'text_pair' is null, expected a text"),
+        ({**QUERY, "documents": "b"}, "'documents' is a text, expected a list"),
+        ({**QUERY, "documents": ["b", 1]}, "'documents' is a number, expected a text"),
+        ({**QUERY, "relevance": [1]}, "2 documents and 1 numbers of relevance, expected one a document"),
+        ({**QUERY, "relevance": [1, -1]}, "the relevance -1 is below 0"),
+        ({**QUERY, "relevance": [1, None]}, "'relevance' is null, expected a number"),
+        ({**QUERY, "relevance": [2, 2]}, "the relevance 2 for each, so that no order is better than another"),
+        ({**QUERY, "documents": [], "relevance": []}, "no document, so that no order is better than another"),
+        (PAIR, "a row of another form than those before it, and a file is scored by one metric"),
+    ],
+)
+def test_a_wrong_row_of_embeddings_is_refused_with_its_line(row, message):
+    error = refused("sentence-embedding", QUERY, row)
+    assert error.message == f"eval.jsonl, line 2: {message}"
+    assert error.hint
+
+
+def test_both_forms_are_shown_where_neither_is_meant():
+    hint = refused("sentence-embedding", {"id": 1}).hint
+    assert '"score": 4.2' in hint and '"relevance": [1, 0]' in hint
+    assert "these rows are for fill-mask" in refused("sentence-embedding", {"text": "a", "label": 1}).hint
