@@ -28,7 +28,7 @@ class Server(TritonClient):
         is_text = name.endswith("-text")
         config = ModelConfig(name=name, max_batch_size=4)
         config.input.add(name="TEXT" if is_text else "input_ids")
-        config.output.add(name="EMBEDDING" if is_text else "logits")
+        config.output.add(name="EMBEDDING" if is_text else "logits", dims=[8])
         for step in ("tokenizer", "model", "postprocessor") if is_text else ():
             config.ensemble_scheduling.step.add(model_name=step)
         return config
