@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from prep_triton.precision.measure.runner import RowRunner
-    from prep_triton.precision.measure.scoring import Scoring
+    from prep_triton.precision.measure.scoring_plan import Scoring
 
     Array = np.ndarray[Any, Any]
 

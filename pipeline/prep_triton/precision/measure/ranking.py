@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 from prep_triton.artifact import EmbeddingRecord
 from prep_triton.errors import SpecError
 from prep_triton.precision.measure.ranked_rows import RankedDocuments, ScoredPair
+from prep_triton.precision.measure.scoring_plan import Scoring
 from prep_triton.precision.measure.token_rows import TokenRow
 from prep_triton.tasks import NDCG, SPEARMAN
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from prep_triton.precision.measure.scoring import Scoring
 
     Array = np.ndarray[Any, Any]
 
@@ -109,7 +108,7 @@ class _Texts:
 
 def plan_ranking(
     examples: Sequence[ScoredPair | RankedDocuments], tokenizer: Any, max_tokens: int, embedding: EmbeddingRecord
-) -> "Scoring":
+) -> Scoring:
     """Say how embeddings are scored on rows of one form.
 
     Args:
@@ -121,8 +120,6 @@ def plan_ranking(
     Raises:
         SpecError: The pairs' scores are all the same.
     """
-    from prep_triton.precision.measure.scoring import Scoring
-
     texts = _Texts(tokenizer, embedding)
     pairs = [row for row in examples if isinstance(row, ScoredPair)]
     queries = [row for row in examples if isinstance(row, RankedDocuments)]

@@ -1,11 +1,7 @@
-"""What to run a graph on so that labelled rows can be scored, and how its answers become points, task by task.
-
-A `Scoring` is built once and given to the FP32 graph and to the converted one, so both see the same tokens.
-"""
+"""What to run a graph on so that labelled rows can be scored, and how its answers become points, task by task."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -21,6 +17,7 @@ from prep_triton.precision.measure.labelled import (
     labelled_rows,
 )
 from prep_triton.precision.measure.ranking import plan_ranking
+from prep_triton.precision.measure.scoring_plan import Scoring
 from prep_triton.precision.measure.squad import score_answers
 from prep_triton.precision.measure.token_rows import TokenRow
 from prep_triton.reference import find_mask_token
@@ -34,22 +31,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 UNKNOWN_TOKEN = "[UNK]"  # noqa: S105
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """How one file of labelled rows is scored.
-
-    `choose(index, answers)` gets the index of a sequence and its unpadded answers by output name ([tokens, ...] or
-    [labels]) and returns what `score` needs of them. `score` takes these in the order of `sequences`
-    and returns points by metric, `metric` among them.
-    """
-
-    metric: str
-    rows: int
-    sequences: Sequence[TokenRow]
-    choose: "Callable[[int, Mapping[str, Array]], Any]"
-    score: Callable[[Sequence[Any]], dict[str, float]]
 
 
 def plan_scoring(
