@@ -39,7 +39,10 @@ def render_release(
 
 def render_canary(candidate: Candidate, spec: DeploymentSpec) -> dict[str, Manifest]:
     """Render the candidate's servers beside those of the release: under another name, with the same account."""
-    objects = _render_servers(candidate.release, spec_of_canary(spec), candidate.fleet, {})
+    own = spec_of_canary(spec)
+    objects = _render_servers(candidate.release, own, candidate.fleet, {})
+    if spec.monitoring != "none":
+        objects["rules"] = render_rules(own, candidate.fleet.pools, candidate.release.entries)
     for manifest in objects.values():
         if manifest["kind"] == "Deployment":
             manifest["spec"]["template"]["spec"]["serviceAccountName"] = spec.name

@@ -45,8 +45,18 @@ def test_servers_of_the_release_are_as_without_a_candidate():
             "poddisruptionbudget-canary-t4",
             "podmonitoring-canary-t4",
             "horizontalpodautoscaler-canary-t4",
+            "rules-canary",
         )
     }
+
+
+def test_a_candidate_has_alerts_of_its_own_servers():
+    (group,) = load(plan(), "rules-canary")["spec"]["groups"]
+    expressions = [rule["expr"] for rule in group["rules"]]
+    assert len(expressions) > 4
+    assert all('container="triton-canary-t4"' in expression for expression in expressions)
+    assert "triton-canary" not in plan().files["rules.yaml"]
+    assert "rules-canary.yaml" not in plan(monitoring="none").files
 
 
 def test_requests_are_split_for_http_and_for_grpc():
