@@ -46,8 +46,8 @@ TextForm = Literal["plain", "masked", "question"]
 OutputWidth = Literal["vocab_size", "num_labels", "hidden_size", "embedding"]
 
 # The graph's modules, by the beginnings of their nodes' names, that compute in FP32 whatever the precision: sums over
-# all tokens of a text, and the root of a sum of squares.
-POOLING_SCOPE, NORMALIZE_SCOPE = "sentence.pooling", "sentence.normalize"
+# all tokens of a text, the root of a sum of squares, and positions that are counted.
+POOLING_SCOPE, NORMALIZE_SCOPE, POSITIONS_SCOPE = "sentence.pooling", "sentence.normalize", "positions"
 
 # What an attention_mask says of a prompt's tokens where the pooling leaves them out (include_prompt: false): every
 # value but 0 attends, and the pooling counts those of 1. `inside_server` has its own.
@@ -152,11 +152,6 @@ class TaskFacts:
     def text_inputs(self) -> tuple[str, ...]:
         """The inputs of a text model; the last one is the text that may be long."""
         return ("QUESTION", "CONTEXT") if self.text_form == "question" else ("TEXT",)
-
-    @property
-    def special_tokens(self) -> int:
-        """How many tokens BERT and DistilBERT add: one before the text or texts, and one behind each."""
-        return 1 + len(self.text_inputs)
 
 
 _OFFSETS = TextTensor("OFFSETS", "INT32", (-1, 2))

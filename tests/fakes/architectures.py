@@ -34,6 +34,7 @@ class TinyArchitecture:
         tasks: The tasks that transformers has a head for.
         repeats_layers: Whether two layers are traced for all of them.
         repeated_at: With how many layers one is repeated: five where two kinds alternate.
+        served: The tasks whose text entries run on a real server in the tests.
     """
 
     config: Mapping[str, Any]
@@ -41,6 +42,7 @@ class TinyArchitecture:
     tasks: tuple[Task, ...] = TASK_NAMES
     repeats_layers: bool = True
     repeated_at: int = 3
+    served: tuple[Task, ...] = ("token-classification",)
 
 
 # BERT's sizes, as most have them.
@@ -86,10 +88,16 @@ _MODERN = {
 
 TINY: Mapping[Architecture, TinyArchitecture] = MappingProxyType(
     {
-        "roberta": TinyArchitecture(_ROBERTA, write_byte_level),
-        "xlm-roberta": TinyArchitecture(_ROBERTA, write_unigram),
+        "roberta": TinyArchitecture(
+            _ROBERTA, write_byte_level, served=("token-classification", "question-answering", "fill-mask")
+        ),
+        "xlm-roberta": TinyArchitecture(
+            _ROBERTA, write_unigram, served=("token-classification", "text-classification")
+        ),
         "camembert": TinyArchitecture(
-            {**_ROBERTA, "bos_token_id": 5, "eos_token_id": 6}, partial(write_unigram, is_camembert=True)
+            {**_ROBERTA, "bos_token_id": 5, "eos_token_id": 6},
+            partial(write_unigram, is_camembert=True),
+            served=("question-answering", "fill-mask"),
         ),
         "mpnet": TinyArchitecture({**SIZES, "max_position_embeddings": 66}, write_mpnet),
         "electra": TinyArchitecture({**SIZES, "embedding_size": 16, "max_position_embeddings": 64}, write_wordpiece),

@@ -17,7 +17,6 @@ log = logging.getLogger(__name__)
 
 # What sentence-transformers' CrossEncoder writes into config.json, now and before version 4.
 _CROSS_ENCODER_KEYS = ("sentence_transformers", "sbert_ce_default_activation_function")
-_TOKEN_FILES = ("tokenizer_config.json", "special_tokens_map.json")
 _PROBE = (2.0, -1.0, 0.5)
 
 
@@ -132,13 +131,8 @@ def is_cross_encoder(config: Mapping[str, Any], folder: Path | None = None, *, w
 
 
 def find_mask_token(folder: Path | None) -> str:
-    """Return the mask token that a checkpoint's tokenizer files name, or BERT's own."""
-    for path in [folder / name for name in _TOKEN_FILES] if folder else []:
-        try:
-            content = load_json(path)["mask_token"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            continue
-        token = content.get("content") if isinstance(content, dict) else content
-        if isinstance(token, str) and token:
-            return token
-    return MASK_TOKEN
+    """Return the mask token of a folder's tokenizer as transformers has it; BERT's own where there is none."""
+    if folder is None:
+        return MASK_TOKEN
+    with silence_vendors():
+        return str(load_origin(folder).mask_token or MASK_TOKEN)

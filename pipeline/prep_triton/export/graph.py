@@ -71,8 +71,13 @@ class ExportedModule(torch.nn.Module):  # type: ignore[misc]  # torch is not fol
     def __init__(self, model: Any, architecture: Architecture, task: Task) -> None:
         super().__init__()
         self.model = model
-        self.facts = ARCHITECTURES[architecture]
         self.task = task
+        facts = ARCHITECTURES[architecture]
+        self.has_token_types, self.makes_masks = facts.has_token_types, facts.makes_masks
+        # The module's name is that of its nodes: POSITIONS_SCOPE.
+        self.positions = (
+            CountedPositions(facts.find_padding_id(model.config)) if facts.positions_follow_padding else None
+        )
 
     def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None) -> Any:
         """Answer a batch; see `prep_triton.export.heads` for the shapes."""
@@ -80,26 +85,15 @@ class ExportedModule(torch.nn.Module):  # type: ignore[misc]  # torch is not fol
         more = {}
         if token_type_ids is not None:
             more["token_type_ids"] = _refuse_negatives(token_type_ids, count_token_types(self.model.config))
-        elif self.facts.has_token_types:
+        elif self.has_token_types:
             # The one type there is. transformers would gather it from a buffer by each token's position.
             more["token_type_ids"] = torch.zeros(1, 1, dtype=torch.int64)
         ids = _refuse_negatives(input_ids, int(self.model.config.vocab_size))
-        if self.facts.positions_follow_padding:
-            more["position_ids"] = _count_positions(ids, self.facts.find_padding_id(self.model.config))
-        mask = attention_mask if self.facts.makes_masks else bias
+        if self.positions is not None:
+            more["position_ids"] = self.positions(ids)
+        mask = attention_mask if self.makes_masks else bias
         answer = self.model(input_ids=ids, attention_mask=mask, **more)
         return read_outputs(self.model, answer, attention_mask, self.task)
-
-
-def _count_positions(ids: Any, pad_id: int) -> Any:
-    """Return the position of every token as RoBERTa counts it: `pad_id` + 1, + 2, ...; each padding token has `pad_id`.
-
-    As in the library the ids decide and not the mask: a `<pad>` that stands in a text moves what follows it. The int32
-    sum of its `create_position_ids_from_input_ids` is one of FP32 here, since TensorRT's parser takes no CumSum of
-    integers; it is exact up to 2**24 tokens.
-    """
-    is_token = (ids != pad_id).to(torch.float32)
-    return (torch.cumsum(is_token, dim=1) * is_token).to(torch.int64) + pad_id
 
 
 def _refuse_negatives(ids: Any, count: int) -> Any:
@@ -109,6 +103,25 @@ def _refuse_negatives(ids: Any, count: int) -> Any:
     beyond the end is an error of ONNX Runtime on the CPU, as it is in PyTorch.
     """
     return torch.where(ids < 0, count, ids)
+
+
+class CountedPositions(torch.nn.Module):  # type: ignore[misc]  # torch is not followed by mypy
+    """The position of every token as RoBERTa counts it: `pad_id` + 1, + 2, ...; each padding token has `pad_id`.
+
+    As in the library the ids decide and not the mask: a `<pad>` that stands in a text moves what follows it. The int32
+    sum of its `create_position_ids_from_input_ids` is one of FP32 here, which every TensorRT takes (of integers later
+    ones alone: onnx-tensorrt, docs/operators.md); it is exact up to 2**24 tokens, and a module of its own, which other
+    precisions leave as it is.
+    """
+
+    def __init__(self, pad_id: int) -> None:
+        super().__init__()
+        self.pad_id = pad_id
+
+    def forward(self, ids: Any) -> Any:
+        """Return the positions of ids, both INT64 [batch, sequence]."""
+        is_token = (ids != self.pad_id).to(torch.float32)
+        return (torch.cumsum(is_token, dim=1) * is_token).to(torch.int64) + self.pad_id
 
 
 @dataclass(frozen=True)
@@ -341,7 +354,7 @@ def _module_of_node(node: Any, *, default: str) -> str:
         if entry.key == _SCOPES_KEY:
             scopes = ast.literal_eval(entry.value)
             inner = scopes[-2] if len(scopes) > 1 else ""
-            return inner.removeprefix(_WRAPPER) if inner.startswith(_WRAPPER) else ""
+            return "" if f"{inner}." == _WRAPPER else str(inner).removeprefix(_WRAPPER)
     return default
 
 

@@ -98,10 +98,12 @@ class _Library:
             self.embedder = find_embedder(model, self.tokenizer, origin, self.length, positions=positions)
             self.name, self.length = self.embedder.name, self.embedder.length
         self.pipeline = _find_pipeline(self.task, config, self.tokenizer)
+        has_pairs = len(TASKS[self.task].text_inputs) > 1
+        self.special_tokens: int = self.tokenizer.num_special_tokens_to_add(pair=has_pairs)
 
     def texts(self) -> Iterator[_Text]:
         """Yield texts, most telling first, each with a question where the task has one."""
-        if self.length <= TASKS[self.task].special_tokens:
+        if self.length <= self.special_tokens:
             return  # no text has room
         longer = " ".join([ORDINARY_TEXTS[-1]] * (self.length // 20 + 1))
         others = (longer, SHORT_TEXT, *TOKENIZER_PROBES)
@@ -163,7 +165,7 @@ class _Library:
     def _has_room(self, text: str, question: str) -> bool:
         """Whether a question leaves its context half of the tokens, as the server asks for, and there is a context."""
         sizes = [len(self.tokenizer(part, add_special_tokens=False)["input_ids"]) for part in (question, text)]
-        return sizes[0] <= (self.length - TASKS[self.task].special_tokens) // 2 and sizes[1] > 0
+        return sizes[0] <= (self.length - self.special_tokens) // 2 and sizes[1] > 0
 
     def _compute(self, batch: Any) -> dict[str, torch.Tensor]:
         answer = self.model(**{name: torch.tensor([batch[name]]) for name in self.inputs if name in batch})
@@ -243,9 +245,11 @@ def _entities(pipeline: Any, text: str, batch: Any, logits: torch.Tensor) -> dic
     strategy = "FIRST" if tagged else "NONE"
     strategies = transformers.pipelines.token_classification.AggregationStrategy
     entities = pipeline.postprocess([output], aggregation_strategy=strategies[strategy])
+    words = _find_words(pipeline, output, batch)
     return {
+        "words": words,
         "tokens": [_entity(token) for token in tokens],
-        "entities": [_entity(entity) for entity in entities] if _agrees_on_words(pipeline, output, batch) else None,
+        "entities": [_entity(entity) for entity in entities] if _agrees_on_words(pipeline, output, words) else None,
         "outputs": {"logits": rounded(logits[0].tolist())},
     }
 
@@ -257,19 +261,37 @@ def _entity(answer: Mapping[str, Any]) -> LibraryEntity:
     )
 
 
-def _agrees_on_words(pipeline: Any, output: Mapping[str, Any], batch: Any) -> bool:
+def _find_words(pipeline: Any, output: Mapping[str, Any], batch: Any) -> list[int | None]:
+    """Return the index of each token's word.
+
+    A tokenizer of WordPiece knows its words; of any other the pipeline reads them off the text, which it is asked for.
+    """
+    words = list(batch.word_ids(0))
+    if getattr(pipeline.tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None):
+        return words
+    count = 0
+    for piece in _gather_pieces(pipeline, output):
+        count += not piece["is_subword"]
+        words[piece["index"]] = count
+    return words
+
+
+def _agrees_on_words(pipeline: Any, output: Mapping[str, Any], words: Sequence[int | None]) -> bool:
     """Whether the pipeline, which guesses by the lengths of tokens, takes the same tokens for a word as the tokenizer.
 
     It does not where the vocabulary is without accents or the text has other spaces.
     """
+    return all(
+        piece["is_subword"] == (words[piece["index"]] == words[before["index"]])
+        for before, piece in pairwise(_gather_pieces(pipeline, output))
+    )
+
+
+def _gather_pieces(pipeline: Any, output: Mapping[str, Any]) -> Any:
     strategy = transformers.pipelines.token_classification.AggregationStrategy.FIRST
     scores, offsets, special = output["logits"][0].numpy(), output["offset_mapping"][0], output["special_tokens_mask"]
-    pieces = pipeline.gather_pre_entities(
+    return pipeline.gather_pre_entities(
         output["sentence"], output["input_ids"][0], scores, offsets, special[0].numpy(), strategy
-    )
-    words = batch.word_ids(0)
-    return all(
-        piece["is_subword"] == (words[piece["index"]] == words[before["index"]]) for before, piece in pairwise(pieces)
     )
 
 

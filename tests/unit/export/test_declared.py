@@ -13,6 +13,7 @@ from prep_triton.export.declared import (
 )
 from transformers import BertConfig
 
+from tests.fakes.architectures import TINY
 from tests.fakes.wordpiece import make_tokenizer
 
 
@@ -81,15 +82,20 @@ def test_cross_encoder_of_version_6_is_known_by_its_own_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "token"),
+    ("kind", "settings", "token"),
     [
-        ("tokenizer_config.json", {"mask_token": "<mask>"}, "<mask>"),
-        ("special_tokens_map.json", {"mask_token": {"content": "<m>", "lstrip": True}}, "<m>"),
-        ("tokenizer_config.json", {"mask_token": None}, "[MASK]"),
-        ("tokenizer_config.json", [], "[MASK]"),
+        ("bert", {"mask_token": "<mask>"}, "<mask>"),
+        ("bert", {"mask_token": {"content": "<m>", "lstrip": True, "__type": "AddedToken"}}, "<m>"),
+        ("bert", {}, "[MASK]"),
+        ("roberta", {}, "<mask>"),
+        ("xlm-roberta", {}, "<mask>"),
     ],
 )
-def test_mask_token_is_the_tokenizers(tmp_path, name, content, token):
-    (tmp_path / name).write_text(json.dumps(content))
+def test_mask_token_is_the_librarys_whether_a_file_names_it_or_not(tmp_path, kind, settings, token):
+    make_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    if kind != "bert":
+        TINY[kind].write_tokenizer(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
     assert find_mask_token(tmp_path) == token
     assert find_mask_token(None) == "[MASK]"

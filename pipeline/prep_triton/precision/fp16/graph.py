@@ -7,6 +7,7 @@ Every float tensor becomes FP16 but for these:
   ``compute_precision`` of a normalization layer is gone, so ``stash_type`` alone promises nothing.
 - **Pooling and normalisation** of an embedding run in FP32: they add a value for each of hundreds of tokens, and
   squares. A Dense module between them is a matrix product like any other.
+- **Counted positions** (RoBERTa's) are FP32 sums: FP16 holds no odd number beyond 2048.
 - **Graph outputs** stay FP32, so that a client sees the same types whatever the precision. BERT ends
   in a LayerNormalization (no Cast at all) or a small head (one Cast of a few numbers).
 - **What FP16 cannot hold** on measured rows runs in FP32, and its matrix products are scaled
@@ -46,7 +47,7 @@ from prep_triton.errors import PrecisionError
 from prep_triton.precision.fp16.remedy import FP32_OPS, NOTHING, Remedy, apply_remedy
 from prep_triton.precision.rewrite.checks import MASK_VALUE, check_rewritable
 from prep_triton.precision.rewrite.weights import FP16_MAX, half_from_array
-from prep_triton.tasks import NORMALIZE_SCOPE, POOLING_SCOPE
+from prep_triton.tasks import NORMALIZE_SCOPE, POOLING_SCOPE, POSITIONS_SCOPE
 
 log = logging.getLogger(__name__)
 
@@ -116,8 +117,8 @@ def find_rewritten_tensors(proto: ModelProto) -> set[str]:
 
 
 def _find_sums(graph: GraphProto) -> set[str]:
-    """Return the first output of each node that pools or normalises an embedding."""
-    scopes = (f"{POOLING_SCOPE}/", NORMALIZE_SCOPE)
+    """Return the first output of each node that pools or normalises an embedding, or counts positions."""
+    scopes = (f"{POOLING_SCOPE}/", NORMALIZE_SCOPE, f"{POSITIONS_SCOPE}/")
     return {node.output[0] for node in graph.node if node.name.startswith(scopes)}
 
 

@@ -220,9 +220,9 @@ def _check_spec(entry: RepositoryEntry, spec: TextSpec) -> None:
             )
         return
     longest = entry.length_buckets[-1]
-    facts = TASKS[entry.task]
-    room = longest - facts.special_tokens
-    if len(facts.text_inputs) > 1:
+    has_pairs = len(TASKS[entry.task].text_inputs) > 1
+    room = longest - load_tokenizer(entry.path(TOKENIZER_NAME)).num_special_tokens_to_add(has_pairs)
+    if has_pairs:
         room -= room // 2  # what the longest question leaves
     if spec.stride >= room:
         raise SpecError(

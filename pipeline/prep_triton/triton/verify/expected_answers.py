@@ -360,9 +360,12 @@ def compare_pieces(
 
 
 def _apart(pieces: Iterable[tuple[int, tuple[int, int]]]) -> Iterator[tuple[int, tuple[int, int]]]:
-    """Yield the pieces that share no character with another: of which of them an entity there is, is open."""
+    """Yield the pieces that share no character or place with another: of which of them an entity there is, is open.
+
+    A space alone is a token of no characters in RoBERTa's vocabulary, where the word behind it begins.
+    """
     known = list(pieces)
-    shared = [left[1][1] > right[1][0] for left, right in pairwise(known)]
+    shared = [left[1][1] > right[1][0] or left[1][0] >= right[1][0] for left, right in pairwise(known)]
     for piece, before, behind in zip(known, [False, *shared], [*shared, False], strict=False):
         if not (before or behind):
             yield piece

@@ -83,7 +83,8 @@ class LibraryCheck:
         Of a text that was cut these are only those of an ensemble that cuts at the declared length.
         """
         cuts_alike = self.chosen.long_input == "truncate" and self.texts.longest == self.usual_length
-        specials = TASKS[self.entry.task].special_tokens
+        has_pairs = len(TASKS[self.entry.task].text_inputs) > 1
+        specials = self.texts.tokenizer.num_special_tokens_to_add(has_pairs)
         for row in self.answers.rows if self.answers else ():
             question = sum(1 for sequence in row.sequences if sequence == 0) if row.question else 0
             fits = len(row.ids) <= self.texts.longest and question <= (self.texts.longest - specials) // 2

@@ -70,7 +70,7 @@ class TextRows:
         if self.compared_with == "pytorch":
             return self._checked(self._from_reference())
         return self._checked(
-            row_from_encoding(question, text, encoding, self._infer_model(client, encoding))
+            self._row(question, text, encoding, self._infer_model(client, encoding))
             for question, text, encoding in self._own_texts()
         )
 
@@ -95,7 +95,7 @@ class TextRows:
             return arrays
 
         return self._checked(
-            row_from_encoding(question, text, encoding, noise(len(encoding.ids)))
+            self._row(question, text, encoding, noise(len(encoding.ids)))
             for question, text, encoding in self._own_texts()
         )
 
@@ -128,7 +128,7 @@ class TextRows:
                     name: array[index, :length] if self.is_sequence[name] else array[index]
                     for name, array in self.reference.outputs.items()
                 }
-                yield row_from_encoding("", text, encoding, arrays)
+                yield self._row("", text, encoding, arrays)
 
     def _own_texts(self) -> Iterator[tuple[str, str, "Encoding"]]:
         """Yield question (perhaps empty), text and tokens of the task's kind."""
@@ -144,6 +144,18 @@ class TextRows:
             for question, text in pairs
         )
         yield from islice((item for item in encoded if len(item[2].ids) <= self.longest), MAX_OWN_TEXTS)
+
+    def _row(self, question: str, text: str, encoding: "Encoding", outputs: "Mapping[str, Array]") -> TextRow:
+        """Return a row of one text and its tokens; `question` may be empty."""
+        return TextRow(
+            text=text,
+            ids=encoding.ids,
+            offsets=encoding.offsets,
+            sequences=encoding.sequence_ids,
+            words=find_words(self.tokenizer, text, encoding),
+            outputs=outputs,
+            question=question or None,
+        )
 
     def _encode(self, text: str, pair: str | None = None) -> "Encoding":
         """Tokenize a text, or a pair.
@@ -195,17 +207,22 @@ def options_from_entry(entry: RepositoryEntry, served: RepositoryEntry, tokenize
     )
 
 
-def row_from_encoding(question: str, text: str, encoding: "Encoding", outputs: "Mapping[str, Array]") -> TextRow:
-    """Return a row of one text and its tokens; `question` may be empty."""
-    return TextRow(
-        text=text,
-        ids=encoding.ids,
-        offsets=encoding.offsets,
-        sequences=encoding.sequence_ids,
-        words=encoding.word_ids,
-        outputs=outputs,
-        question=question or None,
-    )
+def find_words(tokenizer: "Tokenizer", text: str, encoding: "Encoding") -> list[int | None]:
+    """Return the index of each token's word, None for special ones.
+
+    Where no token says that it continues a word, transformers' pipeline has a word begin at a space of the text, and
+    at an unknown token.
+    """
+    words = list(encoding.word_ids)
+    if getattr(tokenizer.model, "continuing_subword_prefix", None):
+        return words
+    count, unknown = 0, tokenizer.token_to_id("<unk>")
+    for place, (start, _) in enumerate(encoding.offsets):
+        if encoding.sequence_ids[place] is None:
+            continue
+        count += not start or " " in (text[start - 1], text[start : start + 1]) or encoding.ids[place] == unknown
+        words[place] = count
+    return words
 
 
 def texts_of_form(form: TextForm, texts: Sequence[str], mask_token: str = MASK_TOKEN) -> Iterator[tuple[str, str]]:

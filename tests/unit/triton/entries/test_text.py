@@ -228,7 +228,7 @@ def test_a_damaged_tokenizer_is_refused_and_leaves_nothing(tmp_path):
     [
         ({"top_k": 3}, "text.top_k 3 was asked for, but feature-extraction has none"),
         ({"max_answer_tokens": 3}, "it belongs to question-answering"),
-        ({"stride": 30, "long_input": "stride"}, "leaves windows of 30 tokens, which must overlap by less"),
+        ({"stride": 32, "long_input": "stride"}, "leaves windows of 32 tokens, which must overlap by less"),
     ],
 )
 def test_choices_that_mean_nothing_are_refused(choices, message, entry, tmp_path):
@@ -268,9 +268,9 @@ def test_a_tokenizer_without_the_mask_cannot_fill_masks(entry, tmp_path):
 
 def test_windows_leave_room_for_the_longest_question(entry, tmp_path):
     asked = as_task(entry, "question-answering")
-    with pytest.raises(SpecError, match="leaves windows of 15 tokens") as caught:
-        assemble_text_entries(asked, TextSpec(long_input="stride", stride=15), tmp_path)
-    assert "keep stride within 1..14" in caught.value.hint
+    with pytest.raises(SpecError, match="leaves windows of 16 tokens") as caught:
+        assemble_text_entries(asked, TextSpec(long_input="stride", stride=16), tmp_path)
+    assert "keep stride within 1..15" in caught.value.hint
 
 
 def test_a_name_that_becomes_too_long_is_refused(entry, tmp_path):

@@ -11,12 +11,14 @@ from .bounded import BoundedTokenizer, Part
 from .prompts import MASK, TextError
 from .settings import QUESTION_ANSWERING, EncoderSettings
 from .windows import choose_bucket, cut_windows
+from .words import choose_words
 
 Ints = npt.NDArray[np.int64]
 Arrays = dict[str, npt.NDArray[Any]]
 
 WITH_WORDS = ("token-classification",)
 WITH_OFFSETS = (*WITH_WORDS, QUESTION_ANSWERING)
+PADDING_TOKENS = ("[PAD]", "<pad>")
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,12 @@ def _frame_from_tokenizer(tokenizer: Any, texts: int) -> _Frame:
         at = begin + len(known)
     sides.append(_Side(whole.ids[at:], whole.type_ids[at:]))
     return _Frame(tuple(sides), tuple(types))
+
+
+def _find_padding(tokenizer: Any) -> int:
+    """Return the id of the padding token, which a tokenizer.json without padding does not say: BERT's or RoBERTa's."""
+    ids = (tokenizer.token_to_id(token) for token in PADDING_TOKENS)
+    return next((index for index in ids if index is not None), 0)
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,8 @@ class Encoder:
         tokenizer.no_truncation()
         padding = tokenizer.padding or {}
         tokenizer.no_padding()
-        self.pad_id = int(padding.get("pad_id", tokenizer.token_to_id("[PAD]") or 0))
+        self.pad_id = int(padding.get("pad_id", _find_padding(tokenizer)))
+        self._find_words = choose_words(tokenizer)
         self.settings = settings
         self.frame = _frame_from_tokenizer(tokenizer, len(settings.columns))
         self.longest = settings.length_buckets[-1]
@@ -267,8 +276,10 @@ class Encoder:
             details = {"OFFSETS": offsets, "SOURCE": np.array(first, np.object_).reshape(-1, 1)}
         if self.settings.task in WITH_WORDS:
             words = np.full((len(rows), width), -1, np.int32)
+            of_text: dict[int, list[int]] = {}
             for index, row in enumerate(rows):
-                indices = [-1 if word is None else word for word in row.encoding.word_ids[row.begin : row.end]]
-                words[index, row.position : row.position + row.count] = indices
+                if row.text not in of_text:
+                    of_text[row.text] = self._find_words(texts[row.text][-1], row.encoding)
+                words[index, row.position : row.position + row.count] = of_text[row.text][row.begin : row.end]
             details["WORDS"] = words
         return details

@@ -1,0 +1,74 @@
+"""Folders as the hub has them: a classifier on XLM-R, and a sentence embedder on XLM-R, each with what lies beside."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.fakes.architectures import change_object, draw_architecture
+
+LABELS = ("negative", "neutral", "positive")
+# What old transformers wrote, and new ones ignore.
+_OLD_KEYS = {
+    "transformers_version": "4.12.5",
+    "position_embedding_type": "absolute",
+    "output_past": True,
+    "use_cache": True,
+    "gradient_checkpointing": False,
+    "attention_probs_dropout_prob": 0.1,
+}
+_PROMPTS = {"query": "query: ", "passage": "passage: "}
+
+
+def write_classifier(folder: Path) -> Path:
+    """Write a sentiment classifier: labels, an old buffer, FP16 weights, tokenizer.json beside a .model file."""
+    names = {"id2label": dict(enumerate(LABELS)), "label2id": {name: index for index, name in enumerate(LABELS)}}
+    draw_architecture(folder, "xlm-roberta", "text-classification", **names)
+    change_object(folder / "config.json", problem_type="single_label_classification", **_OLD_KEYS)
+    _age_weights(folder, "roberta.embeddings.position_ids")
+    _write_beside(folder)
+    return folder
+
+
+def write_embedder(folder: Path) -> Path:
+    """Write an embedder of multilingual-e5's kind: mean, Normalize, prompts of which none is the default."""
+    draw_architecture(folder, "xlm-roberta", "sentence-embedding")
+    change_object(folder / "config.json", **_OLD_KEYS)
+    _age_weights(folder, "embeddings.position_ids")
+    _write_beside(folder)
+    modules = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
+    content = [
+        {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for index, (path, kind) in enumerate(modules.items())
+    ]
+    width = json.loads((folder / "config.json").read_text())["hidden_size"]
+    pooling = {"word_embedding_dimension": width, "pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
+    settings = {"max_seq_length": 64, "do_lower_case": False}
+    (folder / "1_Pooling").mkdir()
+    for name, written in (
+        ("modules.json", content),
+        ("1_Pooling/config.json", pooling),
+        ("sentence_bert_config.json", settings),
+        ("config_sentence_transformers.json", {"prompts": _PROMPTS, "default_prompt_name": None}),
+    ):
+        (folder / name).write_text(json.dumps(written))
+    return folder
+
+
+def _age_weights(folder: Path, buffer: str) -> None:
+    """Store weights as an older transformers did: in FP16, with a buffer of positions."""
+    path = folder / "model.safetensors"
+    tensors = {name: tensor.half() for name, tensor in load_file(path).items()}
+    positions = json.loads((folder / "config.json").read_text())["max_position_embeddings"]
+    save_file({**tensors, buffer: torch.arange(positions)[None]}, path, metadata={"format": "pt"})
+
+
+def _write_beside(folder: Path) -> None:
+    """Write what a repository of the hub has beside a checkpoint."""
+    (folder / "sentencepiece.bpe.model").write_bytes(b"\n\x0e\n\x05<unk>")
+    (folder / ".gitattributes").write_text("*.safetensors filter=lfs diff=lfs merge=lfs -text\n")
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n")
+    tokens = {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "pad_token": "<pad>"}
+    mask = {"content": "<mask>", "lstrip": True, "normalized": True, "rstrip": False, "single_word": False}
+    (folder / "special_tokens_map.json").write_text(json.dumps({**tokens, "unk_token": "<unk>", "mask_token": mask}))
