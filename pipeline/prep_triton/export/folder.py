@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from prep_triton.architectures import ARCHITECTURES, Architecture, find_architecture, list_titles
+from prep_triton.architectures import ARCHITECTURES, Architecture, ArchitectureFacts, find_architecture, list_titles
 from prep_triton.errors import SourceError, find_nearest
 from prep_triton.export.sentence_transformers import (
     MODULES_NAME,
@@ -163,6 +163,7 @@ def _check_sizes(config: Mapping[str, Any], architecture: Architecture, where: s
                 f"{CONFIG_NAME} of {where} has {key} {size!r:.40}, expected a whole number of {least} or more",
                 hint="compare it with the config.json that the checkpoint was saved with",
             )
+    _check_positions(config, facts, where)
     for key, least in facts.least_sizes.items():
         if config.get(key, least) < least:
             raise SourceError(
@@ -170,6 +171,19 @@ def _check_sizes(config: Mapping[str, Any], architecture: Architecture, where: s
                 "says",
                 hint="choose a checkpoint that was trained with them",
             )
+
+
+def _check_positions(config: Mapping[str, Any], facts: ArchitectureFacts, where: str) -> None:
+    """Refuse a padding id that positions cannot be counted from: transformers fails with it, or has none left."""
+    if not facts.positions_follow_padding or facts.padding_id is not None or "pad_token_id" not in config:
+        return
+    pad, limit = config["pad_token_id"], config.get("max_position_embeddings", 512)
+    if isinstance(pad, bool) or not isinstance(pad, int) or not 0 <= pad < limit - 1:
+        raise SourceError(
+            f"{CONFIG_NAME} of {where} has pad_token_id {pad!r:.40}; {facts.title} counts positions from it, and has "
+            f"{limit} of them (max_position_embeddings)",
+            hint="write the id of its tokenizer's <pad>, which is 1 in most",
+        )
 
 
 def _unsupported_architecture(config: Mapping[str, Any], model_type: str, where: str) -> SourceError:

@@ -55,6 +55,16 @@ def test_config_that_is_not_one_is_refused(tmp_path, content, message):
         ({}, "has no model_type", '"model_type": "bert"'),
         ({"architectures": ["DistilBertModel"]}, "has no model_type", '"model_type": "distilbert"'),
         (
+            {"model_type": "roberta", "pad_token_id": None},
+            "pad_token_id None; RoBERTa counts positions from it, and has 512 of them",
+            "<pad>",
+        ),
+        (
+            {"model_type": "camembert", "pad_token_id": 7, "max_position_embeddings": 8},
+            "pad_token_id 7; CamemBERT counts positions from it, and has 8 of them",
+            "<pad>",
+        ),
+        (
             {"model_type": "mpnet", "relative_attention_num_buckets": 16},
             "relative_attention_num_buckets 16; MPNet's classes read 32, whatever it says",
             "trained",
