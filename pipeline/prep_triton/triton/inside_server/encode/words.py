@@ -22,8 +22,8 @@ def choose_words(tokenizer: Any) -> FindWords:
 
 def _find_unknown(tokenizer: Any) -> int | None:
     own = getattr(tokenizer.model, "unk_id", None)
-    named = getattr(tokenizer.model, "unk_token", None) or "<unk>"
-    return own if own is not None else tokenizer.token_to_id(named)
+    index = own if own is not None else tokenizer.token_to_id(getattr(tokenizer.model, "unk_token", None) or "<unk>")
+    return None if index is None else int(index)
 
 
 def _words_by_spaces(text: str, encoding: Any, unknown: int | None) -> list[int]:
