@@ -20,7 +20,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "gke.md").read_text(encoding="utf-8
 BLOCKS = re.findall(r"(?:^ {4}.*\n)+", PAGE, re.MULTILINE)
 CODE = "".join(BLOCKS).replace("\\\n", " ")
 COMMANDS = [line.strip() for line in CODE.splitlines() if line.strip().startswith("prep ")]
-COMMANDS += re.findall(r"`(prep [a-z]+ [^-`][^`]+)`", PAGE)  # with an argument: else it is a name
+COMMANDS += re.findall(r"`(prep [a-z]+ [^`]+)`", PAGE)
 BASE = plan_base(make_release(), DeploymentSpec(replicas=(2, 4), service_account="triton@p.iam.gserviceaccount.com"))
 
 
