@@ -61,11 +61,24 @@ class Check:
         """Write down the machine, and hold its TensorRT against that of the server beside it."""
         self.request.folder.mkdir(parents=True, exist_ok=True)
         (self.request.folder / "nvidia-smi.txt").write_text(read_nvidia_smi(), encoding="utf-8")
-        self.prep.run("doctor", "doctor", "--workspace", self.request.workspace)
+        doctor = self._ask_doctor()
         version = resolve_builder(self.request.builder, find_builder_problems()).version
         if not self.request.rehearse:
             check_tensorrt(version)
-        return f"{describe_gpus()}, {self.request.builder} {version}, server {find_tritonserver() or 'of the wheel'}"
+        return f"{describe_gpus()}, {self.request.builder} {version}, {self._describe_server()}{doctor}"
+
+    def _describe_server(self) -> str:
+        if self.request.rehearse:
+            return "server of the wheel"
+        return f"server {find_tritonserver() or 'none'}"
+
+    def _ask_doctor(self) -> str:
+        """Keep what `prep doctor` says; that it fails is said, and keeps no engine from being built."""
+        try:
+            self.prep.run("doctor", "doctor", "--workspace", self.request.workspace)
+        except PrepError as err:
+            return f"; prep doctor failed: {err.message}"
+        return ""
 
     def export(self) -> str:
         """Export the models."""

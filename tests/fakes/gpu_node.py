@@ -5,6 +5,7 @@ builder is real, and nothing may be executed.
 """
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from prep_triton.cli.main import main
@@ -15,8 +16,8 @@ from prep_triton.gpus import Gpu, resolve_gpu
 TENSORRT = "10.13.2.6"
 
 
-def stand_on(gpu: Gpu) -> None:
-    """Have this process find a GPU, its driver and TensorRT."""
+def stand_on(gpu: Gpu, replace: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Have this process find a GPU, its driver and TensorRT, until `replace` takes it back."""
     find_version = builders._find_version
 
     def build_plan(request: Any, **options: Any) -> Any:
@@ -32,7 +33,7 @@ def stand_on(gpu: Gpu) -> None:
         (builders, "_find_version", find_plan_version),
         (build, "run_worker", build_plan),
     ):
-        setattr(module, name, replacement)
+        replace(module, name, replacement)
 
 
 if __name__ == "__main__":
