@@ -75,7 +75,12 @@ def build_config(source: Source) -> Any:
             hint="compare num_labels and id2label with the config.json that the checkpoint was saved with",
         )
     config._attn_implementation = "eager"
-    _check_activation(source, config)
+    for key in (ARCHITECTURES[source.architecture].activation_key, "classifier_activation"):
+        _check_activation(source, config, key)
+    if source.architecture == "modernbert":
+        from prep_triton.export.modernbert import check_modernbert
+
+        check_modernbert(config, where=source.label)
     _check_heads(source, config)
     return config
 
@@ -90,11 +95,10 @@ def _check_heads(source: Source, config: Any) -> None:
         )
 
 
-def _check_activation(source: Source, config: Any) -> None:
+def _check_activation(source: Source, config: Any, key: str) -> None:
     from transformers.activations import ACT2FN
 
-    key = ARCHITECTURES[source.architecture].activation_key
-    name = getattr(config, key)
+    name = getattr(config, key, "gelu")  # the second one is ModernBERT's alone
     if not isinstance(name, str) or name not in ACT2FN:
         nearest = find_nearest(str(name), list(ACT2FN))
         raise SourceError(

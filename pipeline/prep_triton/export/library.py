@@ -47,6 +47,8 @@ ORDINARY_TEXTS = (
 )
 SHORT_TEXT = "No."
 QUESTIONS = ("Who wrote it?", "Where is the caf\u00e9, [SEP] Z\u00fcrich or \u6771\u4eac?")
+# A text that is cut is longer than the model takes; PyTorch needs minutes and 10 GiB for one of 8,192 tokens.
+_MOST_TOKENS = 512
 # How many tokens are kept for each mask: as many as anybody reads.
 _CHOICES = 16
 
@@ -105,7 +107,7 @@ class _Library:
         """Yield texts, most telling first, each with a question where the task has one."""
         if self.length <= self.special_tokens:
             return  # no text has room
-        longer = " ".join([ORDINARY_TEXTS[-1]] * (self.length // 20 + 1))
+        longer = " ".join([ORDINARY_TEXTS[-1]] * (min(self.length, _MOST_TOKENS) // 20 + 1))
         others = (longer, SHORT_TEXT, *TOKENIZER_PROBES)
         mask = self.tokenizer.mask_token
         match TASKS[self.task].text_form:

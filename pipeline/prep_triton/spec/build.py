@@ -69,10 +69,26 @@ DEFAULT_BATCH = (1, 8, 16)
 _DEFAULT_SHORTEST, _DEFAULT_USUAL = 16, 128
 
 
+# The scores that one head has of a batch of the longest texts, at most: one text of 8,192 tokens, or 16 of 2,048. Of 12
+# heads a layer's are 3 GiB in FP32 and half of that in FP16, and a runtime without a fused attention holds them twice.
+_MOST_SCORES = 8192**2
+
+
+def default_batch(longest: int) -> tuple[int, int, int]:
+    """Return the smallest, the usual and the largest batch where none is asked for: what memory holds of `longest`.
+
+    Args:
+        longest: Tokens of the longest text that is taken.
+    """
+    low, usual, high = DEFAULT_BATCH
+    largest = max(low, min(high, _MOST_SCORES // longest**2))
+    return low, min(usual, largest), largest
+
+
 def default_profile(usual_length: int) -> OptimizationProfile:
     """Return the profile of an engine of which no shapes were asked for: up to where the checkpoint cuts a text."""
     shortest, usual = min(_DEFAULT_SHORTEST, usual_length), min(_DEFAULT_USUAL, usual_length)
-    low, middle, high = DEFAULT_BATCH
+    low, middle, high = default_batch(usual_length)
     return OptimizationProfile(min=(low, shortest), opt=(middle, usual), max=(high, usual_length))
 
 
@@ -132,7 +148,10 @@ class BuildOptions(Spec):
     seq_lens: Sizes = Field(
         default=(), description="Ends of length buckets, each a profile of its own: the short way to write profiles."
     )
-    batch: Sizes = Field(default=(), description="Smallest, usual and largest batch size of seq_lens; [1, 8, 16].")
+    batch: Sizes = Field(
+        default=(),
+        description="Smallest, usual and largest batch size of seq_lens; [1, 8, 16], fewer beyond 2,048 tokens.",
+    )
     optimization_level: Annotated[
         int | None, Field(ge=0, le=5, description="How long the builder searches; null is TensorRT's own choice.")
     ] = None
@@ -162,7 +181,7 @@ class BuildOptions(Spec):
     def engine_profiles(self, usual_length: int) -> tuple[OptimizationProfile, ...]:
         """Return the profiles that were asked for, in either way, or `default_profile` of a checkpoint's length."""
         if self.seq_lens:
-            return profiles_from_seq_lens(self.seq_lens, self.batch or DEFAULT_BATCH)
+            return profiles_from_seq_lens(self.seq_lens, self.batch or default_batch(self.seq_lens[-1]))
         return self.profiles or (default_profile(usual_length),)
 
 

@@ -25,7 +25,7 @@ _WORDS = {"true": True, "false": False}
 
 # Rows that a text request may become where the model takes any number: more would hold it for seconds.
 MOST_ROWS = 64
-DEFAULT_LENGTH_BUCKETS = (32, 64, 128, 256, 384)
+DEFAULT_LENGTH_BUCKETS = (32, 64, 128, 256, 384, 512, 1024, 2048, 4096, 8192)
 
 
 def _refuse_first(problems: Sequence[str | None]) -> None:
@@ -203,13 +203,14 @@ class ServingSpec(Spec):
         int | None,
         Field(
             ge=1,
-            description="Largest batch; null: as large as the artifact takes. Not of OpenVINO, which takes any.",
+            description="Largest batch; null: as large as a plan takes; of a graph 16, fewer where texts may have more "
+            "than 2048 tokens. Not of OpenVINO, which takes any.",
         ),
     ] = None
     length_buckets: Sizes = Field(
         default=(),
         description="Sequence lengths that clients and the tokenizer pad to; empty: those of the profiles, or 32, 64, "
-        "128, 256, 384 up to the length that the checkpoint declares.",
+        "128, 256, 384, 512 and the doubles of it, up to the length that the checkpoint declares.",
     )
     padding: Padding = Field(
         default="buckets",

@@ -63,8 +63,8 @@ def resolve_serving(
     if not isinstance(artifact, OnnxModel):
         check_plans(artifact)
     choices = check_choices(spec.serving, spec.runtime)
-    largest = largest_batch_size(artifact, choices, spec.runtime)
     buckets = length_buckets_from_artifact(artifact, choices, longest=longest, usual=usual)
+    largest = largest_batch_size(artifact, choices, buckets[-1], spec.runtime)
     check_smallest_batch(artifact, choices, buckets)
     accepted = accepted_sequences(artifact, choices, longest)
     choices = choices.model_copy(update={"length_buckets": buckets})

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from prep_triton.artifact import Engine, OnnxModel, TensorSpec
 from prep_triton.errors import RepositoryError, SpecError
-from prep_triton.spec import DEFAULT_LENGTH_BUCKETS, OptimizationProfile, Runtime, ServingSpec
+from prep_triton.spec import DEFAULT_LENGTH_BUCKETS, OptimizationProfile, Runtime, ServingSpec, default_batch
 from prep_triton.triton.config.rules import find_bucket_problem, find_plan_batch_problem, find_profile_problem
 
-DEFAULT_MAX_BATCH_SIZE = 16
+# From here on twice the tokens are too many to pad a text to.
+_LONG = 512
 
 
 def profiles_of_groups(engines: Sequence[Engine], serving: ServingSpec) -> tuple[tuple[int, ...], ...]:
@@ -33,18 +34,18 @@ def profiles_of_groups(engines: Sequence[Engine], serving: ServingSpec) -> tuple
 
 
 def largest_batch_size(
-    artifact: OnnxModel | Sequence[Engine], serving: ServingSpec, backend: Runtime = "onnxruntime"
+    artifact: OnnxModel | Sequence[Engine], serving: ServingSpec, longest: int, backend: Runtime = "onnxruntime"
 ) -> int:
     """Return the `max_batch_size` that the entry gets; OpenVINO's is always 0.
 
     A plan accepts no batch beyond its optimization profile, so an entry of several plans is as large
-    as the smallest profile in use among them.
+    as the smallest profile in use among them. A graph takes any, and by default what memory holds of its longest texts.
 
     Raises:
         SpecError: The spec asks for more than a profile allows.
     """
     if isinstance(artifact, OnnxModel):
-        return serving.max_batch_size or (0 if backend == "openvino" else DEFAULT_MAX_BATCH_SIZE)
+        return serving.max_batch_size or (0 if backend == "openvino" else default_batch(longest)[-1])
     used = {index for indices in profiles_of_groups(artifact, serving) for index in indices}
     size, gpu = min((engine.profiles[index].max[0], engine.gpu) for engine in artifact for index in used)
     if problem := find_plan_batch_problem(serving.max_batch_size or size, size, gpu):
@@ -58,7 +59,8 @@ def length_buckets_from_artifact(
     """Return the sequence lengths that clients and the tokenizer pad to, increasing.
 
     Without a wish, a plan's are the lengths that its profiles are tuned for and end at (`seq_lens` makes both
-    one), cut at what the checkpoint declares; a graph's are 32, 64, 128, 256, 384 and end at what it declares.
+    one), cut at what the checkpoint declares; a graph's are 32, 64, 128, 256, 384, 512, 1024, 2048, ... and end at what
+    it declares. Where a profile ends far beyond what it is tuned for, a plan has those from 512 on too.
 
     Args:
         artifact: The graph, or the plans.
@@ -114,7 +116,7 @@ def check_smallest_batch(artifact: OnnxModel | Sequence[Engine], serving: Servin
     Raises:
         SpecError: Names the length, and both sizes.
     """
-    largest = largest_batch_size(artifact, serving)
+    largest = largest_batch_size(artifact, serving, buckets[-1])
     for bucket in buckets:
         smallest = smallest_batch_size(artifact, serving, bucket)
         if smallest > largest:
@@ -131,7 +133,7 @@ def usual_batch_sizes(engines: Sequence[Engine], serving: ServingSpec, bucket: i
     batches = {1, *(profile.opt[0] for profiles in choices for profile in profiles)}
     if serving.dynamic_batching:
         batches.update(serving.dynamic_batching.preferred_batch_sizes)
-    largest = largest_batch_size(engines, serving)
+    largest = largest_batch_size(engines, serving, bucket)
     return tuple(
         batch
         for batch in sorted(batches)
@@ -192,7 +194,10 @@ def _plan_buckets(engines: Sequence[Engine], serving: ServingSpec, usual: int) -
             )
     if serving.length_buckets:
         return serving.length_buckets
-    ends = {length for profiles in choices for profile in profiles for length in (profile.opt[1], profile.max[1])}
+    used = [profile for profiles in choices for profile in profiles]
+    ends = {length for profile in used for length in (profile.opt[1], profile.max[1])}
+    between = (bucket for bucket in DEFAULT_LENGTH_BUCKETS if bucket >= _LONG)
+    ends.update(bucket for bucket in between if any(profile.opt[1] < bucket < profile.max[1] for profile in used))
     candidates = {min(length, usual) for length in ends}
     buckets = tuple(length for length in sorted(candidates) if is_taken(length))
     if not buckets:

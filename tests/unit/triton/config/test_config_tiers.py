@@ -1,8 +1,19 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prep_triton.spec import InstanceGroupSpec, QueuePolicySpec, QueueSpec, RateLimiterSpec, ServingSpec
+from prep_triton.spec import (
+    EntrySpec,
+    InstanceGroupSpec,
+    QueuePolicySpec,
+    QueueSpec,
+    RateLimiterSpec,
+    ServingSpec,
+    default_batch,
+    default_profile,
+    profiles_from_seq_lens,
+)
 from prep_triton.triton.config import tiers
+from prep_triton.triton.config.resolve import resolve_serving
 from prep_triton.triton.config.shapes import choose_bucket, length_buckets_from_artifact
 from prep_triton.triton.config.tiers import apply_tier
 from prep_triton.triton.config.traps import DEFAULT_TIMEOUT, ENSEMBLE_PRIORITY, HELD_BATCH, SINGLE_INSTANCE, find_traps
@@ -80,7 +91,13 @@ def test_the_known_traps_are_found():
 
 @pytest.mark.parametrize(
     ("longest", "expected"),
-    [(512, (32, 64, 128, 256, 384, 512)), (384, (32, 64, 128, 256, 384)), (300, (32, 64, 128, 256, 300)), (20, (20,))],
+    [
+        (3000, (32, 64, 128, 256, 384, 512, 1024, 2048, 3000)),
+        (512, (32, 64, 128, 256, 384, 512)),
+        (384, (32, 64, 128, 256, 384)),
+        (300, (32, 64, 128, 256, 300)),
+        (20, (20,)),
+    ],
 )
 def test_a_graphs_buckets_end_where_the_model_does(longest, expected):
     assert length_buckets_from_artifact(drawn_model(), ServingSpec(), longest=longest) == expected
@@ -94,6 +111,25 @@ def test_a_plans_buckets_are_the_lengths_its_profiles_are_tuned_for_and_end_at(p
     engine = drawn_engine(*GPUS[0], profiles)
     assert length_buckets_from_artifact((engine,), ServingSpec(), longest=512) == expected
     assert length_buckets_from_artifact((engine,), ServingSpec(), longest=64)[-1] == 64
+
+
+def test_a_plan_for_long_texts_pads_none_to_twice_its_tokens_and_no_batch_needs_more_memory_than_one_of_8192():
+    profile = default_profile(8192)
+    assert str(profile) == "1x16,1x128,1x8192"
+    engine = drawn_engine(*GPUS[0], (profile,))
+    buckets = (128, 512, 1024, 2048, 4096, 8192)
+    assert length_buckets_from_artifact((engine,), ServingSpec(), longest=8192) == buckets
+    tuned = drawn_engine(*GPUS[0], profiles_from_seq_lens((512, 4096), (1, 1, 1)))
+    assert length_buckets_from_artifact((tuned,), ServingSpec(), longest=8192) == (512, 4096)
+
+
+@pytest.mark.parametrize(("longest", "batch"), [(512, 16), (2048, 16), (2049, 15), (4096, 4), (8192, 1), (20_000, 1)])
+def test_a_graphs_batch_is_by_default_what_memory_holds_of_its_longest_texts(longest, batch):
+    spec = EntrySpec(runtime="onnxruntime", serving=ServingSpec())
+    assert resolve_serving(drawn_model(), spec, longest=longest).max_batch_size == batch
+    assert default_batch(longest) == (1, min(8, batch), batch)
+    asked = EntrySpec(runtime="onnxruntime", serving=ServingSpec(length_buckets=(512,)))
+    assert resolve_serving(drawn_model(), asked, longest=longest).max_batch_size == 16
 
 
 def test_given_buckets_are_kept():
