@@ -175,8 +175,14 @@ def test_candidate_gets_its_part_until_it_is_promoted(publish, folder: Path):
     assert message["release"] == current.rpartition("/")[2]
     assert message["canary"]["release"] == candidate_id
     check_manifests(load_base(folder / "base"))
-    done = CliRunner().invoke(app, ["rollback", store, candidate_id])
-    assert done.exit_code == 0, done.output
+    done = subprocess.run([*find_kustomize(), str(folder / "base")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    labels = [manifest["metadata"]["labels"] for manifest in yaml.safe_load_all(done.stdout)]
+    beside = [entry for entry in labels if entry.get("app.kubernetes.io/instance") == message["canary"]["instance"]]
+    assert {entry["app.kubernetes.io/version"] for entry in beside} == {candidate_id}
+    assert {entry["app.kubernetes.io/managed-by"] for entry in labels} == {"prep"}
+    promoted = CliRunner().invoke(app, ["rollback", store, candidate_id])
+    assert promoted.exit_code == 0, promoted.output
     error = deploy(*options, "--canary", "10", code=2)
     assert f"the candidate {candidate_id} is the release that is served" in error["message"]
     assert deploy(*options)["release"] == candidate_id

@@ -6,6 +6,9 @@ from prep_triton.deploy.accelerators import Pool
 from prep_triton.deploy.request import DeploymentSpec
 
 HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
+# A gRPC client looks for servers anew when a connection ends, so that those that were added get their part. Triton
+# lets what runs on it finish.
+GRPC_CONNECTION_AGE_S = 300
 
 # One object of the cluster, as its YAML holds it.
 Manifest = dict[str, Any]

@@ -1,5 +1,6 @@
 """What a file of the base says in comments: what the cluster needs for it, and why it is there."""
 
+from prep_triton.deploy.names import GRPC_CONNECTION_AGE_S
 from prep_triton.deploy.request import DeploymentSpec
 
 _ROUTE = (
@@ -32,7 +33,8 @@ _NOTES = {
     ),
     "service-grpc": (
         "For gRPC inside the cluster: a ClusterIP keeps a connection, with all its requests, on one server.",
-        "Clients call dns:///<this name>:8001 with the load-balancing policy round_robin.",
+        "Clients call dns:///<this name>:8001 with the load-balancing policy round_robin. They find servers that were",
+        f"added when a connection ends, as the servers have each do after {GRPC_CONNECTION_AGE_S // 60} minutes.",
     ),
     "serviceaccount": (
         "Google's account needs roles/storage.objectViewer and roles/storage.legacyBucketReader on the bucket,",

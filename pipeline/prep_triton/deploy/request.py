@@ -1,9 +1,11 @@
 """What is deployed, and how: a release as its servers see it, and the choices of the cluster."""
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import InitErrorDetails
 
 from prep_triton.artifact import Record, RepositoryEntry
 from prep_triton.spec import GpuName, Sizes
@@ -126,45 +128,43 @@ class DeploymentSpec(Spec):
     @model_validator(mode="after")
     def check_forms(self) -> Self:
         """Refuse choices that belong to another gateway or autoscaler, and a gateway for hosts that nobody named."""
-        faults = []
+        refuse_all([*self._find_gateway_faults(), *self._find_canary_faults(), *self._find_node_faults()])
+        return self
+
+    def _find_gateway_faults(self) -> Iterator[InitErrorDetails]:
         for key in ("host", "tls_secret"):
             if self.gateway == "none" and getattr(self, key) is not None:
                 hint = f"add --gateway gateway-api or --gateway istio, or remove {key}"
-                faults.append(describe_rule(f"{key} belongs to gateway: gateway-api or istio", hint, loc=(key,)))
+                yield describe_rule(f"{key} belongs to gateway: gateway-api or istio", hint)
         if self.gateway != "none" and self.host is None:
-            hint = "name it: --host bert.example.com; --host '*' answers for every host"
-            faults.append(describe_rule(f"there is no host for gateway: {self.gateway}", hint, loc=("gateway",)))
+            hint = "add --host bert.example.com, or --host '*' for every host"
+            yield describe_rule(f"there is no host for gateway: {self.gateway}", hint)
         if self.gateway != "gateway-api" and self.gateway_class:
             hint = "add --gateway gateway-api, or remove gateway_class"
-            message = "gateway_class belongs to gateway: gateway-api"
-            faults.append(describe_rule(message, hint, loc=("gateway_class",)))
+            yield describe_rule("gateway_class belongs to gateway: gateway-api", hint)
+
+    def _find_canary_faults(self) -> Iterator[InitErrorDetails]:
         if self.canary is not None and self.gateway == "none":
             hint = "add --gateway gateway-api or --gateway istio, and --host"
-            message = "canary splits requests at a gateway, and there is none: gateway: none"
-            faults.append(describe_rule(message, hint, loc=("canary",)))
+            yield describe_rule("a canary's part of the requests is split off at a gateway, and there is none", hint)
         if self.canary is None and self.canary_release is not None:
-            hint = "add --canary 10, or remove canary_release"
-            faults.append(describe_rule("canary_release belongs to canary", hint, loc=("canary_release",)))
+            yield describe_rule("canary_release belongs to canary", "add --canary 10, or remove canary_release")
+
+    def _find_node_faults(self) -> Iterator[InitErrorDetails]:
         if self.autoscaler == "managed" and self.cluster is not None:
             hint = "remove cluster: GKE's own adapter asks the pods"
-            faults.append(describe_rule("cluster belongs to autoscaler: stackdriver", hint, loc=("cluster",)))
-        refuse_all(faults)
-        return self
-
-    @model_validator(mode="after")
-    def check_nodes(self) -> Self:
-        """Refuse half a choice of shared GPUs, and a ComputeClass whose name is too long for a label."""
+            yield describe_rule("cluster belongs to autoscaler: stackdriver", hint)
         if (self.gpu_sharing is None) != (self.gpu_clients is None):
-            raise ValueError(
-                "gpu_sharing and gpu_clients belong together: how GPUs are shared, and by how many servers"
-            )
+            hint = "add for example --gpu-sharing time-sharing --gpu-clients 4"
+            message = "gpu_sharing and gpu_clients belong together: how GPUs are shared, and by how many servers"
+            yield describe_rule(message, hint)
         length = len(self.namespace) + len(self.name)
         if self.spot and length > _LONGEST_CLASS_PARTS:
-            raise ValueError(
+            message = (
                 f"namespace and name have {length} characters, and the ComputeClass of spot has room for "
                 f"{_LONGEST_CLASS_PARTS} of them"
             )
-        return self
+            yield describe_rule(message, "shorten --namespace or --name")
 
     @property
     def istio(self) -> bool:

@@ -15,6 +15,7 @@ from prep_triton.deploy.model_loading import (
     render_models_volume,
 )
 from prep_triton.deploy.names import (
+    GRPC_CONNECTION_AGE_S,
     GRPC_PORT,
     HTTP_PORT,
     METRICS_PORT,
@@ -152,6 +153,7 @@ def render_server_arguments(release: ServedRelease, spec: DeploymentSpec, pool: 
         f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
         "--allow-metrics=true",
         f"--allow-gpu-metrics={'true' if pool.gpu else 'false'}",
+        *([] if spec.istio else [f"--grpc-max-connection-age={GRPC_CONNECTION_AGE_S * 1000}"]),
         *release.server_arguments,
     ]
 

@@ -163,7 +163,11 @@ def test_grpc_without_a_mesh_reaches_every_server():
     assert service["spec"]["clusterIP"] == "None"
     assert [port["port"] for port in service["spec"]["ports"]] == [8001]
     assert "round_robin" in plan().files["service-grpc.yaml"]
-    assert "service-grpc.yaml" not in plan(gateway="istio", host="a.b").files
+    # Else a client that connected before the autoscaler added a server would never call it.
+    assert "--grpc-max-connection-age=300000" in container_of(plan())["args"]
+    behind_proxies = plan(gateway="istio", host="a.b")
+    assert "service-grpc.yaml" not in behind_proxies.files
+    assert not any("connection-age" in argument for argument in container_of(behind_proxies)["args"])
 
 
 def test_autoscaler_queries_the_series_of_its_own_pool():

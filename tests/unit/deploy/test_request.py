@@ -42,7 +42,7 @@ from prep_triton.spec import build_spec
         ({"gateway": "gateway-api", "host": "a.b", "gateway_class": "nginx"}, "'nginx' is not a known value"),
         ({"gateway_class": "gke-l7-rilb"}, "gateway_class belongs to gateway: gateway-api"),
         ({"gateway": "istio", "host": "a.b", "gateway_class": "gke-l7-rilb"}, "gateway_class belongs to gateway"),
-        ({"canary": 10}, "canary splits requests at a gateway, and there is none"),
+        ({"canary": 10}, "a canary's part of the requests is split off at a gateway, and there is none"),
         ({"canary_release": "newest"}, "canary_release belongs to canary"),
         ({"gateway": "istio", "host": "a.b", "canary": 0}, "canary"),
         ({"gateway": "istio", "host": "a.b", "canary": 100}, "canary"),
