@@ -20,7 +20,7 @@ def serve_answer(output: str | None, datatype: str, shape: Sequence[int], raw: b
     """
     config = model_config_pb2.ModelConfig(name=MODEL, max_batch_size=1)
     config.input.add().name = "TEXT"
-    config.output.add().name = output or "EMBEDDING"
+    config.output.add(name=output or "EMBEDDING", dims=[-1])
     answer = service_pb2.ModelInferResponse(model_name=MODEL)
     if output is not None:
         answer.raw_output_contents.append(raw)

@@ -11,7 +11,7 @@ import numpy as np
 
 from prep_triton.bench.records import BenchedEntry
 from prep_triton.errors import SpecError
-from prep_triton.tasks import MASK_TOKEN, TASKS
+from prep_triton.tasks import TASKS
 from prep_triton.triton.server.load import InputTensor, ServedModel, serialize_request
 from prep_triton.triton.server.token_counts import TokenCounts
 
@@ -203,7 +203,7 @@ def _text_rows(
         raise SpecError("there is no text to send", hint="write a text a line into the file of --texts")
     texts = join_sentences(choice.texts, choice.seed) if choice.join_texts else list(choice.texts)
     if model.task and TASKS[model.task].text_form == "masked":
-        texts = list(map(mask_last_word, texts))
+        texts = [mask_last_word(text, model.mask_token) for text in texts]
     count = choice.batch * max(DISTINCT_REQUESTS, -(-len(texts) // choice.batch))
     rows = list(islice(cycle(texts), count))
     questions = [f"What is said of {text.split()[0] if text.split() else 'it'}?" for text in rows]
@@ -231,11 +231,11 @@ def join_sentences(sentences: Sequence[str], seed: int, count: int = DISTINCT_RE
     return [" ".join(sentences[place] for place in chosen) for chosen in places]
 
 
-def mask_last_word(text: str) -> str:
-    """Return a text with a [MASK]: where its last word is, unless it has one."""
-    if MASK_TOKEN in text:
+def mask_last_word(text: str, mask_token: str) -> str:
+    """Return a text with a mask token: where its last word is, unless it has one."""
+    if mask_token in text:
         return text
-    return " ".join([*text.split()[:-1], MASK_TOKEN])
+    return " ".join([*text.split()[:-1], mask_token])
 
 
 def _text_tensor(texts: Sequence[str], model: ServedModel) -> "Array":

@@ -14,7 +14,7 @@ from prep_triton.cli.groups import expand_groups
 from prep_triton.cli.options import OutputOptions
 from prep_triton.cli.output import session
 from prep_triton.errors import EXIT_FAILED, ServerError, SpecError, suggest
-from prep_triton.tasks import MASK_TOKEN, TASKS
+from prep_triton.tasks import TASKS
 
 if TYPE_CHECKING:
     from prep_triton.cli.documents.client import ClientDocument
@@ -154,9 +154,8 @@ def _make_snippet(
     if language not in LANGUAGES:
         known = f"choose one of {', '.join(LANGUAGES)}"
         raise SpecError(f"there is no client code in '{language}'", hint=suggest(language, LANGUAGES, otherwise=known))
-    text = (
-        texts[0] if texts else f"The harbour was {MASK_TOKEN}." if TASKS[model.task].text_form == "masked" else EXAMPLE
-    )
+    example = f"The harbour was {model.mask_token}." if TASKS[model.task].text_form == "masked" else EXAMPLE
+    text = texts[0] if texts else example
     context = EXAMPLE_CONTEXT if request.context is None else request.context
     named = name_texts(model, text, context, request.prompt_name)
     code = render_snippet(language, address, model.name, named, model.outputs, has_batch=model.has_batch)

@@ -97,7 +97,8 @@ def test_questions_and_masks_are_what_their_tasks_take():
     assert arrays["CONTEXT"].item() == b"The harbour was quiet."
     masked = model(InputTensor("TEXT", "BYTES", (1,)), task="fill-mask")
     assert parse(make_workload(masked, EntryFacts(), choice).requests[0])["TEXT"].item() == b"The harbour was [MASK]"
-    assert mask_last_word("a [MASK] b") == "a [MASK] b"
+    assert mask_last_word("a [MASK] b", "[MASK]") == "a [MASK] b"
+    assert mask_last_word("a b", "<mask>") == "a <mask>"
 
 
 def test_texts_are_made_of_sentences_with_a_seed():

@@ -32,7 +32,7 @@ from prep_triton.triton.server.infer import StepLatency, TextAnswer
             {"masks": [[{"token": "is", "score": 0.5}, {"token": "was", "score": 0.25}]]},
             ["mask 1: is 0.5000, was 0.2500"],
         ),
-        ("fill-mask", {"masks": []}, ["the text has no [MASK]"]),
+        ("fill-mask", {"masks": []}, ["the text has no mask token"]),
         (
             "question-answering",
             {"answer": "Rome", "score": 0.5, "start": 3, "end": 7},

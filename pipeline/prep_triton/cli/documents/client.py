@@ -5,7 +5,7 @@ from typing import Any, assert_never
 
 from prep_triton.artifact import Record
 from prep_triton.cli.output import Output
-from prep_triton.tasks import MASK_TOKEN, Task
+from prep_triton.tasks import Task
 from prep_triton.triton.server.infer import TextAnswer
 
 SHOWN_VALUES = 6
@@ -110,7 +110,7 @@ def describe_answer(task: Task, answer: dict[str, Any]) -> list[str]:
             return lines or ["no entities"]
         case "fill-mask":
             masks = [", ".join(map(_describe_token, ranked)) for ranked in answer["masks"]]
-            return [f"mask {index}: {line}" for index, line in enumerate(masks, 1)] or [f"the text has no {MASK_TOKEN}"]
+            return [f"mask {index}: {line}" for index, line in enumerate(masks, 1)] or ["the text has no mask token"]
         case "question-answering":
             place = f"characters {answer['start']} to {answer['end']}"
             return [answer["answer"], f"score {answer['score']:.4f}, {place}"]

@@ -1,8 +1,10 @@
 """What to run a graph on so that labelled rows can be scored, and how its answers become points, task by task."""
 
 import logging
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, assert_never
 
 from prep_triton.artifact import EmbeddingRecord
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-UNKNOWN_TOKEN = "[UNK]"  # noqa: S105
+UNKNOWN_TOKENS = ("[UNK]", "<unk>")
 
 
 def plan_scoring(
@@ -81,8 +83,14 @@ def _plan_text_classification(examples: Sequence[LabelledText], tokenizer: Any, 
 
 def _plan_token_classification(examples: Sequence[LabelledWords], tokenizer: Any, max_tokens: int) -> Scoring:
     tokenizer.enable_truncation(max_tokens)
-    encoded = tokenizer.encode_batch([list(row.words) for row in examples], is_pretokenized=True)
-    firsts = [_find_first_tokens(encoding.word_ids) for encoding in encoded]
+    # Byte-level BPE keeps a space in the word behind it: words by themselves would lack theirs.
+    if getattr(tokenizer.pre_tokenizer, "add_prefix_space", None) is False:
+        encoded = tokenizer.encode_batch([" ".join(row.words) for row in examples])
+        words = [_words_by_place(row.words, encoding) for row, encoding in zip(examples, encoded, strict=True)]
+    else:
+        encoded = tokenizer.encode_batch([list(row.words) for row in examples], is_pretokenized=True)
+        words = [encoding.word_ids for encoding in encoded]
+    firsts = list(map(_find_first_tokens, words))
     expected = [row.labels[word] for row, first in zip(examples, firsts, strict=True) for word in first]
     total = sum(len(row.words) for row in examples)
     if not expected:
@@ -101,6 +109,15 @@ def _plan_token_classification(examples: Sequence[LabelledWords], tokenizer: Any
         choose=lambda index, answers: answers["logits"][positions[index]].argmax(-1).tolist(),
         score=lambda predicted: {metric: _percent([label for row in predicted for label in row], expected)},
     )
+
+
+def _words_by_place(words: Sequence[str], encoding: Any) -> list[int | None]:
+    """Return the word of each token of words that were joined by spaces; None for special tokens."""
+    text, ends = " ".join(words), list(accumulate(len(word) + 1 for word in words))
+    return [
+        None if sequence is None else bisect_right(ends, start + (text[start : start + 1] == " "))
+        for sequence, (start, _) in zip(encoding.sequence_ids, encoding.offsets, strict=True)
+    ]
 
 
 def _find_first_tokens(word_ids: Sequence[int | None]) -> dict[int, int]:
@@ -144,11 +161,18 @@ def _plan_fill_mask(examples: Sequence[MaskedText], tokenizer: Any, max_tokens: 
 
 
 def _find_token(row: MaskedText, tokenizer: Any) -> int:
-    """Return the id of a label: a token of the vocabulary, or a word that the tokenizer turns into one."""
-    unknown = tokenizer.token_to_id(UNKNOWN_TOKEN)
+    """Return the id of a label: a token of the vocabulary, or a word that the tokenizer turns into one.
+
+    Where a token begins with the space before it (RoBERTa's, SentencePiece's), a label is the word behind a space.
+    """
+    unknown = {tokenizer.token_to_id(token) for token in UNKNOWN_TOKENS}
+    if not getattr(tokenizer.model, "continuing_subword_prefix", None):
+        spaced = tokenizer.encode(f" {row.label}", add_special_tokens=False).ids
+        if len(spaced) == 1 and spaced[0] not in unknown:
+            return int(spaced[0])
     exact = tokenizer.token_to_id(row.label)
     ids = [exact] if exact is not None else tokenizer.encode(row.label, add_special_tokens=False).ids
-    if len(ids) == 1 and ids[0] != unknown:
+    if len(ids) == 1 and ids[0] not in unknown:
         return int(ids[0])
     nearest = find_nearest(row.label, tokenizer.get_vocab())
     if len(ids) > 1:

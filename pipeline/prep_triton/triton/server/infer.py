@@ -3,15 +3,16 @@
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from prep_triton.artifact import Record
 from prep_triton.errors import ServerError, SpecError, find_nearest
-from prep_triton.tasks import PROMPT_NAME, SCORES, TASKS, Task, find_task
+from prep_triton.tasks import MASK_TOKEN, PROMPT_NAME, SCORES, TASKS, Task, find_task
 from prep_triton.triton.server.answer import parse_answer
 from prep_triton.triton.server.batch_axis import has_batch_axis
 from prep_triton.triton.server.client import TIMED_OUT, RefusedRequestError, TritonClient
+from prep_triton.triton.server.mask_token import find_mask_token
 from prep_triton.triton.server.statistics import ModelStatistics, wait_for_statistics
 from prep_triton.triton.server.truncation import find_cut
 
@@ -66,7 +67,7 @@ class TextModel:
     """An ensemble that takes text.
 
     `labels` is how many values its first output has, where that is known; `takes_prompt`: a request may name one of
-    its checkpoint's prompts.
+    its checkpoint's prompts; `mask_token` is what a text for fill-mask has.
     """
 
     name: str
@@ -77,6 +78,7 @@ class TextModel:
     has_batch: bool
     labels: int = 0
     takes_prompt: bool = False
+    mask_token: str = MASK_TOKEN
 
 
 def find_text_model(client: TritonClient, name: str | None = None) -> TextModel:
@@ -103,7 +105,10 @@ def find_text_model(client: TritonClient, name: str | None = None) -> TextModel:
             f"the server at {client.address} has not loaded {name}; models there that take text: {listed or 'none'}",
             hint=_suggest_model(name, texts) if texts else "load it, or see the server's log for why it was refused",
         )
-    return _text_model_from_config(client.read_config(name), texts)
+    model = _text_model_from_config(client.read_config(name), texts)
+    if TASKS[model.task].text_form != "masked":
+        return model
+    return replace(model, mask_token=find_mask_token(map(client.read_config, model.steps)))
 
 
 def _suggest_model(name: str, texts: Sequence[str]) -> str:

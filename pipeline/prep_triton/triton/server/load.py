@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from prep_triton.tasks import Task, find_task
+from prep_triton.tasks import MASK_TOKEN, Task, find_task
 from prep_triton.triton.server.batch_axis import has_batch_axis, row_dims
+from prep_triton.triton.server.mask_token import find_mask_token
 from prep_triton.triton.server.statistics import ModelStatistics
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class ServedModel:
     `inputs` are those that a request must have. `steps` are the models that an ensemble calls, in order; `task` is
     known of text ensembles alone. `config_digest` is the SHA-256 of the configuration by which it is served.
     `priority_levels` are those of its queue, of an ensemble the most that a step has: it has no queue of its own.
+    `mask_token` is what a text for fill-mask has.
     `has_batch` says whether the first axis of what is sent counts rows; `max_batch_size` may be 0 then, for any
     number.
     """
@@ -80,6 +82,7 @@ class ServedModel:
     config_digest: str
     priority_levels: int = 0
     has_batch: bool = True
+    mask_token: str = MASK_TOKEN
 
     @property
     def takes_text(self) -> bool:
@@ -100,6 +103,7 @@ def read_served_model(client: ServerClient, name: str) -> ServedModel:
     """
     config = client.read_config(name)
     steps = tuple(dict.fromkeys(step.model_name for step in config.ensemble_scheduling.step))
+    configs = (config, *map(client.read_config, steps))
     return ServedModel(
         name=name,
         inputs=tuple(
@@ -112,7 +116,8 @@ def read_served_model(client: ServerClient, name: str) -> ServedModel:
         steps=steps,
         task=find_task([tensor.name for tensor in config.output]),
         config_digest=hashlib.sha256(config.SerializeToString(deterministic=True)).hexdigest(),
-        priority_levels=max(_levels_of(queue) for queue in (config, *map(client.read_config, steps))),
+        priority_levels=max(map(_levels_of, configs)),
+        mask_token=find_mask_token(configs),
     )
 
 

@@ -7,7 +7,9 @@ import pytest
 from prep_triton.errors import SpecError
 from prep_triton.precision.measure.labelled import LabelledText, LabelledWords, MaskedText, Question
 from prep_triton.precision.measure.scoring import plan_scoring
+from prep_triton.reference import load_tokenizer
 
+from tests.fakes.subword import write_byte_level, write_unigram
 from tests.fakes.wordpiece import make_tokenizer
 
 
@@ -136,3 +138,30 @@ def test_questions_without_answers_bring_the_rules_of_squad_v2(caplog):
     none = np.array([3, 0, 0, 0, 1, 0], np.float32)
     chosen = [scoring.choose(index, {"start_logits": none, "end_logits": none}) for index in range(2)]
     assert scoring.score(chosen) == {"F1": 50, "exact match": 50}
+
+
+@pytest.mark.parametrize("write", [write_byte_level, write_unigram])
+def test_a_label_of_a_vocabulary_with_spaces_is_the_word_behind_one(write, tmp_path):
+    write(tmp_path)
+    tokenizer = load_tokenizer(tmp_path / "tokenizer.json")
+    scoring = plan_scoring("fill-mask", [MaskedText("It is <mask> rain.", "the", "row 1")], tokenizer, 32)
+    text = tokenizer.encode("It is the rain.", add_special_tokens=False)
+    expected = text.ids[next(index for index, (start, _) in enumerate(text.offsets) if start == 6)]
+    position = scoring.sequences[0].ids.index(tokenizer.token_to_id("<mask>"))
+    logits = np.zeros((len(scoring.sequences[0].ids), tokenizer.get_vocab_size()), np.float32)
+    logits[position, expected] = 1
+    assert scoring.score([scoring.choose(0, {"logits": logits})]) == {"top-1 accuracy": 100.0}
+
+
+def test_words_of_byte_level_bpe_have_the_space_before_them(tmp_path):
+    write_byte_level(tmp_path)
+    tokenizer = load_tokenizer(tmp_path / "tokenizer.json")
+    words = ("The", "harbour", "was", "quiet", ".")
+    scoring = plan_scoring("token-classification", [LabelledWords(words, (1, 2, 3, 4, 5))], tokenizer, 64)
+    whole = tokenizer.encode(" ".join(words))
+    assert list(scoring.sequences[0].ids) == whole.ids
+    starts = [begin for begin, _ in whole.offsets]
+    logits = np.zeros((len(whole.ids), 6), np.float32)
+    for label, begin in enumerate((0, 4, 12, 16, 22), 1):
+        logits[starts.index(begin, 1), label] = 1
+    assert scoring.score([scoring.choose(0, {"logits": logits})]) == {"token accuracy": 100.0}

@@ -34,6 +34,20 @@ class Server(TritonClient):
         return config
 
 
+class MaskedServer(Server):
+    def read_config(self, name):
+        config = super().read_config(name)
+        if name.endswith("-text"):
+            config.output[0].name = "TOKENS"
+        if name == "postprocessor":
+            config.parameters["mask_token"].string_value = "<mask>"
+        return config
+
+
+def test_the_mask_token_is_what_the_post_processor_is_told():
+    assert find_text_model(MaskedServer("roberta-text")).mask_token == "<mask>"
+
+
 def test_the_only_text_model_is_asked():
     text_model = find_text_model(Server("bert", "bert-text"))
     assert (text_model.name, text_model.task, text_model.has_batch) == ("bert-text", "feature-extraction", True)
