@@ -219,6 +219,10 @@ class EmbeddingRecord(Record):
 ReferenceOrigin = Literal["pytorch", "onnxruntime"]
 
 
+# Which of two texts a tokenizer cuts where both together are too long.
+Truncation = Literal["longest_first", "only_first", "only_second"]
+
+
 class OnnxModel(Artifact):
     """An ONNX graph of an encoder: ``model.onnx``, ``reference.npz``, perhaps ``tokenizer.json`` and more.
 
@@ -230,10 +234,11 @@ class OnnxModel(Artifact):
     answers to texts; see `prep_triton.library_answers`.
 
     `labels` name the logits of a classifier, and `activation` makes scores of them as transformers' pipeline does with
-    the checkpoint's configuration. `takes_pairs`: a cross-encoder, which scores two texts together. `mask_token` is
-    the tokenizer's own, for fill-mask. `declared_length` is where the checkpoint's tokenizer cuts a text, special
-    tokens included: at most `max_sequence_length`, which is what the graph takes; `cuts_beginning`: it drops the
-    beginning of a long text, and not its end. `embedding` belongs to
+    the checkpoint's configuration, or sentence-transformers with that of a cross-encoder. `takes_pairs`: a
+    cross-encoder, which scores two texts together, whatever it was exported for; `truncation` says which of two texts
+    its tokenizer cuts. `mask_token` is the tokenizer's own, for fill-mask. `declared_length` is where the checkpoint's
+    tokenizer cuts a text, special tokens included: at most `max_sequence_length`, which is what the graph takes;
+    `cuts_beginning`: it drops the beginning of a long text, and not its end. `embedding` belongs to
     feature-extraction and sentence-embedding. `gate` is what a converted graph had to reach.
 
     `reference` is ``onnxruntime`` of a graph that was exported elsewhere and came without its checkpoint's weights:
@@ -257,6 +262,7 @@ class OnnxModel(Artifact):
     labels: tuple[str, ...] = ()
     activation: Activation = "softmax"
     takes_pairs: bool = False
+    truncation: Truncation = "longest_first"
     mask_token: str = MASK_TOKEN
     declared_length: Length | None = None
     cuts_beginning: bool = False

@@ -45,7 +45,9 @@ class LibraryMask(Record):
 
 
 class LibraryRow(Record):
-    """One text, perhaps a `question` before it, and what the library makes of it; what the task does not have is empty.
+    """One text, and what the library makes of it; what the task does not have is empty.
+
+    `question` stands before it: a question about the text, or the first text of a pair.
 
     `prompt_name` is that of the prompt which the library was told to put before the text; without it the default.
 

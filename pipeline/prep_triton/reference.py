@@ -203,3 +203,8 @@ def is_tokenizer_error(err: BaseException) -> bool:
 def find_mask_token(tokenizer: "Tokenizer") -> str:
     """Return the mask token of a tokenizer.json, which does not say which token that is: BERT's, else RoBERTa's."""
     return next((token for token in (MASK_TOKEN, "<mask>") if tokenizer.token_to_id(token) is not None), MASK_TOKEN)
+
+
+def count_special_tokens(tokenizer: "Tokenizer", texts: int) -> int:
+    """Return how many special tokens a tokenizer puts round one text, or round and between two."""
+    return int(tokenizer.num_special_tokens_to_add(texts > 1))

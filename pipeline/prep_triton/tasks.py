@@ -14,6 +14,7 @@ Task = Literal[
     "fill-mask",
     "question-answering",
     "text-classification",
+    "text-pair-classification",
     "token-classification",
     "feature-extraction",
     "sentence-embedding",
@@ -25,6 +26,11 @@ OTHER_TASK_NAMES: Mapping[str, Task] = MappingProxyType(
     {
         "sequence-classification": "text-classification",
         "sentiment-analysis": "text-classification",
+        "text-ranking": "text-pair-classification",
+        "reranking": "text-pair-classification",
+        "cross-encoder": "text-pair-classification",
+        "nli": "text-pair-classification",
+        "natural-language-inference": "text-pair-classification",
         "ner": "token-classification",
         "masked-lm": "fill-mask",
         "qa": "question-answering",
@@ -38,8 +44,18 @@ OTHER_TASK_NAMES: Mapping[str, Task] = MappingProxyType(
 TaskChoice = Literal["auto", Task]
 TASK_CHOICES: tuple[TaskChoice, ...] = ("auto", *TASK_NAMES)
 
-# What a text is: any text, one with a [MASK], or a question and the context that answers it.
-TextForm = Literal["plain", "masked", "question"]
+# What a text is: any text, one with a [MASK], a question and the context that answers it, or two texts of equal rank.
+TextForm = Literal["plain", "masked", "question", "pair"]
+
+# The inputs of each; the last one is the text that may be long.
+_TEXT_INPUTS: Mapping[TextForm, tuple[str, ...]] = MappingProxyType(
+    {
+        "plain": ("TEXT",),
+        "masked": ("TEXT",),
+        "question": ("QUESTION", "CONTEXT"),
+        "pair": ("TEXT", "TEXT_PAIR"),
+    }
+)
 
 # What the last dimension of a model's outputs is called in a transformers configuration; `embedding` is in none: it is
 # what sentence-transformers' modules make of the hidden size.
@@ -98,7 +114,7 @@ class TaskFacts:
         per_token: Whether there is an output for each position of the sequence.
         text_form: What a text is.
         details: What the post-processor takes from the tokenizer beside the model's outputs and ``WINDOW``.
-        answers: What a client reads. The first one's name tells the task.
+        answers: What a client reads. The first one's name and those of the texts tell the task.
         options: The fields of `TextSpec` that belong to this task and not to all.
         labelled: How it is scored; of several the fields of a file's rows decide.
     """
@@ -151,7 +167,17 @@ class TaskFacts:
     @property
     def text_inputs(self) -> tuple[str, ...]:
         """The inputs of a text model; the last one is the text that may be long."""
-        return ("QUESTION", "CONTEXT") if self.text_form == "question" else ("TEXT",)
+        return _TEXT_INPUTS[self.text_form]
+
+    @property
+    def takes_pairs(self) -> bool:
+        """Whether it scores two texts together: one TEXT may stand beside several TEXT_PAIR."""
+        return self.text_form == "pair"
+
+    @property
+    def is_declared_beside(self) -> bool:
+        """Whether a checkpoint says so beside the class that it was saved with, which another task has as well."""
+        return self.takes_pairs or self.pools_in_graph
 
 
 _OFFSETS = TextTensor("OFFSETS", "INT32", (-1, 2))
@@ -228,6 +254,22 @@ TASKS: Mapping[Task, TaskFacts] = MappingProxyType(
                 ),
             ),
         ),
+        "text-pair-classification": TaskFacts(
+            class_suffixes=("ForSequenceClassification",),
+            outputs=("logits",),
+            width="num_labels",
+            per_token=False,
+            text_form="pair",
+            answers=(TextTensor("LABEL", "STRING", ("best",)), TextTensor("SCORE", "FP32", ("best",))),
+            options=("top_k",),
+            labelled=(
+                LabelledRows(
+                    metric="accuracy",
+                    fields=("text", "text_pair", "label"),
+                    example='{"text": "Ada wrote.", "text_pair": "Somebody wrote.", "label": "entailment"}',
+                ),
+            ),
+        ),
         "token-classification": TaskFacts(
             class_suffixes=("ForTokenClassification",),
             outputs=("logits",),
@@ -271,8 +313,10 @@ def tasks_with_option(option: str) -> tuple[Task, ...]:
     return tasks or TASK_NAMES
 
 
-def find_task(answers: Collection[str]) -> Task | None:
-    """Return the task of a text model by the names of its outputs."""
+def find_task(texts: Collection[str], answers: Collection[str]) -> Task | None:
+    """Return the task of a text model by the names of its inputs and outputs."""
     if SCORES.name in answers:
-        return next(iter(tasks_with_option("answers")))
-    return next((task for task, facts in TASKS.items() if facts.answers[0].name in answers), None)
+        candidates = tasks_with_option("answers")
+    else:
+        candidates = tuple(task for task, facts in TASKS.items() if facts.answers[0].name in answers)
+    return next((task for task in candidates if set(TASKS[task].text_inputs) == set(texts) - {PROMPT_NAME}), None)

@@ -13,11 +13,13 @@ from prep_triton.export.onnx import export_model
 from prep_triton.spec import ModelSpec, ServingSpec, TextSpec, VerifySpec
 from prep_triton.triton.entries.load import load_repository
 from prep_triton.triton.entries.text import assemble_text_entries
-from prep_triton.triton.server.client import TritonClient
+from prep_triton.triton.lint import lint_repository
+from prep_triton.triton.server.client import RefusedRequestError, TritonClient
 from prep_triton.triton.server.infer import find_text_model, infer_text
 from prep_triton.triton.server.process import run_triton
 from prep_triton.triton.verify.repository import verify_entries
 from prep_triton.workspace import Workspace
+from sentence_transformers import CrossEncoder
 from transformers import (
     AutoTokenizer,
     BertConfig,
@@ -30,18 +32,10 @@ from transformers import (
 
 from scripts.benchmarks.serving_configs import assemble_entry
 from tests.fakes.bert_checkpoint import CONFIG, VOCABULARY
+from tests.fakes.pair_models import SIZES, write_nli, write_pair_model, write_reranker
 
 pytestmark = pytest.mark.integration
 
-SIZES = {
-    "vocab_size": CONFIG["vocab_size"],
-    "max_position_embeddings": 64,
-    "initializer_range": 0.4,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-}
 SCORED = ("good", "bad: very", "so so")
 TEXTS = ["the a of and to in is.", "Is it a 2?", "abc def, ghi jkl!", "to-do: a"]
 MODELS: dict[str, tuple[Any, dict[str, Any], TextSpec]] = {
@@ -69,6 +63,11 @@ MODELS: dict[str, tuple[Any, dict[str, Any], TextSpec]] = {
     ),
     "masks": (BertForMaskedLM, {}, TextSpec(top_k=3)),
 }
+# Two texts together: the task of the first two is what `auto` finds, NLI has to be asked for.
+PAIRS = ("reranker", "probability", "nli", "second")
+QUERY = "is it a 2?"
+DOCUMENTS = ["the a of and to in is.", "abc def, ghi jkl!", "to-do: a", "the a of " * 40, ""]
+LONG_QUERY = "is it of the a and " * 12
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +84,11 @@ def folders(tmp_path_factory):
             (root / name / "tokenizer_config.json").write_text(
                 json.dumps({"tokenizer_class": "BertTokenizer", "mask_token": "<mask>"})
             )
+    write_reranker(root / "reranker")
+    saved = {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid", "version": "5.1.0"}}
+    write_pair_model(root / "probability", extra=saved, num_labels=1)
+    write_nli(root / "nli")
+    write_pair_model(root / "second", extra={}, truncation="only_second", num_labels=2)
     return root
 
 
@@ -96,6 +100,13 @@ def repository(folders, tmp_path_factory):
         serving = ServingSpec(threads=1, max_batch_size=4, length_buckets=(16, 64))
         entry = assemble_entry(model, [], serving, folder, name=name).artifact
         assemble_text_entries(entry, text, folder)
+    for name in PAIRS:
+        task = "text-pair-classification" if name in ("nli", "second") else "auto"
+        model = export_model(ModelSpec(model=str(folders / name), task=task), workspace).artifact
+        assert model.task == "text-pair-classification"
+        serving = ServingSpec(threads=1, max_batch_size=8, length_buckets=(16, 32, 64))
+        entry = assemble_entry(model, [], serving, folder, name=name).artifact
+        assemble_text_entries(entry, TextSpec(), folder)
     return folder
 
 
@@ -181,6 +192,51 @@ def test_a_span_has_the_largest_sum_of_the_models_own_logits_or_is_none(client, 
         assert served.decode() == ("" if is_none else context[offsets[first][0] : offsets[last][1]])
 
 
+def score(client: TritonClient, name: str, first: list[str], second: list[str]) -> dict[str, Any]:
+    return infer(client, name, ["LABEL", "SCORE"], TEXT=first, TEXT_PAIR=second)
+
+
+@pytest.mark.parametrize("name", ["reranker", "probability"])
+def test_one_query_with_many_documents_is_scored_as_the_cross_encoder_does(client, folders, name):
+    library = CrossEncoder(str(folders / name), device="cpu")
+    for query in (QUERY, LONG_QUERY):
+        expected = library.predict([(query, document) for document in DOCUMENTS])
+        together = score(client, name, [query], DOCUMENTS)
+        apart = score(client, name, [query] * len(DOCUMENTS), DOCUMENTS)
+        assert together["SCORE"].shape == (len(DOCUMENTS), 1)
+        np.testing.assert_allclose(together["SCORE"].ravel(), expected, atol=2e-5)
+        np.testing.assert_allclose(apart["SCORE"], together["SCORE"], atol=2e-6)
+
+
+@pytest.mark.parametrize(("name", "truncation"), [("nli", True), ("second", "only_second")])
+def test_classes_of_a_pair_are_the_classification_pipelines(client, folders, name, truncation):
+    library = pipeline("text-classification", model=str(folders / name), top_k=None)
+    documents = DOCUMENTS[:-1]  # of a pair with an empty second text the pipeline makes a single one
+    answer = score(client, name, [QUERY], documents)
+    for row, document in enumerate(documents):
+        expected = library({"text": QUERY, "text_pair": document}, truncation=truncation, max_length=64)
+        assert [label.decode() for label in answer["LABEL"][row]] == [item["label"] for item in expected]
+        assert answer["SCORE"][row].tolist() == pytest.approx([item["score"] for item in expected], abs=1e-5)
+
+
+def test_pairs_without_an_answer_are_refused_with_what_to_send(client):
+    for first, second, message in (
+        ([QUERY], ["a"] * 1000, "the request has 1000 pairs, and the model takes 8 at once: send at most 8 in a"),
+        ([QUERY] * 2, ["a"] * 3, "the request has 2 of TEXT and 3 of TEXT_PAIR: send as many of each, or one of TEXT"),
+    ):
+        with pytest.raises(RefusedRequestError, match=message):
+            score(client, "reranker", first, second)
+    with pytest.raises(RefusedRequestError, match="this tokenizer cuts TEXT_PAIR alone: shorten TEXT"):
+        score(client, "second", [LONG_QUERY], ["a"])
+    assert score(client, "reranker", [QUERY], ["a"])["SCORE"].shape == (1, 1)
+
+
+def test_the_repository_has_no_lint_finding(repository):
+    assert lint_repository(repository).findings == ()
+
+
 def test_verify_finds_all_of_them_right(repository):
     report = verify_entries(load_repository(repository), str(repository), VerifySpec())
     assert {entry.name: entry.detail for entry in report.entries if entry.status != "loaded"} == {}
+    compared = {entry.name: entry.library_texts for entry in report.entries if entry.kind == "ensemble"}
+    assert all(compared[f"{name}-text"] > 5 for name in PAIRS)

@@ -207,14 +207,15 @@ def _text_rows(
     count = choice.batch * max(DISTINCT_REQUESTS, -(-len(texts) // choice.batch))
     rows = list(islice(cycle(texts), count))
     questions = [f"What is said of {text.split()[0] if text.split() else 'it'}?" for text in rows]
+    takes_pairs = bool(model.task and TASKS[model.task].takes_pairs)
     requests = []
     for start in range(0, count, choice.batch):
         part = slice(start, start + choice.batch)
+        columns = {"QUESTION": questions[part]}
+        if takes_pairs:  # as a query with its documents
+            columns["TEXT"] = questions[start : start + 1]
         requests.append(
-            {
-                tensor.name: _text_tensor((questions if tensor.name == "QUESTION" else rows)[part], model)
-                for tensor in model.inputs
-            }
+            {tensor.name: _text_tensor(columns.get(tensor.name, rows[part]), model) for tensor in model.inputs}
         )
     return requests, [len(text) for text in texts]
 

@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prep_triton.cli.documents.client import ClientDocument
     from prep_triton.cli.output import Output
     from prep_triton.triton.server.client import TritonClient
-    from prep_triton.triton.server.infer import TextModel
+    from prep_triton.triton.server.infer import Beside, TextModel
 
 STDIN = "-"
 EXAMPLE = "Who wrote the letter?"
@@ -37,6 +37,14 @@ class RequestOptions:
     ] = None
     question: Annotated[str | None, typer.Option(help="The question for question-answering; TEXT does as well.")] = None
     context: Annotated[str | None, typer.Option(help="The text that answers the question.")] = None
+    pair: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A text to score together with TEXT, such as a document for a query; again for more of them, in one "
+            "request. - reads one a line from stdin.",
+            metavar="TEXT",
+        ),
+    ] = None
     prompt_name: Annotated[
         str | None,
         typer.Option(help="Which of an embedder's prompts to put before each TEXT, such as query. [its default]"),
@@ -78,6 +86,8 @@ def client(
       prep client "A happy person."
       prep client "Who wrote it?" --context "The letter was written by Ada." --model qa-onnx-fp32-text
       prep client "How old is the ship?" --prompt-name query
+      prep client "Who wrote it?" --pair "Ada wrote the letter." --pair "The letter is blue."
+      cat documents.txt | prep client "Who wrote it?" --pair - --json
       cat lines.txt | prep client - --server 10.0.0.7:8001 --json
       prep client --snippet python > client.py
     """
@@ -86,23 +96,33 @@ def client(
         from prep_triton.triton.server.client import TritonClient, grpc_address_from_url
         from prep_triton.triton.server.infer import find_text_model, warm_up
 
-        lines = [] if snippet and not (texts or request.question) else _gather_texts(texts or [], request.question)
+        beside = _gather_beside(texts or [], request)
+        is_bare = snippet and not (texts or request.question)
+        lines = [] if is_bare else _gather_texts(texts or [], request.question)
         address = grpc_address_from_url(server)
         with TritonClient(address, timeout_s=timeout_s) as connection:
             model = find_text_model(connection, request.model)
             if snippet:
-                out.show(_make_snippet(snippet, address, model, lines, request), render_snippet)
+                out.show(_make_snippet(snippet, address, model, lines, beside), render_snippet)
                 return
-            warm_up(connection, model, lines[0], context=request.context, prompt_name=request.prompt_name)
-            document = _infer_all(out, connection, model, lines, request)
+            warm_up(connection, model, lines[0], beside)
+            document = _infer_all(out, Target(connection, model, beside, request.priority), lines)
         out.show(document, render_client)
     if document.failures:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _infer_all(
-    out: "Output", connection: "TritonClient", model: "TextModel", texts: Sequence[str], request: RequestOptions
-) -> "ClientDocument":
+@dataclass(frozen=True)
+class Target:
+    """Where every text goes, and what goes with it."""
+
+    connection: "TritonClient"
+    model: "TextModel"
+    beside: "Beside"
+    priority: int
+
+
+def _infer_all(out: "Output", target: Target, texts: Sequence[str]) -> "ClientDocument":
     """Send every text; one that is refused costs its own answer alone, unless it is the only one.
 
     Raises:
@@ -111,37 +131,26 @@ def _infer_all(
     from prep_triton.cli.documents.client import ClientDocument, RefusedText
     from prep_triton.triton.server.infer import infer_text
 
-    answers, failures = [], []
+    answers, failures, model = [], [], target.model
     with out.progress(f"client {model.name}") as progress:
         for number, text in enumerate(texts, 1):
             if len(texts) > 1:
                 progress("sending texts", (number - 1) / len(texts))
             try:
-                answers.append(
-                    infer_text(
-                        connection,
-                        model,
-                        text,
-                        context=request.context,
-                        prompt_name=request.prompt_name,
-                        priority=request.priority,
-                    )
-                )
+                answers.append(infer_text(target.connection, model, text, target.beside, priority=target.priority))
             except ServerError as err:
                 if len(texts) == 1:
                     raise
                 shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
                 failures.append(RefusedText(number=number, text=shown, message=err.message))
                 out.message(f"error: text {number}: {err.message}", style="red", level=logging.ERROR)
-                if not connection.is_loaded(model.name):
+                if not target.connection.is_loaded(model.name):
                     break  # the others would be refused for the same reason
     unsent = len(texts) - len(answers) - len(failures)
     return ClientDocument(answers=tuple(answers), failures=tuple(failures), unsent=unsent)
 
 
-def _make_snippet(
-    language: str, address: str, model: "TextModel", texts: Sequence[str], request: RequestOptions
-) -> Any:
+def _make_snippet(language: str, address: str, model: "TextModel", texts: Sequence[str], beside: "Beside") -> Any:
     """Return the document with client code for a model.
 
     Raises:
@@ -156,8 +165,9 @@ def _make_snippet(
         raise SpecError(f"there is no client code in '{language}'", hint=suggest(language, LANGUAGES, otherwise=known))
     example = f"The harbour was {model.mask_token}." if TASKS[model.task].text_form == "masked" else EXAMPLE
     text = texts[0] if texts else example
-    context = EXAMPLE_CONTEXT if request.context is None else request.context
-    named = name_texts(model, text, context, request.prompt_name)
+    context = EXAMPLE_CONTEXT if beside.context is None else beside.context
+    pairs = beside.pairs or (EXAMPLE_CONTEXT,)
+    named = name_texts(model, text, replace(beside, context=context, pairs=pairs))
     code = render_snippet(language, address, model.name, named, model.outputs, has_batch=model.has_batch)
     return SnippetDocument(model=model.name, language=language, code=code)
 
@@ -178,6 +188,25 @@ def _gather_texts(texts: Sequence[str], question: str | None) -> list[str]:
     if not lines:
         raise SpecError("there is no text to send", hint='prep client "A happy person.", or - for stdin')
     return lines
+
+
+def _gather_beside(texts: Sequence[str], request: RequestOptions) -> "Beside":
+    """Return what goes with every text.
+
+    Raises:
+        SpecError: Both are to be read from stdin, or it holds no line.
+    """
+    from prep_triton.triton.server.infer import Beside
+
+    sources = request.pair or []
+    if [*sources, *texts].count(STDIN) > 1:
+        raise SpecError(
+            "- was given more than once, and stdin is read once", hint="give the texts or the pairs as arguments"
+        )
+    pairs = tuple(line for pair in sources for line in (_read_lines() if pair == STDIN else [pair]))
+    if sources and not pairs:
+        raise SpecError("there is no pair to send: stdin has no line", hint='prep client "a query" --pair "a document"')
+    return Beside(request.context, pairs, request.prompt_name)
 
 
 def _read_lines() -> Iterator[str]:

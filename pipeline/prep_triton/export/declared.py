@@ -5,18 +5,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prep_triton.artifact import Activation
+from prep_triton.artifact import Activation, Truncation
 from prep_triton.errors import ExportError
 from prep_triton.export.checkpoint import silence_vendors
-from prep_triton.export.sentence_transformers import find_kind, load_transformer_settings
+from prep_triton.export.sentence_transformers import load_transformer_settings
 from prep_triton.export.tokenizer import load_origin
 from prep_triton.files import load_json
+from prep_triton.layout import TOKENIZER_NAME
 from prep_triton.tasks import MASK_TOKEN, TASKS, Task
 
 log = logging.getLogger(__name__)
 
-# What sentence-transformers' CrossEncoder writes into config.json, now and before version 4.
-_CROSS_ENCODER_KEYS = ("sentence_transformers", "sbert_ce_default_activation_function")
+_TRUNCATIONS: Mapping[Any, Truncation] = {"OnlyFirst": "only_first", "OnlySecond": "only_second"}
 _PROBE = (2.0, -1.0, 0.5)
 
 
@@ -116,18 +116,14 @@ def _load_tokenizer_config(folder: Path) -> Mapping[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def is_cross_encoder(config: Mapping[str, Any], folder: Path | None = None, *, where: str = "") -> bool:
-    """Whether sentence-transformers' CrossEncoder wrote a checkpoint: it scores a pair of texts.
-
-    Args:
-        config: The content of config.json, which said so before version 6.
-        folder: The checkpoint, whose config_sentence_transformers.json says so since; None where there is none.
-        where: The model in the user's words, for the message.
-
-    Raises:
-        SourceError: A sentence-transformers file is damaged.
-    """
-    return any(key in config for key in _CROSS_ENCODER_KEYS) or find_kind(folder, where=where) == "CrossEncoder"
+def find_truncation(folder: Path | None) -> Truncation:
+    """Return which of two texts a folder's tokenizer.json says to cut; the longer one where it says nothing."""
+    try:
+        content = load_json(folder / TOKENIZER_NAME) if folder else {}
+        declared = content["truncation"]["strategy"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        declared = None
+    return _TRUNCATIONS.get(declared, "longest_first")
 
 
 def find_mask_token(folder: Path | None) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from prep_triton.architectures import ARCHITECTURES, Architecture, find_architecture
 from prep_triton.artifact import EmbeddingRecord, TensorSpec
 from prep_triton.errors import SourceError
+from prep_triton.export.cross_encoders import is_cross_encoder
 from prep_triton.export.sentence_transformers import find_kind
 from prep_triton.tasks import TASK_NAMES, TASKS, Task, TaskChoice
 
@@ -26,11 +27,12 @@ TOKENIZER_VERSION = 1
 # TensorRT builds in FP16 only.
 OPSET = 20
 
-# A body alone is saved for its token vectors; what else is made of them is declared beside it, not by its class.
+# A body alone is saved for its token vectors, and a classifier for texts: what else they do is declared beside them.
 _TASK_OF_SUFFIX = {
-    suffix: task for task, facts in TASKS.items() if not facts.pools_in_graph for suffix in facts.class_suffixes
+    suffix: task for task, facts in TASKS.items() if not facts.is_declared_beside for suffix in facts.class_suffixes
 }
-_DECLARED_TASK: Task = next(task for task, facts in TASKS.items() if facts.pools_in_graph)
+_EMBEDDING_TASK: Task = next(task for task, facts in TASKS.items() if facts.pools_in_graph)
+_PAIR_TASK: Task = next(task for task, facts in TASKS.items() if facts.takes_pairs)
 
 
 def resolve_task(requested: TaskChoice, config: Mapping[str, Any], *, where: str, folder: Path | None = None) -> Task:
@@ -41,7 +43,8 @@ def resolve_task(requested: TaskChoice, config: Mapping[str, Any], *, where: str
         config: The content of config.json.
         where: The model in the user's words, for the message.
         folder: The checkpoint; with ``auto``, one of sentence-transformers makes one embedding of a text, whatever
-            class its transformer was saved with. None where nothing beside the configuration decides.
+            class its transformer was saved with, and a cross-encoder scores pairs. None where nothing beside the
+            configuration decides.
 
     Raises:
         SourceError: ``auto``, and the configuration names no head that is known, or a file of sentence-transformers
@@ -50,10 +53,14 @@ def resolve_task(requested: TaskChoice, config: Mapping[str, Any], *, where: str
     if requested != "auto":
         return requested
     if find_kind(folder, where=where) == "SentenceTransformer":
-        log.info("%s: --task auto is %s (its modules.json)", where, _DECLARED_TASK)
-        return _DECLARED_TASK
+        log.info("%s: --task auto is %s (its modules.json)", where, _EMBEDDING_TASK)
+        return _EMBEDDING_TASK
     _refuse_strange_head(config, where)
-    if saved := _find_saved(config):
+    saved = _find_saved(config)
+    if saved and is_same_head(saved[0], _PAIR_TASK) and is_cross_encoder(config, folder, where=where):
+        log.info("%s: --task auto is %s (a cross-encoder of sentence-transformers)", where, _PAIR_TASK)
+        return _PAIR_TASK
+    if saved:
         log.info("%s: --task auto is %s (%s)", where, *saved)
         return saved[0]
     raise SourceError(
@@ -78,8 +85,13 @@ def _refuse_strange_head(config: Mapping[str, Any], where: str) -> None:
 def warn_of_head(task: Task, config: Mapping[str, Any], *, where: str) -> None:
     """Say where trained weights are exported for another task than the one that they were saved for."""
     saved = _find_saved(config)
-    if saved and TASKS[saved[0]].class_suffixes != TASKS[task].class_suffixes:
+    if saved and not is_same_head(saved[0], task):
         log.warning("%s was saved for %s (%s) and is exported for %s: its own head is left out", where, *saved, task)
+
+
+def is_same_head(task: Task, other: Task) -> bool:
+    """Whether two tasks are answered by one head, whatever is made of its outputs."""
+    return TASKS[task].class_suffixes == TASKS[other].class_suffixes
 
 
 def _find_saved(config: Mapping[str, Any]) -> tuple[Task, str] | None:

@@ -282,9 +282,9 @@ def _check_fits(source: Source, graph: Any, path: Path, config: Any) -> None:
 
 def _check_pairs(source: Source, names: list[str], path: Path, token_types: int) -> None:
     """Refuse a graph without token types for a task that tells two texts apart by them."""
-    if TASKS[source.task].text_form == "question" and token_types > 1 and "token_type_ids" not in names:
+    if len(TASKS[source.task].text_inputs) > 1 and token_types > 1 and "token_type_ids" not in names:
         raise SourceError(
-            f"{path} has no input token_type_ids, which tells a question from its context",
+            f"{path} has no input token_type_ids, which tells {' from '.join(TASKS[source.task].text_inputs)}",
             hint="export it with token_type_ids among its inputs",
         )
 

@@ -20,8 +20,10 @@ import transformers
 
 from prep_triton.architectures import ARCHITECTURES
 from prep_triton.export.checkpoint import silence_vendors
+from prep_triton.export.cross_encoders import is_cross_encoder
 from prep_triton.export.heads import count_token_types, input_names
 from prep_triton.export.library_embeddings import Embedder, find_embedder, shortest_length
+from prep_triton.export.library_pairs import PairScorer, find_pair_scorer
 from prep_triton.export.reference import one_thread
 from prep_triton.export.source import Source
 from prep_triton.export.tokenizer import load_origin
@@ -33,7 +35,7 @@ from prep_triton.library_answers import (
     LibraryRow,
     rounded,
 )
-from prep_triton.reference import TOKENIZER_PROBES, silence_panics
+from prep_triton.reference import TOKENIZER_PROBES, count_special_tokens, silence_panics
 from prep_triton.tasks import TASKS, Task
 
 log = logging.getLogger(__name__)
@@ -70,6 +72,8 @@ def answer_texts(model: Any, source: Source, origin: Path | None, vocabulary: Pa
 
 @dataclass(frozen=True)
 class _Text:
+    """A text, perhaps beside a question or the first text of a pair."""
+
     text: str
     question: str = ""
     prompt_name: str = ""
@@ -89,23 +93,29 @@ class _Library:
         self.name = f"transformers {transformers.__version__}"
         self.labels: tuple[str, ...] = ()
         self.embedder: Embedder | None = None
+        self.scorer: PairScorer | None = None
+        # Before the first text: transformers sets its own for each call.
+        self.truncation = (self.tokenizer.backend_tokenizer.truncation or {}).get("strategy", "longest_first")
+        facts = TASKS[self.task]
+        self.specials = count_special_tokens(self.tokenizer.backend_tokenizer, len(facts.text_inputs))
         config = _load_config(origin) or copy(model.config)
-        if TASKS[self.task].has_labels:
+        if facts.has_labels:
             count = int(model.config.num_labels)
             # An index without a name is a KeyError in the pipeline.
             names = {int(index): str(name) for index, name in config.id2label.items() if name is not None}
             config.id2label = {index: names.get(index, f"LABEL_{index}") for index in range(count)}
             self.labels = tuple(config.id2label.values())
-        if TASKS[self.task].answers_embedding:
+        if facts.answers_embedding:
             self.embedder = find_embedder(model, self.tokenizer, origin, self.length, positions=positions)
             self.name, self.length = self.embedder.name, self.embedder.length
+        if facts.takes_pairs and is_cross_encoder(source.config, origin, where=source.label):
+            self.scorer = find_pair_scorer(model, source.config, origin)
+            self.name = self.scorer.name
         self.pipeline = _find_pipeline(self.task, config, self.tokenizer)
-        has_pairs = len(TASKS[self.task].text_inputs) > 1
-        self.special_tokens: int = self.tokenizer.num_special_tokens_to_add(pair=has_pairs)
 
     def texts(self) -> Iterator[_Text]:
         """Yield texts, most telling first, each with a question where the task has one."""
-        if self.length <= self.special_tokens:
+        if self.length <= self.specials:
             return  # no text has room
         longer = " ".join([ORDINARY_TEXTS[-1]] * (min(self.length, _MOST_TOKENS) // 20 + 1))
         others = (longer, SHORT_TEXT, *TOKENIZER_PROBES)
@@ -119,6 +129,11 @@ class _Library:
                 yield from (_Text(text, QUESTIONS[0], is_ordinary=True) for text in ORDINARY_TEXTS)
                 yield from (_Text(text, QUESTIONS[0]) for text in others)
                 yield from (_Text(text, QUESTIONS[1]) for text in ORDINARY_TEXTS)
+            case "pair":
+                yield from (_Text(text, ORDINARY_TEXTS[0], is_ordinary=True) for text in ORDINARY_TEXTS)
+                yield from (_Text(text, QUESTIONS[0]) for text in others if text)
+                yield _Text(ORDINARY_TEXTS[1], longer)
+                yield _Text(longer, f"{SHORT_TEXT} {longer}")
             case "plain":
                 yield from (_Text(text, is_ordinary=True) for text in ORDINARY_TEXTS)
                 yield from self._prompted_texts()
@@ -141,33 +156,65 @@ class _Library:
 
     def _answer(self, source: _Text) -> LibraryRow | None:
         """Return what the library makes of a text; None where it cannot, or the model's answer is no number."""
-        text, question = source.text, source.question
         if self.embedder:
-            ids, is_cut, vector = self.embedder.embed(text, source.prompt_name)
-            if not all(math.isfinite(value) for value in vector):
-                return None
-            fields = {"ids": ids, "is_cut": is_cut, "embedding": rounded(vector)}
-            return LibraryRow.model_validate({**asdict(source), **fields})
-        if question and not self._has_room(text, question):
+            return self._embed(source, self.embedder)
+        if source.question and not self._has_room(source.text, source.question):
             return None
-        batch = self.tokenizer(
-            *([question] if question else []),
-            text,
-            truncation="only_second" if question else True,
-            max_length=self.length,
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
-        )
+        batch = self._tokenize(source)
+        if self.scorer:
+            return self._score(source, batch, self.scorer)
         outputs = self._compute(batch)
         if not all(values.isfinite().all() for values in outputs.values()):
             return None
         shared = {**asdict(source), "ids": batch["input_ids"], "is_cut": bool(batch.encodings[0].overflowing)}
-        return LibraryRow.model_validate({**shared, **self._read(text, batch, outputs)})
+        return LibraryRow.model_validate({**shared, **self._read(source.text, batch, outputs)})
+
+    def _tokenize(self, source: _Text) -> Any:
+        match TASKS[self.task].text_form:
+            case "question":
+                truncation: str | bool = "only_second"
+            case "pair":
+                truncation = self.truncation
+            case _:
+                truncation = True
+        return self.tokenizer(
+            *([source.question] if source.question else []),
+            source.text,
+            truncation=truncation,
+            max_length=self.length,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+        )
+
+    def _embed(self, source: _Text, embedder: Embedder) -> LibraryRow | None:
+        ids, is_cut, vector = embedder.embed(source.text, source.prompt_name)
+        if not all(math.isfinite(value) for value in vector):
+            return None
+        fields = {"ids": ids, "is_cut": is_cut, "embedding": rounded(vector)}
+        return LibraryRow.model_validate({**asdict(source), **fields})
+
+    def _score(self, source: _Text, batch: Any, scorer: PairScorer) -> LibraryRow | None:
+        """Return what sentence-transformers makes of a pair; None where that is no number, or cut otherwise."""
+        is_cut = bool(batch.encodings[0].overflowing)
+        if is_cut and self.truncation != "longest_first":
+            return None  # CrossEncoder does not read what its tokenizer.json declares
+        ids, logits, scores = scorer.score(source.question, source.text, batch)
+        if not all(map(math.isfinite, [*logits, *scores])):
+            return None
+        fields = {"ids": ids, "is_cut": is_cut, "sequences": batch.sequence_ids(0), "scores": rounded(scores)}
+        return LibraryRow.model_validate({**asdict(source), **fields, "outputs": {"logits": rounded(logits)}})
 
     def _has_room(self, text: str, question: str) -> bool:
-        """Whether a question leaves its context half of the tokens, as the server asks for, and there is a context."""
-        sizes = [len(self.tokenizer(part, add_special_tokens=False)["input_ids"]) for part in (question, text)]
-        return sizes[0] <= (self.length - self.special_tokens) // 2 and sizes[1] > 0
+        """Whether the text that is not cut leaves room for the other, as the server asks for.
+
+        That is half of the tokens for a context, which may not be empty.
+        """
+        first, second = (len(self.tokenizer(part, add_special_tokens=False)["input_ids"]) for part in (question, text))
+        room = self.length - self.specials
+        if TASKS[self.task].text_form == "question":
+            return first <= room // 2 and second > 0
+        # The library's error where a text would be cut to nothing names no text.
+        return {"only_first": second, "only_second": first}.get(self.truncation, 0) < room
 
     def _compute(self, batch: Any) -> dict[str, torch.Tensor]:
         answer = self.model(**{name: torch.tensor([batch[name]]) for name in self.inputs if name in batch})
@@ -178,6 +225,8 @@ class _Library:
         match self.task:
             case "text-classification":
                 return _scores(self.pipeline, outputs["logits"])
+            case "text-pair-classification":
+                return {"sequences": batch.sequence_ids(0), **_scores(self.pipeline, outputs["logits"])}
             case "token-classification":
                 return {**_places(batch), **_entities(self.pipeline, text, batch, outputs["logits"])}
             case "fill-mask":
@@ -206,7 +255,7 @@ def _load_config(origin: Path | None) -> Any:
 def _find_pipeline(task: Task, config: Any, tokenizer: Any) -> Any:
     """Return transformers' pipeline of a task for its post-processing; None where there is none."""
     match task:
-        case "text-classification":
+        case "text-classification" | "text-pair-classification":
             kind = transformers.TextClassificationPipeline
         case "token-classification":
             kind = transformers.TokenClassificationPipeline

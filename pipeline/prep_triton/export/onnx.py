@@ -188,29 +188,38 @@ def _write_model(source: Source, seed: int, folder: Path, progress: Progress, on
 
 def save_library_answers_of(source: Source, origin: Path | None, folder: Path, model: Any) -> None:
     """Write what the library itself answers to texts, where there is a tokenizer and the task has a text entry."""
-    from prep_triton.export import declared, library
+    from prep_triton.export import library
+    from prep_triton.export.cross_encoders import is_cross_encoder
 
     vocabulary = origin or source.vocabulary
-    if vocabulary is None or declared.is_cross_encoder(source.config, origin, where=source.label):
+    is_of_pairs = is_cross_encoder(source.config, origin, where=source.label)
+    if vocabulary is None or (is_of_pairs and not TASKS[source.task].takes_pairs):
         return
     save_library_answers(folder / LIBRARY_NAME, library.answer_texts(model, source, origin, vocabulary))
 
 
 def declare(source: Source, origin: Path | None, model: Any) -> dict[str, Any]:
     """Return the record's fields of what the checkpoint says of its answers; of the model its `config` is read."""
-    from prep_triton.export import declared
+    from prep_triton.export import cross_encoders, declared
 
-    vocabulary = origin or source.vocabulary
+    vocabulary, where = origin or source.vocabulary, source.label
     fields: dict[str, Any] = {
-        "labels": declared.find_labels(source.task, model.config, where=source.label),
+        "labels": declared.find_labels(source.task, model.config, where=where),
         "declared_length": declared.find_length(
-            origin, limit=ARCHITECTURES[source.architecture].find_longest_input(model.config), where=source.label
+            origin, limit=ARCHITECTURES[source.architecture].find_longest_input(model.config), where=where
         ),
         "cuts_beginning": bool(vocabulary and declared.cuts_beginning(vocabulary)),
     }
     if TASKS[source.task].scores_texts:
-        fields["activation"] = declared.find_activation(model)
-        fields["takes_pairs"] = declared.is_cross_encoder(source.config, origin, where=source.label)
+        takes_pairs = cross_encoders.is_cross_encoder(source.config, origin, where=where)
+        fields["takes_pairs"] = takes_pairs
+        if takes_pairs and TASKS[source.task].takes_pairs:
+            count = int(model.config.num_labels)
+            fields["activation"] = cross_encoders.find_pair_activation(source.config, origin, count, where=where)
+        else:
+            fields["activation"] = declared.find_activation(model)
+    if TASKS[source.task].takes_pairs:
+        fields["truncation"] = declared.find_truncation(vocabulary)
     if TASKS[source.task].answers_tokens:
         fields["mask_token"] = declared.find_mask_token(vocabulary)
     return fields
@@ -218,9 +227,12 @@ def declare(source: Source, origin: Path | None, model: Any) -> dict[str, Any]:
 
 def declare_embedding(source: Source, origin: Path | None) -> dict[str, Any]:
     """Return the record's fields of what a sentence-transformers folder says; it is refused before weights load."""
+    from prep_triton.export.cross_encoders import check_cross_encoder
     from prep_triton.export.sentence_modules import find_embedding, read_modules
     from prep_triton.export.sentence_transformers import find_kind
 
+    if TASKS[source.task].takes_pairs:
+        check_cross_encoder(origin, where=source.label)
     if not TASKS[source.task].answers_embedding:
         kind = find_kind(origin, where=source.label)
         if kind not in ("", "CrossEncoder"):

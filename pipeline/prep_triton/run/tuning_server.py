@@ -154,7 +154,9 @@ class TuningServer:
         texts = list(texts_from_request(request).values())
         if not texts:
             raise SpecError(f"{self.entry.name} takes no text", hint="name a model or a text ensemble")
-        rows = list(zip(*texts, strict=True))
+        count = max(map(len, texts))
+        # One text may stand beside all of the others.
+        rows = list(zip(*(column if len(column) == count else column * count for column in texts), strict=True))
         encodings = encode_all(path, lambda: tokenizer.encode_batch([row if len(row) > 1 else row[0] for row in rows]))
         return [min(longest, len(encoding.ids)) for encoding in encodings]
 

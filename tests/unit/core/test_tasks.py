@@ -8,6 +8,7 @@ from typing import get_args
 import numpy as np
 import prep_triton
 import pytest
+from prep_triton.reference import count_special_tokens
 from prep_triton.spec import ModelSpec, TextSpec
 from prep_triton.tasks import (
     PROMPT_MASK,
@@ -41,18 +42,20 @@ def test_a_spec_takes_every_task() -> None:
     assert [ModelSpec(model="minilm", task=task).task for task in TASK_CHOICES] == list(TASK_CHOICES)
 
 
-def test_the_first_answer_tells_the_task() -> None:
+def test_the_texts_and_the_first_answer_tell_the_task() -> None:
     """Both kinds of embedding are read alike, under one name."""
     for task, facts in TASKS.items():
         read_as = "feature-extraction" if task == "sentence-embedding" else task
-        assert find_task([tensor.name for tensor in reversed(facts.answers)]) == read_as
-    assert find_task(["SCORE", "logits"]) is None
+        answers = [tensor.name for tensor in reversed(facts.answers)]
+        assert find_task(facts.text_inputs[::-1], answers) == read_as
+    assert find_task(["TEXT"], ["SCORE", "logits"]) is None
+    assert find_task(["TEXT", "CONTEXT"], ["LABEL", "SCORE"]) is None
 
 
 def test_options_are_fields_of_the_text_spec() -> None:
     options = {option for facts in TASKS.values() for option in facts.options}
     assert options < set(TextSpec.model_fields)
-    assert set(tasks_with_option("top_k")) == {"fill-mask", "text-classification"}
+    assert set(tasks_with_option("top_k")) == {"fill-mask", "text-classification", "text-pair-classification"}
     assert tasks_with_option("long_input") == TASK_NAMES
 
 
@@ -63,7 +66,7 @@ def test_what_runs_in_the_server_agrees_with_the_table(task: Task, tmp_path: Pat
     settings = EncoderSettings(task=task, length_buckets=(16,), max_rows=4)
     assert settings.columns == facts.text_inputs
     encoder = Encoder(make_tokenizer(), settings)
-    assert len(encoder.frame) == make_tokenizer().num_special_tokens_to_add(len(facts.text_inputs) > 1)
+    assert len(encoder.frame) == count_special_tokens(make_tokenizer(), len(facts.text_inputs))
     texts = [np.array([[b"w1 w2"]], np.object_) for _ in facts.text_inputs]
     (encoded,) = encoder.encode([texts])
     assert isinstance(encoded, dict)

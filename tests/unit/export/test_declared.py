@@ -9,7 +9,7 @@ from prep_triton.export.declared import (
     find_activation,
     find_labels,
     find_mask_token,
-    is_cross_encoder,
+    find_truncation,
 )
 from transformers import BertConfig
 
@@ -66,19 +66,16 @@ def test_which_end_of_a_long_text_is_cut_is_asked_of_the_tokenizer(tmp_path, set
     assert cuts_beginning(tmp_path) is expected
 
 
-def test_cross_encoder_is_known_by_what_its_library_writes():
-    assert is_cross_encoder({"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}})
-    assert is_cross_encoder({"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"})
-    assert not is_cross_encoder({"num_labels": 1})
-
-
-def test_cross_encoder_of_version_6_is_known_by_its_own_file(tmp_path):
-    (tmp_path / "modules.json").write_text("[]")
-    settings = tmp_path / "config_sentence_transformers.json"
-    settings.write_text('{"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.activation.Sigmoid"}')
-    assert is_cross_encoder({"num_labels": 1}, tmp_path)
-    settings.write_text('{"model_type": "SentenceTransformer"}')
-    assert not is_cross_encoder({"num_labels": 1}, tmp_path)
+@pytest.mark.parametrize(
+    ("declared", "truncation"),
+    [("OnlySecond", "only_second"), ("OnlyFirst", "only_first"), ("LongestFirst", "longest_first"), (None, None)],
+)
+def test_truncation_of_a_pair_is_the_tokenizers(tmp_path, declared, truncation):
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps({"truncation": declared and {"strategy": declared, "max_length": 8}}))
+    assert find_truncation(tmp_path) == (truncation or "longest_first")
+    path.write_text("[")
+    assert find_truncation(tmp_path) == find_truncation(None) == "longest_first"
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ def test_interface_is_int64_in_and_fp32_out():
         "fill-mask": [("logits", ("batch", "sequence", 100))],
         "question-answering": [("start_logits", ("batch", "sequence")), ("end_logits", ("batch", "sequence"))],
         "text-classification": [("logits", ("batch", 3))],
+        "text-pair-classification": [("logits", ("batch", 3))],
         "token-classification": [("logits", ("batch", "sequence", 3))],
         "feature-extraction": [("last_hidden_state", ("batch", "sequence", 32))],
         "sentence-embedding": [("embedding", ("batch", 32))],

@@ -102,6 +102,8 @@ def describe_answer(task: Task, answer: dict[str, Any]) -> list[str]:
             return [f"embedding of {len(values)} values: {shown}{', …' if len(values) > SHOWN_VALUES else ''}"]
         case "text-classification":
             return [f"{label['score']:.4f}  {label['label']}" for label in answer["labels"]]
+        case "text-pair-classification":
+            return _describe_pairs(answer["pairs"])
         case "token-classification":
             lines = [
                 f"{entity['score']:.4f}  {entity['label']:<8} {entity['text']} ({entity['start']} to {entity['end']})"
@@ -116,6 +118,18 @@ def describe_answer(task: Task, answer: dict[str, Any]) -> list[str]:
             return [answer["answer"], f"score {answer['score']:.4f}, {place}"]
         case _:
             assert_never(task)
+
+
+def _describe_pairs(pairs: list[dict[str, Any]]) -> list[str]:
+    """Say a line for each pair: of scores the best document first, of classes in the order of the request."""
+    if all(len(pair["labels"]) == 1 for pair in pairs):
+        ranked = sorted(pairs, key=lambda pair: -pair["labels"][0]["score"])
+        return [f"{pair['labels'][0]['score']:.4f}  {_shortened(pair['text_pair'])}" for pair in ranked]
+    return [
+        f"{_shortened(pair['text_pair'])}: "
+        + ", ".join(f"{label['label']} {label['score']:.4f}" for label in pair["labels"])
+        for pair in pairs
+    ]
 
 
 def _describe_token(token: dict[str, Any]) -> str:

@@ -146,7 +146,9 @@ def load_scoring(model: OnnxModel, eval_path: Path, *, max_tokens: int | None = 
 
     with translate_tokenizer_errors(model.path(TOKENIZER_NAME), error=PrecisionError):
         longest = model.usual_length if TASKS[model.task].answers_embedding else model.max_sequence_length
-        return plan_scoring(model.task, examples, tokenizer, max_tokens or longest, model.embedding)
+        return plan_scoring(
+            model.task, examples, tokenizer, max_tokens or longest, model.embedding, truncation=model.truncation
+        )
 
 
 def _load_tokenizer(model: OnnxModel) -> Any:

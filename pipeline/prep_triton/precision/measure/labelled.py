@@ -2,6 +2,7 @@
 
 =====================  ==============================================================================
 text-classification    ``text``, perhaps ``text_pair``, and ``label`` (name or index)
+text-pair-…            the same, and ``text_pair`` in every row (text-pair-classification)
 token-classification   ``tokens`` and ``labels`` (name or index), one label a word
 question-answering     ``question``, ``context`` and ``answers`` (texts, or SQuAD's ``{"text": [...]}``)
 fill-mask              ``text`` with one [MASK], and ``label``, the token that stands there
@@ -177,6 +178,11 @@ def _parse_labelled_text(fields: Mapping[str, Any], labels: Sequence[str], where
     )
 
 
+def _parse_labelled_pair(fields: Mapping[str, Any], labels: Sequence[str], where: str) -> Example:
+    check_text(fields["text_pair"], "text_pair", where)
+    return _parse_labelled_text(fields, labels, where)
+
+
 def _parse_labelled_words(fields: Mapping[str, Any], labels: Sequence[str], where: str) -> Example:
     words = [check_text(word, "tokens", where) for word in check_list(fields["tokens"], "tokens", where)]
     names = check_list(fields["labels"], "labels", where)
@@ -215,6 +221,8 @@ def _find_parser(task: Task) -> Callable[[Mapping[str, Any], Sequence[str], str]
     match task:
         case "text-classification":
             return _parse_labelled_text
+        case "text-pair-classification":
+            return _parse_labelled_pair
         case "token-classification":
             return _parse_labelled_words
         case "question-answering":

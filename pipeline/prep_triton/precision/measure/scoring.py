@@ -7,7 +7,7 @@ from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, assert_never
 
-from prep_triton.artifact import EmbeddingRecord
+from prep_triton.artifact import EmbeddingRecord, Truncation
 from prep_triton.errors import SpecError, find_nearest
 from prep_triton.precision.measure.answer_spans import find_answer, split_windows
 from prep_triton.precision.measure.labelled import (
@@ -41,6 +41,8 @@ def plan_scoring(
     tokenizer: Any,
     max_tokens: int,
     embedding: EmbeddingRecord | None = None,
+    *,
+    truncation: Truncation = "longest_first",
 ) -> Scoring:
     """Tokenize labelled rows and say how their answers are scored.
 
@@ -50,13 +52,14 @@ def plan_scoring(
         tokenizer: A ``tokenizers.Tokenizer``; its padding and truncation are set here.
         max_tokens: The longest sequence that the model takes.
         embedding: How an embedder makes one vector of a text; the normalized mean where None.
+        truncation: Which text of a pair is cut.
 
     Raises:
         SpecError: A row cannot be scored: no mask, two masks, a label of several tokens; or no row can.
     """
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    return _find_planner(task, embedding or EmbeddingRecord())(examples, tokenizer, max_tokens)
+    return _find_planner(task, embedding or EmbeddingRecord(), truncation)(examples, tokenizer, max_tokens)
 
 
 def _sequence_from_encoding(encoding: Any) -> TokenRow:
@@ -67,8 +70,10 @@ def _percent(predicted: Sequence[int], expected: Sequence[int]) -> float:
     return 100 * sum(map(int.__eq__, predicted, expected)) / len(expected)
 
 
-def _plan_text_classification(examples: Sequence[LabelledText], tokenizer: Any, max_tokens: int) -> Scoring:
-    tokenizer.enable_truncation(max_tokens)
+def _plan_text_classification(
+    examples: Sequence[LabelledText], tokenizer: Any, max_tokens: int, *, truncation: Truncation = "longest_first"
+) -> Scoring:
+    tokenizer.enable_truncation(max_tokens, strategy=truncation)
     texts = [row.text if row.text_pair is None else (row.text, row.text_pair) for row in examples]
     expected = [row.label for row in examples]
     metric = labelled_rows("text-classification").metric
@@ -217,10 +222,14 @@ def _plan_question_answering(examples: Sequence[Question], tokenizer: Any, max_t
     )
 
 
-def _find_planner(task: Task, embedding: EmbeddingRecord) -> Callable[[Sequence[Any], Any, int], Scoring]:
+def _find_planner(
+    task: Task, embedding: EmbeddingRecord, truncation: Truncation
+) -> Callable[[Sequence[Any], Any, int], Scoring]:
     match task:
         case "text-classification":
             return _plan_text_classification
+        case "text-pair-classification":
+            return partial(_plan_text_classification, truncation=truncation)
         case "token-classification":
             return _plan_token_classification
         case "question-answering":

@@ -32,7 +32,7 @@ from prep_triton.layout import (
     VERSION_DIR,
 )
 from prep_triton.progress import Progress, ignore_progress
-from prep_triton.reference import load_tokenizer
+from prep_triton.reference import count_special_tokens, load_tokenizer
 from prep_triton.spec import TextSpec
 from prep_triton.tasks import TASKS, Task, tasks_with_option
 from prep_triton.triton.config import decode_config, parse_config, render_config
@@ -109,10 +109,12 @@ def text_recipe(name: str, kind: EntryKind, entry: RepositoryEntry, spec: TextSp
 
 
 def _check_pairs(model: OnnxModel) -> None:
-    if model.takes_pairs:
+    if model.takes_pairs and not TASKS[model.task].takes_pairs:
+        task = next(task for task, facts in TASKS.items() if facts.takes_pairs)
         raise SpecError(
-            f"{model.name} is a cross-encoder: it scores a pair of texts, and a text entry takes one",
-            hint=f"serve {model.name} by token ids, without text; its clients tokenize the pair",
+            f"{model.name} is a cross-encoder, which scores a pair of texts, and was exported for {model.task}, whose "
+            "text entry takes one",
+            hint=f"export it again with --task {task}, or serve it by token ids, without text",
         )
 
 
@@ -219,10 +221,9 @@ def _check_spec(entry: RepositoryEntry, spec: TextSpec) -> None:
                 hint="write long_input: stride, or remove stride",
             )
         return
-    longest = entry.length_buckets[-1]
-    has_pairs = len(TASKS[entry.task].text_inputs) > 1
-    room = longest - load_tokenizer(entry.path(TOKENIZER_NAME)).num_special_tokens_to_add(has_pairs)
-    if has_pairs:
+    longest, texts = entry.length_buckets[-1], len(TASKS[entry.task].text_inputs)
+    room = longest - count_special_tokens(load_tokenizer(entry.path(TOKENIZER_NAME)), texts)
+    if texts > 1:
         room -= room // 2  # what the longest question leaves
     if spec.stride >= room:
         raise SpecError(
@@ -309,8 +310,10 @@ class _Assembly:
 
     def _fields(self, kind: str, runtime: str) -> dict[str, Any]:
         shared = ("precision", "task", "architecture", "weights", "max_batch_size", "tolerance", "length_buckets")
+        batch = {"max_batch_size": 0} if TASKS[self.entry.task].takes_pairs else {}
         return {
             **{name: getattr(self.entry, name) for name in shared},
+            **batch,  # see `TextConfigs`
             "kind": kind,
             "runtime": runtime,
             "serves": self.entry.name,

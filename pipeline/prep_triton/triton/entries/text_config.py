@@ -51,13 +51,15 @@ class TextConfigs:
         self._check_model()
         self._task = TASKS[entry.task]
         self._embedding = entry.onnx.embedding if entry.onnx else EmbeddingRecord()
+        # One text may stand beside many others: of a batch the server would want as many of each.
+        self._max_batch_size = 0 if self._task.takes_pairs else int(model.max_batch_size)
         self._details = self._from_table((_WINDOW, *self._task.details)) if self._task.has_postprocessor else []
 
     def tokenizer(self) -> "ModelConfig":
         """Text in; the model's inputs and the post-processor's details out. Batches across requests."""
         config = self._python_config(self.names.tokenizer, instances=self.spec.instance_count)
         _add(config.input, self._texts())
-        _add(config.output, [*_tensors(self.model.input), *self._details])
+        _add(config.output, [*self._model_tensors(self.model.input), *self._details])
         parameters = {
             "length_buckets": ",".join(str(bucket) for bucket in self.entry.length_buckets),
             "long_input": self.spec.long_input,
@@ -67,8 +69,10 @@ class TextConfigs:
         if self.entry.spec.get("serving", {}).get("padding") == "longest":
             # The shortest row that every plan takes; a graph takes one token.
             parameters |= {"padding": "longest", "min_length": str(self.entry.spec.get("min_sequence", 1))}
-        if not self.model.max_batch_size:
-            parameters["max_rows"] = str(MOST_ROWS)
+        if not self._max_batch_size:
+            parameters["max_rows"] = str(self.model.max_batch_size or MOST_ROWS)
+        if self._task.takes_pairs and self.entry.onnx:
+            parameters["truncation"] = self.entry.onnx.truncation
         self._set_parameters(config, parameters | self._prompts())
         return config
 
@@ -86,7 +90,7 @@ class TextConfigs:
     def postprocessor(self) -> "ModelConfig":
         """The model's outputs and the tokenizer's details in; answers out."""
         config = self._python_config(self.names.postprocessor, instances=self.spec.instance_count)
-        _add(config.input, [*_tensors(self.model.output), *self._ids_for_masks(), *self._details])
+        _add(config.input, [*self._model_tensors(self.model.output), *self._ids_for_masks(), *self._details])
         _add(config.output, self._answers())
         chosen = {key: str(getattr(self.spec, key)).lower() for key in self._task.options}
         self._set_parameters(config, {**chosen, **self._declared()})
@@ -107,7 +111,7 @@ class TextConfigs:
     def ensemble(self) -> "ModelConfig":
         """The steps. A batch of N texts may become M >= N rows before a post-processor: the scheduler lets it."""
         config = self._proto.ModelConfig(name=self.names.ensemble, platform="ensemble")
-        config.max_batch_size = self.model.max_batch_size
+        config.max_batch_size = self._max_batch_size
         _add(config.input, self._texts())
         _add(config.output, self._answers())
         steps = [self.tokenizer(), self.model, *([self.postprocessor()] if self._task.has_postprocessor else [])]
@@ -139,10 +143,10 @@ class TextConfigs:
             )
 
     def _python_config(self, name: str, *, instances: int) -> "ModelConfig":
-        config = self._proto.ModelConfig(name=name, backend="python", max_batch_size=self.model.max_batch_size)
+        config = self._proto.ModelConfig(name=name, backend="python", max_batch_size=self._max_batch_size)
         config.instance_group.add(count=instances, kind="KIND_CPU")
         # Outputs as wide as the vocabulary are not batched: all of them would lie in shared memory together.
-        if self.model.max_batch_size > 1 and not self._task.answers_tokens:
+        if self._max_batch_size > 1 and not self._task.answers_tokens:
             # Whatever waits is answered together; nothing waits for it.
             config.dynamic_batching.SetInParent()
         return config
@@ -167,7 +171,12 @@ class TextConfigs:
     def _ids_for_masks(self) -> list[_Tensor]:
         if not self._task.answers_tokens:
             return []
-        return [tensor for tensor in _tensors(self.model.input) if tensor.name == _INPUT_IDS]
+        return [tensor for tensor in self._model_tensors(self.model.input) if tensor.name == _INPUT_IDS]
+
+    def _model_tensors(self, repeated: Iterable[Any]) -> list[_Tensor]:
+        """Return the model's tensors as the entries beside it declare them: with the batch that it has before them."""
+        batch = () if self._max_batch_size or not self.model.max_batch_size else (_ANY,)
+        return [_Tensor(tensor.name, tensor.data_type, (*batch, *tensor.dims)) for tensor in repeated]
 
     def _from_table(self, tensors: Iterable[TextTensor]) -> list[_Tensor]:
         joined = len(self._embedding.pooling) if self._task.pools_outside else 1
@@ -175,7 +184,7 @@ class TextConfigs:
         sizes = {"width": width, "best": min(self.spec.top_k, len(self.labels))}
         types = self._proto.DataType
         # Without a max_batch_size the batch is an axis like any other: what a client sends is the same.
-        batch = () if self.model.max_batch_size else (_ANY,)
+        batch = () if self._max_batch_size else (_ANY,)
         return [
             _Tensor(
                 tensor.name,
@@ -189,10 +198,6 @@ class TextConfigs:
 def is_normalized(model: OnnxModel, spec: TextSpec) -> bool:
     """Whether embeddings are scaled to length 1: as asked for, else as the checkpoint declares."""
     return model.embedding.is_normalized if spec.normalize is None else spec.normalize
-
-
-def _tensors(repeated: Iterable[Any]) -> list[_Tensor]:
-    return [_Tensor(tensor.name, tensor.data_type, tuple(tensor.dims)) for tensor in repeated]
 
 
 def _add(repeated: Any, tensors: Sequence[_Tensor]) -> None:

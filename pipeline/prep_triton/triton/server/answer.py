@@ -1,7 +1,7 @@
 """What a text model answers, checked: any server may stand behind an address."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
@@ -41,6 +41,14 @@ class _Labels(_Answer):
     labels: Annotated[list[_Label], Field(min_length=1)]
 
 
+class _Pair(_Labels):
+    text_pair: str
+
+
+class _Pairs(_Answer):
+    pairs: Annotated[list[_Pair], Field(min_length=1)]
+
+
 class _Entities(_Answer):
     entities: list[_Entity]
 
@@ -56,15 +64,20 @@ class _Span(_Answer):
     end: int
 
 
-def parse_answer(task: Task, tensors: Mapping[str, Any]) -> dict[str, Any]:
+def parse_answer(task: Task, tensors: Mapping[str, Any], pairs: Sequence[str] = ()) -> dict[str, Any]:
     """Return a text model's output tensors as plain values; see `prep_triton.triton.server.infer.TextAnswer`.
+
+    Args:
+        task: The model's.
+        tensors: Its outputs by name.
+        pairs: The second text of each row, where the task scores pairs.
 
     Raises:
         ServerError: They are not of the task's form, or hold numbers that are none (NaN, infinity).
     """
     hint = "see which server answers there; an entry of prep's that answers so has to be assembled again"
     try:
-        return _parse(task, {name: array.ravel().tolist() for name, array in tensors.items()}).model_dump()
+        return _parse(task, tensors, pairs).model_dump()
     except ValidationError as err:
         first = err.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
@@ -74,14 +87,17 @@ def parse_answer(task: Task, tensors: Mapping[str, Any]) -> dict[str, Any]:
         raise ServerError(f"the answer is not of the form of {task}: {show_value(err)}", hint=hint) from err
 
 
-def _parse(task: Task, values: Mapping[str, list[Any]]) -> _Answer:
+def _parse(task: Task, tensors: Mapping[str, Any], pairs: Sequence[str]) -> _Answer:
+    values: Mapping[str, list[Any]] = {name: array.ravel().tolist() for name, array in tensors.items()}
     match task:
         case "feature-extraction" | "sentence-embedding":
             return _Embedding(embedding=values["EMBEDDING"])
         case "text-classification":
-            pairs = zip(values["LABEL"], values["SCORE"], strict=True)
-            labels = [{"label": label.decode(), "score": score} for label, score in pairs]
-            return _Labels.model_validate({"labels": labels})
+            return _Labels.model_validate({"labels": _zip_labels(values["LABEL"], values["SCORE"])})
+        case "text-pair-classification":
+            rows = zip(pairs, tensors["LABEL"].tolist(), tensors["SCORE"].tolist(), strict=True)
+            scored = [{"text_pair": pair, "labels": _zip_labels(names, scores)} for pair, names, scores in rows]
+            return _Pairs.model_validate({"pairs": scored})
         case "token-classification":
             return _Entities.model_validate({"entities": json.loads(values["ENTITIES"][0])})
         case "fill-mask":
@@ -91,3 +107,7 @@ def _parse(task: Task, values: Mapping[str, list[Any]]) -> _Answer:
             return _Span.model_validate({"answer": values["ANSWER"][0].decode(), **numbers})
         case _:
             assert_never(task)
+
+
+def _zip_labels(names: Sequence[bytes], scores: Sequence[float]) -> list[dict[str, Any]]:
+    return [{"label": name.decode(), "score": score} for name, score in zip(names, scores, strict=True)]

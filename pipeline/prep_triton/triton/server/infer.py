@@ -44,11 +44,12 @@ class TextAnswer(Record):
     """What a server answered to one text.
 
     `prompt_name` is that of the prompt that was asked for, None for the default. `answer` holds, by task:
-    ``embedding`` (list of values); ``labels`` (list of {label, score}); ``entities`` (list of {label, score, start,
-    end, text}); ``masks`` (for each [MASK] a list of {token, score}); or ``answer``, ``score``, ``start`` and
-    ``end``. `cut_at_tokens` is how many tokens of the text the model reads, where there are more; None where it reads
-    all of it, or the server does not tell. `total_ms` is what the client saw; `steps` are in the order in which the
-    ensemble calls them.
+    ``embedding`` (list of values); ``labels`` (list of {label, score}); ``pairs`` (for each second text, in the order
+    in which they were sent, its ``text_pair`` and ``labels``); ``entities`` (list of {label, score, start, end, text});
+    ``masks`` (for each [MASK] a list of {token, score}); or ``answer``, ``score``, ``start`` and ``end``.
+    `cut_at_tokens` is how many tokens of the text, or of a pair, the model reads, where there are more; None where it
+    reads all of it, or the server does not tell. `total_ms` is what the client saw; `steps` are in the order in which
+    the ensemble calls them.
     """
 
     model: str
@@ -121,8 +122,8 @@ def _suggest_model(name: str, texts: Sequence[str]) -> str:
 def _text_model_from_config(config: "ModelConfig", texts: Sequence[str]) -> TextModel:
     inputs = tuple(tensor.name for tensor in config.input if tensor.name != PROMPT_NAME)
     outputs = tuple(tensor.name for tensor in config.output)
-    task = find_task(outputs)
-    if task is None or set(inputs) != set(TASKS[task].text_inputs):
+    task = find_task(inputs, outputs)
+    if task is None:
         own = f"{config.name}{TEXT_SUFFIX}"
         nearest = own if own in texts or not texts else texts[0]
         raise ServerError(
@@ -138,48 +139,47 @@ def _text_model_from_config(config: "ModelConfig", texts: Sequence[str]) -> Text
         outputs=outputs,
         steps=steps or (config.name,),
         has_batch=has_batch_axis(config),
-        labels=config.output[0].dims[-1],
+        labels=next(reversed(config.output[0].dims), 0),  # of another team's server there may be no dims
         takes_prompt=any(tensor.name == PROMPT_NAME for tensor in config.input),
     )
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What is sent beside a text.
+
+    A question has a `context`; each of `pairs` is scored together with the text; `prompt_name` says which of the
+    model's prompts is put before it, None its default.
+    """
+
+    context: str | None = None
+    pairs: tuple[str, ...] = ()
+    prompt_name: str | None = None
+
+
 def infer_text(
-    client: TritonClient,
-    model: TextModel,
-    text: str,
-    *,
-    context: str | None = None,
-    prompt_name: str | None = None,
-    priority: int = 0,
+    client: TritonClient, model: TextModel, text: str, beside: Beside = Beside(), *, priority: int = 0
 ) -> TextAnswer:
     """Send one text and return the answer with the time of every step.
 
     Args:
         client: The server.
         model: From `find_text_model`.
-        text: The text, or the question about a `context`. What of it is not UTF-8 goes to the server as it
-            was (`surrogateescape`, as in ``sys.argv``).
-        context: Where the answer to a question stands.
-        prompt_name: Which of the model's prompts to put before the text; its default where None.
+        text: The text, the question about a context, or the first text of every pair. What of it is not UTF-8 goes to
+            the server as it was (`surrogateescape`, as in ``sys.argv``).
+        beside: What the model takes beside it.
         priority: The request's priority level, 1 is the highest; 0 takes the default.
 
     Raises:
-        SpecError: A context is missing, or context or prompt mean nothing to this model.
+        SpecError: A context or a pair is missing, or these or a prompt mean nothing to this model.
         ServerError: The model refused the text; carries its own words.
     """
-    if ("CONTEXT" in model.inputs) != (context is not None):
-        message = "answers a question about a context" if context is None else "takes a text alone"
-        raise SpecError(
-            f"{model.name} {message}, and {'no' if context is None else 'a'} context was given",
-            hint='prep client "a question" --context "where the answer stands"'
-            if context is None
-            else "leave --context out",
-        )
-    texts = name_texts(model, text, context, prompt_name)
+    check_beside(model, beside)
+    texts = name_texts(model, text, beside)
     if priority:
         _warn_of_priority(client, model, priority)
     before = {step: client.read_statistics(step) for step in model.steps}
-    tensors = {name: _tensor(value, has_batch=model.has_batch) for name, value in texts.items()}
+    tensors = {name: _tensor(values, has_batch=model.has_batch) for name, values in texts.items()}
     try:
         outputs, total_ms = _infer(client, model, tensors, priority)
     except RefusedRequestError as err:
@@ -192,9 +192,9 @@ def infer_text(
         model=model.name,
         task=model.task,
         text=_readable(text),
-        context=None if context is None else _readable(context),
-        prompt_name=prompt_name,
-        answer=parse_answer(model.task, outputs),
+        context=None if beside.context is None else _readable(beside.context),
+        prompt_name=beside.prompt_name,
+        answer=parse_answer(model.task, outputs, [_readable(pair) for pair in beside.pairs]),
         total_ms=total_ms,
         steps=tuple(_latency_of(step, client, before[step]) for step in model.steps),
         cut_at_tokens=find_cut(client, model.steps[0], tensors) if len(model.steps) > 1 else None,
@@ -222,25 +222,42 @@ def _hint_to_refusal(message: str) -> str:
     return "change the text as it says; the server's log says more"
 
 
-def name_texts(model: TextModel, text: str, context: str | None, prompt_name: str | None = None) -> dict[str, str]:
-    """Return what a request sends, by the name of the input; the text that may be long is the last.
+def check_beside(model: TextModel, beside: Beside) -> None:
+    """Refuse what the model does not take beside a text, and a text alone where it takes something beside it.
+
+    Raises:
+        SpecError: It does not fit the model.
+    """
+    for name, is_sent, what, needs, example in (
+        ("CONTEXT", beside.context is not None, "context", "answers a question about a context",
+         'prep client "a question" --context "where the answer stands"'),
+        ("TEXT_PAIR", bool(beside.pairs), "pair", "scores a text together with another",
+         'prep client "a query" --pair "a document"'),
+    ):  # fmt: skip
+        if is_sent and name not in model.inputs:
+            takes = " and ".join(model.inputs)
+            raise SpecError(f"{model.name} takes {takes}, and a {what} was given", hint=f"leave --{what} out")
+        if name in model.inputs and not is_sent:
+            raise SpecError(f"{model.name} {needs}, and no {what} was given", hint=example)
+
+
+def name_texts(model: TextModel, text: str, beside: Beside) -> dict[str, list[str]]:
+    """Return what a request sends, by the name of the input: one text stands beside each of several pairs.
 
     Raises:
         SpecError: The model has no prompts to name.
     """
-    if prompt_name is not None and not model.takes_prompt:
+    if beside.prompt_name is not None and not model.takes_prompt:
         raise SpecError(
             f"{model.name} has no input {PROMPT_NAME}: its checkpoint declares no prompts",
             hint="leave --prompt-name out",
         )
-    texts = {"TEXT": text, "QUESTION": text, "CONTEXT": context or ""}
-    named = {} if prompt_name is None else {PROMPT_NAME: prompt_name}
+    texts = {"TEXT": [text], "QUESTION": [text], "CONTEXT": [beside.context or ""], "TEXT_PAIR": [*beside.pairs]}
+    named = {} if beside.prompt_name is None else {PROMPT_NAME: [beside.prompt_name]}
     return named | {name: texts[name] for name in model.inputs}
 
 
-def warm_up(
-    client: TritonClient, model: TextModel, text: str, *, context: str | None = None, prompt_name: str | None = None
-) -> None:
+def warm_up(client: TritonClient, model: TextModel, text: str, beside: Beside = Beside()) -> None:
     """Send a request that nobody measures: the first one after a start or a pause takes longer than the rest.
 
     It is the text backwards, which has as many words and is not in the server's response cache. What comes of it does
@@ -252,7 +269,7 @@ def warm_up(
     words = text.split()[::-1]
     with suppress(ServerError):
         backwards = " ".join(words if len(words) > 1 else words * 2)
-        infer_text(client, model, backwards, context=context, prompt_name=prompt_name)
+        infer_text(client, model, backwards, beside)
 
 
 def _warn_of_priority(client: TritonClient, model: TextModel, priority: int) -> None:
@@ -267,11 +284,11 @@ def _warn_of_priority(client: TritonClient, model: TextModel, priority: int) -> 
         )
 
 
-def _tensor(text: str, *, has_batch: bool) -> Any:
+def _tensor(texts: Sequence[str], *, has_batch: bool) -> Any:
     import numpy as np
 
-    array = np.array([text.encode("utf-8", "surrogateescape")], dtype=object)
-    return array.reshape(1, 1) if has_batch else array
+    array = np.array([text.encode("utf-8", "surrogateescape") for text in texts], dtype=object)
+    return array.reshape(-1, 1) if has_batch else array
 
 
 def _readable(text: str) -> str:

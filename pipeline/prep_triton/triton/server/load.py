@@ -114,7 +114,7 @@ def read_served_model(client: ServerClient, name: str) -> ServedModel:
         max_batch_size=int(config.max_batch_size),
         has_batch=has_batch_axis(config),
         steps=steps,
-        task=find_task([tensor.name for tensor in config.output]),
+        task=find_task([tensor.name for tensor in config.input], [tensor.name for tensor in config.output]),
         config_digest=hashlib.sha256(config.SerializeToString(deterministic=True)).hexdigest(),
         priority_levels=max(map(_levels_of, configs)),
         mask_token=find_mask_token(configs),

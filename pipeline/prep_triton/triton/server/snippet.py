@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 LANGUAGES = ("python", "curl")
 
@@ -17,9 +17,10 @@ texts = {texts}
 
 client = triton.InferenceServerClient({address})
 inputs = []
-for name, text in texts.items():
-    tensor = triton.InferInput(name, {shape}, "BYTES")
-    tensor.set_data_from_numpy(np.array([text.encode()], dtype=object).reshape({shape}))
+for name, rows in texts.items():
+    array = np.array([text.encode() for text in rows], dtype=object){reshape}
+    tensor = triton.InferInput(name, list(array.shape), "BYTES")
+    tensor.set_data_from_numpy(array)
     inputs.append(tensor)
 answer = client.infer({model}, inputs, client_timeout=30.0)
 for name in {outputs}:
@@ -36,7 +37,13 @@ curl -sS "${{TRITON_HTTP:-http://{host}:{port}}}/v2/models/{model}/infer" \\
 
 
 def render_snippet(
-    language: str, address: str, model: str, texts: Mapping[str, str], outputs: tuple[str, ...], *, has_batch: bool
+    language: str,
+    address: str,
+    model: str,
+    texts: Mapping[str, Sequence[str]],
+    outputs: tuple[str, ...],
+    *,
+    has_batch: bool,
 ) -> str:
     """Return a program that sends one request and prints its answer.
 
@@ -44,14 +51,18 @@ def render_snippet(
         language: One of `LANGUAGES`.
         address: HOST:PORT of the server's gRPC.
         model: The entry.
-        texts: What it sends, by the name of the input.
+        texts: What it sends, by the name of the input, a row each.
         outputs: What it prints.
         has_batch: Whether the entry's tensors have a batch dimension.
     """
-    shape = [1, 1] if has_batch else [1]
     if language == "python":
         values = {"texts": dict(texts), "address": address, "model": model, "outputs": list(outputs)}
-        return _PYTHON.format(shape=shape, **{key: json.dumps(value) for key, value in values.items()})
-    tensors = [{"name": name, "shape": shape, "datatype": "BYTES", "data": [text]} for name, text in texts.items()]
+        reshape = ".reshape(-1, 1)" if has_batch else ""
+        return _PYTHON.format(reshape=reshape, **{key: json.dumps(value) for key, value in values.items()})
+    inner = [1] if has_batch else []
+    tensors = [
+        {"name": name, "shape": [len(rows), *inner], "datatype": "BYTES", "data": list(rows)}
+        for name, rows in texts.items()
+    ]
     host = address.rpartition(":")[0]
     return _CURL.format(host=host, port=HTTP_PORT, model=model, body=shlex.quote(json.dumps({"inputs": tensors})))

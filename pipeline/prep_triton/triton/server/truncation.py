@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from prep_triton.tasks import PROMPT_NAME
 from prep_triton.triton.server.client import RefusedRequestError, TritonClient
 
 if TYPE_CHECKING:
@@ -15,31 +16,38 @@ _MARGIN = 16
 def find_cut(client: TritonClient, tokenizer: str, inputs: Mapping[str, Any]) -> int | None:
     """Return after how many tokens a text is cut, or None where all of it is read, or nobody knows.
 
-    A text is cut where it fills the longest length bucket, and is the same tokens without its last word.
+    A row is cut where it fills the longest length bucket, and is the same tokens without the last word of one of its
+    texts.
 
     Args:
         client: The server.
         tokenizer: The tokenizer entry.
-        inputs: Its inputs by name, in order: arrays of one text, of which the last may be long.
+        inputs: Its inputs by name: arrays of a text a row, or of one for all rows.
     """
     try:
         config = client.read_config(tokenizer)
         longest = _read_longest(config)
-        name = list(inputs)[-1]
-        text = inputs[name].ravel()[0]
-        if longest is None or sum(array.ravel()[0].__len__() for array in inputs.values()) + _MARGIN < longest:
+        if longest is None or sum(max(map(len, array.ravel())) for array in inputs.values()) + _MARGIN < longest:
             return None
         outputs = [tensor.name for tensor in config.output if tensor.name in ("input_ids", "attention_mask")]
         whole, _ = client.infer(tokenizer, inputs, outputs)
-        if int((whole["attention_mask"] != 0).sum()) < longest:
-            return None
-        shorter = inputs[name].copy()
-        shorter.ravel()[0] = text.rsplit(None, 1)[0] if len(text.split()) > 1 else text[: len(text) // 2]
-        other, _ = client.infer(tokenizer, {**inputs, name: shorter}, outputs)
-    except (RefusedRequestError, KeyError, IndexError):
+        ids, is_full = whole["input_ids"], (whole["attention_mask"] != 0).sum(axis=1) >= longest
+        for name in set(inputs) - {PROMPT_NAME} if is_full.any() else ():
+            other, _ = client.infer(tokenizer, {**inputs, name: _shorten(inputs[name])}, outputs)
+            other_ids = other["input_ids"]
+            if ids.shape == other_ids.shape and bool(((ids == other_ids).all(axis=1) & is_full).any()):
+                return longest
+    except (RefusedRequestError, KeyError, IndexError, ValueError):
         return None
-    ids, other_ids = whole["input_ids"], other["input_ids"]
-    return longest if ids.shape == other_ids.shape and bool((ids == other_ids).all()) else None
+    return None
+
+
+def _shorten(array: Any) -> Any:
+    """Return texts without their last words; of one word its first half."""
+    shorter = array.copy()
+    for index, text in enumerate(array.ravel()):
+        shorter.ravel()[index] = text.rsplit(None, 1)[0] if len(text.split()) > 1 else text[: len(text) // 2]
+    return shorter
 
 
 def _read_longest(config: "ModelConfig") -> int | None:

@@ -7,6 +7,7 @@ from statistics import fmean, median
 from typing import Any
 
 from prep_triton.artifact import RepositoryEntry
+from prep_triton.tasks import TASKS
 from prep_triton.triton.server.batch_axis import has_batch_axis, largest_request
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.verify.expected_answers import AnswerCheck, TextRow, compare_answer, text_from_bytes
@@ -54,6 +55,8 @@ class EnsembleCheck:
         self.affordable = self.texts.affordable_rows(self.rows)
         batching = infer_until_batched(self.client, self.texts.config, self._infer_at_once, most=self.affordable)
         self._infer_full_batches()
+        if TASKS[self.entry.task].takes_pairs:
+            self._infer_first_with_many()
         self._infer_library_texts()
         mismatch = describe_mismatches(self.answers)
         return report_entry(
@@ -89,12 +92,27 @@ class EnsembleCheck:
 
     def _infer_full_batches(self) -> None:
         """Send batches of texts of unequal length, as large as the ensemble takes."""
-        size = min(largest_request(self.config), self.affordable)
+        size = self._largest_request()
         if size < 2:
             return
         for indices in full_batches(range(len(self.rows)), size):
             self._infer([self.rows[index] for index in indices])
             self.full_batch = size
+
+    def _largest_request(self) -> int:
+        # An ensemble without max_batch_size takes as many rows as its model.
+        return min(self.config.max_batch_size or largest_request(self.texts.config), self.affordable)
+
+    def _infer_first_with_many(self) -> None:
+        """Send one first text beside all second ones that it has, as a query with many documents."""
+        by_first: dict[str, list[TextRow]] = {}
+        for row in self.rows:
+            by_first.setdefault(row.question or "", []).append(row)
+        rows = max(by_first.values(), key=len)[: self._largest_request()]
+        tensors = self._tensors(rows)
+        first = TASKS[self.entry.task].text_inputs[0]
+        answer, _ = self.client.infer(self.entry.name, {**tensors, first: tensors[first][:1]}, self.outputs)
+        self._compare(rows, answer)
 
     def _infer_library_texts(self) -> None:
         for row in self.library.rows():

@@ -34,9 +34,10 @@ NORM_SLACK = 1e-3
 class TextRow:
     """One text, its tokens, and what the model answers to them.
 
-    `text` is the context where there is a `question`. For each token: `ids`, its character `offsets` in the
-    text or question, in `sequences` which of the two it is of (0 first, 1 second, None a special token), and
-    the index of its word in `words`. `outputs` are the model's, without batch axis and padding.
+    `text` is the context where there is a `question`; of a pair that is the first text, and `text` the second. For each
+    token: `ids`, its character `offsets` in the text or question, in `sequences` which of the two it is of (0 first, 1
+    second, None a special token), and the index of its word in `words`. `outputs` are the model's, without batch axis
+    and padding.
     """
 
     text: str
@@ -95,7 +96,7 @@ def _find_comparison(task: Task) -> "Callable[[TextRow, Mapping[str, Array], Ans
             return compare_embedding
         case "sentence-embedding":
             return compare_pooled
-        case "text-classification":
+        case "text-classification" | "text-pair-classification":
             return compare_labels
         case "token-classification":
             return compare_entities

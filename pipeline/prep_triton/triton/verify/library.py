@@ -14,6 +14,7 @@ from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import VerifyError
 from prep_triton.layout import LIBRARY_NAME
 from prep_triton.library_answers import LibraryAnswers, LibraryMask, LibraryRow, load_library_answers
+from prep_triton.reference import count_special_tokens
 from prep_triton.spec import TextSpec
 from prep_triton.tasks import PROMPT_NAME, TASKS
 from prep_triton.triton.server.client import TritonClient
@@ -83,11 +84,13 @@ class LibraryCheck:
         Of a text that was cut these are only those of an ensemble that cuts at the declared length.
         """
         cuts_alike = self.chosen.long_input == "truncate" and self.texts.longest == self.usual_length
-        has_pairs = len(TASKS[self.entry.task].text_inputs) > 1
-        specials = self.texts.tokenizer.num_special_tokens_to_add(has_pairs)
+        facts = TASKS[self.entry.task]
+        half = (self.texts.longest - count_special_tokens(self.texts.tokenizer, len(facts.text_inputs))) // 2
+        # Of windows of one text, the other may have half of the tokens.
+        is_halved = facts.text_form == "question" or self.chosen.long_input == "stride"
         for row in self.answers.rows if self.answers else ():
             question = sum(1 for sequence in row.sequences if sequence == 0) if row.question else 0
-            fits = len(row.ids) <= self.texts.longest and question <= (self.texts.longest - specials) // 2
+            fits = len(row.ids) <= self.texts.longest and not (is_halved and question > half)
             if cuts_alike if row.is_cut else fits:
                 yield row
 
@@ -135,7 +138,7 @@ class LibraryCheck:
             case "sentence-embedding":
                 vector = np.array(row.embedding)
                 return compare_vectors(answer["EMBEDDING"], vector, self._expected_length(vector), options)
-            case "text-classification":
+            case "text-classification" | "text-pair-classification":
                 return compare_scores(np.array(row.outputs["logits"]), np.array(row.scores), answer, options)
             case "token-classification":
                 return _compare_entities(row, answer, options)

@@ -226,13 +226,13 @@ def find_words(tokenizer: "Tokenizer", text: str, encoding: "Encoding") -> list[
 
 
 def texts_of_form(form: TextForm, texts: Sequence[str], mask_token: str = MASK_TOKEN) -> Iterator[tuple[str, str]]:
-    """Yield question (perhaps empty) and text of a task's kind, made from plain texts."""
+    """Yield question or first text of a pair (perhaps empty), and text, of a task's kind, made from plain texts."""
     match form:
         case "plain":
             return (("", text) for text in texts)
         case "masked":
             return masked_texts(texts, mask_token)
-        case "question":
+        case "question" | "pair":
             return question_pairs(texts)
         case _:
             assert_never(form)
@@ -271,7 +271,8 @@ def tensors_from_rows(
             if not any(texts):
                 continue
         else:
-            texts = [(row.question if name == "QUESTION" else row.text) or "" for row in rows]
+            is_first = name == "QUESTION" or (name == "TEXT" and "TEXT_PAIR" in names)
+            texts = [(row.question if is_first else row.text) or "" for row in rows]
         array = np.array([text.encode() for text in texts], dtype=object)
         tensors[name] = array.reshape(-1, 1) if has_batch else array
     return tensors

@@ -103,7 +103,7 @@ def test_empty_file_is_refused_and_the_hint_shows_a_line_that_parses(task, text)
     with pytest.raises(SpecError, match=r"eval\.jsonl is empty") as caught:
         parse_examples(text, task, (), where="eval.jsonl")
     example = caught.value.hint.partition(" reads ")[2]
-    assert len(parse_examples(example, task, ("positive", "B-PER", "O"), where="hint")) == 1
+    assert len(parse_examples(example, task, ("positive", "B-PER", "O", "entailment"), where="hint")) == 1
 
 
 @pytest.mark.parametrize(

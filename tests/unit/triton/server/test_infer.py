@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from prep_triton.errors import ServerError, SpecError
 from prep_triton.triton.server.client import TritonClient
-from prep_triton.triton.server.infer import find_text_model, infer_text, name_texts
+from prep_triton.triton.server.infer import Beside, find_text_model, infer_text, name_texts
 from prep_triton.triton.server.statistics import ModelStatistics
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
@@ -126,10 +126,13 @@ def test_a_prompt_is_named_before_the_text_that_may_be_cut():
     server = Prompted("bert-text")
     model = find_text_model(server)
     assert (model.inputs, model.takes_prompt) == (("TEXT",), True)
-    assert list(name_texts(model, "a", None, "query").items()) == [("PROMPT_NAME", "query"), ("TEXT", "a")]
-    assert name_texts(model, "a", None) == {"TEXT": "a"}
+    assert list(name_texts(model, "a", Beside(prompt_name="query")).items()) == [
+        ("PROMPT_NAME", ["query"]),
+        ("TEXT", ["a"]),
+    ]
+    assert name_texts(model, "a", Beside()) == {"TEXT": ["a"]}
 
 
 def test_a_prompt_for_a_model_without_prompts_is_refused():
     with pytest.raises(SpecError, match="bert-text has no input PROMPT_NAME: its checkpoint declares no prompts"):
-        infer_text(Server("bert-text"), find_text_model(Server("bert-text")), "a", prompt_name="query")
+        infer_text(Server("bert-text"), find_text_model(Server("bert-text")), "a", Beside(prompt_name="query"))

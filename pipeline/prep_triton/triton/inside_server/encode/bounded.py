@@ -19,11 +19,13 @@ class Part:
         encoding: Of the whole text, or of a beginning with more tokens than were asked for; None where there is none.
         is_whole: Whether all of the text was tokenized.
         problem: Why there is no encoding: what a sentence goes on with after naming the text.
+        text: The whole text, where it was not read to its end.
     """
 
     encoding: Any
     is_whole: bool = True
     problem: str = ""
+    text: str = ""
 
     def __len__(self) -> int:
         return len(self.encoding)
@@ -60,6 +62,13 @@ class BoundedTokenizer:
         parts = iter(self._call(short))
         return [next(parts) if len(text) <= self.first else self._encode_long(text) for text in texts]
 
+    def count(self, part: Part) -> int:
+        """Return how many tokens a text has, in all of it that is read: at most `max_characters`."""
+        if part.is_whole:
+            return len(part)
+        (read,) = self._call([part.text[: self._find_end(part.text, self.max_characters)]])
+        return len(part) if read.problem else max(len(part), len(read))
+
     def _encode_long(self, text: str) -> Part:
         size = self.first
         while True:
@@ -70,7 +79,7 @@ class BoundedTokenizer:
             if part.problem or end == len(text):
                 return part
             if len(part) > self.enough:
-                return Part(part.encoding, is_whole=False)
+                return Part(part.encoding, is_whole=False, text=text)
             if size == self.max_characters:
                 return self._refuse(text)
             size = min(2 * max(size, end), self.max_characters)

@@ -2,64 +2,27 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from .bounded import BoundedTokenizer, Part
+from .frame import Side, frame_from_tokenizer
+from .pairs import counts_decide, share_room
 from .prompts import MASK, TextError
-from .settings import QUESTION_ANSWERING, EncoderSettings
+from .settings import PAIRS, QUESTION_ANSWERING, EncoderSettings
 from .windows import choose_bucket, cut_windows
 from .words import choose_words
 
 Ints = npt.NDArray[np.int64]
 Arrays = dict[str, npt.NDArray[Any]]
 
+_T = TypeVar("_T")
+
 WITH_WORDS = ("token-classification",)
 WITH_OFFSETS = (*WITH_WORDS, QUESTION_ANSWERING)
 PADDING_TOKENS = ("[PAD]", "<pad>")
-
-
-@dataclass(frozen=True)
-class _Side:
-    """Token ids and type ids that stand before, between or after the texts."""
-
-    ids: list[int]
-    types: list[int]
-
-    def __add__(self, other: "_Side") -> "_Side":
-        return _Side(self.ids + other.ids, self.types + other.types)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """The special tokens round one text, or round and between two, and the type of each text."""
-
-    sides: tuple[_Side, ...]
-    types: tuple[int, ...]
-
-    def __len__(self) -> int:
-        return sum(len(side) for side in self.sides)
-
-
-def _frame_from_tokenizer(tokenizer: Any, texts: int) -> _Frame:
-    """Find the special tokens by having the tokenizer put them round one known text, or two."""
-    known = tokenizer.encode("a", add_special_tokens=False)
-    if not len(known):
-        raise ValueError("tokenizer.json turns the letter 'a' into no token: it is not a tokenizer of BERT's kind")
-    whole = tokenizer.encode(*["a"] * texts)  # post_process() forgets which token is of the first text
-    sides, types, at = [], [], 0
-    for place in range(texts):
-        begin = whole.sequence_ids.index(place)
-        sides.append(_Side(whole.ids[at:begin], whole.type_ids[at:begin]))
-        types.append(whole.type_ids[begin])
-        at = begin + len(known)
-    sides.append(_Side(whole.ids[at:], whole.type_ids[at:]))
-    return _Frame(tuple(sides), tuple(types))
 
 
 def _find_padding(tokenizer: Any) -> int:
@@ -70,10 +33,22 @@ def _find_padding(tokenizer: Any) -> int:
 
 @dataclass(frozen=True)
 class _Request:
-    """The texts of a request with their prompts, and how many first tokens of a row the pooling leaves out."""
+    """The columns of a request, texts with their prompts, and how many first tokens of a row the pooling leaves out.
 
-    texts: list[tuple[str, ...]]
+    A column has a text for each row, or one for all of them.
+    """
+
+    columns: list[list[str]]
     left_out: list[int]
+
+    @property
+    def rows(self) -> int:
+        return max(map(len, self.columns))
+
+    @property
+    def sources(self) -> list[str]:
+        """The text that may be long, of each row."""
+        return _repeat(self.columns[-1], self.rows)
 
 
 @dataclass(frozen=True)
@@ -84,8 +59,8 @@ class _Row:
     encoding: Any
     begin: int
     end: int
-    head: _Side
-    tail: _Side
+    head: Side
+    tail: Side
 
     @property
     def position(self) -> int:
@@ -116,7 +91,7 @@ class Encoder:
         self.pad_id = int(padding.get("pad_id", _find_padding(tokenizer)))
         self._find_words = choose_words(tokenizer)
         self.settings = settings
-        self.frame = _frame_from_tokenizer(tokenizer, len(settings.columns))
+        self.frame = frame_from_tokenizer(tokenizer, len(settings.columns))
         self.longest = settings.length_buckets[-1]
         if self.longest - len(self.frame) < 1:
             raise ValueError(f"the longest length bucket, {self.longest}, has no room beside the special tokens")
@@ -141,7 +116,8 @@ class Encoder:
         """Answer each request by itself; the tokenizer is called once for all of them.
 
         Args:
-            requests: Of each request one array [N, 1] of UTF-8 bytes for each column.
+            requests: Of each request one array [N, 1] of UTF-8 bytes for each column; one of [1, 1] stands beside
+                each row of the others.
             prompt_names: Of each request an array [N, 1] of names of prompts, UTF-8 bytes; None where it names none.
 
         Returns:
@@ -154,7 +130,8 @@ class Encoder:
         """
         named = prompt_names or [None] * len(requests)
         decoded = [self._decode(columns, names) for columns, names in zip(requests, named, strict=True)]
-        flat = [text for read in decoded if not isinstance(read, TextError) for row in read.texts for text in row]
+        read_columns = [column for read in decoded if not isinstance(read, TextError) for column in read.columns]
+        flat = [text for column in read_columns for text in column]
         encodings = iter(self._tokenizer.encode(flat))
         return [read if isinstance(read, TextError) else self._arrange(read, encodings) for read in decoded]
 
@@ -163,31 +140,47 @@ class Encoder:
     ) -> _Request | TextError:
         decoded: list[list[str]] = []
         try:
+            self._check_counts([column.size for column in columns])
             prompts = self.settings.prompts.choose(names, columns[-1].size)
         except TextError as err:
             return err
         for name, column in zip(self.settings.columns, columns, strict=True):
             texts = []
-            for row, (prompt, content) in enumerate(zip(prompts, column.reshape(-1), strict=True)):
+            for row, content in enumerate(column.reshape(-1)):
                 try:
-                    texts.append(prompt + content.decode())
+                    texts.append(prompts[row] + content.decode() if len(columns) == 1 else content.decode())
                 except UnicodeDecodeError as err:
                     return TextError(f"row {row} of {name} is not UTF-8: {err.reason} at byte {err.start}")
             decoded.append(texts)
-        return _Request(list(zip(*decoded, strict=True)), [self._left_out.get(prompt, 0) for prompt in prompts])
+        return _Request(decoded, [self._left_out.get(prompt, 0) for prompt in prompts])
+
+    def _check_counts(self, counts: Sequence[int]) -> None:
+        """Refuse a request for the number of its texts alone, before any of them is tokenized."""
+        names, count, most = self.settings.columns, max(counts), self.settings.max_rows
+        if not min(counts):
+            raise TextError(f"{names[counts.index(0)]} has no row: send a text")
+        if set(counts) - {1, count}:
+            sent = " and ".join(f"{rows} of {name}" for rows, name in zip(counts, names, strict=True))
+            raise TextError(f"the request has {sent}: send as many of each, or one of {names[0]} for all")
+        if count > most:
+            what = "pairs" if len(names) > 1 else "texts"
+            raise TextError(
+                f"the request has {count} {what}, and the model takes {most} at once: send at most {most} in a "
+                f"request, {-(-count // most)} requests for all of them"
+            )
 
     def _arrange(self, request: _Request, encodings: Iterator[Part]) -> Arrays | TextError:
         # All of the request's encodings are taken before anything can fail: the next request's come after them.
-        texts = request.texts
-        parts = [[next(encodings) for _ in row] for row in texts]
+        columns = [[next(encodings) for _ in column] for column in request.columns]
+        parts = list(zip(*(_repeat(column, request.rows) for column in columns), strict=True))
         try:
-            rows = [row for text, columns in enumerate(parts) for row in self._rows(text, columns)]
-            self._check_count(len(rows), len(texts), is_whole=all(row[-1].is_whole for row in parts))
+            rows = [row for text, row_parts in enumerate(parts) for row in self._rows(text, row_parts)]
+            self._check_windows(len(rows), request.rows, is_whole=all(row[-1].is_whole for row in parts))
         except TextError as err:
             return err
         return self._pack(rows, request)
 
-    def _check_count(self, rows: int, texts: int, *, is_whole: bool) -> None:
+    def _check_windows(self, rows: int, texts: int, *, is_whole: bool) -> None:
         if rows > self.settings.max_rows:
             raise TextError(
                 f"{texts} text{'s' * (texts > 1)} cut into windows of {self.longest} tokens make "
@@ -199,6 +192,9 @@ class Encoder:
         for name, part in zip(self.settings.columns, columns, strict=True):
             if part.problem:
                 raise TextError(f"row {text} of {name} {part.problem}")
+        if self.settings.task == PAIRS and self.settings.long_input != "stride":
+            yield self._pair_row(text, columns)
+            return
         head, body = self._head(text, columns), columns[-1]
         tail, count, settings = self.frame.sides[-1], len(body), self.settings
         room = self.longest - len(head) - len(tail)
@@ -212,22 +208,48 @@ class Encoder:
         for begin, end in windows:
             yield _Row(text, body.encoding, begin, end, head, tail)
 
-    def _head(self, text: int, columns: Sequence[Part]) -> _Side:
+    def _pair_row(self, text: int, columns: Sequence[Part]) -> _Row:
+        """Return the row of two texts, which are cut as the checkpoint's own tokenizer does."""
+        first, second = columns
+        room, strategy = self.longest - len(self.frame), self.settings.truncation
+        counts = len(first), len(second)
+        if sum(counts) > room and self.settings.long_input == "reject":
+            raise TextError(
+                f"row {text} has {first.count} tokens of TEXT and {second.count} of TEXT_PAIR, and the model takes "
+                f"{room} of both: shorten them"
+            )
+        if counts_decide(first, second, room, strategy):
+            counts = self._tokenizer.count(first), self._tokenizer.count(second)
+        kept = share_room(*counts, room, strategy)
+        if kept is None:
+            whole, cut = ("TEXT", "TEXT_PAIR") if strategy == "only_second" else ("TEXT_PAIR", "TEXT")
+            tokens = (first if whole == "TEXT" else second).count
+            raise TextError(
+                f"row {text} of {whole} has {tokens} tokens, the model takes {room} of both, and this tokenizer cuts "
+                f"{cut} alone: shorten {whole}"
+            )
+        head = self._opening(first.encoding.ids[: kept[0]])
+        return _Row(text, second.encoding, 0, kept[1], head, self.frame.sides[-1])
+
+    def _opening(self, ids: list[int]) -> Side:
+        """Return a first text with the special tokens round it."""
+        return self.frame.sides[0] + Side(ids, [self.frame.types[0]] * len(ids)) + self.frame.sides[1]
+
+    def _head(self, text: int, columns: Sequence[Part]) -> Side:
         """Return what stands before the text: special tokens, and the question with its own."""
-        opening = self.frame.sides[0]
         if len(columns) == 1:
-            return opening
-        question = columns[0]
+            return self.frame.sides[0]
+        question, (first, last) = columns[0], self.settings.columns
         for name, part in zip(self.settings.columns, columns, strict=True):
-            if not len(part):
+            if not len(part) and self.settings.task == QUESTION_ANSWERING:
                 raise TextError(f"row {text} of {name} is empty: there is nothing to answer")
         allowed = (self.longest - len(self.frame)) // 2
         if len(question) > allowed:
             raise TextError(
-                f"row {text} of QUESTION has {question.count} tokens, and may have {allowed}: half of what the model "
-                "takes is the context's"
+                f"row {text} of {first} has {question.count} tokens, and may have {allowed}: half of what the model "
+                f"takes is {'the context' if last == 'CONTEXT' else last}'s"
             )
-        return opening + _Side(question.encoding.ids, [self.frame.types[0]] * len(question)) + self.frame.sides[1]
+        return self._opening(question.encoding.ids)
 
     def _choose_width(self, longest: int) -> int:
         if self.settings.padding == "longest":
@@ -247,7 +269,7 @@ class Encoder:
             "token_type_ids": self._types(rows, width),
             "WINDOW": window,
         }
-        return arrays | self._details(rows, request.texts, width)
+        return arrays | self._details(rows, request.sources, width)
 
     def _mask(self, window: npt.NDArray[np.int32], left_out: list[int], width: int) -> Ints:
         places = np.arange(width)
@@ -264,7 +286,7 @@ class Encoder:
                 types[index, : len(row)] = [*row.head.types, *[self.frame.types[-1]] * row.count, *row.tail.types]
         return types
 
-    def _details(self, rows: list[_Row], texts: list[tuple[str, ...]], width: int) -> Arrays:
+    def _details(self, rows: list[_Row], sources: list[str], width: int) -> Arrays:
         details: Arrays = {}
         if self.settings.task in WITH_OFFSETS:
             offsets = np.zeros((len(rows), width, 2), np.int32)
@@ -272,14 +294,18 @@ class Encoder:
                 if row.count:
                     place = slice(row.position, row.position + row.count)
                     offsets[index, place] = row.encoding.offsets[row.begin : row.end]
-            first = [texts[row.text][-1].encode() if row.begin == 0 else b"" for row in rows]
+            first = [sources[row.text].encode() if row.begin == 0 else b"" for row in rows]
             details = {"OFFSETS": offsets, "SOURCE": np.array(first, np.object_).reshape(-1, 1)}
         if self.settings.task in WITH_WORDS:
             words = np.full((len(rows), width), -1, np.int32)
             of_text: dict[int, list[int]] = {}
             for index, row in enumerate(rows):
                 if row.text not in of_text:
-                    of_text[row.text] = self._find_words(texts[row.text][-1], row.encoding)
+                    of_text[row.text] = self._find_words(sources[row.text], row.encoding)
                 words[index, row.position : row.position + row.count] = of_text[row.text][row.begin : row.end]
             details["WORDS"] = words
         return details
+
+
+def _repeat(column: list[_T], rows: int) -> list[_T]:
+    return column if len(column) == rows else column * rows

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .pairs import STRATEGIES
 from .prompts import Prompts
 
 QUESTION_ANSWERING = "question-answering"
+PAIRS = "text-pair-classification"
 PADDINGS = ("buckets", "longest")
 
 
@@ -14,7 +16,7 @@ class EncoderSettings:
     """The choices of `TextSpec`, and what the model takes: `max_rows` a request, padded to one length.
 
     That is a length bucket or, with `padding` longest, the length of the longest row, at least `min_length`.
-    `prompts` are put before texts.
+    `prompts` are put before texts; `truncation` says which of two texts is cut (`pairs.STRATEGIES`).
     """
 
     task: str
@@ -26,6 +28,7 @@ class EncoderSettings:
     max_characters: int = 1_000_000
     padding: str = "buckets"
     min_length: int = 1
+    truncation: str = STRATEGIES[0]
 
     @classmethod
     def parse(cls, parameters: Mapping[str, str], max_batch_size: int) -> "EncoderSettings":
@@ -37,6 +40,9 @@ class EncoderSettings:
         padding = parameters.get("padding", "buckets")
         if padding not in PADDINGS:
             raise ValueError(f"parameter padding is '{padding}', expected one of {', '.join(PADDINGS)}")
+        truncation = parameters.get("truncation", STRATEGIES[0])
+        if truncation not in STRATEGIES:
+            raise ValueError(f"parameter truncation is '{truncation}', expected one of {', '.join(STRATEGIES)}")
         return cls(
             task=parameters["task"],
             length_buckets=tuple(int(bucket) for bucket in parameters["length_buckets"].split(",")),
@@ -47,9 +53,12 @@ class EncoderSettings:
             max_characters=int(parameters.get("max_characters", cls.max_characters)),
             padding=padding,
             min_length=int(parameters.get("min_length", cls.min_length)),
+            truncation=truncation,
         )
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the text inputs; the last is the one that may be long."""
+        if self.task == PAIRS:
+            return ("TEXT", "TEXT_PAIR")
         return ("QUESTION", "CONTEXT") if self.task == QUESTION_ANSWERING else ("TEXT",)
