@@ -52,6 +52,7 @@ def write_reranker(folder: Path) -> None:
     write_pair_model(folder, extra={"sbert_ce_default_activation_function": IDENTITY}, num_labels=1)
 
 
-def write_nli(folder: Path) -> None:
+def write_nli(folder: Path, *, truncation: str | None = None) -> None:
     """Write an NLI model as transformers saves it: three labels, and softmax by its pipeline."""
-    write_pair_model(folder, extra={}, id2label=NLI_LABELS, label2id={name: i for i, name in NLI_LABELS.items()})
+    numbers = {name: index for index, name in NLI_LABELS.items()}
+    write_pair_model(folder, truncation=truncation, extra={}, id2label=NLI_LABELS, label2id=numbers)

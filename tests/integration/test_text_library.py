@@ -32,7 +32,7 @@ from transformers import (
 
 from scripts.benchmarks.serving_configs import assemble_entry
 from tests.fakes.bert_checkpoint import CONFIG, VOCABULARY
-from tests.fakes.pair_models import SIZES, write_nli, write_pair_model, write_reranker
+from tests.fakes.pair_models import SIZES, write_nli, write_reranker
 
 pytestmark = pytest.mark.integration
 
@@ -63,8 +63,8 @@ MODELS: dict[str, tuple[Any, dict[str, Any], TextSpec]] = {
     ),
     "masks": (BertForMaskedLM, {}, TextSpec(top_k=3)),
 }
-# Two texts together: the task of the first two is what `auto` finds, NLI has to be asked for.
-PAIRS = ("reranker", "probability", "nli", "second")
+# Two texts together: the task of the first is what `auto` finds, NLI has to be asked for.
+PAIRS = {"reranker": "auto", "nli": "text-pair-classification"}
 QUERY = "is it a 2?"
 DOCUMENTS = ["the a of and to in is.", "abc def, ghi jkl!", "to-do: a", "the a of " * 40, ""]
 LONG_QUERY = "is it of the a and " * 12
@@ -85,10 +85,7 @@ def folders(tmp_path_factory):
                 json.dumps({"tokenizer_class": "BertTokenizer", "mask_token": "<mask>"})
             )
     write_reranker(root / "reranker")
-    saved = {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid", "version": "5.1.0"}}
-    write_pair_model(root / "probability", extra=saved, num_labels=1)
-    write_nli(root / "nli")
-    write_pair_model(root / "second", extra={}, truncation="only_second", num_labels=2)
+    write_nli(root / "nli", truncation="only_second")
     return root
 
 
@@ -100,8 +97,7 @@ def repository(folders, tmp_path_factory):
         serving = ServingSpec(threads=1, max_batch_size=4, length_buckets=(16, 64))
         entry = assemble_entry(model, [], serving, folder, name=name).artifact
         assemble_text_entries(entry, text, folder)
-    for name in PAIRS:
-        task = "text-pair-classification" if name in ("nli", "second") else "auto"
+    for name, task in PAIRS.items():
         model = export_model(ModelSpec(model=str(folders / name), task=task), workspace).artifact
         assert model.task == "text-pair-classification"
         serving = ServingSpec(threads=1, max_batch_size=8, length_buckets=(16, 32, 64))
@@ -196,25 +192,23 @@ def score(client: TritonClient, name: str, first: list[str], second: list[str]) 
     return infer(client, name, ["LABEL", "SCORE"], TEXT=first, TEXT_PAIR=second)
 
 
-@pytest.mark.parametrize("name", ["reranker", "probability"])
-def test_one_query_with_many_documents_is_scored_as_the_cross_encoder_does(client, folders, name):
-    library = CrossEncoder(str(folders / name), device="cpu")
+def test_one_query_with_many_documents_is_scored_as_the_cross_encoder_does(client, folders):
+    library = CrossEncoder(str(folders / "reranker"), device="cpu")
     for query in (QUERY, LONG_QUERY):
         expected = library.predict([(query, document) for document in DOCUMENTS])
-        together = score(client, name, [query], DOCUMENTS)
-        apart = score(client, name, [query] * len(DOCUMENTS), DOCUMENTS)
+        together = score(client, "reranker", [query], DOCUMENTS)
+        apart = score(client, "reranker", [query] * len(DOCUMENTS), DOCUMENTS)
         assert together["SCORE"].shape == (len(DOCUMENTS), 1)
         np.testing.assert_allclose(together["SCORE"].ravel(), expected, atol=2e-5)
         np.testing.assert_allclose(apart["SCORE"], together["SCORE"], atol=2e-6)
 
 
-@pytest.mark.parametrize(("name", "truncation"), [("nli", True), ("second", "only_second")])
-def test_classes_of_a_pair_are_the_classification_pipelines(client, folders, name, truncation):
-    library = pipeline("text-classification", model=str(folders / name), top_k=None)
+def test_classes_of_a_pair_are_the_classification_pipelines_cut_as_the_tokenizer_declares(client, folders):
+    library = pipeline("text-classification", model=str(folders / "nli"), top_k=None)
     documents = DOCUMENTS[:-1]  # of a pair with an empty second text the pipeline makes a single one
-    answer = score(client, name, [QUERY], documents)
+    answer = score(client, "nli", [QUERY], documents)
     for row, document in enumerate(documents):
-        expected = library({"text": QUERY, "text_pair": document}, truncation=truncation, max_length=64)
+        expected = library({"text": QUERY, "text_pair": document}, truncation="only_second", max_length=64)
         assert [label.decode() for label in answer["LABEL"][row]] == [item["label"] for item in expected]
         assert answer["SCORE"][row].tolist() == pytest.approx([item["score"] for item in expected], abs=1e-5)
 
@@ -227,7 +221,7 @@ def test_pairs_without_an_answer_are_refused_with_what_to_send(client):
         with pytest.raises(RefusedRequestError, match=message):
             score(client, "reranker", first, second)
     with pytest.raises(RefusedRequestError, match="this tokenizer cuts TEXT_PAIR alone: shorten TEXT"):
-        score(client, "second", [LONG_QUERY], ["a"])
+        score(client, "nli", [LONG_QUERY], ["a"])
     assert score(client, "reranker", [QUERY], ["a"])["SCORE"].shape == (1, 1)
 
 

@@ -109,8 +109,8 @@ class _Library:
             self.embedder = find_embedder(model, self.tokenizer, origin, self.length, positions=positions)
             self.name, self.length = self.embedder.name, self.embedder.length
         if facts.takes_pairs and is_cross_encoder(source.config, origin, where=source.label):
-            self.scorer = find_pair_scorer(model, source.config, origin)
-            self.name = self.scorer.name
+            self.scorer = find_pair_scorer(model, source.config, origin, self.length)
+            self.name, self.length = self.scorer.name, self.scorer.length
         self.pipeline = _find_pipeline(self.task, config, self.tokenizer)
 
     def texts(self) -> Iterator[_Text]:

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import torch
 
+from prep_triton.export.library_embeddings import shortest_length
+
 log = logging.getLogger(__name__)
 
 _LIBRARY = "sentence_transformers"
@@ -18,34 +20,36 @@ Scored = tuple[list[int], list[float], list[float]]
 
 
 class PairScorer(Protocol):
-    """Who scores pairs."""
+    """Who scores pairs, and where it cuts them, in tokens."""
 
     name: str
+    length: int
 
     def score(self, first: str, second: str, batch: Any) -> Scored:
         """Return ids, logits and scores of a pair; `batch` is what transformers' tokenizer makes of it."""
 
 
-def find_pair_scorer(model: Any, config: Mapping[str, Any], folder: Path | None) -> PairScorer:
+def find_pair_scorer(model: Any, config: Mapping[str, Any], folder: Path | None, longest: int) -> PairScorer:
     """Return what scores pairs for a cross-encoder.
 
     Args:
         model: The torch model.
         config: The content of its config.json.
         folder: The checkpoint; None where there is none.
+        longest: Where transformers cuts a pair, in tokens.
     """
     if folder is not None and importlib.util.find_spec(_LIBRARY):
         try:
-            return _LibraryScorer(model, folder)
+            return _LibraryScorer(model, folder, longest)
         except Exception as err:  # of the library, and of what it imports
             log.info("sentence-transformers does not load %s (%s): torch scores as config.json declares", folder, err)
-    return _TorchScorer(model, config)
+    return _TorchScorer(model, config, longest)
 
 
 class _LibraryScorer:
     """CrossEncoder with the torch model that is exported in the place of its own."""
 
-    def __init__(self, model: Any, folder: Path) -> None:
+    def __init__(self, model: Any, folder: Path, longest: int) -> None:
         from sentence_transformers import CrossEncoder
 
         self.name = f"sentence-transformers {importlib.metadata.version('sentence-transformers')}"
@@ -55,6 +59,9 @@ class _LibraryScorer:
         )
         transformer = self._library[0]
         transformer.model = model
+        self.length = shortest_length(self._library.max_seq_length, longest)
+        # It takes a declared length beyond the model's positions at its word, and fails at the first long pair.
+        self._library.max_seq_length = self.length
         self._seen: list[dict[str, Any]] = []
         transformer.register_forward_pre_hook(lambda _, arguments: self._seen.append(dict(arguments[0])))
 
@@ -76,7 +83,8 @@ class _LibraryScorer:
 class _TorchScorer:
     """The torch model, and the activation that config.json names; by the number of labels where it names none."""
 
-    def __init__(self, model: Any, config: Mapping[str, Any]) -> None:
+    def __init__(self, model: Any, config: Mapping[str, Any], longest: int) -> None:
+        self.length = longest
         self.name = f"torch {torch.__version__}"
         self._model = model
         nested = config.get("sentence_transformers") or {}
