@@ -139,7 +139,7 @@ def _text_model_from_config(config: "ModelConfig", texts: Sequence[str]) -> Text
         outputs=outputs,
         steps=steps or (config.name,),
         has_batch=has_batch_axis(config),
-        labels=config.output[0].dims[-1],
+        labels=next(reversed(config.output[0].dims), 0),  # of another server there may be no dims
         takes_prompt=any(tensor.name == PROMPT_NAME for tensor in config.input),
     )
 
