@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prep_triton.triton.inside_server.encode.encoder import Encoder
 from prep_triton.triton.inside_server.encode.pairs import share_room
@@ -67,9 +67,11 @@ def test_a_pair_is_framed_and_typed_as_its_tokenizer_does():
     assert not arrays["token_type_ids"].any()
 
 
-SIZES = st.one_of(st.integers(0, 20), st.sampled_from([100, 101, 250, 251]))
+SIZES = st.one_of(st.integers(0, 30), st.sampled_from([100, 101, 250, 251]))
 
 
+@settings(max_examples=300)
+@example(100, 11, 6, "bert", "longest_first")  # of the first as much is read as the second has
 @given(SIZES, SIZES, st.integers(6, 17), st.sampled_from(sorted(KINDS)), st.sampled_from(STRATEGIES))
 def test_a_pair_is_cut_as_the_library_cuts_it(first, second, longest, kind, strategy):
     """Also where both texts are far longer than the model takes, so that neither is read to its end."""
@@ -106,6 +108,13 @@ def test_one_query_stands_beside_every_document_of_a_request():
     assert all((arrays[name] == repeated[name]).all() for name in repeated)
     assert arrays["input_ids"].shape == (3, 8)
     assert arrays["WINDOW"][:, 0].tolist() == [0, 1, 2]
+
+
+def test_a_short_query_is_answered_without_reading_a_long_document_to_its_end(monkeypatch):
+    encoder = make_encoder()
+    monkeypatch.setattr(encoder._tokenizer, "count", lambda _: pytest.fail("it is read"))
+    arrays = encode(encoder, ["rainy"], ["sea " * 5000])
+    assert arrays["input_ids"].tolist() == [[CLS, RAIN, Y, SEP, *[SEA] * 11, SEP]]
 
 
 def test_requests_of_unequal_sizes_keep_their_texts():

@@ -32,5 +32,10 @@ def share_room(first: int, second: int, room: int, strategy: str) -> tuple[int, 
 
 
 def counts_decide(first: Any, second: Any, room: int, strategy: str) -> bool:
-    """Whether it matters which of two texts is the longer, and neither was read to its end."""
-    return strategy == "longest_first" and bool(room % 2) and not (first.is_whole or second.is_whole)
+    """Whether it matters which of two texts (`bounded.Part`) is the longer, and what was read of them does not tell."""
+    if strategy != "longest_first" or not room % 2 or min(len(first), len(second)) <= room // 2:
+        return False  # nobody has the odd token, or the longer one has it whatever its length
+    if first.is_whole != second.is_whole:
+        whole, other = (first, second) if first.is_whole else (second, first)
+        return len(whole) >= len(other)
+    return not first.is_whole
