@@ -70,6 +70,7 @@ USUAL: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "xlm-roberta": {**_ROBERTA, "vocab_size": 250002},
         "camembert": {**_ROBERTA, "vocab_size": 32005},
         "mpnet": {"max_position_embeddings": 514},
+        "modernbert": {"classifier_pooling": "mean"},
         "electra": {},  # small: embeddings of 128 before layers of 256
     }
 )

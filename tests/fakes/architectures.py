@@ -101,7 +101,9 @@ TINY: Mapping[Architecture, TinyArchitecture] = MappingProxyType(
         ),
         "mpnet": TinyArchitecture({**SIZES, "max_position_embeddings": 66}, write_mpnet),
         "electra": TinyArchitecture({**SIZES, "embedding_size": 16, "max_position_embeddings": 64}, write_wordpiece),
-        "modernbert": TinyArchitecture(_MODERN, write_modern, repeated_at=5),
+        "modernbert": TinyArchitecture(
+            _MODERN, write_modern, repeated_at=5, served=("token-classification", "fill-mask", "text-classification")
+        ),
     }
 )
 

@@ -1,6 +1,7 @@
 """FP16, INT8, engines and OpenVINO of every architecture, from a tiny checkpoint with a tokenizer of its kind."""
 
 import pytest
+from prep_triton.architectures import ARCHITECTURES
 from prep_triton.engine.build import build_engine
 from prep_triton.export.onnx import export_model
 from prep_triton.precision.fp16.arithmetic import open_in_half_arithmetic
@@ -58,7 +59,8 @@ def test_int8_is_that_of_all_layers_and_builds_for_a_t4(find_model, workspace, a
     spec = EngineSpec(precision="int8", gpu="t4", builder="tensorrt-rtx", profiles=(PROFILE,))
     proof = build_engine(model, spec, workspace).artifact.proof
     assert proof.linear_flops_share == {"int8": 1.0}
-    assert proof.layers["int8"] == 6 * TINY[architecture].config["num_hidden_layers"]
+    layers = TINY[architecture].config["num_hidden_layers"]
+    assert proof.layers["int8"] == ARCHITECTURES[architecture].linears_in_layer * layers
 
 
 @pytest.mark.parametrize("architecture", TINY)
