@@ -2,17 +2,22 @@
 
 import resource
 import time
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from prep_triton.reference import load_tokenizer
 from prep_triton.triton.inside_server.encode.bounded import BoundedTokenizer
 from prep_triton.triton.inside_server.encode.encoder import Encoder
 from prep_triton.triton.inside_server.encode.prompts import TextError
 from prep_triton.triton.inside_server.encode.settings import EncoderSettings
-from tokenizers import AddedToken, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers
 
+from tests.fakes.subword import write_byte_level, write_unigram
 from tests.fakes.wordpiece import make_tokenizer
 
 LONGEST = 8
@@ -37,7 +42,21 @@ PIECES = st.sampled_from(
             "y" * 70,
         ),
         *("東京", "東", "e\u0301", "\u0301", "\u0327\u0301", "É", "İ", "Σ", "ﬁ", "😀", "\u200d", "\0", "\ufffd", "각"),
-        *("[MASK]", "[MA", "SK]", "[SEP]", "new-word", "new", "-word", "中国", "中", "NEW-WORD", "two words", "##y"),
+        *(
+            "<mask>",
+            "[MASK]",
+            "[MA",
+            "SK]",
+            "[SEP]",
+            "new-word",
+            "new",
+            "-word",
+            "中国",
+            "中",
+            "NEW-WORD",
+            "two words",
+            "##y",
+        ),
     ]
 )
 TEXTS = st.lists(PIECES, min_size=20, max_size=120).map("".join)
@@ -68,7 +87,22 @@ def make_other():
     return tokenizer
 
 
+def load_subword(write):
+    with TemporaryDirectory() as folder:
+        write(Path(folder))
+        tokenizer = load_tokenizer(Path(folder) / "tokenizer.json")
+    tokenizer.add_tokens(["new-word", "中国"])
+    return tokenizer
+
+
+# Made once: their vocabularies are learned.
+SUBWORD = {
+    "byte-level BPE": load_subword(write_byte_level).to_str(),
+    "byte-level BPE with a space first": load_subword(partial(write_byte_level, add_prefix_space=True)).to_str(),
+    "Unigram": load_subword(write_unigram).to_str(),
+}
 KINDS = {
+    **{name: partial(Tokenizer.from_str, content) for name, content in SUBWORD.items()},
     "plain": make_tokenizer,
     "added": make_added,
     "cased": lambda: make_added(lowercase=False),
@@ -98,7 +132,8 @@ def test_a_truncated_text_has_the_tokens_of_the_librarys_own_truncation(kind, te
     assert result["input_ids"].tolist() == [expected.ids]
     count = int(result["WINDOW"][0, 2])
     assert result["OFFSETS"][0, 1 : 1 + count].tolist() == [list(pair) for pair in expected.offsets[1 : 1 + count]]
-    assert result["WORDS"][0, 1 : 1 + count].tolist() == expected.word_ids[1 : 1 + count]
+    if kind not in SUBWORD:  # whose words are read off the text
+        assert result["WORDS"][0, 1 : 1 + count].tolist() == expected.word_ids[1 : 1 + count]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -118,7 +153,7 @@ def test_the_tokens_of_a_beginning_are_those_of_the_whole_wherever_it_was_cut(ki
     assert not part.is_whole or len(part) == len(whole)
 
 
-@pytest.mark.parametrize("kind", ["plain", "added", "spaced"])
+@pytest.mark.parametrize("kind", ["plain", "added", "spaced", *SUBWORD])
 @given(text=TEXTS)
 def test_a_text_is_answered_in_windows_or_refused_as_if_all_of_it_had_been_read(kind, text):
     tokenizer = KINDS[kind]()
@@ -149,6 +184,15 @@ def test_of_a_long_text_little_reaches_the_library(text):
     library = Counting(tokenizer)
     (part,) = BoundedTokenizer(tokenizer, library, LONGEST, 1_000_000).encode([text * 500_000])
     assert part.encoding.ids[:LONGEST] == tokenizer.encode(text * 20, add_special_tokens=False).ids[:LONGEST]
+    assert library.characters < 100
+
+
+@pytest.mark.parametrize("kind", SUBWORD)
+def test_of_a_long_text_of_subwords_little_reaches_the_library(kind):
+    tokenizer = KINDS[kind]()
+    library = Counting(tokenizer)
+    (part,) = BoundedTokenizer(tokenizer, library, LONGEST, 1_000_000).encode(["rain  " * 500_000])
+    assert part.encoding.ids[:LONGEST] == tokenizer.encode("rain  " * 20, add_special_tokens=False).ids[:LONGEST]
     assert library.characters < 100
 
 

@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# Where a word of BERT's ends whatever stands before: white space and punctuation. '_' counts as a letter of a token.
-_ENDS = " \n\t!\"#$%&'()*+,-./:;<=>?@[\\]^`{|}~。，、！？；："
-_FIRST_IDEOGRAPH, _LAST_IDEOGRAPH = "\u4e00", "\u9fff"
+from .cuts import find_cuts
+
 # Text of BERT's vocabularies has four or five characters a token; the rest saves a second attempt.
 _CHARACTERS_A_TOKEN = 8
 
@@ -39,9 +38,8 @@ class Part:
 class BoundedTokenizer:
     """Tokenizes texts of any length, at most `max_characters` of each.
 
-    A text is cut before a character that begins a word whatever stands before it, and that is part of no added token.
-    The tokens of such a beginning are the first tokens of the whole: BERT's normalizer and pre-tokenizer see no
-    further than one word, and WordPiece sees one word. Where the tokenizer is of another kind nothing is cut.
+    A text is cut where the tokens of the beginning are the first tokens of the whole (`find_cuts`). Where the tokenizer
+    is of a kind of which that is not known nothing is cut.
 
     Args:
         tokenizer: A ``tokenizers.Tokenizer``.
@@ -52,7 +50,7 @@ class BoundedTokenizer:
 
     def __init__(self, tokenizer: Any, encode_batch: Callable[..., Any], enough: int, max_characters: int) -> None:
         self._encode_batch = encode_batch
-        self._begins_word = _find_cuts(tokenizer)
+        self._can_cut = find_cuts(tokenizer)
         self.enough, self.max_characters = enough, max_characters
         self.first = min(_CHARACTERS_A_TOKEN * (enough + 1), max_characters)
 
@@ -88,7 +86,7 @@ class BoundedTokenizer:
         """Return where a beginning of about `size` characters, or of the next that can be cut, ends; 0: nowhere."""
         while size < len(text):
             for end in range(size, size // 2, -1):
-                if self._begins_word(text[end]):
+                if self._can_cut(text, end):
                     return end
             if size == self.max_characters:
                 return 0
@@ -108,20 +106,3 @@ class BoundedTokenizer:
             if len(texts) == 1:
                 return [Part(None, problem=f"cannot be tokenized: {' '.join(str(err).split()):.200}")]
         return [part for text in texts for part in self._call([text])]
-
-
-def _find_cuts(tokenizer: Any) -> Callable[[str], bool]:
-    """Return whether a text may be cut before a character."""
-    kinds = [type(getattr(tokenizer, part)).__name__ for part in ("normalizer", "pre_tokenizer", "model")]
-    added = tokenizer.get_added_tokens_decoder().values()
-    # A token that must be a word by itself looks at its neighbours.
-    if kinds != ["BertNormalizer", "BertPreTokenizer", "WordPiece"] or any(token.single_word for token in added):
-        return lambda _: False
-    normalize = tokenizer.normalizer.normalize_str
-    inside = {letter for token in added for letter in token.content + normalize(token.content)}
-    if any(letter.isspace() for letter in inside):
-        return lambda _: False  # it may reach over the end of a word
-    ends = frozenset(_ENDS) - inside
-    if not tokenizer.normalizer.handle_chinese_chars:
-        return ends.__contains__
-    return lambda letter: letter in ends or (_FIRST_IDEOGRAPH <= letter <= _LAST_IDEOGRAPH and letter not in inside)
