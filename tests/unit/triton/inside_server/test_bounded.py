@@ -2,6 +2,7 @@
 
 import resource
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -101,7 +102,7 @@ SUBWORD = {
     "byte-level BPE with a space first": load_subword(partial(write_byte_level, add_prefix_space=True)).to_str(),
     "Unigram": load_subword(write_unigram).to_str(),
 }
-KINDS = {
+KINDS: dict[str, Callable[..., Tokenizer]] = {
     **{name: partial(Tokenizer.from_str, content) for name, content in SUBWORD.items()},
     "plain": make_tokenizer,
     "added": make_added,
