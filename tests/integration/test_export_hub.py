@@ -1,18 +1,23 @@
 """The hub client against a small hub on loopback."""
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from prep_triton.artifact import EmbeddingRecord
 from prep_triton.errors import SourceError
 from prep_triton.export import hub
 from prep_triton.export.onnx import export_model
 from prep_triton.export.source import resolve_source
+from prep_triton.library_answers import load_library_answers
 from prep_triton.spec import ModelSpec
 from prep_triton.workspace import Workspace
+
+from tests.integration.test_embedding_library import declare
 
 pytestmark = pytest.mark.integration
 
@@ -43,20 +48,20 @@ class Hub(BaseHTTPRequestHandler):
         if name in REFUSALS:
             return self.answer(*REFUSALS[name])
         if "/resolve/" in path:
-            return self.send_file(self.folder / path.rsplit("/", 1)[-1])
+            return self.send_file(self.folder / path.split("/resolve/")[1].split("/", 1)[1])
         if "/revision/" in path and path.rsplit("/", 1)[-1] not in (COMMIT, "main"):
             return self.answer(404, "RevisionNotFound")
         if "/tree/" in path:
             tree = [
-                {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": "0" * 40}
-                for file in self.files()
+                {"type": "file", "path": name, "size": (self.folder / name).stat().st_size, "oid": "0" * 40}
+                for name in self.files()
             ]
             return self.answer(200, "", json.dumps(tree).encode())
-        siblings = [{"rfilename": file.name} for file in self.files()]
+        siblings = [{"rfilename": name} for name in self.files()]
         return self.answer(200, "", json.dumps({"id": f"org/{name}", "sha": COMMIT, "siblings": siblings}).encode())
 
-    def files(self) -> list[Path]:
-        return sorted(self.folder.iterdir())
+    def files(self) -> list[str]:
+        return sorted(str(file.relative_to(self.folder)) for file in self.folder.rglob("*") if file.is_file())
 
     def send_file(self, file: Path) -> None:
         if not file.is_file():
@@ -128,6 +133,26 @@ def test_hub_model_is_exported_at_its_commit_without_pickles(server, cache, tmp_
     assert set(produced.artifact.files) == {"model.onnx", "reference.npz", "tokenizer.json", "library.json"}
     assert not list(cache.rglob("pytorch_model.bin"))
     assert capfd.readouterr() == ("", "")
+
+
+def test_an_embedder_of_the_hub_is_found_by_its_declarations(server, repository, tmp_path, monkeypatch):
+    folder = tmp_path / "embedder"
+    shutil.copytree(repository, folder)
+    declare(folder, ["Pooling", "Normalize"], pooling_mode_cls_token=True, pooling_mode_mean_tokens=False)
+    prompts = {"prompts": {"query": "a b ", "document": ""}, "default_prompt_name": "document"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    server.RequestHandlerClass.folder = folder
+    workspace = Workspace(tmp_path / "build")
+    model = export_model(ModelSpec(model="org/Embedder"), workspace).artifact
+    assert (model.task, model.source) == ("sentence-embedding", f"hub:org/Embedder@{COMMIT}")
+    assert model.embedding == EmbeddingRecord(pooling=("cls",), prompts={"document": "", "query": "a b "})
+    answers = load_library_answers(model.path("library.json"))
+    assert {row.prompt_name for row in answers.rows} == {"", "document", "query"}
+    # What its declarations say is in the cache: without the hub it is the same model.
+    point_at(monkeypatch, "http://127.0.0.1:9")
+    assert export_model(ModelSpec(model="org/Embedder"), workspace).reused
+    tokens = export_model(ModelSpec(model="org/Embedder", task="feature-extraction", name="tokens"), workspace)
+    assert tokens.artifact.embedding == model.embedding
 
 
 def test_hub_that_went_away_is_replaced_by_its_cache_and_that_is_said(server, tmp_path, monkeypatch, caplog):

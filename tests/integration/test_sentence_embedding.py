@@ -1,6 +1,8 @@
 """Embeddings that the graph makes are sentence-transformers' own: every pooling, Dense, Normalize, a cut vector."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -8,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto
-from prep_triton.errors import SourceError
+from prep_triton.errors import ParityError, SourceError
 from prep_triton.export.library_embeddings import find_embedder
 from prep_triton.export.onnx import export_model
 from prep_triton.precision.fp16.stage import convert_to_fp16
@@ -16,6 +18,7 @@ from prep_triton.precision.int8.stage import quantize_for_openvino, quantize_to_
 from prep_triton.precision.measure.accuracy import measure_accuracy
 from prep_triton.precision.measure.ranking import ndcg, spearman
 from prep_triton.run.conversion import put_in_precision
+from prep_triton.run.export import export_from_anywhere as export
 from prep_triton.run.verification import verify_repository
 from prep_triton.spec import (
     CalibrationSpec,
@@ -37,6 +40,7 @@ from transformers import AutoTokenizer, BertModel
 
 from scripts.benchmarks.serving_configs import assemble_entry
 from tests.fakes.bert_checkpoint import VOCABULARY
+from tests.fakes.prep_command import Prep
 from tests.integration.test_embedding_library import WIDTH, write_bert
 from tests.integration.test_precision_accuracy import make_broken
 
@@ -223,11 +227,16 @@ def column(*texts):
 
 
 @pytest.fixture(scope="module")
-def client(repository):
-    with run_triton(str(repository)) as server:
-        server.check_loaded()
-        with TritonClient(server.grpc_url, timeout_s=60) as connection:
-            yield connection
+def server(repository):
+    with run_triton(str(repository)) as running:
+        running.check_loaded()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with TritonClient(server.grpc_url, timeout_s=60) as connection:
+        yield connection
 
 
 def test_the_ensembles_output_is_the_graphs_and_the_librarys(client, libraries):
@@ -266,6 +275,34 @@ def test_a_prompt_that_is_not_there_or_not_for_each_text_is_refused(client):
         client.infer("projected-text", {"TEXT": column("a"), "PROMPT_NAME": column("query")}, ["EMBEDDING"])
 
 
+def test_the_commands_reach_a_server_of_embeddings(server, libraries, repository, tmp_path):
+    """`prep client` with and without a prompt, what it refuses, and `prep bench`, which sends no name."""
+    prep, at = Prep(tmp_path), ("--server", server.grpc_url)
+    for prompt in (None, "passage"):
+        flags = ("--prompt-name", prompt) if prompt else ()
+        (answer,) = prep.succeed("client", TEXTS[0], *at, "--model", "joined-text", *flags)["answers"]
+        assert (answer["prompt_name"], [step["model"] for step in answer["steps"]]) == (
+            prompt,
+            ["joined-tokenizer", "joined"],
+        )
+        expected = libraries[1]["joined"].encode(TEXTS[0], prompt_name=prompt)
+        np.testing.assert_allclose(answer["answer"]["embedding"], expected, atol=2e-6)
+    error = prep.fail("client", "a", *at, "--model", "joined-text", "--prompt-name", "topic", code=1)
+    assert error["message"].endswith("'topic', and the model's prompts are document, passage, query")
+    assert error["hint"] == "write the name of one of them after --prompt-name"
+    error = prep.fail("client", "a", *at, "--model", "projected-text", "--prompt-name", "query", code=2)
+    assert error["message"] == "projected-text has no input PROMPT_NAME: its checkpoint declares no prompts"
+    snippet = prep.succeed("client", "a", *at, "--model", "cut-text", "--prompt-name", "query", "--snippet", "python")
+    done = subprocess.run([sys.executable, "-c", snippet["code"]], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("EMBEDDING [")
+    load = ("--concurrency", "4", "--repeats", "2", "--duration-s", "0.3", "--warmup-s", "0.1")
+    run = prep.succeed("bench", repository, *at, "--entry", "joined-text", "--entry", "joined", *load)
+    assert [point["errors"] for point in run["points"]] == [0, 0]
+    assert all(point["requests"] for point in run["points"])
+    text, ids = run["conditions"]["entries"]
+    assert (text["input_kind"], ids["input_kind"]) == ("text", "ids")
+
+
 def test_verify_finds_them_right_and_compares_with_the_library(repository):
     report = verify_repository(repository, VerifySpec())
     assert {entry.name: entry.detail for entry in report.entries if entry.status != "loaded"} == {}
@@ -289,3 +326,46 @@ def test_a_dense_module_that_does_not_fit_is_refused_by_its_name(libraries, tmp_
         config.write_text(content.replace(old, new))
         with pytest.raises(SourceError, match=message):
             export_model(ModelSpec(model=str(folder)), Workspace(tmp_path / "build"))
+
+
+def write_foreign(model, path, *, with_tokens=False):
+    """Write an export as optimum does for sentence-transformers: `sentence_embedding`, perhaps token vectors too."""
+    proto = onnx.load(model.path("model.onnx"))
+    for node in proto.graph.node:
+        node.output[:] = ["sentence_embedding" if name == "embedding" else name for name in node.output]
+        node.input[:] = ["sentence_embedding" if name == "embedding" else name for name in node.input]
+    proto.graph.output[0].name = "sentence_embedding"
+    if with_tokens:
+        hidden = next(node for node in reversed(proto.graph.node) if node.op_type == "LayerNormalization").output[0]
+        tokens = onnx.helper.make_tensor_value_info(hidden, TensorProto.FLOAT, ["batch", "sequence", WIDTH])
+        proto.graph.output.insert(0, tokens)
+    onnx.save(proto, path)
+    return path
+
+
+@pytest.mark.parametrize("with_tokens", [False, True])
+def test_a_graph_of_another_tool_that_answers_sentence_embedding_is_one(libraries, exported, tmp_path, with_tokens):
+    root, model = libraries[0], exported[1]["projected"]
+    graph = write_foreign(model, tmp_path / "theirs.onnx", with_tokens=with_tokens)
+    spec = ModelSpec(model=str(graph), checkpoint=str(root / "projected"))
+    imported = export(spec, Workspace(tmp_path / "build")).artifact
+    assert (imported.task, imported.reference) == ("sentence-embedding", "pytorch")
+    assert imported.parity.max_abs_error < 1e-5
+    assert imported.embedding == model.embedding
+    np.testing.assert_allclose(
+        embed(imported, libraries[1]["projected"], TEXTS)[0], libraries[1]["projected"].encode(TEXTS), atol=2e-6
+    )
+
+
+def test_of_a_foreign_graph_other_modules_and_prompts_that_are_left_out_are_refused(libraries, exported, tmp_path):
+    root, model = libraries[0], exported[1]["projected"]
+    graph = write_foreign(model, tmp_path / "theirs.onnx")
+    workspace = Workspace(tmp_path / "build")
+    # Another model's modules: a vector of another width.
+    with pytest.raises(ParityError, match=r"'embedding' of the graph is .* 16\], expected .* 12\]"):
+        export(ModelSpec(model=str(graph), checkpoint=str(root / "cut")), workspace)
+    with pytest.raises(
+        SourceError, match=r"leaves prompts out \(include_prompt is false\), and a graph of another"
+    ) as told:
+        export(ModelSpec(model=str(graph), checkpoint=str(root / "joined")), workspace)
+    assert told.value.hint == f"export the checkpoint itself: prep export {root / 'joined'}"

@@ -75,6 +75,19 @@ def digest_graph(path: Path) -> str:
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
+def answers_embedding(path: Path) -> bool:
+    """Whether a graph has an output that is called an embedding of the whole text.
+
+    Raises:
+        SourceError: It cannot be read.
+    """
+    try:
+        outputs = load_skeleton(path).graph.output
+    except (OSError, ValueError) as err:
+        raise _unreadable(path, err) from err
+    return any(_OUTPUT_ALIASES.get(entry.name, entry.name) == "embedding" for entry in outputs)
+
+
 def load_foreign(path: Path, interface: Interface) -> ForeignGraph:
     """Load a graph, check it, and give its inputs and outputs the names of an interface.
 

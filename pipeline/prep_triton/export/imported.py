@@ -123,7 +123,7 @@ def import_graph(
 
 
 def _describe_source(request: Import) -> Source:
-    from prep_triton.export.foreign_graph import digest_graph
+    from prep_triton.export.foreign_graph import answers_embedding, digest_graph
 
     where = str(request.checkpoint)
     if request.is_beside and not (request.checkpoint / CONFIG_NAME).is_file():
@@ -132,11 +132,13 @@ def _describe_source(request: Import) -> Source:
             hint="name the folder of the checkpoint that it was exported from: --checkpoint FOLDER",
         )
     config = load_config(request.checkpoint, where=where)
+    # modules.json says what is made of token vectors, and the graph whether it does that itself.
+    declaring = request.checkpoint if answers_embedding(request.graph) else None
     return Source(
         name=request.name,
         label=request.label,
         architecture=architecture_from_config(config, where=where),
-        task=resolve_task(request.task, config, where=where),
+        task=resolve_task(request.task, config, where=where, folder=declaring),
         weights="hub",
         config=config,
         digest=f"{digest_graph(request.graph)} {digest_checkpoint(request.checkpoint, where=where)}",
