@@ -88,16 +88,12 @@ _MODERN = {
 
 TINY: Mapping[Architecture, TinyArchitecture] = MappingProxyType(
     {
-        "roberta": TinyArchitecture(
-            _ROBERTA, write_byte_level, served=("token-classification", "question-answering", "fill-mask")
-        ),
-        "xlm-roberta": TinyArchitecture(
-            _ROBERTA, write_unigram, served=("token-classification", "text-classification")
-        ),
+        "roberta": TinyArchitecture(_ROBERTA, write_byte_level, served=("token-classification", "question-answering")),
+        "xlm-roberta": TinyArchitecture(_ROBERTA, write_unigram),
         "camembert": TinyArchitecture(
             {**_ROBERTA, "bos_token_id": 5, "eos_token_id": 6},
             partial(write_unigram, is_camembert=True),
-            served=("question-answering", "fill-mask"),
+            served=("fill-mask",),
         ),
         "mpnet": TinyArchitecture({**SIZES, "max_position_embeddings": 66}, write_mpnet),
         "electra": TinyArchitecture({**SIZES, "embedding_size": 16, "max_position_embeddings": 64}, write_wordpiece),

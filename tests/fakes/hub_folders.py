@@ -5,8 +5,9 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertModel
 
-from tests.fakes.architectures import change_object, draw_architecture
+from tests.fakes.architectures import SIZES, change_object, draw_architecture
 
 LABELS = ("negative", "neutral", "positive")
 # What old transformers wrote, and new ones ignore.
@@ -35,6 +36,27 @@ def write_embedder(folder: Path) -> Path:
     """Write an embedder of multilingual-e5's kind: mean, Normalize, prompts of which none is the default."""
     draw_architecture(folder, "xlm-roberta", "sentence-embedding")
     change_object(folder / "config.json", **_OLD_KEYS)
+    return _declare_embedder(folder)
+
+
+def write_multilingual_minilm(folder: Path, tokenizer_class: str) -> Path:
+    """Write an embedder of paraphrase-multilingual-MiniLM's kind: a BERT with XLM-R's vocabulary.
+
+    Its padding token has the id 1, and its config.json says 0, as every BERT's.
+    """
+    draw_architecture(folder, "xlm-roberta", "sentence-embedding")
+    config = json.loads((folder / "config.json").read_text())
+    sizes = {key: config[key] for key in SIZES}
+    torch.manual_seed(3)
+    body = BertModel(BertConfig(**sizes, vocab_size=config["vocab_size"], max_position_embeddings=64))
+    body.save_pretrained(folder)
+    change_object(folder / "config.json", **_OLD_KEYS)
+    change_object(folder / "tokenizer_config.json", tokenizer_class=tokenizer_class)
+    return _declare_embedder(folder)
+
+
+def _declare_embedder(folder: Path) -> Path:
+    """Write what sentence-transformers has beside a transformer, and what the hub has."""
     _age_weights(folder, "embeddings.position_ids")
     _write_beside(folder)
     modules = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}

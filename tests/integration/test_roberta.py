@@ -11,11 +11,16 @@ from onnx import TensorProto
 from prep_triton.export.onnx import export_model
 from prep_triton.precision.fp16.stage import convert_to_fp16
 from prep_triton.precision.int8.qdq import find_linears
+from prep_triton.reference import load_tokenizer
 from prep_triton.spec import ModelSpec
+from prep_triton.triton.inside_server.encode.encoder import Encoder
+from prep_triton.triton.inside_server.encode.settings import EncoderSettings
 from prep_triton.workspace import Workspace
+from sentence_transformers import SentenceTransformer
 from transformers import XLMRobertaModel
 
 from tests.fakes.architectures import TINY, draw_architecture
+from tests.fakes.hub_folders import write_multilingual_minilm
 
 pytestmark = pytest.mark.integration
 
@@ -82,6 +87,21 @@ def test_positions_beyond_2048_are_counted_in_fp32_in_an_fp16_graph(model, works
     whole, rounded = (answer(graph.path("model.onnx"), ids, np.ones_like(ids))[0] for graph in (model, half))
     np.testing.assert_allclose(rounded[2040:], whole[2040:], atol=0.05)
     assert np.abs(whole[2101] - whole[2102]).max() > 0.5
+
+
+@pytest.mark.parametrize("tokenizer_class", ["XLMRobertaTokenizer", "PreTrainedTokenizerFast"])
+def test_a_bert_with_the_vocabulary_of_xlm_r_embeds_as_the_library(tmp_path, workspace, tokenizer_class):
+    folder = write_multilingual_minilm(tmp_path / f"minilm-{tokenizer_class.lower()}", tokenizer_class)
+    model = export_model(ModelSpec(model=str(folder)), workspace).artifact
+    assert (model.architecture, model.task, model.max_sequence_length) == ("bert", "sentence-embedding", 64)
+    library = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": "float32"})
+    encoder = Encoder(load_tokenizer(model.path("tokenizer.json")), EncoderSettings(model.task, (16, 64), 4))
+    texts = ["The ferry left Piraeus.", "No.", "A \ufb01ne day; the harbour was quiet before dawn."]
+    (arrays,) = encoder.encode([[np.array([[text.encode()] for text in texts], np.object_)]])
+    assert set(arrays["input_ids"][arrays["attention_mask"] == 0].tolist()) == {PAD}
+    session = onnxruntime.InferenceSession(model.path("model.onnx"), providers=["CPUExecutionProvider"])
+    (embeddings,) = session.run(None, {spec.name: arrays[spec.name] for spec in model.model_inputs})
+    np.testing.assert_allclose(embeddings, library.encode(texts), atol=1e-5)
 
 
 def test_a_vocabulary_of_250002_is_one_table_and_is_never_quantised(tmp_path, workspace):
