@@ -98,6 +98,7 @@ def test_a_bert_with_the_vocabulary_of_xlm_r_embeds_as_the_library(tmp_path, wor
     encoder = Encoder(load_tokenizer(model.path("tokenizer.json")), EncoderSettings(model.task, (16, 64), 4))
     texts = ["The ferry left Piraeus.", "No.", "A \ufb01ne day; the harbour was quiet before dawn."]
     (arrays,) = encoder.encode([[np.array([[text.encode()] for text in texts], np.object_)]])
+    assert isinstance(arrays, dict)
     assert set(arrays["input_ids"][arrays["attention_mask"] == 0].tolist()) == {PAD}
     session = onnxruntime.InferenceSession(model.path("model.onnx"), providers=["CPUExecutionProvider"])
     (embeddings,) = session.run(None, {spec.name: arrays[spec.name] for spec in model.model_inputs})
