@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from prep_triton.cli.app import app
 from prep_triton.export.onnx import export_model
 from prep_triton.spec import ModelSpec, ServingSpec, TextSpec, VerifySpec
 from prep_triton.triton.entries.load import load_repository
@@ -29,10 +30,12 @@ from transformers import (
     BertForTokenClassification,
     pipeline,
 )
+from typer.testing import CliRunner
 
 from scripts.benchmarks.serving_configs import assemble_entry
 from tests.fakes.bert_checkpoint import CONFIG, VOCABULARY
 from tests.fakes.pair_models import SIZES, write_nli, write_reranker
+from tests.fakes.prep_command import Prep
 
 pytestmark = pytest.mark.integration
 
@@ -225,6 +228,44 @@ def test_pairs_without_an_answer_are_refused_with_what_to_send(client):
     assert score(client, "reranker", [QUERY], ["a"])["SCORE"].shape == (1, 1)
 
 
+@pytest.fixture
+def prep_client(client):
+    """Run `prep client` against the server; returns the exit code, stdout and stderr."""
+
+    def run(*arguments, stdin=""):
+        done = CliRunner().invoke(app, ["client", *arguments, "--server", client.address], input=stdin)
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return done.exit_code, done.stdout, done.stderr
+
+    return run
+
+
+def test_prep_client_sends_a_query_with_many_documents(prep_client, client):
+    code, out, err = prep_client(QUERY, "--pair", "-", "--model", "reranker-text", "--json", stdin="\n".join(DOCUMENTS))
+    assert code == 0, err
+    (answer,) = json.loads(out)["answers"]
+    assert [pair["text_pair"] for pair in answer["answer"]["pairs"]] == DOCUMENTS[:-1]  # stdin's empty line is none
+    assert answer["cut_at_tokens"] == 64
+    served = [pair["labels"][0]["score"] for pair in answer["answer"]["pairs"]]
+    scores = score(client, "reranker", [QUERY], DOCUMENTS[:-1])["SCORE"].ravel()
+    assert served == pytest.approx(scores.tolist(), abs=1e-5)
+    code, out, _ = prep_client(QUERY, "--pair", "to-do: a", "--model", "nli-text")
+    assert code == 0
+    assert "entailment 0." in out
+
+
+def test_prep_client_refuses_what_does_not_fit(prep_client):
+    for arguments, message in (
+        ((QUERY, "--model", "reranker-text"), "scores a text together with another, and no pair was given"),
+        ((QUERY, "--pair", "a", "--model", "multi-label-text"), "takes TEXT, and a pair was given"),
+        (("-", "--pair", "-", "--model", "reranker-text"), "stdin is read once"),
+        ((QUERY, *["--pair", "a"] * 9, "--model", "reranker-text"), "send at most 8 in a request, 2 requests for all"),
+    ):
+        code, _, err = prep_client(*arguments)
+        assert code != 0
+        assert message in " ".join(err.split())
+
+
 def test_the_repository_has_no_lint_finding(repository):
     assert lint_repository(repository).findings == ()
 
@@ -234,3 +275,23 @@ def test_verify_finds_all_of_them_right(repository):
     assert {entry.name: entry.detail for entry in report.entries if entry.status != "loaded"} == {}
     compared = {entry.name: entry.library_texts for entry in report.entries if entry.kind == "ensemble"}
     assert all(compared[f"{name}-text"] > 5 for name in PAIRS)
+
+
+RUN = """
+models:
+  - model: ./reranker
+    variants:
+      - runtime: onnxruntime
+        serving: {max_batch_size: 4, threads: 1}
+        text: true
+publish: ./store
+"""
+
+
+def test_a_rerankers_folder_goes_through_prep_run_to_a_verified_release(tmp_path):
+    write_reranker(tmp_path / "reranker")
+    (tmp_path / "prep.yaml").write_text(RUN)
+    document = Prep(tmp_path).succeed("run", "prep.yaml")
+    states = {row["stage"]: row["state"] for row in document["rows"]}
+    assert states["verify"] == states["publish"] == "done"
+    assert list((tmp_path / "store").glob("releases/*/reranker-onnx-fp32-text/config.pbtxt"))

@@ -141,3 +141,17 @@ def test_a_priority_that_triton_would_ignore_is_refused(changed: dict, message: 
     assert message in refused.value.message
     assert refused.value.hint
     assert refused.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_pair_entry_gets_one_query_with_its_documents(batch):
+    pairs = model(
+        InputTensor("TEXT", "BYTES", (1,)),
+        InputTensor("TEXT_PAIR", "BYTES", (1,)),
+        most=0,
+        task="text-pair-classification",
+    )
+    choice = InputChoice(batch=batch, texts=("Rain falls.", "The sea is wide."), join_texts=False)
+    arrays = parse(make_workload(pairs, EntryFacts(), choice).requests[0])
+    assert {name: array.shape for name, array in arrays.items()} == {"TEXT": (1, 1), "TEXT_PAIR": (batch, 1)}
+    assert arrays["TEXT"].tolist() == [[b"What is said of Rain?"]]

@@ -22,6 +22,21 @@ from prep_triton.triton.server.infer import StepLatency, TextAnswer
             ["0.9000  good", "0.1000  bad"],
         ),
         (
+            "text-pair-classification",
+            {
+                "pairs": [
+                    {"text_pair": "far", "labels": [{"label": "LABEL_0", "score": -1.5}]},
+                    {"text_pair": "near", "labels": [{"label": "LABEL_0", "score": 2.0}]},
+                ]
+            },
+            ["2.0000  near", "-1.5000  far"],
+        ),
+        (
+            "text-pair-classification",
+            {"pairs": [{"text_pair": "b", "labels": [{"label": "yes", "score": 0.9}, {"label": "no", "score": 0.1}]}]},
+            ["b: yes 0.9000, no 0.1000"],
+        ),
+        (
             "token-classification",
             {"entities": [{"label": "PER", "score": 0.9, "start": 0, "end": 3, "text": "Ada"}]},
             ["0.9000  PER      Ada (0 to 3)"],

@@ -64,6 +64,7 @@ def test_tensors_become_plain_values(task, tensors, answer):
         ("token-classification", {"ENTITIES": strings("9" * 5000)}),
         ("token-classification", {"ENTITIES": np.array([1.0])}),
         ("fill-mask", {"TOKENS": strings("5")}),
+        ("text-pair-classification", {"LABEL": np.array([[b"a"]], object), "SCORE": np.array([[0.5]])}),
         ("fill-mask", {"TOKENS": strings('[[{"token": 1, "score": 1.0}]]')}),
         ("fill-mask", {"TOKENS": strings('[[{"token": "a", "score": NaN}]]')}),
         (

@@ -136,3 +136,66 @@ def test_a_prompt_is_named_before_the_text_that_may_be_cut():
 def test_a_prompt_for_a_model_without_prompts_is_refused():
     with pytest.raises(SpecError, match="bert-text has no input PROMPT_NAME: its checkpoint declares no prompts"):
         infer_text(Server("bert-text"), find_text_model(Server("bert-text")), "a", Beside(prompt_name="query"))
+
+
+class PairServer(Server):
+    """Scores every pair by the length of its second text."""
+
+    counter = itertools.count()
+
+    def read_config(self, name):
+        config = super().read_config(name)
+        if name.endswith("-text"):
+            config.max_batch_size = 0
+            del config.input[:], config.output[:]
+            for tensor in ("TEXT", "TEXT_PAIR"):
+                config.input.add(name=tensor, dims=[-1, 1])
+            for tensor in ("LABEL", "SCORE"):
+                config.output.add(name=tensor, dims=[-1, 1])
+        return config
+
+    def read_statistics(self, name):
+        return ModelStatistics(requests=next(self.counter), batch_sizes={})
+
+    def infer(self, name, inputs, outputs, *, priority=0):
+        assert inputs["TEXT"].tolist() == [[b"who?"]]
+        sizes = np.array([[len(text)] for text in inputs["TEXT_PAIR"].ravel()], np.float32)
+        return {"LABEL": np.full(sizes.shape, b"LABEL_0", object), "SCORE": sizes}, 1.5
+
+
+def test_one_query_is_sent_with_all_of_its_documents():
+    server = PairServer("ranker-text")
+    model = find_text_model(server)
+    assert (model.task, model.has_batch) == ("text-pair-classification", True)
+    answer = infer_text(server, model, "who?", Beside(pairs=("abc", "\udcff")))
+    assert answer.answer == {
+        "pairs": [
+            {"text_pair": "abc", "labels": [{"label": "LABEL_0", "score": 3.0}]},
+            {"text_pair": "\ufffd", "labels": [{"label": "LABEL_0", "score": 1.0}]},
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    ("server", "beside", "message", "hint"),
+    [
+        (
+            PairServer("a-text"),
+            Beside(),
+            "a-text scores a text together with another, and no pair was given",
+            'a query"',
+        ),
+        (
+            PairServer("a-text"),
+            Beside("x", ("y",)),
+            "a-text takes TEXT and TEXT_PAIR, and a context was given",
+            "leave",
+        ),
+        (Server("a-text"), Beside(pairs=("y",)), "a-text takes TEXT, and a pair was given", "leave --pair out"),
+    ],
+)
+def test_what_does_not_fit_beside_a_text_is_refused(server, beside, message, hint):
+    with pytest.raises(SpecError) as caught:
+        infer_text(server, find_text_model(server), "who?", beside)
+    assert caught.value.message == message
+    assert hint in caught.value.hint
