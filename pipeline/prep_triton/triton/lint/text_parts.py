@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
-from prep_triton.artifact import RepositoryEntry
+from prep_triton.artifact import RepositoryEntry, Truncation
 from prep_triton.layout import MANIFEST_NAME
 from prep_triton.spec import Padding, parse_sizes
 from prep_triton.spec.server_rules import find_bucket_order_problem
@@ -17,7 +17,9 @@ from prep_triton.triton.lint.tree import is_readable_file
 
 _BUCKETS = "length_buckets"
 _LIMIT = "max_characters"
-_PADDING = "padding"
+_ROWS = "max_rows"
+# The parameters that are one of a few words.
+_CHOICES: Mapping[str, tuple[str, ...]] = {"padding": get_args(Padding), "truncation": get_args(Truncation)}
 _PROMPTS = "prompts"
 
 
@@ -44,7 +46,8 @@ def find_text_problems(entry: EntryFolder, entries: Mapping[str, EntryFolder]) -
     if manifest.kind == "tokenizer":
         yield from _find_bucket_problems(entry, model)
         yield from _find_limit_problems(entry)
-        yield from _find_padding_problems(entry)
+        yield from _find_choice_problems(entry)
+        yield from _find_row_problems(entry, served)
         yield from _find_prompt_problems(entry)
 
 
@@ -105,14 +108,30 @@ def _find_limit_problems(entry: EntryFolder) -> Iterator[Finding]:
         yield entry.at("parameter-value", f"parameters.{_LIMIT}", message, "write 1000000, or assemble the entry again")
 
 
-def _find_padding_problems(entry: EntryFolder) -> Iterator[Finding]:
+def _find_choice_problems(entry: EntryFolder) -> Iterator[Finding]:
     config: Any = entry.config
-    if _PADDING not in config.parameters:
+    for name, known in _CHOICES.items():
+        text = config.parameters[name].string_value if name in config.parameters else known[0]
+        if text not in known:
+            message = f"{name} is '{text:.40}', which the tokenizer cannot use: it is neither {' nor '.join(known)}"
+            yield entry.at("parameter-value", f"parameters.{name}", message, f"write {known[0]}")
+
+
+def _find_row_problems(entry: EntryFolder, served: EntryFolder | None) -> Iterator[Finding]:
+    """Find a limit of rows that is none, or more than the model takes: a request between the two would fail there."""
+    config: Any = entry.config
+    if _ROWS not in config.parameters:
         return
-    text, known = config.parameters[_PADDING].string_value, get_args(Padding)
-    if text not in known:
-        message = f"{_PADDING} is '{text:.40}', which the tokenizer cannot use: it is neither {' nor '.join(known)}"
-        yield entry.at("parameter-value", f"parameters.{_PADDING}", message, f"write {known[0]}")
+    text, where = config.parameters[_ROWS].string_value, f"parameters.{_ROWS}"
+    if not (text.isascii() and text.isdigit() and int(text[:20])):
+        message = f"{_ROWS} is '{text:.40}', which the tokenizer cannot use: it is not a whole number of 1 or more"
+        yield entry.at("parameter-value", where, message, "assemble the entry again")
+        return
+    model: Any = served.config if served is not None else None
+    most = model.max_batch_size if model is not None else 0
+    if served is not None and 0 < most < int(text):
+        message = f"{_ROWS} is {text}, and {served.name} takes {most} at once"
+        yield entry.at("parameter-value", where, message, f"write {most}")
 
 
 def _find_prompt_problems(entry: EntryFolder) -> Iterator[Finding]:

@@ -276,3 +276,10 @@ def test_both_forms_are_shown_where_neither_is_meant():
     hint = refused("sentence-embedding", {"id": 1}).hint
     assert '"score": 4.2' in hint and '"relevance": [1, 0]' in hint
     assert "these rows are for fill-mask" in refused("sentence-embedding", {"text": "a", "label": 1}).hint
+
+
+def test_a_pairs_second_text_is_a_text():
+    row = {"text": "a", "text_pair": "b", "label": "positive"}
+    assert parse("text-pair-classification", row) == [LabelledText("a", "b", 1)]
+    assert "'text_pair' is null" in refused("text-pair-classification", {**row, "text_pair": None}).message
+    assert "no field 'text_pair'" in refused("text-pair-classification", {"text": "a", "label": 0}).message

@@ -165,3 +165,12 @@ def test_words_of_byte_level_bpe_have_the_space_before_them(tmp_path):
     for label, begin in enumerate((0, 4, 12, 16, 22), 1):
         logits[starts.index(begin, 1), label] = 1
     assert scoring.score([scoring.choose(0, {"logits": logits})]) == {"token accuracy": 100.0}
+
+
+def test_pairs_are_cut_as_their_tokenizer_declares():
+    rows = [LabelledText("sea " * 9, "rain rain", 1), LabelledText("sea", "rain", 0)]
+    longest = plan("text-pair-classification", *rows, max_tokens=8)
+    assert longest.sequences[0].ids == (2, 9, 9, 9, 3, 7, 7, 3)
+    second = plan_scoring("text-pair-classification", rows[1:], make_tokenizer(), 8, truncation="only_second")
+    assert (second.sequences[0].ids, second.sequences[0].type_ids) == ((2, 9, 3, 7, 3), (0, 0, 0, 1, 1))
+    assert longest.score([1, 0]) == {"accuracy": 100.0}

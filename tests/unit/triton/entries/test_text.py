@@ -266,6 +266,14 @@ def test_a_tokenizer_without_the_mask_cannot_fill_masks(entry, tmp_path):
         assemble_text_entries(asked, TextSpec(), tmp_path)
 
 
+def test_a_cross_encoder_that_was_exported_for_single_texts_is_refused_with_the_task_that_takes_pairs(entry, tmp_path):
+    asked = as_task(entry, "text-classification")
+    asked = asked.model_copy(update={"onnx": asked.onnx.model_copy(update={"takes_pairs": True})})
+    with pytest.raises(SpecError, match="was exported for text-classification, whose text entry takes one") as caught:
+        assemble_text_entries(asked, TextSpec(), tmp_path)
+    assert "--task text-pair-classification" in caught.value.hint
+
+
 def test_windows_leave_room_for_the_longest_question(entry, tmp_path):
     asked = as_task(entry, "question-answering")
     with pytest.raises(SpecError, match="leaves windows of 16 tokens") as caught:

@@ -118,6 +118,30 @@ def test_a_tokenizers_buckets_are_within_the_plans(text_entries, repository, tmp
     assert message == "length bucket 17 exceeds the model's longest sequence, 16"
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            '"only_second"',
+            '"both"',
+            "truncation is 'both', which the tokenizer cannot use: it is neither longest_first",
+        ),
+        ('"4"', '"five"', "max_rows is 'five', which the tokenizer cannot use: it is not a whole number"),
+        ('"4"', '"5"', "max_rows is 5, and bert takes 4 at once"),
+    ],
+)
+def test_a_pairs_tokenizer_cuts_as_it_knows_and_sends_what_the_model_takes(repository, tmp_path, old, new, message):
+    drawn = make_model(tmp_path / "model")
+    labels = tuple(f"label {index}" for index in range(int(drawn.model_outputs[0].shape[-1])))
+    fields = {"task": "text-pair-classification", "labels": labels, "truncation": "only_second"}
+    serving = ServingSpec(length_buckets=(8, 16), max_batch_size=4)
+    entry = assemble_entry(drawn.model_copy(update=fields), (), serving, repository, name="bert").artifact
+    assemble_text_entries(entry, TextSpec(), repository)
+    assert codes(lint_repository(repository), "error") == set()
+    edit_config(repository / "bert-tokenizer", f"string_value: {old}", f"string_value: {new}")
+    assert only(lint_repository(repository), "parameter-value").message.startswith(message)
+
+
 @pytest.fixture
 def scored_entries(tmp_path, repository):
     drawn = make_model(tmp_path / "model")
