@@ -1,11 +1,13 @@
 """Measure what one query with many documents in one request saves: its part of docs/figures.md.
 
-    .venv/bin/python -m scripts.benchmarks.measure_pairs [--documents 32] [--rounds 12] [--padding longest]
+    .venv/bin/python -m scripts.benchmarks.measure_pairs [--documents 32] [--rounds 12] [--median 75 --sigma 0.3]
 
 A reranker of MiniLM's real weights with a drawn head (its answers rank nothing; the work is a reranker's) behind its
-text ensemble on the real Triton. A query and its documents, texts whose lengths are drawn log-normally with a median of
-27 tokens and at most 384, are sent in turns as one request, as one request a document one after another, and as one
-request a document all at once. Each round has other documents; the first does not count.
+text ensemble on the real Triton. A query and its documents, texts whose lengths are drawn log-normally and have at most
+384 tokens, are sent in turns as one request, as one request a document one after another, and as one request a document
+all at once. All rows of a request are as long as its longest pair's bucket: so documents of like lengths, as passages
+of a search index are (a median of 75 tokens, sigma 0.3), and of unlike ones (27, 0.9) are two questions. Each round has
+other documents; the first does not count.
 
 The client runs on the same cores as the server, so that only the ratios mean something elsewhere.
 """
@@ -46,6 +48,8 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--documents", type=int, default=32, help="documents of a query [32]")
     parser.add_argument("--rounds", type=int, default=12, help="queries that count, of each side in turns [12]")
+    parser.add_argument("--median", type=float, default=75.0, help="median tokens of a document [75]")
+    parser.add_argument("--sigma", type=float, default=0.3, help="of the logarithm of its tokens [0.3]")
     parser.add_argument("--padding", choices=("buckets", "longest"), default="buckets")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("build/measure-pairs"))
@@ -53,7 +57,8 @@ def main() -> None:
     tools = describe_versions("nvidia-pytriton", "onnxruntime", "tokenizers")
     print_conditions(f"cores shared by server and client, no GPU; {tools}; seed {arguments.seed}")
     model = export_model(ModelSpec(model=str(write_reranker(arguments.folder))), Workspace(arguments.folder)).artifact
-    texts = draw_texts(model, arguments.documents * (arguments.rounds + 1), arguments.seed)
+    count = arguments.documents * (arguments.rounds + 1)
+    texts = draw_texts(model, count, arguments.seed, arguments.median, arguments.sigma)
     repository = arguments.folder / "repository"
     serving = ServingSpec(length_buckets=BUCKETS, max_batch_size=arguments.documents, padding=arguments.padding)
     entry = assemble_entry(model, [], serving, repository, name="reranker").artifact
@@ -100,7 +105,8 @@ def list_sides(client: TritonClient, name: str, pool: ThreadPoolExecutor) -> dic
 
 
 def print_sides(sides: dict[str, Callable[..., Scores]], texts: Sequence[str], arguments: argparse.Namespace) -> None:
-    count, took = arguments.documents, {side: [] for side in sides}
+    count = arguments.documents
+    took: dict[str, list[float]] = {side: [] for side in sides}
     furthest = 0.0
     for number in range(arguments.rounds + 1):
         documents, answers = texts[number * count : (number + 1) * count], {}

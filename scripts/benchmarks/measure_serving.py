@@ -89,7 +89,9 @@ def print_configs(count: int, seed: int) -> None:
     print(f"  {verdicts.accepted:>22}   {verdicts.refused:>21}   {len(verdicts.third):>10}\n")
 
 
-def draw_texts(model: OnnxModel, count: int, seed: int) -> list[str]:
+def draw_texts(
+    model: OnnxModel, count: int, seed: int, median: float = MEDIAN_TOKENS, sigma: float = LENGTH_SIGMA
+) -> list[str]:
     """Cut running text into pieces whose token counts are drawn log-normally."""
     from tokenizers import Tokenizer
 
@@ -101,7 +103,7 @@ def draw_texts(model: OnnxModel, count: int, seed: int) -> list[str]:
     offsets = tokenizer.encode(running, add_special_tokens=False).offsets
     texts = []
     for _ in range(count):
-        length = min(LONGEST_TOKENS, max(4, round(draw.lognormvariate(np.log(MEDIAN_TOKENS), LENGTH_SIGMA)))) - 2
+        length = min(LONGEST_TOKENS, max(4, round(draw.lognormvariate(np.log(median), sigma)))) - 2
         start = draw.randrange(len(offsets) - length)
         texts.append(running[offsets[start][0] : offsets[start + length - 1][1]])
     lengths = [len(tokenizer.encode(text).ids) for text in texts]

@@ -292,6 +292,6 @@ def test_a_rerankers_folder_goes_through_prep_run_to_a_verified_release(tmp_path
     write_reranker(tmp_path / "reranker")
     (tmp_path / "prep.yaml").write_text(RUN)
     document = Prep(tmp_path).succeed("run", "prep.yaml")
-    states = {row["stage"]: row["state"] for row in document["rows"]}
-    assert states["verify"] == states["publish"] == "done"
+    states = {row["stage"]: row["state"] for row in document["rows"]}  # a stage that failed ends the run
+    assert states["verify"] == states["publish"] == "made"
     assert list((tmp_path / "store").glob("releases/*/reranker-onnx-fp32-text/config.pbtxt"))
