@@ -39,6 +39,7 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from transformers import AutoTokenizer, BertModel
 
 from scripts.benchmarks.serving_configs import assemble_entry
+from tests.fakes.architectures import draw_architecture
 from tests.fakes.bert_checkpoint import VOCABULARY
 from tests.fakes.prep_command import Prep
 from tests.integration.test_embedding_library import WIDTH, write_bert
@@ -113,6 +114,20 @@ def test_a_folder_of_the_library_is_a_sentence_embedding_and_answers_as_it(libra
         np.testing.assert_allclose(moved, expected, atol=2e-6)
         if side[0] == 0:
             np.testing.assert_allclose(moved, answers, atol=2e-6)
+
+
+def test_an_mpnet_of_the_library_answers_as_it_where_rows_are_padded(tmp_path):
+    """As all-mpnet-base-v2: the mean, normalized. Its positions follow the padding token, and a bias their distances."""
+    body = draw_architecture(tmp_path / "body", "mpnet", "feature-extraction")
+    transformer = Transformer(str(body), max_seq_length=24)
+    library = SentenceTransformer(modules=[transformer, Pooling(WIDTH, "mean"), Normalize()], device="cpu")
+    library.save(str(tmp_path / "saved"))
+    model = export_model(ModelSpec(model=str(tmp_path / "saved")), Workspace(tmp_path / "build")).artifact
+    assert (model.architecture, model.task) == ("mpnet", "sentence-embedding")
+    assert [spec.name for spec in model.model_inputs] == ["input_ids", "attention_mask"]
+    answers, feeds, _ = embed(model, library, TEXTS)
+    assert (feeds["input_ids"] == library.tokenizer.pad_token_id).any()
+    np.testing.assert_allclose(answers, library.encode(TEXTS), atol=2e-6)
 
 
 @pytest.mark.parametrize("name", ["joined", "projected", "cut"])
