@@ -95,7 +95,11 @@ TINY: Mapping[Architecture, TinyArchitecture] = MappingProxyType(
             partial(write_unigram, is_camembert=True),
             served=("fill-mask",),
         ),
-        "mpnet": TinyArchitecture({**SIZES, "max_position_embeddings": 66}, write_mpnet),
+        "mpnet": TinyArchitecture(
+            {**SIZES, "max_position_embeddings": 66},
+            write_mpnet,
+            served=("token-classification", "question-answering", "fill-mask"),
+        ),
         "electra": TinyArchitecture({**SIZES, "embedding_size": 16, "max_position_embeddings": 64}, write_wordpiece),
         "modernbert": TinyArchitecture(
             _MODERN, write_modern, repeated_at=5, served=("token-classification", "fill-mask", "text-classification")

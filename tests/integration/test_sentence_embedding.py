@@ -117,7 +117,7 @@ def test_a_folder_of_the_library_is_a_sentence_embedding_and_answers_as_it(libra
 
 
 def test_an_mpnet_of_the_library_answers_as_it_where_rows_are_padded(tmp_path):
-    """As all-mpnet-base-v2: the mean, normalized. Its positions follow the padding token, and a bias their distances."""
+    """As all-mpnet-base-v2: the mean, normalized. Positions follow the padding token, a bias their distances."""
     body = draw_architecture(tmp_path / "body", "mpnet", "feature-extraction")
     transformer = Transformer(str(body), max_seq_length=24)
     library = SentenceTransformer(modules=[transformer, Pooling(WIDTH, "mean"), Normalize()], device="cpu")
