@@ -1,6 +1,8 @@
 """What RoBERTa's line has and BERT does not: positions counted by the ids, and vocabularies of 250,000."""
 
 import json
+from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import onnx
@@ -8,7 +10,10 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto
+from prep_triton.errors import SourceError
+from prep_triton.export.checkpoint import load_model
 from prep_triton.export.onnx import export_model
+from prep_triton.export.source import resolve_source
 from prep_triton.precision.fp16.stage import convert_to_fp16
 from prep_triton.precision.int8.qdq import find_linears
 from prep_triton.reference import load_tokenizer
@@ -17,10 +22,11 @@ from prep_triton.triton.inside_server.encode.encoder import Encoder
 from prep_triton.triton.inside_server.encode.settings import EncoderSettings
 from prep_triton.workspace import Workspace
 from sentence_transformers import SentenceTransformer
-from transformers import XLMRobertaModel
+from transformers import RobertaForMaskedLM, XLMRobertaModel
 
 from tests.fakes.architectures import TINY, draw_architecture
 from tests.fakes.hub_folders import write_multilingual_minilm
+from tests.fakes.odd_checkpoints import change_weights
 
 pytestmark = pytest.mark.integration
 
@@ -38,6 +44,11 @@ def folder(tmp_path_factory):
     return draw_architecture(
         tmp_path_factory.mktemp("checkpoint") / "long", "xlm-roberta", "feature-extraction", **sizes
     )
+
+
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory):
+    return draw_architecture(tmp_path_factory.mktemp("masked") / "tiny", "roberta", "fill-mask", num_hidden_layers=1)
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +98,39 @@ def test_positions_beyond_2048_are_counted_in_fp32_in_an_fp16_graph(model, works
     whole, rounded = (answer(graph.path("model.onnx"), ids, np.ones_like(ids))[0] for graph in (model, half))
     np.testing.assert_allclose(rounded[2040:], whole[2040:], atol=0.05)
     assert np.abs(whole[2101] - whole[2102]).max() > 0.5
+
+
+def as_on_the_hub(tensors):
+    """What roberta-base has: no decoder beside the embedding, one bias, a pooler, a buffer of positions."""
+    kept = {name: tensor for name, tensor in tensors.items() if "decoder" not in name}
+    width = tensors["lm_head.dense.bias"].shape[0]
+    pooler = {"roberta.pooler.dense.weight": torch.ones(width, width), "roberta.pooler.dense.bias": torch.ones(width)}
+    return {**kept, **pooler, "roberta.embeddings.position_ids": torch.arange(66)[None]}
+
+
+def with_decoder(tensors):
+    """What old pickles have: the tied decoder and its bias under each of their names."""
+    table = tensors["roberta.embeddings.word_embeddings.weight"]
+    return {**tensors, "lm_head.decoder.weight": table, "lm_head.decoder.bias": tensors["lm_head.bias"]}
+
+
+@pytest.mark.parametrize("change", [as_on_the_hub, with_decoder])
+def test_a_decoder_and_its_bias_are_found_under_whatever_names_they_have(masked, tmp_path, change):
+    folder = Path(copytree(masked, tmp_path / "tiny"))
+    change_weights(folder, change)
+    source = resolve_source(ModelSpec(model=str(folder)))
+    library = RobertaForMaskedLM.from_pretrained(masked, dtype="float32").eval()
+    ids = torch.tensor([[BEGIN, 9, 8, 7, END]])
+    with torch.inference_mode():
+        answers = [model(ids).logits.numpy() for model in (load_model(source, folder, 0), library)]
+    np.testing.assert_allclose(*answers, atol=1e-4)  # the library attends by sdpa
+
+
+def test_a_head_that_is_not_there_is_refused_and_a_body_of_a_masked_model_is_taken(masked):
+    with pytest.raises(SourceError, match=r"has no text-classification head: classifier\.dense"):
+        load_model(resolve_source(ModelSpec(model=str(masked), task="text-classification")), masked, 0)
+    body = load_model(resolve_source(ModelSpec(model=str(masked), task="feature-extraction")), masked, 0)
+    assert type(body).__name__ == "RobertaModel"
 
 
 @pytest.mark.parametrize("tokenizer_class", ["XLMRobertaTokenizer", "PreTrainedTokenizerFast"])
