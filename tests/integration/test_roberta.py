@@ -122,8 +122,8 @@ def test_a_decoder_and_its_bias_are_found_under_whatever_names_they_have(masked,
     library = RobertaForMaskedLM.from_pretrained(masked, dtype="float32").eval()
     ids = torch.tensor([[BEGIN, 9, 8, 7, END]])
     with torch.inference_mode():
-        answers = [model(ids).logits.numpy() for model in (load_model(source, folder, 0), library)]
-    np.testing.assert_allclose(*answers, atol=1e-4)  # the library attends by sdpa
+        answer, expected = (model(ids).logits.numpy() for model in (load_model(source, folder, 0), library))
+    np.testing.assert_allclose(answer, expected, atol=1e-4)  # the library attends by sdpa
 
 
 def test_a_head_that_is_not_there_is_refused_and_a_body_of_a_masked_model_is_taken(masked):
