@@ -15,6 +15,7 @@ from prep_triton.spec.base import (
 )
 from prep_triton.spec.bench import BenchSpec
 from prep_triton.spec.build import (
+    DEFAULT_BATCH,
     Builder,
     BuildOptions,
     EngineSpec,
@@ -86,6 +87,7 @@ from prep_triton.spec.wording import (
 )
 
 __all__ = [
+    "DEFAULT_BATCH",
     "DEFAULT_LENGTH_BUCKETS",
     "MOST_ROWS",
     "NAME_PATTERN",

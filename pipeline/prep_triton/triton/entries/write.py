@@ -33,8 +33,9 @@ from prep_triton.layout import (
     plan_name,
 )
 from prep_triton.progress import Progress, ignore_progress
-from prep_triton.spec import EntrySpec
+from prep_triton.spec import DEFAULT_BATCH, EntrySpec
 from prep_triton.triton.config import model_config_from_artifact, render_config, resolve_serving
+from prep_triton.triton.config.resolve import ResolvedServing
 from prep_triton.triton.config.traps import find_traps
 from prep_triton.triton.config.warmup import write_warmup_files
 from prep_triton.triton.entries.load import list_entries
@@ -82,6 +83,8 @@ def assemble_entry(
         is_composed = any(recipe.name in entry.composes for entry in list_entries(repository_dir))
         for trap in find_traps(resolved.choices, is_composed=is_composed):
             log.warning("%s: %s", recipe.name, trap.sentence)
+        if not engines and spec.serving.max_batch_size is None:
+            _warn_of_small_batch(recipe.name, resolved)
         _write_files(staging, model, engines, text)
         if resolved.choices.warmup:
             inputs = engines[0].model_inputs if engines else model.model_inputs
@@ -100,6 +103,16 @@ def preview_entry(model: OnnxModel, engines: Sequence[Engine], spec: EntrySpec) 
     resolved = resolve_serving(engines or model, spec, longest=model.max_sequence_length, usual=model.usual_length)
     recipe = entry_recipe(model, engines, resolved, name=spec.name)
     return recipe.name, render_config(model_config_from_artifact(recipe.name, engines or model, resolved))
+
+
+def _warn_of_small_batch(name: str, resolved: ResolvedServing) -> None:
+    """Say where nobody asked for a batch, and the longest texts leave memory for a small one."""
+    if 0 < resolved.max_batch_size < DEFAULT_BATCH[-1]:
+        log.warning(
+            "%s takes texts of up to %d tokens, and %d at once by default, which is what memory holds of them: where "
+            "yours are shorter, end length_buckets earlier, or say max_batch_size",
+            name, resolved.length_buckets[-1], resolved.max_batch_size,
+        )  # fmt: skip
 
 
 def _write_files(staging: Path, model: OnnxModel, engines: Sequence[Engine], config_text: str) -> None:

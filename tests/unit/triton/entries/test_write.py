@@ -71,6 +71,17 @@ def test_a_precision_is_not_named_twice(model, given, expected):
     assert recipe_of(model.model_copy(update={"name": given}), [], ServingSpec()).name == expected
 
 
+def test_a_small_batch_that_nobody_asked_for_is_said(model, tmp_path, caplog):
+    long = model.model_copy(update={"max_sequence_length": 8192, "declared_length": 8192})
+    entry = assemble_entry(long, [], ServingSpec(), tmp_path / "repo").artifact
+    assert (entry.max_batch_size, entry.length_buckets[-2:]) == (1, (4096, 8192))
+    (record,) = caplog.records
+    assert "tiny-onnx-fp32 takes texts of up to 8192 tokens, and 1 at once by default" in record.message
+    assemble_entry(long, [], ServingSpec(length_buckets=(128, 2048)), tmp_path / "shorter")
+    assemble_entry(long, [], ServingSpec(max_batch_size=1), tmp_path / "asked")
+    assert len(caplog.records) == 1
+
+
 def test_a_second_run_rewrites_nothing(model, tmp_path):
     first = assemble_entry(model, [], ServingSpec(), tmp_path / "repo").artifact
     before = {path: path.stat().st_mtime_ns for path in first.folder.rglob("*")}
