@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 from prep_triton.architectures import Architecture
 from prep_triton.artifact import OnnxModel
+from prep_triton.errors import SourceError
 from prep_triton.export import graph
 from prep_triton.export.checkpoint import load_model
 from prep_triton.export.layers import LayersDifferError, repeat_layers
@@ -18,7 +20,7 @@ from prep_triton.reference import load_tokenizer
 from prep_triton.spec import ModelSpec
 from prep_triton.tasks import TASKS, Task
 from prep_triton.workspace import Workspace
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, ElectraConfig, ElectraForPreTraining
 
 from tests.fakes.architectures import TINY, draw_architecture, list_heads
 
@@ -113,3 +115,17 @@ def test_the_tokenizer_is_the_librarys(find_model, find_folder, architecture):
     for text in texts:
         assert written.encode(text).ids == library(text)["input_ids"]
         assert len(written.encode(text).ids) > 4
+
+
+def test_of_a_discriminator_the_body_is_exported_and_never_taken_for_a_generator(tmp_path):
+    folder = draw_architecture(tmp_path / "electra", "electra", "feature-extraction")
+    saved = ElectraForPreTraining(ElectraConfig.from_pretrained(folder))
+    saved.save_pretrained(folder)
+    with pytest.raises(SourceError, match="ElectraForPreTraining, a discriminator"):
+        resolve_source(ModelSpec(model=str(folder)))
+    body = resolve_source(ModelSpec(model=str(folder), task="feature-extraction"))
+    loaded = load_model(body, folder, 0).state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in saved.electra.state_dict().items())
+    generator = resolve_source(ModelSpec(model=str(folder), task="fill-mask"))
+    with pytest.raises(SourceError, match="generator_lm_head"):
+        load_model(generator, folder, 0)
