@@ -32,6 +32,16 @@ def write_classifier(folder: Path) -> Path:
     return folder
 
 
+def write_reranker(folder: Path) -> Path:
+    """Write a reranker of bge-reranker-v2-m3's kind, as sentence-transformers saves one: one label, a sigmoid."""
+    draw_architecture(folder, "xlm-roberta", "text-classification", num_labels=1)
+    declared = {"version": "4.1.0", "activation_fn": "torch.nn.modules.activation.Sigmoid"}
+    change_object(folder / "config.json", sentence_transformers=declared, **_OLD_KEYS)
+    _age_weights(folder, "roberta.embeddings.position_ids")
+    _write_beside(folder)
+    return folder
+
+
 def write_embedder(folder: Path) -> Path:
     """Write an embedder of multilingual-e5's kind: mean, Normalize, prompts of which none is the default."""
     draw_architecture(folder, "xlm-roberta", "sentence-embedding")

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.server.process import run_triton
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 from transformers import pipeline
 
-from tests.fakes.hub_folders import write_classifier, write_embedder
+from tests.fakes.hub_folders import write_classifier, write_embedder, write_reranker
 from tests.fakes.prep_command import Prep
 
 pytestmark = pytest.mark.integration
@@ -25,7 +25,8 @@ FILE = """models:
 publish: ./releases
 """
 TEXTS = ["Ada Lovelace wrote the first program in London.", "The ferry left Piraeus at noon.", "No."]
-FOLDERS = {"sentiment": write_classifier, "embedder": write_embedder}
+QUERY = "Who wrote the first program?"
+FOLDERS = {"sentiment": write_classifier, "embedder": write_embedder, "reranker": write_reranker}
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -42,8 +43,10 @@ def test_a_folder_of_the_hub_becomes_a_verified_release_that_answers_as_its_libr
     with run_triton(document["release"].removeprefix("file://")) as server:
         server.check_loaded()
         with TritonClient(server.grpc_url, timeout_s=60) as client:
-            column = np.array([[text.encode()] for text in TEXTS], np.object_)
-            answer = client.infer(f"{name}-onnx-fp16-text", {"TEXT": column}, ANSWERS[name])[0]
+            columns = {"TEXT": np.array([[text.encode()] for text in TEXTS], np.object_)}
+            if name == "reranker":
+                columns = {"TEXT": np.array([[QUERY.encode()]] * len(TEXTS), np.object_), "TEXT_PAIR": columns["TEXT"]}
+            answer = client.infer(f"{name}-onnx-fp16-text", columns, ANSWERS[name])[0]
     COMPARISONS[name](answer, tmp_path / name)
 
 
@@ -59,5 +62,12 @@ def compare_embeddings(answer, folder) -> None:
     np.testing.assert_allclose(answer["EMBEDDING"], library.encode(TEXTS), atol=5e-3)
 
 
-ANSWERS = {"sentiment": ["LABEL", "SCORE"], "embedder": ["EMBEDDING"]}
-COMPARISONS = {"sentiment": compare_scores, "embedder": compare_embeddings}
+def compare_relevance(answer, folder) -> None:
+    library = CrossEncoder(str(folder), device="cpu", model_kwargs={"dtype": "float32"})
+    expected = library.predict([(QUERY, text) for text in TEXTS])
+    np.testing.assert_allclose(answer["SCORE"][:, 0], expected, atol=5e-3)
+    assert np.ptp(expected) > 0.02
+
+
+ANSWERS = {"sentiment": ["LABEL", "SCORE"], "embedder": ["EMBEDDING"], "reranker": ["SCORE"]}
+COMPARISONS = {"sentiment": compare_scores, "embedder": compare_embeddings, "reranker": compare_relevance}
