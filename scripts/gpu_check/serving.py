@@ -146,7 +146,7 @@ def bursts(prep: Prep, entries: Sequence[tuple[str, str, str]]) -> str:
     names = [name for _, precision, name in entries if precision == "int8"]
     tiers = ("--bursts", "--tier-1", names[0], "--tier-2", names[-1])
     sent = ("--batch", load.batch, "--seq-len", load.seq_len)
-    timing = ("--duration-s", load.burst_s, "--repeats", load.burst_rounds)
+    timing = ("--duration-s", load.burst_s, "--repeats", load.burst_rounds, "--timeout-s", _TIMEOUT_S)
     prep.run("bursts", "bench", repository_of(request), *tiers, *sent, *timing, "-o", request.folder / BURSTS_NAME)
     return f"{names[0]} as tier 1, {names[-1]} as tier 2"
 
