@@ -257,7 +257,7 @@ def test_prep_client_sends_a_query_with_many_documents(prep_client, client):
 def test_prep_client_refuses_what_does_not_fit(prep_client):
     for arguments, message in (
         ((QUERY, "--model", "reranker-text"), "scores a text together with another, and no pair was given"),
-        ((QUERY, "--pair", "a", "--model", "multi-label-text"), "takes TEXT, and a pair was given"),
+        ((QUERY, "--pair", "a", "--model", "multi-label-text"), "takes a text alone, and a pair was given"),
         (("-", "--pair", "-", "--model", "reranker-text"), "stdin is read once"),
         ((QUERY, *["--pair", "a"] * 9, "--model", "reranker-text"), "send at most 8 in a request, 2 requests for all"),
     ):

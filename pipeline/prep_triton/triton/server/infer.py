@@ -235,7 +235,7 @@ def check_beside(model: TextModel, beside: Beside) -> None:
          'prep client "a query" --pair "a document"'),
     ):  # fmt: skip
         if is_sent and name not in model.inputs:
-            takes = " and ".join(model.inputs)
+            takes = " and ".join(model.inputs) if len(model.inputs) > 1 else "a text alone"
             raise SpecError(f"{model.name} takes {takes}, and a {what} was given", hint=f"leave --{what} out")
         if name in model.inputs and not is_sent:
             raise SpecError(f"{model.name} {needs}, and no {what} was given", hint=example)

@@ -217,8 +217,10 @@ def find_words(tokenizer: "Tokenizer", text: str, encoding: "Encoding") -> list[
     if getattr(tokenizer.model, "continuing_subword_prefix", None):
         return words
     count, unknown = 0, tokenizer.token_to_id("<unk>")
+    # The offsets of a question, or of the first of two texts, are places in that one.
+    own = max((sequence for sequence in encoding.sequence_ids if sequence is not None), default=None)
     for place, (start, _) in enumerate(encoding.offsets):
-        if encoding.sequence_ids[place] is None:
+        if encoding.sequence_ids[place] is None or encoding.sequence_ids[place] != own:
             continue
         count += not start or " " in (text[start - 1], text[start : start + 1]) or encoding.ids[place] == unknown
         words[place] = count

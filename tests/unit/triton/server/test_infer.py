@@ -191,7 +191,7 @@ def test_one_query_is_sent_with_all_of_its_documents():
             "a-text takes TEXT and TEXT_PAIR, and a context was given",
             "leave",
         ),
-        (Server("a-text"), Beside(pairs=("y",)), "a-text takes TEXT, and a pair was given", "leave --pair out"),
+        (Server("a-text"), Beside(pairs=("y",)), "a-text takes a text alone, and a pair was given", "leave --pair out"),
     ],
 )
 def test_what_does_not_fit_beside_a_text_is_refused(server, beside, message, hint):
