@@ -49,6 +49,7 @@ pytestmark = pytest.mark.integration
 
 TEXTS = ["the a of and to in is.", "Is it a 2?", "", "abc Def, ghi jkl! to-do: a; " * 6]
 PROMPTS = {
+    "asked": {"document": "", "query": "to the: "},
     "cut": {"document": "", "query": "to the: "},
     "joined": {"document": "", "passage": "Is it in ", "query": "to the: "},
 }
@@ -57,7 +58,10 @@ MODES = ("cls", "lasttoken", "max", "mean", "mean_sqrt_len_tokens", "weightedmea
 
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory):
-    """Folders that the library saved: every pooling joined, without the prompts; two Dense modules; a cut vector."""
+    """Folders that the library saved: every pooling joined, two Dense modules, a cut vector, a prompt that is left out.
+
+    Of the last the pooling leaves a default prompt out, of the first those that are named.
+    """
     root = tmp_path_factory.mktemp("checkpoints")
     write_bert(root / "body")
     torch.manual_seed(7)
@@ -66,6 +70,7 @@ def libraries(tmp_path_factory):
         "joined": [Pooling(WIDTH, MODES, include_prompt=False), Normalize()],
         "projected": [Pooling(WIDTH, ("cls", "mean")), *projected],
         "cut": [Pooling(WIDTH, "mean"), Normalize()],
+        "asked": [Pooling(WIDTH, ("cls", "mean"), include_prompt=False)],
     }
     libraries = {}
     for name, modules in chains.items():
@@ -75,7 +80,7 @@ def libraries(tmp_path_factory):
             device="cpu",
             truncate_dim=12 if is_cut else None,
             prompts=PROMPTS.get(name),
-            default_prompt_name="query" if is_cut else None,
+            default_prompt_name="query" if name in ("cut", "asked") else None,
         )
         libraries[name].save(str(root / name))
     return root, libraries
@@ -130,7 +135,7 @@ def test_an_mpnet_of_the_library_answers_as_it_where_rows_are_padded(tmp_path):
     np.testing.assert_allclose(answers, library.encode(TEXTS), atol=2e-6)
 
 
-@pytest.mark.parametrize("name", ["joined", "projected", "cut"])
+@pytest.mark.parametrize("name", ["joined", "projected", "cut", "asked"])
 def test_torch_answers_as_the_library_where_it_is_not_installed(libraries, name, monkeypatch):
     root, installed = libraries
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
@@ -190,7 +195,7 @@ def write_queries(path):
     return path
 
 
-@pytest.mark.parametrize("name", ["joined", "cut"])
+@pytest.mark.parametrize("name", ["joined", "cut", "asked"])
 def test_a_gate_on_ranking_scores_what_the_library_embeds(exported, libraries, tmp_path, name):
     model, library = exported[1][name], libraries[1][name]
     graph = model.path("model.onnx")
@@ -229,7 +234,7 @@ def repository(exported, tmp_path_factory):
         exported[1]["joined"], ConversionSpec(runtime="onnxruntime", precision="fp16", gate=gate), exported[0]
     ).artifact
     assemble_entry(half, [], ServingSpec(threads=1, max_batch_size=4), folder, name="half")
-    for name in ("projected", "cut", "joined"):
+    for name in ("projected", "cut", "joined", "asked"):
         serving = ServingSpec(threads=1, max_batch_size=4, padding="longest" if name == "cut" else "buckets")
         entry = assemble_entry(exported[1][name], [], serving, folder, name=name).artifact
         parts = assemble_text_entries(entry, TextSpec(), folder)
@@ -255,7 +260,7 @@ def client(server):
 
 
 def test_the_ensembles_output_is_the_graphs_and_the_librarys(client, libraries):
-    for name in ("projected", "cut", "joined"):
+    for name in ("projected", "cut", "joined", "asked"):
         answer = client.infer(f"{name}-text", {"TEXT": column(*TEXTS)}, ["EMBEDDING"])[0]["EMBEDDING"]
         np.testing.assert_allclose(answer, libraries[1][name].encode(TEXTS), atol=2e-6)
 
@@ -324,7 +329,7 @@ def test_verify_finds_them_right_and_compares_with_the_library(repository):
     ranked = next(entry.accuracy for entry in report.entries if entry.name == "half")
     assert ranked is not None and ranked.metric == "nDCG@10" and 40 < ranked.converted < 100
     texts = {entry.name: entry.library_texts for entry in report.entries if entry.name.endswith("-text")}
-    assert texts["cut-text"] == texts["projected-text"] + 2
+    assert texts["cut-text"] == texts["asked-text"] == texts["projected-text"] + 2
     assert texts["joined-text"] == texts["projected-text"] + 3
 
 
