@@ -7,16 +7,16 @@ is where its files lie on this machine and is not written into the manifest.
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prep_triton.architectures import Architecture
 from prep_triton.gpus import AMPERE_PLUS, is_runnable
 from prep_triton.layout import CONFIG_NAME, ENGINE_NAME, GRAPH_NAME, REFERENCE_NAME, is_graph_file
 from prep_triton.server_arguments import ServerArgument
 from prep_triton.spec import GateSpec, OptimizationProfile, Precision, Runtime, Tier
-from prep_triton.tasks import MASK_TOKEN, Task
+from prep_triton.tasks import MASK_TOKEN, SPEARMAN, Task
 
 MANIFEST_SCHEMA = 1
 
@@ -131,6 +131,14 @@ class AccuracyRecord(Record):
     reference: Points
     converted: Points
     others: dict[str, tuple[float, float]] = {}
+
+    @model_validator(mode="after")
+    def check_sign(self) -> Self:
+        """Only a correlation may be negative."""
+        for name in ("reference", "converted"):
+            if getattr(self, name) < 0 and self.metric != SPEARMAN:
+                raise ValueError(f"{name} is {getattr(self, name):g}, and points of {self.metric} are 0 or more")
+        return self
 
 
 class LatencyRecord(Record):

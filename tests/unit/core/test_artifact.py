@@ -48,6 +48,13 @@ def test_points_lie_between_0_and_100(value):
         AccuracyRecord(metric="accuracy", rows=1, reference=90.0, converted=value)
 
 
+def test_a_correlation_may_be_negative():
+    negative = {"metric": "Spearman correlation", "rows": 3, "reference": -2.5}
+    assert AccuracyRecord(**negative, converted=-100.0).reference == -2.5
+    with pytest.raises(ValidationError, match="converted"):
+        AccuracyRecord(**negative, converted=-100.1)
+
+
 @pytest.mark.parametrize("value", [*NO_NUMBERS, -0.1, 1.1])
 def test_a_request_with_such_a_number_is_refused(value):
     with pytest.raises(ValidationError, match="min_cosine"):
