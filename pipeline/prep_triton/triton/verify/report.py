@@ -1,5 +1,6 @@
 """What `prep verify` measured."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from prep_triton.artifact import AccuracyRecord, Backend, EntryKind, Record, RepositoryEntry
@@ -111,9 +112,22 @@ def check_report(report: VerifyReport) -> None:
         names = ", ".join(entry.name for entry in failed)
         raise EntriesFailedError(
             f"{len(failed)} of {len(report.entries)} entries failed on Triton {report.server_version}: {message}",
-            hint=TIMEOUT_HINT if all(TIMED_OUT in entry.detail for entry in failed) else _hint_to_make_again(names),
+            hint=TIMEOUT_HINT
+            if all(TIMED_OUT in entry.detail for entry in failed)
+            else _hint_of_bf16(report, failed) or _hint_to_make_again(names),
             report=report,
         )
+
+
+def _hint_of_bf16(report: VerifyReport, failed: Sequence[EntryReport]) -> str:
+    """Say what OpenVINO does with FP32, where only such entries and those before them failed; empty elsewhere."""
+    in_fp32 = {entry.name for entry in report.entries if entry.runtime == "openvino" and entry.precision == "fp32"}
+    if not all({entry.name, entry.serves} & in_fp32 for entry in failed):
+        return ""
+    return (
+        "OpenVINO computes FP32 in BF16 on a CPU that has it, and its backend has no parameter against that: build it "
+        "with --runtime openvino --bf16, whose gate measures what BF16 costs, or assemble it with --runtime onnxruntime"
+    )
 
 
 def _hint_to_make_again(names: str) -> str:

@@ -32,3 +32,18 @@ def test_entries_that_ran_out_of_time_are_not_to_be_made_again():
     with pytest.raises(VerifyError) as failed:
         check_report(report)
     assert failed.value.hint.startswith("allow more time with --timeout-s")
+
+
+@pytest.mark.parametrize(("precision", "is_explained"), [("fp32", True), ("int8", False)])
+def test_an_fp32_that_openvino_computes_in_bf16_is_explained(precision, is_explained):
+    model = EntryReport(
+        name="ov", runtime="openvino", precision=precision, status="loaded", tolerance=0.9999, kind="model"
+    )
+    text = EntryReport(
+        name="ov-text", kind="ensemble", serves="ov", runtime="ensemble", precision=precision, status="failed",
+        detail="4 of 56 answers are wrong", tolerance=0.9999,
+    )  # fmt: skip
+    report = VerifyReport(repository_uri="r", server_version="2.51.0", server_flavour="f", entries=(model, text))
+    with pytest.raises(VerifyError) as caught:
+        check_report(report)
+    assert ("computes FP32 in BF16" in caught.value.hint) == is_explained
