@@ -159,6 +159,9 @@ SPECS: dict[str, Schema] = {
         }
     ),
     "monitoring.googleapis.com/v1/Rules": closed({"groups": some(_GROUP)}),
+    "monitoring.coreos.com/v1/PodMonitor": closed(
+        {"selector": closed({"matchLabels": _LABELS}), "podMetricsEndpoints": some(_SCRAPE)}
+    ),
     "monitoring.coreos.com/v1/PrometheusRule": closed({"groups": some(_GROUP)}),
     "networking.istio.io/v1/Gateway": closed({"selector": _LABELS, "servers": some(_ISTIO_SERVER)}),
     "networking.istio.io/v1/VirtualService": closed(

@@ -26,6 +26,10 @@ _NOTES = {
         _MISSING,
     ),
     "namespace": ("To remove the base removes it too, with all that is in it: kubectl delete -k asks nothing.",),
+    "podmonitor": (
+        "Prometheus takes it, and the rules, where its podMonitorSelector and ruleSelector choose them: by default those",
+        "of kube-prometheus-stack choose the label 'release' of the chart, which an overlay adds.",
+    ),
     "podmonitoring": ("Its name is the label 'job' of the series, by which queries find them.",),
     "rules": (
         "Managed Prometheus' OperatorConfig says whom alerts reach. A PrometheusRule's queries name the namespace:",

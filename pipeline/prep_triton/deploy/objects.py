@@ -14,7 +14,12 @@ from prep_triton.deploy.namespace import render_namespace
 from prep_triton.deploy.network import Backend, render_headless_service, render_service, render_service_account
 from prep_triton.deploy.nodes import place_servers, render_compute_class
 from prep_triton.deploy.request import DeploymentSpec, ServedRelease
-from prep_triton.deploy.scaling import render_autoscaler, render_autoscaling_metric, render_pod_monitoring
+from prep_triton.deploy.scaling import (
+    render_autoscaler,
+    render_autoscaling_metric,
+    render_pod_monitor,
+    render_pod_monitoring,
+)
 from prep_triton.deploy.workload import render_deployment, render_disruption_budget, resize_deployment
 
 _VERSION_LABEL = "app.kubernetes.io/version"
@@ -81,7 +86,10 @@ def _render_servers(
         if spec.spot:
             objects[f"computeclass-{pool.label}"] = render_compute_class(spec, fleet, pool)
         objects[f"poddisruptionbudget-{pool.label}"] = render_disruption_budget(spec, pool)
-        objects[f"podmonitoring-{pool.label}"] = render_pod_monitoring(spec, pool)
+        if spec.monitoring == "operator":
+            objects[f"podmonitor-{pool.label}"] = render_pod_monitor(spec, pool)
+        if spec.monitoring != "operator" or spec.autoscaler == "stackdriver":
+            objects[f"podmonitoring-{pool.label}"] = render_pod_monitoring(spec, pool)
         if spec.autoscaler == "managed":
             objects[f"autoscalingmetric-{pool.label}"] = render_autoscaling_metric(spec, pool)
         objects[f"horizontalpodautoscaler-{pool.label}"] = render_autoscaler(spec, pool, measurement)

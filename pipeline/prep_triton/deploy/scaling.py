@@ -48,6 +48,18 @@ def render_pod_monitoring(spec: DeploymentSpec, pool: Pool) -> Manifest:
     }
 
 
+def render_pod_monitor(spec: DeploymentSpec, pool: Pool) -> Manifest:
+    """Render what has Prometheus' operator scrape a pool's servers; it gives series the pod and container by itself."""
+    labels = labels_of_pool(spec, pool)
+    return {
+        **head_of("PodMonitor", "monitoring.coreos.com/v1", name_of_pool(spec, pool), labels=labels),
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "podMetricsEndpoints": [{"port": "metrics", "path": "/metrics", "interval": f"{SCRAPE_INTERVAL_S}s"}],
+        },
+    }
+
+
 def render_autoscaling_metric(spec: DeploymentSpec, pool: Pool) -> Manifest:
     """Render what has GKE's own adapter ask a pool's servers for their gauges."""
     gauges = {_PENDING_NAME: PENDING_METRIC, **({_UTILIZATION_NAME: UTILIZATION_METRIC} if pool.gpu else {})}

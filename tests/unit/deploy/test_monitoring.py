@@ -50,6 +50,19 @@ def test_rules_are_of_the_kind_that_the_cluster_has(choice: str, kind: str, vers
     assert all(('namespace="triton"' in rule["expr"]) is (choice == "operator") for rule in load_rules(base))
 
 
+def test_prometheus_operator_scrapes_what_its_rules_ask_for():
+    base = plan(monitoring="operator")
+    monitor = yaml.safe_load(base.files["podmonitor-t4.yaml"])["spec"]
+    pod = yaml.safe_load(base.files["deployment-t4.yaml"])["spec"]["template"]
+    assert monitor["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    ports = {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+    assert {endpoint["port"] for endpoint in monitor["podMetricsEndpoints"]} <= ports
+    # The Stackdriver adapter reads what managed Prometheus scrapes; GKE's own asks the pods.
+    assert "podmonitoring-t4.yaml" in base.files
+    assert "podmonitoring-t4.yaml" not in plan(monitoring="operator", autoscaler="managed").files
+    assert "podmonitor-t4.yaml" not in plan().files
+
+
 def test_without_monitoring_there_is_neither():
     assert {"rules.yaml", "configmap-dashboard.yaml"} & set(plan(monitoring="none").files) == set()
 
