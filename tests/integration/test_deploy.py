@@ -1,5 +1,6 @@
 """`prep deploy` on a published release: a real GCS server, Kubernetes' own schemas, and kubectl where there is one."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import yaml
 from prep_triton.artifact import RepositoryEntry
 from prep_triton.cli.app import app
 from prep_triton.containers import TABLE_VARIABLE
+from prep_triton.deploy.lifecycle import render_proxy_config
 from prep_triton.manifest import load_artifact, save_manifest
 from prep_triton.publish.release import publish_release
 from prep_triton.publish.uri import open_store
@@ -113,6 +115,19 @@ def test_kubernetes_and_kubectl_accept_a_base_that_mounts_the_bucket(publish, fo
     assert f"--model-repository=/models/{uri.rpartition('/')[2]}" in container["args"]
 
 
+def test_overlay_of_the_docs_has_an_injected_proxy_outlive_the_server(publish, folder: Path):
+    text = (Path(__file__).parents[2] / "docs" / "releases.md").read_text()
+    (overlay,) = re.findall(r"```yaml\n(resources: \[\.\./gke\].*?)```", text, re.DOTALL)
+    (folder / "overlay").mkdir()
+    (folder / "overlay" / "kustomization.yaml").write_text(overlay)
+    deploy(publish(make_plan("t4")), "-o", "gke", "--model-loading", "fuse")
+    built = subprocess.run([*find_kustomize(), "overlay"], capture_output=True, text=True, check=True).stdout
+    (deployment,) = (manifest for manifest in yaml.safe_load_all(built) if manifest["kind"] == "Deployment")
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["proxy.istio.io/config"] == render_proxy_config()
+    assert annotations["gke-gcsfuse/volumes"] == "true"
+
+
 def test_what_was_measured_becomes_targets_and_sizes_that_kubernetes_accepts(publish, folder: Path):
     uri = publish()
     (folder / "run.json").write_text(make_judged_run(name="bert", key=f"{0:016x}").model_dump_json())
@@ -137,6 +152,10 @@ def test_kubernetes_and_kubectl_accept_the_nightly_jobs():
     assert {manifest["metadata"]["namespace"] for manifest in yaml.safe_load_all(done.stdout)} == {"prep"}
 
 
+def describe(manifest: dict[str, Any]) -> str:
+    return f"{manifest['kind']}/{manifest['metadata']['name']}"
+
+
 def find_kustomize() -> list[str]:
     """Return the command that renders a base, or skip."""
     if kubectl := shutil.which("kubectl"):
@@ -156,10 +175,25 @@ def test_store_means_its_current_release_and_the_target_that_it_was_made_for(pub
 
 
 def test_dry_run_prints_what_kubectl_takes(publish, folder: Path, gcs_bucket: str):
-    done = Prep(folder).run("deploy", publish(), "--gateway", "istio", "--host", "bert.example.com", "--dry-run")
-    kinds = [manifest["kind"] for manifest in yaml.safe_load_all(done.stdout)]
-    assert "Deployment" in kinds
-    assert "Gateway" in kinds
+    publish(make_plan("t4"))
+    publish(make_plan("t4"), make_plan("l4"), current=False)
+    options = [f"gs://{gcs_bucket}/models", "--gateway", "istio", "--host", "bert.example.com", "--canary", "10"]
+    done = Prep(folder).run("deploy", *options, "--spot", "--namespace", "ml", "--dry-run")
+    assert list(folder.iterdir()) == []
+    streamed = {describe(manifest): manifest for manifest in yaml.safe_load_all(done.stdout)}
+    assert next(iter(streamed)) == "Namespace/ml"
+    assert {"Deployment/triton-canary-l4", "Gateway/triton"} <= streamed.keys()
+    deploy(*options, "--spot", "--namespace", "ml", "-o", "base")
+    built = subprocess.run([*find_kustomize(), "base"], capture_output=True, text=True, check=True).stdout
+    expected = {describe(manifest): manifest for manifest in yaml.safe_load_all(built)}
+    for name, manifest in expected.items():
+        if name.startswith("ComputeClass/"):  # the cluster's: Kustomize does not know that
+            del manifest["metadata"]["namespace"]
+    assert streamed == expected
+
+
+def test_older_flag_of_the_gateway_is_named(publish, folder: Path, gcs_bucket: str):
+    publish()
     older = Prep(folder).run("deploy", f"gs://{gcs_bucket}/models", "--no-istio", "--dry-run")
     assert "--no-istio is an older name of --gateway none, the default" in older.stderr
     assert "Gateway" not in [manifest["kind"] for manifest in yaml.safe_load_all(older.stdout)]

@@ -127,7 +127,9 @@ def deploy(
     force: Annotated[
         bool, typer.Option("--force", help="Replace files that prep did not write, or that were changed since.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the YAML and write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the objects for kubectl diff -f -, and write nothing.")
+    ] = False,
     triton_tag: Annotated[str | None, typer.Option("--triton", hidden=True)] = None,
     istio: Annotated[bool | None, typer.Option("--istio/--no-istio", hidden=True)] = None,
     output: OutputOptions = OutputOptions(),

@@ -21,5 +21,6 @@
     objects.py        all objects of a base; split_requests: who gets which part of the requests
     notes.py          what a file's comments say that its fields do not
     base.py           plan_base(release, spec): all of them as text
+    stream.py         render_stream(base): as Kustomize would build it, for a dry run
     folder.py         save_base(base, folder): never over a file that somebody changed
 """

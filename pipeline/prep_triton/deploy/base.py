@@ -8,7 +8,6 @@ import yaml
 
 from prep_triton.artifact import Record
 from prep_triton.deploy.canary import Canary, describe_canary, plan_candidate
-from prep_triton.deploy.dashboard import BlockText
 from prep_triton.deploy.fleet import Fleet, plan_fleet
 from prep_triton.deploy.measured import MeasuredServer, Measurement, choose_pools, measure_pool
 from prep_triton.deploy.names import Manifest, name_of_pool
@@ -121,7 +120,7 @@ def _render_kustomization(spec: DeploymentSpec, resources: list[str], images: Co
 
 
 def _render_file(release: ServedRelease, spec: DeploymentSpec, name: str, manifest: Manifest) -> str:
-    body = "".join(f"# {note}\n" for note in find_notes(spec, name)) + _dump(manifest)
+    body = "".join(f"# {note}\n" for note in find_notes(spec, name)) + dump_manifest(manifest)
     return f"{MARK}for {release.uri}: {digest_text(body)}\n{body}"
 
 
@@ -135,12 +134,16 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-_Dumper.add_representer(
-    BlockText, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style="|")
-)
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Show text of several lines, such as a dashboard, line by line."""
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
 
 
-def _dump(manifest: Manifest) -> str:
+_Dumper.add_representer(str, _represent_text)
+
+
+def dump_manifest(manifest: Manifest) -> str:
+    """Return an object as YAML, its keys in the order that they have."""
     return yaml.dump(
         manifest, Dumper=_Dumper, sort_keys=False, default_flow_style=False, width=1000, allow_unicode=True
     )

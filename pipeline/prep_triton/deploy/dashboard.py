@@ -24,19 +24,13 @@ _MODELS = f'{_SERVERS}, model=~"$model"'
 _Panel = tuple[str, str, tuple[tuple[str, str], ...]]
 
 
-class BlockText(str):
-    """Text that YAML shows line by line."""
-
-    __slots__ = ()
-
-
 def render_dashboard(spec: DeploymentSpec) -> Manifest:
     """Render the ConfigMap of a deployment's dashboard."""
     labels = {**labels_of_service(spec), **SIDECAR_LABEL}
     text = json.dumps(make_dashboard(spec), indent=2) + "\n"
     return {
         **head_of("ConfigMap", "v1", f"{spec.name}-dashboard", labels=labels),
-        "data": {DASHBOARD_FILE: BlockText(text)},
+        "data": {DASHBOARD_FILE: text},
     }
 
 

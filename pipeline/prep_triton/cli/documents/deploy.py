@@ -5,6 +5,7 @@ from pathlib import Path
 from prep_triton.cli.output import Output
 from prep_triton.deploy.base import Base
 from prep_triton.deploy.canary import Canary
+from prep_triton.deploy.stream import render_stream
 
 
 class DeployDocument(Base):
@@ -22,8 +23,7 @@ class DeployDocument(Base):
 def render_deploy(out: Output, document: DeployDocument) -> None:
     """Print the YAML in a dry run; else what was written, and how to apply it."""
     if document.dry_run:
-        # One stream that kubectl takes; a file's first line, a comment, names the release.
-        out.line("---\n".join(document.files.values()).rstrip("\n"))
+        out.line(render_stream(document).rstrip("\n"))
         return
     triton = document.fleet.triton
     out.line(f"release {document.release} on Triton {triton.tag}, {triton.image}", style="bold")
