@@ -27,8 +27,8 @@ _NOTES = {
     ),
     "namespace": ("To remove the base removes it too, with all that is in it: kubectl delete -k asks nothing.",),
     "podmonitor": (
-        "Prometheus takes it, and the rules, where its podMonitorSelector and ruleSelector choose them: by default those",
-        "of kube-prometheus-stack choose the label 'release' of the chart, which an overlay adds.",
+        "Prometheus takes it, and the rules, where its podMonitorSelector and ruleSelector choose them: those of",
+        "kube-prometheus-stack choose by default the label 'release' of the chart, which an overlay adds.",
     ),
     "podmonitoring": ("Its name is the label 'job' of the series, by which queries find them.",),
     "rules": (

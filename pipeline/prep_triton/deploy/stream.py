@@ -1,4 +1,4 @@
-"""A base as one stream of YAML: what Kustomize would build of it, for ``kubectl diff -f -`` and ``kubectl apply -f -``."""
+"""A base as one stream of YAML: what Kustomize would build of it, for ``kubectl diff -f -`` and ``apply -f -``."""
 
 from typing import Any
 
