@@ -81,7 +81,8 @@ def assemble(prep: Prep, entries: Sequence[tuple[str, str, str]]) -> str:
     """Write the repository anew: the first model's entries are of tier 1, the others' of tier 2."""
     request = prep.request
     if not entries:
-        raise CannotError("no model is to be served")
+        names = " and ".join(sorted(NOT_SERVED))
+        raise CannotError(f"{names} shows what INT8 does to answers and is not served: add --model bert-base")
     for model, precision, name in entries:
         runtime, held = ("tensorrt", precision)
         batch: tuple[object, ...] = ()
