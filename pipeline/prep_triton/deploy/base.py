@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from prep_triton.artifact import Record
-from prep_triton.deploy.canary import Canary, describe_canary, plan_candidate
+from prep_triton.deploy.canary import Canary, Candidate, describe_canary, find_measured_part, plan_candidate
 from prep_triton.deploy.fleet import Fleet, plan_fleet
 from prep_triton.deploy.measured import MeasuredServer, Measurement, choose_pools, measure_pool
 from prep_triton.deploy.names import Manifest, name_of_pool
@@ -48,7 +48,8 @@ def plan_base(
     Args:
         release: What is served.
         spec: The choices of the cluster.
-        measured: What autoscaling and sizes of the release are taken from.
+        measured: What autoscaling and sizes of the release are taken from; of the candidate, as far as it has the same
+            entries.
         candidate: The release that gets `spec.canary` percent of the requests.
 
     Raises:
@@ -60,14 +61,14 @@ def plan_base(
     check_sharing(spec, fleet)
     measurements: dict[str, Measurement] = {}
     if measured:
-        chosen = spec.waiting_requests if "waiting_requests" in spec.model_fields_set else None
         pools = choose_pools(measured, fleet.pools)
-        measurements = {pool.label: measure_pool(measured, release.size_bytes, chosen) for pool in pools}
+        measurements = {pool.label: _measure_pool(measured, release, spec) for pool in pools}
     objects, images = render_release(release, spec, fleet, measurements), {fleet.triton.image}
     canary = None
     if candidate:
         planned = plan_candidate(release, candidate, spec)
-        beside = render_canary(planned, spec)
+        part = find_measured_part(measured, release, candidate) if measured else None
+        beside = render_canary(planned, spec, _measure_candidate(part, planned, spec, measurements) if part else {})
         canary = describe_canary(planned, spec, {manifest["kind"] for manifest in beside.values()})
         objects |= beside
         images.add(planned.fleet.triton.image)
@@ -81,6 +82,19 @@ def plan_base(
         measured_pools=tuple(measurements),
         canary=canary,
     )
+
+
+def _measure_pool(measured: MeasuredServer, release: ServedRelease, spec: DeploymentSpec) -> Measurement:
+    chosen = spec.waiting_requests if "waiting_requests" in spec.model_fields_set else None
+    return measure_pool(measured, release.size_bytes, chosen)
+
+
+def _measure_candidate(
+    measured: MeasuredServer, candidate: Candidate, spec: DeploymentSpec, of_release: Collection[str]
+) -> dict[str, Measurement]:
+    """Return the measurements of a candidate's pools, of those for which the release has one."""
+    pools = [pool.label for pool in candidate.fleet.pools if pool.label in of_release]
+    return {label: _measure_pool(measured, candidate.release, spec) for label in pools}
 
 
 def digest_text(text: str) -> str:

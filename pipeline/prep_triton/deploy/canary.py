@@ -1,14 +1,18 @@
 """A candidate beside the release: servers of their own, and a part of the requests."""
 
+import logging
 import math
 
 from prep_triton.artifact import Record
 from prep_triton.deploy.fleet import Fleet, plan_fleet
+from prep_triton.deploy.measured import MeasuredServer
 from prep_triton.deploy.names import name_of_pool
 from prep_triton.deploy.nodes import check_sharing
 from prep_triton.deploy.request import DeploymentSpec, ServedRelease
 from prep_triton.errors import SpecError
 from prep_triton.layout import folder_of_release
+
+log = logging.getLogger(__name__)
 
 _SUFFIX = "canary"
 
@@ -58,6 +62,31 @@ def plan_candidate(release: ServedRelease, candidate: ServedRelease, spec: Deplo
     fleet = plan_fleet(candidate, spec)
     check_sharing(spec, fleet)
     return Candidate(release=candidate, fleet=fleet)
+
+
+def find_measured_part(
+    measured: MeasuredServer, release: ServedRelease, candidate: ServedRelease
+) -> MeasuredServer | None:
+    """Return what was measured of a release as far as it holds for a candidate; None where no entry is the same.
+
+    An entry that is another one in the candidate was not measured, and a warning says so. Memory is that of all entries
+    together.
+    """
+    served, own = ({entry.name: entry.key for entry in side.entries} for side in (release, candidate))
+    same = tuple(entry for entry in measured.entries if own[entry.name] == served[entry.name])
+    others = [entry.name for entry in measured.entries if entry not in same]
+    if others:
+        log.warning(
+            "the candidate %s has another %s than %s measured: its servers %s",
+            candidate.id,
+            " and ".join(others),
+            measured.run,
+            f"scale by {' and '.join(entry.name for entry in same)}" if same else "keep prep's own numbers",
+        )
+    if not same or own == served:
+        return measured if same else None
+    reason = f"the candidate {candidate.id} has other entries than were measured"
+    return measured.model_copy(update={"entries": same, "memory_mib": None, "memory_unknown": reason})
 
 
 def spec_of_canary(spec: DeploymentSpec) -> DeploymentSpec:

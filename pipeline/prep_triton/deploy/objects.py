@@ -42,10 +42,12 @@ def render_release(
     return _label_all(release, objects)
 
 
-def render_canary(candidate: Candidate, spec: DeploymentSpec) -> dict[str, Manifest]:
+def render_canary(
+    candidate: Candidate, spec: DeploymentSpec, measurements: Mapping[str, Measurement]
+) -> dict[str, Manifest]:
     """Render the candidate's servers beside those of the release: under another name, with the same account."""
     own = spec_of_canary(spec)
-    objects = _render_servers(candidate.release, own, candidate.fleet, {})
+    objects = _render_servers(candidate.release, own, candidate.fleet, measurements)
     if spec.monitoring != "none":
         objects["rules"] = render_rules(own, candidate.fleet.pools, candidate.release.entries)
     for manifest in objects.values():

@@ -110,6 +110,40 @@ def test_less_than_one_waiting_request_adds_no_server_and_a_chosen_number_wins()
     assert chosen["metadata"]["annotations"]["prep/waiting-requests"].startswith("8 was chosen; 0.20 waited")
 
 
+def plan_candidate(*entries, measured: MeasuredServer, release=CPU_RELEASE) -> Base:
+    candidate = make_release(*entries, target=make_target()).model_copy(update={"id": "20260201T235959Z-ba9876543210"})
+    spec = DeploymentSpec(gateway="istio", host="a.b", canary=10)
+    return plan_base(release, spec, measured, candidate)
+
+
+def test_a_candidate_of_the_same_entries_is_sized_and_scaled_as_the_release():
+    base = plan_candidate(make_entry("bert-onnx", size_mib=200), measured=make_measured())
+    for name in ("deployment", "horizontalpodautoscaler"):
+        own, release = load(base, f"{name}-canary-cpu"), load(base, f"{name}-cpu")
+        assert own["metadata"]["annotations"] == release["metadata"]["annotations"]
+    assert resources_of(base, "canary-cpu") == resources_of(base)
+
+
+def test_of_a_candidate_what_is_another_entry_keeps_estimates_and_is_said(caplog: pytest.LogCaptureFixture):
+    changed = make_entry("bert-onnx", key="another")
+    base = plan_candidate(changed, measured=make_measured())
+    assert resources_of(base, "canary-cpu")["requests"]["cpu"] == "3"
+    assert len(load(base, "horizontalpodautoscaler-canary-cpu")["spec"]["metrics"]) == 2  # no rate among them
+    assert "has another bert-onnx than run.json of 2026-11-28 measured: its servers keep prep's own" in caplog.text
+
+    text = POINT.model_copy(update={"name": "bert-text"})
+    release = make_release(make_entry("bert-onnx"), make_entry("bert-text"), target=make_target())
+    both = plan_candidate(changed, make_entry("bert-text"), measured=make_measured(POINT, text), release=release)
+    rates = load(both, "horizontalpodautoscaler-canary-cpu")["spec"]["metrics"][1:-1]
+    assert [rate["external"]["metric"]["selector"]["matchLabels"]["metric.labels.model"] for rate in rates] == [
+        "bert-text"
+    ]
+    assert resources_of(both, "canary-cpu")["requests"]["cpu"] == "1900m"
+    memory = load(both, "deployment-canary-cpu")["metadata"]["annotations"]["prep/memory"]
+    assert memory == "an estimate: the candidate 20260201T235959Z-ba9876543210 has other entries than were measured"
+    assert "its servers scale by bert-text" in caplog.text
+
+
 def test_a_cpu_run_says_nothing_of_servers_with_a_gpu():
     release = make_release(make_entry("bert", make_plan("t4")))
     with pytest.raises(SpecError) as caught:
