@@ -94,7 +94,8 @@ def _render_servers(
             objects[f"podmonitoring-{pool.label}"] = render_pod_monitoring(spec, pool)
         if spec.autoscaler == "managed":
             objects[f"autoscalingmetric-{pool.label}"] = render_autoscaling_metric(spec, pool)
-        objects[f"horizontalpodautoscaler-{pool.label}"] = render_autoscaler(spec, pool, measurement)
+        autoscaler = render_autoscaler(spec, pool, measurement, max(1, fleet.gpus_per_server))
+        objects[f"horizontalpodautoscaler-{pool.label}"] = autoscaler
     return objects
 
 

@@ -8,6 +8,10 @@ without harm it stays small. Two adapters answer the autoscaler's queries:
   ``|`` stands for ``/``, a selector's key is a field of Monitoring's filter language, and a counter is its rate.
 - ``managed``: GKE's own (AutoscalingMetric) asks the pods themselves, for gauges alone. Source:
   https://cloud.google.com/kubernetes-engine/docs/how-to/expose-custom-metrics-autoscaling
+
+How busy a GPU is counts where a server has it alone. Of a shared one GKE has no figure by container, only by node
+(https://cloud.google.com/kubernetes-engine/docs/how-to/timesharing-gpus, "Monitor"), and a metric that is missing keeps
+every server; Triton's own is of the whole GPU, with its neighbours.
 """
 
 from typing import Any
@@ -33,6 +37,10 @@ CPU_TARGET = 70
 # A gauge is a moment: a burst that the next scrape does not see adds no server, which takes minutes to start.
 _ADD_AFTER_S = 2 * SCRAPE_INTERVAL_S
 _REMOVE_AFTER_S = 600
+
+
+def _has_own_gpu(spec: DeploymentSpec, pool: Pool) -> bool:
+    return bool(pool.gpu) and spec.gpu_sharing is None
 
 
 def render_pod_monitoring(spec: DeploymentSpec, pool: Pool) -> Manifest:
@@ -62,7 +70,10 @@ def render_pod_monitor(spec: DeploymentSpec, pool: Pool) -> Manifest:
 
 def render_autoscaling_metric(spec: DeploymentSpec, pool: Pool) -> Manifest:
     """Render what has GKE's own adapter ask a pool's servers for their gauges."""
-    gauges = {_PENDING_NAME: PENDING_METRIC, **({_UTILIZATION_NAME: UTILIZATION_METRIC} if pool.gpu else {})}
+    gauges = {
+        _PENDING_NAME: PENDING_METRIC,
+        **({_UTILIZATION_NAME: UTILIZATION_METRIC} if _has_own_gpu(spec, pool) else {}),
+    }
     labels = labels_of_pool(spec, pool)
     container = {
         "endpoint": {"port": METRICS_PORT, "path": "/metrics"},
@@ -74,14 +85,27 @@ def render_autoscaling_metric(spec: DeploymentSpec, pool: Pool) -> Manifest:
     }
 
 
-def render_autoscaler(spec: DeploymentSpec, pool: Pool, measurement: Measurement | None = None) -> Manifest:
-    """Render a pool's HorizontalPodAutoscaler; the metric that asks for the most servers decides."""
+def render_autoscaler(
+    spec: DeploymentSpec, pool: Pool, measurement: Measurement | None = None, gpus: int = 1
+) -> Manifest:
+    """Render a pool's HorizontalPodAutoscaler; the metric that asks for the most servers decides.
+
+    Args:
+        spec: The choices of the cluster.
+        pool: Whose servers it adds and removes.
+        measurement: What its targets are from, where they were measured.
+        gpus: How many a server has, on a pool with GPUs.
+    """
     least, most = spec.replicas
     waiting = str(spec.waiting_requests) if measurement is None else _in_thousandths(measurement.waiting_requests)
     if spec.autoscaler == "managed":
         metrics = _list_managed(spec, pool, waiting)
     else:
         metrics = _list_stackdriver(spec, pool, waiting, measurement)
+        if _has_own_gpu(spec, pool):
+            # The autoscaler adds up all series, and each GPU of a server has one.
+            busy = str(DUTY_CYCLE_TARGET * gpus)
+            metrics.append(_external(DUTY_CYCLE_METRIC, _select_container(spec, pool), busy))
     if not pool.gpu:
         target = {"type": "Utilization", "averageUtilization": CPU_TARGET}
         metrics.append({"type": "Resource", "resource": {"name": "cpu", "target": target}})
@@ -120,15 +144,13 @@ def _list_stackdriver(
     for entry, rate in measurement.inferences_per_s.items() if measurement else ():
         labels = {**series, "metric.labels.model": entry}
         metrics.append(_external(INFERENCE_METRIC, labels, _in_thousandths(rate)))
-    if pool.gpu:
-        metrics.append(_external(DUTY_CYCLE_METRIC, _select_container(spec, pool), str(DUTY_CYCLE_TARGET)))
     return metrics
 
 
 def _list_managed(spec: DeploymentSpec, pool: Pool, waiting: str) -> list[dict[str, Any]]:
     """Return what GKE's adapter is asked: no rates, which are of counters."""
     targets = {_PENDING_NAME: waiting}
-    if pool.gpu:
+    if _has_own_gpu(spec, pool):
         targets[_UTILIZATION_NAME] = f"{DUTY_CYCLE_TARGET * 10}m"
     return [
         {

@@ -231,6 +231,24 @@ def test_managed_autoscaler_of_cpu_servers_looks_at_the_cpu_and_no_gpu():
     assert "nv_gpu_utilization" not in base.files["autoscalingmetric-cpu.yaml"]
 
 
+def test_gpu_that_others_use_too_adds_no_server():
+    """GKE has no duty cycle of a shared GPU by container, and a missing metric would keep every server."""
+    choices = {"gpu_sharing": "time-sharing", "gpu_clients": 2}
+    (waiting,) = load(plan(**choices), "horizontalpodautoscaler-t4")["spec"]["metrics"]
+    assert waiting["external"]["metric"]["name"] == "prometheus.googleapis.com|nv_inference_pending_request_count|gauge"
+    managed = plan(**choices, autoscaler="managed")
+    (waiting,) = load(managed, "horizontalpodautoscaler-t4")["spec"]["metrics"]
+    assert waiting["pods"]["metric"]["name"].endswith("pending-requests")
+    assert "nv_gpu_utilization" not in managed.files["autoscalingmetric-t4.yaml"]
+
+
+def test_each_gpu_of_a_server_has_a_duty_cycle_and_the_autoscaler_adds_them_up():
+    serving = {"instance_groups": [{"kind": "gpu", "gpus": [0, 1]}]}
+    entry = make_entry("bert-trt-fp16", make_plan("t4"), spec={"serving": serving})
+    (_, busy) = load(plan(make_release(entry)), "horizontalpodautoscaler-t4")["spec"]["metrics"]
+    assert busy["external"]["target"]["averageValue"] == "160"
+
+
 def test_autoscaler_waits_for_two_scrapes_before_it_adds_and_ten_minutes_before_it_removes():
     behavior = load(plan(), "horizontalpodautoscaler-t4")["spec"]["behavior"]
     interval = load(plan(), "podmonitoring-t4")["spec"]["endpoints"][0]["interval"]
