@@ -13,7 +13,7 @@ PACKAGE = ROOT / "pipeline" / "prep_triton"
 DOCUMENTS = sorted(path for folder in (".", "docs", "scripts", "configs") for path in (ROOT / folder).glob("*.md"))
 # A path in backticks with a folder and an ending, or a link's target.
 PATHS = re.compile(r"`((?:\./)?[\w.-]+(?:/[\w.-]+)*/[\w-]+\.(?:py|md|yaml|yml|toml))`|\]\(((?!https?:)[^)#]+)\)")
-# A command at the beginning of a line or of a code span, and what follows it there, without a shell's comment and what it is piped to.
+# A command at the beginning of a line or of a code span, and what follows it but for a comment or a pipe of a shell.
 COMMANDS = re.compile(r"(?:^ {4,}|`)(?:\$ )?prep ([a-z][a-z-]*)([^`#|\n]*)", re.MULTILINE)
 FLAGS = re.compile(r"(?<!\S)--?[a-z][a-z0-9-]*")
 MODULES = re.compile(r"python -m ((?:scripts|tests)[a-z_.]+)\b(?!\.?[A-Z])")
