@@ -144,9 +144,7 @@ def _choose_triton(release: ServedRelease, spec: DeploymentSpec, platform: str) 
     fitting = [triton for triton in table.values() if not _find_version_misfits(release, triton, platform)]
     versions = sorted({_short(plan.builder_version) for plan in _list_plans(release.entries)}, key=_sort_key)
     if not versions and fitting:
-        newest = max(fitting, key=lambda triton: triton.tag)
-        log.info("no plan binds the release to a container: Triton %s, the newest known one", newest.tag)
-        return newest
+        return _choose_newest(release, fitting)
     if len(fitting) == 1:
         return fitting[0]
     built_by = " and ".join(versions)
@@ -162,6 +160,20 @@ def _choose_triton(release: ServedRelease, spec: DeploymentSpec, platform: str) 
         f"Triton {names} all serve plans of TensorRT {built_by}, and the release does not say which it was made for",
         hint=f"choose one: --target {fitting[-1].tag}",
     )
+
+
+def _choose_newest(release: ServedRelease, fitting: Sequence[TritonRelease]) -> TritonRelease:
+    """Return the newest container of which it is known what serves the entries; where none is, the newest."""
+    served = {entry.runtime for entry in release.entries}
+    names = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+    needed = [runtime for runtime in names if runtime in served]
+    known = [triton for triton in fitting if all(getattr(triton, runtime) for runtime in needed)]
+    newest = max(known or fitting, key=lambda triton: triton.tag)
+    words = (
+        f"whose {' and '.join(names[runtime] for runtime in needed)} is known" if known and needed else "in the table"
+    )
+    log.info("no plan binds the release to a container: Triton %s, the newest %s (--target wins)", newest.tag, words)
+    return newest
 
 
 def _find_version_misfits(release: ServedRelease, triton: TritonRelease, platform: str) -> list[Misfit]:

@@ -1,10 +1,11 @@
 """Which container and which nodes serve a release."""
 
+import json
 import logging
 from pathlib import Path
 
 import pytest
-from prep_triton.containers import TABLE_VARIABLE
+from prep_triton.containers import TABLE_VARIABLE, load_triton_releases
 from prep_triton.deploy.accelerators import ACCELERATOR_BY_GPU, CPU_POOL, MOST_GPUS_BY_NODE, pool_from_gpu
 from prep_triton.deploy.fleet import plan_fleet
 from prep_triton.deploy.request import DeploymentSpec
@@ -83,10 +84,26 @@ def test_release_without_plans_needs_no_gpu():
     assert fleet.pools == (CPU_POOL,)
 
 
-def test_release_without_plans_takes_the_newest_container_and_says_so(caplog: pytest.LogCaptureFixture):
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_release_without_plans_takes_the_newest_container_whose_runtime_is_known(
+    runtime: str, caplog: pytest.LogCaptureFixture
+):
     caplog.set_level(logging.INFO, "prep_triton")
+    fleet = plan(make_release(make_entry("bert-onnx", runtime=runtime)))
+    known = [triton.tag for triton in load_triton_releases().values() if getattr(triton, runtime)]
+    assert fleet.triton.tag == max(known)
+    assert f"Triton {max(known)}, the newest whose " in caplog.text
+
+
+def test_release_without_plans_takes_the_newest_container_where_none_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO, "prep_triton")
+    tags = {tag: {"onnxruntime": None} for tag in load_triton_releases()}
+    (tmp_path / "table.yaml").write_text(json.dumps(tags))
+    monkeypatch.setenv(TABLE_VARIABLE, str(tmp_path / "table.yaml"))
     fleet = plan(make_release(make_entry("bert-onnx")))
-    assert f"Triton {fleet.triton.tag}, the newest known one" in caplog.text
+    assert f"Triton {fleet.triton.tag}, the newest in the table" in caplog.text
 
 
 def test_gpu_that_nothing_would_use_is_refused():
