@@ -6,7 +6,7 @@ own functions for each task; a test holds their tensors against this table.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal, get_args
 
@@ -95,11 +95,19 @@ SCORES = TextTensor("SCORES", "FP32", ("width",))
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """One way to score a model of the task: the metric, the fields of a labelled row, and a row to copy."""
+    """One way to score a model of the task: the metric, the fields of a labelled row, and a row to copy.
+
+    `labels` says how many labels a model has that can be scored so: several are chosen from, and one is ranked by.
+    """
 
     metric: str
     fields: tuple[str, ...]
     example: str
+    labels: Literal["any", "one", "several"] = "any"
+
+    def fits(self, labels: int) -> bool:
+        """Whether a model with so many labels can be scored so."""
+        return {"any": True, "one": labels == 1, "several": labels > 1}[self.labels]
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ class TaskFacts:
         details: What the post-processor takes from the tokenizer beside the model's outputs and ``WINDOW``.
         answers: What a client reads. The first one's name and those of the texts tell the task.
         options: The fields of `TextSpec` that belong to this task and not to all.
-        labelled: How it is scored; of several the fields of a file's rows decide.
+        labelled: How it is scored; of several the model's labels and the fields of a file's rows decide.
     """
 
     class_suffixes: tuple[str, ...]
@@ -170,6 +178,11 @@ class TaskFacts:
         return _TEXT_INPUTS[self.text_form]
 
     @property
+    def takes_two_texts(self) -> bool:
+        """Whether a row of the model has two texts, which its token types may tell apart."""
+        return len(self.text_inputs) > 1
+
+    @property
     def takes_pairs(self) -> bool:
         """Whether it scores two texts together: one TEXT may stand beside several TEXT_PAIR."""
         return self.text_form == "pair"
@@ -186,17 +199,18 @@ _SOURCE = TextTensor("SOURCE", "STRING")
 
 SPEARMAN = "Spearman correlation"
 NDCG = "nDCG@10"
+_RANKED_DOCUMENTS = LabelledRows(
+    metric=NDCG,
+    fields=("query", "documents", "relevance"),
+    example='{"query": "sea travel", "documents": ["A ship sails.", "It rains."], "relevance": [1, 0]}',
+)
 _RANKED_ROWS = (
     LabelledRows(
         metric=SPEARMAN,
         fields=("text", "text_pair", "score"),
         example='{"text": "A ship sails.", "text_pair": "A boat is at sea.", "score": 4.2}',
     ),
-    LabelledRows(
-        metric=NDCG,
-        fields=("query", "documents", "relevance"),
-        example='{"query": "sea travel", "documents": ["A ship sails.", "It rains."], "relevance": [1, 0]}',
-    ),
+    _RANKED_DOCUMENTS,
 )
 
 TASKS: Mapping[Task, TaskFacts] = MappingProxyType(
@@ -251,6 +265,7 @@ TASKS: Mapping[Task, TaskFacts] = MappingProxyType(
                     metric="accuracy",
                     fields=("text", "label"),
                     example='{"text": "A fine film.", "label": "positive"}',
+                    labels="several",
                 ),
             ),
         ),
@@ -267,7 +282,9 @@ TASKS: Mapping[Task, TaskFacts] = MappingProxyType(
                     metric="accuracy",
                     fields=("text", "text_pair", "label"),
                     example='{"text": "Ada wrote.", "text_pair": "Somebody wrote.", "label": "entailment"}',
+                    labels="several",
                 ),
+                replace(_RANKED_DOCUMENTS, labels="one"),
             ),
         ),
         "token-classification": TaskFacts(
@@ -282,6 +299,7 @@ TASKS: Mapping[Task, TaskFacts] = MappingProxyType(
                     metric="token accuracy",
                     fields=("tokens", "labels"),
                     example='{"tokens": ["Ada", "wrote"], "labels": ["B-PER", "O"]}',
+                    labels="several",
                 ),
             ),
         ),

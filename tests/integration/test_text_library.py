@@ -282,6 +282,8 @@ models:
   - model: ./reranker
     variants:
       - runtime: onnxruntime
+        precision: fp16
+        gate: {eval_data: ranked.jsonl, max_accuracy_drop: 2}
         serving: {max_batch_size: 4, threads: 1}
         text: true
 publish: ./store
@@ -291,7 +293,13 @@ publish: ./store
 def test_a_rerankers_folder_goes_through_prep_run_to_a_verified_release(tmp_path):
     write_reranker(tmp_path / "reranker")
     (tmp_path / "prep.yaml").write_text(RUN)
+    ranked = {"query": QUERY, "documents": ["a ship", "the rain", "is it"], "relevance": [0, 1, 2]}
+    (tmp_path / "ranked.jsonl").write_text(json.dumps(ranked))
     document = Prep(tmp_path).succeed("run", "prep.yaml")
     states = {row["stage"]: row["state"] for row in document["rows"]}  # a stage that failed ends the run
     assert states["verify"] == states["publish"] == "made"
-    assert list((tmp_path / "store").glob("releases/*/reranker-onnx-fp32-text/config.pbtxt"))
+    assert list((tmp_path / "store").glob("releases/*/reranker-onnx-fp16-text/config.pbtxt"))
+    verified = next(row for row in document["rows"] if row["stage"] == "verify")
+    (entry,) = (entry for entry in verified["figures"]["entries"] if entry["kind"] == "model")
+    served = entry["accuracy"]
+    assert (served["metric"], served["rows"], served["converted"]) == ("nDCG@10", 1, served["reference"])

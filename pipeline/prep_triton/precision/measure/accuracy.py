@@ -50,8 +50,8 @@ def measure_accuracy(
 
     Returns:
         accuracy (text-classification), token accuracy (token-classification: the first token of each
-        word), top-1 accuracy (fill-mask), F1 with the exact match in `others` (question-answering), or Spearman's
-        correlation or nDCG@10 (embeddings, by the rows' form).
+        word), top-1 accuracy (fill-mask), F1 with the exact match in `others` (question-answering), Spearman's
+        correlation or nDCG@10 (embeddings, by the rows' form), or nDCG@10 (pairs that one label scores).
 
     Raises:
         SpecError: The model has too few labels or no tokenizer, or the file cannot be used.
@@ -114,12 +114,12 @@ def _weight_of_row(record: AccuracyRecord) -> float:
 
 
 def check_task(model: OnnxModel) -> None:
-    """Refuse a model with too few labels to be right or wrong.
+    """Refuse a model with too few labels to be right or wrong, or to rank by.
 
     Raises:
         SpecError: There is nothing to score.
     """
-    if TASKS[model.task].has_labels and len(model.labels) < 2:
+    if not any(form.fits(len(model.labels)) for form in TASKS[model.task].labelled):
         raise SpecError(
             f"{model.name} has {len(model.labels)} label(s): it answers a number, not a class, and has no accuracy",
             hint=_COSINE_HINT,

@@ -2,7 +2,8 @@
 
 =====================  ==============================================================================
 text-classification    ``text``, perhaps ``text_pair``, and ``label`` (name or index)
-text-pair-…            the same, and ``text_pair`` in every row (text-pair-classification)
+text-pair-…            the same, and ``text_pair`` in every row (text-pair-classification); where the model has one
+                       label ``query``, ``documents`` and ``relevance``, a number of 0 or more for each
 token-classification   ``tokens`` and ``labels`` (name or index), one label a word
 question-answering     ``question``, ``context`` and ``answers`` (texts, or SQuAD's ``{"text": [...]}``)
 fill-mask              ``text`` with one [MASK], and ``label``, the token that stands there
@@ -22,7 +23,12 @@ from typing import Any, assert_never
 from prep_triton.errors import SpecError, find_nearest
 from prep_triton.precision.measure.encodings import describe_conversion
 from prep_triton.precision.measure.field_checks import check_list, check_text, kind
-from prep_triton.precision.measure.ranked_rows import RankedDocuments, ScoredPair, parse_ranked_row
+from prep_triton.precision.measure.ranked_rows import (
+    RankedDocuments,
+    ScoredPair,
+    parse_ranked_documents,
+    parse_ranked_row,
+)
 from prep_triton.tasks import TASKS, LabelledRows, Task
 
 _LISTED_LABELS = 12
@@ -103,52 +109,67 @@ def parse_examples(text: str, task: Task, labels: Sequence[str], *, where: str) 
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             place = f"{where}, line {number}"
-            examples.append(parse(_parse_fields(line, task, place), labels, place))
+            examples.append(parse(_parse_fields(line, task, len(labels), place), labels, place))
             if type(examples[-1]) is not type(examples[0]):
                 raise SpecError(
                     f"{place}: a row of another form than those before it, and a file is scored by one metric",
-                    hint=f"put rows of each form into a file of its own; {_row_hint(task)}",
+                    hint=f"put rows of each form into a file of its own; {_row_hint(task, len(labels))}",
                 )
     if not examples:
-        raise SpecError(f"{where} is empty, expected labelled rows", hint=_row_hint(task))
+        raise SpecError(f"{where} is empty, expected labelled rows", hint=_row_hint(task, len(labels)))
     return examples
 
 
 def labelled_rows(task: Task) -> LabelledRows:
-    """Return the form of a task's labelled rows, where it has one."""
-    (rows,) = TASKS[task].labelled
+    """Return the form of a task's labelled rows; where the model's labels decide, the one that chooses from several."""
+    (rows,) = (form for form in TASKS[task].labelled if form.labels != "one")
     return rows
 
 
-def _row_hint(task: Task) -> str:
-    first, *others = TASKS[task].labelled
+def _forms_of(task: Task, labels: int) -> tuple[LabelledRows, ...]:
+    """Return the forms that a model with so many labels is scored by."""
+    forms = TASKS[task].labelled
+    return tuple(form for form in forms if form.fits(labels)) or forms
+
+
+def _row_hint(task: Task, labels: int) -> str:
+    first, *others = _forms_of(task, labels)
     more = "".join(f"for {other.metric} a line is {other.example}; " for other in others)
     return f"{more}a line for {task} reads {first.example}"
 
 
-def _parse_fields(line: str, task: Task, where: str) -> Mapping[str, Any]:
+def _parse_fields(line: str, task: Task, labels: int, where: str) -> Mapping[str, Any]:
     try:
         fields = json.loads(line)
     except (ValueError, RecursionError) as err:
-        raise SpecError(f"{where}: not JSON: {err}", hint=_row_hint(task)) from err
+        raise SpecError(f"{where}: not JSON: {err}", hint=_row_hint(task, labels)) from err
     if not isinstance(fields, dict):
-        raise SpecError(f"{where}: {kind(fields)}, expected an object", hint=_row_hint(task))
+        raise SpecError(f"{where}: {kind(fields)}, expected an object", hint=_row_hint(task, labels))
+    forms = _forms_of(task, labels)
+    for form in TASKS[task].labelled:
+        if form not in forms and all(name in fields for name in form.fields):
+            raise SpecError(
+                f"{where}: rows of {', '.join(form.fields)} are scored by {form.metric}, which a model with {labels} "
+                f"label{'s' * (labels != 1)} does not have",
+                hint=_row_hint(task, labels),
+            )
     # Of several forms the one that the row has most of is meant.
-    rows = max(TASKS[task].labelled, key=lambda form: sum(name in fields for name in form.fields))
+    rows = max(forms, key=lambda form: sum(name in fields for name in form.fields))
     for name in rows.fields:
         if name not in fields:
             seen = ", ".join(fields) or "none"
-            raise SpecError(f"{where}: no field '{name}'; its fields are {seen}", hint=_missing_hint(task, fields))
+            hint = _missing_hint(task, labels, fields)
+            raise SpecError(f"{where}: no field '{name}'; its fields are {seen}", hint=hint)
     return fields
 
 
-def _missing_hint(task: Task, fields: Mapping[str, Any]) -> str:
+def _missing_hint(task: Task, labels: int, fields: Mapping[str, Any]) -> str:
     for other, facts in TASKS.items():
         if other != task and any(all(name in fields for name in rows.fields) for rows in facts.labelled):
-            return f"these rows are for {other}, and the model does {task}; {_row_hint(task)}"
+            return f"these rows are for {other}, and the model does {task}; {_row_hint(task, labels)}"
     if "data" in fields:
-        return f"SQuAD's nested file must be flattened to one question a line; {_row_hint(task)}"
-    return _row_hint(task)
+        return f"SQuAD's nested file must be flattened to one question a line; {_row_hint(task, labels)}"
+    return _row_hint(task, labels)
 
 
 def index_from_label(label: Any, labels: Sequence[str], *, where: str) -> int:
@@ -179,6 +200,8 @@ def _parse_labelled_text(fields: Mapping[str, Any], labels: Sequence[str], where
 
 
 def _parse_labelled_pair(fields: Mapping[str, Any], labels: Sequence[str], where: str) -> Example:
+    if len(labels) == 1:
+        return parse_ranked_documents(fields, where)
     check_text(fields["text_pair"], "text_pair", where)
     return _parse_labelled_text(fields, labels, where)
 
@@ -200,7 +223,7 @@ def _parse_question(fields: Mapping[str, Any], _labels: Sequence[str], where: st
         if "text" not in accepted:
             raise SpecError(
                 f"{where}: 'answers' has no 'text'; its fields are {', '.join(accepted) or 'none'}",
-                hint=_row_hint("question-answering"),
+                hint=_row_hint("question-answering", 0),
             )
         accepted = accepted["text"]
     answers = [answer.get("text") if isinstance(answer, dict) else answer

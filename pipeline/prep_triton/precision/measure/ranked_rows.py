@@ -1,4 +1,4 @@
-"""The labelled rows of embeddings: pairs of texts with a score, or a query with documents and their relevance."""
+"""The labelled rows of what ranks: pairs of texts with a score, or a query with documents and their relevance."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +38,15 @@ def parse_ranked_row(fields: Mapping[str, Any], _labels: Sequence[str], where: s
             text_pair=check_text(fields["text_pair"], "text_pair", where),
             score=check_number(fields["score"], "score", where),
         )
+    return parse_ranked_documents(fields, where)
+
+
+def parse_ranked_documents(fields: Mapping[str, Any], where: str) -> RankedDocuments:
+    """Parse a row of a query and its documents.
+
+    Raises:
+        SpecError: A value is not of its kind, or the documents cannot be ranked wrongly.
+    """
     documents = [check_text(text, "documents", where) for text in check_list(fields["documents"], "documents", where)]
     numbers = check_list(fields["relevance"], "relevance", where)
     relevance = [check_number(number, "relevance", where) for number in numbers]

@@ -18,7 +18,9 @@ from prep_triton.precision.measure.labelled import (
     Question,
     labelled_rows,
 )
+from prep_triton.precision.measure.ranked_rows import RankedDocuments
 from prep_triton.precision.measure.ranking import plan_ranking
+from prep_triton.precision.measure.reranking import plan_reranking
 from prep_triton.precision.measure.scoring_plan import Scoring
 from prep_triton.precision.measure.squad import score_answers
 from prep_triton.precision.measure.token_rows import TokenRow
@@ -84,6 +86,16 @@ def _plan_text_classification(
         choose=lambda _, answers: int(answers["logits"].argmax()),
         score=lambda predicted: {metric: _percent(predicted, expected)},
     )
+
+
+def _plan_pairs(
+    examples: Sequence[LabelledText | RankedDocuments], tokenizer: Any, max_tokens: int, *, truncation: Truncation
+) -> Scoring:
+    queries = [row for row in examples if isinstance(row, RankedDocuments)]
+    if queries:
+        return plan_reranking(queries, tokenizer, max_tokens, truncation=truncation)
+    pairs = [row for row in examples if isinstance(row, LabelledText)]
+    return _plan_text_classification(pairs, tokenizer, max_tokens, truncation=truncation)
 
 
 def _plan_token_classification(examples: Sequence[LabelledWords], tokenizer: Any, max_tokens: int) -> Scoring:
@@ -229,7 +241,7 @@ def _find_planner(
         case "text-classification":
             return _plan_text_classification
         case "text-pair-classification":
-            return partial(_plan_text_classification, truncation=truncation)
+            return partial(_plan_pairs, truncation=truncation)
         case "token-classification":
             return _plan_token_classification
         case "question-answering":

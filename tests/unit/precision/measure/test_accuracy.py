@@ -80,6 +80,15 @@ def test_regression_is_refused(tmp_path, labels):
     assert "--min-cosine" in error.hint
 
 
+def test_one_label_ranks_pairs_and_none_scores_nothing(tmp_path):
+    make_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    path = tmp_path / "eval.jsonl"
+    path.write_text('{"query": "the sea", "documents": ["rain", "sea"], "relevance": [0, 1]}')
+    check_eval_data(make_model(tmp_path, task="text-pair-classification", labels=("LABEL_0",)), path)
+    error = refused(tmp_path, SpecError, path.read_text(), task="text-pair-classification", labels=())
+    assert "tiny has 0 label(s)" in error.message
+
+
 def test_model_without_a_tokenizer_is_refused(tmp_path):
     error = refused(tmp_path, SpecError, weights="random")
     assert "tiny has no tokenizer.json (random weights)" in error.message

@@ -32,6 +32,50 @@ def refused(task: Task, *rows) -> SpecError:
     return caught.value
 
 
+RANKED = {"query": "sea", "documents": ["a ship", "rain"], "relevance": [1, 0]}
+
+
+def parse_for_one_label(*rows) -> list:
+    text = "\n".join(map(json.dumps, rows))
+    return parse_examples(text, "text-pair-classification", ("LABEL_0",), where="eval.jsonl")
+
+
+def test_a_model_of_one_label_for_pairs_takes_queries_with_documents():
+    assert parse_for_one_label({**RANKED, "text": "x", "score": 1}) == [
+        RankedDocuments("sea", ("a ship", "rain"), (1, 0))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"text": "a", "text_pair": "b", "label": 0},
+            "rows of text, text_pair, label are scored by accuracy, which a model with 1 label does not have",
+        ),
+        ({"text": "a", "text_pair": "b"}, "no field 'query'; its fields are text, text_pair"),
+        ({**RANKED, "relevance": [1]}, "2 documents and 1 numbers of relevance, expected one a document"),
+        ({**RANKED, "relevance": [1, 1]}, "the relevance 1 for each, so that no order is better than another"),
+        ({**RANKED, "relevance": [1, -1]}, "the relevance -1 is below 0"),
+        ({**RANKED, "query": None}, "'query' is null, expected a text"),
+    ],
+)
+def test_rows_that_do_not_rank_are_refused_with_their_line(row, message):
+    with pytest.raises(SpecError) as caught:
+        parse_for_one_label(RANKED, row)
+    assert caught.value.message == f"eval.jsonl, line 2: {message}"
+    assert caught.value.hint
+
+
+def test_several_labels_do_not_rank():
+    error = refused("text-pair-classification", RANKED)
+    assert error.message == (
+        "eval.jsonl, line 1: rows of query, documents, relevance are scored by nDCG@10, which a model with 2 labels "
+        "does not have"
+    )
+    assert '"label": "entailment"' in error.hint
+
+
 def test_label_is_a_name_or_an_index():
     examples = parse(
         "text-classification",
