@@ -2,7 +2,8 @@
 
 ``reference.npz`` holds what PyTorch answers in FP32 to fixed rows: one array for each graph input
 (``input/<name>``, [rows, sequence]), one for each output (``output/<name>``, [rows, ...]), and ``text``, one string a
-row, empty where there is no tokenizer. Rows are padded with 0 behind their tokens.
+row, empty where there is no tokenizer; ``text_pair`` is the second text of each row, empty where a row has one text.
+Rows are padded with 0 behind their tokens.
 """
 
 import os
@@ -52,18 +53,32 @@ class Reference:
     """PyTorch FP32 answers to fixed rows.
 
     `inputs` are [rows, sequence], all that the file has; `outputs` [rows, ...], those that were asked for; `lengths`
-    counts the tokens of each row, which stand before the padding. `text` holds one string a row; empty where there
-    is none.
+    counts the tokens of each row, which stand before the padding. `text` and `pairs`, the second text of a row, hold
+    one string a row; empty where there is none.
     """
 
     inputs: "Mapping[str, Array]"
     outputs: "Mapping[str, Array]"
     lengths: Sequence[int]
     text: Sequence[str]
+    pairs: Sequence[str]
+
+    def joined(self) -> list[str | tuple[str, str]]:
+        """Return what a tokenizer is given for each row: a text, or two."""
+        return join_texts(self.text, self.pairs)
+
+
+def join_texts(texts: Sequence[str], pairs: Sequence[str]) -> list[str | tuple[str, str]]:
+    """Return texts as a tokenizer takes them: alone where the second one is empty, else with it."""
+    return [(text, pair) if pair else text for text, pair in zip(texts, pairs, strict=True)]
 
 
 def save_reference(
-    path: Path, inputs: "Mapping[str, Array]", outputs: "Mapping[str, Array]", text: Sequence[str]
+    path: Path,
+    inputs: "Mapping[str, Array]",
+    outputs: "Mapping[str, Array]",
+    text: Sequence[str],
+    pairs: Sequence[str] = (),
 ) -> None:
     """Write a ``reference.npz``.
 
@@ -72,11 +87,14 @@ def save_reference(
         inputs: [rows, sequence] by name; ``attention_mask`` is among them.
         outputs: [rows, ...] by name.
         text: One string a row.
+        pairs: The second text of each row, or nothing where rows have one text.
     """
     import numpy as np
 
     arrays = {f"input/{name}": array for name, array in inputs.items()}
     arrays |= {f"output/{name}": array for name, array in outputs.items()}
+    if any(pairs):
+        arrays["text_pair"] = np.array(pairs, dtype=np.str_)
     np.savez(path, text=np.array(text, dtype=np.str_), **arrays)
 
 
@@ -97,7 +115,7 @@ def load_reference(
     required, answers = {"attention_mask", *inputs}, list(outputs)
     keys = [*(f"input/{name}" for name in sorted(required)), *(f"output/{name}" for name in answers)]
     try:
-        arrays = load_arrays(path, lambda key: key in keys or key == "text" or key.startswith("input/"))
+        arrays = load_arrays(path, lambda key: key in (*keys, "text", "text_pair") or key.startswith("input/"))
     except (OSError, ValueError) as err:
         raise error(f"{path} is not a reference file: {err}", hint=_AGAIN) from err
     if missing := [key for key in keys if key not in arrays]:
@@ -110,6 +128,7 @@ def load_reference(
         outputs={name: arrays[f"output/{name}"] for name in answers},
         lengths=[int(count) for count in (mask != 0).sum(axis=1)],
         text=[str(text) for text in arrays.get("text", [""] * len(mask))],
+        pairs=[str(text) for text in arrays.get("text_pair", [""] * len(mask))],
     )
 
 

@@ -94,7 +94,7 @@ class CalibrationOptions:
         typer.Option(
             "--calibration-data",
             metavar="FILE",
-            help="Text for INT8 calibration: .txt, .jsonl, or .npz with token ids.",
+            help="Text for INT8 calibration: .txt, .jsonl (pairs: text, text_pair), or .npz with token ids.",
         ),
     ] = None
     field: Annotated[

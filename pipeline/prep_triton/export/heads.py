@@ -19,7 +19,7 @@ from prep_triton.tasks import TASK_NAMES, TASKS, Task, TaskChoice
 log = logging.getLogger(__name__)
 
 # Raise it with every change to `graph.py`, `layers.py` or `reference.py` that changes the bytes of an export.
-GRAPH_VERSION = 8
+GRAPH_VERSION = 9
 # Raise it where the same files become another tokenizer.json. 1: by transformers' AutoTokenizer.
 TOKENIZER_VERSION = 1
 

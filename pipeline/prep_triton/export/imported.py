@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Raise it with every change of `foreign_graph.py` that changes the bytes of an import.
-IMPORT_VERSION = 1
+# Raise it with every change of `foreign_graph.py` or `reference.py` that changes the bytes of an import.
+IMPORT_VERSION = 2
 _TOOLS = ("torch", "transformers", "onnx", "onnxruntime", "tokenizers")
 _SEED = 0
 
@@ -200,10 +200,10 @@ def _compare(
     names = tuple(spec.name for spec in foreign.inputs)
     with paused_collector():
         is_pytorch, respond, fields = _find_responder(source, graph, folder, foreign, config, vocabulary)
-        answered = reference.lay_out_rows(chosen.ids, names, source.task, respond)
+        answered = reference.lay_out_rows(chosen, names, source.task, respond)
         sizes = reference.Sizes(int(config.vocab_size), ARCHITECTURES[source.architecture].find_longest_input(config))
         cases = reference.draw_cases(sizes, names, _SEED, respond)
-    save_reference(folder / REFERENCE_NAME, answered.inputs, answered.answers, chosen.texts)
+    save_reference(folder / REFERENCE_NAME, answered.inputs, answered.answers, chosen.texts, chosen.pairs)
     who = "PyTorch" if is_pytorch else "the graph itself without padding"
     try:
         parity: ParityRecord = check_parity(
@@ -284,7 +284,7 @@ def _check_fits(source: Source, graph: Any, path: Path, config: Any) -> None:
 
 def _check_pairs(source: Source, names: list[str], path: Path, token_types: int) -> None:
     """Refuse a graph without token types for a task that tells two texts apart by them."""
-    if len(TASKS[source.task].text_inputs) > 1 and token_types > 1 and "token_type_ids" not in names:
+    if TASKS[source.task].takes_two_texts and token_types > 1 and "token_type_ids" not in names:
         raise SourceError(
             f"{path} has no input token_type_ids, which tells {' from '.join(TASKS[source.task].text_inputs)}",
             hint="export it with token_type_ids among its inputs",

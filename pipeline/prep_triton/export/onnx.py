@@ -166,7 +166,7 @@ def _write_model(source: Source, seed: int, folder: Path, progress: Progress, on
 
     progress("writing", 0.7)
     nodes = graph.save_graph(exported, model, folder / GRAPH_NAME, one_file_bytes=one_file_bytes)
-    save_reference(folder / REFERENCE_NAME, answered.inputs, answered.answers, chosen.texts)
+    save_reference(folder / REFERENCE_NAME, answered.inputs, answered.answers, chosen.texts, chosen.pairs)
     fields = {
         "architecture": source.architecture,
         "task": source.task,
@@ -254,13 +254,16 @@ def declare_embedding(source: Source, origin: Path | None) -> dict[str, Any]:
 
 
 def find_rows(source: Source, origin: Path | None, folder: Path, config: Any, seed: int) -> Any:
-    """Return the rows to answer: real sentences where there is a tokenizer, which is written into the folder."""
+    """Return the rows to answer: real sentences where there is a tokenizer, which is written into the folder.
+
+    They are pairs where the task takes two texts.
+    """
     from prep_triton.export import reference
     from prep_triton.export.tokenizer import save_tokenizer
 
     longest = ARCHITECTURES[source.architecture].find_longest_input(config)
-    vocabulary = origin or source.vocabulary
+    vocabulary, in_pairs = origin or source.vocabulary, TASKS[source.task].takes_two_texts
     if vocabulary is None:
-        return reference.rows_from_seed(seed, int(config.vocab_size), longest)
+        return reference.rows_from_seed(seed, int(config.vocab_size), longest, in_pairs=in_pairs)
     tokenizer = save_tokenizer(vocabulary, folder, int(config.vocab_size), where=source.label)
-    return reference.rows_from_sentences(tokenizer, longest)
+    return reference.rows_from_sentences(tokenizer, longest, in_pairs=in_pairs)

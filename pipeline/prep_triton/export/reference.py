@@ -18,6 +18,7 @@ from prep_triton.architectures import ARCHITECTURES, Architecture
 from prep_triton.export.heads import count_token_types, input_names
 from prep_triton.export.parity import Case
 from prep_triton.export.sentence_head import read_outputs
+from prep_triton.reference import count_special_tokens, join_texts
 from prep_triton.tasks import TASKS, Task
 
 # An even batch of one, an odd length, a longer one: sizes that a graph specialised by mistake would not take.
@@ -31,10 +32,24 @@ _LONGEST_RANDOM_ROW = 64
 
 @dataclass(frozen=True)
 class Rows:
-    """Token ids of unequal length, and the text of each (empty where there is no tokenizer)."""
+    """Token ids of unequal length, the token type of each, and the texts that they are of.
+
+    `texts` are empty where there is no tokenizer, `pairs`, the second text of each row, also where a row has one text.
+    """
 
     ids: tuple[tuple[int, ...], ...]
+    types: tuple[tuple[int, ...], ...]
     texts: tuple[str, ...]
+    pairs: tuple[str, ...]
+
+    def pick(self, indexes: Sequence[int], longest: int) -> "Rows":
+        """Return some of the rows, each cut to `longest` tokens."""
+        return Rows(
+            tuple(self.ids[index][:longest] for index in indexes),
+            tuple(self.types[index][:longest] for index in indexes),
+            tuple(self.texts[index] for index in indexes),
+            tuple(self.pairs[index] for index in indexes),
+        )
 
 
 @dataclass(frozen=True)
@@ -59,21 +74,36 @@ def load_sentences() -> tuple[str, ...]:
     return tuple(line for line in text.splitlines() if line)
 
 
-def rows_from_sentences(tokenizer: Any, longest: int) -> Rows:
-    """Tokenize the packaged sentences, cut to `longest` ids."""
-    tokenizer.enable_truncation(longest)
+def rows_from_sentences(tokenizer: Any, longest: int, *, in_pairs: bool = False) -> Rows:
+    """Tokenize the packaged sentences, cut to `longest` ids.
+
+    Args:
+        tokenizer: Frames the texts, and says which token type each token has.
+        longest: Of a pair the longer text is cut.
+        in_pairs: Whether each sentence stands before the next one, where there is room for two.
+    """
     sentences = load_sentences()
-    encoded = tokenizer.encode_batch(list(sentences))
-    return Rows(tuple(tuple(row.ids) for row in encoded), sentences)
+    seconds = ("",) * len(sentences)
+    if in_pairs and longest >= count_special_tokens(tokenizer, 2) + 2:
+        seconds = (*sentences[1:], sentences[0])
+    tokenizer.enable_truncation(longest)
+    encoded = tokenizer.encode_batch(join_texts(sentences, seconds))
+    return Rows(
+        tuple(tuple(row.ids) for row in encoded), tuple(tuple(row.type_ids) for row in encoded), sentences, seconds
+    )
 
 
-def rows_from_seed(seed: int, vocab_size: int, longest: int) -> Rows:
-    """Draw ids for a model without a tokenizer: 2 * `REFERENCE_ROWS` rows of unequal length."""
+def rows_from_seed(seed: int, vocab_size: int, longest: int, *, in_pairs: bool = False) -> Rows:
+    """Draw ids for a model without a tokenizer: 2 * `REFERENCE_ROWS` rows of unequal length.
+
+    In pairs, the second half of each row is of token type 1.
+    """
     generator = np.random.default_rng(seed)
     count = 2 * REFERENCE_ROWS
     lengths = np.linspace(min(4, longest), min(_LONGEST_RANDOM_ROW, longest), count).astype(int)
     ids = tuple(tuple(generator.integers(0, vocab_size, length).tolist()) for length in lengths)
-    return Rows(ids, ("",) * count)
+    types = tuple(tuple(int(in_pairs and 2 * place >= length) for place in range(length)) for length in lengths)
+    return Rows(ids, types, ("",) * count, ("",) * count)
 
 
 def choose_rows(rows: Rows, width: int) -> Rows:
@@ -94,7 +124,7 @@ def choose_rows(rows: Rows, width: int) -> Rows:
         by_length = sorted(range(len(rows.ids)), key=lambda index: len(rows.ids[index]))[:REFERENCE_ROWS]
         chosen = [index for rank, index in enumerate(by_length, 1) if rank * len(rows.ids[index]) <= positions]
         chosen = chosen or by_length[:1]
-    return Rows(tuple(rows.ids[index][:positions] for index in chosen), tuple(rows.texts[index] for index in chosen))
+    return rows.pick(chosen, positions)
 
 
 def answer_shapes(model: Any, architecture: Architecture, task: Task, seed: int) -> list[Case]:
@@ -130,16 +160,17 @@ def draw_cases(sizes: Sizes, names: Sequence[str], seed: int, respond: Responder
 def answer_rows(model: Any, architecture: Architecture, task: Task, rows: Rows) -> Case:
     """Answer rows with PyTorch; see `lay_out_rows`."""
     names = input_names(architecture, token_types=count_token_types(model.config))
-    return lay_out_rows(rows.ids, names, task, partial(answer, model, task=task))
+    return lay_out_rows(rows, names, task, partial(answer, model, task=task))
 
 
-def lay_out_rows(ids: Sequence[Sequence[int]], names: Sequence[str], task: Task, respond: Responder) -> Case:
+def lay_out_rows(rows: Rows, names: Sequence[str], task: Task, respond: Responder) -> Case:
     """Have rows answered one at a time, without any padding, and lay the answers into arrays padded with 0.
 
     So the reference owes nothing to a mask.
     """
-    inputs = pad_rows(ids, names)
-    answers = [respond(pad_rows((row,), names)) for row in ids]
+    inputs = pad_rows(rows.ids, names, rows.types)
+    alone = zip(rows.ids, rows.types, strict=True)
+    answers = [respond(pad_rows((ids,), names, (types,))) for ids, types in alone]
     padded: dict[str, npt.NDArray[np.float32]] = {}
     for name, first in answers[0].items():
         inner = (inputs["input_ids"].shape[1], *first.shape[2:]) if TASKS[task].per_token else first.shape[1:]
@@ -149,13 +180,17 @@ def lay_out_rows(ids: Sequence[Sequence[int]], names: Sequence[str], task: Task,
     return Case(inputs, padded)
 
 
-def pad_rows(ids: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, npt.NDArray[np.int64]]:
-    """Lay rows into INT64 arrays [rows, longest]: ids and mask padded with 0, token types all 0."""
+def pad_rows(
+    ids: Sequence[Sequence[int]], names: Sequence[str], types: Sequence[Sequence[int]] | None = None
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Lay rows into INT64 arrays [rows, longest], padded with 0; token types are all 0 where None are given."""
     shape = (len(ids), max(len(row) for row in ids))
     arrays = {name: np.zeros(shape, np.int64) for name in names}
     for index, row in enumerate(ids):
         arrays["input_ids"][index, : len(row)] = row
         arrays["attention_mask"][index, : len(row)] = 1
+        if types and "token_type_ids" in arrays:
+            arrays["token_type_ids"][index, : len(row)] = types[index]
     return arrays
 
 

@@ -21,10 +21,10 @@ class CalibrationSpec(Spec):
 
     path: str = Field(
         min_length=1,
-        description="A .txt (one text a line), .jsonl (`field` holds the text) or .npz (arrays named as the graph's "
-        "inputs, ids within the vocabulary).",
+        description="A .txt (one text a line), .jsonl (`field` holds the text, `text_pair` the second one of a task "
+        "that takes two) or .npz (arrays named as the graph's inputs, ids within the vocabulary).",
     )
-    field: str = Field(default="text", description="Field of a .jsonl that holds the text.")
+    field: str = Field(default="text", description="Field of a .jsonl that holds the text, or the first of two.")
     samples: int = Field(default=128, ge=1, description="Texts to calibrate on.")
     seed: int = Field(default=0, ge=0, description="Seed that draws the texts.")
     method: CalibrationMethod = Field(default="max", description="How a range is taken from what was seen.")

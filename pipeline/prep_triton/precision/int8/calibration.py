@@ -2,15 +2,16 @@
 
 =======  =================================================================================================
 .txt     one text a line, UTF-8; blank lines are skipped
-.jsonl   one JSON object a line; `field` names the text in it
+.jsonl   one JSON object a line; `field` names the text in it, ``text_pair`` holds the second one of a task
+         that takes two, and of question-answering ``question`` and ``context`` are also read
 .npz     ``input_ids`` [rows, sequence], and perhaps ``attention_mask`` (padding on the right) and
          ``token_type_ids``, integers: for a model without a tokenizer
 =======  =================================================================================================
 
-Rows are longer than `MAX_TOKENS` only in an .npz; text is cut there. Nothing is ever made up: no text, no INT8.
+Rows are longer than `MAX_TOKENS` only in an .npz; text is cut there. Nothing is ever made up: no text, no INT8. Single
+texts for a task that takes two are paired, each with the next one, and a warning says so.
 """
 
-import json
 import logging
 import random
 from collections.abc import Sequence
@@ -19,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from prep_triton.artifact import OnnxModel
-from prep_triton.errors import PrecisionError, SpecError, find_nearest
+from prep_triton.errors import PrecisionError, SpecError
 from prep_triton.layout import TOKENIZER_NAME
-from prep_triton.precision.measure.encodings import describe_conversion
+from prep_triton.precision.int8.calibration_texts import Text, load_texts
 from prep_triton.precision.measure.token_rows import TokenRow
-from prep_triton.reference import encode_all, load_arrays, load_tokenizer
+from prep_triton.reference import count_special_tokens, encode_all, load_arrays, load_tokenizer
 from prep_triton.spec import CalibrationSpec
+from prep_triton.tasks import TASKS
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +83,7 @@ def load_calibration_rows(spec: CalibrationSpec, model: OnnxModel) -> Calibratio
     if path.suffix == ".npz":
         rows = _load_token_rows(path, model)
     else:
-        texts = _load_texts(path) if path.suffix == ".txt" else _load_fields(path, spec.field)
+        texts = load_texts(path, spec.field, model.task)
         if not texts:
             raise SpecError(f"calibration file {path} holds no text", hint="give it one text a line, some hundreds")
         texts = list(dict.fromkeys(texts))
@@ -114,64 +116,11 @@ def _check_count(path: Path, count: int, spec: CalibrationSpec) -> None:
         )
 
 
-def _load_texts(path: Path) -> list[str]:
-    return [line.strip() for line in _read_lines(path) if line.strip()]
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as err:
-        line = path.read_bytes()[: err.start].count(b"\n") + 1
-        raise SpecError(
-            f"calibration file {path} is not UTF-8 (line {line}, {err.reason})",
-            hint=describe_conversion(path, err),
-        ) from err
-    except OSError as err:
-        raise SpecError(
-            f"calibration file {path} cannot be read: {err.strerror}", hint="check its permissions"
-        ) from err
-
-
-def _load_fields(path: Path, field: str) -> list[str]:
-    texts = []
-    for number, line in enumerate(_read_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError) as err:
-            raise SpecError(f"{path}, line {number}: not JSON ({err})", hint="one JSON object a line") from err
-        if not isinstance(entry, dict) or not isinstance(entry.get(field), str):
-            raise _field_error(path, number, field, entry)
-        try:
-            entry[field].encode()
-        except UnicodeEncodeError as err:  # JSON can spell half of a surrogate pair, and no tokenizer takes it
-            raise SpecError(
-                f"{path}, line {number}: '{field}' holds the lone surrogate {entry[field][err.start]!r}",
-                hint="write the character itself instead of its escapes",
-            ) from err
-        if entry[field].strip():
-            texts.append(entry[field].strip())
-    return texts
-
-
-def _field_error(path: Path, number: int, field: str, entry: Any) -> SpecError:
-    if not isinstance(entry, dict):
-        message, keys = f"a {type(entry).__name__}, expected an object", []
-    else:
-        keys = [str(key) for key, value in entry.items() if isinstance(value, str)]
-        message = f"'{field}' is {type(entry[field]).__name__}, expected text" if field in entry else f"no '{field}'"
-    nearest = find_nearest(field, keys) or keys[:1]
-    hint = f"--calibration-field {nearest[0]}" if nearest else f'expected lines such as {{"{field}": "a text"}}'
-    return SpecError(f"{path}, line {number}: {message}", hint=hint)
-
-
-def tokenize_texts(texts: Sequence[str], model: OnnxModel) -> list[TokenRow]:
-    """Turn texts into token ids with the model's own tokenizer, cut at `MAX_TOKENS`.
+def tokenize_texts(texts: Sequence[Text], model: OnnxModel) -> list[TokenRow]:
+    """Turn texts and pairs into token ids with the model's own tokenizer, cut at `MAX_TOKENS`: the longer of two texts.
 
     Raises:
-        PrecisionError: The model has no tokenizer, or one with ids beyond the model's vocabulary.
+        PrecisionError: The model has no tokenizer, one with ids beyond the model's vocabulary, or no room for a pair.
     """
     path = model.path(TOKENIZER_NAME)
     if not path.is_file():
@@ -181,6 +130,12 @@ def tokenize_texts(texts: Sequence[str], model: OnnxModel) -> list[TokenRow]:
         )
     tokenizer = load_tokenizer(path, error=PrecisionError)
     longest = min(MAX_TOKENS, model.max_sequence_length)
+    fewest = count_special_tokens(tokenizer, 2) + 2
+    if longest < fewest and any(isinstance(text, tuple) for text in texts):
+        raise PrecisionError(
+            f"{model.name} takes {longest} tokens, and two texts have {fewest} or more",
+            hint=f"give --calibration-data an .npz with '{_IDS}'",
+        )
     tokenizer.enable_truncation(longest)
     encoded = encode_all(path, lambda: tokenizer.encode_batch(list(texts)), error=PrecisionError)
     if cut := sum(bool(row.overflowing) for row in encoded):
@@ -222,6 +177,12 @@ def _load_token_rows(path: Path, model: OnnxModel) -> list[TokenRow]:
     mask, types = arrays.get(_MASK, ones), arrays.get(_TYPES, ones * 0)
     _check_arrays(path, {_IDS: ids, _MASK: mask, _TYPES: types}, model)
     lengths = mask.sum(axis=1).tolist()
+    has_types = any(spec.name == _TYPES for spec in model.model_inputs)
+    if TASKS[model.task].takes_two_texts and has_types and not (types * mask).any():
+        log.warning(
+            "%s has single texts: no token is of type 1, and %s takes two texts, so int8 is calibrated without the "
+            "second; save '%s' as the tokenizer gives them for pairs", path, model.task, _TYPES,
+        )  # fmt: skip
     return [
         TokenRow(tuple(ids[row, :length].tolist()), tuple(types[row, :length].tolist()))
         for row, length in enumerate(lengths)

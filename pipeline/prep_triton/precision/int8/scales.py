@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Part of the key: raise it when a measurement gives other numbers for the same rows.
-CALIBRATION_VERSION = 2
+# Part of the key: raise it when a file becomes other rows, or a measurement gives other numbers for the same rows.
+CALIBRATION_VERSION = 3
 
 _RANGES_FILE = "ranges.npz"
 # A tensor whose values reach less than this share of its largest value on the other side of zero, as GELU's, is

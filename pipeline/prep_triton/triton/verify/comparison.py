@@ -24,7 +24,7 @@ def check_tokenizer(path: Path, reference: Reference) -> str | None:
         tokenizer = load_tokenizer(path)
         # The reference is as wide as its longest row: a row of that length may have been truncated there.
         tokenizer.enable_truncation(max_length=max(reference.lengths))
-        encodings = encode_all(path, lambda: tokenizer.encode_batch(list(reference.text)))
+        encodings = encode_all(path, lambda: tokenizer.encode_batch(reference.joined()))
     except RepositoryError as err:
         return err.message
     for row, encoding in enumerate(encodings):
@@ -32,7 +32,7 @@ def check_tokenizer(path: Path, reference: Reference) -> str | None:
         for name in actual.keys() & reference.inputs.keys():
             expected = reference.inputs[name][row, : reference.lengths[row]].tolist()
             if actual[name] != expected:
-                return f"{path.name} gives other {name} than the reference for {reference.text[row]!r}"
+                return f"{path.name} gives other {name} than the reference for {reference.joined()[row]!r}"
     return None
 
 

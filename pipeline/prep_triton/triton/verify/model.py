@@ -132,14 +132,15 @@ class ModelCheck:
 
     def _describe_answer(self, row: int, answer: dict[str, Any]) -> str:
         """Show a sentence and the first values of its answer beside PyTorch's; nothing for a row without text."""
-        text, name = self.reference.text[row], self.outputs[0]
+        text, pair, name = self.reference.text[row], self.reference.pairs[row], self.outputs[0]
         if not text:
             return ""
+        shown = f'"{text}", "{pair}"' if pair else f'"{text}"'
         values = [
             ", ".join(f"{value:.4f}" for value in array.ravel()[:3])
             for array in (answer[name][0], self.reference.outputs[name][row])
         ]
-        return f'"{text}" -> {name} [{values[0]}, …], PyTorch [{values[1]}, …]'
+        return f"{shown} -> {name} [{values[0]}, …], PyTorch [{values[1]}, …]"
 
     def _infer_at_once(self, count: int) -> None:
         # In the order of their widths: the batcher merges requests of one shape, and closes a batch at the first

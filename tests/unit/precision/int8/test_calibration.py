@@ -57,6 +57,114 @@ def test_jsonl_takes_the_field_that_is_named(tmp_path, model):
     assert load(path, model, samples=1, field="body").calibration[0].ids == (2, 5, 7, 3)
 
 
+@pytest.fixture(params=["question-answering", "text-pair-classification"])
+def pair_model(model, request):
+    return model.model_copy(update={"task": request.param})
+
+
+RAIN_SEA = ((2, 5, 7, 3, 9, 3), (0, 0, 0, 0, 1, 1))
+
+
+def list_rows(rows):
+    return sorted((row.ids, row.type_ids) for row in (*rows.calibration, *rows.evaluation))
+
+
+def test_pairs_are_framed_and_typed_by_the_tokenizer(tmp_path, pair_model, caplog):
+    path = write(tmp_path, "c.jsonl", '{"text": "the rain", "text_pair": "sea"}\n\n{"text": "a", "text_pair": " "}\n')
+    assert list_rows(load(path, pair_model, samples=1)) == [RAIN_SEA]
+    path = write(tmp_path, "c.jsonl", '{"body": "the rain", "text_pair": "sea"}\n')
+    assert list_rows(load(path, pair_model, samples=1, field="body")) == [RAIN_SEA]
+    assert "single texts" not in caplog.text
+
+
+def test_a_question_and_its_context_are_a_pair_of_question_answering(tmp_path, model):
+    path = write(tmp_path, "c.jsonl", '{"question": "the rain", "context": "sea", "answers": []}\n')
+    asked = model.model_copy(update={"task": "question-answering"})
+    assert list_rows(load(path, asked, samples=1)) == [RAIN_SEA]
+    other = model.model_copy(update={"task": "text-pair-classification"})
+    assert "line 1: no 'text'" in refuse(path, other, samples=1).message
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("c.txt", "the rain\nsea\nthe rain\n\nthe\n"),
+        ("c.jsonl", '{"text": "the rain"}\n{"text": "sea"}\n{"text": "the"}'),
+    ],
+)
+def test_single_texts_are_paired_each_with_the_next_and_it_is_said(tmp_path, pair_model, caplog, name, content):
+    rows = load(write(tmp_path, name, content), pair_model, samples=3)
+    the_rain = ((2, 5, 3, 5, 7, 3), (0, 0, 0, 1, 1, 1))
+    sea_the = ((2, 9, 3, 5, 3), (0, 0, 0, 1, 1))
+    assert list_rows(rows) == sorted([RAIN_SEA, sea_the, the_rain])
+    warning = caplog.messages[0]
+    assert f"holds single texts, and {pair_model.task} takes two: each is paired with the next one" in warning
+    # The line that it says to write is one.
+    example = warning.partition("JSON lines such as ")[2]
+    caplog.clear()
+    load(write(tmp_path, "own.jsonl", example), pair_model, samples=1)
+    assert "single texts" not in caplog.text
+
+
+def test_the_longer_of_two_texts_is_cut(tmp_path, pair_model, caplog):
+    caplog.set_level("INFO")
+    path = write(tmp_path, "c.jsonl", json.dumps({"text": "sea", "text_pair": "rain " * 500}))
+    (row,) = load(path, pair_model, samples=1).calibration
+    assert (row.ids[:4], len(row.ids)) == ((2, 9, 3, 7), POSITIONS)
+    assert sum(row.type_ids) == POSITIONS - 3
+    assert f"1 of 1 calibration texts are cut at {POSITIONS} tokens" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "hint"),
+    [
+        (
+            '{"text": "a", "text_pair": "b"}\n{"text": "a"}',
+            "line 2: one text where the lines before it have two",
+            "text",
+        ),
+        (
+            '{"text": "a"}\n{"text": "a", "text_pair": "b"}',
+            "line 2: two texts where the lines before it have one",
+            "text",
+        ),
+        ('{"text": "a", "text_pair": 1}', "line 1: 'text_pair' is int, expected text", "two texts a line"),
+        ('{"text": "a", "text_pair": "\\ud800"}', "line 1: 'text_pair' holds the lone surrogate", "itself"),
+    ],
+)
+def test_rows_that_are_no_pairs_are_refused_with_their_line(tmp_path, pair_model, content, message, hint):
+    error = refuse(write(tmp_path, "c.jsonl", content), pair_model, samples=1)
+    assert isinstance(error, SpecError)
+    assert message in error.message
+    assert hint in error.hint
+
+
+def test_a_question_without_a_context_is_refused(tmp_path, model):
+    path = write(tmp_path, "c.jsonl", '{"question": "a"}')
+    error = refuse(path, model.model_copy(update={"task": "question-answering"}), samples=1)
+    assert "line 1: no 'context'" in error.message
+    assert error.hint == "two texts a line, each in quotes; its fields of text are question"
+
+
+def test_a_model_without_room_for_two_texts_is_refused(tmp_path, pair_model):
+    path = write(tmp_path, "c.jsonl", '{"text": "a", "text_pair": "b"}')
+    error = refuse(path, pair_model.model_copy(update={"max_sequence_length": 4}), samples=1)
+    assert error.message == "tiny takes 4 tokens, and two texts have 5 or more"
+
+
+def test_ids_without_a_token_of_type_1_are_warned_of_where_a_task_takes_two_texts(tmp_path, model, pair_model, caplog):
+    path = write_ids(tmp_path, input_ids=[[5, 6]], token_type_ids=[[0, 0]])
+    load(path, model, samples=1)
+    assert "no token is of type 1" not in caplog.text
+    load(path, pair_model, samples=1)
+    assert f"no token is of type 1, and {pair_model.task} takes two texts" in caplog.text
+    caplog.clear()
+    without = tuple(spec for spec in pair_model.model_inputs if spec.name != "token_type_ids")
+    load(path, pair_model.model_copy(update={"model_inputs": without}), samples=1)
+    load(write_ids(tmp_path, input_ids=[[5, 6]], token_type_ids=[[0, 1]]), pair_model, samples=1)
+    assert "no token is of type 1" not in caplog.text
+
+
 def test_long_text_is_cut_at_the_longest_sequence_and_it_is_said(tmp_path, model, caplog):
     caplog.set_level("INFO")
     rows = load(write(tmp_path, "c.txt", "sea " * 500), model, samples=1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prep_triton.reference import load_reference
+from prep_triton.reference import load_reference, load_tokenizer, save_reference
 from prep_triton.triton.verify.comparison import Comparison, check_tokenizer
 
 from scripts.benchmarks.records import INPUT_NAMES
@@ -34,6 +34,23 @@ def test_another_tokenizer_is_noticed(model):
     assert "other input_ids than the reference for 'w4'" in str(check_tokenizer(path, reference))
     path.write_text("{")
     assert "cannot be read" in str(check_tokenizer(path, reference))
+
+
+def test_the_second_text_of_a_row_is_tokenized_beside_the_first(tmp_path):
+    tokenizer, path = make_tokenizer(), tmp_path / "reference.npz"
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    encoding = load_tokenizer(tmp_path / "tokenizer.json").encode("w1 w2", "w3")
+    assert set(encoding.type_ids) == {0, 1}
+    inputs = {
+        "input_ids": np.array([encoding.ids]),
+        "attention_mask": np.ones((1, len(encoding.ids)), np.int64),
+        "token_type_ids": np.array([encoding.type_ids]),
+    }
+    save_reference(path, inputs, {}, ["w1 w2"], ["w3"])
+    assert check_tokenizer(tmp_path / "tokenizer.json", load_reference(path, INPUT_NAMES, [])) is None
+    save_reference(path, inputs, {}, ["w1 w2"], ["w4"])
+    told = check_tokenizer(tmp_path / "tokenizer.json", load_reference(path, INPUT_NAMES, []))
+    assert told == "tokenizer.json gives other input_ids than the reference for ('w1 w2', 'w4')"
 
 
 def compare(answer, expected):
