@@ -152,7 +152,7 @@ class DeploymentSpec(Spec):
 
     def _find_node_faults(self) -> Iterator[InitErrorDetails]:
         if self.autoscaler == "managed" and self.cluster is not None:
-            hint = "remove cluster: GKE's own adapter asks the pods"
+            hint = "leave --cluster out: GKE's own adapter asks the pods"
             yield describe_rule("cluster belongs to autoscaler: stackdriver", hint)
         if (self.gpu_sharing is None) != (self.gpu_clients is None):
             hint = "add for example --gpu-sharing time-sharing --gpu-clients 4"

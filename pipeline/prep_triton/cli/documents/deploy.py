@@ -56,7 +56,9 @@ def _render_canary(out: Output, document: DeployDocument, canary: Canary) -> Non
     servers = ", ".join(canary.deployments)
     out.line(f"canary: {canary.percent} % of the requests go to {canary.release} on Triton {canary.triton} ({servers})")
     out.note(f"to promote: prep rollback {canary.store} {canary.release} makes it current")
-    out.note("then, and to give it up: run this command again without --canary, and")
+    out.note(
+        f"then, and to give it up: run this command again without --canary, and kubectl apply -k {document.output}"
+    )
     label = f"app.kubernetes.io/instance={canary.instance}"
-    remove = f"kubectl delete {','.join(canary.kinds)} -n {document.namespace} -l {label}"
-    out.note(f"  kubectl apply -k {document.output} && {remove}")
+    out.note("at last, when the gateway has followed and its servers get no more requests:")
+    out.note(f"  kubectl delete {','.join(canary.kinds)} -n {document.namespace} -l {label}")
