@@ -176,6 +176,12 @@ def test_each_command_is_one_that_the_command_line_takes(monkeypatch, tmp_path, 
     assert ("--runtime tensorrt" in " ".join(commands[0])) is not rehearse
 
 
+def test_minilm_alone_serves_nothing_and_says_what_to_add(tmp_path):
+    request = make_request(tmp_path, rehearse=True, models=("minilm",))
+    with pytest.raises(CannotError, match=r"minilm shows .* not served: add --model bert-base"):
+        serving.assemble(serving.Prep(request), serving.list_entries(request, {"minilm": "minilm"}))
+
+
 def test_padding_does_not_count_in_a_cosine():
     mask = np.array([[1, 1, 0], [1, 1, 1]])
     expected = {"hidden": np.ones((2, 3, 4)), "pooled": np.ones((2, 5))}
