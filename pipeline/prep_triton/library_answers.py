@@ -30,9 +30,10 @@ class LibraryEntity(Record):
 
 
 class LibraryChoice(Record):
-    """A token of the vocabulary that may stand in a mask's place."""
+    """A token of the vocabulary that may stand in a mask's place, and its text: None where an older prep wrote it."""
 
     token: str
+    text: str | None = None
     logit: float
     score: float
 

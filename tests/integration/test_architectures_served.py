@@ -86,6 +86,7 @@ def test_tokens_are_the_pipelines(client, folders, architecture):
     served = [json.loads(row) for row in infer(client, f"{architecture}-fill-mask", "TOKENS", texts)]
     for ((choice, *_),), (expected, *_) in zip(served, library(texts), strict=True):
         assert choice["token"] == library.tokenizer.convert_ids_to_tokens(expected["token"])
+        assert choice["text"] == expected["token_str"]
         assert choice["score"] == pytest.approx(expected["score"], abs=1e-5)
 
 

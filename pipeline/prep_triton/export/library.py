@@ -357,6 +357,7 @@ def _masks(pipeline: Any, batch: Any, logits: torch.Tensor) -> list[LibraryMask]
         choices = [
             LibraryChoice(
                 token=pipeline.tokenizer.convert_ids_to_tokens(answer["token"]) or "",
+                text=answer["token_str"],
                 logit=rounded(float(values[answer["token"]])),
                 score=rounded(float(answer["score"])),
             )

@@ -44,8 +44,20 @@ from prep_triton.triton.server.infer import StepLatency, TextAnswer
         ("token-classification", {"entities": []}, ["no entities"]),
         (
             "fill-mask",
-            {"masks": [[{"token": "is", "score": 0.5}, {"token": "was", "score": 0.25}]]},
+            {"masks": [[{"token": "is", "text": "is", "score": 0.5}, {"token": "was", "text": None, "score": 0.25}]]},
             ["mask 1: is 0.5000, was 0.2500"],
+        ),
+        (
+            "fill-mask",
+            {
+                "masks": [
+                    [
+                        {"token": "\u0120sky", "text": " sky", "score": 0.5},
+                        {"token": "\u2581", "text": "", "score": 0.2},
+                    ]
+                ]
+            },
+            ["mask 1: ' sky' 0.5000, '' 0.2000"],
         ),
         ("fill-mask", {"masks": []}, ["the text has no mask token"]),
         (

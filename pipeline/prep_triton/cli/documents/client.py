@@ -133,7 +133,9 @@ def _describe_pairs(pairs: list[dict[str, Any]]) -> list[str]:
 
 
 def _describe_token(token: dict[str, Any]) -> str:
-    return f"{token['token']} {token['score']:.4f}"
+    """Say a token's text, in quotes where a space belongs to it; an older entry has the vocabulary's form alone."""
+    text = token["token"] if token["text"] is None else token["text"]
+    return f"{text if text and text == text.strip() else repr(text)} {token['score']:.4f}"
 
 
 def format_us(value: float | None) -> str:

@@ -30,6 +30,7 @@ class _Entity(_Label):
 
 class _Token(_Answer):
     token: str
+    text: str | None = None  # entries of an older prep do not say it
     score: FiniteFloat
 
 

@@ -46,7 +46,7 @@ class TextAnswer(Record):
     `prompt_name` is that of the prompt that was asked for, None for the default. `answer` holds, by task:
     ``embedding`` (list of values); ``labels`` (list of {label, score}); ``pairs`` (for each second text, in the order
     in which they were sent, its ``text_pair`` and ``labels``); ``entities`` (list of {label, score, start, end, text});
-    ``masks`` (for each [MASK] a list of {token, score}); or ``answer``, ``score``, ``start`` and ``end``.
+    ``masks`` (for each [MASK] a list of {token, text, score}); or ``answer``, ``score``, ``start`` and ``end``.
     `cut_at_tokens` is how many tokens of the text, or of a pair, the model reads, where there are more; None where it
     reads all of it, or the server does not tell. `total_ms` is what the client saw; `steps` are in the order in which
     the ensemble calls them.

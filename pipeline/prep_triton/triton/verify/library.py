@@ -225,6 +225,9 @@ def _compare_choices(mask: LibraryMask, ranking: Sequence[Mapping[str, Any]], op
             return AnswerCheck(error=error, mismatch=message)
         if choice is None:
             continue
+        if choice.text is not None and served["text"] != choice.text:
+            message = f"the text of {served['token']!r} is {served['text']!r}, expected {choice.text!r}"
+            return AnswerCheck(error=error, mismatch=message)
         score = float(served["score"])
         error = max(error, abs(score - choice.score))
         low, high = probability_range(choice.score, allowed)

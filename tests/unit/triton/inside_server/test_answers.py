@@ -221,8 +221,8 @@ def test_masks_are_filled_in_order_with_the_best_tokens():
     logits[0, 3] = np.log([0.7, 0.1, 0.1, 0.1])
     two, none = fill_masks(logits, ids, TWO_TEXTS, VOCABULARY, 2)
     first, second = json.loads(two)
-    assert first == [{"token": "##c", "score": 0.6}, {"token": "b", "score": 0.2}]
-    assert second[0] == {"token": "a", "score": 0.7}
+    assert first == [{"token": "##c", "text": "##c", "score": 0.6}, {"token": "b", "text": "b", "score": 0.2}]
+    assert second[0] == {"token": "a", "text": "a", "score": 0.7}
     assert json.loads(none) == []
 
 
@@ -230,6 +230,17 @@ def test_more_tokens_than_the_vocabulary_has_are_all_of_it():
     ids = np.array([[9, 3, 0, 0, 9, 0], [9, 0, 9, 0, 0, 0]])
     filled, _ = fill_masks(np.zeros((2, 6, 4)), ids, TWO_TEXTS, VOCABULARY, 99)
     assert len(json.loads(filled)[0]) == 4
+
+
+def test_a_token_has_the_text_that_its_id_is_decoded_to():
+    content = {
+        "model": {"vocab": [["\u2581sky", -1.0], ["<mask>", 0.0]]},
+        "decoder": {"type": "Metaspace", "replacement": "\u2581"},
+    }
+    ids = np.array([[9, 1, 0, 0, 9, 0], [9, 0, 9, 0, 0, 0]])
+    filled, _ = fill_masks(np.zeros((2, 6, 3)), ids, TWO_TEXTS, vocabulary_from_tokenizer(content, "<mask>"), 3)
+    texts = {choice["token"]: choice["text"] for choice in json.loads(filled)[0]}
+    assert texts == {"\u2581sky": "sky", "<mask>": "<mask>", "": ""}
 
 
 def test_a_vocabulary_without_mask_is_refused():

@@ -33,6 +33,15 @@ def strings(*values):
         ),
         ("fill-mask", {"TOKENS": strings("[[]]")}, {"masks": [[]]}),
         (
+            "fill-mask",
+            {"TOKENS": strings('[[{"token": "\u0120a", "text": " a", "score": 0.5}, {"token": "b", "score": 0.25}]]')},
+            {
+                "masks": [
+                    [{"token": "\u0120a", "text": " a", "score": 0.5}, {"token": "b", "text": None, "score": 0.25}]
+                ]
+            },
+        ),
+        (
             "question-answering",
             {"ANSWER": strings("Rome"), "SCORE": np.array([0.5]), "START": np.array([3]), "END": np.array([7])},
             {"answer": "Rome", "score": 0.5, "start": 3, "end": 7},

@@ -144,20 +144,22 @@ def test_entities_are_the_librarys_word_by_word_and_joined(tmp_path):
 
 def test_tokens_of_a_mask_are_the_librarys_in_its_order(tmp_path):
     choices = [
-        LibraryChoice(token=token, logit=logit, score=score)
+        LibraryChoice(token=token, text=f" {token}", logit=logit, score=score)
         for token, logit, score in (("w1", 8.0, 0.7), ("w2", 7.0, 0.26), ("w3", 5.0, 0.03))
     ]
     row = make_row(3, masks=(LibraryMask(rms=2.0, choices=tuple(choices)),))
     check = make_check(tmp_path, "fill-mask")
 
     def answer(*tokens: tuple[str, float]) -> dict[str, Any]:
-        ranking = [{"token": token, "score": score} for token, score in tokens]
+        ranking = [{"token": token, "text": f" {token}", "score": score} for token, score in tokens]
         return {"TOKENS": np.array([json.dumps([ranking]).encode()])}
 
     assert check.compare(row, answer(("w1", 0.7), ("w2", 0.26))).mismatch == ""
     assert "'w2' is ranked 1, expected 'w1'" in check.compare(row, answer(("w2", 0.7), ("w1", 0.26))).mismatch
     assert "'w9' is ranked 1, expected 'w1'" in check.compare(row, answer(("w9", 0.7))).mismatch
     assert "the score of 'w1' is 0.260000" in check.compare(row, answer(("w1", 0.26))).mismatch
+    other = {"TOKENS": np.array([json.dumps([[{"token": "w1", "text": "w1", "score": 0.7}]]).encode()])}
+    assert "the text of 'w1' is 'w1', expected ' w1'" in check.compare(row, other).mismatch
     assert "tokens for 1 masks, expected 0" in check.compare(make_row(3), answer(("w1", 0.7))).mismatch
     assert "does not have the form of fill-mask" in check.compare(row, {}).mismatch
 

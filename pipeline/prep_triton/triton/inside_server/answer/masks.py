@@ -7,22 +7,24 @@ from typing import Any
 
 import numpy as np
 
+from .decoding import Decode, decode_from_tokenizer
 from .windows import ROW, Array, count_texts, own_tokens, softmax
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The token of each id, and the id of the mask token."""
+    """The token of each id, the id of the mask token, and what makes text of a token."""
 
     tokens: Mapping[int, str]
     mask_id: int
+    decode: Decode
 
 
 def vocabulary_from_tokenizer(content: Mapping[str, Any], mask_token: str) -> Vocabulary:
     """Read the vocabulary of a tokenizer.json.
 
     Raises:
-        ValueError: It does not have the mask token.
+        ValueError: It does not have the mask token, or has a decoder that is not known.
     """
     known = content["model"]["vocab"]
     pairs = known.items() if isinstance(known, Mapping) else ((row[0], index) for index, row in enumerate(known))
@@ -31,11 +33,13 @@ def vocabulary_from_tokenizer(content: Mapping[str, Any], mask_token: str) -> Vo
     mask_id = next((index for index, token in tokens.items() if token == mask_token), None)
     if mask_id is None:
         raise ValueError(f"tokenizer.json has no {mask_token}: it is not a tokenizer for fill-mask")
-    return Vocabulary(tokens, mask_id)
+    return Vocabulary(tokens, mask_id, decode_from_tokenizer(content))
 
 
 def fill_masks(logits: Array, input_ids: Array, window: Array, vocabulary: Vocabulary, top_k: int) -> list[str]:
-    """Return for each text JSON: for each mask in it a list of {token, score}, best first; [] without a mask.
+    """Return for each text JSON: for each mask in it a list of {token, text, score}, best first; [] without a mask.
+
+    `token` is the vocabulary's form, which is unique; `text` is what the token's id is decoded to.
 
     Args:
         logits: [M, S, V].
@@ -54,12 +58,10 @@ def fill_masks(logits: Array, input_ids: Array, window: Array, vocabulary: Vocab
         scores = np.take_along_axis(probabilities, best, axis=1)
         order = np.argsort(-scores, axis=1, kind="stable")
         for index, row in enumerate(rows):
+            tokens = [vocabulary.tokens.get(int(best[index, rank]), "") for rank in order[index]]
             candidates = [
-                {
-                    "token": vocabulary.tokens.get(int(best[index, rank]), ""),
-                    "score": round(float(scores[index, rank]), 6),
-                }
-                for rank in order[index]
+                {"token": token, "text": vocabulary.decode(token), "score": round(float(scores[index, rank]), 6)}
+                for token, rank in zip(tokens, order[index], strict=True)
             ]
             text = int(window[row, ROW])
             answers[text] = [*answers[text], candidates]
