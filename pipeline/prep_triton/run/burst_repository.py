@@ -114,7 +114,11 @@ def serving_of_tier(entry: RepositoryEntry, tier: Tier | None) -> ServingSpec:
     """Return an entry's own serving choices: as they are in its own tier, else without what that added to them."""
     stored = ServingSpec.model_validate(entry.spec.get("serving") or {})
     if tier is not None and stored.tier == tier:
-        return ServingSpec.model_validate(_without(stored.model_dump(mode="json"), _LEFT_OUT))
+        own = _without(stored.model_dump(mode="json"), _LEFT_OUT)
+        if stored.dynamic_batching:
+            # A dump names a delay that nobody did, and a backend that merges no requests refuses one.
+            own["dynamic_batching"] = stored.dynamic_batching.model_dump(mode="json", exclude_defaults=True)
+        return ServingSpec.model_validate(own)
     # A tier fills in what was not given, and a stored choice does not say what was.
     choices: dict[str, Any] = stored.model_dump(mode="json", exclude_defaults=True)
     choices = _without(choices, (*_OF_TIERS, *_LEFT_OUT))

@@ -7,8 +7,9 @@ from prep_triton.artifact import RepositoryEntry
 from prep_triton.errors import PrepError, RepositoryMissingError, SpecError
 from prep_triton.run.burst_repository import choose_tiers, entry_name, serving_of_tier, write_tiers
 from prep_triton.run.serving import ServedRepository
-from prep_triton.spec import QueueSpec, ServingSpec
+from prep_triton.spec import EntrySpec, QueueSpec, ServingSpec
 from prep_triton.triton.config.parse import parse_config
+from prep_triton.triton.entries.write import assemble_entry as write_entry
 
 from scripts.benchmarks.records import make_entry, make_graph
 from scripts.benchmarks.serving_configs import assemble_entry
@@ -96,6 +97,20 @@ def test_each_tier_has_what_it_adds_and_no_tier_has_nothing_of_it(ranked: Reposi
         assert not any(config.response_cache.enable for config in configs)
         graph = folder / "tier-2" / "1" / "model.onnx"
         assert graph.resolve() == (tmp_path / "repo" / ranked.name / "1" / "model.onnx").resolve()
+
+
+@pytest.mark.parametrize("own", [1, 2, None])
+@pytest.mark.parametrize("queue", [None, QueueSpec(priority_levels=2, default_priority_level=1)])
+def test_openvino_plays_any_tier_and_its_own_without_a_delay_that_nobody_chose(own, queue, tmp_path: Path):
+    """Its requests are not merged: of a tier it has the weight, and of a queue the levels that its owner chose."""
+    chosen = {"tier": own, "dynamic_batching": queue} if queue else {"tier": own}
+    spec = EntrySpec(runtime="openvino", precision="fp32", serving=ServingSpec.model_validate(chosen))
+    entry = write_entry(make_model(tmp_path / "model"), [], spec, tmp_path / "repo").artifact
+    write_tiers(tmp_path / "served", tmp_path / "repo", {1: entry, 2: entry}, is_tiered=True)
+    configs = [parse_config((tmp_path / "served" / entry_name(tier) / "config.pbtxt").read_text()) for tier in (1, 2)]
+    assert [config.instance_group[0].rate_limiter.priority for config in configs] == [1000, 2**32 - 1]
+    assert [config.dynamic_batching.priority_levels for config in configs] == [2 if queue else 0] * 2
+    assert [config.dynamic_batching.max_queue_delay_microseconds for config in configs] == [0, 0]
 
 
 def test_what_its_owner_chose_in_a_tier_is_kept_there(tmp_path: Path):
