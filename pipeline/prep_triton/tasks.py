@@ -276,7 +276,7 @@ TASKS: Mapping[Task, TaskFacts] = MappingProxyType(
             per_token=False,
             text_form="pair",
             answers=(TextTensor("LABEL", "STRING", ("best",)), TextTensor("SCORE", "FP32", ("best",))),
-            options=("top_k",),
+            options=("top_k", "answers"),
             labelled=(
                 LabelledRows(
                     metric="accuracy",

@@ -16,7 +16,7 @@ from prep_triton.triton.entries.load import load_repository
 from prep_triton.triton.entries.text import assemble_text_entries
 from prep_triton.triton.lint import lint_repository
 from prep_triton.triton.server.client import RefusedRequestError, TritonClient
-from prep_triton.triton.server.infer import find_text_model, infer_text
+from prep_triton.triton.server.infer import Beside, find_text_model, infer_text
 from prep_triton.triton.server.process import run_triton
 from prep_triton.triton.verify.repository import verify_entries
 from prep_triton.workspace import Workspace
@@ -34,7 +34,7 @@ from typer.testing import CliRunner
 
 from scripts.benchmarks.serving_configs import assemble_entry
 from tests.fakes.bert_checkpoint import CONFIG, VOCABULARY
-from tests.fakes.pair_models import SIZES, write_nli, write_reranker
+from tests.fakes.pair_models import NLI_LABELS, SIZES, write_nli, write_reranker
 from tests.fakes.prep_command import Prep
 
 pytestmark = pytest.mark.integration
@@ -106,6 +106,8 @@ def repository(folders, tmp_path_factory):
         serving = ServingSpec(threads=1, max_batch_size=8, length_buckets=(16, 32, 64))
         entry = assemble_entry(model, [], serving, folder, name=name).artifact
         assemble_text_entries(entry, TextSpec(), folder)
+    scored = assemble_entry(model, [], serving, folder, name="nli-scores").artifact
+    assemble_text_entries(scored, TextSpec(answers="scores"), folder)
     return folder
 
 
@@ -140,8 +142,8 @@ def test_scores_in_the_labels_order_have_names_by_the_label_file(client, folders
     text = {"TEXT": np.array([[TEXTS[0].encode()]], np.object_)}
     ranked, _ = client.rank_classes("scores-text", text, "SCORES", 2)
     expected = sorted(by_label.items(), key=lambda item: -item[1])[:2]
-    assert [label for label, _ in ranked] == [label for label, _ in expected]
-    assert [score for _, score in ranked] == pytest.approx([score for _, score in expected], abs=1e-5)
+    assert [label for _, label, _ in ranked] == [label for label, _ in expected]
+    assert [score for _, _, score in ranked] == pytest.approx([score for _, score in expected], abs=1e-5)
     labels = infer_text(client, find_text_model(client, "scores-text"), TEXTS[0]).answer["labels"]
     assert [item["label"] for item in labels] == sorted(by_label, key=lambda label: -by_label[label])
 
@@ -217,6 +219,20 @@ def test_classes_of_a_pair_are_the_classification_pipelines_cut_as_the_tokenizer
         expected = library({"text": QUERY, "text_pair": document}, truncation="only_second", max_length=64)
         assert [label.decode() for label in answer["LABEL"][row]] == [item["label"] for item in expected]
         assert answer["SCORE"][row].tolist() == pytest.approx([item["score"] for item in expected], abs=1e-5)
+
+
+def test_scores_of_pairs_are_a_row_for_each_with_names_by_the_label_file(client):
+    documents = DOCUMENTS[:-1]
+    ranked = score(client, "nli", [QUERY], documents)
+    scores = infer(client, "nli-scores", ["SCORES"], TEXT=[QUERY], TEXT_PAIR=documents)["SCORES"]
+    by_label = [dict(zip(names, row, strict=True)) for names, row in zip(ranked["LABEL"], ranked["SCORE"], strict=True)]
+    expected = [[row[name.encode()] for name in NLI_LABELS.values()] for row in by_label]
+    np.testing.assert_allclose(scores, expected, atol=2e-6)
+    model = find_text_model(client, "nli-scores-text")
+    pairs = infer_text(client, model, QUERY, Beside(pairs=tuple(documents))).answer["pairs"]
+    for row, pair in enumerate(pairs):
+        assert [item["label"].encode() for item in pair["labels"]] == ranked["LABEL"][row].tolist()
+        assert [item["score"] for item in pair["labels"]] == pytest.approx(ranked["SCORE"][row].tolist(), abs=2e-6)
 
 
 def test_pairs_without_an_answer_are_refused_with_what_to_send(client):

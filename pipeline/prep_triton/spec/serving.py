@@ -170,8 +170,9 @@ class TextSpec(Spec):
     top_k: int = Field(default=5, ge=1, description="Answers given, of fill-mask and text-classification.")
     answers: AnswerForm = Field(
         default="ranked",
-        description="Of text-classification: the best labels with their scores, or the scores of all labels in their "
-        "own order with a label file, which Triton's classification extension and Dynamo's /v1/classify read.",
+        description="Of text-classification and text-pair-classification: the best labels with their scores, or the "
+        "scores of all labels in their own order with a label file, which Triton's classification extension and, of "
+        "single texts, Dynamo's /v1/classify read.",
     )
     max_answer_tokens: int = Field(default=30, ge=1, description="Longest answer of question-answering, in tokens.")
     handle_impossible_answer: bool = Field(

@@ -13,6 +13,7 @@ from prep_triton.spec import ModelSpec, TextSpec
 from prep_triton.tasks import (
     PROMPT_MASK,
     PROMPT_NAME,
+    SCORES,
     TASK_CHOICES,
     TASK_NAMES,
     TASKS,
@@ -56,7 +57,13 @@ def test_options_are_fields_of_the_text_spec() -> None:
     options = {option for facts in TASKS.values() for option in facts.options}
     assert options < set(TextSpec.model_fields)
     assert set(tasks_with_option("top_k")) == {"fill-mask", "text-classification", "text-pair-classification"}
+    assert set(tasks_with_option("answers")) == {"text-classification", "text-pair-classification"}
     assert tasks_with_option("long_input") == TASK_NAMES
+
+
+@pytest.mark.parametrize("task", tasks_with_option("answers"))
+def test_scores_alone_tell_a_task_by_its_texts(task: Task) -> None:
+    assert find_task(TASKS[task].text_inputs, [SCORES.name]) == task
 
 
 @pytest.mark.parametrize("task", TASK_NAMES)

@@ -66,6 +66,8 @@ def _find_label_problems(entry: EntryFolder, model: RepositoryEntry | None) -> I
     if labels and model is not None and model.onnx is not None and labels != model.onnx.labels:
         message = f"{path.name} does not have the labels of {model.name} in their order: answers get other names"
         yield entry.on("text-labels", path.name, message, f"assemble {model.name} again with --text --answers scores")
+    if entry.manifest and TASKS[entry.manifest.task].takes_pairs:
+        return  # two texts by their nature: no other choice would have that front take it
     texts = [tensor for tensor in config.input if data_type_name(tensor.data_type) == "STRING"]
     scores = [tensor for tensor in config.output if data_type_name(tensor.data_type) == "FP32"]
     if len(texts) != 1 or len(scores) != 1 or list(texts[0].dims) not in ([1], [WILDCARD]):

@@ -175,12 +175,13 @@ class TritonClient:
 
     def rank_classes(
         self, name: str, inputs: "Arrays", output: str, count: int, *, priority: int = 0
-    ) -> tuple[list[tuple[str, float]], float]:
+    ) -> tuple[list[tuple[int, str, float]], float]:
         """Send one request by Triton's classification extension, which names values by the output's label file.
 
         Returns:
-            The `count` largest values of the first row with their labels (their indices where there are none),
-            largest first, and the time it took in ms.
+            The `count` largest values with their indices and labels (the index where there is none), largest first,
+            and the time it took in ms. Of several rows it is the first where the model has a batch axis; else the
+            rows are one, and a label file names the values of the first of them.
 
         Raises:
             RefusedRequestError, ServerError: As `infer`.
@@ -191,7 +192,7 @@ class TritonClient:
         answer = self._translated(name, lambda: self._client.infer(name, **request))
         elapsed_ms = (time.perf_counter() - started) * 1000
         rows = [text.decode().split(":", 2) for text in self._arrays(name, answer, [output])[output].ravel()[:count]]
-        return [(row[-1], float(row[0])) for row in rows], elapsed_ms
+        return [(int(row[1]), row[-1], float(row[0])) for row in rows], elapsed_ms
 
     def infer_at_once(self, name: str, requests: Sequence["Arrays"], outputs: Sequence[str]) -> list[dict[str, Any]]:
         """Send requests without waiting in between, so that the server may batch them; answers in order.

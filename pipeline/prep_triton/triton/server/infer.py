@@ -204,14 +204,23 @@ def infer_text(
 def _infer(
     client: TritonClient, model: TextModel, tensors: dict[str, Any], priority: int
 ) -> tuple[dict[str, Any], float]:
-    """Send a request; of scores in the order of their labels, ask for the names of these too."""
+    """Send a request; of scores in the order of their labels, ask for the names of these too.
+
+    Returns:
+        Outputs by name, of scores LABEL and SCORE [rows, labels], best first; and the time it took in ms.
+    """
     if model.outputs != (SCORES.name,):
         return client.infer(model.name, tensors, model.outputs, priority=priority)
     import numpy as np
 
-    ranked, total_ms = client.rank_classes(model.name, tensors, SCORES.name, model.labels, priority=priority)
-    names = np.array([label.encode() for label, _ in ranked], np.object_)
-    return {"LABEL": names, "SCORE": np.array([score for _, score in ranked])}, total_ms
+    # The rows of pairs are no batch to the server: it ranks the values of all of them together.
+    rows = max(len(values) for values in tensors.values()) if TASKS[model.task].takes_pairs else 1
+    ranked, total_ms = client.rank_classes(model.name, tensors, SCORES.name, rows * model.labels, priority=priority)
+    names = {index: label.encode() for index, label, _ in ranked if index < model.labels}
+    by_row = [[entry for entry in ranked if entry[0] // model.labels == row] for row in range(rows)]
+    labels = [[names.get(index % model.labels, b"") for index, _, _ in entries] for entries in by_row]
+    scores = [[score for _, _, score in entries] for entries in by_row]
+    return {"LABEL": np.array(labels, np.object_), "SCORE": np.array(scores, np.object_)}, total_ms
 
 
 def _hint_to_refusal(message: str) -> str:

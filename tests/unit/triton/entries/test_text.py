@@ -168,6 +168,13 @@ def test_scores_have_a_label_file_beside_them(entry):
     assert configs.postprocessor().parameters["answers"].string_value == "scores"
 
 
+def test_a_pairs_scores_are_a_row_for_each_of_them(entry):
+    scored = as_task(entry, "text-pair-classification", ["no", "yes", "maybe"])
+    configs = TextConfigs(scored, model_config(entry, logits=[3]), TextSpec(answers="scores"))
+    assert dims(configs.ensemble().output) == dims(configs.postprocessor().output) == {"SCORES": [-1, 3]}
+    assert configs.ensemble().output[0].label_filename == "labels.txt"
+
+
 def test_a_label_of_two_lines_has_no_place_in_a_label_file(tmp_path):
     labels = {"task": "text-classification", "labels": ("no", "y\nes")}
     model = make_model(tmp_path / "model").model_copy(update=labels)

@@ -152,6 +152,17 @@ def scored_entries(tmp_path, repository):
     return names
 
 
+def test_a_pairs_label_file_is_held_and_is_not_for_a_front_of_single_texts(tmp_path, repository):
+    drawn = make_model(tmp_path / "model")
+    names = tuple(f"label {index}" for index in range(int(drawn.model_outputs[0].shape[-1])))
+    model = drawn.model_copy(update={"task": "text-pair-classification", "labels": names})
+    entry = assemble_entry(model, (), ServingSpec(length_buckets=(8, 16)), repository, name="bert").artifact
+    assemble_text_entries(entry, TextSpec(answers="scores"), repository)
+    assert {"text-labels", "front-classify"}.isdisjoint(codes(lint_repository(repository)))
+    (repository / "bert-text" / "labels.txt").write_text("\n".join(reversed(names)))
+    assert only(lint_repository(repository), "text-labels").path == "bert-text/labels.txt"
+
+
 def test_a_label_file_has_the_models_labels_in_their_order(scored_entries, repository):
     assert "text-labels" not in codes(lint_repository(repository))
     labels = repository / "bert-text" / "labels.txt"

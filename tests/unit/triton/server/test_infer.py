@@ -176,6 +176,34 @@ def test_one_query_is_sent_with_all_of_its_documents():
     }
 
 
+class ScoredPairServer(PairServer):
+    """Answers a score of each of two labels, as Triton's classification extension has the values of all rows."""
+
+    def read_config(self, name):
+        config = super().read_config(name)
+        if name.endswith("-text"):
+            del config.output[:]
+            config.output.add(name="SCORES", dims=[-1, 2], label_filename="labels.txt")
+        return config
+
+    def rank_classes(self, name, inputs, output, count, *, priority=0):
+        values = [value for text in inputs["TEXT_PAIR"].ravel() for value in (1 / len(text), 1 - 1 / len(text))]
+        ranked = sorted(enumerate(values), key=lambda entry: -entry[1])[:count]
+        names = {0: "no", 1: "yes"}
+        return [(index, names.get(index, str(index)), value) for index, value in ranked], 1.5
+
+
+def test_scores_of_several_pairs_get_the_names_that_the_first_has():
+    server = ScoredPairServer("ranker-text")
+    model = find_text_model(server)
+    assert (model.task, model.outputs, model.labels) == ("text-pair-classification", ("SCORES",), 2)
+    answer = infer_text(server, model, "who?", Beside(pairs=("abcd", "x")))
+    assert answer.answer["pairs"] == [
+        {"text_pair": "abcd", "labels": [{"label": "yes", "score": 0.75}, {"label": "no", "score": 0.25}]},
+        {"text_pair": "x", "labels": [{"label": "no", "score": 1.0}, {"label": "yes", "score": 0.0}]},
+    ]
+
+
 @pytest.mark.parametrize(
     ("server", "beside", "message", "hint"),
     [
