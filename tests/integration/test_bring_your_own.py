@@ -11,8 +11,10 @@ import onnx
 import pytest
 from google.cloud import storage
 from onnx import TensorProto, helper, numpy_helper
+from prep_triton.architectures import Architecture
 from prep_triton.cli.app import app
 from prep_triton.errors import ParityError, SourceError
+from prep_triton.export.heads import class_name
 from prep_triton.export.source import name_from_place
 from prep_triton.precision.fp16.stage import convert_to_fp16
 from prep_triton.precision.int8.stage import quantize_for_openvino
@@ -21,6 +23,7 @@ from prep_triton.spec import CalibrationSpec, GateSpec, ModelSpec, QuantizationS
 from prep_triton.workspace import Workspace
 from typer.testing import CliRunner
 
+from tests.fakes.architectures import draw_architecture
 from tests.fakes.bert_checkpoint import CONFIG, write_checkpoint
 
 pytestmark = pytest.mark.integration
@@ -141,6 +144,60 @@ def test_weights_beside_the_graph_and_int32_ids_are_taken(classifier: Path, trac
     assert model.name == "mine" and model.reference == "pytorch"
     assert {tensor.dtype for tensor in model.model_inputs} == {"INT64"}
     assert [tensor.name for tensor in model.model_outputs] == ["logits"]
+
+
+def trace_architecture(architecture: Architecture, folder: Path, names: tuple[str, ...]) -> tuple[Path, Path]:
+    """Draw a classifier and trace it with these inputs; return its folder and the graph."""
+    import torch
+    import transformers
+
+    checkpoint = draw_architecture(folder / architecture, architecture, "text-classification")
+    kind = getattr(transformers, class_name(architecture, "text-classification"))
+    model = kind.from_pretrained(checkpoint).eval()
+    ids = torch.randint(5, 20, (2, 9))
+    values = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
+    axes = {name: {0: "batch_size", 1: "sequence_length"} for name in names}
+    options = {"input_names": list(names), "output_names": ["logits"], "dynamic_axes": axes, "opset_version": 17}
+    inputs, path = {name: values[name] for name in names}, folder / "model.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(model, (), str(path), kwargs=inputs, dynamo=False, **options)
+    return checkpoint, path
+
+
+IDS = ("input_ids", "attention_mask")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "names", "taken"),
+    [
+        ("roberta", IDS, IDS),
+        ("roberta", (*IDS, "token_type_ids"), IDS),
+        ("mpnet", IDS, IDS),
+        ("electra", (*IDS, "token_type_ids"), (*IDS, "token_type_ids")),
+    ],
+)
+def test_other_architectures_have_the_inputs_of_their_own_exports(architecture, names, taken, tmp_path: Path) -> None:
+    """RoBERTa's class takes token types, of which it has one: in the graph they are zeros."""
+    checkpoint, graph = trace_architecture(architecture, tmp_path, names)
+    model = bring(graph, tmp_path / "build", checkpoint=str(checkpoint))
+    assert (model.architecture, model.reference) == (architecture, "pytorch")
+    assert model.parity.max_abs_error < 1e-4
+    assert tuple(tensor.name for tensor in model.model_inputs) == taken
+
+
+def test_token_types_that_are_only_0_are_fed_to_a_graph_without_weights_and_unknown_inputs_refused(
+    tmp_path: Path,
+) -> None:
+    checkpoint, graph = trace_architecture("roberta", tmp_path, (*IDS, "token_type_ids"))
+    (checkpoint / "model.safetensors").unlink()
+    assert bring(graph, tmp_path / "build", checkpoint=str(checkpoint)).reference == "onnxruntime"
+    proto = onnx.load(graph)
+    proto.graph.input.add().CopyFrom(helper.make_tensor_value_info("position_ids", TensorProto.INT64, ["b", "s"]))
+    onnx.save(proto, graph)
+    with pytest.raises(SourceError, match="expected input_ids, attention_mask, and not position_ids") as refused:
+        bring(graph, tmp_path / "build", checkpoint=str(checkpoint))
+    assert refused.value.hint == "export it with input_ids, attention_mask alone, and these names in input_names"
 
 
 def change(traced: Path, target: Path, edit) -> Path:

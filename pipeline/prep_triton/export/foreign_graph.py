@@ -6,7 +6,7 @@ and outputs as they like. Nothing of what the graph computes is changed.
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import onnx
 import onnx.inliner
 import onnx.version_converter
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, ValueInfoProto, numpy_helper
-from onnx.helper import make_node, make_tensor_value_info
+from onnx.helper import make_node, make_tensor, make_tensor_value_info
 
 from prep_triton.artifact import TensorSpec
 from prep_triton.errors import PrecisionError, SourceError
@@ -42,15 +42,20 @@ class Interface:
     """What a graph has to take and to answer.
 
     `inputs` are all that it may have, of which the first two it must; INT64 [batch, sequence]. `outputs` it must have.
+    `zeros` are inputs that it may have as well and that can only be 0, which prep computes in the graph.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    zeros: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ForeignGraph:
-    """A graph that was checked: `proto` has prep's names, `fed` and `read` map these to those of its file."""
+    """A graph that was checked: `proto` has prep's names, `fed` and `read` map these to those of its file.
+
+    `fed` has the inputs that `proto` computes as zeros too.
+    """
 
     proto: ModelProto
     opset: int
@@ -109,7 +114,8 @@ def load_foreign(path: Path, interface: Interface) -> ForeignGraph:
     specs = tuple(spec for spec in interface.inputs if spec.name in fed)
     _rename(graph, {entry.name: name for name, entry in {**fed, **read}.items()})
     names = {name: entry.name for name, entry in fed.items()}, {name: entry.name for name, entry in read.items()}
-    _declare(graph, specs, interface.outputs, int32)
+    zeros = [name for name in interface.zeros if name in fed]
+    _declare(graph, Interface(specs, interface.outputs, tuple(zeros)), int32)
     _drop_unread(graph)
     return ForeignGraph(*_raise_opset(proto, opset, path), specs, *names, int32)
 
@@ -227,11 +233,12 @@ def _match_inputs(graph: GraphProto, interface: Interface, path: Path) -> dict[s
     stored = {tensor.name for tensor in graph.initializer}
     entries = {_INPUT_ALIASES.get(entry.name, entry.name): entry for entry in graph.input if entry.name not in stored}
     known = [spec.name for spec in interface.inputs]
+    taken = [*known, *interface.zeros]
     has = ", ".join(entry.name for entry in entries.values())
-    if unknown := [name for name in entries if name not in known]:
+    if unknown := [name for name in entries if name not in taken]:
         raise SourceError(
             f"{path} has the inputs {has}; expected {', '.join(known)}, and not {', '.join(unknown)}",
-            hint="export it with the inputs of its transformers class, and these names in input_names",
+            hint=f"export it with {', '.join(known)} alone, and these names in input_names",
         )
     if missing := [name for name in known[:2] if name not in entries]:
         raise SourceError(
@@ -245,7 +252,7 @@ def _match_inputs(graph: GraphProto, interface: Interface, path: Path) -> dict[s
         shape = _shape_of(entry)
         if len(shape) != 2 or any(isinstance(size, int) for size in shape):
             raise SourceError(f"input {name} of {path} has the shape {shape}, expected two free axes", hint=_DYNAMIC)
-    return {spec.name: entries[spec.name] for spec in interface.inputs if spec.name in entries}
+    return {name: entries[name] for name in taken if name in entries}
 
 
 def _match_outputs(graph: GraphProto, interface: Interface, path: Path) -> dict[str, ValueInfoProto]:
@@ -293,17 +300,23 @@ def _rename(graph: GraphProto, names: Mapping[str, str]) -> None:
         entry.name = names.get(entry.name, entry.name)
 
 
-def _declare(
-    graph: GraphProto, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], int32: frozenset[str]
-) -> None:
-    """Declare inputs and outputs as prep does: INT64 and FP32, with the axes' names."""
+def _declare(graph: GraphProto, interface: Interface, int32: frozenset[str]) -> None:
+    """Declare inputs and outputs as prep does: INT64 and FP32, with the axes' names; make zeros of what is only 0."""
     _rename(graph, {name: f"{name}_int32" for name in int32})
     casts = [make_node("Cast", [name], [f"{name}_int32"], name=f"{name}_cast", to=TensorProto.INT32) for name in int32]
-    nodes = [*casts, *graph.node]
+    nodes = [*_make_zeros(interface.zeros), *casts, *graph.node]
     del graph.node[:], graph.input[:], graph.output[:], graph.value_info[:]
     graph.node.extend(nodes)
-    graph.input.extend(make_tensor_value_info(spec.name, TensorProto.INT64, spec.shape) for spec in inputs)
-    graph.output.extend(make_tensor_value_info(spec.name, TensorProto.FLOAT, spec.shape) for spec in outputs)
+    graph.input.extend(make_tensor_value_info(spec.name, TensorProto.INT64, spec.shape) for spec in interface.inputs)
+    graph.output.extend(make_tensor_value_info(spec.name, TensorProto.FLOAT, spec.shape) for spec in interface.outputs)
+
+
+def _make_zeros(names: Iterable[str]) -> Iterator[onnx.NodeProto]:
+    """Yield what computes zeros of the shape of ``input_ids`` under each name."""
+    for name in names:
+        yield make_node("Shape", ["input_ids"], [f"{name}_shape"], name=f"{name}_shape")
+        zero = make_tensor("zero", TensorProto.INT64, [1], [0])
+        yield make_node("ConstantOfShape", [f"{name}_shape"], [name], name=f"{name}_zeros", value=zero)
 
 
 def _drop_unread(graph: GraphProto) -> None:

@@ -159,7 +159,10 @@ def _make(source: Source, graph: Path, folder: Path, progress: Progress, one_fil
     _check_prompts(source, declared.get("embedding"))
     outputs = heads.output_specs(source.task, config, declared.get("embedding"))
     progress("checking the graph", 0.1)
-    foreign = load_foreign(graph, Interface(heads.input_specs(source.architecture, token_types=token_types), outputs))
+    inputs = heads.input_specs(source.architecture, token_types=token_types)
+    # The library's class takes them also where its table has one row, as RoBERTa's has.
+    is_single = ARCHITECTURES[source.architecture].has_token_types and token_types == 1
+    foreign = load_foreign(graph, Interface(inputs, outputs, zeros=("token_type_ids",) if is_single else ()))
     _check_fits(source, foreign.proto.graph, graph, config)
     _check_pairs(source, [spec.name for spec in foreign.inputs], graph, token_types)
     progress("writing", 0.3)
@@ -254,8 +257,9 @@ def _respond(session: Any, foreign: "ForeignGraph", inputs: Mapping[str, Any]) -
     """Answer with the graph as it came, by its own names."""
     import numpy as np
 
+    values = {name: inputs.get(name, np.zeros_like(inputs["input_ids"])) for name in foreign.fed}
     feeds = {
-        own: inputs[name].astype(np.int32) if name in foreign.int32 else inputs[name]
+        own: values[name].astype(np.int32) if name in foreign.int32 else values[name]
         for name, own in foreign.fed.items()
     }
     names = list(foreign.read)
