@@ -28,6 +28,8 @@ OTHER_TASK_NAMES: Mapping[str, Task] = MappingProxyType(
         "sentiment-analysis": "text-classification",
         "text-ranking": "text-pair-classification",
         "reranking": "text-pair-classification",
+        "rerank": "text-pair-classification",
+        "reranker": "text-pair-classification",
         "cross-encoder": "text-pair-classification",
         "nli": "text-pair-classification",
         "natural-language-inference": "text-pair-classification",

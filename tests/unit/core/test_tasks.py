@@ -10,7 +10,9 @@ import prep_triton
 import pytest
 from prep_triton.reference import count_special_tokens
 from prep_triton.spec import ModelSpec, TextSpec
+from prep_triton.spec.wording import describe_error
 from prep_triton.tasks import (
+    OTHER_TASK_NAMES,
     PROMPT_MASK,
     PROMPT_NAME,
     SCORES,
@@ -26,6 +28,7 @@ from prep_triton.triton.inside_server.answer import tasks as server_side
 from prep_triton.triton.inside_server.encode import prompts as server_prompts
 from prep_triton.triton.inside_server.encode.encoder import Encoder
 from prep_triton.triton.inside_server.encode.settings import EncoderSettings
+from pydantic import ValidationError
 
 from tests.fakes.task_models import make_tokenizer
 
@@ -59,6 +62,16 @@ def test_options_are_fields_of_the_text_spec() -> None:
     assert set(tasks_with_option("top_k")) == {"fill-mask", "text-classification", "text-pair-classification"}
     assert set(tasks_with_option("answers")) == {"text-classification", "text-pair-classification"}
     assert tasks_with_option("long_input") == TASK_NAMES
+
+
+@pytest.mark.parametrize(("name", "task"), OTHER_TASK_NAMES.items())
+def test_what_other_tools_call_a_task_is_refused_with_the_name_that_is_taken(name: str, task: Task) -> None:
+    with pytest.raises(ValidationError) as refused:
+        ModelSpec.model_validate({"model": "x", "task": name})
+    message, hint = describe_error(dict(refused.value.errors()[0]))
+    assert message == f"'{name}' is not a known value"
+    suggested = hint.removeprefix("did you mean ").partition("?")[0]
+    assert suggested == task == ModelSpec.model_validate({"model": "x", "task": suggested}).task
 
 
 @pytest.mark.parametrize("task", tasks_with_option("answers"))
