@@ -303,7 +303,7 @@ CODE = {"AutoModelForSequenceClassification": "modeling_own.Own", "AutoTokenizer
             {"tokenizer_class": "BertJapaneseTokenizer", "word_tokenizer_type": "basic"},
             "is a BertJapaneseTokenizer, which no tokenizer.json can stand for",
         ),
-        ("config.json", {"model_type": "modernbert"}, "'modernbert' model; supported are bert and distilbert"),
+        ("config.json", {"model_type": "deberta-v2"}, "'deberta-v2' model; supported are bert, distilbert, roberta, "),
     ],
 )
 def test_what_is_not_transformers_own_bert_is_refused_and_no_code_runs(tmp_path, file, keys, message):
