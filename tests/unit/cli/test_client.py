@@ -59,6 +59,7 @@ from prep_triton.triton.server.infer import StepLatency, TextAnswer
             },
             ["mask 1: ' sky' 0.5000, '' 0.2000"],
         ),
+        ("fill-mask", {"masks": [[{"token": "\u00c3", "text": "\ufffd", "score": 0.5}]]}, ["mask 1: \u00c3 0.5000"]),
         ("fill-mask", {"masks": []}, ["the text has no mask token"]),
         (
             "question-answering",

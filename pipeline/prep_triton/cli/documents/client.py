@@ -133,8 +133,11 @@ def _describe_pairs(pairs: list[dict[str, Any]]) -> list[str]:
 
 
 def _describe_token(token: dict[str, Any]) -> str:
-    """Say a token's text, in quotes where a space belongs to it; an older entry has the vocabulary's form alone."""
-    text = token["token"] if token["text"] is None else token["text"]
+    """Say a token's text, in quotes where a space belongs to it.
+
+    Bytes that are no character by themselves all look alike, and an older entry has no text: the vocabulary's form.
+    """
+    text = token["token"] if token["text"] is None or "\ufffd" in token["text"] else token["text"]
     return f"{text if text and text == text.strip() else repr(text)} {token['score']:.4f}"
 
 
