@@ -320,8 +320,11 @@ def test_reference_is_what_the_tokenizer_and_the_graph_give(exported_trained):
         arrays = dict(loaded)
     assert len(arrays["text"]) == reference.REFERENCE_ROWS
     mask = arrays["input/attention_mask"].astype(bool)
-    for row, text in enumerate(arrays["text"]):
-        assert arrays["input/input_ids"][row, mask[row]].tolist() == tokenizer.encode(str(text)).ids
+    for row, (text, pair) in enumerate(zip(arrays["text"], arrays["text_pair"], strict=True)):
+        encoding = tokenizer.encode(str(text), str(pair))
+        assert arrays["input/input_ids"][row, mask[row]].tolist() == encoding.ids
+        if "input/token_type_ids" in arrays:
+            assert arrays["input/token_type_ids"][row, mask[row]].tolist() == encoding.type_ids
     inputs = {spec.name: arrays[f"input/{spec.name}"] for spec in artifact.model_inputs}
     for spec, answer in zip(artifact.model_outputs, run(artifact, inputs), strict=True):
         expected = arrays[f"output/{spec.name}"]
