@@ -111,7 +111,8 @@ def _check_activation(source: Source, config: Any, key: str) -> None:
 
 def _unusable_config(source: Source, err: Exception) -> SourceError:
     reason = str(err).strip().splitlines()[-1].strip() if str(err).strip() else type(err).__name__
-    return SourceError(f"config.json of {source.label} cannot be used: {reason}", hint="compare it with a working one")
+    hint = "compare it with the config.json that the checkpoint was saved with"
+    return SourceError(f"config.json of {source.label} cannot be used: {reason}", hint=hint)
 
 
 def _model_arguments(source: Source) -> dict[str, Any]:

@@ -182,7 +182,9 @@ def _check_positions(config: Mapping[str, Any], facts: ArchitectureFacts, where:
         raise SourceError(
             f"{CONFIG_NAME} of {where} has pad_token_id {pad!r:.40}; {facts.title} counts positions from it, and has "
             f"{limit} of them (max_position_embeddings)",
-            hint="write the id of its tokenizer's <pad>, which is 1 in most",
+            hint="write the max_position_embeddings that it was saved with, which is 514 in most"
+            if isinstance(limit, int) and pad == 1
+            else "write the id of its tokenizer's <pad>, which is 1 in most",
         )
 
 

@@ -171,7 +171,7 @@ def make_model(
 
 def fail_model(rows: RowCollector, model: PipelineModelSpec, err: PrepError) -> ModelResult:
     """Return the result of a model that failed, and say why as a step."""
-    rows.add(StageRow(stage="model", artifact=label_of_model(model), state="failed", note=err.message))
+    rows.add(StageRow(stage="model", artifact=label_of_model(model), state="failed", note=err.message, hint=err.hint))
     return ModelResult(model, error=err)
 
 

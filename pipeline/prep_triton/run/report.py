@@ -26,7 +26,7 @@ A = TypeVar("A", bound=Artifact)
 
 
 class StageRow(Record):
-    """What became of one step: its artifact, the seconds it took, and its numbers."""
+    """What became of one step: its artifact, the seconds it took, its numbers; `hint` is what to do if it failed."""
 
     stage: str
     artifact: str
@@ -35,6 +35,7 @@ class StageRow(Record):
     figures: dict[str, Any] = Field(default_factory=dict)
     path: str = ""
     note: str = ""
+    hint: str = ""
 
 
 class RunReport(Record):

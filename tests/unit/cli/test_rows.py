@@ -2,9 +2,10 @@
 
 import pytest
 from prep_triton.cli.documents.rows import RowPrinter, cells_from_row, cells_from_rows, describe_row, describe_state
+from prep_triton.cli.documents.run import run_document, warn_of_failures
 from prep_triton.cli.documents.verify import VerifyDocument, describe_entry, list_details, render_server, render_verify
 from prep_triton.cli.output import Output
-from prep_triton.run.report import StageRow
+from prep_triton.run.report import RunReport, StageRow
 from prep_triton.triton.verify.report import BatchingReport, EntryReport
 
 ENTRY = EntryReport(
@@ -110,6 +111,15 @@ def test_a_helper_that_failed_has_its_own_line():
     figures = {"entries": [report.model_dump(mode="json") for report in (entry(name="a"), failed)]}
     lines = cells_from_rows([row(stage="verify", state="failed", figures=figures)])
     assert [line[1:3] for line in lines] == [("a", "passed"), ("a-text", "failed")]
+
+
+def test_a_failed_model_has_its_hint_on_stderr(capsys: pytest.CaptureFixture[str]):
+    failed = row(
+        stage="model", artifact="./deberta", state="failed", note="a 'deberta-v2' model", hint="choose another"
+    )
+    report = RunReport(rows=(failed, row()), repository="model_repository", seconds=1.0)
+    warn_of_failures(Output(as_json=False, verbose=False, quiet=True), run_document(report, "prep.yaml"))
+    assert capsys.readouterr() == ("", "hint for ./deberta: choose another\n")
 
 
 def test_written_helpers_are_part_of_their_models_line():

@@ -65,6 +65,11 @@ def test_config_that_is_not_one_is_refused(tmp_path, content, message):
             "<pad>",
         ),
         (
+            {"model_type": "xlm-roberta", "pad_token_id": 1, "max_position_embeddings": 2},
+            "pad_token_id 1; XLM-RoBERTa counts positions from it, and has 2 of them",
+            "write the max_position_embeddings that it was saved with",
+        ),
+        (
             {"model_type": "mpnet", "relative_attention_num_buckets": 16},
             "relative_attention_num_buckets 16; MPNet's classes read 32, whatever it says",
             "trained",

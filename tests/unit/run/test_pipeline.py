@@ -158,6 +158,7 @@ def test_a_model_whose_files_are_not_there_fails_at_once_and_alone(stages: Stage
     report = run(spec, dry_run=dry_run)
     assert (report.rows[0].artifact, report.rows[0].state) == ("other", "failed")
     assert report.rows[0].note == "there is no evaluation file nowhere.jsonl"
+    assert report.rows[0].hint
     assert report.outcome == "partial"
     assert [row.state for row in report.rows[1:] if row.artifact == "other"] == []
     stages.made.clear()

@@ -90,6 +90,8 @@ def warn_of_failures(out: Output, document: RunDocument) -> None:
     for row in document.rows:
         if row.stage == "model" and row.state == "failed":  # its line stands there since it failed
             out.annotate("error", f"{row.artifact}: {row.note}")
+            if row.hint:
+                out.message(f"hint for {row.artifact}: {row.hint}")
         if row.stage == "bench" and row.state == "failed":
             out.message(f"the load failed: {row.note}", style="red")
             out.annotate("error", f"the load failed: {row.note}")

@@ -21,7 +21,10 @@ def check_text(value: Any, name: str, where: str) -> str:
         SpecError: It is none, or cannot be encoded.
     """
     if not isinstance(value, str):
-        raise SpecError(f"{where}: '{name}' is {kind(value)}, expected a text", hint="put the value in quotes")
+        raise SpecError(
+            f"{where}: '{name}' is {kind(value)}, expected a text",
+            hint="write a text, or remove the line" if value is None else "put the value in quotes",
+        )
     try:
         value.encode()
     except UnicodeEncodeError as err:  # JSON can spell half of a surrogate pair, and no tokenizer takes it
@@ -50,7 +53,8 @@ def check_number(value: Any, name: str, where: str) -> float:
         SpecError: It is none, or not finite.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise SpecError(f"{where}: '{name}' is {kind(value)}, expected a number", hint="write it without quotes")
+        hint = "write it without quotes" if isinstance(value, str) else "write a number such as 4.2"
+        raise SpecError(f"{where}: '{name}' is {kind(value)}, expected a number", hint=hint)
     try:
         number = float(value)
     except OverflowError:

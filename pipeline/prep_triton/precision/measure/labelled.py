@@ -164,9 +164,16 @@ def _parse_fields(line: str, task: Task, labels: int, where: str) -> Mapping[str
 
 
 def _missing_hint(task: Task, labels: int, fields: Mapping[str, Any]) -> str:
-    for other, facts in TASKS.items():
-        if other != task and any(all(name in fields for name in rows.fields) for rows in facts.labelled):
-            return f"these rows are for {other}, and the model does {task}; {_row_hint(task, labels)}"
+    fitting = {
+        other: max(
+            (len(rows.fields) for rows in facts.labelled if all(name in fields for name in rows.fields)), default=0
+        )
+        for other, facts in TASKS.items()
+        if other != task
+    }
+    if most := max(fitting.values()):
+        others = " or ".join(other for other, count in fitting.items() if count == most)
+        return f"these rows are for {others}, and the model does {task}; {_row_hint(task, labels)}"
     if "data" in fields:
         return f"SQuAD's nested file must be flattened to one question a line; {_row_hint(task, labels)}"
     return _row_hint(task, labels)

@@ -319,7 +319,23 @@ def test_a_wrong_row_of_embeddings_is_refused_with_its_line(row, message):
 def test_both_forms_are_shown_where_neither_is_meant():
     hint = refused("sentence-embedding", {"id": 1}).hint
     assert '"score": 4.2' in hint and '"relevance": [1, 0]' in hint
-    assert "these rows are for fill-mask" in refused("sentence-embedding", {"text": "a", "label": 1}).hint
+    of_one_text = refused("sentence-embedding", {"text": "a", "label": 1}).hint
+    assert "these rows are for fill-mask or text-classification, and the model does" in of_one_text
+    of_two = refused("sentence-embedding", {"text": "a", "text_pair": "b", "label": 1}).hint
+    assert "these rows are for text-pair-classification, and" in of_two
+
+
+@pytest.mark.parametrize(
+    ("row", "hint"),
+    [
+        ({**QUERY, "relevance": [True, False]}, "write a number such as 4.2"),
+        ({**QUERY, "relevance": ["1", "0"]}, "write it without quotes"),
+        ({**QUERY, "documents": [None, "b"]}, "write a text, or remove the line"),
+        ({**QUERY, "documents": [1, "b"]}, "put the value in quotes"),
+    ],
+)
+def test_the_hint_fits_the_value(row, hint):
+    assert refused("sentence-embedding", row).hint == hint
 
 
 def test_a_pairs_second_text_is_a_text():
