@@ -1,7 +1,8 @@
 """How close two answers to one row are: what a conversion's gate and `prep verify` both judge by.
 
 What is compared is what the answer's user reads: the mean over a text's tokens for an embedding, the labels that a
-classifier chooses, else every value.
+classifier chooses, else every value. Of answers that are one number each (a reranker's score, a regression) a cosine
+says whether their signs are equal and nothing else: they are held against the size of such numbers over all rows.
 """
 
 import math
@@ -37,19 +38,49 @@ def answer_vector(outputs: "Mapping[str, Array]", names: Sequence[str], task: Ta
     return np.concatenate([np.ravel(array) for array in arrays])
 
 
-def allowed_error(logits: "Array", tolerance: float) -> float:
+def root_mean_square(values: "Array") -> float:
+    """Return the root mean square of numbers, at least one."""
+    import numpy as np
+
+    return math.sqrt(float(np.mean(np.asarray(values, dtype=np.float64) ** 2)))
+
+
+def cosine_of_numbers(expected: float, actual: float, rms: float) -> float:
+    """Return what a cosine would be of two answers that are one number each.
+
+    Two vectors of one length whose cosine is c lie ``sqrt(2 * (1 - c))`` of that length apart; the length of a number
+    is its own, or what such answers have over all rows where that is more.
+
+    Args:
+        expected: PyTorch's.
+        actual: The other one.
+        rms: The root mean square of PyTorch's answers to all rows.
+
+    Returns:
+        At most 1, at least -1; NaN where an answer is.
+    """
+    length = max(rms, abs(expected))
+    if not length:
+        return 1.0 if actual == expected else -1.0
+    agreement = 1 - ((actual - expected) / length) ** 2 / 2
+    return agreement if math.isnan(agreement) else max(-1.0, agreement)
+
+
+def allowed_error(logits: "Array", tolerance: float, *, rms: float = 0.0) -> float:
     """Return how far any one of these logits may lie from PyTorch's.
 
     Two vectors of one length whose cosine is c lie ``sqrt(2 * (1 - c))`` of that length apart.
 
     Args:
-        logits: PyTorch's.
+        logits: PyTorch's, of one row.
         tolerance: The smallest cosine that the logits may have to PyTorch's.
+        rms: Of a single logit the root mean square over all rows; see `cosine_of_numbers`.
     """
     import numpy as np
 
     values = np.asarray(logits, dtype=np.float64).ravel()
-    return allowed_error_of(math.sqrt(float(np.mean(values**2))), values.size, tolerance)
+    own = root_mean_square(values)
+    return allowed_error_of(max(own, rms) if values.size == 1 else own, values.size, tolerance)
 
 
 def allowed_error_of(rms: float, count: int, tolerance: float) -> float:

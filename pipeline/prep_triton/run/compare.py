@@ -199,11 +199,11 @@ def _compare_answers(
 
 def _cosines(left: "Answers", right: "Answers", model: OnnxModel) -> list[float]:
     from prep_triton.agreement import answer_vector
-    from prep_triton.precision.measure.fidelity import cosine
+    from prep_triton.precision.measure.fidelity import measure_cosines
 
     names = [spec.name for spec in model.model_outputs]
     vectors = ([answer_vector(row, names, model.task) for row in answers] for answers in (left, right))
-    return [cosine(a, b) for a, b in zip(*vectors, strict=True)]
+    return [float(value) for value in measure_cosines(zip(*vectors, strict=True))]
 
 
 def _summarize(cosines: list[float]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from prep_triton.artifact import OnnxModel
 from prep_triton.precision.int8.qdq import SWITCHES, Linear
-from prep_triton.precision.measure.fidelity import Vector, answer_rows, cosine
+from prep_triton.precision.measure.fidelity import Vector, answer_rows, measure_cosines
 from prep_triton.precision.measure.runner import GraphRunner
 from prep_triton.precision.measure.token_rows import TokenRow
 from prep_triton.progress import Progress
@@ -46,7 +46,7 @@ class SwitchedGraph:
 
     def mean_cosine(self, names: Collection[str]) -> float:
         """Return the mean cosine to FP32 with these layers alone in INT8."""
-        return float(np.mean([cosine(left, right) for left, right in self._pair_answers(names)]))
+        return float(measure_cosines(self._pair_answers(names)).mean())
 
     def mean_error(self, names: Collection[str]) -> float:
         """Return the mean of ``|y - y'|^2 / 2 |y|^2`` with these layers alone in INT8.

@@ -4,7 +4,7 @@ A row is what its user reads: the mean over its tokens where the task is feature
 else every value of its unpadded outputs (logits).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prep_triton.agreement import answer_vector, chooses_labels, count_label_changes
+from prep_triton.agreement import (
+    answer_vector,
+    chooses_labels,
+    cosine_of_numbers,
+    count_label_changes,
+    root_mean_square,
+)
 from prep_triton.artifact import FidelityRecord, OnnxModel
 from prep_triton.errors import PrecisionError
 from prep_triton.precision.measure.runner import RowRunner
@@ -58,10 +64,14 @@ class ReferenceComparison:
 
 
 def compare_with_reference(runner: RowRunner, reference_path: Path, model: OnnxModel) -> ReferenceComparison:
-    """Compare the answer to each reference row with PyTorch's; see `measure_fidelity`."""
+    """Compare the answer to each reference row with PyTorch's; see `measure_fidelity`.
+
+    All answers are kept at once, as the reference keeps its own: they are few.
+    """
     names = [spec.name for spec in model.model_outputs]
     reference = load_reference(reference_path, ["input_ids"], names, error=PrecisionError)
-    cosines, changed = [], 0
+    vectors: list[tuple[Vector, Vector]] = []
+    changed = 0
     has_choice = chooses_labels(model.task, model.labels, model.activation)
     for index, row in enumerate(rows_from_reference(reference)):
         expected = {
@@ -69,11 +79,10 @@ def compare_with_reference(runner: RowRunner, reference_path: Path, model: OnnxM
             for spec in model.model_outputs
         }
         (answers,) = (answers for batch in runner.answer_batches(model, [row]) for _, answers in batch)
-        vectors = (answer_vector(outputs, names, model.task) for outputs in (expected, answers))
-        cosines.append(cosine(*vectors))
+        vectors.append((answer_vector(expected, names, model.task), answer_vector(answers, names, model.task)))
         if has_choice:
             changed += count_label_changes(expected[names[0]], answers[names[0]])[0]
-    return ReferenceComparison(np.array(cosines), changed if has_choice else None)
+    return ReferenceComparison(measure_cosines(vectors), changed if has_choice else None)
 
 
 def rows_from_reference(reference: Reference) -> list[TokenRow]:
@@ -91,7 +100,7 @@ def compare_graphs(
 ) -> NDArray[np.float64]:
     """Return the cosine of each row's answers by two graphs, batch by batch so that none is kept."""
     pairs = zip(answer_rows(reference, model, rows), answer_rows(candidate, model, rows), strict=True)
-    return np.array([cosine(left, right) for left, right in pairs])
+    return measure_cosines(pairs)
 
 
 def answer_rows(
@@ -113,6 +122,23 @@ def answer_rows(
     for batch in runner.answer_batches(model, rows, extra_inputs=extra_inputs):
         for _, answers in batch:
             yield answer_vector(answers, names, model.task)
+
+
+def measure_cosines(pairs: Iterable[tuple[Vector, Vector]]) -> NDArray[np.float64]:
+    """Return the cosine of each expected and actual answer; of numbers alone what stands for it.
+
+    Raises:
+        PrecisionError: An answer is not a number.
+    """
+    cosines, numbers = [], []
+    for left, right in pairs:
+        cosines.append(cosine(left, right))
+        if left.size == 1:
+            numbers.append((float(left[0]), float(right[0])))
+    if len(numbers) < len(cosines) or not numbers:
+        return np.array(cosines)
+    rms = root_mean_square(np.array([expected for expected, _ in numbers]))
+    return np.array([cosine_of_numbers(expected, actual, rms) for expected, actual in numbers])
 
 
 def cosine(left: Vector, right: Vector) -> float:

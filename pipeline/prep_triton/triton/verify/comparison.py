@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prep_triton.agreement import count_label_changes
+from prep_triton.agreement import cosine_of_numbers, count_label_changes, root_mean_square
 from prep_triton.errors import RepositoryError
 from prep_triton.reference import Reference, encode_all, load_tokenizer
 
@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, Any]
+
+
+def rms_of_numbers(reference: Reference) -> float:
+    """Return the root mean square of a reference's answers where each is one number; 0 where they are more."""
+    answers = list(reference.outputs.values())
+    return root_mean_square(answers[0]) if len(answers) == 1 and answers[0].shape[1:] == (1,) else 0.0
 
 
 def check_tokenizer(path: Path, reference: Reference) -> str | None:
@@ -39,7 +45,9 @@ def check_tokenizer(path: Path, reference: Reference) -> str | None:
 class Comparison:
     """Gathers how far answers lie from the reference, output by output and row by row."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, rms: float = 0.0) -> None:
+        """Take the root mean square of the reference's answers, which those that are one number are held against."""
+        self.rms = rms
         self.cosines: list[float] = []
         self.max_abs_error = 0.0
         self.rows: set[int] = set()
@@ -58,14 +66,21 @@ class Comparison:
 
         actual, reference = (np.asarray(array, dtype=np.float64).ravel() for array in (answer, expected))
         if actual.shape == reference.shape:
-            norms = float(np.linalg.norm(actual) * np.linalg.norm(reference))
-            cosine = float(actual @ reference) / norms if norms else float(np.array_equal(actual, reference))
+            cosine = self._find_cosine(actual, reference)
             error = float(np.abs(actual - reference).max(initial=0.0))
         else:
             cosine = error = float("nan")
         self.rows.add(row)
         self.cosines.append(cosine if math.isnan(cosine) else min(cosine, 1.0))
         self.max_abs_error = error if math.isnan(error) else max(self.max_abs_error, error)
+
+    def _find_cosine(self, actual: "Array", reference: "Array") -> float:
+        import numpy as np
+
+        if reference.size == 1:
+            return cosine_of_numbers(float(reference[0]), float(actual[0]), self.rms)
+        norms = float(np.linalg.norm(actual) * np.linalg.norm(reference))
+        return float(actual @ reference) / norms if norms else float(np.array_equal(actual, reference))
 
     def add_choice(self, answer: "Array", expected: "Array") -> None:
         """Compare the labels that one row's logits choose, [labels] or [tokens, labels]."""

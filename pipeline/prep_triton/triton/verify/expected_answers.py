@@ -66,7 +66,8 @@ class AnswerOptions:
     answer holds the best `top_k`; `vocabulary` maps a token to its id, and `mask_id` is the one of the
     mask token; `activation` makes scores of logits; `max_answer_tokens` limits an answer's span, and
     `handle_impossible_answer` lets it be empty; `pooling` says what is made of
-    token vectors, and `is_normalized` that an embedding has the length 1.
+    token vectors, and `is_normalized` that an embedding has the length 1; `rms` is the root mean square of the model's
+    answers where each is one number.
     """
 
     tolerance: float
@@ -79,6 +80,7 @@ class AnswerOptions:
     activation: Activation = "softmax"
     pooling: Sequence[Pooling] = ("mean",)
     is_normalized: bool = False
+    rms: float = 0.0
 
 
 def compare_answer(task: Task, row: TextRow, answer: "Mapping[str, Array]", options: AnswerOptions) -> AnswerCheck:
@@ -246,7 +248,7 @@ def _compare_ranking(logits: "Array", expected: "Array", ranking: _Ranking, opti
         return AnswerCheck(mismatch=f"{len(scores)} scores for the choices {list(names)}")
     values = np.asarray(logits, dtype=np.float64)
     activation: Activation = "none" if np.allclose(values, expected, rtol=1e-5, atol=0) else "softmax"
-    allowed = allowed_error(values, options.tolerance)
+    allowed = allowed_error(values, options.tolerance, rms=options.rms)
     error = max(abs(expected[index] - score) for index, score in zip(chosen, scores, strict=True))
     for rank, index in enumerate(chosen):
         rest = np.delete(values, list(chosen[: rank + 1]))

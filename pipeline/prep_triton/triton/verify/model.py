@@ -13,7 +13,7 @@ from prep_triton.layout import REFERENCE_NAME, TOKENIZER_NAME
 from prep_triton.reference import load_reference
 from prep_triton.triton.server.batch_axis import largest_request
 from prep_triton.triton.server.client import TritonClient
-from prep_triton.triton.verify.comparison import Comparison, check_tokenizer
+from prep_triton.triton.verify.comparison import Comparison, check_tokenizer, rms_of_numbers
 from prep_triton.triton.verify.in_flight import infer_until_batched, notes_of_batching
 from prep_triton.triton.verify.report import BatchingReport, EntryReport, report_entry
 from prep_triton.triton.verify.requests import (
@@ -45,7 +45,7 @@ class ModelCheck:
         )
         self.lengths = SequenceLengths.from_entry(entry)
         self.rows = [row for row, length in enumerate(self.reference.lengths) if 0 < length <= self.lengths.longest]
-        self.comparison = Comparison()
+        self.comparison = Comparison(rms=rms_of_numbers(self.reference))
         self.latencies_ms: list[float] = []
         self.requests = 0
         self.widths: set[int] = set()

@@ -5,6 +5,7 @@ it is what is checked.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -16,6 +17,7 @@ from prep_triton.reference import encode_all, load_reference, load_tokenizer
 from prep_triton.spec import TextSpec
 from prep_triton.tasks import MASK_TOKEN, PROMPT_MASK, PROMPT_NAME, TASKS, TextForm
 from prep_triton.triton.server.client import TritonClient
+from prep_triton.triton.verify.comparison import rms_of_numbers
 from prep_triton.triton.verify.expected_answers import AnswerOptions, TextRow
 from prep_triton.triton.verify.report import ComparedWith
 from prep_triton.triton.verify.requests import (
@@ -48,7 +50,7 @@ class TextRows:
             served.path(REFERENCE_NAME), [tensor.name for tensor in self.config.input], self.outputs
         )
         self.tokenizer = load_tokenizer(served.path(TOKENIZER_NAME), error=VerifyError)
-        self.options = options_from_entry(entry, served, self.tokenizer)
+        self.options = replace(options_from_entry(entry, served, self.tokenizer), rms=rms_of_numbers(self.reference))
         self.lengths = SequenceLengths.from_entry(served)
         # Where the tokenizer cuts a text, whatever rows are padded to.
         self.longest = min(max(served.length_buckets, default=self.lengths.longest), self.lengths.longest)

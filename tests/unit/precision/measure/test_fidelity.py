@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from prep_triton.errors import PrecisionError
-from prep_triton.precision.measure.fidelity import cosine, record_fidelity
+from prep_triton.precision.measure.fidelity import cosine, measure_cosines, record_fidelity
 
 
 def test_cosine_is_exact_for_long_fp32_vectors():
@@ -26,3 +26,14 @@ def test_the_record_says_what_was_measured():
     assert (record.rows, record.mean_cosine, record.min_cosine) == (2, 0.95, 0.9)
     assert record.runtime.startswith("onnxruntime ")
     assert record.runtime.endswith(", fp32 scales")
+
+
+def test_answers_that_are_one_number_are_not_compared_by_their_signs():
+    expected = [np.array([value], np.float32) for value in (2.0, -1.0, 0.5)]
+    halved = [vector / 2 for vector in expected]
+    assert [cosine(a, b) for a, b in zip(expected, halved, strict=True)] == pytest.approx([1, 1, 1])
+    measured = measure_cosines(zip(expected, halved, strict=True))
+    assert measured == pytest.approx(
+        [1 - 0.5**2 / 2, 1 - (0.5 / 1.3229) ** 2 / 2, 1 - (0.25 / 1.3229) ** 2 / 2], abs=1e-4
+    )
+    assert measure_cosines([(np.ones(2, np.float32), np.ones(2, np.float32))]) == pytest.approx([1.0])
