@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from prep_triton.artifact import Activation, Truncation
-from prep_triton.errors import ExportError
+from prep_triton.errors import ExportError, SourceError
 from prep_triton.export.checkpoint import silence_vendors
 from prep_triton.export.sentence_transformers import load_transformer_settings
 from prep_triton.export.tokenizer import load_origin
@@ -93,9 +93,15 @@ def find_length(folder: Path | None, *, limit: int, where: str) -> int:
         where: The model in the user's words, for the message.
 
     Raises:
-        SourceError: A sentence-transformers file is damaged.
+        SourceError: A sentence-transformers file is damaged, or leaves a text no token.
     """
-    lengths = [load_transformer_settings(folder, where=where).get("max_seq_length")]
+    own = load_transformer_settings(folder, where=where).get("max_seq_length")
+    if own is not None and (isinstance(own, bool) or not isinstance(own, int | float) or not own >= 1):
+        raise SourceError(
+            f"{where} declares the max_seq_length {own!r:.40}, expected a whole number of 1 or more, or null",
+            hint="write how many tokens it was trained with into sentence_bert_config.json",
+        )
+    lengths = [own]
     if folder:
         lengths.append(_load_tokenizer_config(folder).get("model_max_length"))
     declared = (length for length in lengths if isinstance(length, int | float) and length >= 1)

@@ -157,3 +157,11 @@ def test_a_text_is_cut_where_the_checkpoint_declares(tmp_path, transformer, toke
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(tokenizer))
     assert find_length(tmp_path, limit=512, where="it") == expected
     assert find_length(None, limit=512, where="it") == 512
+
+
+@pytest.mark.parametrize("length", [0, -5, True, "64", float("nan")])
+def test_a_length_that_leaves_no_token_is_refused(tmp_path, length):
+    (tmp_path / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": length}))
+    with pytest.raises(SourceError, match="it declares the max_seq_length") as caught:
+        find_length(tmp_path, limit=512, where="it")
+    assert "sentence_bert_config.json" in caught.value.hint
