@@ -152,10 +152,14 @@ def _lower_case(tokenizer: Any) -> None:
 
 def _check_class(origin: Any, where: str) -> None:
     if not origin.is_fast:
-        raise SourceError(
-            f"the tokenizer of {where} is a {type(origin).__name__}, which no {TOKENIZER_NAME} can stand for",
-            hint="choose a checkpoint with a fast tokenizer, or export it with --weights random for a benchmark",
-        )
+        raise _slow(type(origin).__name__, where)
+
+
+def _slow(class_name: str, where: str) -> SourceError:
+    return SourceError(
+        f"the tokenizer of {where} is a {class_name}, which no {TOKENIZER_NAME} can stand for",
+        hint="choose a checkpoint with a fast tokenizer, or export it with --weights random for a benchmark",
+    )
 
 
 def _check_ids(tokenizer: Any, origin: Any, expected: list[list[int]], where: str) -> None:
@@ -205,8 +209,17 @@ def _names_any(path: Path, tokens: Sequence[str]) -> bool:
 def _unreadable(vocabulary: str, folder: Path, where: str, err: BaseException) -> SourceError:
     reason = next((line.strip() for line in str(err).splitlines() if line.strip()), type(err).__name__)
     declared = _find_declared_class(folder)
+    if declared and _is_slow(declared):  # and fails at a tokenizer.json already where it looks for its own files
+        return _slow(declared, where)
     beside = f" (as a {declared}, which its tokenizer_config.json names)" if declared else ""
     return SourceError(f"{vocabulary} of {where} cannot be read{beside}: {reason:.300}", hint=_AGAIN)
+
+
+def _is_slow(class_name: str) -> bool:
+    import transformers
+
+    kind = getattr(transformers, class_name, None)
+    return isinstance(kind, type) and not issubclass(kind, transformers.PreTrainedTokenizerFast)
 
 
 def _find_declared_class(folder: Path) -> str | None:

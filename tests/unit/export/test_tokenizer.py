@@ -121,10 +121,18 @@ def test_a_class_that_is_not_fast_is_refused_by_its_name(checkpoint):
     )
 
 
-@pytest.mark.parametrize("name", ["BertweetTokenizer", "NoSuchTokenizer"])
-def test_a_class_that_cannot_be_made_of_these_files_is_refused_by_its_name(checkpoint, name):
+@pytest.mark.parametrize("name", ["BertweetTokenizer", "PhobertTokenizer", "BertJapaneseTokenizer"])
+def test_a_class_that_is_not_fast_is_refused_so_where_its_own_files_are_missing(checkpoint, name):
+    save(checkpoint)
+    (checkpoint / "vocab.txt").unlink()
+    (checkpoint.parent / "artifact" / "tokenizer.json").rename(checkpoint / "tokenizer.json")
     write(checkpoint, "tokenizer_config.json", {"tokenizer_class": name})
-    assert f"vocab.txt of it cannot be read (as a {name}," in refusal(checkpoint)
+    assert refusal(checkpoint) == f"the tokenizer of it is a {name}, which no tokenizer.json can stand for"
+
+
+def test_a_class_that_is_not_there_is_refused_by_its_name(checkpoint):
+    write(checkpoint, "tokenizer_config.json", {"tokenizer_class": "NoSuchTokenizer"})
+    assert "vocab.txt of it cannot be read (as a NoSuchTokenizer," in refusal(checkpoint)
 
 
 def test_a_class_that_reads_none_of_the_vocabulary_is_refused(checkpoint):
