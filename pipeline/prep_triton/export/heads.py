@@ -89,6 +89,19 @@ def warn_of_head(task: Task, config: Mapping[str, Any], *, where: str) -> None:
         log.warning("%s was saved for %s (%s) and is exported for %s: its own head is left out", where, *saved, task)
 
 
+def warn_of_model_type(config: Mapping[str, Any], *, where: str) -> None:
+    """Say where weights may be read as another architecture's: RoBERTa has BERT's names, and other positions."""
+    for saved in _list_classes(config):
+        architecture = find_architecture(saved)
+        declared = next((name for name in ARCHITECTURES if name == config.get("model_type")), None)
+        if architecture and declared and architecture != declared:
+            log.warning(
+                "config.json of %s has the model_type %s and was saved as %s: it is exported as %s, as transformers "
+                "reads it; if its weights are those of the class, write %s there",
+                where, declared, saved, ARCHITECTURES[declared].title, architecture,
+            )  # fmt: skip
+
+
 def is_same_head(task: Task, other: Task) -> bool:
     """Whether two tasks are answered by one head, whatever is made of its outputs."""
     return TASKS[task].class_suffixes == TASKS[other].class_suffixes

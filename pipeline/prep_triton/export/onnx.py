@@ -146,6 +146,7 @@ def _write_model(source: Source, seed: int, folder: Path, progress: Progress, on
 
     progress("loading weights", 0.0)
     if source.weights != "random":
+        heads.warn_of_model_type(source.config, where=source.label)
         heads.warn_of_head(source.task, source.config, where=source.label)
     origin = hub.fetch_folder(*source.repo) if source.repo else source.folder
     declared = declare_embedding(source, origin)

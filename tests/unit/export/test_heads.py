@@ -1,7 +1,14 @@
 import pytest
 from prep_triton.artifact import EmbeddingRecord
 from prep_triton.errors import SourceError
-from prep_triton.export.heads import class_name, input_specs, output_specs, resolve_task, warn_of_head
+from prep_triton.export.heads import (
+    class_name,
+    input_specs,
+    output_specs,
+    resolve_task,
+    warn_of_head,
+    warn_of_model_type,
+)
 from prep_triton.tasks import TASKS
 
 
@@ -55,6 +62,15 @@ def test_trained_weights_exported_without_their_head_are_told(caplog: pytest.Log
     assert not caplog.records
     warn_of_head("feature-extraction", config, where="it")
     assert "it was saved for text-classification (BertForSequenceClassification) and is exported for" in caplog.text
+
+
+def test_a_class_of_another_architecture_than_the_model_type_is_told(caplog: pytest.LogCaptureFixture):
+    warn_of_model_type({"model_type": "roberta", "architectures": ["RobertaForMaskedLM"]}, where="it")
+    warn_of_model_type({"model_type": "bert", "architectures": ["OurOwnEncoder"]}, where="it")
+    assert not caplog.records
+    warn_of_model_type({"model_type": "roberta", "architectures": ["BertModel"]}, where="it")
+    assert "has the model_type roberta and was saved as BertModel: it is exported as RoBERTa" in caplog.text
+    assert "write bert there" in caplog.text
 
 
 def test_requested_task_is_kept():
