@@ -103,7 +103,7 @@ def client(
         with TritonClient(address, timeout_s=timeout_s) as connection:
             model = find_text_model(connection, request.model)
             if snippet:
-                out.show(_make_snippet(snippet, address, model, lines, beside), render_snippet)
+                out.show(make_snippet(snippet, address, model, lines, beside), render_snippet)
                 return
             warm_up(connection, model, lines[0], beside)
             document = _infer_all(out, Target(connection, model, beside, request.priority), lines)
@@ -150,14 +150,14 @@ def _infer_all(out: "Output", target: Target, texts: Sequence[str]) -> "ClientDo
     return ClientDocument(answers=tuple(answers), failures=tuple(failures), unsent=unsent)
 
 
-def _make_snippet(language: str, address: str, model: "TextModel", texts: Sequence[str], beside: "Beside") -> Any:
+def make_snippet(language: str, address: str, model: "TextModel", texts: Sequence[str], beside: "Beside") -> Any:
     """Return the document with client code for a model.
 
     Raises:
-        SpecError: It is not a language that there is code in.
+        SpecError: It is not a language that there is code in, or the model does not take what was given.
     """
     from prep_triton.cli.documents.client import SnippetDocument
-    from prep_triton.triton.server.infer import name_texts
+    from prep_triton.triton.server.infer import check_beside, name_texts
     from prep_triton.triton.server.snippet import LANGUAGES, render_snippet
 
     if language not in LANGUAGES:
@@ -165,9 +165,12 @@ def _make_snippet(language: str, address: str, model: "TextModel", texts: Sequen
         raise SpecError(f"there is no client code in '{language}'", hint=suggest(language, LANGUAGES, otherwise=known))
     example = f"The harbour was {model.mask_token}." if TASKS[model.task].text_form == "masked" else EXAMPLE
     text = texts[0] if texts else example
-    context = EXAMPLE_CONTEXT if beside.context is None else beside.context
-    pairs = beside.pairs or (EXAMPLE_CONTEXT,)
-    named = name_texts(model, text, replace(beside, context=context, pairs=pairs))
+    if "CONTEXT" in model.inputs and beside.context is None:
+        beside = replace(beside, context=EXAMPLE_CONTEXT)
+    if "TEXT_PAIR" in model.inputs and not beside.pairs:
+        beside = replace(beside, pairs=(EXAMPLE_CONTEXT,))
+    check_beside(model, beside)
+    named = name_texts(model, text, beside)
     code = render_snippet(language, address, model.name, named, model.outputs, has_batch=model.has_batch)
     return SnippetDocument(model=model.name, language=language, code=code)
 

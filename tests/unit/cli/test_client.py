@@ -1,10 +1,12 @@
 """How an answer is shown to a person."""
 
 import pytest
+from prep_triton.cli.client import make_snippet
 from prep_triton.cli.documents.client import describe_answer, format_us, render_answer
 from prep_triton.cli.output import Output
+from prep_triton.errors import SpecError
 from prep_triton.tasks import Task
-from prep_triton.triton.server.infer import StepLatency, TextAnswer
+from prep_triton.triton.server.infer import Beside, StepLatency, TextAnswer, TextModel
 
 
 @pytest.mark.parametrize(
@@ -103,3 +105,17 @@ def test_an_answer_is_shown_with_the_time_of_each_step(capsys: pytest.CaptureFix
     ]
     assert lines[4] == "step queue compute input compute compute output"
     assert lines[-2:] == ["m-tokenizer 10 us 10 us 10 us 10 us", "m (response cache) 10 us 10 us - 10 us"]
+
+
+@pytest.mark.parametrize("beside", [Beside(pairs=("b",)), Beside(context="b")])
+def test_code_that_leaves_out_what_was_given_is_not_written(beside: Beside):
+    model = TextModel("a-text", "text-classification", ("TEXT",), ("LABEL", "SCORE"), ("a",), has_batch=True)
+    with pytest.raises(SpecError, match=r"a-text takes a text alone, and a (pair|context) was given"):
+        make_snippet("curl", "localhost:8001", model, ["a"], beside)
+
+
+def test_code_for_pairs_has_those_that_were_given_or_an_example():
+    model = TextModel("a-text", "text-pair-classification", ("TEXT", "TEXT_PAIR"), ("SCORE",), ("a",), has_batch=False)
+    given = make_snippet("curl", "localhost:8001", model, ["a"], Beside(pairs=("b", "c")))
+    assert '"data": ["b", "c"]' in given.code
+    assert '"name": "TEXT_PAIR"' in make_snippet("curl", "localhost:8001", model, [], Beside()).code

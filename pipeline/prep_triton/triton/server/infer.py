@@ -228,6 +228,8 @@ def _hint_to_refusal(message: str) -> str:
         return "allow more time with --timeout-s"
     if PROMPT_NAME in message:
         return "write the name of one of them after --prompt-name"
+    if "send at most" in message:
+        return "give no more --pair at once than it says"
     return "change the text as it says; the server's log says more"
 
 

@@ -6,7 +6,7 @@ import logging
 import numpy as np
 import pytest
 from prep_triton.errors import ServerError, SpecError
-from prep_triton.triton.server.client import TritonClient
+from prep_triton.triton.server.client import RefusedRequestError, TritonClient
 from prep_triton.triton.server.infer import Beside, find_text_model, infer_text, name_texts
 from prep_triton.triton.server.statistics import ModelStatistics
 from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -227,3 +227,16 @@ def test_what_does_not_fit_beside_a_text_is_refused(server, beside, message, hin
         infer_text(server, find_text_model(server), "who?", beside)
     assert caught.value.message == message
     assert hint in caught.value.hint
+
+
+def test_too_many_pairs_are_refused_with_the_flag_to_give_less_often():
+    class Full(Server):
+        def read_statistics(self, name):
+            return ModelStatistics(requests=0, batch_sizes={})
+
+        def infer(self, name, inputs, outputs, *, priority=0):
+            raise RefusedRequestError(name, "the request has 20 pairs, and the model takes 16 at once: send at most 16")
+
+    with pytest.raises(ServerError, match="takes 16 at once") as caught:
+        infer_text(Full("bert-text"), find_text_model(Full("bert-text")), "a")
+    assert caught.value.hint == "give no more --pair at once than it says"
