@@ -54,6 +54,9 @@ def _name_in_fault(fault: Fault, flags: Mapping[str, str], where: str) -> Fault:
 def _name_in_text(text: str, flags: Mapping[str, str]) -> str:
     """Put flags for keys: those in snake_case anywhere, a plain word only where a sentence can mean the key alone."""
     for key, flag in sorted((_FLAGS_OF_KEYS | dict(flags)).items(), key=lambda item: len(item[0]), reverse=True):
+        # A key within text is a flag of its own, and needs no flag in brackets behind it.
+        text = re.sub(rf"(?<![\w.-])text\.{key}(?!\w)", flag, text).replace(f"{key} from text of ", f"{flag} of ")
+        text = re.sub(rf"(?<![\w-])({key} [^()]*) \({flag}\)", r"\1", text)
         text = re.sub(rf"(?<![\w-]){key}: true\b", flag, text)
         text = re.sub(rf"(?<![\w-]){key}: false\b", f"--no-{flag.removeprefix('--')}", text)
         text = re.sub(rf"(?<![\w-]){key}: (?=[\w-]+(?:[,;]| or |\Z))", f"{flag} ", text)

@@ -99,3 +99,15 @@ def test_an_error_of_a_file_keeps_its_keys():
     with pytest.raises(SpecError) as caught, flags_named(FLAGS):
         raise SpecError(fault.message, hint=fault.hint, faults=[fault])
     assert caught.value.message == fault.message
+
+
+def test_a_key_within_text_is_one_flag():
+    with pytest.raises(SpecError) as caught, flags_named({"answers": "--answers", "text": "--text"}):
+        raise SpecError("text.answers scores was asked for", hint="remove answers from text of e5")
+    assert (caught.value.message, caught.value.hint) == ("--answers scores was asked for", "remove --answers of e5")
+    with pytest.raises(SpecError) as caught, flags_named({"long_input": "--long-input", "text": "--text"}):
+        raise SpecError("text.long_input stride", hint="choose long_input truncate or reject (--long-input), or not")
+    assert (caught.value.message, caught.value.hint) == (
+        "--long-input stride",
+        "choose --long-input truncate or reject, or not",
+    )
