@@ -13,9 +13,14 @@ from typing import Any
 
 import torch
 import transformers
+from filelock import FileLock
 from prep_triton.architectures import Architecture
+from prep_triton.artifact import OnnxModel
 from prep_triton.export.heads import class_name
+from prep_triton.export.onnx import export_model
+from prep_triton.spec import ModelSpec
 from prep_triton.tasks import TASK_NAMES, TASKS, Task
+from prep_triton.workspace import Workspace
 
 from tests.fakes.bert_checkpoint import write_wordpiece
 from tests.fakes.mpnet_tokenizer import write_mpnet
@@ -98,11 +103,10 @@ TINY: Mapping[Architecture, TinyArchitecture] = MappingProxyType(
         "mpnet": TinyArchitecture(
             {**SIZES, "max_position_embeddings": 66},
             write_mpnet,
-            served=("token-classification", "question-answering", "fill-mask"),
         ),
         "electra": TinyArchitecture({**SIZES, "embedding_size": 16, "max_position_embeddings": 64}, write_wordpiece),
         "modernbert": TinyArchitecture(
-            _MODERN, write_modern, repeated_at=5, served=("token-classification", "fill-mask", "text-classification")
+            _MODERN, write_modern, repeated_at=5, served=("token-classification", "fill-mask")
         ),
     }
 )
@@ -133,6 +137,42 @@ def draw_architecture(folder: Path, architecture: Architecture, task: Task, **ke
                     parameter.add_(torch.randn_like(parameter), alpha=0.2)
     model.save_pretrained(folder)
     return folder
+
+
+class TinyExports:
+    """Checkpoints of `TINY` and their exports, each made once for every test and every process of a run.
+
+    Args:
+        root: A folder that all of them share. prep's own workspace keeps the exports, and its locks the peace.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.workspace = Workspace(root / "workspace")
+
+    def folder(self, architecture: Architecture, task: Task) -> Path:
+        """Return the checkpoint of a head."""
+        folder = self.root / "checkpoints" / f"{architecture}-{task}"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not folder.is_dir():
+                draw_architecture(folder, architecture, task, **_choose_layers(architecture, task))
+        return folder
+
+    def export(self, architecture: Architecture, task: Task) -> OnnxModel:
+        """Return the export of a head. The task is found by itself, but for a body: it is saved for its tokens."""
+        choice = "sentence-embedding" if TASKS[task].pools_in_graph else "auto"
+        spec = ModelSpec(model=str(self.folder(architecture, task)), task=choice, name=f"{architecture}-{task}")
+        return export_model(spec, self.workspace).artifact
+
+
+def _choose_layers(architecture: Architecture, task: Task) -> dict[str, int]:
+    """Return one layer for heads whose body other heads have with all: tracing takes a second a layer.
+
+    Where layers alternate, one is not what two are.
+    """
+    has_all = TASKS[task].answers_embedding or TASKS[task].scores_texts or TINY[architecture].repeated_at > 3
+    return {} if has_all else {"num_hidden_layers": 1}
 
 
 def change_object(path: Path, **keys: Any) -> None:

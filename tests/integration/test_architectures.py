@@ -1,25 +1,19 @@
 """Every head of every architecture: from a checkpoint's folder to a graph that answers as PyTorch does."""
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from prep_triton.architectures import Architecture
-from prep_triton.artifact import OnnxModel
 from prep_triton.errors import SourceError
 from prep_triton.export import graph
 from prep_triton.export.checkpoint import load_model
 from prep_triton.export.layers import LayersDifferError, repeat_layers
-from prep_triton.export.onnx import export_model
 from prep_triton.export.source import resolve_source
 from prep_triton.reference import load_tokenizer
 from prep_triton.spec import ModelSpec
-from prep_triton.tasks import TASKS, Task
-from prep_triton.workspace import Workspace
 from transformers import AutoTokenizer, ElectraConfig, ElectraForPreTraining
 
 from tests.fakes.architectures import TINY, draw_architecture, list_heads
@@ -30,39 +24,9 @@ pytestmark = pytest.mark.integration
 _LARGEST_FP16 = 65504.0
 
 
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory) -> Workspace:
-    return Workspace(tmp_path_factory.mktemp("workspace"))
-
-
-@pytest.fixture(scope="module")
-def find_folder(tmp_path_factory):
-    """Draw the checkpoint of an architecture and a task once."""
-    root = tmp_path_factory.mktemp("checkpoints")
-
-    def find(architecture: Architecture, task: Task) -> Path:
-        folder = root / f"{architecture}-{task}"
-        return folder if folder.is_dir() else draw_architecture(folder, architecture, task)
-
-    return find
-
-
-@pytest.fixture(scope="module")
-def find_model(workspace, find_folder):
-    """Export a head once. The task is found by itself, but for a body: it is saved for its token vectors."""
-
-    def find(architecture: Architecture, task: Task) -> OnnxModel:
-        choice = "sentence-embedding" if TASKS[task].pools_in_graph else "auto"
-        name = f"{architecture}-{task}"
-        spec = ModelSpec(model=str(find_folder(architecture, task)), task=choice, name=name)
-        return export_model(spec, workspace).artifact
-
-    return find
-
-
 @pytest.mark.parametrize(("architecture", "task"), list_heads())
-def test_every_head_answers_as_pytorch_from_a_graph_without_what_fp16_cannot_hold(find_model, architecture, task):
-    model = find_model(architecture, task)
+def test_every_head_answers_as_pytorch_from_a_graph_without_what_fp16_cannot_hold(tiny_exports, architecture, task):
+    model = tiny_exports.export(architecture, task)
     assert (model.architecture, model.task) == (architecture, task)
     assert model.parity is not None
     assert model.parity.max_abs_error < 1e-4
@@ -75,7 +39,8 @@ def test_every_head_answers_as_pytorch_from_a_graph_without_what_fp16_cannot_hol
     assert not operators.keys() & {"If", "Loop", "IsNaN", "Identity", "Dropout", "GatherElements"}
 
 
-@pytest.mark.parametrize("architecture", TINY)
+# The layers of the others are BERT's, whose repetition tests/integration/test_export_onnx.py has.
+@pytest.mark.parametrize("architecture", ["mpnet", "modernbert"])
 def test_two_layers_are_traced_and_repeated_or_all_where_they_differ(tmp_path, monkeypatch, architecture):
     row = TINY[architecture]
     folder = draw_architecture(tmp_path / "tiny", architecture, row.tasks[0], num_hidden_layers=row.repeated_at)
@@ -102,10 +67,10 @@ def test_two_layers_are_traced_and_repeated_or_all_where_they_differ(tmp_path, m
 
 
 @pytest.mark.parametrize("architecture", TINY)
-def test_the_tokenizer_is_the_librarys(find_model, find_folder, architecture):
+def test_the_tokenizer_is_the_librarys(tiny_exports, architecture):
     task = TINY[architecture].tasks[0]
-    written = load_tokenizer(find_model(architecture, task).path("tokenizer.json"))
-    library = AutoTokenizer.from_pretrained(find_folder(architecture, task))
+    written = load_tokenizer(tiny_exports.export(architecture, task).path("tokenizer.json"))
+    library = AutoTokenizer.from_pretrained(tiny_exports.folder(architecture, task))
     texts = (
         "Ada Lovelace wrote it, in <mask>.",
         "It is [MASK] here .",

@@ -1,18 +1,19 @@
 """FP16, INT8, engines and OpenVINO of every architecture, from a tiny checkpoint with a tokenizer of its kind."""
 
+from functools import partial
+
 import pytest
 from prep_triton.architectures import ARCHITECTURES
 from prep_triton.engine.build import build_engine
-from prep_triton.export.onnx import export_model
 from prep_triton.precision.fp16.arithmetic import open_in_half_arithmetic
 from prep_triton.precision.fp16.stage import convert_to_fp16
 from prep_triton.precision.int8.stage import quantize_for_openvino, quantize_to_int8
 from prep_triton.precision.measure.executed import read_execution
 from prep_triton.precision.measure.fidelity import measure_fidelity
-from prep_triton.spec import CalibrationSpec, EngineSpec, ModelSpec, OptimizationProfile, QuantizationSpec
+from prep_triton.spec import CalibrationSpec, EngineSpec, OptimizationProfile, QuantizationSpec
 from prep_triton.workspace import Workspace
 
-from tests.fakes.architectures import TINY, draw_architecture
+from tests.fakes.architectures import TINY
 
 pytestmark = pytest.mark.integration
 
@@ -25,18 +26,10 @@ def workspace(tmp_path_factory) -> Workspace:
     return Workspace(tmp_path_factory.mktemp("workspace"))
 
 
-@pytest.fixture(scope="module")
-def find_model(workspace, tmp_path_factory):
-    """Export an architecture's head of text classification once: a head behind the encoder, and few numbers."""
-    root = tmp_path_factory.mktemp("checkpoints")
-
-    def find(architecture):
-        folder = root / architecture
-        if not folder.is_dir():
-            draw_architecture(folder, architecture, "text-classification")
-        return export_model(ModelSpec(model=str(folder)), workspace).artifact
-
-    return find
+@pytest.fixture
+def find_model(tiny_exports):
+    """Text classification has a head behind the encoder, and few numbers."""
+    return partial(tiny_exports.export, task="text-classification")
 
 
 @pytest.mark.parametrize("architecture", TINY)

@@ -5,18 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from prep_triton.export.onnx import export_model
-from prep_triton.spec import ModelSpec, ServingSpec, TextSpec, VerifySpec
+from prep_triton.spec import ServingSpec, TextSpec, VerifySpec
 from prep_triton.triton.entries.load import load_repository
 from prep_triton.triton.entries.text import assemble_text_entries
 from prep_triton.triton.server.client import TritonClient
 from prep_triton.triton.server.process import run_triton
 from prep_triton.triton.verify.repository import verify_entries
-from prep_triton.workspace import Workspace
 from transformers import pipeline
 
 from scripts.benchmarks.serving_configs import assemble_entry
-from tests.fakes.architectures import TINY, draw_architecture
+from tests.fakes.architectures import TINY
 
 pytestmark = pytest.mark.integration
 
@@ -30,19 +28,15 @@ SERVED = [(architecture, task) for architecture, row in TINY.items() for task in
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("checkpoints")
-    return {
-        (architecture, task): draw_architecture(root / f"{architecture}-{task}", architecture, task)
-        for architecture, task in SERVED
-    }
+def folders(tiny_exports):
+    return {served: tiny_exports.folder(*served) for served in SERVED}
 
 
 @pytest.fixture(scope="module")
-def repository(folders, tmp_path_factory):
-    workspace, repository = Workspace(tmp_path_factory.mktemp("workspace")), tmp_path_factory.mktemp("repository")
-    for (architecture, task), folder in folders.items():
-        model = export_model(ModelSpec(model=str(folder)), workspace).artifact
+def repository(tiny_exports, tmp_path_factory):
+    repository = tmp_path_factory.mktemp("repository")
+    for architecture, task in SERVED:
+        model = tiny_exports.export(architecture, task)
         serving = ServingSpec(threads=1, max_batch_size=4, length_buckets=(16, model.max_sequence_length))
         entry = assemble_entry(model, [], serving, repository, name=f"{architecture}-{task}").artifact
         assemble_text_entries(entry, TextSpec(), repository)

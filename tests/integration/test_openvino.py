@@ -131,7 +131,7 @@ def test_the_stand_in_refuses_what_the_backend_refuses(server, name):
 
 def test_a_text_request_has_a_bound_of_rows(client):
     texts = np.array([[b"sea"]] * 65, np.object_)
-    with pytest.raises(RefusedRequestError, match="make 65 rows, and the model takes 64 at once"):
+    with pytest.raises(RefusedRequestError, match="65 texts, and the model takes 64 at once"):
         client.infer("any-text", {"TEXT": texts}, ["EMBEDDING"])
     assert client.infer("any-text", {"TEXT": texts[:64]}, ["EMBEDDING"])[0]["EMBEDDING"].shape == (64, 8)
 
