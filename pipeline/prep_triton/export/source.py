@@ -182,15 +182,28 @@ def check_source(spec: ModelSpec) -> None:
     if found is None:
         return
     folder, where = found
-    config = load_config(folder, where=where)
-    architecture_from_config(config, where=where)
-    resolve_task(spec.task, config, where=where, folder=None if spec.weights == "random" else folder)
+    architecture_from_config(load_config(folder, where=where), where=where)
+    find_local_task(spec)
     if spec.weights == "random":
         return
     files = [find_vocabulary(folder, where=where), *find_weights(folder, where=where)]
     for path in files:
         if not os.access(path, os.R_OK):
             raise SourceError(f"{path} cannot be read", hint="check its permissions, or copy the checkpoint again")
+
+
+def find_local_task(spec: ModelSpec) -> Task | None:
+    """Return the task of a model whose folder is here; None of one that is elsewhere.
+
+    Raises:
+        PrepError: What `check_source` raises.
+    """
+    found = _find_local_folder(spec)
+    if found is None:
+        return None if spec.task == "auto" else spec.task
+    folder, where = found
+    config = load_config(folder, where=where)
+    return resolve_task(spec.task, config, where=where, folder=None if spec.weights == "random" else folder)
 
 
 def check_tokenizer_source(place: str) -> None:

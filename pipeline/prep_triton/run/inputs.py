@@ -19,6 +19,7 @@ def find_input_errors(model: PipelineModelSpec) -> Iterator[tuple[KeyPath, PrepE
     from prep_triton.run.export import check_origin
 
     yield from check_origin(model.model_spec())
+    yield from _find_text_errors(model)
     if model.tokenizer is not None:
         yield from _catch(("tokenizer",), partial(check_tokenizer_source, model.tokenizer))
     for index, variant in enumerate(model.variants):
@@ -44,6 +45,26 @@ def check_files(variant: VariantSpec) -> None:
     """
     for _, error in _find_file_errors(variant):
         raise error
+
+
+def _find_text_errors(model: PipelineModelSpec) -> Iterator[tuple[KeyPath, PrepError]]:
+    """Yield the text choices that mean nothing for the model's task, where that is known before it is fetched."""
+    from prep_triton.export.source import GRAPH_SUFFIX, find_local_task
+    from prep_triton.run.fetched import is_elsewhere
+    from prep_triton.run.names import name_of_model
+    from prep_triton.triton.entries.text import check_text_choices
+
+    spec = model.model_spec()
+    if is_elsewhere(spec.model) or spec.model.strip().endswith(GRAPH_SUFFIX):
+        return
+    try:
+        task = find_local_task(spec)
+    except PrepError:  # of the source, which `check_origin` tells
+        return
+    for index, variant in enumerate(model.variants):
+        if task is not None and variant.text is not None:
+            check = partial(check_text_choices, task, name_of_model(spec), variant.text)
+            yield from _catch(("variants", index, "text"), check)
 
 
 def _find_file_errors(variant: VariantSpec) -> Iterator[tuple[KeyPath, PrepError]]:

@@ -44,6 +44,7 @@ models:
     variants: [{runtime: onnxruntime, name: same}]
   - {model: ./weightless, variants: [{runtime: onnxruntime}]}
   - {model: bert-base, weights: random, tokenizer: ./no, variants: [{runtime: onnxruntime}, {runtime: onnxruntime}]}
+  - {model: ./bert, variants: [{runtime: onnxruntime, text: {answers: scores}}]}
 target: {triton: "19.01"}
 publish: s3://bucket
 workspace: {remote: ftp://cache}
@@ -62,9 +63,10 @@ FAULTS = [
     ("15:33: models[4].weights", "random weights are for benchmarks, and this file publishes"),
     ("15:52: models[4].tokenizer", "there is no folder ./no to take a tokenizer from"),
     ("15:93: models[4].variants[1]", "it is there twice: see variants[0]"),
-    ("16:9: target", "Triton 19.01 is not in the table of releases"),
-    ("17:10: publish", "unknown scheme 's3'"),
-    ("18:21: workspace.remote", "unknown scheme 'ftp'"),
+    ("16:61: models[5].variants[0].text", "text.answers scores was asked for, but feature-extraction has none"),
+    ("17:9: target", "Triton 19.01 is not in the table of releases"),
+    ("18:10: publish", "unknown scheme 's3'"),
+    ("19:21: workspace.remote", "unknown scheme 'ftp'"),
 ]
 
 

@@ -172,6 +172,21 @@ def _check_entry(entry: RepositoryEntry) -> None:
     _check_mask(entry, entry.onnx)
 
 
+def check_text_choices(task: Task, name: str, spec: TextSpec) -> None:
+    """Refuse a text spec that a task cannot be served with, whatever the model.
+
+    Args:
+        task: What the model is exported for.
+        name: The model, for the message.
+        spec: The choices.
+
+    Raises:
+        SpecError: A choice means nothing for the task.
+    """
+    _check_task(task, name, spec)
+    _check_windows(task, name, spec)
+
+
 def check_text_request(model: OnnxModel, spec: TextSpec) -> None:
     """Refuse, before the model's own entry is written, a text spec that the model cannot be served with.
 
@@ -184,9 +199,8 @@ def check_text_request(model: OnnxModel, spec: TextSpec) -> None:
     _check_pairs(model)
     _check_mask(model, model)
     _check_cut(model, spec)
-    _check_task(model.task, model.name, spec)
+    check_text_choices(model.task, model.name, spec)
     _check_labels(model.task, model, spec)
-    _check_windows(model.task, model.name, spec)
 
 
 def _no_tokenizer(name: str) -> RepositoryError:
