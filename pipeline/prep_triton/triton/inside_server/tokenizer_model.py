@@ -31,7 +31,8 @@ class TritonPythonModel:
         """Load the tokenizer; an exception here is what the server reports as the load error."""
         config = json.loads(args["model_config"])
         parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
-        settings = EncoderSettings.parse(parameters, int(config["max_batch_size"]))
+        # Protobuf leaves a 0 out of its JSON, which is what an entry without a largest batch has; the server writes it.
+        settings = EncoderSettings.parse(parameters, int(config.get("max_batch_size", 0)))
         tokenizer = tokenizers.Tokenizer.from_file(str(VERSION_DIR / "tokenizer.json"))
         self.encoder = Encoder(tokenizer, settings)
         self.encoder.warm_up()
