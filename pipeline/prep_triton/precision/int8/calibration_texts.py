@@ -8,6 +8,7 @@ from typing import Any
 
 from prep_triton.errors import SpecError, find_nearest
 from prep_triton.precision.measure.encodings import describe_conversion
+from prep_triton.precision.measure.field_checks import check_text
 from prep_triton.tasks import TASKS, Task
 
 log = logging.getLogger(__name__)
@@ -119,15 +120,7 @@ def _check_field(path: Path, number: int, field: str, entry: Mapping[str, Any]) 
     """Return a text without the blanks around it."""
     if not isinstance(entry.get(field), str):
         raise _field_error(path, number, field, entry)
-    text: str = entry[field]
-    try:
-        text.encode()
-    except UnicodeEncodeError as err:  # JSON can spell half of a surrogate pair, and no tokenizer takes it
-        raise SpecError(
-            f"{path}, line {number}: '{field}' holds the lone surrogate {text[err.start]!r}",
-            hint="write the character itself instead of its escapes",
-        ) from err
-    return text.strip()
+    return check_text(entry[field], field, f"{path}, line {number}").strip()
 
 
 def _field_error(path: Path, number: int, field: str, entry: Any) -> SpecError:
